@@ -1,0 +1,84 @@
+//! Data points: the latest value of each code of a device, and the reports that change them.
+
+use std::sync::Arc;
+
+use super::event::{BATCH_ROWS_MAX, CODE_BYTES_MAX, FUTURE_MS_MAX};
+use super::{Cloud, DeviceNo, Error, EventSource, EventType, NewEvent, Result, RowRef, Value};
+
+/// The latest value of one code of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataPoint {
+    /// The function's code.
+    pub code: Arc<str>,
+    /// Its value.
+    pub value: Value,
+    /// The log row that brought it.
+    pub row: RowRef,
+}
+
+/// What a device last said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latest {
+    /// One entry a code, in the order in which the codes first appeared.
+    pub points: Vec<DataPoint>,
+    /// The newest connect (`true`) or disconnect (`false`) and its row.
+    pub presence: Option<(bool, RowRef)>,
+}
+
+/// Codes of which a device's latest value is kept, so that a device cannot grow it without bound. Rows of a further
+/// code are in the log, but not among the latest values.
+pub const CODES_PER_DEVICE_MAX: usize = 512;
+
+impl Cloud {
+    /// Takes what a device reports. When this returns, every row is on disk and the latest values are visible.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a time beyond the retention or more than a day ahead, a code or batch that is too
+    /// long; nothing of the batch is kept then.
+    pub async fn report(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<()> {
+        let rows = points.into_iter().map(|(code, value, time_ms)| NewEvent {
+            device,
+            time_ms,
+            kind: EventType::DataPoint,
+            source: EventSource::DEVICE,
+            code: Some(code),
+            value: Some(value),
+        });
+        self.append(rows.collect()).await
+    }
+
+    /// Appends rows to the log after the checks that every door shares.
+    ///
+    /// # Errors
+    /// As [`Cloud::report`].
+    pub async fn append(&self, rows: Vec<NewEvent>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if rows.len() > BATCH_ROWS_MAX {
+            return Err(Error::OutOfRange { param: "events", allowed: format!("at most {BATCH_ROWS_MAX} rows") });
+        }
+        let (oldest_ms, newest_ms) = (self.oldest_kept_ms(), self.now_ms() + FUTURE_MS_MAX);
+        for row in &rows {
+            check_row(row, oldest_ms, newest_ms)?;
+        }
+        self.telemetry.append(rows).await
+    }
+}
+
+fn check_row(row: &NewEvent, oldest_ms: i64, newest_ms: i64) -> Result<()> {
+    if row.time_ms < oldest_ms.max(0) {
+        let allowed = format!("within the retention: {oldest_ms} or later (telemetry.retention_days)");
+        return Err(Error::OutOfRange { param: "time", allowed });
+    }
+    if row.time_ms > newest_ms {
+        return Err(Error::OutOfRange { param: "time", allowed: format!("at most a day ahead: {newest_ms} or earlier") });
+    }
+    if row.code.as_ref().is_some_and(|code| code.is_empty() || code.len() > CODE_BYTES_MAX) {
+        return Err(Error::OutOfRange { param: "code", allowed: format!("1 to {CODE_BYTES_MAX} bytes") });
+    }
+    if row.kind == EventType::DataPoint && (row.code.is_none() || row.value.is_none()) {
+        return Err(Error::Missing("code and value of a data point"));
+    }
+    Ok(())
+}

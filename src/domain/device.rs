@@ -1,0 +1,269 @@
+//! Devices: what a project sees of them and may do to them (seed 003; contract tuya §3.4–3.14).
+
+use std::sync::Arc;
+
+use super::event::{EventTypes, PageStart};
+use super::{
+    Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, NewEvent, Product,
+    ProductId, Result, Schema, Uid,
+};
+
+/// A device's name may be this long, in characters.
+pub const NAME_CHARS_MAX: usize = 128;
+/// Devices that one call may name.
+pub const DEVICE_IDS_MAX: usize = 20;
+/// Devices a page may hold.
+pub const DEVICE_PAGE_MAX: usize = 100;
+/// Devices that a list without paging may hold. A user with more is told to page.
+pub const DEVICE_LIST_MAX: usize = 1000;
+
+/// What the registry knows of a device. No `Debug`: it holds the local key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The store's number.
+    pub no: DeviceNo,
+    /// Its id in both clouds.
+    pub id: DeviceId,
+    /// What it is.
+    pub product: Arc<Product>,
+    /// The maker's unique id.
+    pub uuid: String,
+    /// The key for talking to it on the local network, 16 characters.
+    pub local_key: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// Serial number.
+    pub sn: Option<String>,
+    /// Hardware address.
+    pub mac: Option<String>,
+    /// The address it was last seen at.
+    pub ip: String,
+    /// Latitude in degrees, as text.
+    pub lat: Option<String>,
+    /// Longitude in degrees, as text.
+    pub lon: Option<String>,
+    /// Offset from UTC, for example `+08:00`.
+    pub time_zone: String,
+    /// The gateway it connects through.
+    pub gateway: Option<DeviceId>,
+    /// Its address behind that gateway.
+    pub node_id: Option<String>,
+    /// The home it stands in.
+    pub home: Option<HomeId>,
+    /// Who owns it.
+    pub owner: Option<Uid>,
+    /// Creation, milliseconds since 1970.
+    pub created_ms: i64,
+    /// Last activation, milliseconds since 1970; 0 before the first.
+    pub active_ms: i64,
+    /// Last change of these facts, milliseconds since 1970.
+    pub updated_ms: i64,
+    /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
+    pub history_from_ms: i64,
+}
+
+/// A device and what it last said.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeviceState {
+    /// What the registry knows.
+    pub device: Device,
+    /// Whether it is connected.
+    pub online: bool,
+    /// The latest value of each code.
+    pub points: Vec<DataPoint>,
+}
+
+/// Which of a user's devices are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserDevices {
+    /// Those in the user's homes and those the user owns.
+    Home,
+    /// Those shared to the user.
+    Shared,
+}
+
+/// A place in the list of devices, which is ordered by creation, then by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCursor {
+    /// Creation of the last device seen, milliseconds since 1970.
+    pub created_ms: i64,
+    /// Its number, which orders devices of one millisecond.
+    pub no: DeviceNo,
+}
+
+/// Which devices of those that a project sees are wanted. What is `None` does not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceQuery {
+    /// Only devices bound to users of this app.
+    pub schema: Option<Schema>,
+    /// Only devices of this product.
+    pub product: Option<ProductId>,
+    /// Only these; at most [`DEVICE_IDS_MAX`].
+    pub ids: Option<Vec<DeviceId>>,
+    /// Changed at or after; milliseconds.
+    pub from_ms: Option<i64>,
+    /// Changed at or before; milliseconds.
+    pub to_ms: Option<i64>,
+    /// Only those after this place.
+    pub after: Option<DeviceCursor>,
+    /// Devices to skip.
+    pub offset: usize,
+    /// Devices wanted, at most [`DEVICE_PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// A page of devices.
+#[derive(Clone, Default)]
+pub struct DevicePage<T> {
+    /// In order of creation.
+    pub devices: Vec<T>,
+    /// All devices that the query selects, whatever the page.
+    pub total: u64,
+}
+
+/// How a device leaves its users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// The bindings go; names, device users and history stay for the next binding.
+    Removed,
+    /// The bindings go, and with them names, device users and the sight of all history.
+    Reset,
+}
+
+impl Cloud {
+    /// A device that the caller may see.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
+    pub(super) async fn visible_device(&self, caller: &Caller, id: &DeviceId) -> Result<Device> {
+        self.registry.device(caller.project.no, id).await?.ok_or(Error::NotVisible("device"))
+    }
+
+    /// A device and what it last said.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn device(&self, caller: &Caller, id: &DeviceId) -> Result<DeviceState> {
+        let device = self.visible_device(caller, id).await?;
+        let mut states = self.with_state(vec![device]).await?;
+        states.pop().ok_or(Error::NotVisible("device"))
+    }
+
+    /// A user's devices, in order of creation; `offset` and `limit` in devices.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a user that is not the caller's.
+    pub async fn devices_of_user(
+        &self,
+        caller: &Caller,
+        uid: &Uid,
+        which: UserDevices,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<DeviceState>> {
+        let limit = limit.min(DEVICE_LIST_MAX);
+        let devices = self.registry.devices_of_user(caller.project.no, uid, which, offset, limit).await?;
+        self.with_state(devices.ok_or(Error::NotVisible("user"))?).await
+    }
+
+    /// A page of the devices that the caller sees.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a schema or product that is not the caller's; [`Error::OutOfRange`] for too many ids.
+    pub async fn devices(&self, caller: &Caller, query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
+        if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
+            return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
+        }
+        let page = self.registry.devices(caller.project.no, &query).await?;
+        let page = page.ok_or(Error::NotVisible("app"))?;
+        Ok(DevicePage { devices: self.with_state(page.devices).await?, total: page.total })
+    }
+
+    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn sub_devices(&self, caller: &Caller, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
+        let gateway = self.visible_device(caller, gateway).await?;
+        let devices = self.registry.sub_devices(caller.project.no, gateway.no, DEVICE_LIST_MAX).await?;
+        self.with_state(devices).await
+    }
+
+    /// What the factory gave those of `ids` that the caller sees, at most [`DEVICE_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for too many ids.
+    pub async fn factory_infos(&self, caller: &Caller, ids: Vec<DeviceId>) -> Result<Vec<Device>> {
+        if ids.len() > DEVICE_PAGE_MAX {
+            return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_PAGE_MAX} ids") });
+        }
+        let query = DeviceQuery { limit: ids.len(), ids: Some(ids), ..DeviceQuery::default() };
+        let page = self.registry.devices(caller.project.no, &query).await?;
+        Ok(page.map(|page| page.devices).unwrap_or_default())
+    }
+
+    /// Gives a device another name.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn rename_device(&self, caller: &Caller, id: &DeviceId, name: &str) -> Result<()> {
+        let renamed = self.registry.rename_device(caller.project.no, id, name, self.now_ms()).await?;
+        renamed.then_some(()).ok_or(Error::NotVisible("device"))
+    }
+
+    /// Takes a device from all its users. It is invisible from then on, until it is bound again; when it is connected
+    /// it is told. The log keeps the removal, or the reset as the first row that is ever seen again.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also the second time.
+    pub async fn remove_device(&self, caller: &Caller, id: &DeviceId, leaving: Leaving) -> Result<()> {
+        let device = self.visible_device(caller, id).await?;
+        let now_ms = self.now_ms();
+        let (time_ms, history_from_ms) = match leaving {
+            Leaving::Removed => (now_ms, device.history_from_ms),
+            Leaving::Reset => {
+                // A device may be ahead of our clock: what it reported before the reset must not show after it.
+                let reset_ms = now_ms.max(self.newest_row_ms(device.no).await?) + 1;
+                (reset_ms, reset_ms)
+            }
+        };
+        let left = self.registry.remove_device(caller.project.no, id, leaving, history_from_ms, now_ms).await?;
+        if !left {
+            return Err(Error::NotVisible("device"));
+        }
+        let source = match leaving {
+            Leaving::Removed => EventSource::PROJECT_REMOVAL,
+            Leaving::Reset => EventSource::CLOUD,
+        };
+        let row =
+            NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
+        self.telemetry.append(vec![row]).await?;
+        self.downlink.left(&device, leaving).await;
+        Ok(())
+    }
+
+    async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
+        let query = EventQuery {
+            types: EventTypes::all(),
+            codes: Vec::new(),
+            from_ms: 0,
+            to_ms: i64::MAX,
+            start: PageStart::Newest,
+            limit: 1,
+        };
+        let page = self.telemetry.page(device, &query).await?;
+        Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
+    }
+
+    /// Adds what each device last said, hiding what a reset hid.
+    async fn with_state(&self, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
+        let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+        let latest = self.telemetry.latest(&numbers).await?;
+        let states = devices.into_iter().zip(latest).map(|(device, mut latest)| {
+            latest.points.retain(|point| point.row.time_ms >= device.history_from_ms);
+            let online = latest.presence.is_some_and(|(on, row)| on && row.time_ms >= self.started_ms);
+            DeviceState { device, online, points: latest.points }
+        });
+        Ok(states.collect())
+    }
+}

@@ -1,0 +1,96 @@
+//! Device users: the people whom one device knows, for example a scale's family (seed 003; contract tuya §3.15).
+
+use super::{Caller, Cloud, DeviceId, DeviceUserId, Error, Result};
+
+/// People that one device may know.
+pub const DEVICE_USERS_MAX: usize = 100;
+
+/// What is known of a person. No `Debug`: it is private.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeviceUserFacts {
+    /// What the person is called.
+    pub nick_name: String,
+    /// 1 male, 2 female.
+    pub sex: i64,
+    /// Birthday, milliseconds since 1970.
+    pub birthday_ms: Option<i64>,
+    /// Height in centimetres.
+    pub height_cm: Option<i64>,
+    /// Weight in grams.
+    pub weight_g: Option<i64>,
+    /// How to reach the person. `None` in an update leaves it.
+    pub contact: Option<String>,
+}
+
+/// A person known to a device.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeviceUser {
+    /// The id, unique in its device.
+    pub id: DeviceUserId,
+    /// The rest.
+    pub facts: DeviceUserFacts,
+}
+
+impl Cloud {
+    /// Makes a person known to a device.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::OutOfRange`] when the device knows [`DEVICE_USERS_MAX`] already.
+    pub async fn add_device_user(
+        &self,
+        caller: &Caller,
+        id: &DeviceId,
+        facts: DeviceUserFacts,
+    ) -> Result<DeviceUserId> {
+        let device = self.visible_device(caller, id).await?;
+        let added = self.registry.add_device_user(device.no, facts, DEVICE_USERS_MAX).await?;
+        added.ok_or_else(|| Error::OutOfRange {
+            param: "device_id",
+            allowed: format!("a device with fewer than {DEVICE_USERS_MAX} users"),
+        })
+    }
+
+    /// Replaces what is known of a person; a contact that is not given stays.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
+    pub async fn update_device_user(
+        &self,
+        caller: &Caller,
+        id: &DeviceId,
+        user: &DeviceUserId,
+        facts: DeviceUserFacts,
+    ) -> Result<()> {
+        let device = self.visible_device(caller, id).await?;
+        let updated = self.registry.update_device_user(device.no, user, facts).await?;
+        updated.then_some(()).ok_or(Error::NoSuchDeviceUser)
+    }
+
+    /// Makes a device forget a person.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
+    pub async fn remove_device_user(&self, caller: &Caller, id: &DeviceId, user: &DeviceUserId) -> Result<()> {
+        let device = self.visible_device(caller, id).await?;
+        let removed = self.registry.remove_device_user(device.no, user).await?;
+        removed.then_some(()).ok_or(Error::NoSuchDeviceUser)
+    }
+
+    /// One person known to a device.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
+    pub async fn device_user(&self, caller: &Caller, id: &DeviceId, user: &DeviceUserId) -> Result<DeviceUser> {
+        let users = self.device_users(caller, id).await?;
+        users.into_iter().find(|known| known.id == *user).ok_or(Error::NoSuchDeviceUser)
+    }
+
+    /// Everybody known to a device, at most [`DEVICE_USERS_MAX`], in the order in which they became so.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn device_users(&self, caller: &Caller, id: &DeviceId) -> Result<Vec<DeviceUser>> {
+        let device = self.visible_device(caller, id).await?;
+        self.registry.device_users(device.no, DEVICE_USERS_MAX).await
+    }
+}

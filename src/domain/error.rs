@@ -1,0 +1,74 @@
+//! The one error of the domain. Each dialect spells it in one `match` without a wildcard, so that a new failure
+//! stops the build until every vendor's code for it is chosen.
+
+/// Everything that can go wrong below a dialect.
+///
+/// The text is for the caller and names no secret; a store's cause goes to the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A required parameter is absent or empty.
+    #[error("{0} is missing or empty")]
+    Missing(&'static str),
+    /// A parameter cannot be read as what it must be.
+    #[error("{param} must be {expected}")]
+    WrongType {
+        /// The parameter's name on the wire.
+        param: &'static str,
+        /// What it must be, in words.
+        expected: &'static str,
+    },
+    /// A parameter is readable but outside what is allowed.
+    #[error("{param} must be {allowed}")]
+    OutOfRange {
+        /// The parameter's name on the wire.
+        param: &'static str,
+        /// The allowed range, in words.
+        allowed: String,
+    },
+    /// Unknown, or another tenant's: the caller cannot tell which.
+    #[error("no {0} with that id is visible to this project")]
+    NotVisible(&'static str),
+    /// The app does not serve that country.
+    #[error("country_code must be one of the app's: {0}")]
+    CountryNotServed(String),
+    /// A user name of type mobile that is no mobile number.
+    #[error("username must be a mobile number: 4 to 20 digits, with an optional + and country prefix")]
+    InvalidMobile,
+    /// A user name of type email that is no email address.
+    #[error("username must be an email address")]
+    InvalidEmail,
+    /// The device has no such person.
+    #[error("the device has no user with that id")]
+    NoSuchDeviceUser,
+    /// The product describes no functions, so its devices have no log of them.
+    #[error("the device's product has no functions")]
+    LogsNotSupported,
+    /// The product has no function of that code.
+    #[error("the device's product has no function {0:?}")]
+    FunctionNotSupported(String),
+    /// An access or refresh token that is unknown, expired or replaced.
+    #[error("the token is unknown, expired or was replaced by a newer one")]
+    TokenInvalid,
+    /// A page cursor that this server did not give for this query.
+    #[error("{0} is not a cursor that this server gave for this device")]
+    DamagedCursor(&'static str),
+    /// A document (world, import) that cannot be made true as a whole; nothing of it was kept.
+    #[error("{0}")]
+    Refused(String),
+    /// A bounded resource is in use to its bound; the same call may succeed later.
+    #[error("busy: {0}")]
+    Busy(&'static str),
+    /// The store failed. The caller learns only that; the log has the cause.
+    #[error("the store failed")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps a failure of an engine.
+    pub fn store(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Store(cause.into())
+    }
+}
+
+/// What every operation of the domain returns.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,317 @@
+//! The event log of a device: what happened, newest first (DESIGN §6; contract tuya §3.9).
+
+use std::sync::Arc;
+
+use super::device::Device;
+use super::{Caller, Cloud, DeviceId, DeviceNo, Error, Result};
+
+/// Rows a page may hold; more is clamped, as the vendor does.
+pub const PAGE_ROWS_MAX: usize = 100;
+/// A value's JSON text may be this long.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024;
+/// A code may be this long.
+pub const CODE_BYTES_MAX: usize = 64;
+/// How far ahead of the server's clock an event may be.
+pub const FUTURE_MS_MAX: i64 = 24 * 3600 * 1000;
+/// Rows one call may append.
+pub const BATCH_ROWS_MAX: usize = 100_000;
+
+/// What kind of thing happened. The numbers are the vendor's `event_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum EventType {
+    /// The device connected.
+    Online = 1,
+    /// The device disconnected.
+    Offline = 2,
+    /// The device was activated for the first time.
+    Activated = 3,
+    /// The device was removed or reset.
+    Reset = 4,
+    /// A command was issued.
+    Command = 5,
+    /// The firmware changed its version.
+    Firmware = 6,
+    /// A data point was reported.
+    DataPoint = 7,
+    /// A signal strength was reported.
+    Signal = 8,
+    /// The device restarted.
+    Restart = 9,
+    /// A timer ran.
+    Timer = 10,
+}
+
+impl EventType {
+    /// Every type, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Online,
+        Self::Offline,
+        Self::Activated,
+        Self::Reset,
+        Self::Command,
+        Self::Firmware,
+        Self::DataPoint,
+        Self::Signal,
+        Self::Restart,
+        Self::Timer,
+    ];
+
+    /// The type of a vendor's number, 1 to 10.
+    pub fn from_number(number: i64) -> Option<Self> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        Self::ALL.get(index).copied()
+    }
+
+    /// The vendor's number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// A set of event types. Empty selects nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventTypes(u16);
+
+impl EventTypes {
+    /// All ten types.
+    pub fn all() -> Self {
+        EventType::ALL.into_iter().collect()
+    }
+
+    /// Whether `kind` is in the set.
+    pub fn contains(self, kind: EventType) -> bool {
+        self.0 & (1 << kind.number()) != 0
+    }
+
+    /// One bit a type: bit n stands for the vendor's number n.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+}
+
+impl FromIterator<EventType> for EventTypes {
+    fn from_iter<I: IntoIterator<Item = EventType>>(types: I) -> Self {
+        Self(types.into_iter().fold(0, |bits, kind| bits | 1 << kind.number()))
+    }
+}
+
+/// Who caused an event. The numbers are the vendor's `event_from` (contract tuya §3.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventSource(i8);
+
+impl EventSource {
+    /// The device itself.
+    pub const DEVICE: Self = Self(1);
+    /// A command of an app's user.
+    pub const APP_USER: Self = Self(2);
+    /// A call of the project through the cloud API.
+    pub const CLOUD: Self = Self(4);
+    /// Removal by the project.
+    pub const PROJECT_REMOVAL: Self = Self(11);
+
+    /// The source of a vendor's number: −1, 1 to 13, or 16.
+    pub fn from_number(number: i64) -> Option<Self> {
+        matches!(number, -1 | 1..=13 | 16).then(|| Self(number as i8))
+    }
+
+    /// The vendor's number.
+    pub fn number(self) -> i8 {
+        self.0
+    }
+}
+
+/// A data point's value: compact JSON text, never empty, at most [`VALUE_BYTES_MAX`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Value(Box<str>);
+
+impl Value {
+    /// Takes text that a JSON parser has accepted. Longer than [`VALUE_BYTES_MAX`] or empty: `None`.
+    pub fn from_json(text: impl Into<Box<str>>) -> Option<Self> {
+        let text = text.into();
+        (!text.is_empty() && text.len() <= VALUE_BYTES_MAX).then_some(Self(text))
+    }
+
+    /// The JSON text.
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An event on its way into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Whose log.
+    pub device: DeviceNo,
+    /// When it happened, milliseconds since 1970, never negative.
+    pub time_ms: i64,
+    /// What happened.
+    pub kind: EventType,
+    /// Who caused it.
+    pub source: EventSource,
+    /// Which data point, for those types that have one; at most [`CODE_BYTES_MAX`] bytes.
+    pub code: Option<Arc<str>>,
+    /// Its value.
+    pub value: Option<Value>,
+}
+
+/// Names one row among those of a device. Ordered by time, then by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowRef {
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// The row's number among the device's rows of that millisecond, from 1 in order of arrival.
+    pub n: u32,
+}
+
+/// One row of a device's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the log.
+    pub row: RowRef,
+    /// What happened.
+    pub kind: EventType,
+    /// Who caused it.
+    pub source: EventSource,
+    /// Which data point.
+    pub code: Option<Arc<str>>,
+    /// Its value.
+    pub value: Option<Value>,
+}
+
+/// Where a page begins. Pages go from newer to older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageStart {
+    /// At the newest row of the time span.
+    Newest,
+    /// At this row, itself included.
+    At(RowRef),
+    /// At the row before (older than) this one.
+    After(RowRef),
+}
+
+/// Which rows of a device's log are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Only these types.
+    pub types: EventTypes,
+    /// Only these codes; empty means every row, with a code or without.
+    pub codes: Vec<String>,
+    /// The oldest millisecond wanted, included.
+    pub from_ms: i64,
+    /// The newest millisecond wanted, included.
+    pub to_ms: i64,
+    /// Where the page begins.
+    pub start: PageStart,
+    /// Rows wanted, 1 to [`PAGE_ROWS_MAX`].
+    pub limit: usize,
+}
+
+impl EventQuery {
+    /// Whether a row satisfies types, codes and time span (not the cursor).
+    pub fn wants(&self, time_ms: i64, kind: EventType, code: Option<&str>) -> bool {
+        self.types.contains(kind)
+            && (self.from_ms..=self.to_ms).contains(&time_ms)
+            && (self.codes.is_empty() || code.is_some_and(|code| self.codes.iter().any(|wanted| wanted == code)))
+    }
+}
+
+/// A page of a device's log.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EventPage {
+    /// Newest first, at most the limit. Fewer, even none, while `next` is given when a filter is very selective:
+    /// the rows scanned a page are bounded.
+    pub rows: Vec<Event>,
+    /// The row at which the next page starts, itself included; `None` at the end.
+    pub next: Option<NextRow>,
+}
+
+/// The row that a following page starts at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextRow {
+    /// Its place in the log.
+    pub row: RowRef,
+    /// Its type.
+    pub kind: EventType,
+}
+
+impl Cloud {
+    /// A page of a device's log. Rows past the retention, or from before the device's last reset, are never in it.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
+    pub async fn events(&self, caller: &Caller, id: &DeviceId, query: EventQuery) -> Result<EventPage> {
+        let device = self.device_with_log(caller, id).await?;
+        let query = self.within_history(&device, query);
+        self.telemetry.page(device.no, &query).await
+    }
+
+    /// A page as [`Cloud::events`] gives it, but never empty while older rows match, and with the exact number of all
+    /// rows that match the query whatever its cursor.
+    ///
+    /// # Errors
+    /// As [`Cloud::events`].
+    pub async fn events_counted(
+        &self,
+        caller: &Caller,
+        id: &DeviceId,
+        query: EventQuery,
+    ) -> Result<(EventPage, u64)> {
+        let device = self.device_with_log(caller, id).await?;
+        let mut query = self.within_history(&device, query);
+        let count = self.telemetry.count(device.no, &query).await?;
+        let mut page = self.telemetry.page(device.no, &query).await?;
+        while let (true, Some(next)) = (page.rows.is_empty(), page.next) {
+            query.start = PageStart::At(next.row);
+            page = self.telemetry.page(device.no, &query).await?;
+        }
+        if let Some(next) = page.next {
+            // Whether a row that matches follows, not merely a row.
+            query.start = PageStart::At(next.row);
+            query.limit = 1;
+            page.next = self.first_match(device.no, query).await?;
+        }
+        Ok((page, count))
+    }
+
+    async fn first_match(&self, device: DeviceNo, mut query: EventQuery) -> Result<Option<NextRow>> {
+        loop {
+            let page = self.telemetry.page(device, &query).await?;
+            if let Some(event) = page.rows.first() {
+                return Ok(Some(NextRow { row: event.row, kind: event.kind }));
+            }
+            match page.next {
+                Some(next) => query.start = PageStart::At(next.row),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    async fn device_with_log(&self, caller: &Caller, id: &DeviceId) -> Result<Device> {
+        let device = self.visible_device(caller, id).await?;
+        if device.product.functions.is_empty() {
+            return Err(Error::LogsNotSupported);
+        }
+        Ok(device)
+    }
+
+    /// Narrows the time span to what the retention and the device's last reset leave.
+    fn within_history(&self, device: &Device, mut query: EventQuery) -> EventQuery {
+        query.from_ms = query.from_ms.max(self.oldest_kept_ms()).max(device.history_from_ms);
+        query.limit = query.limit.clamp(1, PAGE_ROWS_MAX);
+        query
+    }
+
+    /// The oldest millisecond that the retention keeps.
+    pub fn oldest_kept_ms(&self) -> i64 {
+        self.now_ms() - i64::from(self.limits.retention_days) * 24 * 3600 * 1000
+    }
+
+    /// Drops what the retention no longer keeps, in whole files.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn expire_events(&self) -> Result<()> {
+        self.telemetry.expire(self.oldest_kept_ms()).await
+    }
+}

@@ -1,0 +1,97 @@
+//! What the cloud is: its nouns and its rules. No framework, no I/O, no serialization; time and stores come from
+//! outside, so that a test can be a second world.
+
+pub mod data_point;
+pub mod device;
+pub mod device_user;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod name;
+pub mod presence;
+pub mod product;
+pub mod project;
+pub mod store;
+pub mod token;
+pub mod user;
+pub mod world;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use data_point::{DataPoint, Latest};
+pub use device::{Device, DeviceState};
+pub use error::{Error, Result};
+pub use event::{Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value};
+pub use id::{DeviceId, DeviceNo, DeviceUserId, HomeId, ProductId, ProjectNo, Schema, Uid};
+pub use product::{Access, Function, FunctionType, NodeType, Product};
+pub use project::Project;
+pub use user::UsernameType;
+
+/// The cloud: every operation of every dialect and of the device side is a method of it, in the file of its noun.
+pub struct Cloud {
+    registry: Arc<dyn store::Registry>,
+    telemetry: Arc<dyn store::Telemetry>,
+    downlink: Arc<dyn Downlink>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    started_ms: i64,
+}
+
+impl Cloud {
+    /// A cloud over these stores. Devices count as offline until they connect to it.
+    pub fn new(
+        registry: Arc<dyn store::Registry>,
+        telemetry: Arc<dyn store::Telemetry>,
+        downlink: Arc<dyn Downlink>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Self {
+        let started_ms = clock.now_ms();
+        Self { registry, telemetry, downlink, clock, limits, started_ms }
+    }
+
+    /// Now, milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Figures of the log's engine, for the operator.
+    pub fn telemetry_figures(&self) -> store::TelemetryFigures {
+        self.telemetry.figures()
+    }
+}
+
+/// Who is asking. Only [`Cloud::caller`] makes one, so a handler that has one has proven it.
+#[derive(Clone)]
+pub struct Caller {
+    project: Arc<Project>,
+}
+
+impl Caller {
+    /// The tenant.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+}
+
+/// The time. A parameter, so that a test can move it.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+}
+
+/// The way down to devices that are connected.
+#[async_trait]
+pub trait Downlink: Send + Sync {
+    /// A device was taken from its users; if it is connected it should know.
+    async fn left(&self, device: &Device, leaving: device::Leaving);
+}
+
+/// Settings that are rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long log rows are kept and shown.
+    pub retention_days: u32,
+}

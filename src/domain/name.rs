@@ -1,0 +1,36 @@
+//! Names of a device's functions: what the gangs of a switch are called (seed 003; contract tuya §3.8, §3.16).
+
+use super::{Caller, Cloud, DeviceId, Error, Result};
+
+/// The name that somebody gave to one function of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionName {
+    /// The function's code.
+    pub code: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Cloud {
+    /// Names a function of a device.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::FunctionNotSupported`] for a code that the product does not have, which also
+    /// bounds the names of a device.
+    pub async fn name_function(&self, caller: &Caller, id: &DeviceId, code: &str, name: &str) -> Result<()> {
+        let device = self.visible_device(caller, id).await?;
+        if device.product.function(code).is_none() {
+            return Err(Error::FunctionNotSupported(code.to_owned()));
+        }
+        self.registry.name_function(device.no, code, name, self.now_ms()).await
+    }
+
+    /// The names that were given, in the order of their codes.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn function_names(&self, caller: &Caller, id: &DeviceId) -> Result<Vec<FunctionName>> {
+        let device = self.visible_device(caller, id).await?;
+        self.registry.function_names(device.no).await
+    }
+}

@@ -1,0 +1,24 @@
+//! Projects: the tenants.
+
+use super::ProjectNo;
+
+/// A tenant: what its credentials open, and how it wants to be answered.
+///
+/// It has no `Debug`, so that its secrets cannot reach a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The store's number.
+    pub no: ProjectNo,
+    /// Its name in the world document.
+    pub name: String,
+    /// Tuya's Access ID.
+    pub client_id: String,
+    /// Tuya's Access Secret, the key of its signatures.
+    pub secret: String,
+    /// Whether business calls may be signed by the old rule, which covers neither path nor body.
+    pub legacy_sign: bool,
+    /// Whether user lists show `****` in place of names and addresses.
+    pub mask_private_fields: bool,
+    /// The project's own uid (`bay…`), which its tokens carry.
+    pub admin_uid: String,
+}

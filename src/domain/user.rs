@@ -1,0 +1,196 @@
+//! Users: the end users of an app (seed 000; contract tuya §3.1–3.3).
+
+use super::{Caller, Cloud, Error, Result, Schema, Uid};
+
+/// The longest time span of a user list.
+pub const USER_LIST_SPAN_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
+/// Users a page may hold.
+pub const USER_PAGE_MAX: usize = 100;
+
+/// What kind of name a user has. The numbers are the vendor's `username_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsernameType {
+    /// A mobile phone number.
+    Mobile = 1,
+    /// An email address.
+    Email = 2,
+    /// Anything else.
+    Other = 3,
+}
+
+impl UsernameType {
+    /// The type of a vendor's number.
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Self::Mobile, Self::Email, Self::Other].into_iter().find(|kind| *kind as i64 == number)
+    }
+}
+
+/// An end user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Tuya's id.
+    pub uid: Uid,
+    /// The name to sign in with, unique in its app.
+    pub username: String,
+    /// What kind of name that is.
+    pub username_type: UsernameType,
+    /// The country's calling code, without a plus.
+    pub country_code: String,
+    /// What other people see.
+    pub nick_name: String,
+    /// The address of a picture.
+    pub avatar: String,
+    /// An IANA time zone, if known.
+    pub time_zone_id: Option<String>,
+    /// Creation, milliseconds since 1970.
+    pub created_ms: i64,
+    /// Last change, milliseconds since 1970.
+    pub updated_ms: i64,
+}
+
+/// What [`Cloud::sync_user`] makes true. No `Debug`: it carries a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserSync {
+    /// The country's calling code.
+    pub country_code: String,
+    /// The name, unique in the app.
+    pub username: String,
+    /// The password as the caller sent it (the vendor recommends its MD5).
+    pub password: String,
+    /// What kind of name it is.
+    pub username_type: UsernameType,
+    /// New nick name; `None` leaves it.
+    pub nick_name: Option<String>,
+    /// New time zone; `None` leaves it.
+    pub time_zone_id: Option<String>,
+}
+
+/// Which users of an app are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserQuery {
+    /// Created at or after; milliseconds.
+    pub from_ms: Option<i64>,
+    /// Created at or before; milliseconds.
+    pub to_ms: Option<i64>,
+    /// Only this name.
+    pub username: Option<String>,
+    /// Users to skip.
+    pub offset: usize,
+    /// Users wanted, 0 to [`USER_PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// A page of an app's users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPage {
+    /// In order of creation.
+    pub users: Vec<User>,
+    /// Whether the query selects further ones.
+    pub has_more: bool,
+    /// All users of the app, whatever the query.
+    pub total: u64,
+}
+
+impl Cloud {
+    /// Creates a user, or updates password, nick name and time zone of the one with that name; country, name and its
+    /// type stay as they were at creation.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a schema that is not the caller's, [`Error::CountryNotServed`],
+    /// [`Error::InvalidMobile`], [`Error::InvalidEmail`], [`Error::Busy`] when too many passwords are being hashed.
+    pub async fn sync_user(&self, caller: &Caller, schema: &Schema, user: UserSync) -> Result<Uid> {
+        let countries = self.registry.app_countries(caller.project.no, schema).await?;
+        let countries = countries.ok_or(Error::NotVisible("app"))?;
+        if !countries.is_empty() && !countries.contains(&user.country_code) {
+            return Err(Error::CountryNotServed(countries.join(", ")));
+        }
+        match user.username_type {
+            UsernameType::Mobile if !is_mobile(&user.username) => return Err(Error::InvalidMobile),
+            UsernameType::Email if !is_email(&user.username) => return Err(Error::InvalidEmail),
+            _ => {}
+        }
+        let uid = self.registry.sync_user(caller.project.no, schema, user, self.now_ms()).await?;
+        uid.ok_or(Error::NotVisible("app"))
+    }
+
+    /// A page of an app's users. With `windowed`, the time span defaults to the last 30 days and may not be longer.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a schema that is not the caller's; [`Error::OutOfRange`] for a longer span.
+    pub async fn users(
+        &self,
+        caller: &Caller,
+        schema: &Schema,
+        mut query: UserQuery,
+        windowed: bool,
+    ) -> Result<UserPage> {
+        if windowed {
+            let to_ms = match (query.from_ms, query.to_ms) {
+                (_, Some(to_ms)) => to_ms,
+                (Some(from_ms), None) => from_ms.saturating_add(USER_LIST_SPAN_MS_MAX),
+                (None, None) => self.now_ms(),
+            };
+            let from_ms = query.from_ms.unwrap_or(to_ms.saturating_sub(USER_LIST_SPAN_MS_MAX));
+            let span_ms = to_ms.checked_sub(from_ms).unwrap_or(-1);
+            if !(0..=USER_LIST_SPAN_MS_MAX).contains(&span_ms) {
+                let allowed = "0 to 30 days after start_time".to_owned();
+                return Err(Error::OutOfRange { param: "end_time", allowed });
+            }
+            (query.from_ms, query.to_ms) = (Some(from_ms), Some(to_ms));
+        }
+        let page = self.registry.users(caller.project.no, schema, &query).await?;
+        page.ok_or(Error::NotVisible("app"))
+    }
+
+    /// One user of the caller's apps.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn user(&self, caller: &Caller, uid: &Uid) -> Result<User> {
+        self.registry.user(caller.project.no, uid).await?.ok_or(Error::NotVisible("user"))
+    }
+}
+
+/// Digits with an optional `+` and one optional `-` after the country prefix.
+fn is_mobile(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let (prefix, number) = digits.split_once('-').unwrap_or(("", digits));
+    let digit = |c: char| c.is_ascii_digit();
+    prefix.len() <= 4 && prefix.chars().all(digit) && (4..=20).contains(&number.len()) && number.chars().all(digit)
+}
+
+fn is_email(text: &str) -> bool {
+    let Some((name, host)) = text.rsplit_once('@') else { return false };
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '@';
+    !name.is_empty()
+        && text.len() <= 254
+        && text.chars().filter(|c| *c != '@').all(plain)
+        && !name.contains('@')
+        && host.contains('.')
+        && host.split('.').all(|label| !label.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mobile_numbers() {
+        for good in ["18200000678", "+8618200000678", "86-18200000678", "1234"] {
+            assert!(is_mobile(good), "{good}");
+        }
+        for bad in ["", "123", "18 200", "abc", "86--182000", "123456789012345678901", "86-", "+", "１８２００"] {
+            assert!(!is_mobile(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn email_addresses() {
+        for good in ["a@b.c", "first.last+tag@example.co.uk", "名@例.cn"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in ["", "a", "a@b", "@b.c", "a@@b.c", "a b@c.d", "a@b..c", "a@.c", "a@b.c\n"] {
+            assert!(!is_email(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The embedded engine: SQLite files in one data folder.
+
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! The contract of the engines: one suite, run on each.
