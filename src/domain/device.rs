@@ -87,8 +87,8 @@ pub enum UserDevices {
 pub struct DeviceCursor {
     /// Creation of the last device seen, milliseconds since 1970.
     pub created_ms: i64,
-    /// Its number, which orders devices of one millisecond.
-    pub no: DeviceNo,
+    /// Its id, which orders devices of one millisecond.
+    pub id: DeviceId,
 }
 
 /// Which devices of those that a project sees are wanted. What is `None` does not restrict.

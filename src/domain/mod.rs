@@ -15,6 +15,7 @@ pub mod store;
 pub mod token;
 pub mod user;
 pub mod world;
+mod world_rules;
 
 use std::sync::Arc;
 

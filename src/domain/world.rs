@@ -172,6 +172,7 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Refused`] with the place in the document; nothing is changed then.
     pub async fn apply(&self, world: World) -> Result<World> {
+        world.check()?;
         self.registry.apply(world, self.now_ms()).await
     }
 }

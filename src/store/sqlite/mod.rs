@@ -1,3 +1,68 @@
-//! The embedded engine: SQLite files in one data folder.
+//! The embedded engine: SQLite files in one data folder. The registry is here, one file a noun; the event log is in
+//! `telemetry`.
 
+mod connection;
+mod device;
+mod device_user;
+mod name;
+mod project;
 pub mod telemetry;
+mod token;
+mod user;
+mod world;
+mod world_device;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::domain::{Error, Result};
+use crate::store::seal::Seal;
+
+use connection::{Readers, Writer};
+
+/// Migrations of the registry in order. `PRAGMA user_version` is how many have run.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_registry.sql")];
+
+/// The registry's file in the data folder.
+pub const REGISTRY_FILE: &str = "registry.db";
+
+/// The registry on SQLite: the traits of the domain's nouns, but not telemetry.
+pub struct SqliteRegistry {
+    writer: Writer,
+    readers: Readers,
+    seal: Arc<Seal>,
+    known: Arc<project::Known>,
+}
+
+impl SqliteRegistry {
+    /// Opens or creates the registry of a data folder and brings it to the newest form.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a folder of a newer version or without its key; [`Error::Store`].
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(REGISTRY_FILE);
+        let seal = Arc::new(Seal::open(folder, !path.exists())?);
+        let connection = connection::open_writer(&path)?;
+        migrate(&connection)?;
+        let known = Arc::new(project::Known::default());
+        let forget = known.clone();
+        let writer = Writer::start(connection, move || forget.forget())?;
+        Ok(Self { writer, readers: Readers::new(path), seal, known })
+    }
+}
+
+fn migrate(connection: &Connection) -> Result<()> {
+    let version: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(Error::store)?;
+    let done = usize::try_from(version).map_err(Error::store)?;
+    if done > MIGRATIONS.len() {
+        return Err(Error::Refused("the data folder was written by a newer version of ingle".to_owned()));
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let step = format!("BEGIN IMMEDIATE; {migration}; PRAGMA user_version = {}; COMMIT;", index + 1);
+        connection.execute_batch(&step).map_err(Error::store)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What a world document may say, checked before anything of it is kept.
+
+use std::collections::HashSet;
+
+use super::world::{World, WorldDevice, WorldProduct, WorldProject};
+use super::{Error, Result};
+
+/// An id in a document may be this long.
+const ID_CHARS_MAX: usize = 64;
+/// Any other text in a document may be this long.
+const TEXT_CHARS_MAX: usize = 512;
+/// Functions that a product may have.
+const FUNCTIONS_MAX: usize = 256;
+
+impl World {
+    /// Checks every id, text and reference that can be checked without a store.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the place in the document.
+    pub fn check(&self) -> Result<()> {
+        unique("projects", self.projects.iter().map(|project| project.name.as_str()))?;
+        self.projects.iter().try_for_each(check_project)
+    }
+}
+
+fn check_project(project: &WorldProject) -> Result<()> {
+    let place = format!("project {:?}", project.name);
+    text(&place, "name", &project.name)?;
+    ids(
+        &place,
+        [
+            ("tuya.client_id", &project.client_id),
+            ("tuya.secret", &project.secret),
+            ("aliyun.project_id", &project.aliyun_project_id),
+            ("aliyun.app_key", &project.aliyun_app_key),
+            ("aliyun.app_secret", &project.aliyun_app_secret),
+        ],
+    )?;
+    unique(&format!("{place} apps"), project.apps.iter().map(|app| app.schema.as_str()))?;
+    for app in &project.apps {
+        let place = format!("{place} app {:?}", app.schema);
+        id(&place, "schema", &app.schema)?;
+        ids(&place, [("app_key", &app.app_key)])?;
+        let codes = app.country_codes.iter().flatten();
+        if codes.into_iter().any(|code| code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_digit())) {
+            return refuse(&place, "country_codes must be calling codes, digits only");
+        }
+    }
+    project.products.iter().try_for_each(|product| check_product(&place, product))?;
+    for user in &project.users {
+        let place = format!("{place} user {:?}", user.username);
+        text(&place, "username", &user.username)?;
+        ids(&place, [("uid", &user.uid), ("identity_id", &user.identity_id), ("open_id", &user.open_id)])?;
+        let texts = [&user.password, &user.nick_name, &user.avatar, &user.gender, &user.time_zone_id];
+        texts.into_iter().flatten().try_for_each(|value| long(&place, value))?;
+    }
+    for home in &project.homes {
+        text(&format!("{place} home {:?}", home.name), "name", &home.name)?;
+        if home.home_id.is_some_and(|home_id| home_id <= 0) {
+            return refuse(&place, "home_id must be positive");
+        }
+    }
+    let named = project.devices.iter().filter_map(|device| device.device_id.as_deref());
+    unique(&format!("{place} devices"), named)?;
+    project.devices.iter().try_for_each(|device| check_device(&place, device))
+}
+
+fn check_product(place: &str, product: &WorldProduct) -> Result<()> {
+    let place = format!("{place} product {:?}", product.name);
+    text(&place, "name", &product.name)?;
+    id(&place, "category", &product.category)?;
+    ids(
+        &place,
+        [
+            ("product_id", &product.product_id),
+            ("product_key", &product.product_key),
+            ("product_secret", &product.product_secret),
+            ("net_type", &product.net_type),
+        ],
+    )?;
+    [&product.model, &product.icon].into_iter().flatten().try_for_each(|value| long(&place, value))?;
+    let functions = product.functions.as_deref().unwrap_or_default();
+    if functions.len() > FUNCTIONS_MAX {
+        return refuse(&place, &format!("at most {FUNCTIONS_MAX} functions"));
+    }
+    unique(&format!("{place} functions"), functions.iter().map(|function| function.code.as_str()))?;
+    functions.iter().try_for_each(|function| id(&place, "function code", &function.code))
+}
+
+fn check_device(place: &str, device: &WorldDevice) -> Result<()> {
+    let name = device.device_id.as_ref().or(device.device_name.as_ref()).or(device.name.as_ref());
+    let place = format!("{place} device {:?}", name.map(String::as_str).unwrap_or_default());
+    ids(
+        &place,
+        [
+            ("device_id", &device.device_id),
+            ("secret", &device.secret),
+            ("local_key", &device.local_key),
+            ("uuid", &device.uuid),
+            ("device_name", &device.device_name),
+            ("iot_id", &device.iot_id),
+        ],
+    )?;
+    let texts = [
+        &device.sn,
+        &device.mac,
+        &device.name,
+        &device.node_id,
+        &device.ip,
+        &device.lat,
+        &device.lon,
+        &device.time_zone,
+    ];
+    texts.into_iter().flatten().try_for_each(|value| long(&place, value))
+}
+
+fn ids<'a>(place: &str, values: impl IntoIterator<Item = (&'a str, &'a Option<String>)>) -> Result<()> {
+    for (member, value) in values {
+        if let Some(value) = value {
+            id(place, member, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ids go into paths, topics and row keys: no character that means something there.
+fn id(place: &str, member: &str, value: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:@".contains(c);
+    if value.is_empty() || value.len() > ID_CHARS_MAX || !value.chars().all(plain) {
+        return refuse(place, &format!("{member} must be 1 to {ID_CHARS_MAX} of A-Z a-z 0-9 _ - . : @"));
+    }
+    Ok(())
+}
+
+fn text(place: &str, member: &str, value: &str) -> Result<()> {
+    if value.is_empty() {
+        return refuse(place, &format!("{member} must not be empty"));
+    }
+    long(place, value)
+}
+
+fn long(place: &str, value: &str) -> Result<()> {
+    if value.chars().count() > TEXT_CHARS_MAX || value.chars().any(char::is_control) {
+        return refuse(place, &format!("a text must be at most {TEXT_CHARS_MAX} characters, none a control character"));
+    }
+    Ok(())
+}
+
+fn unique<'a>(place: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return refuse(place, &format!("{name:?} stands there twice"));
+        }
+    }
+    Ok(())
+}
+
+fn refuse(place: &str, text: &str) -> Result<()> {
+    Err(Error::Refused(format!("{place}: {text}")))
+}

@@ -1,0 +1,98 @@
+//! New identifiers and secrets, in the forms that the vendors' own have (contract tuya §1, §3; aliyun §4, §6).
+
+use super::seal::{hex, random};
+use crate::domain::Result;
+
+const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// `n` random digits and lower-case letters.
+///
+/// # Errors
+/// [`crate::domain::Error::Store`] when the system gives no randomness; so for all of these.
+pub fn letters(n: usize) -> Result<String> {
+    let mut text = String::with_capacity(n);
+    while text.len() < n {
+        // Bytes past the last whole multiple of 36 would favour some letters.
+        let fair = random::<32>()?.into_iter().filter(|byte| *byte < 252);
+        text.extend(fair.take(n - text.len()).map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
+    }
+    Ok(text)
+}
+
+/// `n` random decimal digits, the first not 0.
+pub fn digits(n: usize) -> Result<String> {
+    let mut text = String::with_capacity(n);
+    while text.len() < n {
+        let fair = random::<16>()?.into_iter().filter(|byte| *byte < 250).map(|byte| char::from(b'0' + byte % 10));
+        text.extend(fair.take(n - text.len()));
+        if text.starts_with('0') {
+            text.clear();
+        }
+    }
+    Ok(text)
+}
+
+/// Tuya's Access ID, 20 characters.
+pub fn client_id() -> Result<String> {
+    letters(20)
+}
+
+/// A secret of 32 hex digits: Access Secret, AppSecret.
+pub fn secret() -> Result<String> {
+    Ok(hex(&random::<16>()?))
+}
+
+/// A secret of 16 characters, as both device protocols key with: device secret, product secret, local key.
+pub fn device_secret() -> Result<String> {
+    letters(16)
+}
+
+/// Tuya's uid of a user.
+pub fn uid(now_ms: i64) -> Result<String> {
+    Ok(format!("az{now_ms:013}{}", letters(6)?))
+}
+
+/// Tuya's uid of a project.
+pub fn admin_uid(now_ms: i64) -> Result<String> {
+    Ok(format!("bay{now_ms:013}{}", letters(4)?))
+}
+
+/// Alibaba's identityId, 40 characters.
+pub fn identity_id() -> Result<String> {
+    Ok(format!("50{}op{}", letters(6)?, hex(&random::<15>()?)))
+}
+
+/// Alibaba's AppKey, 8 digits.
+pub fn app_key() -> Result<String> {
+    digits(8)
+}
+
+/// Alibaba's project id.
+pub fn aliyun_project_id() -> Result<String> {
+    Ok(format!("a1{}", letters(15)?))
+}
+
+/// Alibaba's productKey, 11 characters.
+pub fn product_key() -> Result<String> {
+    Ok(format!("a1{}", letters(9)?))
+}
+
+/// Tuya's product id, 16 characters.
+pub fn product_id() -> Result<String> {
+    letters(16)
+}
+
+/// A device's id in both clouds, 20 characters.
+pub fn device_id() -> Result<String> {
+    Ok(format!("bf{}", letters(18)?))
+}
+
+/// Alibaba's iotId, 32 characters.
+pub fn iot_id() -> Result<String> {
+    Ok(format!("{}0010000000", letters(22)?))
+}
+
+/// A home's id, 8 digits.
+pub fn home_id() -> Result<i64> {
+    digits(8)?.parse().map_err(crate::domain::Error::store)
+}

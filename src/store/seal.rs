@@ -1,0 +1,202 @@
+//! Secrets at rest: what is encrypted, what is hashed, and the key beside the data (DESIGN §2).
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::domain::{Error, Result};
+
+const KEY_FILE: &str = "secret.key";
+const NONCE_BYTES: usize = 12;
+/// Passwords hashed at once: each takes a core for some 30 ms and 19 MiB.
+const HASHES_AT_ONCE: usize = 2;
+/// Callers that may wait for a hash before further ones are turned away.
+const HASHES_WAITING_MAX: usize = 64;
+
+/// Random bytes that a token pair is made from, together with the key.
+pub type TokenSeed = [u8; 16];
+
+/// Encrypts, hashes and derives with the key of one data folder.
+pub struct Seal {
+    cipher: Aes256Gcm,
+    token_key: [u8; 32],
+    hashing: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Seal {
+    /// Reads the key of a data folder. With `create` it makes one, readable by its owner alone, if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the key is missing or damaged, with what to do.
+    pub fn open(folder: &Path, create: bool) -> Result<Self> {
+        let path = folder.join(KEY_FILE);
+        let key = match fs::File::open(&path) {
+            Ok(mut file) => {
+                let mut key = Vec::new();
+                file.read_to_end(&mut key).map_err(Error::store)?;
+                <[u8; 32]>::try_from(key).map_err(|_| {
+                    Error::Refused(format!("{} is damaged: restore it from a backup", path.display()))
+                })?
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && create => create_key(&path)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let text = format!("{} is missing: without it the data cannot be read; restore it", path.display());
+                return Err(Error::Refused(text));
+            }
+            Err(error) => return Err(Error::store(error)),
+        };
+        Self::from_key(&key)
+    }
+
+    fn from_key(key: &[u8; 32]) -> Result<Self> {
+        let cipher = Aes256Gcm::new_from_slice(&derive(key, b"at rest")?).map_err(Error::store)?;
+        Ok(Self {
+            cipher,
+            token_key: derive(key, b"token")?,
+            hashing: Semaphore::new(HASHES_AT_ONCE),
+            waiting: Semaphore::new(HASHES_WAITING_MAX),
+        })
+    }
+
+    /// Encrypts `text` for one `place` (a column and a row); it opens nowhere else.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the system gives no randomness.
+    pub fn seal(&self, text: &str, place: &str) -> Result<Vec<u8>> {
+        let nonce = random::<NONCE_BYTES>()?;
+        let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
+        let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| Error::store("encryption"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Decrypts what [`Seal::seal`] made for the same place.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for anything else.
+    pub fn unseal(&self, blob: &[u8], place: &str) -> Result<String> {
+        let damaged = || Error::store(format!("{place} does not open with {KEY_FILE}"));
+        let (nonce, sealed) = blob.split_at_checked(NONCE_BYTES).ok_or_else(damaged)?;
+        let nonce = <[u8; NONCE_BYTES]>::try_from(nonce).map_err(|_| damaged())?;
+        let payload = Payload { msg: sealed, aad: place.as_bytes() };
+        let text = self.cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
+        String::from_utf8(text).map_err(|_| damaged())
+    }
+
+    /// The access and refresh token of a seed. The same seed gives the same tokens, so none needs to be kept.
+    ///
+    /// # Errors
+    /// [`Error::Store`], never in practice.
+    pub fn tokens(&self, seed: &TokenSeed) -> Result<(String, String)> {
+        let token = |label: &[u8]| -> Result<String> {
+            let mac = mac(&self.token_key, &[label, seed])?;
+            Ok(hex(&mac[..16]))
+        };
+        Ok((token(b"access")?, token(b"refresh")?))
+    }
+
+    /// Hashes a password with argon2id, on a thread of its own, a bounded number at a time.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait already.
+    pub async fn hash_password(&self, password: String) -> Result<String> {
+        let busy = |_| Error::Busy("too many passwords are being hashed");
+        let _place = self.waiting.try_acquire().map_err(busy)?;
+        let _turn = self.hashing.acquire().await.map_err(|_| Error::Busy("shutting down"))?;
+        let hash = move || {
+            let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|error| error.to_string())?;
+            Ok::<_, String>(hash.to_string())
+        };
+        tokio::task::spawn_blocking(hash).await.map_err(Error::store)?.map_err(Error::store)
+    }
+
+    /// As [`Seal::hash_password`], on the calling thread and without a turn: for the operator's own documents.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn hash_password_here(&self, password: &str) -> Result<String> {
+        let hash = Argon2::default().hash_password(password.as_bytes());
+        Ok(hash.map_err(|error| Error::store(error.to_string()))?.to_string())
+    }
+}
+
+/// What is kept of a token. Tokens have 128 random bits, so a fast hash is enough.
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// Random bytes of the system.
+///
+/// # Errors
+/// [`Error::Store`] when it has none.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::store(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+fn create_key(path: &Path) -> Result<[u8; 32]> {
+    let key = random::<32>()?;
+    // Whole or not at all: a half-written key would lock the folder.
+    let draft = path.with_extension("key.new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    let file = file.as_mut().map_err(|error| Error::store(std::io::Error::from(error.kind())))?;
+    file.write_all(&key).and_then(|()| file.sync_all()).map_err(Error::store)?;
+    fs::rename(&draft, path).map_err(Error::store)?;
+    Ok(key)
+}
+
+fn mac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; 32]> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(Error::store)?;
+    for part in parts {
+        mac.update(part);
+    }
+    Ok(mac.finalize().into_bytes().into())
+}
+
+fn derive(key: &[u8; 32], purpose: &[u8]) -> Result<[u8; 32]> {
+    mac(key, &[b"ingle ", purpose])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_text_opens_only_in_its_place() -> Result<()> {
+        let seal = Seal::from_key(&[7; 32])?;
+        let blob = seal.seal("local key", "device.local_key:a")?;
+        assert_eq!(seal.unseal(&blob, "device.local_key:a")?, "local key");
+        assert!(seal.unseal(&blob, "device.local_key:b").is_err());
+        assert!(Seal::from_key(&[8; 32])?.unseal(&blob, "device.local_key:a").is_err());
+        assert!(seal.unseal(&blob[..5], "device.local_key:a").is_err());
+        assert_ne!(blob, seal.seal("local key", "device.local_key:a")?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_two_tokens_again() -> Result<()> {
+        let seal = Seal::from_key(&[7; 32])?;
+        let (access, refresh) = seal.tokens(&[1; 16])?;
+        assert_eq!(seal.tokens(&[1; 16])?, (access.clone(), refresh.clone()));
+        assert_ne!(access, refresh);
+        assert!(access.len() == 32 && access.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_ne!(seal.tokens(&[2; 16])?.0, access);
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Connections to the registry: one writer on a thread of its own, readers on the calling thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::{Error, Result};
+
+/// Writes that may wait; further callers wait before they are queued.
+const QUEUE_MAX: usize = 1024;
+/// Writes that share one commit.
+const COMMIT_MAX: usize = 256;
+/// Idle readers that are kept.
+const READERS_MAX: usize = 8;
+/// Statements that a connection keeps prepared.
+const STATEMENTS_MAX: usize = 64;
+
+/// Runs writes one after the other. Those that wait share a commit, and so an fsync; each is atomic by itself.
+pub struct Writer {
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+trait Job: Send {
+    fn run(&mut self, connection: &Connection);
+    fn answer(self: Box<Self>, committed: std::result::Result<(), String>);
+}
+
+struct Pending<T, F> {
+    work: Option<F>,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Job for Pending<T, F> {
+    fn run(&mut self, connection: &Connection) {
+        if let Some(work) = self.work.take() {
+            self.result = Some(in_savepoint(connection, work));
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: std::result::Result<(), String>) {
+        let result = match (self.result, committed) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(cause)) => Err(Error::store(cause)),
+            (None, Ok(())) => Err(Error::store("a write did not run")),
+        };
+        // Nobody waits any more when the caller hung up; the write stands.
+        let _ = self.reply.send(result);
+    }
+}
+
+fn in_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    connection.execute_batch("SAVEPOINT job").map_err(Error::store)?;
+    let result = work(connection);
+    let end = if result.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+    connection.execute_batch(end).map_err(Error::store)?;
+    result
+}
+
+impl Writer {
+    /// Starts the thread. `committed` runs after every commit, before anybody is answered.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the system gives no thread.
+    pub fn start(connection: Connection, committed: impl Fn() + Send + 'static) -> Result<Self> {
+        let (queue, mut waiting) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
+        let run = move || {
+            while let Some(first) = waiting.blocking_recv() {
+                let mut jobs = vec![first];
+                while jobs.len() < COMMIT_MAX
+                    && let Ok(next) = waiting.try_recv()
+                {
+                    jobs.push(next);
+                }
+                let outcome = commit_together(&connection, &mut jobs);
+                committed();
+                for job in jobs {
+                    job.answer(outcome.clone());
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("registry".to_owned()).spawn(run).map_err(Error::store)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs one write. When it returns `Ok` the write is on disk; when it returns `Err` nothing of it is.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Store`] when the commit fails.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Pending { work: Some(work), result: None, reply });
+        let queue = self.queue.as_ref().ok_or_else(|| Error::store("the registry is closed"))?;
+        queue.send(job).await.map_err(|_| Error::store("the registry's writer has stopped"))?;
+        answer.await.map_err(|_| Error::store("the registry's writer has stopped"))?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn commit_together(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> std::result::Result<(), String> {
+    let outcome = (|| {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for job in jobs {
+            job.run(connection);
+        }
+        connection.execute_batch("COMMIT")
+    })();
+    outcome.map_err(|error| {
+        // After a failed BEGIN there is nothing to roll back, which is then what SQLite says.
+        let _ = connection.execute_batch("ROLLBACK");
+        error.to_string()
+    })
+}
+
+/// Connections that only read. A read sees the last commit.
+pub struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Readers of the database at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Runs reads on one connection. Several statements that must agree need a transaction.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Store`].
+    pub fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open_reader(&self.path)?,
+        };
+        let result = work(&connection);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < READERS_MAX {
+            idle.push(connection);
+        }
+        result
+    }
+}
+
+/// Opens the database for writing, creating it if need be.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn open_writer(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path).map_err(Error::store)?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(Error::store)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(Error::store)?;
+    connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA mmap_size = 268435456;").map_err(Error::store)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> Result<()> {
+    connection.busy_timeout(Duration::from_secs(10)).map_err(Error::store)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(())
+}

@@ -1,0 +1,360 @@
+//! Devices. Every finder but the device's own takes the project and shows only what it sees.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::SqliteRegistry;
+use crate::domain::device::{DevicePage, DeviceQuery, Leaving, UserDevices};
+use crate::domain::store::DeviceStore;
+use crate::domain::{Device, DeviceId, DeviceNo, Error, HomeId, NodeType, Product, ProductId, ProjectNo, Result, Uid};
+use crate::store::functions;
+use crate::store::seal::Seal;
+
+/// The columns of [`SqliteRegistry::device_of`]. `?1` is the project that asks: of another project's user it does not
+/// learn the uid.
+const SELECT: &str = "SELECT d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
+    d.ip, d.lat, d.lon, d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms,
+    d.history_from_ms
+    FROM device d
+    LEFT JOIN device g ON g.device_no = d.gateway_no
+    LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
+    LEFT JOIN app_user u ON u.user_no = o.user_no AND (?1 IS NULL OR u.project_no = ?1)";
+
+/// Whether the project `?1` sees the device `d`.
+const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
+    (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1))";
+
+#[async_trait]
+impl DeviceStore for SqliteRegistry {
+    async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Device>> {
+        let sql = device_sql();
+        self.readers.run(|connection| self.first(connection, sql, params![project.0, id.0]))
+    }
+
+    async fn devices_of_user(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        which: UserDevices,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Option<Vec<Device>>> {
+        let mine = match which {
+            UserDevices::Home => {
+                "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
+                 UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2"
+            }
+            UserDevices::Shared => "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0",
+        };
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            let user_no: Option<i64> = snapshot
+                .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")
+                .and_then(|mut statement| {
+                    statement.query_row(params![uid.0, project.0], |row| row.get(0)).optional()
+                })
+                .map_err(Error::store)?;
+            let Some(user_no) = user_no else { return Ok(None) };
+            let sql = format!(
+                "{SELECT} WHERE {VISIBLE} AND d.device_no IN ({mine})
+                 ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
+            );
+            let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+            self.all(&snapshot, &sql, params![project.0, user_no, limit, offset]).map(Some)
+        })
+    }
+
+    async fn devices(&self, project: ProjectNo, query: &DeviceQuery) -> Result<Option<DevicePage<Device>>> {
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            let Some(filter) = Filter::of(&snapshot, project, query)? else { return Ok(None) };
+            let total = filter.count(&snapshot).map_err(Error::store)?;
+            let numbers = filter.page(&snapshot, query).map_err(Error::store)?;
+            let sql = format!("{SELECT} WHERE d.device_no = ?2");
+            let device = |no| self.first(&snapshot, &sql, params![project.0, no]);
+            let devices = numbers.into_iter().filter_map(|no| device(no).transpose()).collect::<Result<Vec<_>>>()?;
+            Ok(Some(DevicePage { devices, total }))
+        })
+    }
+
+    async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
+        let sql = format!(
+            "{SELECT} WHERE {VISIBLE} AND d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3"
+        );
+        self.readers.run(|connection| self.all(connection, &sql, params![project.0, gateway.0, limit]))
+    }
+
+    async fn rename_device(&self, project: ProjectNo, id: &DeviceId, name: &str, now_ms: i64) -> Result<bool> {
+        let (id, name) = (id.clone(), name.to_owned());
+        let write = move |connection: &Connection| {
+            let sql = format!("UPDATE device AS d SET name = ?3, updated_ms = ?4 WHERE device_id = ?2 AND {VISIBLE}");
+            Ok(connection.execute(&sql, params![project.0, id.0, name, now_ms]).map_err(Error::store)? == 1)
+        };
+        self.writer.run(write).await
+    }
+
+    async fn remove_device(
+        &self,
+        project: ProjectNo,
+        id: &DeviceId,
+        leaving: Leaving,
+        history_from_ms: i64,
+        now_ms: i64,
+    ) -> Result<bool> {
+        let id = id.clone();
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {VISIBLE}");
+            let no: Option<i64> =
+                connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
+            let Some(no) = no else { return Ok(false) };
+            connection.execute("DELETE FROM binding WHERE device_no = ?1", params![no])?;
+            connection.execute(
+                "UPDATE device SET removed = 1, home_id = NULL, history_from_ms = ?2, updated_ms = ?3
+                 WHERE device_no = ?1",
+                params![no, history_from_ms, now_ms],
+            )?;
+            if leaving == Leaving::Reset {
+                connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![no])?;
+                connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![no])?;
+            }
+            Ok(true)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool> {
+        let sql = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1 AND active_ms = 0";
+        let write = move |connection: &Connection| connection.execute(sql, params![device.0, now_ms]);
+        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+    }
+
+    async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
+        let sql = format!("{SELECT} WHERE d.device_id = ?2");
+        self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, id.0]))
+    }
+
+    async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
+        let sql = format!("{SELECT} WHERE d.is_virtual = 1 AND d.removed = 0 ORDER BY d.device_no LIMIT ?2");
+        self.readers.run(|connection| self.all(connection, &sql, params![None::<i64>, limit]))
+    }
+}
+
+/// The statement of the single device read, which is the most frequent one, made once.
+fn device_sql() -> &'static str {
+    static SQL: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| format!("{SELECT} WHERE d.device_id = ?2 AND {VISIBLE}"));
+    &SQL
+}
+
+impl SqliteRegistry {
+    fn first(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Option<Device>> {
+        let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+        let mut rows = statement.query(values).map_err(Error::store)?;
+        let row = rows.next().map_err(Error::store)?;
+        row.map(|row| self.device_of(connection, row)).transpose()
+    }
+
+    fn all(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
+        let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+        let mut rows = statement.query(values).map_err(Error::store)?;
+        let mut devices = Vec::new();
+        while let Some(row) = rows.next().map_err(Error::store)? {
+            devices.push(self.device_of(connection, row)?);
+        }
+        Ok(devices)
+    }
+
+    fn device_of(&self, connection: &Connection, row: &Row<'_>) -> Result<Device> {
+        let product_no: i64 = row.get(2).map_err(Error::store)?;
+        let product = self.known.product(product_no, || read_product(connection, product_no))?;
+        let product = product.ok_or_else(|| Error::store("a device without its product"))?;
+        device_of(&self.seal, row, product)
+    }
+}
+
+fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device> {
+    let read = || -> rusqlite::Result<Device> {
+        Ok(Device {
+            no: DeviceNo(row.get(0)?),
+            id: DeviceId(row.get(1)?),
+            product,
+            uuid: row.get(3)?,
+            local_key: String::new(),
+            name: row.get(5)?,
+            sn: row.get(6)?,
+            mac: row.get(7)?,
+            ip: row.get(8)?,
+            lat: row.get(9)?,
+            lon: row.get(10)?,
+            time_zone: row.get(11)?,
+            gateway: row.get::<_, Option<String>>(12)?.map(DeviceId),
+            node_id: row.get(13)?,
+            home: row.get::<_, Option<i64>>(14)?.map(HomeId),
+            owner: row.get::<_, Option<String>>(15)?.map(Uid),
+            created_ms: row.get(16)?,
+            active_ms: row.get(17)?,
+            updated_ms: row.get(18)?,
+            history_from_ms: row.get(19)?,
+        })
+    };
+    let mut device = read().map_err(Error::store)?;
+    let sealed = row.get_ref(4).and_then(|value| Ok(value.as_blob()?)).map_err(Error::store)?;
+    device.local_key = seal.unseal(sealed, &place_of_local_key(&device.id.0))?;
+    Ok(device)
+}
+
+/// Where a device's local key is sealed.
+pub fn place_of_local_key(device_id: &str) -> String {
+    format!("device.local_key:{device_id}")
+}
+
+fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>> {
+    let row = connection
+        .prepare_cached(
+            "SELECT project_no, product_id, product_key, name, category, model, icon, net_type, node_type, biz_type,
+             functions FROM product WHERE product_no = ?1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![no], |row| {
+                    let product = Product {
+                        project: ProjectNo(row.get(0)?),
+                        id: ProductId(row.get(1)?),
+                        key: row.get(2)?,
+                        name: row.get(3)?,
+                        category: row.get(4)?,
+                        model: row.get(5)?,
+                        icon: row.get(6)?,
+                        net_type: row.get(7)?,
+                        node_type: node_type(row.get_ref(8)?.as_str()?),
+                        biz_type: row.get(9)?,
+                        functions: Vec::new(),
+                    };
+                    Ok((product, row.get::<_, String>(10)?))
+                })
+                .optional()
+        })
+        .map_err(Error::store)?;
+    let Some((mut product, text)) = row else { return Ok(None) };
+    product.functions = functions::decode(&text)?;
+    Ok(Some(Arc::new(product)))
+}
+
+/// The text of a node type in the registry.
+pub fn node_type_text(node_type: NodeType) -> &'static str {
+    match node_type {
+        NodeType::Device => "device",
+        NodeType::Gateway => "gateway",
+        NodeType::Sub => "sub",
+    }
+}
+
+/// The node type of a text in the registry.
+pub fn node_type(text: &str) -> NodeType {
+    match text {
+        "gateway" => NodeType::Gateway,
+        "sub" => NodeType::Sub,
+        _ => NodeType::Device,
+    }
+}
+
+/// The conditions of a device list, as SQL over `device d`, and their values.
+struct Filter {
+    /// Conditions but for the project's.
+    conditions: String,
+    /// Values from `?1`, the project, on.
+    values: Vec<Sql>,
+    /// The app, when it is the only restriction.
+    app_alone: Option<i64>,
+}
+
+impl Filter {
+    /// `None` when the schema or the product is not the project's.
+    fn of(connection: &Connection, project: ProjectNo, query: &DeviceQuery) -> Result<Option<Self>> {
+        let mut filter = Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None };
+        if let Some(ids) = &query.ids {
+            let places: Vec<String> = ids.iter().map(|id| filter.place(Sql::Text(id.0.clone()))).collect();
+            filter.conditions.push_str(&format!(" AND d.device_id IN ({})", places.join(", ")));
+        }
+        if let Some(product) = &query.product {
+            let sql = "SELECT product_no FROM product WHERE product_id = ?1 AND project_no = ?2";
+            let Some(no) = number(connection, sql, &product.0, project)? else { return Ok(None) };
+            let place = filter.place(Sql::Integer(no));
+            filter.conditions.push_str(&format!(" AND d.product_no = {place}"));
+        }
+        for (compare, bound) in [(">=", query.from_ms), ("<=", query.to_ms)] {
+            if let Some(bound) = bound {
+                let place = filter.place(Sql::Integer(bound));
+                filter.conditions.push_str(&format!(" AND d.updated_ms {compare} {place}"));
+            }
+        }
+        if let Some(schema) = &query.schema {
+            let sql = "SELECT app_no FROM app WHERE schema = ?1 AND project_no = ?2";
+            let Some(no) = number(connection, sql, &schema.0, project)? else { return Ok(None) };
+            filter.app_alone = filter.conditions.is_empty().then_some(no);
+            let place = filter.place(Sql::Integer(no));
+            filter.conditions.push_str(&format!(
+                " AND EXISTS (SELECT 1 FROM binding s WHERE s.device_no = d.device_no AND s.app_no = {place})"
+            ));
+        }
+        Ok(Some(filter))
+    }
+
+    fn place(&mut self, value: Sql) -> String {
+        self.values.push(value);
+        format!("?{}", self.values.len())
+    }
+
+    /// Both kinds of visible devices: those of the project's products, and other projects' that its users have.
+    fn kinds(&self) -> [String; 2] {
+        let conditions = &self.conditions;
+        [
+            format!("FROM device d WHERE d.removed = 0 AND d.project_no = ?1{conditions}"),
+            format!(
+                "FROM device d WHERE d.removed = 0 AND d.device_no IN
+                 (SELECT device_no FROM binding WHERE project_no = ?1 AND is_foreign = 1){conditions}"
+            ),
+        ]
+    }
+
+    fn count(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        if let Some(app_no) = self.app_alone {
+            // A removed device has no binding.
+            let mut statement =
+                connection.prepare_cached("SELECT count(DISTINCT device_no) FROM binding WHERE app_no = ?1")?;
+            return statement.query_row(params![app_no], |row| row.get(0));
+        }
+        let [own, foreign] = self.kinds();
+        let sql = format!("SELECT (SELECT count(*) {own}) + (SELECT count(*) {foreign})");
+        connection.prepare_cached(&sql)?.query_row(params_from_iter(&self.values), |row| row.get(0))
+    }
+
+    /// The numbers of a page of devices.
+    fn page(mut self, connection: &Connection, query: &DeviceQuery) -> rusqlite::Result<Vec<i64>> {
+        if let Some(after) = &query.after {
+            let (created, id) = (self.place(Sql::Integer(after.created_ms)), self.place(Sql::Text(after.id.0.clone())));
+            self.conditions.push_str(&format!(" AND (d.created_ms, d.device_id) > ({created}, {id})"));
+        }
+        let number = |count: usize| Sql::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+        let reach = self.place(number(query.offset.saturating_add(query.limit)));
+        let (limit, offset) = (self.place(number(query.limit)), self.place(number(query.offset)));
+        let kinds = self.kinds().map(|kind| {
+            format!(
+                "SELECT * FROM (SELECT d.device_no AS no, d.created_ms AS created, d.device_id AS id {kind}
+                 ORDER BY d.created_ms, d.device_id LIMIT {reach})"
+            )
+        });
+        let sql = format!("{} ORDER BY created, id LIMIT {limit} OFFSET {offset}", kinds.join(" UNION ALL "));
+        connection.prepare_cached(&sql)?.query_map(params_from_iter(&self.values), |row| row.get(0))?.collect()
+    }
+}
+
+fn number(connection: &Connection, sql: &str, name: &str, project: ProjectNo) -> Result<Option<i64>> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_row(params![name, project.0], |row| row.get(0)).optional())
+        .map_err(Error::store)
+}

@@ -1,0 +1,118 @@
+//! People known to a device.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+
+use super::SqliteRegistry;
+use crate::domain::device_user::{DeviceUser, DeviceUserFacts};
+use crate::domain::store::DeviceUserStore;
+use crate::domain::{DeviceNo, DeviceUserId, Error, Result};
+use crate::store::mint;
+
+/// Digits of an id, as the seed's example has.
+const ID_DIGITS: usize = 7;
+
+#[async_trait]
+impl DeviceUserStore for SqliteRegistry {
+    async fn add_device_user(
+        &self,
+        device: DeviceNo,
+        facts: DeviceUserFacts,
+        max: usize,
+    ) -> Result<Option<DeviceUserId>> {
+        let write = move |connection: &Connection| {
+            let (count, ordinal): (usize, i64) = connection
+                .query_row(
+                    "SELECT count(*), coalesce(max(ordinal), 0) + 1 FROM device_user WHERE device_no = ?1",
+                    params![device.0],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .map_err(Error::store)?;
+            if count >= max {
+                return Ok(None);
+            }
+            loop {
+                let id = mint::digits(ID_DIGITS)?;
+                let added = connection
+                    .execute(
+                        "INSERT OR IGNORE INTO device_user
+                         (device_no, user_id, ordinal, nick_name, sex, birthday_ms, height_cm, weight_g, contact)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                        params![
+                            device.0,
+                            id,
+                            ordinal,
+                            facts.nick_name,
+                            facts.sex,
+                            facts.birthday_ms,
+                            facts.height_cm,
+                            facts.weight_g,
+                            facts.contact
+                        ],
+                    )
+                    .map_err(Error::store)?;
+                if added == 1 {
+                    return Ok(Some(DeviceUserId(id)));
+                }
+            }
+        };
+        self.writer.run(write).await
+    }
+
+    async fn update_device_user(&self, device: DeviceNo, id: &DeviceUserId, facts: DeviceUserFacts) -> Result<bool> {
+        let id = id.clone();
+        let write = move |connection: &Connection| {
+            let updated = connection.execute(
+                "UPDATE device_user SET nick_name = ?3, sex = ?4, birthday_ms = ?5, height_cm = ?6, weight_g = ?7,
+                 contact = coalesce(?8, contact) WHERE device_no = ?1 AND user_id = ?2",
+                params![
+                    device.0,
+                    id.0,
+                    facts.nick_name,
+                    facts.sex,
+                    facts.birthday_ms,
+                    facts.height_cm,
+                    facts.weight_g,
+                    facts.contact
+                ],
+            );
+            Ok(updated.map_err(Error::store)? == 1)
+        };
+        self.writer.run(write).await
+    }
+
+    async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool> {
+        let id = id.clone();
+        let write = move |connection: &Connection| {
+            let delete = "DELETE FROM device_user WHERE device_no = ?1 AND user_id = ?2";
+            Ok(connection.execute(delete, params![device.0, id.0]).map_err(Error::store)? == 1)
+        };
+        self.writer.run(write).await
+    }
+
+    async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>> {
+        self.readers.run(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT user_id, nick_name, sex, birthday_ms, height_cm, weight_g, contact
+                     FROM device_user WHERE device_no = ?1 ORDER BY ordinal LIMIT ?2",
+                )
+                .and_then(|mut statement| statement.query_map(params![device.0, limit], device_user)?.collect())
+                .map_err(Error::store)
+        })
+    }
+}
+
+fn device_user(row: &Row<'_>) -> rusqlite::Result<DeviceUser> {
+    Ok(DeviceUser {
+        id: DeviceUserId(row.get(0)?),
+        facts: DeviceUserFacts {
+            nick_name: row.get(1)?,
+            sex: row.get(2)?,
+            birthday_ms: row.get(3)?,
+            height_cm: row.get(4)?,
+            weight_g: row.get(5)?,
+            contact: row.get(6)?,
+        },
+    })
+}

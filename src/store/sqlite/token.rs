@@ -1,0 +1,95 @@
+//! Tokens: one pair a project, of which only hashes are kept, and the seed to make it again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteRegistry;
+use crate::domain::store::TokenStore;
+use crate::domain::token::TokenPair;
+use crate::domain::{Error, ProjectNo, Result};
+use crate::store::seal::{Seal, TokenSeed, random, token_hash};
+
+#[async_trait]
+impl TokenStore for SqliteRegistry {
+    async fn grant_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, left_ms_min: i64) -> Result<TokenPair> {
+        let keep = move |expires_ms: i64| expires_ms - now_ms >= left_ms_min;
+        // Most grants find a living token and need no write.
+        if let Some((seed, expires_ms)) = self.readers.run(|connection| living(connection, project))?
+            && keep(expires_ms)
+        {
+            return pair(&self.seal, &seed, expires_ms);
+        }
+        let seal = self.seal.clone();
+        let write = move |connection: &Connection| match living(connection, project)? {
+            Some((seed, expires_ms)) if keep(expires_ms) => pair(&seal, &seed, expires_ms),
+            _ => replace(connection, &seal, project, now_ms + life_ms),
+        };
+        self.writer.run(write).await
+    }
+
+    async fn refresh_token(
+        &self,
+        project: ProjectNo,
+        refresh: &str,
+        now_ms: i64,
+        life_ms: i64,
+    ) -> Result<Option<TokenPair>> {
+        let (hash, seal): (_, Arc<Seal>) = (token_hash(refresh), self.seal.clone());
+        let write = move |connection: &Connection| {
+            let known = connection
+                .prepare_cached("SELECT 1 FROM token WHERE project_no = ?1 AND refresh_hash = ?2")
+                .and_then(|mut statement| statement.exists(params![project.0, hash]))
+                .map_err(Error::store)?;
+            known.then(|| replace(connection, &seal, project, now_ms + life_ms)).transpose()
+        };
+        self.writer.run(write).await
+    }
+
+    async fn token_lives(&self, project: ProjectNo, access: &str, now_ms: i64) -> Result<bool> {
+        let hash = token_hash(access);
+        let holder = self.known.token(hash, || {
+            self.readers.run(|connection| {
+                connection
+                    .prepare_cached("SELECT project_no, expires_ms FROM token WHERE access_hash = ?1")
+                    .and_then(|mut statement| {
+                        statement.query_row(params![hash], |row| Ok((ProjectNo(row.get(0)?), row.get(1)?))).optional()
+                    })
+                    .map_err(Error::store)
+            })
+        })?;
+        Ok(holder.is_some_and(|(holder, expires_ms)| holder == project && expires_ms > now_ms))
+    }
+}
+
+fn living(connection: &Connection, project: ProjectNo) -> Result<Option<(TokenSeed, i64)>> {
+    connection
+        .prepare_cached("SELECT seed, expires_ms FROM token WHERE project_no = ?1")
+        .and_then(|mut statement| {
+            statement.query_row(params![project.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+        .map_err(Error::store)
+}
+
+fn replace(connection: &Connection, seal: &Seal, project: ProjectNo, expires_ms: i64) -> Result<TokenPair> {
+    let seed = random()?;
+    let pair = pair(seal, &seed, expires_ms)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO token (project_no, seed, access_hash, refresh_hash, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (project_no) DO UPDATE SET seed = excluded.seed, access_hash = excluded.access_hash,
+             refresh_hash = excluded.refresh_hash, expires_ms = excluded.expires_ms",
+        )
+        .and_then(|mut statement| {
+            let (access, refresh) = (token_hash(&pair.access), token_hash(&pair.refresh));
+            statement.execute(params![project.0, seed, access, refresh, expires_ms])
+        })
+        .map_err(Error::store)?;
+    Ok(pair)
+}
+
+fn pair(seal: &Seal, seed: &TokenSeed, expires_ms: i64) -> Result<TokenPair> {
+    let (access, refresh) = seal.tokens(seed)?;
+    Ok(TokenPair { access, refresh, expires_ms })
+}

@@ -1,0 +1,423 @@
+//! The world document: tenants, apps, products, users and homes. Devices are in `world_device`.
+//!
+//! Every part reads what is there, lays what the document says over it, generates what is still missing, writes what
+//! differs, and fills the document in. One transaction holds all of it.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::project::{place_of_app_secret, place_of_secret};
+use super::{SqliteRegistry, device};
+use crate::domain::store::WorldStore;
+use crate::domain::world::{World, WorldApp, WorldHome, WorldProduct, WorldProject, WorldUser};
+use crate::domain::{Error, NodeType, Result, UsernameType};
+use crate::store::seal::{Seal, hex, random};
+use crate::store::{functions, mint};
+
+#[async_trait]
+impl WorldStore for SqliteRegistry {
+    async fn apply(&self, mut world: World, now_ms: i64) -> Result<World> {
+        let seal = self.seal.clone();
+        let hashed = tokio::task::spawn_blocking(move || {
+            // Hashing is slow on purpose: it happens before the writer is held.
+            for user in world.projects.iter_mut().flat_map(|project| &mut project.users) {
+                if let Some(password) = &user.password {
+                    user.password = Some(seal.hash_password_here(password)?);
+                }
+            }
+            Ok::<_, Error>(world)
+        });
+        let mut world = hashed.await.map_err(Error::store)??;
+        let seal = self.seal.clone();
+        let write = move |connection: &Connection| {
+            for (index, project) in world.projects.iter_mut().enumerate() {
+                let place = format!("projects[{index}] {:?}", project.name);
+                Builder::build(connection, &seal, now_ms, project).map_err(|error| at(&place, error))?;
+            }
+            Ok(world)
+        };
+        self.writer.run(write).await
+    }
+}
+
+/// Adds the place in the document to what was refused.
+pub(super) fn at(place: &str, error: Error) -> Error {
+    match error {
+        Error::Refused(text) => Error::Refused(format!("{place}: {text}")),
+        other => other,
+    }
+}
+
+/// A document that asks for somebody else's id is refused; any other failure is the store's.
+pub(super) fn refused(error: rusqlite::Error) -> Error {
+    if let rusqlite::Error::SqliteFailure(failure, Some(text)) = &error
+        && failure.code == rusqlite::ErrorCode::ConstraintViolation
+    {
+        return Error::Refused(format!("an id is in use already ({text})"));
+    }
+    Error::store(error)
+}
+
+/// Builds one project.
+pub(super) struct Builder<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) seal: &'a Seal,
+    pub(super) now_ms: i64,
+    pub(super) project_no: i64,
+}
+
+impl<'a> Builder<'a> {
+    fn build(connection: &'a Connection, seal: &'a Seal, now_ms: i64, world: &mut WorldProject) -> Result<()> {
+        let mut builder = Self { connection, seal, now_ms, project_no: 0 };
+        builder.project_no = builder.project(world)?;
+        for app in &mut world.apps {
+            let place = format!("app {:?}", app.schema);
+            builder.app(app).map_err(|error| at(&place, error))?;
+        }
+        for product in &mut world.products {
+            let place = format!("product {:?}", product.name);
+            builder.product(product).map_err(|error| at(&place, error))?;
+        }
+        for user in &mut world.users {
+            let place = format!("user {:?}", user.username);
+            builder.user(user).map_err(|error| at(&place, error))?;
+        }
+        for home in &mut world.homes {
+            let place = format!("home {:?}", home.name);
+            builder.home(home).map_err(|error| at(&place, error))?;
+        }
+        builder.devices(&mut world.devices)
+    }
+
+    /// One row, if there is one.
+    pub(super) fn find<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
+        statement.query_row(values, read).optional().map_err(Error::store)
+    }
+
+    /// Writes one row and gives its number.
+    pub(super) fn write(&self, sql: &str, values: impl Params) -> Result<i64> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
+        statement.execute(values).map_err(refused)?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn project(&self, world: &mut WorldProject) -> Result<i64> {
+        let sql = "SELECT project_no, client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
+                   aliyun_app_key, aliyun_app_secret_sealed FROM project WHERE name = ?1";
+        let known = self.find(sql, params![world.name], |row| {
+            let sealed = (row.get::<_, Vec<u8>>(2)?, row.get::<_, Vec<u8>>(7)?);
+            let texts = (row.get(1)?, row.get(5)?, row.get(6)?);
+            Ok((row.get::<_, i64>(0)?, texts, sealed, row.get(3)?, row.get(4)?))
+        })?;
+        let (secret_place, app_secret_place) = (place_of_secret(&world.name), place_of_app_secret(&world.name));
+        let known_no = known.as_ref().map(|known| known.0);
+        if let Some((_, (client_id, project_id, app_key), (secret, app_secret), legacy_sign, mask)) = known {
+            world.client_id.get_or_insert(client_id);
+            world.aliyun_project_id.get_or_insert(project_id);
+            world.aliyun_app_key.get_or_insert(app_key);
+            fill(&mut world.secret, || self.seal.unseal(&secret, &secret_place))?;
+            fill(&mut world.aliyun_app_secret, || self.seal.unseal(&app_secret, &app_secret_place))?;
+            world.legacy_sign.get_or_insert(legacy_sign);
+            world.mask_private_fields.get_or_insert(mask);
+        }
+        let client_id = fill(&mut world.client_id, mint::client_id)?;
+        let project_id = fill(&mut world.aliyun_project_id, mint::aliyun_project_id)?;
+        let app_key = fill(&mut world.aliyun_app_key, mint::app_key)?;
+        let secret = self.seal.seal(fill(&mut world.secret, mint::secret)?, &secret_place)?;
+        let app_secret = self.seal.seal(fill(&mut world.aliyun_app_secret, mint::secret)?, &app_secret_place)?;
+        let legacy_sign = *world.legacy_sign.get_or_insert(false);
+        let mask = *world.mask_private_fields.get_or_insert(true);
+        let settings = params![client_id, secret, legacy_sign, mask, project_id, app_key, app_secret, world.name];
+        if let Some(no) = known_no {
+            self.write(
+                "UPDATE project SET client_id = ?1, secret_sealed = ?2, legacy_sign = ?3, mask_private_fields = ?4,
+                 aliyun_project_id = ?5, aliyun_app_key = ?6, aliyun_app_secret_sealed = ?7 WHERE name = ?8",
+                settings,
+            )?;
+            return Ok(no);
+        }
+        let no = self.write(
+            "INSERT INTO project (client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
+             aliyun_app_key, aliyun_app_secret_sealed, name, admin_uid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '')",
+            settings,
+        )?;
+        let admin_uid = mint::admin_uid(self.now_ms)?;
+        self.write("UPDATE project SET admin_uid = ?2 WHERE project_no = ?1", params![no, admin_uid])?;
+        Ok(no)
+    }
+
+    fn app(&self, world: &mut WorldApp) -> Result<()> {
+        let sql = "SELECT app_key, name, country_codes FROM app WHERE project_no = ?1 AND schema = ?2";
+        let known = self.find(sql, params![self.project_no, world.schema], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        })?;
+        if let Some((app_key, name, countries)) = known {
+            world.app_key.get_or_insert(app_key);
+            world.name.get_or_insert(name);
+            let split = || countries.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
+            world.country_codes.get_or_insert_with(split);
+        }
+        let app_key = fill(&mut world.app_key, mint::app_key)?;
+        let name = &*world.name.get_or_insert_with(|| world.schema.clone());
+        let countries = world.country_codes.get_or_insert_default().join(",");
+        self.write(
+            "INSERT INTO app (project_no, schema, app_key, name, country_codes) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (project_no, schema) DO UPDATE SET app_key = excluded.app_key, name = excluded.name,
+             country_codes = excluded.country_codes",
+            params![self.project_no, world.schema, app_key, name, countries],
+        )?;
+        Ok(())
+    }
+
+    fn product(&self, world: &mut WorldProduct) -> Result<()> {
+        let columns = "product_no, project_no, product_id, product_key, product_secret_sealed, model, icon, net_type,
+                       node_type, biz_type, functions";
+        let read = |row: &Row<'_>| {
+            Ok(KnownProduct {
+                no: row.get(0)?,
+                project_no: row.get(1)?,
+                id: row.get(2)?,
+                key: row.get(3)?,
+                secret: row.get(4)?,
+                model: row.get(5)?,
+                icon: row.get(6)?,
+                net_type: row.get(7)?,
+                node_type: device::node_type(row.get_ref(8)?.as_str()?),
+                biz_type: row.get(9)?,
+                functions: row.get(10)?,
+            })
+        };
+        let known = match &world.product_id {
+            Some(id) => self.find(&format!("SELECT {columns} FROM product WHERE product_id = ?1"), params![id], read)?,
+            None => self.find(
+                &format!("SELECT {columns} FROM product WHERE project_no = ?1 AND name = ?2 ORDER BY product_no"),
+                params![self.project_no, world.name],
+                read,
+            )?,
+        };
+        let known_no = known.as_ref().map(|known| known.no);
+        if let Some(known) = known {
+            if known.project_no != self.project_no {
+                return Err(Error::Refused(format!("product_id {:?} is another project's", known.id)));
+            }
+            fill(&mut world.product_secret, || self.seal.unseal(&known.secret, &place_of_product_secret(&known.id)))?;
+            world.product_id.get_or_insert(known.id);
+            world.product_key.get_or_insert(known.key);
+            world.model = world.model.take().or(known.model);
+            world.icon.get_or_insert(known.icon);
+            world.net_type.get_or_insert(known.net_type);
+            world.node_type.get_or_insert(known.node_type);
+            world.biz_type.get_or_insert(known.biz_type);
+            fill(&mut world.functions, || functions::decode(&known.functions))?;
+        }
+        self.put_product(known_no, world)
+    }
+
+    fn put_product(&self, known_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
+        let id = fill(&mut world.product_id, mint::product_id)?;
+        let key = fill(&mut world.product_key, mint::product_key)?;
+        let secret = fill(&mut world.product_secret, mint::device_secret)?;
+        let secret = self.seal.seal(secret, &place_of_product_secret(id))?;
+        let icon = &*world.icon.get_or_insert_with(|| format!("smart/product_icon/{}.png", world.category));
+        let net_type = &*world.net_type.get_or_insert_with(|| "NET_WIFI".to_owned());
+        let node_type = device::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
+        let biz_type = *world.biz_type.get_or_insert(0);
+        let functions = functions::encode(world.functions.get_or_insert_default())?;
+        self.write(
+            "INSERT INTO product (product_no, project_no, product_id, product_key, product_secret_sealed, name,
+             category, model, icon, net_type, node_type, biz_type, functions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             ON CONFLICT (product_no) DO UPDATE SET product_id = excluded.product_id,
+             product_key = excluded.product_key, product_secret_sealed = excluded.product_secret_sealed,
+             name = excluded.name, category = excluded.category, model = excluded.model, icon = excluded.icon,
+             net_type = excluded.net_type, node_type = excluded.node_type, biz_type = excluded.biz_type,
+             functions = excluded.functions",
+            params![
+                known_no,
+                self.project_no,
+                id,
+                key,
+                secret,
+                world.name,
+                world.category,
+                world.model,
+                icon,
+                net_type,
+                node_type,
+                biz_type,
+                functions
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn user(&self, world: &mut WorldUser) -> Result<()> {
+        let sql = "SELECT app_no FROM app WHERE project_no = ?1 AND schema = ?2";
+        let app_no: Option<i64> = self.find(sql, params![self.project_no, world.schema], |row| row.get(0))?;
+        let app_no = app_no.ok_or_else(|| Error::Refused(format!("there is no app {:?}", world.schema)))?;
+        let sql = "SELECT user_no, username_type, country_code, password_hash, nick_name, avatar, gender, time_zone_id,
+                   uid, identity_id, open_id FROM app_user WHERE app_no = ?1 AND username = ?2";
+        let mut user_no = None;
+        let before = self.find(sql, params![app_no, world.username], |row| {
+            user_no = row.get(0)?;
+            Ok(WorldUser {
+                schema: world.schema.clone(),
+                username: world.username.clone(),
+                username_type: UsernameType::from_number(row.get(1)?),
+                country_code: row.get(2)?,
+                password: row.get(3)?,
+                nick_name: row.get(4)?,
+                avatar: row.get(5)?,
+                gender: row.get(6)?,
+                time_zone_id: row.get(7)?,
+                uid: row.get(8)?,
+                identity_id: row.get(9)?,
+                open_id: row.get(10)?,
+            })
+        })?;
+        if let Some(before) = before.clone() {
+            world.username_type = world.username_type.or(before.username_type);
+            world.password = world.password.take().or(before.password);
+            world.gender = world.gender.take().or(before.gender);
+            world.time_zone_id = world.time_zone_id.take().or(before.time_zone_id);
+            for (here, there) in [
+                (&mut world.country_code, before.country_code),
+                (&mut world.nick_name, before.nick_name),
+                (&mut world.avatar, before.avatar),
+                (&mut world.uid, before.uid),
+                (&mut world.identity_id, before.identity_id),
+                (&mut world.open_id, before.open_id),
+            ] {
+                *here = here.take().or(there);
+            }
+        }
+        self.put_user(app_no, user_no, before.as_ref(), world)?;
+        world.password = None;
+        Ok(())
+    }
+
+    fn put_user(
+        &self,
+        app_no: i64,
+        user_no: Option<i64>,
+        before: Option<&WorldUser>,
+        world: &mut WorldUser,
+    ) -> Result<()> {
+        world.username_type.get_or_insert(UsernameType::Other);
+        world.country_code.get_or_insert_default();
+        world.nick_name.get_or_insert_default();
+        world.avatar.get_or_insert_default();
+        fill(&mut world.uid, || mint::uid(self.now_ms))?;
+        fill(&mut world.identity_id, mint::identity_id)?;
+        fill(&mut world.open_id, || Ok(hex(&random::<16>()?)))?;
+        if before == Some(world) {
+            return Ok(());
+        }
+        self.write(
+            "INSERT INTO app_user (user_no, project_no, app_no, uid, username, username_type, country_code,
+             password_hash, nick_name, avatar, gender, time_zone_id, identity_id, open_id, created_ms, updated_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)
+             ON CONFLICT (user_no) DO UPDATE SET uid = excluded.uid, username_type = excluded.username_type,
+             country_code = excluded.country_code, password_hash = excluded.password_hash,
+             nick_name = excluded.nick_name, avatar = excluded.avatar, gender = excluded.gender,
+             time_zone_id = excluded.time_zone_id, identity_id = excluded.identity_id, open_id = excluded.open_id,
+             updated_ms = excluded.updated_ms",
+            params![
+                user_no,
+                self.project_no,
+                app_no,
+                world.uid,
+                world.username,
+                world.username_type.map(|kind| kind as i64),
+                world.country_code,
+                world.password,
+                world.nick_name,
+                world.avatar,
+                world.gender,
+                world.time_zone_id,
+                world.identity_id,
+                world.open_id,
+                self.now_ms
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn home(&self, world: &mut WorldHome) -> Result<()> {
+        let owner_no = self.user_no(&world.owner)?;
+        let known: Option<(i64, i64)> = match world.home_id {
+            Some(id) => {
+                let sql = "SELECT home_id, project_no FROM home WHERE home_id = ?1";
+                self.find(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?
+            }
+            None => {
+                let sql = "SELECT home_id, project_no FROM home WHERE owner_no = ?1 AND name = ?2 ORDER BY home_id";
+                self.find(sql, params![owner_no, world.name], |row| Ok((row.get(0)?, row.get(1)?)))?
+            }
+        };
+        if let Some((id, project_no)) = known {
+            if project_no != self.project_no {
+                return Err(Error::Refused(format!("home_id {id} is another project's")));
+            }
+            world.home_id = Some(id);
+        }
+        let id = *fill(&mut world.home_id, mint::home_id)?;
+        self.put_home(id, owner_no, &world.name)
+    }
+
+    pub(super) fn put_home(&self, id: i64, owner_no: i64, name: &str) -> Result<()> {
+        self.write(
+            "INSERT INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (home_id) DO UPDATE SET owner_no = excluded.owner_no, name = excluded.name",
+            params![id, self.project_no, owner_no, name],
+        )?;
+        Ok(())
+    }
+
+    /// The user of that name in any app of the project.
+    pub(super) fn user_no(&self, username: &str) -> Result<i64> {
+        let sql = "SELECT min(user_no), count(*) FROM app_user WHERE username = ?1 AND project_no = ?2";
+        let found = self.find(sql, params![username, self.project_no], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        match found {
+            Some((Some(no), 1)) => Ok(no),
+            Some((Some(_), count)) => {
+                Err(Error::Refused(format!("{count} apps have a user {username:?}: give each another name")))
+            }
+            _ => Err(Error::Refused(format!("there is no user {username:?}"))),
+        }
+    }
+}
+
+/// The value, made first if there is none.
+pub(super) fn fill<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if slot.is_none() {
+        *slot = Some(make()?);
+    }
+    slot.as_ref().ok_or_else(|| Error::store("a value was not made"))
+}
+
+struct KnownProduct {
+    no: i64,
+    project_no: i64,
+    id: String,
+    key: String,
+    secret: Vec<u8>,
+    model: Option<String>,
+    icon: String,
+    net_type: String,
+    node_type: NodeType,
+    biz_type: i64,
+    functions: String,
+}
+
+fn place_of_product_secret(product_id: &str) -> String {
+    format!("product.secret:{product_id}")
+}

@@ -1,0 +1,252 @@
+//! The world document: devices and who has them.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+
+use super::device::{node_type, place_of_local_key};
+use super::world::{Builder, at, fill};
+use crate::domain::world::WorldDevice;
+use crate::domain::{Error, NodeType, Result};
+use crate::store::mint;
+
+/// What a new owner's first home is called.
+const FIRST_HOME: &str = "Home";
+
+impl Builder<'_> {
+    /// Devices first, gateways after, so that a document may name a gateway before it describes it.
+    pub(super) fn devices(&self, devices: &mut [WorldDevice]) -> Result<()> {
+        let mut nameless: HashMap<String, usize> = HashMap::new();
+        let mut numbers = Vec::with_capacity(devices.len());
+        for (index, device) in devices.iter_mut().enumerate() {
+            if device.device_id.is_none() && device.device_name.is_none() {
+                let count = nameless.entry(device.product_id.clone()).or_default();
+                *count += 1;
+                device.device_name = Some(format!("{}-{count}", device.product_id));
+            }
+            let number = self.device(device).map_err(|error| at(&place(index, device), error))?;
+            numbers.push(number);
+        }
+        for (index, (device, no)) in devices.iter_mut().zip(numbers).enumerate() {
+            let linked = self.link(device, no);
+            linked.map_err(|error| at(&place(index, device), error))?;
+        }
+        Ok(())
+    }
+
+    fn device(&self, world: &mut WorldDevice) -> Result<i64> {
+        // Another project's product is fine: its maker and the owner's project both see the device then.
+        let sql = "SELECT product_no FROM product WHERE product_id = ?1";
+        let product_no: Option<i64> = self.find(sql, params![world.product_id], |row| row.get(0))?;
+        let product_no =
+            product_no.ok_or_else(|| Error::Refused(format!("there is no product {:?}", world.product_id)))?;
+        let known = self.known_device(world, product_no)?;
+        let (no, before) = match known {
+            Some((no, known_product, before)) => {
+                if known_product != product_no {
+                    return Err(Error::Refused("the device is of another product".to_owned()));
+                }
+                (Some(no), Some(before))
+            }
+            None => (None, None),
+        };
+        if let Some(before) = before.clone() {
+            for (here, there) in [
+                (&mut world.device_id, before.device_id),
+                (&mut world.secret, before.secret),
+                (&mut world.local_key, before.local_key),
+                (&mut world.uuid, before.uuid),
+                (&mut world.sn, before.sn),
+                (&mut world.mac, before.mac),
+                (&mut world.name, before.name),
+                (&mut world.device_name, before.device_name),
+                (&mut world.iot_id, before.iot_id),
+                (&mut world.node_id, before.node_id),
+                (&mut world.ip, before.ip),
+                (&mut world.lat, before.lat),
+                (&mut world.lon, before.lon),
+                (&mut world.time_zone, before.time_zone),
+            ] {
+                *here = here.take().or(there);
+            }
+            world.is_virtual = world.is_virtual.or(before.is_virtual);
+        }
+        self.put_device(no, product_no, before.as_ref(), world)
+    }
+
+    /// Number, product and the facts that the document can change, links aside.
+    fn known_device(&self, world: &WorldDevice, product_no: i64) -> Result<Option<(i64, i64, WorldDevice)>> {
+        const COLUMNS: &str = "device_no, product_no, device_id, secret_sealed, local_key_sealed, uuid, sn,
+            mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual";
+        let mut sealed: (Vec<u8>, Vec<u8>) = Default::default();
+        let read = |row: &rusqlite::Row<'_>| {
+            sealed = (row.get(3)?, row.get(4)?);
+            let device = WorldDevice {
+                product_id: world.product_id.clone(),
+                device_id: row.get(2)?,
+                uuid: row.get(5)?,
+                sn: row.get(6)?,
+                mac: row.get(7)?,
+                name: row.get(8)?,
+                device_name: row.get(9)?,
+                iot_id: row.get(10)?,
+                node_id: row.get(11)?,
+                ip: row.get(12)?,
+                lat: row.get(13)?,
+                lon: row.get(14)?,
+                time_zone: row.get(15)?,
+                is_virtual: row.get(16)?,
+                ..WorldDevice::default()
+            };
+            Ok((row.get(0)?, row.get(1)?, device))
+        };
+        let known = match (&world.device_id, &world.device_name) {
+            (Some(id), _) => {
+                self.find(&format!("SELECT {COLUMNS} FROM device WHERE device_id = ?1"), params![id], read)?
+            }
+            (None, name) => self.find(
+                &format!("SELECT {COLUMNS} FROM device WHERE product_no = ?1 AND device_name = ?2"),
+                params![product_no, name],
+                read,
+            )?,
+        };
+        let Some((no, product, mut device)) = known else { return Ok(None) };
+        let id = device.device_id.clone().unwrap_or_default();
+        device.secret = Some(self.seal.unseal(&sealed.0, &place_of_secret(&id))?);
+        device.local_key = Some(self.seal.unseal(&sealed.1, &place_of_local_key(&id))?);
+        Ok(Some((no, product, device)))
+    }
+
+    fn put_device(
+        &self,
+        no: Option<i64>,
+        product_no: i64,
+        before: Option<&WorldDevice>,
+        world: &mut WorldDevice,
+    ) -> Result<i64> {
+        let id = fill(&mut world.device_id, mint::device_id)?.clone();
+        let secret = fill(&mut world.secret, mint::device_secret)?.clone();
+        let local_key = fill(&mut world.local_key, mint::device_secret)?.clone();
+        fill(&mut world.uuid, mint::device_secret)?;
+        fill(&mut world.iot_id, mint::iot_id)?;
+        world.device_name.get_or_insert_with(|| id.clone());
+        world.name.get_or_insert_with(|| world.product_id.clone());
+        world.ip.get_or_insert_default();
+        world.time_zone.get_or_insert_with(|| "+00:00".to_owned());
+        world.is_virtual.get_or_insert(false);
+        if let (Some(no), Some(before)) = (no, before)
+            && *before == facts(world)
+        {
+            return Ok(no);
+        }
+        let written = self.write(
+            "INSERT INTO device (device_no, product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid,
+             iot_id, device_name, sn, mac, name, ip, lat, lon, time_zone, node_id, is_virtual, removed, created_ms,
+             active_ms, updated_ms, history_from_ms)
+             VALUES (?1, ?2, (SELECT project_no FROM product WHERE product_no = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+             ?12, ?13, ?14, ?15, ?16, ?17, 0, ?18, 0, ?18, 0)
+             ON CONFLICT (device_no) DO UPDATE SET secret_sealed = excluded.secret_sealed,
+             local_key_sealed = excluded.local_key_sealed, uuid = excluded.uuid, iot_id = excluded.iot_id,
+             device_name = excluded.device_name, sn = excluded.sn, mac = excluded.mac, name = excluded.name,
+             ip = excluded.ip, lat = excluded.lat, lon = excluded.lon, time_zone = excluded.time_zone,
+             node_id = excluded.node_id, is_virtual = excluded.is_virtual, updated_ms = excluded.updated_ms",
+            params![
+                no,
+                product_no,
+                id,
+                self.seal.seal(&secret, &place_of_secret(&id))?,
+                self.seal.seal(&local_key, &place_of_local_key(&id))?,
+                world.uuid,
+                world.iot_id,
+                world.device_name,
+                world.sn,
+                world.mac,
+                world.name,
+                world.ip,
+                world.lat,
+                world.lon,
+                world.time_zone,
+                world.node_id,
+                world.is_virtual,
+                self.now_ms
+            ],
+        )?;
+        Ok(no.unwrap_or(written))
+    }
+
+    /// Gateway, home, owner and sharees.
+    fn link(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
+        if let Some(gateway) = &world.gateway {
+            let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
+                       WHERE d.device_id = ?1";
+            let found = self.find(sql, params![gateway], |row| {
+                Ok((row.get::<_, i64>(0)?, node_type(row.get_ref(1)?.as_str()?)))
+            })?;
+            let Some((gateway_no, NodeType::Gateway)) = found else {
+                return Err(Error::Refused(format!("{gateway:?} is no gateway")));
+            };
+            self.write("UPDATE device SET gateway_no = ?2 WHERE device_no = ?1", params![no, gateway_no])?;
+        }
+        if let Some(owner) = &world.owner {
+            let owner_no = self.user_no(owner)?;
+            self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2", params![no, owner_no])?;
+            self.bind(no, owner_no, true)?;
+            if world.home_id.is_none() {
+                world.home_id = Some(self.home_for(no, owner_no)?);
+            }
+        }
+        if let Some(home_id) = world.home_id {
+            let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2";
+            if self.find(sql, params![home_id, self.project_no], |_| Ok(()))?.is_none() {
+                return Err(Error::Refused(format!("there is no home {home_id}")));
+            }
+            self.write("UPDATE device SET home_id = ?2 WHERE device_no = ?1", params![no, home_id])?;
+        }
+        if let Some(users) = &world.shared_with {
+            self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 0", params![no])?;
+            for user in users {
+                self.bind(no, self.user_no(user)?, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds a user; the device belongs to somebody again.
+    fn bind(&self, device_no: i64, user_no: i64, owned: bool) -> Result<()> {
+        self.write(
+            "INSERT INTO binding (device_no, user_no, project_no, app_no, owned, is_foreign, created_ms)
+             SELECT ?1, u.user_no, u.project_no, u.app_no, ?3,
+             u.project_no <> (SELECT project_no FROM device WHERE device_no = ?1), ?4
+             FROM app_user u WHERE u.user_no = ?2
+             ON CONFLICT (device_no, user_no) DO UPDATE SET owned = max(owned, excluded.owned)",
+            params![device_no, user_no, owned, self.now_ms],
+        )?;
+        self.write("UPDATE device SET removed = 0 WHERE device_no = ?1 AND removed = 1", params![device_no])?;
+        Ok(())
+    }
+
+    /// Where a device stands, or else its owner's first home.
+    fn home_for(&self, device_no: i64, owner_no: i64) -> Result<i64> {
+        let sql = "SELECT home_id FROM device WHERE device_no = ?1 AND home_id IS NOT NULL
+                   UNION ALL SELECT home_id FROM (SELECT home_id FROM home WHERE owner_no = ?2 ORDER BY home_id)";
+        if let Some(home_id) = self.find(sql, params![device_no, owner_no], |row| row.get(0))? {
+            return Ok(home_id);
+        }
+        let home_id = mint::home_id()?;
+        self.put_home(home_id, owner_no, FIRST_HOME)?;
+        Ok(home_id)
+    }
+}
+
+/// What [`Builder::put_device`] writes, without the links.
+fn facts(world: &WorldDevice) -> WorldDevice {
+    WorldDevice { gateway: None, owner: None, home_id: None, shared_with: None, ..world.clone() }
+}
+
+fn place(index: usize, device: &WorldDevice) -> String {
+    format!("devices[{index}] {:?}", device.device_id.as_deref().or(device.name.as_deref()).unwrap_or_default())
+}
+
+fn place_of_secret(device_id: &str) -> String {
+    format!("device.secret:{device_id}")
+}
