@@ -1,4 +1,15 @@
-//! Ingle: the IoT cloud that its owner runs.
+//! Ingle: the IoT cloud that its owner runs. ARCHITECTURE.md is the map of these rooms.
 
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod control;
 pub mod domain;
+pub mod http;
+pub mod metrics;
+pub mod shutdown;
 pub mod store;
+pub mod tls;
+pub mod tuya;
+pub mod virtual_devices;
+pub mod world;

@@ -1,3 +1,17 @@
-//! The binary: parses the command line and calls `cli`.
+//! The binary: runs the command line and prints what went wrong.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match ingle::cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            let _ = writeln!(std::io::stderr(), "ingle: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -58,11 +58,16 @@ impl Cloud {
         if rows.len() > BATCH_ROWS_MAX {
             return Err(Error::OutOfRange { param: "events", allowed: format!("at most {BATCH_ROWS_MAX} rows") });
         }
-        let (oldest_ms, newest_ms) = (self.oldest_kept_ms(), self.now_ms() + FUTURE_MS_MAX);
-        for row in &rows {
-            check_row(row, oldest_ms, newest_ms)?;
-        }
+        rows.iter().try_for_each(|row| self.check_event(row))?;
         self.telemetry.append(rows).await
+    }
+
+    /// Whether [`Cloud::append`] would take a row.
+    ///
+    /// # Errors
+    /// As [`Cloud::report`].
+    pub fn check_event(&self, row: &NewEvent) -> Result<()> {
+        check_row(row, self.oldest_kept_ms(), self.now_ms() + FUTURE_MS_MAX)
     }
 }
 
@@ -72,7 +77,10 @@ fn check_row(row: &NewEvent, oldest_ms: i64, newest_ms: i64) -> Result<()> {
         return Err(Error::OutOfRange { param: "time", allowed });
     }
     if row.time_ms > newest_ms {
-        return Err(Error::OutOfRange { param: "time", allowed: format!("at most a day ahead: {newest_ms} or earlier") });
+        return Err(Error::OutOfRange {
+            param: "time",
+            allowed: format!("at most a day ahead: {newest_ms} or earlier"),
+        });
     }
     if row.code.as_ref().is_some_and(|code| code.is_empty() || code.len() > CODE_BYTES_MAX) {
         return Err(Error::OutOfRange { param: "code", allowed: format!("1 to {CODE_BYTES_MAX} bytes") });

@@ -235,8 +235,7 @@ impl Cloud {
             Leaving::Removed => EventSource::PROJECT_REMOVAL,
             Leaving::Reset => EventSource::CLOUD,
         };
-        let row =
-            NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
+        let row = NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
         self.telemetry.append(vec![row]).await?;
         self.downlink.left(&device, leaving).await;
         Ok(())

@@ -251,12 +251,7 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::events`].
-    pub async fn events_counted(
-        &self,
-        caller: &Caller,
-        id: &DeviceId,
-        query: EventQuery,
-    ) -> Result<(EventPage, u64)> {
+    pub async fn events_counted(&self, caller: &Caller, id: &DeviceId, query: EventQuery) -> Result<(EventPage, u64)> {
         let device = self.device_with_log(caller, id).await?;
         let mut query = self.within_history(&device, query);
         let count = self.telemetry.count(device.no, &query).await?;

@@ -1,6 +1,9 @@
 //! Projects: the tenants.
 
-use super::ProjectNo;
+use super::{Cloud, ProjectNo, Result};
+
+/// Projects that the operator is shown at once.
+const PROJECTS_MAX: usize = 1000;
 
 /// A tenant: what its credentials open, and how it wants to be answered.
 ///
@@ -21,4 +24,14 @@ pub struct Project {
     pub mask_private_fields: bool,
     /// The project's own uid (`bay…`), which its tokens carry.
     pub admin_uid: String,
+}
+
+impl Cloud {
+    /// All projects with their credentials, for the operator alone.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn projects(&self) -> Result<Vec<Project>> {
+        self.registry.projects(PROJECTS_MAX).await
+    }
 }

@@ -16,7 +16,10 @@ use super::{
 };
 
 /// Facts that change slowly.
-pub trait Registry: ProjectStore + TokenStore + UserStore + DeviceStore + NameStore + DeviceUserStore + WorldStore {}
+pub trait Registry:
+    ProjectStore + TokenStore + UserStore + DeviceStore + NameStore + DeviceUserStore + WorldStore
+{
+}
 
 impl<T> Registry for T where
     T: ProjectStore + TokenStore + UserStore + DeviceStore + NameStore + DeviceUserStore + WorldStore
@@ -28,6 +31,8 @@ impl<T> Registry for T where
 pub trait ProjectStore: Send + Sync {
     /// The project of Tuya credentials.
     async fn project_by_client_id(&self, client_id: &str) -> Result<Option<Arc<Project>>>;
+    /// All projects, in order of creation. For the operator.
+    async fn projects(&self, limit: usize) -> Result<Vec<Project>>;
 }
 
 /// Tokens, of which only hashes are kept.
@@ -53,13 +58,7 @@ pub trait UserStore: Send + Sync {
     /// The calling codes that an app serves, none meaning every one; `None` for an app that is not the project's.
     async fn app_countries(&self, project: ProjectNo, schema: &Schema) -> Result<Option<Vec<String>>>;
     /// Creates or updates a user by name; `None` for an app that is not the project's.
-    async fn sync_user(
-        &self,
-        project: ProjectNo,
-        schema: &Schema,
-        user: UserSync,
-        now_ms: i64,
-    ) -> Result<Option<Uid>>;
+    async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>>;
     /// A page of an app's users; `None` for an app that is not the project's.
     async fn users(&self, project: ProjectNo, schema: &Schema, query: &UserQuery) -> Result<Option<UserPage>>;
     /// A user of any of the project's apps.

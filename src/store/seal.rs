@@ -44,9 +44,8 @@ impl Seal {
             Ok(mut file) => {
                 let mut key = Vec::new();
                 file.read_to_end(&mut key).map_err(Error::store)?;
-                <[u8; 32]>::try_from(key).map_err(|_| {
-                    Error::Refused(format!("{} is damaged: restore it from a backup", path.display()))
-                })?
+                <[u8; 32]>::try_from(key)
+                    .map_err(|_| Error::Refused(format!("{} is damaged: restore it from a backup", path.display())))?
             }
             Err(error) if error.kind() == ErrorKind::NotFound && create => create_key(&path)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -53,9 +53,7 @@ impl DeviceStore for SqliteRegistry {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
             let user_no: Option<i64> = snapshot
                 .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")
-                .and_then(|mut statement| {
-                    statement.query_row(params![uid.0, project.0], |row| row.get(0)).optional()
-                })
+                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], |row| row.get(0)).optional())
                 .map_err(Error::store)?;
             let Some(user_no) = user_no else { return Ok(None) };
             let sql = format!(
@@ -81,9 +79,7 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
-        let sql = format!(
-            "{SELECT} WHERE {VISIBLE} AND d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3"
-        );
+        let sql = format!("{SELECT} WHERE {VISIBLE} AND d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3");
         self.readers.run(|connection| self.all(connection, &sql, params![project.0, gateway.0, limit]))
     }
 
@@ -107,8 +103,7 @@ impl DeviceStore for SqliteRegistry {
         let id = id.clone();
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
             let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {VISIBLE}");
-            let no: Option<i64> =
-                connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
+            let no: Option<i64> = connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
             let Some(no) = no else { return Ok(false) };
             connection.execute("DELETE FROM binding WHERE device_no = ?1", params![no])?;
             connection.execute(

@@ -54,8 +54,7 @@ impl SqliteRegistry {
 }
 
 fn migrate(connection: &Connection) -> Result<()> {
-    let version: i64 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(Error::store)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(Error::store)?;
     let done = usize::try_from(version).map_err(Error::store)?;
     if done > MIGRATIONS.len() {
         return Err(Error::Refused("the data folder was written by a newer version of ingle".to_owned()));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Params, Row, params};
 
 use super::SqliteRegistry;
 use crate::domain::store::ProjectStore;
@@ -40,7 +40,11 @@ impl Known {
     }
 
     /// A product by its number.
-    pub fn product(&self, no: i64, read: impl FnOnce() -> Result<Option<Arc<Product>>>) -> Result<Option<Arc<Product>>> {
+    pub fn product(
+        &self,
+        no: i64,
+        read: impl FnOnce() -> Result<Option<Arc<Product>>>,
+    ) -> Result<Option<Arc<Product>>> {
         self.get(&self.products, &no, read)
     }
 
@@ -71,40 +75,49 @@ impl Known {
 #[async_trait]
 impl ProjectStore for SqliteRegistry {
     async fn project_by_client_id(&self, client_id: &str) -> Result<Option<Arc<Project>>> {
-        self.known.get(&self.known.projects, &client_id.to_owned(), || self.read_project(client_id))
+        self.known.get(&self.known.projects, &client_id.to_owned(), || {
+            let mut found = self.read_projects("WHERE client_id = ?1", params![client_id])?;
+            Ok(found.pop().map(Arc::new))
+        })
+    }
+
+    async fn projects(&self, limit: usize) -> Result<Vec<Project>> {
+        self.read_projects("ORDER BY project_no LIMIT ?1", params![limit])
     }
 }
 
 impl SqliteRegistry {
-    fn read_project(&self, client_id: &str) -> Result<Option<Arc<Project>>> {
-        let row = self.readers.run(|connection| {
+    fn read_projects(&self, which: &str, values: impl Params) -> Result<Vec<Project>> {
+        let sql = format!(
+            "SELECT project_no, name, client_id, secret_sealed, legacy_sign, mask_private_fields, admin_uid
+             FROM project {which}"
+        );
+        let rows: Vec<(Project, Vec<u8>)> = self.readers.run(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT project_no, name, secret_sealed, legacy_sign, mask_private_fields, admin_uid
-                     FROM project WHERE client_id = ?1",
-                )
-                .and_then(|mut statement| {
-                    statement
-                        .query_row(params![client_id], |row| {
-                            Ok((
-                                row.get::<_, i64>(0)?,
-                                row.get::<_, String>(1)?,
-                                row.get::<_, Vec<u8>>(2)?,
-                                row.get::<_, bool>(3)?,
-                                row.get::<_, bool>(4)?,
-                                row.get::<_, String>(5)?,
-                            ))
-                        })
-                        .optional()
-                })
+                .prepare_cached(&sql)
+                .and_then(|mut statement| statement.query_map(values, project)?.collect())
                 .map_err(Error::store)
         })?;
-        let Some((no, name, secret, legacy_sign, mask_private_fields, admin_uid)) = row else { return Ok(None) };
-        let secret = self.seal.unseal(&secret, &place_of_secret(&name))?;
-        let client_id = client_id.to_owned();
-        let no = ProjectNo(no);
-        Ok(Some(Arc::new(Project { no, name, client_id, secret, legacy_sign, mask_private_fields, admin_uid })))
+        let open = |(mut project, sealed): (Project, Vec<u8>)| {
+            project.secret = self.seal.unseal(&sealed, &place_of_secret(&project.name))?;
+            Ok(project)
+        };
+        rows.into_iter().map(open).collect()
     }
+}
+
+/// A project without its secret, and the secret as it is sealed.
+fn project(row: &Row<'_>) -> rusqlite::Result<(Project, Vec<u8>)> {
+    let project = Project {
+        no: ProjectNo(row.get(0)?),
+        name: row.get(1)?,
+        client_id: row.get(2)?,
+        secret: String::new(),
+        legacy_sign: row.get(4)?,
+        mask_private_fields: row.get(5)?,
+        admin_uid: row.get(6)?,
+    };
+    Ok((project, row.get(3)?))
 }
 
 /// Where a project's Tuya secret is sealed.

@@ -9,7 +9,8 @@ use crate::domain::user::{User, UserPage, UserQuery, UserSync};
 use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UsernameType};
 use crate::store::{mint, seal};
 
-const COLUMNS: &str = "uid, username, username_type, country_code, nick_name, avatar, time_zone_id, created_ms, updated_ms";
+const COLUMNS: &str =
+    "uid, username, username_type, country_code, nick_name, avatar, time_zone_id, created_ms, updated_ms";
 
 #[async_trait]
 impl UserStore for SqliteRegistry {
@@ -26,13 +27,7 @@ impl UserStore for SqliteRegistry {
         })
     }
 
-    async fn sync_user(
-        &self,
-        project: ProjectNo,
-        schema: &Schema,
-        user: UserSync,
-        now_ms: i64,
-    ) -> Result<Option<Uid>> {
+    async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>> {
         let hash = self.seal.hash_password(user.password.clone()).await?;
         let schema = schema.clone();
         let write = move |connection: &Connection| {

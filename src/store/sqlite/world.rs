@@ -194,7 +194,9 @@ impl<'a> Builder<'a> {
             })
         };
         let known = match &world.product_id {
-            Some(id) => self.find(&format!("SELECT {columns} FROM product WHERE product_id = ?1"), params![id], read)?,
+            Some(id) => {
+                self.find(&format!("SELECT {columns} FROM product WHERE product_id = ?1"), params![id], read)?
+            }
             None => self.find(
                 &format!("SELECT {columns} FROM product WHERE project_no = ?1 AND name = ?2 ORDER BY product_no"),
                 params![self.project_no, world.name],

@@ -179,9 +179,8 @@ impl Builder<'_> {
         if let Some(gateway) = &world.gateway {
             let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
                        WHERE d.device_id = ?1";
-            let found = self.find(sql, params![gateway], |row| {
-                Ok((row.get::<_, i64>(0)?, node_type(row.get_ref(1)?.as_str()?)))
-            })?;
+            let found = self
+                .find(sql, params![gateway], |row| Ok((row.get::<_, i64>(0)?, node_type(row.get_ref(1)?.as_str()?))))?;
             let Some((gateway_no, NodeType::Gateway)) = found else {
                 return Err(Error::Refused(format!("{gateway:?} is no gateway")));
             };
@@ -189,7 +188,10 @@ impl Builder<'_> {
         }
         if let Some(owner) = &world.owner {
             let owner_no = self.user_no(owner)?;
-            self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2", params![no, owner_no])?;
+            self.write(
+                "DELETE FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2",
+                params![no, owner_no],
+            )?;
             self.bind(no, owner_no, true)?;
             if world.home_id.is_none() {
                 world.home_id = Some(self.home_for(no, owner_no)?);

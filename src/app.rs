@@ -1,0 +1,208 @@
+//! Putting the rooms together: the only file that names an engine.
+
+use std::fs::{self, File, TryLockError};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Durability};
+use crate::control::{self, Socket};
+use crate::domain::{Clock, Cloud, Error, Limits};
+use crate::http::Listener;
+use crate::shutdown::{self, Shutdown};
+use crate::store::sqlite::SqliteRegistry;
+use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
+use crate::tls::{self, TlsError};
+use crate::virtual_devices::{self, Left};
+use crate::{metrics, tuya};
+
+const LOCK_FILE: &str = "ingle.lock";
+/// Between two looks at what the retention no longer keeps.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
+
+/// What keeps the server from starting or running.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Another process has the data folder.
+    #[error("{0} is in use by another ingle: stop it first, or give another folder with --data")]
+    InUse(PathBuf),
+    /// The data folder cannot be used.
+    #[error("the data folder {0}: {1}")]
+    Folder(PathBuf, #[source] io::Error),
+    /// The stores cannot be opened.
+    #[error("{0}")]
+    Store(String),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error("{0}")]
+    Listen(#[from] io::Error),
+}
+
+impl From<Error> for AppError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(cause) => Self::Store(format!("the store cannot be opened: {cause}")),
+            other => Self::Store(other.to_string()),
+        }
+    }
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        #[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// An opened data folder and the cloud over it.
+pub struct App {
+    /// The cloud.
+    pub cloud: Arc<Cloud>,
+    config: Config,
+    folder: PathBuf,
+    telemetry: Arc<SqliteTelemetry>,
+    left: Left,
+    /// Held as long as the folder is in use.
+    _lock: File,
+}
+
+/// The addresses in force, as `serve --json` prints them.
+#[derive(Debug, Default, Serialize)]
+pub struct Addresses {
+    /// The plain API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// The API over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_tls: Option<String>,
+    /// Health and metrics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
+}
+
+impl Addresses {
+    /// Name and address of each listener.
+    pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [("api", &self.api), ("api_tls", &self.api_tls), ("metrics", &self.metrics)];
+        all.into_iter().filter_map(|(name, address)| Some((name, address.as_deref()?)))
+    }
+}
+
+impl App {
+    /// Opens a data folder, creating it if need be. Only one process at a time can.
+    ///
+    /// # Errors
+    /// [`AppError`], with what to do in its text.
+    pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let unusable = |error| AppError::Folder(folder.to_owned(), error);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE));
+        let lock = lock.map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(AppError::InUse(folder.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let registry = Arc::new(SqliteRegistry::open(folder)?);
+        let options = TelemetryOptions {
+            durability: match config.telemetry.durability {
+                Durability::Sync => telemetry::Durability::Sync,
+                Durability::Os => telemetry::Durability::Os,
+            },
+            roll_rows: config.telemetry.memory_rows,
+            roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
+            ..TelemetryOptions::default()
+        };
+        let telemetry = SqliteTelemetry::open(folder, options)?;
+        let (downlink, left) = virtual_devices::downlink();
+        let limits = Limits { retention_days: config.telemetry.retention_days };
+        let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), Arc::new(downlink), clock, limits));
+        Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, left, _lock: lock })
+    }
+
+    /// Every route of every dialect.
+    pub fn router(&self) -> Router {
+        let window_ms = i64::from(self.config.tuya.clock_window_seconds) * 1000;
+        let dialect = tuya::Tuya::new(self.cloud.clone(), self.config.api.explain, window_ms);
+        tuya::router(dialect).route("/openapi/tuya.json", get(|| async { axum::Json(tuya::openapi()) }))
+    }
+
+    /// The operator's door, for a process that has opened the folder itself.
+    pub fn control(&self) -> Router {
+        control::router(self.cloud.clone())
+    }
+
+    /// Listens, says where through `announce`, and serves until `stop` is done. Everything acknowledged is on disk
+    /// when it returns.
+    ///
+    /// # Errors
+    /// [`AppError`] when a listener cannot be opened.
+    pub async fn serve(
+        self,
+        announce: impl FnOnce(&Addresses),
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), AppError> {
+        let (stop_all, stopping) = shutdown::channel();
+        let mut tasks = JoinSet::new();
+        let mut addresses = Addresses::default();
+        let api = &self.config.api;
+        if !api.listen.is_empty() {
+            let listener = Listener::bind(&api.listen, None, api.connections_max).await?;
+            addresses.api = Some(format!("http://{}", listener.address()?));
+            tasks.spawn(listener.serve(self.router(), stopping.clone()));
+        }
+        if !api.tls_listen.is_empty() {
+            let tls = match (api.tls_cert.as_str(), api.tls_key.as_str()) {
+                ("", _) => tls::own(&self.folder, &api.tls_names)?,
+                (certificates, key) => tls::given(Path::new(certificates), Path::new(key))?,
+            };
+            let listener = Listener::bind(&api.tls_listen, Some(tls), api.connections_max).await?;
+            addresses.api_tls = Some(format!("https://{}", listener.address()?));
+            tasks.spawn(listener.serve(self.router(), stopping.clone()));
+        }
+        if !self.config.metrics.listen.is_empty() {
+            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max).await?;
+            addresses.metrics = Some(format!("http://{}", listener.address()?));
+            tasks.spawn(listener.serve(metrics::router(self.cloud.clone()), stopping.clone()));
+        }
+        let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
+        tasks.spawn(socket.serve(self.control(), stopping.clone()));
+        tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
+        tasks.spawn(virtual_devices::play(self.cloud.clone(), self.left, stopping));
+        announce(&addresses);
+        stop.await;
+        stop_all.now();
+        while tasks.join_next().await.is_some() {}
+        self.telemetry.close();
+        Ok(())
+    }
+}
+
+async fn expire(cloud: Arc<Cloud>, mut shutdown: Shutdown) {
+    let mut periods = tokio::time::interval(EXPIRY_PERIOD);
+    loop {
+        tokio::select! {
+            _ = periods.tick() => {
+                if let Err(error) = cloud.expire_events().await {
+                    tracing::warn!(%error, "what the retention no longer keeps could not be dropped");
+                }
+            }
+            () = shutdown.begun() => return,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `ingle demo`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::serve::stopped;
+use super::{Outcome, Place, print};
+use crate::app::{Addresses, App, SystemClock};
+use crate::control::{Control, Credentials};
+
+const WORLD: &str = include_str!("demo_world.json");
+/// The device that the printed request asks for.
+const DEVICE: &str = "vdevo156083035305868";
+
+/// Run a server with a demo project and virtual devices that report for ever.
+///
+/// Nothing else is needed. Credentials and a request to paste are printed. Refused requests are explained in the
+/// header x-ingle-explain.
+#[derive(Args)]
+pub struct Demo {
+    /// The data folder; it is created when it does not exist, and used again when it does.
+    #[arg(long, value_name = "DIR", default_value = "ingle-demo")]
+    data: PathBuf,
+    /// A file with settings that differ from config.default.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> Outcome {
+        let place = Place { data: self.data, config: self.config };
+        let app = App::open(&place.data, place.demo_config()?, Arc::new(SystemClock));
+        let app = app.map_err(|error| error.to_string())?;
+        let control = Control::Here(app.control());
+        let mut project = first_project(&control).await?;
+        if project.is_none() {
+            // Only a new folder: a device that somebody removed stays removed.
+            control.ask("/world", WORLD.to_owned()).await?;
+            project = first_project(&control).await?;
+        }
+        let project = project.ok_or("the demo project was not made")?;
+        let folder = place.data.display().to_string();
+        let announce = |addresses: &Addresses| print(&welcome(addresses, &project, &folder));
+        app.serve(announce, stopped()).await.map_err(|error| error.to_string())
+    }
+}
+
+pub(super) async fn first_project(control: &Control) -> Result<Option<Credentials>, String> {
+    let bytes = control.ask("/projects", String::new()).await?;
+    let projects: Vec<Credentials> = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    Ok(projects.into_iter().next())
+}
+
+fn welcome(addresses: &Addresses, project: &Credentials, folder: &str) -> String {
+    let listeners: String = addresses.lines().map(|(name, address)| format!("{name} {address}\n")).collect();
+    let api = addresses.api.as_deref().or(addresses.api_tls.as_deref()).unwrap_or_default();
+    format!(
+        "{listeners}
+project   {name}
+client_id {client_id}
+secret    {secret}
+
+Ask for a device, in another terminal:
+
+  ingle call GET /v1.0/devices/{DEVICE} --data {folder}
+
+(from the source tree: cargo run --release -- call ...). Or with nothing but a shell, curl and openssl:
+
+  base={api} id={client_id} secret={secret}
+  tuya() {{
+    t=$(date +%s)000 none=$(printf '' | openssl dgst -sha256 -r | cut -c1-64)
+    sign=$(printf '%s%s%sGET\\n%s\\n\\n%s' $id \"$2\" $t $none \"$1\" |
+      openssl dgst -sha256 -hmac $secret -r | cut -c1-64 | tr a-f A-F)
+    curl -s \"$base$1\" -H \"client_id: $id\" -H \"access_token: $2\" -H \"t: $t\" -H \"sign: $sign\"
+  }}
+  token=$(tuya '/v1.0/token?grant_type=1' | grep -o '[0-9a-f]\\{{32\\}}' | head -1)
+  tuya /v1.0/devices/{DEVICE} $token
+
+In Python: TuyaOpenAPI(\"{api}\", \"{client_id}\", \"{secret}\")
+Stop with Ctrl-C; the data stays in {folder}.",
+        name = project.name,
+        client_id = project.client_id,
+        secret = project.secret,
+    )
+}

@@ -1,0 +1,213 @@
+//! Settings: read once, checked once, passed by value. `config.default.toml` is the default and the documentation.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+const DEFAULT: &str = include_str!("../config.default.toml");
+const ENV_PREFIX: &str = "INGLE_";
+
+/// Every setting.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The cloud APIs.
+    pub api: Api,
+    /// The operator's listener.
+    pub metrics: Metrics,
+    /// The event log.
+    pub telemetry: Telemetry,
+    /// The Tuya dialect.
+    pub tuya: Tuya,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Address of the plain listener, empty for none.
+    pub listen: String,
+    /// Address of the TLS listener, empty for none.
+    pub tls_listen: String,
+    /// PEM file of a certificate chain, empty for the own CA's.
+    pub tls_cert: String,
+    /// PEM file of its key.
+    pub tls_key: String,
+    /// Further names of the own certificate.
+    pub tls_names: Vec<String>,
+    /// Connections at once, of each listener.
+    pub connections_max: usize,
+    /// Whether refusals are explained.
+    pub explain: bool,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address, empty for none.
+    pub listen: String,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// What an acknowledgement waits for.
+    pub durability: Durability,
+    /// Days that log rows are kept.
+    pub retention_days: u32,
+    /// Rows that may wait in memory.
+    pub memory_rows: usize,
+    /// Megabytes that they may take.
+    pub memory_megabytes: usize,
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The disk.
+    Sync,
+    /// The operating system.
+    Os,
+}
+
+/// `[tuya]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Tuya {
+    /// How far the clock of a request may be off.
+    pub clock_window_seconds: u32,
+}
+
+/// A setting that cannot be. The text says which, where, and what it may be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// The defaults, with the file's settings over them, and those of the environment over both.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown setting, or a value that does not fit.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut settings: Table = DEFAULT.parse().map_err(|error| ConfigError(format!("default: {error}")))?;
+        if let Some(path) = file {
+            let place = path.display();
+            let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{place}: {error}")))?;
+            let table: Table = text.parse().map_err(|error| ConfigError(format!("{place}: {error}")))?;
+            lay_over(&mut settings, table).map_err(|text| ConfigError(format!("{place}: {text}")))?;
+        }
+        for (name, value) in environment {
+            if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
+                from_environment(&mut settings, rest, &value).map_err(|text| ConfigError(format!("{name}: {text}")))?;
+            }
+        }
+        let config: Self = settings.try_into().map_err(|error| ConfigError(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |text: &str| Err(ConfigError(text.to_owned()));
+        if !(1..=36_500).contains(&self.telemetry.retention_days) {
+            return refuse("telemetry.retention_days must be 1 to 36500");
+        }
+        if !(1_000..=100_000_000).contains(&self.telemetry.memory_rows) {
+            return refuse("telemetry.memory_rows must be 1000 to 100000000");
+        }
+        if !(4..=65_536).contains(&self.telemetry.memory_megabytes) {
+            return refuse("telemetry.memory_megabytes must be 4 to 65536");
+        }
+        if !(1..=3600).contains(&self.tuya.clock_window_seconds) {
+            return refuse("tuya.clock_window_seconds must be 1 to 3600");
+        }
+        if !(1..=1_000_000).contains(&self.api.connections_max) {
+            return refuse("api.connections_max must be 1 to 1000000");
+        }
+        if self.api.tls_cert.is_empty() != self.api.tls_key.is_empty() {
+            return refuse("api.tls_cert and api.tls_key go together");
+        }
+        for (name, address) in [
+            ("api.listen", &self.api.listen),
+            ("api.tls_listen", &self.api.tls_listen),
+            ("metrics.listen", &self.metrics.listen),
+        ] {
+            if !address.is_empty() && address.parse::<std::net::SocketAddr>().is_err() {
+                return refuse(&format!("{name} must be an address and a port, such as 127.0.0.1:7700, or empty"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lays settings over those that are known.
+fn lay_over(known: &mut Table, settings: Table) -> Result<(), String> {
+    for (section, values) in settings {
+        let Some(Value::Table(here)) = known.get_mut(&section) else {
+            return Err(format!("there is no section [{section}]"));
+        };
+        let Value::Table(values) = values else { return Err(format!("[{section}] must be a section")) };
+        for (key, value) in values {
+            let slot = here.get_mut(&key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
+            *slot = value;
+        }
+    }
+    Ok(())
+}
+
+/// A variable of another program may share the prefix, but not the name of a section.
+fn from_environment(known: &mut Table, rest: &str, value: &str) -> Result<(), String> {
+    let rest = rest.to_ascii_lowercase();
+    for (section, values) in known.iter_mut() {
+        let (Some(key), Value::Table(values)) = (rest.strip_prefix(&format!("{section}_")), values) else { continue };
+        let slot = values.get_mut(key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
+        let typed = match slot {
+            Value::Integer(_) => value.parse().map(Value::Integer).ok(),
+            Value::Boolean(_) => value.parse().map(Value::Boolean).ok(),
+            Value::Array(_) => {
+                let items = value.split(',').filter(|item| !item.is_empty());
+                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+            }
+            _ => Some(Value::String(value.to_owned())),
+        };
+        *slot = typed.ok_or_else(|| format!("{value:?} does not fit {section}.{key}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::load(None, pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_default() {
+        let config = with(&[("INGLE_API_LISTEN", ""), ("INGLE_API_EXPLAIN", "true"), ("HOME", "/")]).unwrap();
+        assert_eq!((config.api.listen.as_str(), config.api.explain), ("", true));
+        assert_eq!(config.tuya.clock_window_seconds, 300);
+        let names = with(&[("INGLE_API_TLS_NAMES", "a.example,b.example")]).unwrap().api.tls_names;
+        assert_eq!(names, ["a.example", "b.example"]);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        for (name, value, text) in [
+            ("INGLE_API_LISTN", "x", "api.listn"),
+            ("INGLE_API_LISTEN", "x", "api.listen"),
+            ("INGLE_API_EXPLAIN", "yes", "api.explain"),
+            ("INGLE_TELEMETRY_RETENTION_DAYS", "0", "retention_days"),
+            ("INGLE_TELEMETRY_DURABILITY", "maybe", "durability"),
+            ("INGLE_API_TLS_CERT", "cert.pem", "tls_key"),
+        ] {
+            let error = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(text), "{name}: {error}");
+        }
+        assert!(with(&[("INGLE_OTHER_THING", "x")]).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! Serving HTTP/1.1: listeners, TLS, time-outs and bounds. Knows no vendor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{OriginalUri, Request};
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tower::ServiceExt;
+
+use crate::shutdown::Shutdown;
+
+/// All headers of a request must have arrived by then, and an idle connection is closed after it.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
+/// A TLS handshake must be done by then.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Request line and headers may be this long together.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// A request may have this many headers.
+const HEADERS_MAX: usize = 100;
+/// Requests under way may take this long after the shutdown began.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failed accept (no file descriptor left, for one) wait this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One address that is served.
+pub struct Listener {
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+    connections: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Listens at an address. At most `connections_max` connections are open at once; a further one waits.
+    ///
+    /// # Errors
+    /// With the address in the text.
+    pub async fn bind(address: &str, tls: Option<Arc<ServerConfig>>, connections_max: usize) -> io::Result<Self> {
+        let tcp = TcpListener::bind(address)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), connections: Arc::new(Semaphore::new(connections_max)) })
+    }
+
+    /// The address in force.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until the shutdown begins, then lets requests under way finish.
+    pub async fn serve(self, router: Router, mut shutdown: Shutdown) {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                () = shutdown.begun() => break,
+            };
+            let (stream, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (router, tls, watcher) = (router.clone(), self.tls.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => serve_connection(stream, router, watcher).await,
+                    Some(tls) => {
+                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                            serve_connection(stream, router, watcher).await;
+                        }
+                    }
+                }
+            });
+        }
+        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+            tracing::warn!("requests still ran when the time to finish was over");
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+        let permit = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = self.tcp.accept().await?;
+        Ok((stream, permit))
+    }
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let request = without_trailing_slash(request.map(axum::body::Body::new));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Some clients end a path with a slash. Routes are found without it; signatures see the path as it came, in the
+/// extension [`OriginalUri`].
+fn without_trailing_slash(mut request: Request) -> Request {
+    let path = request.uri().path();
+    if path.len() < 2 || !path.ends_with('/') {
+        return request;
+    }
+    let trimmed = path.trim_end_matches('/');
+    let target = match request.uri().query() {
+        Some(query) => format!("{trimmed}?{query}"),
+        None => trimmed.to_owned(),
+    };
+    let Ok(target) = PathAndQuery::try_from(target) else { return request };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(target);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        let original = std::mem::replace(request.uri_mut(), uri);
+        request.extensions_mut().insert(OriginalUri(original));
+    }
+    request
+}

@@ -1,0 +1,32 @@
+//! Health and metrics for the operator, in the text format of Prometheus.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+
+use crate::domain::Cloud;
+
+/// `/healthz` and `/metrics`.
+pub fn router(cloud: Arc<Cloud>) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/metrics", get(show)).with_state(cloud)
+}
+
+async fn show(State(cloud): State<Arc<Cloud>>) -> String {
+    let figures = cloud.telemetry_figures();
+    let mut text = String::new();
+    for (name, kind, help, value) in [
+        ("ingle_log_rows_total", "counter", "Rows acknowledged since the start.", figures.rows_appended),
+        ("ingle_log_commits_total", "counter", "Commits that brought them.", figures.commits),
+        ("ingle_log_memory_rows", "gauge", "Rows in memory that wait for a roll.", figures.rows_in_memory),
+        ("ingle_log_rolls_total", "counter", "Rolls finished since the start.", figures.rolls),
+        ("ingle_log_rolls_failed_total", "counter", "Rolls that failed and are tried again.", figures.rolls_failed),
+        ("ingle_log_damaged_total", "counter", "Parts on disk with a wrong checksum.", figures.damaged),
+        ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
+    ] {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+    text
+}

@@ -1,0 +1,235 @@
+//! Who is asking (contract tuya §1). A handler that takes a [`Call`] has a caller whose signature and token are proven;
+//! one that forgets to check does not compile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, Request};
+use axum::http::{HeaderMap, Method};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+
+use super::params::{Body, Query};
+use super::reply::{self, Code, Failure, Reply};
+use super::sign::{self, Claims, Rules, SignedParts};
+use super::{Tuya, replay};
+use crate::domain::{Caller, Cloud, Project, Result as DomainResult};
+
+/// A body may be this long.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A body must have arrived by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Characters of a header that takes part in a signature.
+const CLAIM_CHARS_MAX: usize = 256;
+
+/// A business call: signed, with a living token.
+pub struct Call {
+    /// Who is asking.
+    pub caller: Caller,
+    /// What was asked.
+    pub request: SignedRequest,
+}
+
+/// A token call: signed, without a token.
+pub struct TokenCall {
+    /// The project whose secret signed it.
+    pub project: Arc<Project>,
+    /// What was asked.
+    pub request: SignedRequest,
+}
+
+/// A request whose signature is proven.
+pub struct SignedRequest {
+    tuya: Arc<Tuya>,
+    path: Vec<(String, String)>,
+    /// The query's parameters.
+    pub query: Query,
+    body: Bytes,
+    now_ms: i64,
+}
+
+impl SignedRequest {
+    /// The cloud.
+    pub fn cloud(&self) -> &Cloud {
+        &self.tuya.cloud
+    }
+
+    /// When the request was taken, milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// A parameter of the path, decoded.
+    pub fn path(&self, name: &str) -> &str {
+        self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The members of the JSON body.
+    ///
+    /// # Errors
+    /// 1109 for a body that is not JSON.
+    pub fn body(&self) -> Result<Body, Failure> {
+        Body::parse(&self.body)
+    }
+
+    /// The envelope of a result.
+    pub fn answer<T: Serialize>(&self, result: T) -> Reply {
+        reply::success(result, self.now_ms)
+    }
+
+    /// The vendor's `true` for something done.
+    pub fn done(&self, result: DomainResult<()>) -> Reply {
+        result?;
+        reply::success(true, self.now_ms)
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = SignedRequest;
+
+    fn deref(&self) -> &SignedRequest {
+        &self.request
+    }
+}
+
+impl std::ops::Deref for TokenCall {
+    type Target = SignedRequest;
+
+    fn deref(&self) -> &SignedRequest {
+        &self.request
+    }
+}
+
+impl FromRequest<Arc<Tuya>> for Call {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
+        let (project, token, request) = proven(request, tuya, false).await?;
+        let caller = tuya.cloud.caller(project, &token).await?;
+        Ok(Self { caller, request })
+    }
+}
+
+impl FromRequest<Arc<Tuya>> for TokenCall {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
+        let (project, _, request) = proven(request, tuya, true).await?;
+        Ok(Self { project, request })
+    }
+}
+
+/// Proves a signature. Gives the project that signed, the access token that it sent, and the request.
+async fn proven(
+    request: Request,
+    tuya: &Arc<Tuya>,
+    token_class: bool,
+) -> Result<(Arc<Project>, String, SignedRequest), Failure> {
+    let now_ms = tuya.cloud.now_ms();
+    let (mut parts, body) = request.into_parts();
+    let body = read_body(body).await?;
+    let claims = claims(&parts.headers, token_class)?;
+    check_time(claims.t, now_ms, tuya.window_ms)?;
+    let project = tuya.cloud.project_of(claims.client_id).await?;
+    let project = project.ok_or_else(|| Failure::new(Code::CLIENT_ID, "no project has that client_id"))?;
+
+    let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+    let signed = SignedParts {
+        method: parts.method.as_str(),
+        path: wire.path(),
+        query: wire.query(),
+        headers: &parts.headers,
+        body: &body,
+    };
+    let query = Query::parse(wire.query().unwrap_or_default())?;
+    let rules = Rules { old: token_class || project.legacy_sign, without_token: token_class };
+    if !sign::verify(&project.secret, &claims, &signed, rules) {
+        return Err(Failure::new(Code::SIGN, explain_sign(&claims, &signed)));
+    }
+    if parts.method != Method::GET && !claims.nonce.is_empty() {
+        once(tuya, &claims, now_ms)?;
+    }
+    let token = claims.access_token.to_owned();
+    let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
+    let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;
+    let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms }))
+}
+
+async fn read_body(body: axum::body::Body) -> Result<Bytes, Failure> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Failure::new(Code::RANGE, format!("the body is longer than {BODY_BYTES_MAX} bytes")))
+        }
+        Ok(Err(error)) => Err(Failure::new(Code::ILLEGAL, format!("the body could not be read: {error}"))),
+        Err(_) => Err(Failure::new(Code::SYSTEM, "the body did not arrive in time")),
+    }
+}
+
+/// The headers that carry a signature.
+///
+/// # Errors
+/// 1105 for one that is missing, 1002 for a business call without a token.
+pub fn claims(headers: &HeaderMap, token_class: bool) -> Result<Claims<'_>, Failure> {
+    let text = |name: &str| -> Result<&str, Failure> {
+        let Some(value) = headers.get(name) else { return Ok("") };
+        let text = value.to_str().ok().filter(|text| text.len() <= CLAIM_CHARS_MAX);
+        text.ok_or_else(|| Failure::new(Code::ILLEGAL, format!("the header {name} must be short and plain")))
+    };
+    let required = |name: &str| -> Result<&str, Failure> {
+        let text = text(name)?;
+        if text.is_empty() {
+            return Err(Failure::new(Code::HEADER, format!("the header {name} is missing")));
+        }
+        Ok(text)
+    };
+    let claims = Claims {
+        client_id: required("client_id")?,
+        sign: required("sign")?,
+        t: required("t")?,
+        nonce: text("nonce")?,
+        access_token: text("access_token")?,
+    };
+    if !token_class && claims.access_token.is_empty() {
+        return Err(Failure::new(Code::TOKEN_NULL, "a business call needs the header access_token"));
+    }
+    Ok(claims)
+}
+
+/// Whether a request's `t` is within the window around now.
+///
+/// # Errors
+/// 1013.
+pub fn check_time(t: &str, now_ms: i64, window_ms: i64) -> Result<(), Failure> {
+    let Ok(sent_ms) = t.parse::<i64>() else {
+        return Err(Failure::new(Code::TIME, "t must be milliseconds since 1970, 13 digits"));
+    };
+    let ahead_ms = sent_ms.saturating_sub(now_ms);
+    if ahead_ms.saturating_abs() > window_ms {
+        let text = format!("t is {ahead_ms} ms from the server's clock; at most {window_ms} ms either way are allowed");
+        return Err(Failure::new(Code::TIME, text));
+    }
+    Ok(())
+}
+
+/// What a caller needs to find a wrong signature: the server's string to sign, nothing secret.
+pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
+    let token = if claims.access_token.is_empty() { "" } else { " + access_token" };
+    format!(
+        "sign must be the upper-case HMAC-SHA256 with the secret over client_id{token} + t + nonce + stringToSign; \
+         the server's stringToSign is {:?}; if it equals yours the secret is wrong",
+        sign::shown_string_to_sign(parts)
+    )
+}
+
+/// Refuses a write that was already taken.
+fn once(tuya: &Tuya, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
+    match tuya.replays.first(&[claims.client_id, claims.t, claims.nonce, claims.sign], now_ms, tuya.window_ms) {
+        replay::Seen::First => Ok(()),
+        replay::Seen::Again => Err(Failure::new(Code::SIGN, "this request was already taken: the nonce is used")),
+        replay::Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),
+    }
+}

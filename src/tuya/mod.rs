@@ -1,0 +1,78 @@
+//! The Tuya Cloud OpenAPI. One file a resource, each with its routes on top; this file only names them.
+
+mod auth;
+mod device_users;
+mod devices;
+pub mod explain;
+mod logs;
+mod names;
+pub mod params;
+mod replay;
+pub mod reply;
+mod row_key;
+pub mod sign;
+mod token;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::domain::Cloud;
+use reply::{Code, Failure};
+
+/// What the routes of this dialect share.
+pub struct Tuya {
+    cloud: Arc<Cloud>,
+    explain: bool,
+    window_ms: i64,
+    replays: replay::Replays,
+}
+
+impl Tuya {
+    /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
+    /// request's clock may be off.
+    pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64) -> Self {
+        Self { cloud, explain, window_ms, replays: replay::Replays::default() }
+    }
+}
+
+/// Every route, and the answer to every other path.
+pub fn router(tuya: Tuya) -> Router {
+    let tuya = Arc::new(tuya);
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(tuya.clone(), reply::finish))
+        .with_state(tuya)
+}
+
+/// The description of every route.
+pub fn openapi() -> OpenApi {
+    let (_, mut document) = routes().split_for_parts();
+    document.info.title = "Ingle: the Tuya Cloud OpenAPI".to_owned();
+    document.info.description = Some(
+        "Every call is signed (contract of the vendor, both rules) and answered with HTTP 200; `success` says \
+         whether it was one, `code` and `msg` why not."
+            .to_owned(),
+    );
+    document
+}
+
+fn routes() -> OpenApiRouter<Arc<Tuya>> {
+    OpenApiRouter::new()
+        .merge(token::routes())
+        .merge(users::routes())
+        .merge(devices::routes())
+        .merge(names::routes())
+        .merge(logs::routes())
+        .merge(device_users::routes())
+}
+
+async fn unknown_path() -> Failure {
+    Failure::new(Code::PATH, "no such path and method here; docs/compatibility.md lists what is")
+}

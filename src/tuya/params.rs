@@ -1,0 +1,228 @@
+//! Reading parameters as leniently as the vendor's clients need (contract tuya §3, §1.8): integers as text or number,
+//! names in snake_case or camelCase, lists with commas or as `name[0]=`.
+
+use percent_encoding::percent_decode_str;
+use serde_json::Value as Json;
+
+use super::reply::{Code, Failure};
+use crate::domain::{Error, Result};
+
+/// Query parameters that a request may have.
+const QUERY_PAIRS_MAX: usize = 100;
+/// Items of a comma list.
+const LIST_ITEMS_MAX: usize = 200;
+
+/// The decoded pairs of a query, in the order of the wire.
+#[derive(Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Decodes a query.
+    ///
+    /// # Errors
+    /// 1101 for more than [`QUERY_PAIRS_MAX`] parameters, 1109 for text that is not UTF-8.
+    pub fn parse(raw: &str) -> std::result::Result<Self, Failure> {
+        let mut pairs = Vec::new();
+        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+            if pairs.len() == QUERY_PAIRS_MAX {
+                let text = format!("more than {QUERY_PAIRS_MAX} query parameters");
+                return Err(Failure::new(Code::RANGE, text));
+            }
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| {
+                let text = text.replace('+', " ");
+                let text = percent_decode_str(&text).decode_utf8().map(|text| text.into_owned());
+                text.map_err(|_| Failure::new(Code::ILLEGAL, "the query is not UTF-8"))
+            };
+            pairs.push((decode(name)?, decode(value)?));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The text of a parameter, `None` when it is absent or empty.
+    pub fn text(&self, name: &'static str) -> Option<&str> {
+        let text = self.0.iter().find(|(key, _)| is_name(key, name)).map(|(_, value)| value.as_str());
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// A whole number, `None` when it is absent or empty.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] for anything else.
+    pub fn integer(&self, name: &'static str) -> Result<Option<i64>> {
+        let parse = |text: &str| text.trim().parse().map_err(|_| whole_number(name));
+        self.text(name).map(parse).transpose()
+    }
+
+    /// A whole number that must be there.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::WrongType`].
+    pub fn required_integer(&self, name: &'static str) -> Result<i64> {
+        self.integer(name)?.ok_or(Error::Missing(name))
+    }
+
+    /// A time in seconds as milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], [`Error::OutOfRange`] for a time that is not of 10 digits.
+    pub fn seconds(&self, name: &'static str) -> Result<Option<i64>> {
+        let Some(seconds) = self.integer(name)? else { return Ok(None) };
+        if !(0..=9_999_999_999).contains(&seconds) {
+            return Err(Error::OutOfRange { param: name, allowed: "a time in seconds, at most 10 digits".to_owned() });
+        }
+        Ok(Some(seconds * 1000))
+    }
+
+    /// The items of a list, `None` when it is absent or empty.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for more than [`LIST_ITEMS_MAX`].
+    pub fn list(&self, name: &'static str) -> Result<Option<Vec<&str>>> {
+        let is_item =
+            |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('[') && rest.ends_with(']'));
+        let texts = self.0.iter().filter(|(key, _)| is_name(key, name) || is_item(key)).map(|(_, value)| value);
+        let items = texts.flat_map(|text| text.split(',')).map(str::trim).filter(|item| !item.is_empty());
+        let items: Vec<&str> = items.take(LIST_ITEMS_MAX + 1).collect();
+        if items.len() > LIST_ITEMS_MAX {
+            return Err(Error::OutOfRange { param: name, allowed: format!("at most {LIST_ITEMS_MAX} items") });
+        }
+        Ok((!items.is_empty()).then_some(items))
+    }
+}
+
+/// The members of a JSON body.
+#[derive(Debug)]
+pub struct Body(Json);
+
+impl Body {
+    /// Reads a body. An empty one has no members.
+    ///
+    /// # Errors
+    /// 1109 for anything that is not JSON, or nested too deep.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, Failure> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(Json::Null));
+        }
+        let refuse = |error| Failure::new(Code::ILLEGAL, format!("the body is not JSON: {error}"));
+        serde_json::from_slice(bytes).map(Self).map_err(refuse)
+    }
+
+    /// The whole body, when it is a bare JSON string, as one old client sends.
+    pub fn bare_text(&self) -> Option<&str> {
+        self.0.as_str()
+    }
+
+    fn member(&self, name: &str) -> Option<&Json> {
+        let members = self.0.as_object()?;
+        let found = members.get(name).or_else(|| members.iter().find(|(key, _)| is_name(key, name)).map(|(_, v)| v));
+        found.filter(|value| !value.is_null())
+    }
+
+    /// A text of at most `chars_max` characters, `None` when it is absent or empty. A number counts as its digits.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] for anything else or with control characters, [`Error::OutOfRange`] when it is too long.
+    pub fn text(&self, name: &'static str, chars_max: usize) -> Result<Option<String>> {
+        let text = match self.member(name) {
+            None => return Ok(None),
+            Some(Json::String(text)) => text.clone(),
+            Some(Json::Number(number)) => number.to_string(),
+            Some(_) => return Err(Error::WrongType { param: name, expected: "a string" }),
+        };
+        check_text(name, text, chars_max)
+    }
+
+    /// A text that must be there.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], and as [`Body::text`].
+    pub fn required_text(&self, name: &'static str, chars_max: usize) -> Result<String> {
+        self.text(name, chars_max)?.ok_or(Error::Missing(name))
+    }
+
+    /// A whole number within a range, `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], [`Error::OutOfRange`].
+    pub fn integer(&self, name: &'static str, range: std::ops::RangeInclusive<i64>) -> Result<Option<i64>> {
+        let number = match self.member(name) {
+            None => return Ok(None),
+            Some(Json::String(text)) if text.is_empty() => return Ok(None),
+            Some(Json::String(text)) => text.trim().parse().map_err(|_| whole_number(name))?,
+            Some(value) => value.as_i64().ok_or(whole_number(name))?,
+        };
+        if !range.contains(&number) {
+            return Err(Error::OutOfRange { param: name, allowed: format!("{} to {}", range.start(), range.end()) });
+        }
+        Ok(Some(number))
+    }
+
+    /// A whole number that must be there.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], and as [`Body::integer`].
+    pub fn required_integer(&self, name: &'static str, range: std::ops::RangeInclusive<i64>) -> Result<i64> {
+        self.integer(name, range)?.ok_or(Error::Missing(name))
+    }
+}
+
+/// A text that fits, `None` when it is empty.
+///
+/// # Errors
+/// As [`Body::text`].
+pub fn check_text(name: &'static str, text: String, chars_max: usize) -> Result<Option<String>> {
+    if text.chars().any(char::is_control) {
+        return Err(Error::WrongType { param: name, expected: "text without control characters" });
+    }
+    if text.chars().count() > chars_max {
+        return Err(Error::OutOfRange { param: name, allowed: format!("at most {chars_max} characters") });
+    }
+    Ok((!text.trim().is_empty()).then_some(text))
+}
+
+fn whole_number(param: &'static str) -> Error {
+    Error::WrongType { param, expected: "a whole number" }
+}
+
+/// Whether `key` is `name`, in snake_case or in camelCase, with the first letter of any size (the seed's table prints
+/// `Password` for a member that every client sends as `password`).
+fn is_name(key: &str, name: &str) -> bool {
+    let plain = |text: &str| text.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase()).collect();
+    key == name
+        || (key.len().abs_diff(name.len()) <= 4 && {
+            let (key, name): (Vec<u8>, Vec<u8>) = (plain(key), plain(name));
+            key == name
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(raw: &str) -> Query {
+        Query::parse(raw).unwrap()
+    }
+
+    #[test]
+    fn names_in_either_case_and_lists_in_either_form() {
+        let query = query("startRowKey=a%2Bb&device_ids[0]=x&device_ids[1]=y&size=&page_no=+7");
+        assert_eq!(query.text("start_row_key"), Some("a+b"));
+        assert_eq!(query.list("device_ids").unwrap(), Some(vec!["x", "y"]));
+        assert_eq!(query.integer("size").unwrap(), None);
+        assert_eq!(query.integer("page_no").unwrap(), Some(7));
+        assert!(query.integer("start_row_key").is_err());
+    }
+
+    #[test]
+    fn bodies() {
+        let body = Body::parse(br#"{"Password":"p","usernameType":"1","nick_name":null,"sex":2.5,"n":12}"#).unwrap();
+        assert_eq!(body.text("password", 9).unwrap().as_deref(), Some("p"));
+        assert_eq!(body.integer("username_type", 1..=3).unwrap(), Some(1));
+        assert_eq!(body.text("nick_name", 9).unwrap(), None);
+        assert!(matches!(body.integer("sex", 1..=2), Err(Error::WrongType { .. })));
+        assert_eq!(body.text("n", 9).unwrap().as_deref(), Some("12"));
+        assert!(Body::parse(b"{").is_err() && Body::parse(b"\xff").is_err());
+        assert!(Body::parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! How this dialect answers: the envelope and the code table (contract tuya §2). HTTP 200 whatever happened.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Tuya;
+use crate::domain::Error;
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+const EXPLAIN_HEADER: &str = "x-ingle-explain";
+/// An explanation may be this long in its header.
+const EXPLAIN_BYTES_MAX: usize = 4096;
+
+/// What a handler returns.
+pub type Reply = Result<Response, Failure>;
+
+/// The envelope of a success.
+#[derive(Serialize, ToSchema)]
+pub struct Envelope<T> {
+    /// What was asked for.
+    pub result: T,
+    /// Always `true` here.
+    pub success: bool,
+    /// The server's time, milliseconds since 1970.
+    pub t: i64,
+    /// The request's own id, 32 hex digits.
+    pub tid: String,
+}
+
+/// The envelope of a failure. It has no `result`.
+#[derive(Serialize, ToSchema)]
+pub struct FailureEnvelope<'a> {
+    code: u32,
+    msg: &'a str,
+    success: bool,
+    t: i64,
+    tid: String,
+}
+
+/// A success.
+pub fn success<T: Serialize>(result: T, now_ms: i64) -> Reply {
+    let envelope = Envelope { result, success: true, t: now_ms, tid: tid() };
+    json(&envelope).ok_or_else(|| Failure::new(Code::SYSTEM, "the answer could not be written"))
+}
+
+fn json(envelope: &impl Serialize) -> Option<Response> {
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, envelope).ok()?;
+    Some(([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
+}
+
+/// A request's id: unique in this process by its second half, among processes by its first.
+fn tid() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or_default());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One row of the vendor's code table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    number: u32,
+    en: &'static str,
+    zh: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $en:literal, $zh:literal;)*) => {
+        #[allow(missing_docs, reason = "the texts say what each code means")]
+        impl Code {
+            $(pub const $name: Self = Self { number: $number, en: $en, zh: $zh };)*
+        }
+    };
+}
+
+codes! {
+    SYSTEM = 500, "system error,please contact the admin", "系统错误，请联系管理员";
+    TOKEN_NULL = 1002, "access_token is null", "access_token 为空";
+    GRANT_TYPE = 1003, "grant type invalid", "授权类型无效";
+    SIGN = 1004, "sign invalid", "签名无效";
+    CLIENT_ID = 1005, "clientId invalid", "clientId 无效";
+    TOKEN = 1010, "token invalid", "token 无效";
+    TIME = 1013, "request time is invalid", "请求时间无效";
+    EMPTY = 1100, "param is empty", "参数为空";
+    RANGE = 1101, "params range invalid", "参数范围无效";
+    HEADER = 1105, "missing the header", "缺少请求头";
+    PERMISSION = 1106, "permission deny", "权限非法";
+    PATH = 1108, "uri path invalid", "请求地址无效";
+    ILLEGAL = 1109, "param is illegal, please check it", "请求参数非法，请检查";
+    BUSY = 1111, "system is busy, please retry later", "系统繁忙，请稍后重试";
+    FUNCTION = 2003, "function not support", "不支持该功能点";
+    USER = 2006, "user not exist", "用户不存在";
+    DEVICE_SUPPORT = 2009, "not support this device", "不支持该设备";
+    MOBILE = 2021, "Illegal phone", "手机号不合法";
+    EMAIL = 2022, "Illegal email", "邮箱不合法";
+    COUNTRY = 2403, "country code not support this area", "该区域不支持此国家码";
+}
+
+/// A refused request: the vendor's code for the caller, and which part was wrong for whoever may know.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    code: Code,
+    explain: String,
+}
+
+impl Failure {
+    /// A failure of this dialect's own. The explanation must hold no secret.
+    pub fn new(code: Code, explain: impl Into<String>) -> Self {
+        Self { code, explain: explain.into() }
+    }
+
+    /// The vendor's number and English text, and the explanation.
+    pub fn parts(&self) -> (u32, &'static str, &str) {
+        (self.code.number, self.code.en, &self.explain)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Missing(_) => Code::EMPTY,
+            Error::WrongType { .. } | Error::DamagedCursor(_) | Error::Refused(_) => Code::ILLEGAL,
+            Error::OutOfRange { .. } => Code::RANGE,
+            Error::NotVisible(_) => Code::PERMISSION,
+            Error::CountryNotServed(_) => Code::COUNTRY,
+            Error::InvalidMobile => Code::MOBILE,
+            Error::InvalidEmail => Code::EMAIL,
+            Error::NoSuchDeviceUser => Code::USER,
+            Error::LogsNotSupported => Code::DEVICE_SUPPORT,
+            Error::FunctionNotSupported(_) => Code::FUNCTION,
+            Error::TokenInvalid => Code::TOKEN,
+            Error::Busy(_) => Code::BUSY,
+            Error::Store(cause) => {
+                tracing::error!(error.cause = %cause, "the store failed");
+                Code::SYSTEM
+            }
+        };
+        Self { code, explain: error.to_string() }
+    }
+}
+
+impl IntoResponse for Failure {
+    /// A place holder that carries the failure to [`finish`], which knows time and language.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the failures of every route: code and text in the caller's language, and the explanation if it is wanted.
+pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, request: Request, next: Next) -> Response {
+    let chinese = wants_chinese(request.headers());
+    let mut response = next.run(request).await;
+    let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
+    let Failure { code, explain } = failure;
+    tracing::debug!(tuya.code = code.number, tuya.explain = %explain, "refused");
+    let msg = if chinese { code.zh } else { code.en };
+    let envelope = FailureEnvelope { code: code.number, msg, success: false, t: tuya.cloud.now_ms(), tid: tid() };
+    let mut response = json(&envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    if tuya.explain
+        && let Ok(value) = HeaderValue::from_str(&header_text(&explain))
+    {
+        response.headers_mut().insert(EXPLAIN_HEADER, value);
+    }
+    response
+}
+
+fn wants_chinese(headers: &HeaderMap) -> bool {
+    headers.get("lang").is_some_and(|lang| lang.as_bytes().starts_with(b"zh"))
+}
+
+/// Text that may stand in a header: line ends as `\n`, anything else that is not printable ASCII percent-encoded.
+fn header_text(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => safe.push_str("\\n"),
+            b' '..=b'~' => safe.push(char::from(byte)),
+            _ => safe.push_str(&format!("%{byte:02X}")),
+        }
+        if safe.len() >= EXPLAIN_BYTES_MAX {
+            safe.push_str("...");
+            break;
+        }
+    }
+    safe
+}

@@ -1,0 +1,222 @@
+//! Devices that the server plays itself, through the same calls of the cloud that a real device's session uses.
+//! `ingle demo` lives from them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use crate::domain::device::Leaving;
+use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
+use crate::shutdown::Shutdown;
+
+/// Virtual devices that are played at once.
+const DEVICES_MAX: usize = 1000;
+/// Between two rounds of reports.
+const ROUND: Duration = Duration::from_secs(2);
+/// Devices that leave between two rounds; more are noticed in the next round.
+const LEFT_MAX: usize = 64;
+
+/// The way down to virtual devices.
+pub struct VirtualDownlink(mpsc::Sender<DeviceNo>);
+
+/// Devices that were taken from their users.
+pub struct Left(mpsc::Receiver<DeviceNo>);
+
+/// Both ends of the way down.
+pub fn downlink() -> (VirtualDownlink, Left) {
+    let (sender, receiver) = mpsc::channel(LEFT_MAX);
+    (VirtualDownlink(sender), Left(receiver))
+}
+
+#[async_trait]
+impl Downlink for VirtualDownlink {
+    async fn left(&self, device: &Device, _leaving: Leaving) {
+        // A full queue loses nothing: the next round does not find the device any more.
+        let _ = self.0.try_send(device.no);
+    }
+}
+
+/// Plays every virtual device of the cloud until the shutdown begins, then disconnects them.
+pub async fn play(cloud: Arc<Cloud>, mut left: Left, mut shutdown: Shutdown) {
+    let mut players: HashMap<DeviceNo, Player> = HashMap::new();
+    let mut rounds = tokio::time::interval(ROUND);
+    loop {
+        tokio::select! {
+            _ = rounds.tick() => {
+                if let Err(error) = round(&cloud, &mut players).await {
+                    tracing::warn!(%error, "a round of the virtual devices failed");
+                }
+            }
+            Some(no) = left.0.recv() => {
+                if let Some(player) = players.remove(&no) {
+                    disconnect(&cloud, &player.device).await;
+                }
+            }
+            () = shutdown.begun() => break,
+        }
+    }
+    for player in players.values() {
+        disconnect(&cloud, &player.device).await;
+    }
+}
+
+async fn disconnect(cloud: &Cloud, device: &Device) {
+    if let Err(error) = cloud.disconnected(device).await {
+        tracing::warn!(%error, "a virtual device could not be disconnected");
+    }
+}
+
+async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result<()> {
+    let devices = cloud.virtual_devices(DEVICES_MAX).await?;
+    let known: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+    let gone: Vec<DeviceNo> = players.keys().filter(|no| !known.contains(no)).copied().collect();
+    for player in gone.iter().filter_map(|no| players.remove(no)) {
+        cloud.disconnected(&player.device).await?;
+    }
+    for device in devices {
+        if !players.contains_key(&device.no) {
+            cloud.connected(&device).await?;
+            players.insert(device.no, Player::new(device));
+        }
+    }
+    for player in players.values_mut() {
+        let now_ms = cloud.now_ms();
+        let changed = player.changes().into_iter().map(|(code, value)| (code, value, now_ms)).collect();
+        cloud.report(player.device.no, changed).await?;
+    }
+    Ok(())
+}
+
+/// One device and what it shows.
+struct Player {
+    device: Device,
+    values: Vec<Playing>,
+    dice: Dice,
+}
+
+struct Playing {
+    code: Arc<str>,
+    kind: Play,
+    shown: Option<i64>,
+}
+
+/// How the value of a function moves.
+enum Play {
+    /// Stays, and now and then flips.
+    Switch,
+    /// Wanders between two bounds.
+    Number { min: i64, max: i64 },
+    /// Now and then another of these.
+    Choice(Vec<String>),
+    /// Never changes.
+    Text,
+    /// No fault, nearly always.
+    Faults,
+}
+
+/// The members of a function's specification that matter here.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Specification {
+    min: Option<i64>,
+    max: Option<i64>,
+    range: Vec<String>,
+}
+
+impl Player {
+    fn new(device: Device) -> Self {
+        let reported = device.product.functions.iter().filter(|function| function.access != Access::WriteOnly);
+        let values = reported.map(Playing::new).collect();
+        let dice = Dice::seeded(device.no);
+        Self { device, values, dice }
+    }
+
+    /// The values that changed since the last round; all of them in the first.
+    fn changes(&mut self) -> Vec<(Arc<str>, Value)> {
+        let dice = &mut self.dice;
+        let changed = self.values.iter_mut().filter_map(|playing| {
+            let next = playing.kind.next(playing.shown, dice);
+            (playing.shown != Some(next)).then(|| {
+                playing.shown = Some(next);
+                Some((playing.code.clone(), playing.kind.value(next)?))
+            })
+        });
+        changed.flatten().collect()
+    }
+}
+
+impl Playing {
+    fn new(function: &Function) -> Self {
+        let specification: Specification = serde_json::from_str(&function.values).unwrap_or_default();
+        let kind = match function.kind {
+            FunctionType::Boolean => Play::Switch,
+            FunctionType::Integer => {
+                let min = specification.min.unwrap_or(0);
+                Play::Number { min, max: specification.max.unwrap_or(100).max(min) }
+            }
+            FunctionType::Enum if !specification.range.is_empty() => Play::Choice(specification.range),
+            FunctionType::Bitmap => Play::Faults,
+            FunctionType::Enum | FunctionType::String | FunctionType::Json | FunctionType::Raw => Play::Text,
+        };
+        Self { code: Arc::from(function.code.as_str()), kind, shown: None }
+    }
+}
+
+impl Play {
+    fn next(&self, shown: Option<i64>, dice: &mut Dice) -> i64 {
+        match (self, shown) {
+            (Self::Switch, None) => 1,
+            (Self::Switch, Some(on)) if dice.one_in(40) => 1 - on,
+            (Self::Number { min, max }, None) => min + (max - min) / 2,
+            (Self::Number { min, max }, Some(at)) if dice.one_in(3) => {
+                let step = ((max - min) / 50).max(1);
+                (at + dice.between(-step, step)).clamp(*min, *max)
+            }
+            (Self::Choice(range), Some(_)) if dice.one_in(30) => dice.between(0, range.len() as i64 - 1),
+            (Self::Faults, Some(0)) if dice.one_in(1000) => 1,
+            (Self::Faults, Some(1)) if dice.one_in(20) => 0,
+            (_, shown) => shown.unwrap_or(0),
+        }
+    }
+
+    fn value(&self, shown: i64) -> Option<Value> {
+        match self {
+            Self::Switch => Value::from_json(if shown == 1 { "true" } else { "false" }),
+            Self::Number { .. } | Self::Faults => Value::from_json(shown.to_string()),
+            Self::Choice(range) => {
+                let choice = usize::try_from(shown).ok().and_then(|index| range.get(index))?;
+                Value::from_json(serde_json::to_string(choice).ok()?)
+            }
+            Self::Text => Value::from_json("\"\""),
+        }
+    }
+}
+
+/// Chance that is good enough to play with: xorshift.
+struct Dice(u64);
+
+impl Dice {
+    fn seeded(device: DeviceNo) -> Self {
+        Self(getrandom::u64().unwrap_or_default() ^ device.0.unsigned_abs() | 1)
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.roll() % n == 0
+    }
+
+    fn between(&mut self, low: i64, high: i64) -> i64 {
+        let span = high.abs_diff(low).saturating_add(1);
+        low.saturating_add_unsigned(self.roll() % span)
+    }
+}
