@@ -1,1 +1,6 @@
 //! The contract of the engines: one suite, run on each.
+
+mod crash;
+mod model;
+mod sqlite_telemetry;
+mod telemetry;

@@ -1,1 +1,253 @@
-//! The embedded event log: journal, memory and chunks on SQLite (DESIGN §2, §6).
+//! The embedded event log and latest values (DESIGN §2, §6), on SQLite as the durable substrate, but not with a row of
+//! SQLite for each event:
+//!
+//! - A group commit is one entry of a *journal* ([`journal`]); that commit is the acknowledgement ([`commit`]).
+//! - The rows since then are in *memory*, in generations, one a journal ([`memory`]).
+//! - A generation that is large or old enough is *rolled* ([`roll`]): its rows are written, sorted by device and time,
+//!   as a run of blocks ([`codec`], [`runs`]) to a file for each span of days ([`files`]), its latest values to another;
+//!   then its journal is unlinked and the memory freed. Runs of like size are merged ([`merge`]).
+//! - A read merges memory and runs, newest first ([`read`]).
+
+mod codec;
+mod commit;
+mod engine;
+mod fault;
+mod files;
+mod journal;
+mod latest;
+mod memory;
+mod merge;
+mod numbering;
+mod queue;
+mod read;
+mod roll;
+mod row;
+mod runs;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::commit::Committer;
+use self::engine::{Engine, RolledTimes};
+use self::fault::{Context, Fault};
+use self::files::Files;
+use self::journal::Journal;
+use self::latest::{Lookup, Newest};
+use self::memory::{Generation, Generations};
+use self::numbering::Numbering;
+use self::roll::Roller;
+use crate::domain::store::{Telemetry, TelemetryFigures};
+use crate::domain::{DeviceNo, EventPage, EventQuery, Latest, NewEvent, Result};
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The disk: an acknowledged row survives a power failure.
+    #[default]
+    Sync,
+    /// The operating system: an acknowledged row survives the end of the server, but not a power failure.
+    Os,
+}
+
+/// Settings of the embedded event log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TelemetryOptions {
+    /// What an acknowledgement waits for.
+    pub durability: Durability,
+    /// Rows in memory after which they are rolled to disk. Up to twice as many are held while a roll is under way.
+    pub roll_rows: usize,
+    /// Bytes in memory after which they are rolled to disk, likewise.
+    pub roll_bytes: usize,
+    /// How long a row stays in memory at most before it is rolled.
+    pub roll_after: Duration,
+    /// Bytes of latest values that are cached.
+    pub cache_bytes: usize,
+    /// Rows that one page examines at most.
+    pub scan_rows: usize,
+    /// Rows of a device in one block at most.
+    pub block_rows: u32,
+    /// How many runs of like size are merged.
+    pub merge_runs: usize,
+}
+
+impl Default for TelemetryOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            roll_rows: 250_000,
+            roll_bytes: 48 << 20,
+            roll_after: Duration::from_secs(300),
+            cache_bytes: 96 << 20,
+            scan_rows: 20_000,
+            block_rows: 256,
+            merge_runs: 8,
+        }
+    }
+}
+
+/// The embedded event log. Ends its threads when it is dropped.
+pub struct SqliteTelemetry {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SqliteTelemetry {
+    /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
+    ///
+    /// # Errors
+    /// [`crate::domain::Error::Store`] when the folder cannot be read or written, or a newer version wrote it.
+    pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::open_inner(folder, options)?))
+    }
+
+    fn open_inner(folder: &Path, options: TelemetryOptions) -> fault::Result<Self> {
+        fs::create_dir_all(folder).during("making the telemetry folder")?;
+        let files = Files::open(folder)?;
+        let (rolled_to, newest_ms) = {
+            let latest = files.latest.writer()?;
+            let meta = |name| files::meta(&latest, name);
+            (meta(roll::ROLLED_TO)?.unwrap_or(0), meta(roll::NEWEST_MS)?.unwrap_or(i64::MIN))
+        };
+        let mut generations = Vec::new();
+        let (mut last_no, mut seen_ms, mut damaged) = (rolled_to, newest_ms, 0);
+        for no in journal::list(folder)? {
+            last_no = last_no.max(no);
+            if no > rolled_to {
+                let (generation, damaged_here) = journal::replay(folder, no)?;
+                damaged += damaged_here;
+                if generation.rows() > 0 {
+                    seen_ms = seen_ms.max(generation.freeze().newest_ms().unwrap_or(i64::MIN));
+                    generations.push(Arc::new(generation));
+                    continue;
+                }
+            }
+            journal::remove(folder, no)?;
+        }
+        let journal = Journal::create(folder, last_no + 1, options.durability)?;
+        generations.push(Arc::new(Generation::new(last_no + 1)));
+        let rolled = RolledTimes::new(newest_ms);
+        let engine = Arc::new(Engine::new(folder.to_owned(), options, files, generations, rolled));
+        engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
+        let opened = Self { engine: engine.clone(), threads: Mutex::default() };
+        let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
+        opened.spawn("telemetry-commit", move || committer.run())?;
+        opened.spawn("telemetry-roll", move || Roller::new(engine).run())?;
+        Ok(opened)
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> fault::Result<()> {
+        let thread = Builder::new().name(name.to_owned()).spawn(work).during("starting a thread")?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// Rolls everything that is in memory to disk, and waits for it. Blocks: not for an asynchronous task.
+    ///
+    /// # Errors
+    /// [`crate::domain::Error::Store`] when the roll failed; it is tried again, and nothing is lost.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.engine.flush()?)
+    }
+
+    /// As [`SqliteTelemetry::flush`], and waits until nothing is left to be merged: the state that is best to be
+    /// copied or measured. Blocks.
+    ///
+    /// # Errors
+    /// [`crate::domain::Error::Store`] when a roll or a merge failed; it is tried again, and nothing is lost.
+    pub fn settle(&self) -> Result<()> {
+        Ok(self.engine.settle()?)
+    }
+
+    /// Commits what waits and ends the threads. What is in memory stays in its journal for the next open. Blocks.
+    pub fn close(&self) {
+        self.engine.queue.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut threads = threads.into_iter();
+        // The committer first: while it works off its queue it may need the roller.
+        for thread in threads.by_ref().take(1) {
+            joined(thread);
+        }
+        self.engine.change_state(|state| state.closing = true);
+        threads.for_each(joined);
+    }
+
+    fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Latest> {
+        let engine = &self.engine;
+        let stored = match engine.cache.get(device) {
+            Lookup::Known(stored) => stored,
+            Lookup::Unknown(epoch) => {
+                let stored = Arc::new(latest::load(&engine.files, device)?.latest);
+                engine.cache.put(device, epoch, stored.clone());
+                stored
+            }
+        };
+        let mut newest = Newest::from_latest(Latest::clone(&stored));
+        for generation in &generations.list {
+            generation.latest(device, |shard, found| newest.merge_memory(shard, found)).unwrap_or(Ok(()))?;
+        }
+        Ok(newest.latest)
+    }
+}
+
+impl Drop for SqliteTelemetry {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn joined(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the event log panicked");
+    }
+}
+
+/// Runs what may take long where it holds up nobody else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> fault::Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.unwrap_or_else(|panicked| Err(Fault::Failed(panicked.to_string())))?)
+}
+
+#[async_trait]
+impl Telemetry for SqliteTelemetry {
+    async fn append(&self, rows: Vec<NewEvent>) -> Result<()> {
+        if rows.is_empty() { Ok(()) } else { self.engine.queue.append(rows).await }
+    }
+
+    async fn page(&self, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
+        Ok(read::page(&self.engine, device.0, query)?)
+    }
+
+    async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64> {
+        let (engine, query) = (self.engine.clone(), query.clone());
+        aside(move || read::count(&engine, device.0, &query)).await
+    }
+
+    async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Latest>> {
+        let generations = self.engine.generations();
+        devices.iter().map(|device| Ok(self.latest_of(&generations, device.0)?)).collect()
+    }
+
+    async fn expire(&self, before_ms: i64) -> Result<()> {
+        let engine = self.engine.clone();
+        aside(move || engine.files.expire(before_ms)).await
+    }
+
+    fn figures(&self) -> TelemetryFigures {
+        let counters = &self.engine.counters;
+        TelemetryFigures {
+            rows_appended: counters.rows.load(Ordering::Relaxed),
+            commits: counters.commits.load(Ordering::Relaxed),
+            rows_in_memory: self.engine.generations().size().0 as u64,
+            rolls: counters.rolls.load(Ordering::Relaxed),
+            rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
+            damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
+            durable: self.engine.options.durability == Durability::Sync,
+        }
+    }
+}

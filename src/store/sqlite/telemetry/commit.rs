@@ -1,0 +1,190 @@
+//! The committer: numbers the rows of everything that waits, writes them to the journal as one commit, makes them
+//! visible, and answers. It is the only one who writes the journal and the youngest generation.
+
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::codec::Encoder;
+use super::engine::Engine;
+use super::fault::{Fault, Result};
+use super::journal::Journal;
+use super::memory::Generation;
+use super::numbering::Numbering;
+use super::queue::{Job, Task};
+use super::row::RowView;
+use crate::domain::{self, NewEvent};
+
+/// How long a commit waits for the roller when memory is full, before its callers are told to come again.
+const STALL_MAX: Duration = Duration::from_secs(15);
+/// What a row is slowed down by at most while a roll is behind.
+const BRAKE_PER_ROW: Duration = Duration::from_micros(3);
+const BRAKE_MAX: Duration = Duration::from_millis(20);
+
+/// The committer's own state.
+pub struct Committer {
+    engine: Arc<Engine>,
+    journal: Journal,
+    encoder: Encoder,
+    numbering: Numbering,
+    rows: Vec<NewEvent>,
+    /// Device, time and place in `rows`: the order in which rows are written.
+    order: Vec<(i64, i64, u32)>,
+    numbers: Vec<u32>,
+}
+
+impl Committer {
+    /// A committer that goes on with an empty generation's journal.
+    pub fn new(engine: Arc<Engine>, journal: Journal, numbering: Numbering) -> Self {
+        let encoder = Encoder::default();
+        Self { engine, journal, encoder, numbering, rows: Vec::new(), order: Vec::new(), numbers: Vec::new() }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub fn run(mut self) {
+        loop {
+            match self.engine.queue.take() {
+                Task::Commit(group) => self.commit(group),
+                Task::Freeze(answer) => {
+                    let frozen = self.freeze(true);
+                    if let (true, Some(answer)) = (frozen, answer) {
+                        let generations = self.engine.generations();
+                        let last = generations.list.iter().rev().find(|generation| generation.rows() > 0);
+                        // Nobody may be waiting any more.
+                        let _ = answer.send(last.map_or(0, |generation| generation.no));
+                    }
+                }
+                Task::Stop => return,
+            }
+        }
+    }
+
+    fn commit(&mut self, mut group: Vec<Job>) {
+        let outcome = self.admit(group.iter().map(|job| job.rows.len()).sum()).and_then(|()| {
+            self.rows.clear();
+            match group.as_mut_slice() {
+                [only] => mem::swap(&mut self.rows, &mut only.rows),
+                many => self.rows.extend(many.iter_mut().flat_map(|job| job.rows.drain(..))),
+            }
+            self.write().map_err(|fault| {
+                tracing::error!(error = %fault, rows = self.rows.len(), "a commit of the event log failed");
+                fault.into()
+            })
+        });
+        match outcome {
+            Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
+            Err(error) => group.into_iter().for_each(|job| job.answer(Err(same(&error)))),
+        }
+        self.rows.clear();
+        self.freeze(false);
+    }
+
+    /// Waits while memory is full; slows down while it fills.
+    fn admit(&self, rows: usize) -> domain::Result<()> {
+        let deadline = Instant::now() + STALL_MAX;
+        let mut state = self.engine.state();
+        loop {
+            let generations = self.engine.generations();
+            let (rows_held, bytes_held) = generations.size();
+            let options = &self.engine.options;
+            let load = (rows_held as f64 / options.roll_rows.max(1) as f64)
+                .max(bytes_held as f64 / options.roll_bytes.max(1) as f64);
+            let alone = generations.list.len() == 1;
+            if load <= 1.0 || (alone && load < 2.0) {
+                return Ok(());
+            }
+            if load < 2.0 {
+                drop(state);
+                std::thread::sleep(BRAKE_PER_ROW.mul_f64(rows as f64 * (load - 1.0)).min(BRAKE_MAX));
+                return Ok(());
+            }
+            if alone || state.closing || Instant::now() >= deadline {
+                return Err(domain::Error::Busy("the event log waits for its disk"));
+            }
+            state = self.engine.wait(state, Some(deadline));
+        }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let generations = self.engine.generations();
+        let rows = &self.rows;
+        self.order.clear();
+        self.order.extend(rows.iter().enumerate().map(|(at, row)| (row.device.0, row.time_ms, at as u32)));
+        self.order.sort_unstable();
+        self.numbering.assign(&self.engine, &generations, &self.order, &mut self.numbers)?;
+        let ordered = self.order.iter().zip(&self.numbers).filter_map(|(&(device, _, at), &n)| {
+            let row = rows.get(at as usize)?;
+            Some((device, view(row, n)))
+        });
+        self.journal.commit(&mut self.encoder, ordered.clone())?;
+        let Some(active) = generations.list.last() else { return Err(Fault::Closed) };
+        if active.rows() == 0 {
+            self.engine.change_state(|state| state.filling_since = Some(Instant::now()));
+        }
+        let mut device_rows = Vec::new();
+        let mut ordered = ordered.peekable();
+        while let Some((device, row)) = ordered.next() {
+            device_rows.push(row);
+            if ordered.peek().is_none_or(|(next, _)| *next != device) {
+                active.insert(device, &device_rows)?;
+                device_rows.clear();
+            }
+        }
+        self.engine.counters.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        self.engine.counters.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes the youngest generation when it is large and no other waits for its roll, or when `now` is set and it
+    /// has rows. False when that was due and failed.
+    fn freeze(&mut self, now: bool) -> bool {
+        let generations = self.engine.generations();
+        let Some(active) = generations.list.last() else { return false };
+        let options = &self.engine.options;
+        let large = active.rows() >= options.roll_rows || active.bytes() >= options.roll_bytes;
+        let waiting = generations.list.len() > 1;
+        if active.rows() == 0 || !(now || (large && !waiting)) {
+            return true;
+        }
+        let no = active.no + 1;
+        let _making = self.engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
+        let prepared = self.engine.change_state(|state| state.next_journal.take()).filter(|journal| journal.no == no);
+        let created = match prepared {
+            Some(journal) => Ok(journal),
+            None => Journal::create(&self.engine.folder, no, options.durability),
+        };
+        match created {
+            Ok(journal) => {
+                // Closed here, opened again never: its rows are in memory until they are rolled.
+                self.journal = journal;
+                self.engine.change_state(|state| state.filling_since = None);
+                self.engine.change_generations(|list| list.push(Arc::new(Generation::new(no))));
+                true
+            }
+            Err(fault) => {
+                tracing::error!(error = %fault, "a new journal cannot be made; the old one goes on");
+                false
+            }
+        }
+    }
+}
+
+fn view(row: &NewEvent, n: u32) -> RowView<'_> {
+    RowView {
+        time_ms: row.time_ms,
+        n,
+        kind: row.kind.number(),
+        source: row.source.number(),
+        code: row.code.as_ref(),
+        value: row.value.as_ref().map_or(&[], |value| value.as_json().as_bytes()),
+    }
+}
+
+/// The same answer for everybody whose rows were in a commit that failed.
+fn same(error: &domain::Error) -> domain::Error {
+    match error {
+        domain::Error::Busy(what) => domain::Error::Busy(what),
+        other => domain::Error::store(format!("the commit failed: {other}: {:?}", std::error::Error::source(other))),
+    }
+}

@@ -1,0 +1,207 @@
+//! What the committer, the roller and the readers share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use super::TelemetryOptions;
+use super::fault::{Fault, Result};
+use super::files::Files;
+use super::journal::Journal;
+use super::latest::Cache;
+use super::memory::{Generation, Generations};
+use super::queue::Queue;
+
+/// Buckets of devices for the newest time that is on disk.
+const ROLLED_BUCKETS: usize = 1 << 16;
+
+/// The engine's shared state.
+pub struct Engine {
+    /// Where everything lies.
+    pub folder: PathBuf,
+    /// Settings.
+    pub options: TelemetryOptions,
+    /// What waits for the committer.
+    pub queue: Queue,
+    /// The rows in memory.
+    generations: RwLock<Arc<Generations>>,
+    /// The rows on disk.
+    pub files: Files,
+    /// Latest values read from disk.
+    pub cache: Cache,
+    /// The newest time on disk, by bucket of devices.
+    pub rolled: RolledTimes,
+    /// Held by whoever makes a journal, so that no two make the same.
+    pub journal_making: Mutex<()>,
+    /// What the threads tell each other.
+    state: Mutex<RollState>,
+    /// Signals every change of `state` and of the generations.
+    changed: Condvar,
+    /// Figures for the operator.
+    pub counters: Counters,
+}
+
+/// What is counted.
+#[derive(Default)]
+pub struct Counters {
+    /// Rows acknowledged.
+    pub rows: AtomicU64,
+    /// Group commits.
+    pub commits: AtomicU64,
+    /// Rolls finished.
+    pub rolls: AtomicU64,
+    /// Rolls that failed.
+    pub rolls_failed: AtomicU64,
+    /// Journal entries that were damaged at open.
+    pub damaged_entries: AtomicU64,
+}
+
+/// What the threads tell each other.
+#[derive(Default)]
+pub struct RollState {
+    /// The engine is being closed.
+    pub closing: bool,
+    /// Somebody waits: whatever failed is to be tried now.
+    pub hurry: bool,
+    /// Rolls begun.
+    pub attempts: u64,
+    /// The last roll that failed, and why.
+    pub failed: Option<(u64, String)>,
+    /// Whether merging has nothing to do, or why it cannot.
+    pub merged: Option<std::result::Result<(), String>>,
+    /// When the youngest generation got its first row.
+    pub filling_since: Option<Instant>,
+    /// The journal for the generation after the youngest one, made in advance.
+    pub next_journal: Option<Journal>,
+}
+
+impl Engine {
+    /// An engine over what was found on disk; the last of `generations` is empty and takes new rows.
+    pub fn new(
+        folder: PathBuf,
+        options: TelemetryOptions,
+        files: Files,
+        generations: Vec<Arc<Generation>>,
+        rolled: RolledTimes,
+    ) -> Self {
+        Self {
+            folder,
+            options,
+            queue: Queue::new(),
+            generations: RwLock::new(Arc::new(Generations { list: generations })),
+            files,
+            cache: Cache::new(options.cache_bytes),
+            rolled,
+            journal_making: Mutex::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The generations as they are now.
+    pub fn generations(&self) -> Arc<Generations> {
+        self.generations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the list of generations, and tells everybody who waits.
+    pub fn change_generations(&self, change: impl FnOnce(&mut Vec<Arc<Generation>>)) {
+        {
+            let mut current = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+            let mut list = current.list.clone();
+            change(&mut list);
+            *current = Arc::new(Generations { list });
+        }
+        self.change_state(|_| ());
+    }
+
+    /// What the threads tell each other.
+    pub fn state(&self) -> MutexGuard<'_, RollState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes it, and tells everybody who waits.
+    pub fn change_state<T>(&self, change: impl FnOnce(&mut RollState) -> T) -> T {
+        let changed = change(&mut self.state());
+        self.changed.notify_all();
+        changed
+    }
+
+    /// Waits for a change, at most until `deadline`.
+    pub fn wait<'a>(&self, state: MutexGuard<'a, RollState>, deadline: Option<Instant>) -> MutexGuard<'a, RollState> {
+        match deadline {
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// Has everything that is in memory rolled, and waits for it.
+    pub fn flush(&self) -> Result<()> {
+        let last = self.queue.freeze()?;
+        let wanted = self.change_state(|state| {
+            state.hurry = true;
+            state.attempts + 1
+        });
+        let mut state = self.state();
+        loop {
+            if self.generations().first_no() > last {
+                return Ok(());
+            }
+            if state.closing {
+                return Err(Fault::Closed);
+            }
+            if let Some((attempt, why)) = &state.failed
+                && *attempt >= wanted
+            {
+                return Err(Fault::Failed(why.clone()));
+            }
+            state = self.wait(state, None);
+        }
+    }
+
+    /// As [`Engine::flush`], and waits until nothing is left to be merged.
+    pub fn settle(&self) -> Result<()> {
+        self.flush()?;
+        self.change_state(|state| {
+            state.hurry = true;
+            state.merged = None;
+        });
+        let mut state = self.state();
+        loop {
+            match &state.merged {
+                _ if state.closing => return Err(Fault::Closed),
+                Some(Ok(())) => return Ok(()),
+                Some(Err(why)) => return Err(Fault::Failed(why.clone())),
+                None => state = self.wait(state, None),
+            }
+        }
+    }
+}
+
+/// For each bucket of devices a time that no row on disk is newer than. Bounded, whatever the number of devices.
+pub struct RolledTimes(Vec<AtomicI64>);
+
+impl RolledTimes {
+    /// Nothing on disk is newer than `newest_ms`.
+    pub fn new(newest_ms: i64) -> Self {
+        Self((0..ROLLED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
+    }
+
+    fn bucket(&self, device: i64) -> &AtomicI64 {
+        &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % ROLLED_BUCKETS]
+    }
+
+    /// No row of the device on disk is newer than this.
+    pub fn bound_ms(&self, device: i64) -> i64 {
+        self.bucket(device).load(Ordering::Acquire)
+    }
+
+    /// A row of this time is on its way to the disk.
+    pub fn note(&self, device: i64, time_ms: i64) {
+        self.bucket(device).fetch_max(time_ms, Ordering::AcqRel);
+    }
+}

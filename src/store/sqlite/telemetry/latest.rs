@@ -1,0 +1,233 @@
+//! The latest values: how they are put together, and the bounded cache of what the disk has of them.
+
+use std::mem;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHashMap;
+
+use super::fault::Result;
+use super::files::{Files, Snapshot};
+use super::memory::{DeviceRows, Shard};
+use super::row::{self, Key, NEWEST_MARK, RowView};
+use crate::domain::data_point::CODES_PER_DEVICE_MAX;
+use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
+
+/// More codes than this are found by hash instead of one after the other.
+const CODES_SCANNED: usize = 24;
+const CACHE_SHARDS: usize = 64;
+
+/// The latest values of one device while they are put together from parts, oldest part first. Putting a part in twice
+/// changes nothing.
+#[derive(Default)]
+pub struct Newest {
+    /// What was put together so far.
+    pub latest: Latest,
+    /// The newest time of any row of the device on disk.
+    pub newest_ms: Option<i64>,
+    index: Option<FxHashMap<Arc<str>, usize>>,
+}
+
+impl Newest {
+    /// Goes on from what is known.
+    pub fn from_latest(latest: Latest) -> Self {
+        Self { latest, newest_ms: None, index: None }
+    }
+
+    /// Puts a part in.
+    pub fn merge<'a>(&mut self, rows: impl Iterator<Item = RowView<'a>>) -> Result<()> {
+        for row in rows {
+            self.newest_ms = self.newest_ms.max(Some(row.time_ms));
+            match EventType::from_number(i64::from(row.kind)) {
+                Some(EventType::DataPoint) => self.merge_point(&row)?,
+                Some(kind @ (EventType::Online | EventType::Offline)) => {
+                    if self.latest.presence.is_none_or(|(_, known)| known <= row.place()) {
+                        self.latest.presence = Some((kind == EventType::Online, row.place()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_point(&mut self, row: &RowView<'_>) -> Result<()> {
+        let Some(code) = row.code else { return Ok(()) };
+        let points = &mut self.latest.points;
+        if self.index.is_none() && points.len() > CODES_SCANNED {
+            self.index = Some(points.iter().enumerate().map(|(at, point)| (point.code.clone(), at)).collect());
+        }
+        let known = match &self.index {
+            Some(index) => index.get(code).copied(),
+            None => points.iter().position(|point| point.code == *code),
+        };
+        if let Some(known) = known {
+            if let Some(point) = points.get_mut(known).filter(|point| point.row < row.place()) {
+                (point.value, point.row) = (row::value(row.value)?, row.place());
+            }
+        } else if points.len() < CODES_PER_DEVICE_MAX {
+            if let Some(index) = &mut self.index {
+                index.insert(code.clone(), points.len());
+            }
+            points.push(DataPoint { code: code.clone(), value: row::value(row.value)?, row: row.place() });
+        }
+        Ok(())
+    }
+
+    /// Puts in what a generation in memory has.
+    pub fn merge_memory(&mut self, shard: &Shard, found: &DeviceRows) -> Result<()> {
+        self.merge(found.latest.iter().chain(&found.presence).map(|row| shard.view(row)))
+    }
+
+    /// Hands everything to `write`, in the form in which it lies on disk.
+    pub fn each_row(&self, mut write: impl FnMut(&RowView<'_>) -> Result<()>) -> Result<()> {
+        for point in &self.latest.points {
+            let (kind, source) = (EventType::DataPoint.number(), EventSource::DEVICE.number());
+            let RowRef { time_ms, n } = point.row;
+            let value = point.value.as_json().as_bytes();
+            write(&RowView { time_ms, n, kind, source, code: Some(&point.code), value })?;
+        }
+        if let Some((online, RowRef { time_ms, n })) = self.latest.presence {
+            let kind = if online { EventType::Online } else { EventType::Offline }.number();
+            write(&RowView { time_ms, n, kind, source: EventSource::DEVICE.number(), code: None, value: &[] })?;
+        }
+        self.newest_ms.map_or(Ok(()), |time_ms| write(&newest_mark(time_ms)))
+    }
+}
+
+/// The row that says which is the newest time of a device on disk.
+pub fn newest_mark(time_ms: i64) -> RowView<'static> {
+    RowView { time_ms, n: 0, kind: NEWEST_MARK, source: EventSource::DEVICE.number(), code: None, value: &[] }
+}
+
+/// What the disk has of a device's latest values. Everything that is there counts: it may be newer than what a reader
+/// has seen of the memory, never older.
+pub fn load(files: &Files, device: i64) -> Result<Newest> {
+    let mut newest = Newest::default();
+    let snapshot = files.snapshot(&files.latest)?;
+    load_into(&snapshot, device, &mut newest)?;
+    Ok(newest)
+}
+
+fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut Newest) -> Result<()> {
+    let mut runs = snapshot.runs()?;
+    runs.sort_unstable_by_key(|run| run.first_gen);
+    for run in runs {
+        snapshot.blocks(run.no, Key::first_of(device), |_, block| {
+            let body = block.body()?;
+            if let Some(index) = body.find(device) {
+                let rows = body.into_section(index)?;
+                newest.merge(rows.rows.iter().map(|row| rows.view(row)))?;
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// What the disk has of the latest values of the devices that were asked for most recently.
+pub struct Cache {
+    shards: Vec<Mutex<CacheShard>>,
+    shard_bytes_max: usize,
+}
+
+/// Two ages of entries: what is not asked for while the younger age fills is forgotten with the older one.
+#[derive(Default)]
+struct CacheShard {
+    young: FxHashMap<i64, Arc<Latest>>,
+    old: FxHashMap<i64, Arc<Latest>>,
+    young_bytes: usize,
+    /// Changes whenever the disk gets newer values.
+    epoch: u64,
+}
+
+/// What the cache knows of a device.
+pub enum Lookup {
+    /// What the disk has.
+    Known(Arc<Latest>),
+    /// Nothing; what is read now may be put in under this epoch.
+    Unknown(u64),
+}
+
+impl Cache {
+    /// An empty cache that holds about so many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        let shards = (0..CACHE_SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, shard_bytes_max: bytes_max / CACHE_SHARDS / 2 }
+    }
+
+    fn shard(&self, device: i64) -> MutexGuard<'_, CacheShard> {
+        let at = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % CACHE_SHARDS;
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks a device up.
+    pub fn get(&self, device: i64) -> Lookup {
+        let mut shard = self.shard(device);
+        if let Some(found) = shard.young.get(&device) {
+            return Lookup::Known(found.clone());
+        }
+        match shard.old.remove(&device) {
+            Some(found) => {
+                shard.put(device, found.clone(), self.shard_bytes_max);
+                Lookup::Known(found)
+            }
+            None => Lookup::Unknown(shard.epoch),
+        }
+    }
+
+    /// Puts in what was read, unless the disk got newer values meanwhile.
+    pub fn put(&self, device: i64, epoch: u64, latest: Arc<Latest>) {
+        let mut shard = self.shard(device);
+        if shard.epoch == epoch {
+            shard.put(device, latest, self.shard_bytes_max);
+        }
+    }
+
+    /// To be called when the disk got newer values and before they leave the memory: from now on nothing that was
+    /// read before is put in.
+    pub fn begin_epoch(&self) {
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).epoch += 1;
+        }
+    }
+
+    /// Brings an entry up to date, if there is one.
+    pub fn refresh(&self, device: i64, memory: &Shard, found: &DeviceRows) -> Result<()> {
+        let mut shard = self.shard(device);
+        let shard = &mut *shard;
+        let Some(known) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
+        let mut newest = Newest::from_latest(Latest::clone(known));
+        if let Err(fault) = newest.merge_memory(memory, found) {
+            shard.young.remove(&device);
+            shard.old.remove(&device);
+            return Err(fault);
+        }
+        let grown = weight(&newest.latest).saturating_sub(weight(known));
+        *known = Arc::new(newest.latest);
+        shard.grow(grown, self.shard_bytes_max);
+        Ok(())
+    }
+}
+
+impl CacheShard {
+    fn put(&mut self, device: i64, latest: Arc<Latest>, bytes_max: usize) {
+        let bytes = weight(&latest);
+        self.young.insert(device, latest);
+        self.grow(bytes, bytes_max);
+    }
+
+    fn grow(&mut self, bytes: usize, bytes_max: usize) {
+        self.young_bytes += bytes;
+        if self.young_bytes > bytes_max {
+            self.old = mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+    }
+}
+
+/// Roughly the memory of an entry.
+fn weight(latest: &Latest) -> usize {
+    let points = latest.points.iter().map(|point| 128 + point.code.len() + point.value.as_json().len());
+    96 + points.sum::<usize>()
+}

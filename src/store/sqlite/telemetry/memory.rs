@@ -1,0 +1,295 @@
+//! A generation: the rows that came in since the last roll, by device, in shards with a lock each.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use rustc_hash::FxHashMap;
+
+use super::fault::{Fault, Result};
+use super::row::{self, Row, RowView, Rows};
+use crate::domain::{EventQuery, EventType, RowRef};
+
+const SHARDS: usize = 64;
+/// More codes than this are found by hash instead of one after the other.
+const CODES_SCANNED: usize = 24;
+/// What a row and a device cost besides their values; measured roughly, on the safe side.
+const ROW_BYTES: usize = 40;
+const DEVICE_BYTES: usize = 320;
+const CODE_BYTES: usize = 160;
+
+/// Rows of one journal.
+pub struct Generation {
+    /// Its number, and its journal's.
+    pub no: i64,
+    shards: Vec<RwLock<Shard>>,
+    rows: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// All generations that are in memory, oldest first. The last one takes the rows that come in.
+pub struct Generations {
+    /// Never empty.
+    pub list: Vec<Arc<Generation>>,
+}
+
+impl Generations {
+    /// The oldest generation in memory: everything older is on disk.
+    pub fn first_no(&self) -> i64 {
+        self.list.first().map_or(i64::MAX, |generation| generation.no)
+    }
+
+    /// Rows and bytes of all generations.
+    pub fn size(&self) -> (usize, usize) {
+        self.list
+            .iter()
+            .fold((0, 0), |(rows, bytes), generation| (rows + generation.rows(), bytes + generation.bytes()))
+    }
+}
+
+/// A part of the devices.
+#[derive(Default)]
+pub struct Shard {
+    devices: FxHashMap<i64, DeviceRows>,
+    codes: FxHashMap<Arc<str>, u32>,
+    names: Vec<Arc<str>>,
+    bytes: Vec<u8>,
+}
+
+/// What a generation has of one device.
+#[derive(Default)]
+pub struct DeviceRows {
+    /// Oldest first.
+    pub rows: Vec<Row>,
+    /// The newest data point of each code, in the order in which the codes first appeared.
+    pub latest: Vec<Row>,
+    /// Where in `latest` a code is, once there are many.
+    index: Option<Box<FxHashMap<u32, u32>>>,
+    /// The newest connect or disconnect.
+    pub presence: Option<Row>,
+}
+
+impl Generation {
+    /// An empty generation.
+    pub fn new(no: i64) -> Self {
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        Self { no, shards, rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    /// How many rows it holds.
+    pub fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Roughly how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, device: i64) -> &RwLock<Shard> {
+        // The upper bits of a product are well mixed; the shards are a power of two.
+        &self.shards[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS]
+    }
+
+    fn read(&self, device: i64) -> RwLockReadGuard<'_, Shard> {
+        self.shard(device).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes rows of one device, oldest first, visible together.
+    pub fn insert(&self, device: i64, rows: &[RowView<'_>]) -> Result<()> {
+        let mut shard = self.shard(device).write().unwrap_or_else(PoisonError::into_inner);
+        let added = shard.insert(device, rows)?;
+        drop(shard);
+        self.rows.fetch_add(rows.len(), Ordering::Relaxed);
+        self.bytes.fetch_add(added, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The largest number among a device's rows of one millisecond.
+    pub fn last_number(&self, device: i64, time_ms: i64) -> Option<u32> {
+        let shard = self.read(device);
+        let rows = &shard.devices.get(&device)?.rows;
+        let last = rows.last()?;
+        let newest = if last.time_ms <= time_ms {
+            last
+        } else {
+            rows.get(rows.partition_point(|row| row.time_ms <= time_ms).checked_sub(1)?)?
+        };
+        (newest.time_ms == time_ms).then_some(newest.n)
+    }
+
+    /// Takes up to `max` rows of a device, newest first, from `upper` down to `from_ms`. Whether there may be more.
+    pub fn take(&self, device: i64, upper: RowRef, from_ms: i64, max: usize, out: &mut Rows) -> bool {
+        let shard = self.read(device);
+        let Some(found) = shard.devices.get(&device) else { return false };
+        let end = found.rows.partition_point(|row| row.place() <= upper);
+        let mut taken = 0;
+        for row in found.rows[..end].iter().rev().take_while(|row| row.time_ms >= from_ms) {
+            if taken == max {
+                return true;
+            }
+            let view = shard.view(row);
+            let at = out.bytes.len() as u32;
+            out.bytes.extend_from_slice(view.value);
+            let code = view.code.map_or(0, |code| {
+                out.codes.push(code.clone());
+                out.codes.len() as u32
+            });
+            out.rows.push(Row { at, code, ..*row });
+            taken += 1;
+        }
+        false
+    }
+
+    /// How many rows a query selects.
+    pub fn count(&self, device: i64, query: &EventQuery) -> u64 {
+        let shard = self.read(device);
+        let Some(found) = shard.devices.get(&device) else { return 0 };
+        let first = found.rows.partition_point(|row| row.time_ms < query.from_ms);
+        let end = found.rows.partition_point(|row| row.time_ms <= query.to_ms);
+        let rows = found.rows.get(first..end).unwrap_or_default();
+        rows.iter().filter(|row| wants(query, &shard.view(row))).count() as u64
+    }
+
+    /// Hands the latest data points and the presence of a device to `visit`, if it has rows.
+    pub fn latest<T>(&self, device: i64, visit: impl FnOnce(&Shard, &DeviceRows) -> T) -> Option<T> {
+        let shard = self.read(device);
+        shard.devices.get(&device).map(|found| visit(&shard, found))
+    }
+
+    /// Everything, held still for a roll.
+    pub fn freeze(&self) -> Frozen<'_> {
+        let lock = |shard| RwLock::read(shard).unwrap_or_else(PoisonError::into_inner);
+        Frozen { shards: self.shards.iter().map(lock).collect() }
+    }
+}
+
+/// A generation that nobody writes any more, while it is read as a whole.
+pub struct Frozen<'a> {
+    shards: Vec<RwLockReadGuard<'a, Shard>>,
+}
+
+impl Frozen<'_> {
+    /// Every device in ascending order with its rows and what they refer to.
+    pub fn devices(&self) -> Vec<(i64, &DeviceRows, &Shard)> {
+        let all = self.shards.iter().flat_map(|shard| shard.devices.iter().map(|(no, rows)| (*no, rows, &**shard)));
+        let mut devices: Vec<_> = all.collect();
+        devices.sort_unstable_by_key(|(no, ..)| *no);
+        devices
+    }
+
+    /// The newest time of all.
+    pub fn newest_ms(&self) -> Option<i64> {
+        let all = self.shards.iter().flat_map(|shard| shard.devices.values());
+        all.filter_map(|found| found.rows.last()).map(|row| row.time_ms).max()
+    }
+
+    /// The spans of time that have rows.
+    pub fn spans(&self, span_of: impl Fn(i64) -> i64) -> BTreeSet<i64> {
+        let mut spans = BTreeSet::new();
+        for found in self.shards.iter().flat_map(|shard| shard.devices.values()) {
+            let mut rest = found.rows.as_slice();
+            while let Some(row) = rest.first() {
+                let span = span_of(row.time_ms);
+                spans.insert(span);
+                rest = &rest[rest.partition_point(|row| span_of(row.time_ms) <= span)..];
+            }
+        }
+        spans
+    }
+}
+
+impl Shard {
+    /// A row with what it refers to.
+    pub fn view<'a>(&'a self, row: &Row) -> RowView<'a> {
+        row::view(row, &self.names, &self.bytes)
+    }
+
+    fn insert(&mut self, device: i64, views: &[RowView<'_>]) -> Result<usize> {
+        let mut added = views.len() * ROW_BYTES;
+        let found = self.devices.entry(device).or_insert_with(|| {
+            added += DEVICE_BYTES;
+            DeviceRows::default()
+        });
+        let sorted_from = found.rows.len();
+        for view in views {
+            let code = match view.code {
+                None => 0,
+                Some(code) => match self.codes.get(code) {
+                    Some(&number) => number,
+                    None => {
+                        self.names.push(code.clone());
+                        let number = self.names.len() as u32;
+                        self.codes.insert(code.clone(), number);
+                        added += CODE_BYTES + code.len();
+                        number
+                    }
+                },
+            };
+            let at = u32::try_from(self.bytes.len()).map_err(|_| Fault::TooLarge("values in memory"))?;
+            let len = u16::try_from(view.value.len()).map_err(|_| Fault::TooLarge("a value"))?;
+            self.bytes.extend_from_slice(view.value);
+            added += view.value.len();
+            let (kind, source) = (view.kind, view.source);
+            let row = Row { time_ms: view.time_ms, n: view.n, code, at, len, kind, source };
+            found.rows.push(row);
+            found.note(row);
+        }
+        if let Some(late) = found.rows.get(sorted_from).filter(|_| sorted_from > 0)
+            && found.rows[sorted_from - 1].place() > late.place()
+        {
+            // Both parts are in order already, which a stable sort merges in one pass.
+            found.rows.sort_by_key(Row::place);
+        }
+        Ok(added)
+    }
+}
+
+impl DeviceRows {
+    /// Keeps the latest values and the presence up to date with a row.
+    fn note(&mut self, row: Row) {
+        let kind = EventType::from_number(i64::from(row.kind));
+        match kind {
+            Some(EventType::Online | EventType::Offline) => {
+                if self.presence.is_none_or(|known| known.place() <= row.place()) {
+                    self.presence = Some(row);
+                }
+            }
+            Some(EventType::DataPoint) if row.code > 0 && row.len > 0 => self.note_point(row),
+            _ => {}
+        }
+    }
+
+    fn note_point(&mut self, row: Row) {
+        let known = match &self.index {
+            None => self.latest.iter().position(|known| known.code == row.code),
+            Some(index) => index.get(&row.code).map(|at| *at as usize),
+        };
+        if let Some(known) = known.and_then(|at| self.latest.get_mut(at)) {
+            if known.place() <= row.place() {
+                *known = row;
+            }
+            return;
+        }
+        self.latest.push(row);
+        let len = self.latest.len() as u32;
+        match &mut self.index {
+            Some(index) => {
+                index.insert(row.code, len - 1);
+            }
+            None if self.latest.len() > CODES_SCANNED => {
+                let all = self.latest.iter().enumerate().map(|(at, known)| (known.code, at as u32));
+                self.index = Some(Box::new(all.collect()));
+            }
+            None => {}
+        }
+    }
+}
+
+/// Whether a row satisfies types, codes and time span of a query.
+pub fn wants(query: &EventQuery, row: &RowView<'_>) -> bool {
+    query.types.bits() & (1 << (row.kind & 15)) != 0
+        && (query.from_ms..=query.to_ms).contains(&row.time_ms)
+        && (query.codes.is_empty()
+            || row.code.is_some_and(|code| query.codes.iter().any(|wanted| wanted.as_str() == &**code)))
+}

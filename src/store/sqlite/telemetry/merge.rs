@@ -1,0 +1,275 @@
+//! Merging runs, so that a read has few to look into. Runs are merged when there are several of a like size, a slice
+//! of rows at a time, so that a roll never waits long. Until the merged run is complete it does not count; from then on
+//! those that it was made of do not.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::Connection;
+
+use super::engine::Engine;
+use super::fault::{Fault, Result};
+use super::files::{self, Run, RunFile, RunState};
+use super::latest::{self, Newest};
+use super::row::{Key, Row, Rows};
+use super::runs::{self, Cut, RunWriter, checkpoint, transaction};
+use crate::domain::data_point::CODES_PER_DEVICE_MAX;
+
+/// Rows merged in one transaction.
+const SLICE_ROWS: usize = 150_000;
+/// Runs of this size are large enough.
+const LARGE_ROWS: i64 = 1 << 24;
+
+/// The merger's own state.
+pub struct Merger {
+    /// Files that may have something to merge or to clean up.
+    waiting: VecDeque<Arc<RunFile>>,
+    /// Files whose leftovers of an earlier life were looked for.
+    cleaned: Vec<Arc<RunFile>>,
+    job: Option<Job>,
+}
+
+/// A merge under way.
+struct Job {
+    file: Arc<RunFile>,
+    sources: Vec<Source>,
+    writer: RunWriter,
+}
+
+/// A run being read from its begin to its end.
+struct Source {
+    run: Run,
+    rows: Rows,
+    /// The devices of `rows`, and where the rows of each end.
+    ends: Vec<(i64, usize)>,
+    section: usize,
+    at: usize,
+    /// Where the next block is looked for; `None` at the end.
+    next: Option<Key>,
+}
+
+impl Merger {
+    /// A merger that will look at these files.
+    pub fn new(files: Vec<Arc<RunFile>>) -> Self {
+        let waiting = files.into_iter().filter(|file| file.path.exists()).collect();
+        Self { waiting, cleaned: Vec::new(), job: None }
+    }
+
+    /// A file got a run.
+    pub fn look_at(&mut self, file: &Arc<RunFile>) {
+        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, file)) {
+            self.waiting.push_back(file.clone());
+        }
+    }
+
+    /// Whether [`Merger::slice`] has something to do.
+    pub fn has_work(&self) -> bool {
+        self.job.is_some() || !self.waiting.is_empty()
+    }
+
+    /// Does a part of the work.
+    pub fn slice(&mut self, engine: &Engine) -> Result<()> {
+        let _writing = engine.files.writing();
+        match self.job.take() {
+            Some(mut job) => {
+                if job.file.retired.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                let connection = job.file.writer()?;
+                let merged = transaction(&connection, || job.slice(engine, &connection));
+                checkpoint(&connection);
+                match merged {
+                    Ok(true) => self.look_at(&job.file),
+                    Ok(false) => self.job = Some(job),
+                    Err(fault) => {
+                        // What was written so far is useless without what this slice would have added.
+                        self.cleaned.retain(|known| !Arc::ptr_eq(known, &job.file));
+                        self.look_at(&job.file);
+                        return Err(fault);
+                    }
+                }
+                Ok(())
+            }
+            None => self.look(engine),
+        }
+    }
+
+    /// Looks whether the file that waited longest has something to do.
+    fn look(&mut self, engine: &Engine) -> Result<()> {
+        let Some(file) = self.waiting.front().cloned() else { return Ok(()) };
+        if file.retired.load(Ordering::Acquire) {
+            self.waiting.pop_front();
+            self.cleaned.retain(|known| !Arc::ptr_eq(known, &file));
+            return Ok(());
+        }
+        let connection = file.writer()?;
+        if !self.cleaned.iter().any(|known| Arc::ptr_eq(known, &file)) {
+            for run in files::runs(&connection, RunState::Building)? {
+                runs::set_state(&connection, run.no, RunState::Dying)?;
+            }
+            self.cleaned.push(file.clone());
+        }
+        if let Some(run) = files::runs(&connection, RunState::Dying)?.first() {
+            transaction(&connection, || runs::remove(&connection, run.no))?;
+            checkpoint(&connection);
+            return Ok(());
+        }
+        match choose(engine, files::runs(&connection, RunState::Live)?) {
+            Some(sources) => {
+                let cut = if Arc::ptr_eq(&file, &engine.files.latest) {
+                    Cut::BetweenDevices
+                } else {
+                    Cut::Anywhere(engine.options.block_rows)
+                };
+                let first_gen = sources.iter().map(|run| run.first_gen).min().unwrap_or(0);
+                let last_gen = sources.iter().map(|run| run.last_gen).max().unwrap_or(0);
+                let begin = || RunWriter::begin(&connection, (first_gen, last_gen), cut, RunState::Building);
+                let writer = transaction(&connection, begin)?;
+                let sources = sources.into_iter().map(Source::new).collect();
+                self.job = Some(Job { file, sources, writer });
+            }
+            None => {
+                self.waiting.pop_front();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The runs to merge next: several in a row that are of one size class, oldest first.
+fn choose(engine: &Engine, runs: Vec<Run>) -> Option<Vec<Run>> {
+    let first_no = engine.generations().first_no();
+    let fan_in = engine.options.merge_runs.max(2);
+    let mergeable = |run: &Run| run.rows < LARGE_ROWS && run.last_gen < first_no;
+    let mut runs: Vec<_> = runs.into_iter().filter(mergeable).collect();
+    runs.sort_unstable_by_key(|run| run.first_gen);
+    let class = |run: &Run| run.rows.max(1).ilog(fan_in as i64);
+    (0..64).find_map(|wanted| {
+        let alike: Vec<_> = runs.iter().filter(|run| class(run) == wanted).copied().collect();
+        (alike.len() >= fan_in).then(|| alike.into_iter().take(2 * fan_in).collect())
+    })
+}
+
+impl Job {
+    /// Merges a slice of rows; whether that was the last. The caller holds a transaction.
+    fn slice(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
+        if engine.state().closing {
+            return Err(Fault::Closed);
+        }
+        let end = self.writer.run.rows + SLICE_ROWS as i64;
+        let latest = Arc::ptr_eq(&self.file, &engine.files.latest);
+        while self.writer.run.rows < end {
+            let more =
+                if latest { self.merge_latest(engine, connection)? } else { self.merge_rows(engine, connection)? };
+            if !more {
+                self.writer.finish(connection)?;
+                for source in &self.sources {
+                    runs::set_state(connection, source.run.no, RunState::Dying)?;
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The source with the smallest key, and the smallest key of the others.
+    fn smallest(&mut self, engine: &Engine, connection: &Connection) -> Result<Option<(usize, Option<Key>)>> {
+        let (mut best, mut second): (Option<(usize, Key)>, Option<Key>) = (None, None);
+        for (at, source) in self.sources.iter_mut().enumerate() {
+            let Some(key) = source.key(engine, &self.file, connection)? else { continue };
+            match best {
+                Some((_, smallest)) if smallest <= key => second = Some(second.map_or(key, |known| known.min(key))),
+                _ => {
+                    second = best.map(|(_, smallest)| second.map_or(smallest, |known| known.min(smallest))).or(second);
+                    best = Some((at, key));
+                }
+            }
+        }
+        Ok(best.map(|(at, _)| (at, second)))
+    }
+
+    /// Moves rows of one source until another has the smallest key.
+    fn merge_rows(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
+        let Some((at, second)) = self.smallest(engine, connection)? else { return Ok(false) };
+        let Some(source) = self.sources.get_mut(at) else { return Ok(false) };
+        while let Some((device, row)) = source.row() {
+            let key = Key::new(device, row.place());
+            if second.is_some_and(|second| key > second) {
+                break;
+            }
+            // The same row twice would be one too many.
+            if self.writer.run.rows == 0 || key > self.writer.last() {
+                self.writer.push(connection, key, &source.rows.view(&row))?;
+            }
+            source.at += 1;
+        }
+        Ok(true)
+    }
+
+    /// Puts the latest values of one device together.
+    fn merge_latest(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
+        let Some((at, _)) = self.smallest(engine, connection)? else { return Ok(false) };
+        let Some((device, _)) = self.sources.get_mut(at).and_then(Source::row) else { return Ok(false) };
+        let mut newest = Newest::default();
+        let mut rows = 0;
+        for source in &mut self.sources {
+            // Sources are in the order of their generations.
+            if source.key(engine, &self.file, connection)?.is_some_and(|key| key.device == device) {
+                let end = source.ends.get(source.section).map_or(source.at, |(_, end)| *end);
+                let section = source.rows.rows.get(source.at..end).unwrap_or_default();
+                rows += section.len();
+                newest.merge(section.iter().map(|row| source.rows.view(row)))?;
+                source.at = end;
+            }
+        }
+        if rows > CODES_PER_DEVICE_MAX {
+            // Codes that came after the first so many are not kept, and which those were only all runs together know.
+            newest = latest::load(&engine.files, device)?;
+        }
+        let key = Key { device, inv_time: 0, inv_n: 0 };
+        newest.each_row(|row| self.writer.push(connection, key, row))?;
+        Ok(true)
+    }
+}
+
+impl Source {
+    fn new(run: Run) -> Self {
+        let next = Some(Key::first_of(i64::MIN));
+        Self { run, rows: Rows::default(), ends: Vec::new(), section: 0, at: 0, next }
+    }
+
+    /// The row it stands at, if its block has one.
+    fn row(&mut self) -> Option<(i64, Row)> {
+        while self.ends.get(self.section).is_some_and(|(_, end)| self.at >= *end) {
+            self.section += 1;
+        }
+        let (device, _) = self.ends.get(self.section)?;
+        Some((*device, *self.rows.rows.get(self.at)?))
+    }
+
+    /// The key of the row it stands at; reads the next block if need be.
+    fn key(&mut self, engine: &Engine, file: &Arc<RunFile>, connection: &Connection) -> Result<Option<Key>> {
+        loop {
+            if let Some((device, row)) = self.row() {
+                let latest = Arc::ptr_eq(file, &engine.files.latest);
+                let key = Key::new(device, row.place());
+                return Ok(Some(if latest { Key { device, inv_time: 0, inv_n: 0 } } else { key }));
+            }
+            let Some(from) = self.next else { return Ok(None) };
+            self.next = None;
+            let mut read = None;
+            let run = self.run.no;
+            let damaged = |key, how: &str| engine.files.note_damage(file, run, key, how);
+            files::blocks(connection, run, from, damaged, &mut |key, block| {
+                read = Some((key, block.body()?.into_all()?));
+                Ok(ControlFlow::Break(()))
+            })?;
+            if let Some((key, (rows, ends))) = read {
+                (self.rows, self.ends, self.section, self.at) = (rows, ends, 0, 0);
+                self.next = Some(key.next());
+            }
+        }
+    }
+}

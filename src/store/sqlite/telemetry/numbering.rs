@@ -1,0 +1,87 @@
+//! The number of a row among those of its device and millisecond.
+
+use rustc_hash::FxHashMap;
+
+use super::engine::Engine;
+use super::fault::{Fault, Result};
+use super::memory::Generations;
+use super::read;
+
+/// Buckets of devices for the newest time ever seen.
+const SEEN_BUCKETS: usize = 1 << 18;
+/// Devices whose newest time on disk is remembered.
+const KNOWN_MAX: usize = 1 << 18;
+
+/// Hands out numbers. Only the committer has one.
+pub struct Numbering {
+    /// By bucket of devices a time that no row anywhere is newer than, so that a row which is newer needs no look-up.
+    seen: Vec<i64>,
+    /// The newest time on disk of devices that report late rows, as long as the oldest generation in memory is this.
+    known: FxHashMap<i64, i64>,
+    known_first_no: i64,
+}
+
+impl Numbering {
+    /// No row of any device is newer than `newest_ms`.
+    pub fn new(newest_ms: i64) -> Self {
+        Self { seen: vec![newest_ms; SEEN_BUCKETS], known: FxHashMap::default(), known_first_no: 0 }
+    }
+
+    /// Numbers the rows of a batch, which are given by device, time and arrival.
+    pub fn assign(
+        &mut self,
+        engine: &Engine,
+        generations: &Generations,
+        order: &[(i64, i64, u32)],
+        numbers: &mut Vec<u32>,
+    ) -> Result<()> {
+        if self.known_first_no != generations.first_no() || self.known.len() > KNOWN_MAX {
+            self.known.clear();
+            self.known_first_no = generations.first_no();
+        }
+        numbers.clear();
+        let mut last: Option<(i64, i64, u32)> = None;
+        for &(device, time_ms, _) in order {
+            let before = match last {
+                Some((last_device, last_ms, n)) if last_device == device && last_ms == time_ms => n,
+                _ => self.last_number(engine, generations, device, time_ms)?,
+            };
+            let n = before.checked_add(1).ok_or(Fault::TooLarge("rows of one millisecond"))?;
+            numbers.push(n);
+            last = Some((device, time_ms, n));
+        }
+        Ok(())
+    }
+
+    /// The largest number given so far, 0 for none.
+    fn last_number(&mut self, engine: &Engine, generations: &Generations, device: i64, time_ms: i64) -> Result<u32> {
+        let bucket = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 46) as usize % SEEN_BUCKETS;
+        if let Some(seen) = self.seen.get_mut(bucket)
+            && time_ms > *seen
+        {
+            *seen = time_ms;
+            return Ok(0);
+        }
+        // Memory first: a generation leaves it only when its rows are on disk.
+        for generation in generations.list.iter().rev() {
+            if let Some(n) = generation.last_number(device, time_ms) {
+                return Ok(n);
+            }
+        }
+        if time_ms > engine.rolled.bound_ms(device) {
+            return Ok(0);
+        }
+        let newest_ms = match self.known.get(&device) {
+            Some(&known) => known,
+            None => {
+                let newest_ms = read::newest_on_disk(&engine.files, device)?;
+                self.known.insert(device, newest_ms);
+                newest_ms
+            }
+        };
+        if time_ms > newest_ms {
+            return Ok(0);
+        }
+        Ok(read::last_number_on_disk(&engine.files, device, time_ms)?.unwrap_or(0))
+    }
+}

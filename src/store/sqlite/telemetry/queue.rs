@@ -1,0 +1,158 @@
+//! The way to the committer: bounded, and whoever finds it full waits without holding a thread.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::fault::{Fault, Result};
+use crate::domain::{self, NewEvent};
+
+/// Rows and bytes that one commit takes; a single larger batch is taken alone.
+const GROUP_ROWS_MAX: usize = 50_000;
+const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of rows that may wait, in units of [`UNIT_BYTES`]. A larger batch takes the whole queue.
+const UNITS_MAX: u32 = 64 << 10;
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Rows that wait for a commit.
+pub struct Job {
+    /// The batch.
+    pub rows: Vec<NewEvent>,
+    bytes: usize,
+    answer: oneshot::Sender<domain::Result<()>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Tells the caller.
+    pub fn answer(self, outcome: domain::Result<()>) {
+        // A caller that went away does not want to know.
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// What the committer is to do next.
+pub enum Task {
+    /// Commit these together.
+    Commit(Vec<Job>),
+    /// Close the youngest generation if it has rows, and say which generation was the last that got some.
+    Freeze(Option<SyncSender<i64>>),
+    /// End.
+    Stop,
+}
+
+/// The queue.
+pub struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    freezes: VecDeque<Option<SyncSender<i64>>>,
+    closed: bool,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        let room = Arc::new(Semaphore::new(UNITS_MAX as usize));
+        Self { state: Mutex::default(), ready: Condvar::new(), room }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a batch over and waits until it is on disk.
+    pub async fn append(&self, rows: Vec<NewEvent>) -> domain::Result<()> {
+        let bytes: usize = rows.iter().map(row_bytes).sum();
+        let units = u32::try_from(1 + bytes / UNIT_BYTES).unwrap_or(UNITS_MAX).min(UNITS_MAX);
+        let room = self.room.clone().acquire_many_owned(units).await;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.state();
+            let Ok(_room) = room else { return Err(Fault::Closed.into()) };
+            if state.closed {
+                return Err(Fault::Closed.into());
+            }
+            state.jobs.push_back(Job { rows, bytes, answer, _room });
+        }
+        self.ready.notify_one();
+        answered.await.unwrap_or_else(|_| Err(Fault::Closed.into()))
+    }
+
+    /// Has the youngest generation closed; returns the last one that got rows.
+    pub fn freeze(&self) -> Result<i64> {
+        let (answer, answered) = sync_channel(1);
+        self.push_freeze(Some(answer))?;
+        answered.recv().map_err(|_| Fault::Failed("the youngest generation cannot be closed".to_owned()))
+    }
+
+    /// Has the youngest generation closed, some time.
+    pub fn ask_freeze(&self) {
+        // A queue that is closed needs it no more.
+        let _ = self.push_freeze(None);
+    }
+
+    fn push_freeze(&self, answer: Option<SyncSender<i64>>) -> Result<()> {
+        {
+            let mut state = self.state();
+            if state.closed {
+                return Err(Fault::Closed);
+            }
+            state.freezes.push_back(answer);
+        }
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    /// Takes no more; what waits is still done.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.room.close();
+        self.ready.notify_one();
+    }
+
+    /// Waits for something to do.
+    pub fn take(&self) -> Task {
+        let mut state = self.state();
+        loop {
+            if let Some(answer) = state.freezes.pop_front() {
+                return Task::Freeze(answer);
+            }
+            if !state.jobs.is_empty() {
+                return Task::Commit(state.take_group());
+            }
+            if state.closed {
+                return Task::Stop;
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl State {
+    fn take_group(&mut self) -> Vec<Job> {
+        let (mut rows, mut bytes) = (0, 0);
+        let mut group = Vec::new();
+        while let Some(job) = self.jobs.front() {
+            rows += job.rows.len();
+            bytes += job.bytes;
+            if !group.is_empty() && (rows > GROUP_ROWS_MAX || bytes > GROUP_BYTES_MAX) {
+                break;
+            }
+            group.extend(self.jobs.pop_front());
+        }
+        group
+    }
+}
+
+/// Roughly what a row takes while it waits.
+fn row_bytes(row: &NewEvent) -> usize {
+    size_of::<NewEvent>() + row.value.as_ref().map_or(0, |value| value.as_json().len())
+}

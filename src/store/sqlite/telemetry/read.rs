@@ -1,0 +1,364 @@
+//! Reading: a page, a count, and what numbering wants to know. Every row is in exactly one place for a reader: in the
+//! generations that it found in memory, or, if its generation is older than those, in one run of one file.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::codec::{Head, code_bit};
+use super::engine::Engine;
+use super::fault::{Fault, Result};
+use super::files::{Files, Run, RunFile, Snapshot, span_of};
+use super::latest;
+use super::memory::{Generation, Generations, wants};
+use super::row::{Key, Rows};
+use crate::domain::event::{NextRow, PAGE_ROWS_MAX, PageStart};
+use crate::domain::{EventPage, EventQuery, EventType, RowRef};
+
+/// So many rows of the bound on rows scanned stand for one block that a page may pass over unread besides.
+const ROWS_PER_SKIP: usize = 16;
+/// How often a read starts again before it gives up.
+const RETRIES_MAX: usize = 1000;
+
+/// A page of a device's log.
+pub fn page(engine: &Engine, device: i64, query: &EventQuery) -> Result<EventPage> {
+    retry(|| {
+        let Some(upper) = upper(query) else { return Ok(EventPage::default()) };
+        Scan::new(engine, device, query, upper).page()
+    })
+}
+
+/// How many rows a query selects.
+pub fn count(engine: &Engine, device: i64, query: &EventQuery) -> Result<u64> {
+    retry(|| {
+        let generations = engine.generations();
+        let mut count = generations.list.iter().map(|generation| generation.count(device, query)).sum();
+        if query.from_ms > query.to_ms {
+            return Ok(0);
+        }
+        for (_, file) in engine.files.spans(span_of(query.from_ms), span_of(query.to_ms)) {
+            match count_file(engine, &file, &generations, device, query) {
+                Ok(found) => count += found,
+                Err(Fault::Retired) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(count)
+    })
+}
+
+/// The newest time of a device on disk.
+pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
+    if !files.latest.path.exists() {
+        return Ok(i64::MIN);
+    }
+    Ok(latest::load(files, device)?.newest_ms.unwrap_or(i64::MIN))
+}
+
+/// The largest number among a device's rows of one millisecond on disk.
+pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<Option<u32>> {
+    let Some(file) = files.span(span_of(time_ms)) else { return Ok(None) };
+    let search = || {
+        let snapshot = files.snapshot(&file)?;
+        let from = Key::new(device, RowRef { time_ms, n: u32::MAX });
+        let mut last = None;
+        for run in snapshot.runs()? {
+            if !(run.oldest_ms..=run.newest_ms).contains(&time_ms) {
+                continue;
+            }
+            snapshot.blocks(run.no, from, |_, block| {
+                let body = block.body()?;
+                if let Some(index) = body.find(device) {
+                    let rows = body.into_section(index)?.rows;
+                    last = last.max(rows.iter().filter(|row| row.time_ms == time_ms).map(|row| row.n).max());
+                }
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+        Ok(last)
+    };
+    match search() {
+        Err(Fault::Retired) => Ok(None),
+        other => other,
+    }
+}
+
+fn retry<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..RETRIES_MAX {
+        match read() {
+            Err(Fault::Moved) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    Err(Fault::Moved)
+}
+
+/// The newest row that a page may hold.
+fn upper(query: &EventQuery) -> Option<RowRef> {
+    let newest = RowRef { time_ms: query.to_ms, n: u32::MAX };
+    let upper = match query.start {
+        PageStart::Newest => newest,
+        PageStart::At(row) => newest.min(row),
+        PageStart::After(row) => newest.min(before(row)?),
+    };
+    (upper.time_ms >= query.from_ms && query.limit > 0).then_some(upper)
+}
+
+fn before(row: RowRef) -> Option<RowRef> {
+    match row.n.checked_sub(1) {
+        Some(n) => Some(RowRef { n, ..row }),
+        None => Some(RowRef { time_ms: row.time_ms.checked_sub(1)?, n: u32::MAX }),
+    }
+}
+
+/// The runs of a file that hold rows of no generation that the reader has in memory.
+fn runs_beside(snapshot: &Snapshot<'_>, generations: &Generations) -> Result<Vec<Run>> {
+    let first_no = generations.first_no();
+    let mut runs = snapshot.runs()?;
+    runs.retain(|run| run.first_gen < first_no);
+    // A run that was merged from older and newer rows than that: the generation left the memory meanwhile.
+    if runs.iter().any(|run| run.last_gen >= first_no) { Err(Fault::Moved) } else { Ok(runs) }
+}
+
+/// Whether no row of a block of one device can be wanted.
+fn hopeless(head: &Head, query: &EventQuery, code_bits: u64) -> bool {
+    head.sections == 1
+        && (head.kinds & query.types.bits() == 0 || (!query.codes.is_empty() && head.code_bits & code_bits == 0))
+}
+
+fn code_bits(query: &EventQuery) -> u64 {
+    query.codes.iter().fold(0, |bits, code| bits | code_bit(code))
+}
+
+fn count_file(
+    engine: &Engine,
+    file: &Arc<RunFile>,
+    generations: &Generations,
+    device: i64,
+    query: &EventQuery,
+) -> Result<u64> {
+    let snapshot = engine.files.snapshot(file)?;
+    let from = Key::new(device, RowRef { time_ms: query.to_ms, n: u32::MAX });
+    let bits = code_bits(query);
+    let mut count = 0;
+    for run in runs_beside(&snapshot, generations)? {
+        if run.newest_ms < query.from_ms || run.oldest_ms > query.to_ms {
+            continue;
+        }
+        snapshot.blocks(run.no, from, |key, block| {
+            let head = &block.head;
+            if head.sections == 1 && key.device == device {
+                let within = head.oldest_ms >= query.from_ms && head.newest_ms <= query.to_ms;
+                if head.newest_ms < query.from_ms {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if hopeless(head, query, bits) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                if within && query.codes.is_empty() && head.kinds & !query.types.bits() == 0 {
+                    count += u64::from(head.rows);
+                    return Ok(ControlFlow::Continue(()));
+                }
+            }
+            let body = block.body()?;
+            let begins_after = body.sections.first().is_some_and(|section| section.device > device);
+            if let Some(index) = body.find(device) {
+                let rows = body.into_section(index)?;
+                count += rows.rows.iter().filter(|row| wants(query, &rows.view(row))).count() as u64;
+            }
+            let done = begins_after || key.device > device || key.inv_time > !query.from_ms;
+            Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+    }
+    Ok(count)
+}
+
+/// A page being put together: sources are opened only when their newest row may be next.
+struct Scan<'a> {
+    engine: &'a Engine,
+    generations: Arc<Generations>,
+    device: i64,
+    query: &'a EventQuery,
+    code_bits: u64,
+    upper: RowRef,
+    snapshots: Vec<Snapshot<'a>>,
+    unopened: Vec<(i64, Unopened)>,
+    streams: Vec<Stream>,
+    /// Rows looked at.
+    scanned: usize,
+    /// Blocks that may still be passed over without decompressing them.
+    skips: usize,
+}
+
+/// Something whose rows are not newer than the time beside it.
+enum Unopened {
+    File(Arc<RunFile>),
+    Run { snapshot: usize, run: i64 },
+}
+
+/// Rows of one source, newest first.
+struct Stream {
+    source: Source,
+    rows: Rows,
+    at: usize,
+    /// Where the next rows begin; `None` when there are none.
+    next: Option<RowRef>,
+    batch: usize,
+}
+
+enum Source {
+    Memory(Arc<Generation>),
+    Run { snapshot: usize, run: i64 },
+}
+
+impl<'a> Scan<'a> {
+    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef) -> Self {
+        let generations = engine.generations();
+        let batch = query.limit.min(PAGE_ROWS_MAX) + 1;
+        let memory = generations.list.iter().map(|generation| Stream {
+            source: Source::Memory(generation.clone()),
+            rows: Rows::default(),
+            at: 0,
+            next: Some(upper),
+            batch,
+        });
+        let files = engine.files.spans(span_of(query.from_ms), span_of(upper.time_ms));
+        Self {
+            engine,
+            device,
+            query,
+            code_bits: code_bits(query),
+            upper,
+            snapshots: Vec::new(),
+            unopened: files.into_iter().map(|(end_ms, file)| (end_ms, Unopened::File(file))).collect(),
+            streams: memory.collect(),
+            scanned: 0,
+            skips: engine.options.scan_rows / ROWS_PER_SKIP,
+            generations,
+        }
+    }
+
+    fn page(mut self) -> Result<EventPage> {
+        for at in 0..self.streams.len() {
+            self.refill(at)?;
+        }
+        let mut page = EventPage::default();
+        while let Some(at) = self.newest()? {
+            let Some(stream) = self.streams.get(at) else { break };
+            let Some(row) = stream.rows.rows.get(stream.at) else { break };
+            let matches = wants(self.query, &stream.rows.view(row));
+            if self.scanned >= self.engine.options.scan_rows || (matches && page.rows.len() == self.query.limit) {
+                let kind =
+                    EventType::from_number(i64::from(row.kind)).ok_or(Fault::Damaged("an unknown event type"))?;
+                page.next = Some(NextRow { row: row.place(), kind });
+                break;
+            }
+            if matches {
+                page.rows.push(stream.rows.event(row)?);
+            }
+            self.scanned += 1;
+            self.advance(at)?;
+        }
+        Ok(page)
+    }
+
+    /// The stream that has the newest row.
+    fn newest(&mut self) -> Result<Option<usize>> {
+        loop {
+            let best = self.streams.iter().enumerate().filter_map(|(at, stream)| Some((stream.head()?, at))).max();
+            let unopened = self.unopened.iter().enumerate().map(|(at, (bound_ms, _))| (*bound_ms, at)).max();
+            match (best, unopened) {
+                (best, Some((bound_ms, at))) if best.is_none_or(|(row, _)| bound_ms >= row.time_ms) => {
+                    self.open(at)?;
+                }
+                (best, _) => return Ok(best.map(|(_, at)| at)),
+            }
+        }
+    }
+
+    fn open(&mut self, at: usize) -> Result<()> {
+        match self.unopened.swap_remove(at).1 {
+            Unopened::File(file) => {
+                let opened = self.engine.files.snapshot(&file).and_then(|snapshot| {
+                    let runs = runs_beside(&snapshot, &self.generations)?;
+                    Ok((snapshot, runs))
+                });
+                let (snapshot, runs) = match opened {
+                    Ok(opened) => opened,
+                    Err(Fault::Retired) => return Ok(()),
+                    Err(fault) => return Err(fault),
+                };
+                let snapshots = self.snapshots.len();
+                self.snapshots.push(snapshot);
+                let (from_ms, to_ms) = (self.query.from_ms, self.upper.time_ms);
+                let wanted = runs.into_iter().filter(|run| run.newest_ms >= from_ms && run.oldest_ms <= to_ms);
+                self.unopened
+                    .extend(wanted.map(|run| (run.newest_ms, Unopened::Run { snapshot: snapshots, run: run.no })));
+                Ok(())
+            }
+            Unopened::Run { snapshot, run } => {
+                let source = Source::Run { snapshot, run };
+                self.streams.push(Stream { source, rows: Rows::default(), at: 0, next: Some(self.upper), batch: 0 });
+                self.refill(self.streams.len() - 1)
+            }
+        }
+    }
+
+    fn advance(&mut self, at: usize) -> Result<()> {
+        if let Some(stream) = self.streams.get_mut(at) {
+            stream.at += 1;
+            if stream.at >= stream.rows.rows.len() {
+                return self.refill(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn refill(&mut self, at: usize) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(at) else { return Ok(()) };
+        stream.at = 0;
+        stream.rows.rows.clear();
+        let Some(upper) = stream.next.take() else { return Ok(()) };
+        match &stream.source {
+            Source::Memory(generation) => {
+                stream.rows.codes.clear();
+                stream.rows.bytes.clear();
+                let more = generation.take(self.device, upper, self.query.from_ms, stream.batch, &mut stream.rows);
+                stream.batch = (stream.batch * 2).min(1024);
+                stream.next = stream.rows.rows.last().filter(|_| more).and_then(|row| before(row.place()));
+                Ok(())
+            }
+            Source::Run { snapshot, run } => {
+                let Some(snapshot) = self.snapshots.get(*snapshot) else { return Ok(()) };
+                let (device, query, code_bits) = (self.device, self.query, self.code_bits);
+                let skips = &mut self.skips;
+                snapshot.blocks(*run, Key::new(device, upper), |key, block| {
+                    let head = &block.head;
+                    if key.device == device && *skips > 0 && hopeless(head, query, code_bits) {
+                        *skips -= 1;
+                        let done = head.newest_ms < query.from_ms;
+                        return Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+                    }
+                    let body = block.body()?;
+                    let Some(index) = body.find(device) else { return Ok(ControlFlow::Break(())) };
+                    let mut rows = body.into_section(index)?;
+                    rows.rows.retain(|row| row.place() <= upper && row.time_ms >= query.from_ms);
+                    // The block's last row is the device's, so that the next block may go on with it.
+                    let goes_on = key.device == device && key.inv_time <= !query.from_ms;
+                    stream.rows = rows;
+                    if goes_on {
+                        let last = RowRef { time_ms: !key.inv_time, n: (!key.inv_n) as u32 };
+                        stream.next = before(last);
+                    }
+                    let empty = stream.rows.rows.is_empty() && goes_on;
+                    Ok(if empty { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                })
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn head(&self) -> Option<RowRef> {
+        self.rows.rows.get(self.at).map(super::row::Row::place)
+    }
+}

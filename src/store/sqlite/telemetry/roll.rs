@@ -1,0 +1,304 @@
+//! The roller: writes a generation that takes no more rows to the files, removes its journal, and forgets it; and
+//! while there is nothing to roll, merges runs.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+
+use super::engine::Engine;
+use super::fault::{Context, Fault, Result};
+use super::files::{self, RunState, span_of};
+use super::journal::{self, Journal};
+use super::latest::{self, newest_mark};
+use super::memory::{DeviceRows, Generation, Shard};
+use super::merge::Merger;
+use super::row::{Key, Row};
+use super::runs::{Cut, RunWriter, checkpoint, transaction};
+
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How many devices are written between two looks at whether the engine is being closed.
+const DEVICES_PER_LOOK: usize = 256;
+/// A device with more codes than this in one generation is compared with what the disk has of it.
+const CODES_UNCHECKED: usize = 64;
+
+/// Keys of the numbers kept in the file of the latest values.
+pub const ROLLED_TO: &str = "rolled_to";
+pub const NEWEST_MS: &str = "newest_ms";
+
+/// The roller's own state.
+pub struct Roller {
+    engine: Arc<Engine>,
+    merger: Merger,
+    retry: Retry,
+    merge_retry: Retry,
+}
+
+/// When to try again what failed.
+#[derive(Default)]
+struct Retry {
+    at: Option<Instant>,
+    delay: Duration,
+}
+
+impl Retry {
+    fn failed(&mut self) {
+        self.delay = (self.delay * 2).clamp(RETRY_MIN, RETRY_MAX);
+        self.at = Some(Instant::now() + self.delay);
+    }
+
+    fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    fn due(&self) -> bool {
+        self.at.is_none_or(|at| Instant::now() >= at)
+    }
+}
+
+/// What to do next.
+enum Next {
+    Roll(Arc<Generation>),
+    Merge,
+    Prepare(i64),
+    Stop,
+}
+
+impl Roller {
+    /// A roller that has not looked at the files yet.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        let merger = Merger::new(engine.files.all());
+        Self { engine, merger, retry: Retry::default(), merge_retry: Retry::default() }
+    }
+
+    /// Works until the engine is closed.
+    pub fn run(mut self) {
+        loop {
+            match self.next() {
+                Next::Roll(generation) => self.roll(&generation),
+                Next::Merge => self.merge(),
+                Next::Prepare(no) => self.prepare(no),
+                Next::Stop => return,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        let engine = self.engine.clone();
+        let mut state = engine.state();
+        loop {
+            if state.closing {
+                return Next::Stop;
+            }
+            if std::mem::take(&mut state.hurry) {
+                (self.retry.at, self.merge_retry.at) = (None, None);
+            }
+            let generations = engine.generations();
+            let [older @ .., youngest] = generations.list.as_slice() else { return Next::Stop };
+            let mut wake = None;
+            if let Some(oldest) = older.first() {
+                if self.retry.due() {
+                    state.attempts += 1;
+                    return Next::Roll(oldest.clone());
+                }
+                wake = self.retry.at;
+            }
+            if state.next_journal.as_ref().is_none_or(|journal| journal.no != youngest.no + 1) && self.retry.due() {
+                return Next::Prepare(youngest.no + 1);
+            }
+            if self.merger.has_work() {
+                if self.merge_retry.due() {
+                    return Next::Merge;
+                }
+                wake = earlier(wake, self.merge_retry.at);
+            } else if state.merged.is_none() {
+                state.merged = Some(Ok(()));
+                drop(state);
+                engine.change_state(|_| ());
+                state = engine.state();
+                continue;
+            }
+            if let Some(since) = state.filling_since {
+                let due = since + engine.options.roll_after;
+                if Instant::now() >= due {
+                    state.filling_since = None;
+                    engine.queue.ask_freeze();
+                } else {
+                    wake = earlier(wake, Some(due));
+                }
+            }
+            state = engine.wait(state, wake);
+        }
+    }
+
+    fn roll(&mut self, generation: &Generation) {
+        let engine = self.engine.clone();
+        let began = Instant::now();
+        let rolled = self.write(generation).and_then(|()| {
+            let folder = &engine.folder;
+            engine.change_generations(|list| list.retain(|other| other.no != generation.no));
+            journal::remove(folder, generation.no)
+        });
+        match rolled {
+            Ok(()) => {
+                self.retry.succeeded();
+                engine.counters.rolls.fetch_add(1, Ordering::Relaxed);
+                let elapsed_ms = began.elapsed().as_millis() as u64;
+                tracing::debug!(generation = generation.no, rows = generation.rows(), elapsed_ms, "rolled");
+                engine.change_state(|state| state.failed = None);
+            }
+            Err(Fault::Closed) => {}
+            Err(fault) => {
+                self.retry.failed();
+                engine.counters.rolls_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(error = %fault, retry_in_ms = self.retry.delay.as_millis() as u64, "a roll failed");
+                engine.change_state(|state| state.failed = Some((state.attempts, fault.to_string())));
+            }
+        }
+    }
+
+    /// Brings every row of a generation to the files. What was already brought there, before a crash or a failure, is
+    /// left as it is: each file takes a generation as a whole or not at all.
+    fn write(&mut self, generation: &Generation) -> Result<()> {
+        let engine = self.engine.clone();
+        let frozen = generation.freeze();
+        let devices = frozen.devices();
+        for (device, found, _) in &devices {
+            if let Some(row) = found.rows.last() {
+                engine.rolled.note(*device, row.time_ms);
+            }
+        }
+        for span in frozen.spans(span_of) {
+            let _writing = engine.files.writing();
+            let (file, connection) = engine.files.open_span(span)?;
+            self.merger.look_at(&file);
+            transaction(&connection, || write_span(&engine, &connection, generation.no, span, &devices))?;
+            checkpoint(&connection);
+        }
+        {
+            let _writing = engine.files.writing();
+            let connection = engine.files.latest.writer()?;
+            self.merger.look_at(&engine.files.latest);
+            transaction(&connection, || write_latest(&engine, &connection, generation.no, &devices))?;
+            checkpoint(&connection);
+        }
+        // From here on the disk is newer than what the cache has, and memory still covers the difference.
+        engine.cache.begin_epoch();
+        devices.iter().try_for_each(|(device, found, shard)| engine.cache.refresh(*device, shard, found))
+    }
+
+    fn merge(&mut self) {
+        let engine = self.engine.clone();
+        match self.merger.slice(&engine) {
+            Ok(()) => self.merge_retry.succeeded(),
+            Err(Fault::Closed) => {}
+            Err(fault) => {
+                self.merge_retry.failed();
+                tracing::error!(error = %fault, "runs cannot be merged; reads get slower until they are");
+                engine.change_state(|state| state.merged = Some(Err(fault.to_string())));
+            }
+        }
+    }
+
+    /// Makes the journal of the next generation in advance, so that no commit has to wait for it.
+    fn prepare(&mut self, no: i64) {
+        let engine = &self.engine;
+        let _making = engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
+        if engine.generations().list.last().is_none_or(|youngest| youngest.no + 1 != no) {
+            // The committer was faster.
+            return;
+        }
+        match Journal::create(&engine.folder, no, engine.options.durability) {
+            Ok(journal) => engine.state().next_journal = Some(journal),
+            Err(fault) => {
+                self.retry.failed();
+                tracing::warn!(error = %fault, "a journal cannot be made in advance");
+            }
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn is_rolled(connection: &Connection, generation: i64) -> Result<bool> {
+    Ok(files::runs(connection, RunState::Live)?.iter().any(|run| run.last_gen >= generation))
+}
+
+type Devices<'a> = [(i64, &'a DeviceRows, &'a Shard)];
+
+fn write_span(
+    engine: &Engine,
+    connection: &Connection,
+    generation: i64,
+    span: i64,
+    devices: &Devices<'_>,
+) -> Result<()> {
+    if is_rolled(connection, generation)? {
+        return Ok(());
+    }
+    let cut = Cut::Anywhere(engine.options.block_rows);
+    let mut writer = RunWriter::begin(connection, (generation, generation), cut, RunState::Building)?;
+    for (looked, (device, found, shard)) in devices.iter().enumerate() {
+        if looked % DEVICES_PER_LOOK == 0 && engine.state().closing {
+            return Err(Fault::Closed);
+        }
+        for row in in_span(&found.rows, span).iter().rev() {
+            writer.push(connection, Key::new(*device, row.place()), &shard.view(row))?;
+        }
+    }
+    writer.finish(connection)
+}
+
+fn in_span(rows: &[Row], span: i64) -> &[Row] {
+    match (rows.first(), rows.last()) {
+        (Some(first), Some(last)) if span_of(first.time_ms) == span && span_of(last.time_ms) == span => rows,
+        _ => {
+            let first = rows.partition_point(|row| span_of(row.time_ms) < span);
+            let end = rows.partition_point(|row| span_of(row.time_ms) <= span);
+            rows.get(first..end).unwrap_or_default()
+        }
+    }
+}
+
+fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devices: &Devices<'_>) -> Result<()> {
+    const SET: &str = "INSERT INTO meta(name, value) VALUES(?1, ?2)
+        ON CONFLICT(name) DO UPDATE SET value = max(value, excluded.value)";
+    if files::meta(connection, ROLLED_TO)?.is_some_and(|rolled_to| rolled_to >= generation) {
+        return Ok(());
+    }
+    let generations = (generation, generation);
+    let mut writer = RunWriter::begin(connection, generations, Cut::BetweenDevices, RunState::Building)?;
+    let mut newest_ms = i64::MIN;
+    for (looked, (device, found, shard)) in devices.iter().enumerate() {
+        if looked % DEVICES_PER_LOOK == 0 && engine.state().closing {
+            return Err(Fault::Closed);
+        }
+        let key = Key { device: *device, inv_time: 0, inv_n: 0 };
+        if found.latest.len() > CODES_UNCHECKED {
+            // Of a device that makes up codes, only what will be kept goes to disk.
+            let mut known = latest::load(&engine.files, *device)?;
+            known.merge_memory(shard, found)?;
+            known.each_row(|row| writer.push(connection, key, row))?;
+        } else {
+            for row in found.latest.iter().chain(&found.presence) {
+                writer.push(connection, key, &shard.view(row))?;
+            }
+        }
+        if let Some(row) = found.rows.last() {
+            writer.push(connection, key, &newest_mark(row.time_ms))?;
+            newest_ms = newest_ms.max(row.time_ms);
+        }
+    }
+    writer.finish(connection)?;
+    for (name, value) in [(ROLLED_TO, generation), (NEWEST_MS, newest_ms)] {
+        connection.execute(SET, params![name, value]).during("noting what was rolled")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Rows as the engine holds them, and their order.
+
+use std::sync::Arc;
+
+use super::fault::{Fault, Result};
+use crate::domain::{Event, EventSource, EventType, RowRef, Value};
+
+/// The kind of a row that is no event: in the latest values it carries the newest time that a device has on disk.
+pub const NEWEST_MARK: u8 = 0;
+
+/// A row whose code and value lie in a dictionary and a byte arena beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// Number among the device's rows of that millisecond.
+    pub n: u32,
+    /// 0 for none, else the place in the dictionary plus one.
+    pub code: u32,
+    /// Where the value begins in the arena.
+    pub at: u32,
+    /// The value's bytes; 0 for none.
+    pub len: u16,
+    /// The event type's number.
+    pub kind: u8,
+    /// The source's number.
+    pub source: i8,
+}
+
+impl Row {
+    /// The row's place in its device's log.
+    pub fn place(&self) -> RowRef {
+        RowRef { time_ms: self.time_ms, n: self.n }
+    }
+}
+
+/// A row with its code and value at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct RowView<'a> {
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// Number among the device's rows of that millisecond.
+    pub n: u32,
+    /// The event type's number.
+    pub kind: u8,
+    /// The source's number.
+    pub source: i8,
+    /// Which data point.
+    pub code: Option<&'a Arc<str>>,
+    /// The value's JSON text; empty for none.
+    pub value: &'a [u8],
+}
+
+impl RowView<'_> {
+    /// The row's place in its device's log.
+    pub fn place(&self) -> RowRef {
+        RowRef { time_ms: self.time_ms, n: self.n }
+    }
+}
+
+/// Rows of one or more devices with what they refer to.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// In the order of their source.
+    pub rows: Vec<Row>,
+    /// The dictionary.
+    pub codes: Vec<Arc<str>>,
+    /// The arena.
+    pub bytes: Vec<u8>,
+}
+
+impl Rows {
+    /// A row with what it refers to.
+    pub fn view<'a>(&'a self, row: &Row) -> RowView<'a> {
+        view(row, &self.codes, &self.bytes)
+    }
+
+    /// The row as the domain knows it.
+    pub fn event(&self, row: &Row) -> Result<Event> {
+        let view = self.view(row);
+        let kind = EventType::from_number(i64::from(view.kind)).ok_or(Fault::Damaged("an unknown event type"))?;
+        let source = EventSource::from_number(i64::from(view.source)).ok_or(Fault::Damaged("an unknown source"))?;
+        let value = if view.value.is_empty() { None } else { Some(value(view.value)?) };
+        Ok(Event { row: row.place(), kind, source, code: view.code.cloned(), value })
+    }
+}
+
+/// A row with what it refers to.
+pub fn view<'a>(row: &Row, codes: &'a [Arc<str>], bytes: &'a [u8]) -> RowView<'a> {
+    let at = row.at as usize;
+    RowView {
+        time_ms: row.time_ms,
+        n: row.n,
+        kind: row.kind,
+        source: row.source,
+        code: (row.code as usize).checked_sub(1).and_then(|index| codes.get(index)),
+        value: bytes.get(at..at + usize::from(row.len)).unwrap_or_default(),
+    }
+}
+
+/// A value from its bytes.
+pub fn value(bytes: &[u8]) -> Result<Value> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged("a value that is not UTF-8"))?;
+    Value::from_json(text).ok_or(Fault::Damaged("an impossible value"))
+}
+
+/// The order of rows on disk: by device, then newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Whose log.
+    pub device: i64,
+    /// The time, inverted so that newer sorts first.
+    pub inv_time: i64,
+    /// The number, inverted likewise.
+    pub inv_n: i64,
+}
+
+impl Key {
+    /// The key of a place in a device's log.
+    pub fn new(device: i64, place: RowRef) -> Self {
+        Self { device, inv_time: !place.time_ms, inv_n: !i64::from(place.n) }
+    }
+
+    /// Before every row of a device.
+    pub fn first_of(device: i64) -> Self {
+        Self { device, inv_time: i64::MIN, inv_n: i64::MIN }
+    }
+
+    /// The key next after this one.
+    pub fn next(self) -> Self {
+        Self { inv_n: self.inv_n + 1, ..self }
+    }
+}

@@ -1,0 +1,135 @@
+//! Writing a run: blocks in the order of their keys, cut to size.
+
+use rusqlite::{Connection, params};
+
+use super::codec::Encoder;
+use super::fault::{Context, Result};
+use super::files::{Run, RunState, salt};
+use super::row::{Key, RowView};
+
+/// A block is closed at about this size before compression.
+const BLOCK_BYTES: usize = 8 << 10;
+
+/// How rows are cut into blocks.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    /// Anywhere, so that no burst makes a large block; and after so many rows of a device.
+    Anywhere(u32),
+    /// Only between devices.
+    BetweenDevices,
+}
+
+/// A run that is being written.
+pub struct RunWriter {
+    /// What is known of it so far.
+    pub run: Run,
+    cut: Cut,
+    encoder: Encoder,
+    last: Key,
+}
+
+impl RunWriter {
+    /// Begins a run of these generations, in a transaction that the caller holds.
+    pub fn begin(connection: &Connection, generations: (i64, i64), cut: Cut, state: RunState) -> Result<Self> {
+        const NEXT: &str = "SELECT coalesce(max(run), 0) + 1 FROM run";
+        let no = connection.query_row(NEXT, [], |row| row.get(0)).during("beginning a run")?;
+        let (first_gen, last_gen) = generations;
+        let run = Run { no, first_gen, last_gen, rows: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
+        let writer = Self { run, cut, encoder: Encoder::default(), last: Key::first_of(i64::MIN) };
+        writer.record(connection, state)?;
+        Ok(writer)
+    }
+
+    /// The place of the last row.
+    pub fn last(&self) -> Key {
+        self.last
+    }
+
+    /// Adds a row; rows come in the order of their keys.
+    pub fn push(&mut self, connection: &Connection, key: Key, row: &RowView<'_>) -> Result<()> {
+        let full = self.encoder.bytes() >= BLOCK_BYTES;
+        let cut = self.encoder.rows() > 0
+            && match self.cut {
+                Cut::Anywhere(rows) => full || self.encoder.section_rows() >= rows,
+                Cut::BetweenDevices => full && key.device != self.last.device,
+            };
+        if cut {
+            self.close_block(connection)?;
+        }
+        self.encoder.push(key.device, row);
+        self.last = key;
+        self.run.rows += 1;
+        self.run.oldest_ms = self.run.oldest_ms.min(row.time_ms);
+        self.run.newest_ms = self.run.newest_ms.max(row.time_ms);
+        Ok(())
+    }
+
+    fn close_block(&mut self, connection: &Connection) -> Result<()> {
+        const INSERT: &str = "INSERT INTO block(run, device, inv_time, inv_n, blob) VALUES(?1, ?2, ?3, ?4, ?5)";
+        let key = self.last;
+        let blob = self.encoder.finish(salt(key))?;
+        connection
+            .prepare_cached(INSERT)
+            .and_then(|mut insert| insert.execute(params![self.run.no, key.device, key.inv_time, key.inv_n, blob]))
+            .during("writing a block")
+            .map(drop)
+    }
+
+    /// Writes what is left and makes the run count.
+    pub fn finish(&mut self, connection: &Connection) -> Result<()> {
+        if self.encoder.rows() > 0 {
+            self.close_block(connection)?;
+        }
+        self.record(connection, RunState::Live)
+    }
+
+    fn record(&self, connection: &Connection, state: RunState) -> Result<()> {
+        const REPLACE: &str = "INSERT OR REPLACE INTO run(run, state, first_gen, last_gen, rows, oldest_ms, newest_ms)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let Run { no, first_gen, last_gen, rows, oldest_ms, newest_ms } = self.run;
+        let facts = params![no, state as i64, first_gen, last_gen, rows, oldest_ms, newest_ms];
+        connection
+            .prepare_cached(REPLACE)
+            .and_then(|mut replace| replace.execute(facts))
+            .during("recording a run")
+            .map(drop)
+    }
+}
+
+/// Puts a run into another state.
+pub fn set_state(connection: &Connection, run: i64, state: RunState) -> Result<()> {
+    connection
+        .execute("UPDATE run SET state = ?2 WHERE run = ?1", [run, state as i64])
+        .during("changing a run")
+        .map(drop)
+}
+
+/// Removes a run and its blocks, in a transaction that the caller holds.
+pub fn remove(connection: &Connection, run: i64) -> Result<()> {
+    connection
+        .execute("DELETE FROM block WHERE run = ?1", [run])
+        .and_then(|_| connection.execute("DELETE FROM run WHERE run = ?1", [run]))
+        .during("removing a run")
+        .map(drop)
+}
+
+/// Does something as one transaction.
+pub fn transaction<T>(connection: &Connection, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SQLite undoes it when the transaction is dropped before its commit.
+    let transaction = rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)
+        .during("beginning a transaction")?;
+    let done = action()?;
+    transaction.commit().during("committing")?;
+    Ok(done)
+}
+
+/// Moves what was committed from the write-ahead log into the file; what readers still need stays for the next time.
+pub fn checkpoint(connection: &Connection) {
+    let moved = connection
+        .busy_timeout(std::time::Duration::ZERO)
+        .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+        .and_then(|()| connection.busy_timeout(std::time::Duration::from_secs(30)));
+    if let Err(cause) = moved {
+        tracing::debug!(%cause, "a checkpoint has to wait");
+    }
+}

@@ -1,0 +1,242 @@
+//! What only the embedded engine promises: damage that costs only itself, a roll that fails and is tried again, reads
+//! that stay right while rows move from memory to disk.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ingle::domain::event::PageStart;
+use ingle::domain::store::Telemetry;
+use ingle::domain::{DeviceNo, EventQuery};
+use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
+
+use super::telemetry::{DEVICE, Subject, T, everything, point, walk};
+
+/// The embedded engine in a folder of its own.
+pub fn subject() -> Subject {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).unwrap();
+    let tended = telemetry.clone();
+    Subject { telemetry, tend: Box::new(move || tended.settle().unwrap()), _keep: Box::new(folder) }
+}
+
+/// Rolls and merges at every opportunity.
+pub fn restless() -> TelemetryOptions {
+    TelemetryOptions { roll_rows: 10, block_rows: 4, merge_runs: 2, scan_rows: 64, ..TelemetryOptions::default() }
+}
+
+fn open(folder: &Path) -> Arc<SqliteTelemetry> {
+    SqliteTelemetry::open(folder, TelemetryOptions::default()).unwrap()
+}
+
+fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let named = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with(prefix) && name.ends_with(".db")
+    };
+    entries.filter(named).collect()
+}
+
+async fn append(telemetry: &SqliteTelemetry, rows: impl Iterator<Item = i64>) {
+    telemetry.append(rows.map(|i| point(DEVICE, T + i, "a", &i.to_string())).collect()).await.unwrap();
+}
+
+async fn count(telemetry: &SqliteTelemetry) -> u64 {
+    let count = telemetry.count(DEVICE, &everything()).await.unwrap();
+    assert_eq!(walk(telemetry, DEVICE, everything()).await.len() as u64, count);
+    count
+}
+
+#[tokio::test]
+async fn acknowledged_rows_are_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let telemetry = open(folder.path());
+        assert_eq!(count(&telemetry).await, round * 100);
+        append(&telemetry, (0..50).map(|i| i + 100 * round as i64)).await;
+        if round == 1 {
+            telemetry.flush().unwrap();
+        }
+        append(&telemetry, (50..100).map(|i| i + 100 * round as i64)).await;
+        telemetry.close();
+        assert!(telemetry.append(vec![point(DEVICE, T, "a", "0")]).await.is_err());
+    }
+    let telemetry = open(folder.path());
+    telemetry.settle().unwrap();
+    assert_eq!(count(&telemetry).await, 400);
+    assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points[0].value.as_json(), "399");
+    assert_eq!(telemetry.figures().rows_in_memory, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_block_costs_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = open(folder.path());
+    append(&telemetry, 0..2_000).await;
+    telemetry.settle().unwrap();
+    let [file] = files(folder.path(), "events-").try_into().unwrap();
+    let database = rusqlite::Connection::open(file).unwrap();
+    let middle = "SELECT inv_time FROM block ORDER BY inv_time LIMIT 1 OFFSET 3";
+    let inv_time: i64 = database.query_row(middle, [], |row| row.get(0)).unwrap();
+    let mut blob: Vec<u8> =
+        database.query_row("SELECT blob FROM block WHERE inv_time = ?1", [inv_time], |row| row.get(0)).unwrap();
+    for place in [0, 7, blob.len() / 2, blob.len() - 1] {
+        blob[place] ^= 0x40;
+        database.execute("UPDATE block SET blob = ?2 WHERE inv_time = ?1", (inv_time, &blob)).unwrap();
+        let left = count(&telemetry).await;
+        assert_eq!(left, 2_000 - 256);
+        assert_eq!(telemetry.figures().damaged, 1);
+        blob[place] ^= 0x40;
+    }
+    database.execute("UPDATE block SET blob = x'' WHERE inv_time = ?1", [inv_time]).unwrap();
+    assert_eq!(count(&telemetry).await, 2_000 - 256);
+    // A right block in a wrong place is damage as well.
+    database
+        .execute("UPDATE block SET blob = ?2, inv_time = inv_time - 1 WHERE inv_time = ?1", (inv_time, &blob))
+        .unwrap();
+    assert_eq!(count(&telemetry).await, 2_000 - 256);
+    // Late rows into the hole, then everything is merged.
+    append(&telemetry, (0..2_000).step_by(10)).await;
+    for _ in 0..8 {
+        append(&telemetry, 5_000..5_010).await;
+        telemetry.settle().unwrap();
+    }
+    assert_eq!(count(&telemetry).await, 2_000 - 256 + 200 + 80);
+}
+
+#[tokio::test]
+async fn a_damaged_journal_entry_costs_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = open(folder.path());
+    for batch in 0..5 {
+        append(&telemetry, batch * 10..(batch + 1) * 10).await;
+    }
+    telemetry.close();
+    let [file] = files(folder.path(), "journal-").into_iter().min().map(|file| [file]).unwrap();
+    let database = rusqlite::Connection::open(file).unwrap();
+    let mut blob: Vec<u8> =
+        database.query_row("SELECT rows FROM journal WHERE batch = 3", [], |row| row.get(0)).unwrap();
+    blob[20] ^= 1;
+    database.execute("UPDATE journal SET rows = ?1 WHERE batch = 3", [blob]).unwrap();
+    drop(database);
+    let telemetry = open(folder.path());
+    assert_eq!(telemetry.figures().damaged, 1);
+    assert_eq!(count(&telemetry).await, 40);
+    telemetry.settle().unwrap();
+    assert_eq!(count(&telemetry).await, 40);
+}
+
+#[tokio::test]
+async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = open(folder.path());
+    append(&telemetry, 0..100).await;
+    let span = T / (7 * 24 * 3600 * 1000);
+    let obstacle = folder.path().join(format!("events-{span}.db"));
+    std::fs::create_dir(&obstacle).unwrap();
+    assert!(telemetry.flush().is_err());
+    append(&telemetry, 100..200).await;
+    assert!(telemetry.flush().is_err());
+    assert_eq!(count(&telemetry).await, 200);
+    assert!(telemetry.figures().rolls_failed >= 2);
+    assert_eq!(telemetry.figures().rows_in_memory, 200);
+    // The numbers go on, too.
+    append(&telemetry, 0..1).await;
+    assert_eq!(walk(&*telemetry, DEVICE, everything()).await.last().unwrap().row.n, 1);
+    // Restarting in that state is no way to lose anything either.
+    telemetry.close();
+    drop(telemetry);
+    let telemetry = open(folder.path());
+    assert_eq!(count(&telemetry).await, 201);
+    assert!(telemetry.flush().is_err());
+    std::fs::remove_dir(&obstacle).unwrap();
+    telemetry.settle().unwrap();
+    assert_eq!(telemetry.figures().rows_in_memory, 0);
+    assert_eq!(count(&telemetry).await, 201);
+}
+
+#[tokio::test]
+async fn memory_that_cannot_be_rolled_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = TelemetryOptions { roll_rows: 1_000, ..TelemetryOptions::default() };
+    let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
+    let span = T / (7 * 24 * 3600 * 1000);
+    let obstacle = folder.path().join(format!("events-{span}.db"));
+    std::fs::create_dir(&obstacle).unwrap();
+    for batch in 0..20 {
+        append(&telemetry, batch * 100..(batch + 1) * 100).await;
+    }
+    assert_eq!(count(&telemetry).await, 2_000);
+    // The next one has to wait until there is room.
+    let waiting = tokio::spawn({
+        let telemetry = telemetry.clone();
+        async move { append(&telemetry, 5_000..5_100).await }
+    });
+    std::fs::remove_dir(&obstacle).unwrap();
+    waiting.await.unwrap();
+    telemetry.settle().unwrap();
+    assert_eq!(count(&telemetry).await, 2_100);
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).close();
+    let database = rusqlite::Connection::open(folder.path().join("latest.db")).unwrap();
+    database.execute_batch("PRAGMA user_version = 2").unwrap();
+    assert!(SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).is_err());
+}
+
+/// Rows of one device come in order while they are rolled and merged at every opportunity; whoever reads sees each
+/// acknowledged row exactly once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reads_stay_right_while_rows_move() {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = SqliteTelemetry::open(folder.path(), restless()).unwrap();
+    let (acknowledged, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let readers: Vec<_> = (0..3)
+        .map(|reader| {
+            let (telemetry, acknowledged, done) = (telemetry.clone(), acknowledged.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut rounds = 0;
+                while !done.load(Ordering::Acquire) {
+                    let before = acknowledged.load(Ordering::Acquire);
+                    match reader {
+                        0 => {
+                            let count = telemetry.count(DEVICE, &everything()).await.unwrap();
+                            assert!(count >= before, "{count} of at least {before} rows");
+                            assert!(count <= acknowledged.load(Ordering::Acquire) + 1_000);
+                        }
+                        1 => {
+                            let from = EventQuery { start: PageStart::Newest, limit: 20, ..everything() };
+                            let rows = walk(&*telemetry, DEVICE, from).await;
+                            let times: Vec<_> = rows.iter().map(|event| event.row.time_ms - T).rev().collect();
+                            assert!(times.len() as u64 >= before);
+                            assert_eq!(times, (0..times.len() as i64).collect::<Vec<_>>());
+                        }
+                        _ => {
+                            let latest = telemetry.latest(&[DEVICE, DeviceNo(99)]).await.unwrap();
+                            let newest = latest[0].points.first().map_or(0, |point| point.row.time_ms - T + 1);
+                            assert!(newest as u64 >= before, "the latest value is {newest} of {before}");
+                        }
+                    }
+                    rounds += 1;
+                }
+                rounds
+            })
+        })
+        .collect();
+    for batch in 0..400 {
+        append(&telemetry, batch * 5..(batch + 1) * 5).await;
+        acknowledged.store(batch as u64 * 5 + 5, Ordering::Release);
+    }
+    done.store(true, Ordering::Release);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+    telemetry.settle().unwrap();
+    assert_eq!(count(&telemetry).await, 2_000);
+    assert!(telemetry.figures().rolls > 10);
+}

@@ -1,0 +1,415 @@
+//! What each method of `Telemetry` means. A further engine is one more line at the end.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use ingle::domain::data_point::CODES_PER_DEVICE_MAX;
+use ingle::domain::event::{NextRow, PageStart};
+use ingle::domain::store::Telemetry;
+use ingle::domain::{
+    DeviceNo, Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value,
+};
+
+/// An engine under test.
+pub struct Subject {
+    /// The engine, empty at first.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Has the engine do now what it does now and then; nothing that can be read may change by it.
+    pub tend: Box<dyn Fn()>,
+    /// Keeps what the engine needs.
+    pub _keep: Box<dyn std::any::Any>,
+}
+
+pub const DEVICE: DeviceNo = DeviceNo(7);
+const OTHER: DeviceNo = DeviceNo(8);
+/// A time far from the begin of any span.
+pub const T: i64 = 1_700_000_000_000;
+const DAY: i64 = 24 * 3600 * 1000;
+
+pub fn json(text: &str) -> Value {
+    Value::from_json(text).unwrap()
+}
+
+pub fn at(time_ms: i64, n: u32) -> RowRef {
+    RowRef { time_ms, n }
+}
+
+pub fn point(device: DeviceNo, time_ms: i64, code: &str, value: &str) -> NewEvent {
+    let (kind, source) = (EventType::DataPoint, EventSource::DEVICE);
+    NewEvent { device, time_ms, kind, source, code: Some(code.into()), value: Some(json(value)) }
+}
+
+pub fn plain(device: DeviceNo, time_ms: i64, kind: EventType) -> NewEvent {
+    NewEvent { device, time_ms, kind, source: EventSource::DEVICE, code: None, value: None }
+}
+
+pub fn everything() -> EventQuery {
+    let types = EventTypes::all();
+    EventQuery { types, codes: vec![], from_ms: 0, to_ms: i64::MAX, start: PageStart::Newest, limit: 100 }
+}
+
+/// Reads page after page until there is no next one.
+pub async fn walk(telemetry: &dyn Telemetry, device: DeviceNo, mut query: EventQuery) -> Vec<Event> {
+    let mut rows = Vec::new();
+    loop {
+        let page = telemetry.page(device, &query).await.unwrap();
+        assert!(page.rows.len() <= query.limit, "a page of {} rows where {} are wanted", page.rows.len(), query.limit);
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) => {
+                if let PageStart::At(before) = query.start {
+                    assert!(next.row < before, "a page that does not go on: {next:?}");
+                }
+                query.start = PageStart::At(next.row);
+            }
+            None => return rows,
+        }
+    }
+}
+
+fn places(page: &EventPage) -> Vec<(i64, u32)> {
+    page.rows.iter().map(|event| (event.row.time_ms, event.row.n)).collect()
+}
+
+fn values(events: &[Event]) -> Vec<&str> {
+    events.iter().filter_map(|event| event.value.as_ref()).map(Value::as_json).collect()
+}
+
+async fn an_empty_log(subject: Subject) {
+    let telemetry = subject.telemetry;
+    assert_eq!(telemetry.page(DEVICE, &everything()).await.unwrap(), EventPage::default());
+    assert_eq!(telemetry.count(DEVICE, &everything()).await.unwrap(), 0);
+    assert_eq!(telemetry.latest(&[DEVICE, OTHER]).await.unwrap(), vec![Default::default(), Default::default()]);
+    telemetry.append(vec![]).await.unwrap();
+    telemetry.expire(T).await.unwrap();
+    assert_eq!(telemetry.figures().rows_appended, 0);
+}
+
+async fn a_row_comes_back_as_it_was(subject: Subject) {
+    let command = NewEvent {
+        device: DEVICE,
+        time_ms: T,
+        kind: EventType::Command,
+        source: EventSource::CLOUD,
+        code: Some("mode".into()),
+        value: None,
+    };
+    let long = format!("\"{}\"", "é".repeat(8_000));
+    subject.telemetry.append(vec![command, point(DEVICE, T, "text", &long)]).await.unwrap();
+    for _ in 0..2 {
+        let page = subject.telemetry.page(DEVICE, &everything()).await.unwrap();
+        let [text, command] = page.rows.as_slice() else { panic!("{page:?}") };
+        assert_eq!((text.row, text.value.as_ref().unwrap().as_json()), (at(T, 2), long.as_str()));
+        assert_eq!((command.row, command.kind, command.source), (at(T, 1), EventType::Command, EventSource::CLOUD));
+        assert_eq!((command.code.as_deref(), &command.value), (Some("mode"), &None));
+        (subject.tend)();
+    }
+}
+
+async fn rows_of_one_millisecond_are_numbered(subject: Subject) {
+    let telemetry = subject.telemetry;
+    telemetry.append((1..=3).map(|i| point(DEVICE, T, "a", &i.to_string())).collect()).await.unwrap();
+    telemetry.append(vec![point(OTHER, T, "a", "9"), point(DEVICE, T, "a", "4")]).await.unwrap();
+    (subject.tend)();
+    telemetry.append(vec![point(DEVICE, T, "a", "5"), point(DEVICE, T + 1, "a", "0")]).await.unwrap();
+    (subject.tend)();
+    (subject.tend)();
+    telemetry.append(vec![point(DEVICE, T, "a", "6"), point(DEVICE, T - 1, "a", "0")]).await.unwrap();
+    let mut query = everything();
+    (query.from_ms, query.to_ms) = (T, T);
+    let rows = walk(&*telemetry, DEVICE, query).await;
+    assert_eq!(rows.iter().map(|event| event.row.n).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1]);
+    assert_eq!(values(&rows), ["6", "5", "4", "3", "2", "1"]);
+    assert_eq!(places(&telemetry.page(OTHER, &everything()).await.unwrap()), [(T, 1)]);
+}
+
+async fn a_page_is_newest_first_whatever_the_order_of_arrival(subject: Subject) {
+    let telemetry = subject.telemetry;
+    for offset in [5, 1, 9, -40 * DAY, 3, 7 * DAY, 2, 8 * DAY, 4] {
+        telemetry.append(vec![point(DEVICE, T + offset, "a", "1")]).await.unwrap();
+        if offset == 3 {
+            (subject.tend)();
+        }
+    }
+    let wanted = [8 * DAY, 7 * DAY, 9, 5, 4, 3, 2, 1, -40 * DAY];
+    for _ in 0..2 {
+        let rows = walk(&*telemetry, DEVICE, EventQuery { limit: 2, ..everything() }).await;
+        assert_eq!(rows.iter().map(|event| event.row.time_ms - T).collect::<Vec<_>>(), wanted);
+        (subject.tend)();
+    }
+}
+
+async fn a_start_is_inclusive_or_exclusive(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let rows = [T, T, T + 1, T + 2, T + 2].map(|time_ms| plain(DEVICE, time_ms, EventType::Restart));
+    telemetry.append(rows.to_vec()).await.unwrap();
+    let page = async |start, limit| {
+        let page = telemetry.page(DEVICE, &EventQuery { start, limit, ..everything() }).await.unwrap();
+        (places(&page), page.next.map(|next| (next.row.time_ms, next.row.n)))
+    };
+    for _ in 0..2 {
+        assert_eq!(page(PageStart::Newest, 2).await, (vec![(T + 2, 2), (T + 2, 1)], Some((T + 1, 1))));
+        assert_eq!(page(PageStart::At(at(T + 2, 1)), 1).await, (vec![(T + 2, 1)], Some((T + 1, 1))));
+        assert_eq!(page(PageStart::After(at(T + 2, 1)), 1).await, (vec![(T + 1, 1)], Some((T, 2))));
+        assert_eq!(page(PageStart::After(at(T, 2)), 5).await, (vec![(T, 1)], None));
+        assert_eq!(page(PageStart::After(at(T, 1)), 5).await, (vec![], None));
+        // Places where there is no row are places all the same.
+        assert_eq!(page(PageStart::At(at(T + 2, 9)), 1).await, (vec![(T + 2, 2)], Some((T + 2, 1))));
+        assert_eq!(page(PageStart::At(at(T + 1, 0)), 1).await, (vec![(T, 2)], Some((T, 1))));
+        assert_eq!(page(PageStart::After(at(0, 0)), 1).await, (vec![], None));
+        (subject.tend)();
+    }
+}
+
+async fn filters_select_by_type_and_code(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let mut rows = Vec::new();
+    for i in 0..300 {
+        rows.push(point(DEVICE, T + i * 10, ["a", "b", "c"][i as usize % 3], &i.to_string()));
+    }
+    rows.push(plain(DEVICE, T + 1, EventType::Online));
+    rows.push(NewEvent { kind: EventType::Command, ..point(DEVICE, T + 2, "b", "true") });
+    telemetry.append(rows).await.unwrap();
+    let select = async |types: &[EventType], codes: &[&str]| {
+        let types = types.iter().copied().collect();
+        let codes = codes.iter().map(|code| (*code).to_owned()).collect();
+        let query = EventQuery { types, codes, limit: 7, ..everything() };
+        let rows = walk(&*telemetry, DEVICE, query.clone()).await;
+        assert_eq!(telemetry.count(DEVICE, &query).await.unwrap(), rows.len() as u64);
+        assert!(rows.iter().all(|event| query.wants(event.row.time_ms, event.kind, event.code.as_deref())));
+        rows.len()
+    };
+    for _ in 0..2 {
+        assert_eq!(select(&EventType::ALL, &[]).await, 302);
+        assert_eq!(select(&EventType::ALL, &["b"]).await, 101);
+        assert_eq!(select(&[EventType::DataPoint], &["b", "c", "no such code"]).await, 200);
+        assert_eq!(select(&[EventType::Online], &[]).await, 1);
+        assert_eq!(select(&[EventType::Online], &["b"]).await, 0);
+        assert_eq!(select(&[EventType::Command, EventType::Timer], &[]).await, 1);
+        assert_eq!(select(&[], &[]).await, 0);
+        (subject.tend)();
+    }
+}
+
+async fn the_next_row_is_one_that_matches(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let mut rows: Vec<_> = (0..50).map(|i| point(DEVICE, T + i, "a", "1")).collect();
+    rows.insert(0, plain(DEVICE, T - 5, EventType::Online));
+    rows.push(plain(DEVICE, T + 50, EventType::Online));
+    telemetry.append(rows).await.unwrap();
+    let types: EventTypes = [EventType::Online].into_iter().collect();
+    for _ in 0..2 {
+        let query = EventQuery { types, limit: 1, ..everything() };
+        let page = telemetry.page(DEVICE, &query).await.unwrap();
+        assert_eq!(places(&page), [(T + 50, 1)]);
+        assert_eq!(page.next, Some(NextRow { row: at(T - 5, 1), kind: EventType::Online }));
+        (subject.tend)();
+    }
+}
+
+async fn a_page_scans_a_bounded_number_of_rows(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let mut rows = vec![plain(DEVICE, T, EventType::Timer)];
+    rows.extend((1..=60_000).map(|i| point(DEVICE, T + i, if i % 2 == 0 { "a" } else { "b" }, "1")));
+    telemetry.append(rows).await.unwrap();
+    // A code that no block can be passed over for, with a type that only the oldest row has.
+    let query = EventQuery { codes: vec!["a".to_owned()], to_ms: T + 59_999, ..everything() };
+    for _ in 0..2 {
+        let rare = EventQuery { types: [EventType::Timer].into_iter().collect(), ..everything() };
+        assert_eq!(walk(&*telemetry, DEVICE, rare.clone()).await.len(), 1);
+        let page =
+            telemetry.page(DEVICE, &EventQuery { codes: vec!["none".to_owned()], ..everything() }).await.unwrap();
+        assert!(page.rows.is_empty());
+        assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 29_999);
+        (subject.tend)();
+    }
+}
+
+async fn a_time_span_includes_both_ends(subject: Subject) {
+    let telemetry = subject.telemetry;
+    telemetry.append((0..20).map(|i| point(DEVICE, T + i * DAY, "a", &i.to_string())).collect()).await.unwrap();
+    for _ in 0..2 {
+        let query = EventQuery { from_ms: T + 3 * DAY, to_ms: T + 12 * DAY, limit: 3, ..everything() };
+        let rows = walk(&*telemetry, DEVICE, query.clone()).await;
+        assert_eq!(values(&rows), ["12", "11", "10", "9", "8", "7", "6", "5", "4", "3"]);
+        assert_eq!(telemetry.count(DEVICE, &query).await.unwrap(), 10);
+        let tail = EventQuery { start: PageStart::At(at(T + 4 * DAY, 1)), ..query.clone() };
+        assert_eq!(values(&walk(&*telemetry, DEVICE, tail.clone()).await), ["4", "3"]);
+        assert_eq!(telemetry.count(DEVICE, &tail).await.unwrap(), 10);
+        let nothing = EventQuery { from_ms: T + 2, to_ms: T + 1, ..everything() };
+        assert_eq!(telemetry.count(DEVICE, &nothing).await.unwrap(), 0);
+        assert_eq!(telemetry.page(DEVICE, &nothing).await.unwrap(), EventPage::default());
+        let wide = EventQuery { from_ms: i64::MIN, to_ms: i64::MAX, ..everything() };
+        assert_eq!(telemetry.count(DEVICE, &wide).await.unwrap(), 20);
+        assert_eq!(telemetry.page(DEVICE, &wide).await.unwrap().rows.len(), 20);
+        (subject.tend)();
+    }
+}
+
+async fn a_late_row_does_not_replace_a_newer_value(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let check = async |wanted: &[(&str, &str, i64, u32)]| {
+        let latest = telemetry.latest(&[OTHER, DEVICE]).await.unwrap();
+        let [other, device] = latest.as_slice() else { panic!("{latest:?}") };
+        assert!(other.points.is_empty());
+        let points = device.points.iter();
+        let points = points.map(|point| (&*point.code, point.value.as_json(), point.row.time_ms - T, point.row.n));
+        assert_eq!(points.collect::<Vec<_>>(), wanted);
+    };
+    telemetry.append(vec![point(DEVICE, T + 10, "b", "1"), point(DEVICE, T + 10, "a", "2")]).await.unwrap();
+    check(&[("b", "1", 10, 1), ("a", "2", 10, 2)]).await;
+    (subject.tend)();
+    check(&[("b", "1", 10, 1), ("a", "2", 10, 2)]).await;
+    telemetry.append(vec![point(DEVICE, T + 5, "b", "3"), point(DEVICE, T + 10, "a", "4")]).await.unwrap();
+    check(&[("b", "1", 10, 1), ("a", "4", 10, 3)]).await;
+    (subject.tend)();
+    check(&[("b", "1", 10, 1), ("a", "4", 10, 3)]).await;
+    telemetry.append(vec![point(DEVICE, T + 11, "c", "5"), point(DEVICE, T + 12, "b", "6")]).await.unwrap();
+    check(&[("b", "6", 12, 1), ("a", "4", 10, 3), ("c", "5", 11, 1)]).await;
+    // A command is a wish, not a value.
+    telemetry.append(vec![NewEvent { kind: EventType::Command, ..point(DEVICE, T + 20, "a", "7") }]).await.unwrap();
+    (subject.tend)();
+    check(&[("b", "6", 12, 1), ("a", "4", 10, 3), ("c", "5", 11, 1)]).await;
+}
+
+async fn presence_is_the_newest_of_its_rows(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let presence = async || telemetry.latest(&[DEVICE]).await.unwrap()[0].presence;
+    telemetry.append(vec![plain(DEVICE, T, EventType::Online)]).await.unwrap();
+    assert_eq!(presence().await, Some((true, at(T, 1))));
+    telemetry.append(vec![plain(DEVICE, T, EventType::Offline), plain(DEVICE, T, EventType::Restart)]).await.unwrap();
+    assert_eq!(presence().await, Some((false, at(T, 2))));
+    (subject.tend)();
+    telemetry.append(vec![plain(DEVICE, T - 1, EventType::Online)]).await.unwrap();
+    assert_eq!(presence().await, Some((false, at(T, 2))));
+    telemetry.append(vec![plain(DEVICE, T + 1, EventType::Online)]).await.unwrap();
+    assert_eq!(presence().await, Some((true, at(T + 1, 1))));
+    (subject.tend)();
+    assert_eq!(presence().await, Some((true, at(T + 1, 1))));
+}
+
+async fn the_codes_of_a_device_are_bounded(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let batch = |from: usize, to: usize, time_ms, value: &str| {
+        (from..to).map(|i| point(DEVICE, time_ms, &format!("code_{i}"), value)).collect::<Vec<_>>()
+    };
+    let max = CODES_PER_DEVICE_MAX;
+    telemetry.append(batch(0, max - 100, T, "1")).await.unwrap();
+    (subject.tend)();
+    telemetry.append(batch(max - 100, max + 300, T + 1, "2")).await.unwrap();
+    for _ in 0..2 {
+        let latest = &telemetry.latest(&[DEVICE]).await.unwrap()[0];
+        let codes: Vec<_> = latest.points.iter().map(|point| point.code.to_string()).collect();
+        assert_eq!(codes, (0..max).map(|i| format!("code_{i}")).collect::<Vec<_>>());
+        (subject.tend)();
+    }
+    // Codes that are kept stay up to date among many that are not.
+    telemetry.append(batch(0, max + 300, T + 2, "3")).await.unwrap();
+    for _ in 0..2 {
+        let latest = &telemetry.latest(&[DEVICE]).await.unwrap()[0];
+        assert_eq!(latest.points.len(), max);
+        assert!(latest.points.iter().all(|point| point.value.as_json() == "3"));
+        (subject.tend)();
+    }
+    let rows = telemetry.count(DEVICE, &everything()).await.unwrap();
+    assert_eq!(rows, (max - 100 + 400 + max + 300) as u64);
+}
+
+async fn many_devices_do_not_mix(subject: Subject) {
+    let telemetry = subject.telemetry;
+    for round in 0..3 {
+        let rows = (1..=2_000).map(|no| point(DeviceNo(no), T + round, "a", &format!("{}", no * 10 + round)));
+        telemetry.append(rows.collect()).await.unwrap();
+        (subject.tend)();
+    }
+    let devices: Vec<_> = (1..=2_000).rev().map(DeviceNo).collect();
+    let latest = telemetry.latest(&devices).await.unwrap();
+    for (device, latest) in devices.iter().zip(&latest) {
+        assert_eq!(latest.points[0].value.as_json(), format!("{}", device.0 * 10 + 2));
+    }
+    for device in devices.iter().step_by(37) {
+        let rows = walk(&*telemetry, *device, everything()).await;
+        assert_eq!(values(&rows), [2, 1, 0].map(|round| (device.0 * 10 + round).to_string()));
+        assert_eq!(telemetry.count(*device, &everything()).await.unwrap(), 3);
+    }
+}
+
+async fn what_is_old_expires_and_nothing_newer(subject: Subject) {
+    let telemetry = subject.telemetry;
+    telemetry.append((0..60).map(|day| point(DEVICE, T + day * DAY, "a", &day.to_string())).collect()).await.unwrap();
+    (subject.tend)();
+    telemetry.expire(T + 30 * DAY).await.unwrap();
+    let rows = walk(&*telemetry, DEVICE, everything()).await;
+    assert_eq!(values(&rows)[..30], (30..60).rev().map(|day| day.to_string()).collect::<Vec<_>>());
+    assert!(rows.len() < 60, "nothing expired");
+    assert_eq!(telemetry.count(DEVICE, &everything()).await.unwrap(), rows.len() as u64);
+    // The latest value is no log row.
+    assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points[0].value.as_json(), "59");
+    telemetry.append(vec![point(DEVICE, T, "a", "100")]).await.unwrap();
+    (subject.tend)();
+    let rows = walk(&*telemetry, DEVICE, everything()).await;
+    assert_eq!(rows.last().map(|event| event.row), Some(at(T, 1)));
+}
+
+async fn appends_at_once_are_each_complete(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let appends = (0..40).map(|caller: i64| {
+        let telemetry = telemetry.clone();
+        tokio::spawn(async move {
+            for batch in 0..10 {
+                let value = (caller * 10 + batch).to_string();
+                let rows = (0..5).map(|_| point(DEVICE, T, "a", &value)).collect();
+                telemetry.append(rows).await.unwrap();
+                let count = telemetry.count(DEVICE, &everything()).await.unwrap();
+                assert_eq!(count % 5, 0, "half a batch is visible");
+            }
+        })
+    });
+    for append in appends.collect::<Vec<_>>() {
+        append.await.unwrap();
+    }
+    (subject.tend)();
+    let rows = walk(&*telemetry, DEVICE, everything()).await;
+    assert_eq!(rows.iter().map(|event| event.row.n).rev().collect::<Vec<_>>(), (1..=2_000).collect::<Vec<_>>());
+    for batch in values(&rows).chunks(5) {
+        assert!(batch.iter().all(|value| *value == batch[0]), "batches are interleaved: {batch:?}");
+    }
+    assert_eq!(telemetry.figures().rows_appended, 2_000);
+}
+
+macro_rules! contract {
+    ($engine:ident, $open:expr, [$($test:ident),* $(,)?]) => {
+        mod $engine {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($open).await;
+            })*
+        }
+    };
+}
+
+macro_rules! on_engines {
+    ($($engine:ident: $open:expr;)*) => {
+        $(contract!($engine, $open, [
+            an_empty_log,
+            a_row_comes_back_as_it_was,
+            rows_of_one_millisecond_are_numbered,
+            a_page_is_newest_first_whatever_the_order_of_arrival,
+            a_start_is_inclusive_or_exclusive,
+            filters_select_by_type_and_code,
+            the_next_row_is_one_that_matches,
+            a_page_scans_a_bounded_number_of_rows,
+            a_time_span_includes_both_ends,
+            a_late_row_does_not_replace_a_newer_value,
+            presence_is_the_newest_of_its_rows,
+            the_codes_of_a_device_are_bounded,
+            many_devices_do_not_mix,
+            what_is_old_expires_and_nothing_newer,
+            appends_at_once_are_each_complete,
+        ]);)*
+    };
+}
+
+on_engines! {
+    sqlite: crate::store::sqlite_telemetry::subject();
+}
