@@ -1,0 +1,260 @@
+//! What tests share: a real server on a free port, and clients that sign by the vendor's document.
+
+pub mod tuya;
+pub mod world;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ingle::app::App;
+use ingle::config::Config;
+use ingle::domain::Clock;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// The built binary.
+pub const INGLE: &str = env!("CARGO_BIN_EXE_ingle");
+
+/// A running server with a data folder of its own.
+pub struct TestCloud {
+    pub folder: PathBuf,
+    pub api: SocketAddr,
+    pub addresses: Value,
+    clock: Option<Arc<TestClock>>,
+    running: Running,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+enum Running {
+    Binary(Child),
+    Here(Option<oneshot::Sender<()>>, Option<JoinHandle<()>>),
+}
+
+/// A clock that stands still until it is moved.
+pub struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl TestCloud {
+    /// The built binary, explaining its refusals, with the world of [`world::standard`].
+    pub fn start() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("data");
+        let mut cloud = Self::binary(&folder, &[("INGLE_API_EXPLAIN", "true")]);
+        cloud._temporary = Some(temporary);
+        cloud.apply(&world::standard());
+        cloud
+    }
+
+    /// The built binary over a folder, with settings from the environment.
+    pub fn binary(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(INGLE);
+        command.args(["serve", "--json", "--data"]).arg(folder).envs(free_ports()).envs(settings.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addresses: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no addresses: {line:?}"));
+        Self {
+            folder: folder.to_owned(),
+            api: address_of(&addresses),
+            addresses,
+            clock: None,
+            running: Running::Binary(child),
+            _temporary: None,
+        }
+    }
+
+    /// The same server in this process, at a time that the test moves.
+    pub fn at(now_ms: i64) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().to_owned();
+        let clock = Arc::new(TestClock(AtomicI64::new(now_ms)));
+        let mut config =
+            Config::load(None, free_ports().map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter()).unwrap();
+        config.api.explain = true;
+        let app = App::open(&folder, config, clock.clone()).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let announce = move |addresses: &ingle::app::Addresses| tell.send(json!(addresses)).unwrap();
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            runtime.block_on(app.serve(announce, stopped)).unwrap();
+        });
+        let addresses = told.recv().unwrap();
+        let cloud = Self {
+            folder,
+            api: address_of(&addresses),
+            addresses,
+            clock: Some(clock),
+            running: Running::Here(Some(stop), Some(thread)),
+            _temporary: Some(temporary),
+        };
+        cloud.apply(&world::standard());
+        cloud
+    }
+
+    /// The server's time.
+    pub fn now_ms(&self) -> i64 {
+        match &self.clock {
+            Some(clock) => clock.now_ms(),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64,
+        }
+    }
+
+    /// Moves the time of a server made by [`TestCloud::at`].
+    pub fn advance(&self, by: Duration) {
+        self.clock.as_ref().unwrap().0.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    /// Runs a subcommand on this cloud's folder. Standard output, or standard error.
+    pub fn ingle(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        ingle(arguments, &self.folder, input)
+    }
+
+    /// Makes a world true and gives it back filled in.
+    pub fn apply(&self, world: &Value) -> Value {
+        let text = self.ingle(&["apply", "-", "--json"], &world.to_string()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Adds log rows: `(device, time_ms, type, from, code, value)`.
+    pub fn import(&self, rows: &[(&str, i64, i64, i64, &str, Value)]) {
+        let lines = rows.iter().map(|(device, time_ms, kind, from, code, value)| {
+            let mut line = json!({"device_id": device, "time": time_ms, "type": kind, "from": from});
+            if !code.is_empty() {
+                line["code"] = json!(code);
+                line["value"] = value.clone();
+            }
+            format!("{line}\n")
+        });
+        self.import_lines(&lines.collect::<String>()).unwrap();
+    }
+
+    /// Imports lines as they are.
+    pub fn import_lines(&self, lines: &str) -> Result<String, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        self.ingle(&["import", "events", file.path().to_str().unwrap()], "")
+    }
+
+    /// The first project's app, signing.
+    pub fn first(&self) -> tuya::TuyaApp {
+        tuya::TuyaApp::new(self, world::FIRST_ID, world::FIRST_SECRET)
+    }
+
+    /// The second project's app, signing.
+    pub fn second(&self) -> tuya::TuyaApp {
+        tuya::TuyaApp::new(self, world::SECOND_ID, world::SECOND_SECRET)
+    }
+
+    /// Sends bytes on a connection of their own and reads until it is closed or `limit` bytes have come.
+    pub fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.api).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // The server may answer and close before everything was sent.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Ends the built binary as an operator would, and checks that it says goodbye in order.
+    pub fn stop(mut self) {
+        if let Running::Binary(child) = &mut self.running {
+            terminate(child);
+            assert!(child.wait().unwrap().success());
+        }
+    }
+
+    /// Kills the built binary without warning.
+    pub fn kill(mut self) {
+        if let Running::Binary(child) = &mut self.running {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// The process of the built binary.
+    pub fn pid(&self) -> u32 {
+        match &self.running {
+            Running::Binary(child) => child.id(),
+            Running::Here(..) => std::process::id(),
+        }
+    }
+}
+
+impl Drop for TestCloud {
+    fn drop(&mut self) {
+        match &mut self.running {
+            Running::Binary(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Running::Here(stop, thread) => {
+                if let Some(stop) = stop.take() {
+                    let _ = stop.send(());
+                }
+                if let Some(thread) = thread.take() {
+                    let _ = thread.join();
+                }
+            }
+        }
+    }
+}
+
+/// Runs a subcommand with `--data`. Standard output, or standard error.
+pub fn ingle(arguments: &[&str], folder: &Path, input: &str) -> Result<String, String> {
+    let mut command = Command::new(INGLE);
+    command.args(arguments).arg("--data").arg(folder).env("INGLE_API_LISTEN", "127.0.0.1:0");
+    run(command, input)
+}
+
+/// Runs a command to its end. Standard output, or standard error.
+pub fn run(mut command: Command, input: &str) -> Result<String, String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+/// Tells a process to stop.
+pub fn terminate(child: &Child) {
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+}
+
+/// Settings that let any number of servers run side by side.
+pub fn free_ports() -> [(&'static str, &'static str); 3] {
+    [
+        ("INGLE_API_LISTEN", "127.0.0.1:0"),
+        ("INGLE_API_TLS_LISTEN", "127.0.0.1:0"),
+        ("INGLE_METRICS_LISTEN", "127.0.0.1:0"),
+    ]
+}
+
+fn address_of(addresses: &Value) -> SocketAddr {
+    addresses["api"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap()
+}

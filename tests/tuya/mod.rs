@@ -1,0 +1,13 @@
+mod auth;
+mod bad_input;
+mod device_users;
+mod devices;
+mod examples;
+mod logs;
+mod names;
+mod openapi;
+mod tenants;
+mod token;
+mod tolerance;
+mod users;
+mod vectors;

@@ -1,0 +1,88 @@
+//! Tokens (contract tuya §1.6).
+
+use std::time::Duration;
+
+use crate::support::TestCloud;
+
+#[test]
+fn get_token() {
+    let cloud = TestCloud::at(1_763_800_000_000);
+    let mut app = cloud.first();
+    let grant =
+        |app: &crate::support::tuya::TuyaApp| app.send(&app.signed("GET", "/v1.0/token?grant_type=1", b"", "")).body;
+    let first = grant(&app);
+    let result = &first["result"];
+    assert_eq!(result["expire_time"], 7200);
+    assert!(result["uid"].as_str().unwrap().starts_with("bay"));
+    for name in ["access_token", "refresh_token"] {
+        let token = result[name].as_str().unwrap();
+        assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+    }
+    // The living token is handed out again with what is left of it, until less than a minute is.
+    cloud.advance(Duration::from_secs(1000));
+    app.t = Some(cloud.now_ms());
+    let again = grant(&app);
+    assert_eq!(again["result"]["access_token"], result["access_token"]);
+    assert_eq!(again["result"]["refresh_token"], result["refresh_token"]);
+    assert_eq!(again["result"]["expire_time"], 6200);
+    cloud.advance(Duration::from_secs(6140));
+    app.t = Some(cloud.now_ms());
+    assert_eq!(grant(&app)["result"]["expire_time"], 60);
+    cloud.advance(Duration::from_secs(1));
+    app.t = Some(cloud.now_ms());
+    let new = grant(&app);
+    assert_eq!(new["result"]["expire_time"], 7200);
+    assert_ne!(new["result"]["access_token"], result["access_token"]);
+    // The replaced one is dead though its time was not over.
+    let old = result["access_token"].as_str().unwrap();
+    assert_eq!(app.send(&app.signed("GET", "/v1.0/devices", b"", old)).code(), 1010);
+}
+
+#[test]
+fn grant_types() {
+    let cloud = TestCloud::start();
+    let app = cloud.first();
+    for target in ["/v1.0/token", "/v1.0/token?grant_type=", "/v1.0/token?grant_type=2", "/v1.0/token?grant_type=x"] {
+        let answer = app.send(&app.signed("GET", target, b"", ""));
+        assert_eq!((answer.code(), answer.body["msg"].as_str().unwrap()), (1003, "grant type invalid"), "{target}");
+    }
+}
+
+#[test]
+fn refresh_token() {
+    let cloud = TestCloud::start();
+    let app = cloud.first();
+    let refresh = |token: &str| app.send(&app.signed("GET", &format!("/v1.0/token/{token}"), b"", ""));
+    let before = app.send(&app.signed("GET", "/v1.0/token?grant_type=1", b"", "")).body;
+    let (access, renew) = (&before["result"]["access_token"], before["result"]["refresh_token"].as_str().unwrap());
+    let after = refresh(renew).body;
+    assert_eq!(after["result"]["expire_time"], 7200);
+    assert_ne!(&after["result"]["access_token"], access);
+    // Single use, and it kills the old pair.
+    assert_eq!(refresh(renew).code(), 1010);
+    assert_eq!(app.send(&app.signed("GET", "/v1.0/devices", b"", access.as_str().unwrap())).code(), 1010);
+    let living = after["result"]["access_token"].as_str().unwrap();
+    assert_eq!(app.send(&app.signed("GET", "/v1.0/devices", b"", living)).code(), 0);
+    // Unknown, and another project's.
+    assert_eq!(refresh("0123456789abcdef0123456789abcdef").code(), 1010);
+    let second = cloud.second();
+    let foreign = after["result"]["refresh_token"].as_str().unwrap();
+    let answer = second.send(&second.signed("GET", &format!("/v1.0/token/{foreign}"), b"", ""));
+    assert_eq!(answer.code(), 1010);
+    assert_eq!(app.send(&app.signed("GET", "/v1.0/devices", b"", living)).code(), 0);
+}
+
+#[test]
+fn tokens_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let cloud = TestCloud::binary(&data, &[]);
+    cloud.apply(&crate::support::world::standard());
+    let token = cloud.first().token();
+    cloud.kill();
+    let cloud = TestCloud::binary(&data, &[]);
+    let app = cloud.first();
+    assert_eq!(app.send(&app.signed("GET", "/v1.0/devices", b"", &token)).code(), 0);
+    assert_eq!(app.token(), token);
+    cloud.stop();
+}
