@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use crate::shutdown::Shutdown;
 
 /// All headers of a request must have arrived by then, and an idle connection is closed after it.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A TLS handshake must be done by then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Request line and headers may be this long together.
@@ -115,6 +115,8 @@ async fn serve_connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client may close its side once it has asked.
+        .half_close(true)
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
