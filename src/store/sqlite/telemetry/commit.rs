@@ -10,7 +10,7 @@ use super::codec::Encoder;
 use super::engine::Engine;
 use super::fault::{Fault, Result};
 use super::journal::Journal;
-use super::memory::Generation;
+use super::memory::{Generation, Generations};
 use super::numbering::Numbering;
 use super::queue::{Job, Task};
 use super::row::RowView;
@@ -81,15 +81,13 @@ impl Committer {
     }
 
     /// Waits while memory is full; slows down while it fills.
-    fn admit(&self, rows: usize) -> domain::Result<()> {
+    fn admit(&mut self, rows: usize) -> domain::Result<()> {
         let deadline = Instant::now() + STALL_MAX;
-        let mut state = self.engine.state();
         loop {
+            let frozen = self.freeze(false);
+            let state = self.engine.state();
             let generations = self.engine.generations();
-            let (rows_held, bytes_held) = generations.size();
-            let options = &self.engine.options;
-            let load = (rows_held as f64 / options.roll_rows.max(1) as f64)
-                .max(bytes_held as f64 / options.roll_bytes.max(1) as f64);
+            let load = self.load(&generations);
             let alone = generations.list.len() == 1;
             if load <= 1.0 || (alone && load < 2.0) {
                 return Ok(());
@@ -99,11 +97,20 @@ impl Committer {
                 std::thread::sleep(BRAKE_PER_ROW.mul_f64(rows as f64 * (load - 1.0)).min(BRAKE_MAX));
                 return Ok(());
             }
-            if alone || state.closing || Instant::now() >= deadline {
+            if !frozen || state.closing || Instant::now() >= deadline {
                 return Err(domain::Error::Busy("the event log waits for its disk"));
             }
-            state = self.engine.wait(state, Some(deadline));
+            if !alone {
+                drop(self.engine.wait(state, Some(deadline)));
+            }
         }
+    }
+
+    /// How full the memory is; 1 when a generation is due for its roll.
+    fn load(&self, generations: &Generations) -> f64 {
+        let options = &self.engine.options;
+        let (rows, bytes) = generations.size();
+        (rows as f64 / options.roll_rows.max(1) as f64).max(bytes as f64 / options.roll_bytes.max(1) as f64)
     }
 
     fn write(&mut self) -> Result<()> {

@@ -116,13 +116,10 @@ impl Merger {
             checkpoint(&connection);
             return Ok(());
         }
-        match choose(engine, files::runs(&connection, RunState::Live)?) {
+        let latest = Arc::ptr_eq(&file, &engine.files.latest);
+        match choose(engine, latest, files::runs(&connection, RunState::Live)?) {
             Some(sources) => {
-                let cut = if Arc::ptr_eq(&file, &engine.files.latest) {
-                    Cut::BetweenDevices
-                } else {
-                    Cut::Anywhere(engine.options.block_rows)
-                };
+                let cut = if latest { Cut::BetweenDevices } else { Cut::Anywhere(engine.options.block_rows) };
                 let first_gen = sources.iter().map(|run| run.first_gen).min().unwrap_or(0);
                 let last_gen = sources.iter().map(|run| run.last_gen).max().unwrap_or(0);
                 let begin = || RunWriter::begin(&connection, (first_gen, last_gen), cut, RunState::Building);
@@ -138,17 +135,24 @@ impl Merger {
     }
 }
 
-/// The runs to merge next: several in a row that are of one size class, oldest first.
-fn choose(engine: &Engine, runs: Vec<Run>) -> Option<Vec<Run>> {
+/// The runs to merge next: several of one size class, the smallest first. Of the latest values also those between them,
+/// because the order in which codes appeared is the order of the runs.
+fn choose(engine: &Engine, latest: bool, mut runs: Vec<Run>) -> Option<Vec<Run>> {
     let first_no = engine.generations().first_no();
     let fan_in = engine.options.merge_runs.max(2);
-    let mergeable = |run: &Run| run.rows < LARGE_ROWS && run.last_gen < first_no;
-    let mut runs: Vec<_> = runs.into_iter().filter(mergeable).collect();
+    runs.retain(|run| run.last_gen < first_no && (latest || run.rows < LARGE_ROWS));
     runs.sort_unstable_by_key(|run| run.first_gen);
     let class = |run: &Run| run.rows.max(1).ilog(fan_in as i64);
     (0..64).find_map(|wanted| {
-        let alike: Vec<_> = runs.iter().filter(|run| class(run) == wanted).copied().collect();
-        (alike.len() >= fan_in).then(|| alike.into_iter().take(2 * fan_in).collect())
+        let alike = |run: &Run| class(run) == wanted;
+        if runs.iter().filter(|run| alike(run)).count() < fan_in {
+            return None;
+        }
+        if !latest {
+            return Some(runs.iter().filter(|run| alike(run)).take(2 * fan_in).copied().collect());
+        }
+        let (first, last) = (runs.iter().position(alike)?, runs.iter().rposition(alike)?);
+        runs.get(first..=last).map(<[Run]>::to_vec)
     })
 }
 
