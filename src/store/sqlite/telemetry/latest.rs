@@ -40,10 +40,10 @@ impl Newest {
             self.newest_ms = self.newest_ms.max(Some(row.time_ms));
             match EventType::from_number(i64::from(row.kind)) {
                 Some(EventType::DataPoint) => self.merge_point(&row)?,
-                Some(kind @ (EventType::Online | EventType::Offline)) => {
-                    if self.latest.presence.is_none_or(|(_, known)| known <= row.place()) {
-                        self.latest.presence = Some((kind == EventType::Online, row.place()));
-                    }
+                Some(kind @ (EventType::Online | EventType::Offline))
+                    if self.latest.presence.is_none_or(|(_, known)| known <= row.place()) =>
+                {
+                    self.latest.presence = Some((kind == EventType::Online, row.place()));
                 }
                 _ => {}
             }

@@ -123,8 +123,8 @@ impl Generation {
         let shard = self.read(device);
         let Some(found) = shard.devices.get(&device) else { return false };
         let end = found.rows.partition_point(|row| row.place() <= upper);
-        let mut taken = 0;
-        for row in found.rows[..end].iter().rev().take_while(|row| row.time_ms >= from_ms) {
+        let wanted = found.rows[..end].iter().rev().take_while(|row| row.time_ms >= from_ms);
+        for (taken, row) in wanted.enumerate() {
             if taken == max {
                 return true;
             }
@@ -136,7 +136,6 @@ impl Generation {
                 out.codes.len() as u32
             });
             out.rows.push(Row { at, code, ..*row });
-            taken += 1;
         }
         false
     }
@@ -250,10 +249,10 @@ impl DeviceRows {
     fn note(&mut self, row: Row) {
         let kind = EventType::from_number(i64::from(row.kind));
         match kind {
-            Some(EventType::Online | EventType::Offline) => {
-                if self.presence.is_none_or(|known| known.place() <= row.place()) {
-                    self.presence = Some(row);
-                }
+            Some(EventType::Online | EventType::Offline)
+                if self.presence.is_none_or(|known| known.place() <= row.place()) =>
+            {
+                self.presence = Some(row);
             }
             Some(EventType::DataPoint) if row.code > 0 && row.len > 0 => self.note_point(row),
             _ => {}
