@@ -263,7 +263,7 @@ fn random_histories_are_what_a_sorted_list_says() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("INGLE_MODEL_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("INGLE_MODEL_HISTORIES").unwrap_or(48),
+        None => 0..number("INGLE_MODEL_HISTORIES").unwrap_or(24),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     for seed in seeds {

@@ -1,6 +1,6 @@
 //! What only the embedded engine promises: damage that costs only itself, a roll that fails and is tried again, reads
 //! that stay right while rows move from memory to disk.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -178,6 +178,79 @@ async fn memory_that_cannot_be_rolled_stays_bounded() {
     waiting.await.unwrap();
     telemetry.settle().unwrap();
     assert_eq!(count(&telemetry).await, 2_100);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_leaves_nothing_and_the_next_one_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = open(folder.path());
+    append(&telemetry, 0..10).await;
+    let [journal] = files(folder.path(), "journal-").into_iter().min().map(|file| [file]).unwrap();
+    let obstacle = rusqlite::Connection::open(journal).unwrap();
+    obstacle.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = telemetry.append(vec![point(DEVICE, T, "a", "1"), point(DEVICE, T + 50, "b", "1")]).await;
+    assert!(matches!(failed, Err(ingle::domain::Error::Store(_))), "{failed:?}");
+    assert_eq!(count(&telemetry).await, 10);
+    assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points.len(), 1);
+    obstacle.execute_batch("ROLLBACK").unwrap();
+    drop(obstacle);
+    append(&telemetry, 0..10).await;
+    telemetry.close();
+    drop(telemetry);
+    let telemetry = open(folder.path());
+    assert_eq!(count(&telemetry).await, 20);
+    assert!(walk(&*telemetry, DEVICE, everything()).await.iter().step_by(2).all(|event| event.row.n == 2));
+}
+
+/// Needs a small file system of its own, named by `INGLE_SMALL_DISK`; `./check` has none.
+#[tokio::test]
+async fn a_full_disk_costs_nothing_that_was_acknowledged() {
+    let Some(disk) = std::env::var_os("INGLE_SMALL_DISK") else { return };
+    let folder = tempfile::tempdir_in(&disk).unwrap();
+    let ballast = Path::new(&disk).join("ballast");
+    std::fs::write(&ballast, vec![1; 6 << 20]).unwrap();
+    let options = TelemetryOptions { roll_rows: 20_000, ..TelemetryOptions::default() };
+    let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
+    let (mut there, mut failures) = (0, 0);
+    let batch = async |from: i64| {
+        let value = |i: i64| format!("\"{:016x}{:016x}\"", super::model::Random(i as u64).next(), i);
+        telemetry.append((from..from + 100).map(|i| point(DEVICE, T + i, "a", &value(i))).collect()).await
+    };
+    while failures < 20 {
+        match batch(there).await {
+            Ok(()) => there += 100,
+            Err(_) => failures += 1,
+        }
+        assert!(there < 10_000_000, "the disk does not get full");
+    }
+    println!("{there} rows until the disk was full, {} rolls failed", telemetry.figures().rolls_failed);
+    assert_eq!(count(&telemetry).await, there as u64);
+    std::fs::remove_file(&ballast).unwrap();
+    for _ in 0..20 {
+        batch(there).await.unwrap();
+        there += 100;
+    }
+    telemetry.settle().unwrap();
+    assert_eq!(count(&telemetry).await, there as u64);
+    telemetry.close();
+    drop(telemetry);
+    assert_eq!(count(&open(folder.path())).await, there as u64);
+}
+
+#[tokio::test]
+async fn the_log_goes_on_without_the_file_of_latest_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = open(folder.path());
+    append(&telemetry, 0..100).await;
+    telemetry.settle().unwrap();
+    append(&telemetry, 100..200).await;
+    drop(telemetry);
+    std::fs::remove_file(folder.path().join("latest.db")).unwrap();
+    let telemetry = open(folder.path());
+    append(&telemetry, 50..60).await;
+    assert_eq!(count(&telemetry).await, 210);
+    telemetry.settle().unwrap();
+    assert_eq!(count(&telemetry).await, 210);
 }
 
 #[tokio::test]

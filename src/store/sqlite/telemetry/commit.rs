@@ -67,10 +67,7 @@ impl Committer {
                 [only] => mem::swap(&mut self.rows, &mut only.rows),
                 many => self.rows.extend(many.iter_mut().flat_map(|job| job.rows.drain(..))),
             }
-            self.write().map_err(|fault| {
-                tracing::error!(error = %fault, rows = self.rows.len(), "a commit of the event log failed");
-                fault.into()
-            })
+            Ok(self.write()?)
         });
         match outcome {
             Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
@@ -188,10 +185,20 @@ fn view(row: &NewEvent, n: u32) -> RowView<'_> {
     }
 }
 
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // Should it ever end by a panic, nobody is to wait for it.
+        self.engine.queue.abandon();
+    }
+}
+
 /// The same answer for everybody whose rows were in a commit that failed.
 fn same(error: &domain::Error) -> domain::Error {
     match error {
         domain::Error::Busy(what) => domain::Error::Busy(what),
-        other => domain::Error::store(format!("the commit failed: {other}: {:?}", std::error::Error::source(other))),
+        other => {
+            let cause = std::error::Error::source(other).map(ToString::to_string).unwrap_or_default();
+            domain::Error::store(format!("the commit failed: {cause}"))
+        }
     }
 }

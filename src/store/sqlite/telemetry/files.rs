@@ -186,6 +186,24 @@ impl Files {
         spans.values().cloned().chain([self.latest.clone()]).collect()
     }
 
+    /// The last generation that any file has rows of, and the newest row's time.
+    pub fn last(&self) -> (i64, i64) {
+        let (mut last_gen, mut newest_ms) = (0, i64::MIN);
+        for file in self.all() {
+            match file.writer().and_then(|connection| runs(&connection, RunState::Live)) {
+                Ok(runs) => {
+                    for run in runs {
+                        (last_gen, newest_ms) = (run.last_gen.max(last_gen), run.newest_ms.max(newest_ms));
+                    }
+                }
+                Err(fault) => {
+                    tracing::error!(file = %file.path.display(), error = %fault, "a telemetry file cannot be read");
+                }
+            }
+        }
+        (last_gen, newest_ms)
+    }
+
     /// Only one thread writes files or removes them.
     pub fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)

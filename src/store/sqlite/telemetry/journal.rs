@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
@@ -15,6 +16,9 @@ use super::row::RowView;
 
 /// A commit is split into entries of about this size.
 pub const ENTRY_BYTES: usize = 4 << 20;
+
+/// Nobody but the committer has business with a journal.
+const BUSY_MAX: Duration = Duration::from_millis(250);
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".db";
@@ -71,6 +75,7 @@ impl Journal {
     pub fn create(folder: &Path, no: i64, durability: Durability) -> Result<Self> {
         remove(folder, no)?;
         let connection = Connection::open(path(folder, no)).during("creating a journal")?;
+        connection.busy_timeout(BUSY_MAX).during("creating a journal")?;
         let synchronous = match durability {
             Durability::Sync => "FULL",
             Durability::Os => "NORMAL",

@@ -109,13 +109,11 @@ impl SqliteTelemetry {
     fn open_inner(folder: &Path, options: TelemetryOptions) -> fault::Result<Self> {
         fs::create_dir_all(folder).during("making the telemetry folder")?;
         let files = Files::open(folder)?;
-        let (rolled_to, newest_ms) = {
-            let latest = files.latest.writer()?;
-            let meta = |name| files::meta(&latest, name);
-            (meta(roll::ROLLED_TO)?.unwrap_or(0), meta(roll::NEWEST_MS)?.unwrap_or(i64::MIN))
-        };
+        let rolled_to = files::meta(&files.latest.writer()?, roll::ROLLED_TO)?.unwrap_or(0);
+        // From every file, so that a number is never used again, not even when the file of the latest values was lost.
+        let (last_gen, newest_ms) = files.last();
         let mut generations = Vec::new();
-        let (mut last_no, mut seen_ms, mut damaged) = (rolled_to, newest_ms, 0);
+        let (mut last_no, mut seen_ms, mut damaged) = (rolled_to.max(last_gen), newest_ms, 0);
         for no in journal::list(folder)? {
             last_no = last_no.max(no);
             if no > rolled_to {

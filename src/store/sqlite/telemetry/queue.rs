@@ -118,6 +118,15 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Takes no more, and sends away whoever waits.
+    pub fn abandon(&self) {
+        self.close();
+        let mut state = self.state();
+        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.freezes));
+        drop(state);
+        drop(left);
+    }
+
     /// Waits for something to do.
     pub fn take(&self) -> Task {
         let mut state = self.state();

@@ -46,12 +46,11 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery) -> Result<u64> {
     })
 }
 
-/// The newest time of a device on disk.
+/// A time that no row of a device on disk is newer than.
 pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
-    if !files.latest.path.exists() {
-        return Ok(i64::MIN);
-    }
-    Ok(latest::load(files, device)?.newest_ms.unwrap_or(i64::MIN))
+    let newest_ms = latest::load(files, device)?.newest_ms;
+    // What damage hides may be newer than what can be read, and so may what a lost file held.
+    Ok(newest_ms.filter(|_| files.damaged() == 0).unwrap_or(i64::MAX))
 }
 
 /// The largest number among a device's rows of one millisecond on disk.

@@ -1,6 +1,7 @@
 //! The roller: writes a generation that takes no more rows to the files, removes its journal, and forgets it; and
 //! while there is nothing to roll, merges runs.
 
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,9 +25,8 @@ const DEVICES_PER_LOOK: usize = 256;
 /// A device with more codes than this in one generation is compared with what the disk has of it.
 const CODES_UNCHECKED: usize = 64;
 
-/// Keys of the numbers kept in the file of the latest values.
+/// The last generation that is on disk as a whole: a number kept in the file of the latest values.
 pub const ROLLED_TO: &str = "rolled_to";
-pub const NEWEST_MS: &str = "newest_ms";
 
 /// The roller's own state.
 pub struct Roller {
@@ -184,6 +184,7 @@ impl Roller {
             transaction(&connection, || write_latest(&engine, &connection, generation.no, &devices))?;
             checkpoint(&connection);
         }
+        File::open(&engine.folder).and_then(|folder| folder.sync_all()).during("syncing the telemetry folder")?;
         // From here on the disk is newer than what the cache has, and memory still covers the difference.
         engine.cache.begin_epoch();
         devices.iter().try_for_each(|(device, found, shard)| engine.cache.refresh(*device, shard, found))
@@ -268,14 +269,12 @@ fn in_span(rows: &[Row], span: i64) -> &[Row] {
 }
 
 fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devices: &Devices<'_>) -> Result<()> {
-    const SET: &str = "INSERT INTO meta(name, value) VALUES(?1, ?2)
-        ON CONFLICT(name) DO UPDATE SET value = max(value, excluded.value)";
+    const SET: &str = "INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)";
     if files::meta(connection, ROLLED_TO)?.is_some_and(|rolled_to| rolled_to >= generation) {
         return Ok(());
     }
     let generations = (generation, generation);
     let mut writer = RunWriter::begin(connection, generations, Cut::BetweenDevices, RunState::Building)?;
-    let mut newest_ms = i64::MIN;
     for (looked, (device, found, shard)) in devices.iter().enumerate() {
         if looked % DEVICES_PER_LOOK == 0 && engine.state().closing {
             return Err(Fault::Closed);
@@ -293,12 +292,9 @@ fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devic
         }
         if let Some(row) = found.rows.last() {
             writer.push(connection, key, &newest_mark(row.time_ms))?;
-            newest_ms = newest_ms.max(row.time_ms);
         }
     }
     writer.finish(connection)?;
-    for (name, value) in [(ROLLED_TO, generation), (NEWEST_MS, newest_ms)] {
-        connection.execute(SET, params![name, value]).during("noting what was rolled")?;
-    }
+    connection.execute(SET, params![ROLLED_TO, generation]).during("noting what was rolled")?;
     Ok(())
 }
