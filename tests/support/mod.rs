@@ -160,16 +160,9 @@ impl TestCloud {
         tuya::TuyaApp::new(self, world::SECOND_ID, world::SECOND_SECRET)
     }
 
-    /// Sends bytes on a connection of their own and reads until it is closed or `limit` bytes have come.
+    /// Sends bytes on a connection of their own and reads until it is closed.
     pub fn raw(&self, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.api).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        // The server may answer and close before everything was sent.
-        let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        raw(self.api, bytes)
     }
 
     /// Ends the built binary as an operator would, and checks that it says goodbye in order.
@@ -185,14 +178,6 @@ impl TestCloud {
         if let Running::Binary(child) = &mut self.running {
             child.kill().unwrap();
             child.wait().unwrap();
-        }
-    }
-
-    /// The process of the built binary.
-    pub fn pid(&self) -> u32 {
-        match &self.running {
-            Running::Binary(child) => child.id(),
-            Running::Here(..) => std::process::id(),
         }
     }
 }
@@ -214,6 +199,18 @@ impl Drop for TestCloud {
             }
         }
     }
+}
+
+/// Sends bytes on a connection of their own and reads until it is closed.
+pub fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // The server may answer and close before everything was sent.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Runs a subcommand with `--data`. Standard output, or standard error.
