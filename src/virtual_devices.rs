@@ -2,6 +2,7 @@
 //! `ingle demo` lives from them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,9 +79,9 @@ async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result
         cloud.disconnected(&player.device).await?;
     }
     for device in devices {
-        if !players.contains_key(&device.no) {
+        if let Entry::Vacant(place) = players.entry(device.no) {
             cloud.connected(&device).await?;
-            players.insert(device.no, Player::new(device));
+            place.insert(Player::new(device));
         }
     }
     for player in players.values_mut() {
@@ -212,7 +213,7 @@ impl Dice {
     }
 
     fn one_in(&mut self, n: u64) -> bool {
-        self.roll() % n == 0
+        self.roll().is_multiple_of(n)
     }
 
     fn between(&mut self, low: i64, high: i64) -> i64 {

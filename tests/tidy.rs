@@ -1,1 +1,228 @@
 //! House rules that a machine can check.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::tuya::openapi::routes;
+
+/// Lines that a source file may have.
+const FILE_LINES_MAX: usize = 500;
+
+/// The rooms, and which other rooms and frameworks each may name (ARCHITECTURE.md has the same table).
+const ROOMS: &[(&str, &[&str], &[&str])] = &[
+    ("domain", &[], &["std", "thiserror", "async_trait"]),
+    (
+        "store",
+        &["domain"],
+        &[
+            "std",
+            "async_trait",
+            "rusqlite",
+            "lz4_flex",
+            "crc32fast",
+            "rustc_hash",
+            "tokio",
+            "tracing",
+            "serde",
+            "serde_json",
+            "aes_gcm",
+            "argon2",
+            "hmac",
+            "sha2",
+            "getrandom",
+        ],
+    ),
+    (
+        "tuya",
+        &["domain", "http"],
+        &[
+            "std",
+            "axum",
+            "serde",
+            "serde_json",
+            "utoipa",
+            "utoipa_axum",
+            "percent_encoding",
+            "http_body_util",
+            "hmac",
+            "sha2",
+            "md5",
+            "base64",
+            "subtle",
+            "tokio",
+            "tracing",
+            "getrandom",
+        ],
+    ),
+    ("http", &["shutdown"], &["std", "axum", "hyper", "hyper_util", "tokio", "tokio_rustls", "tower", "tracing"]),
+    ("tls", &[], &["std", "rcgen", "time", "tokio_rustls", "thiserror"]),
+    ("shutdown", &[], &["tokio"]),
+    ("config", &[], &["std", "serde", "toml", "thiserror"]),
+    ("world", &["domain"], &["serde", "serde_json"]),
+    ("metrics", &["domain"], &["std", "axum"]),
+    (
+        "virtual_devices",
+        &["domain", "shutdown"],
+        &["std", "async_trait", "serde", "serde_json", "tokio", "tracing", "getrandom"],
+    ),
+    (
+        "control",
+        &["domain", "shutdown", "world"],
+        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
+    ),
+    (
+        "cli",
+        &["app", "config", "control", "domain", "tuya", "world"],
+        &[
+            "std",
+            "axum",
+            "clap",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "indicatif",
+            "serde_json",
+            "tokio",
+            "tracing",
+            "tracing_subscriber",
+        ],
+    ),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The room of a source file: the first name of its path below `src`.
+fn room(path: &Path) -> String {
+    let below = path.strip_prefix(root().join("src")).unwrap();
+    below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// Every name that stands before `::` in a line of code, with the rooms as `crate::room`.
+fn named(line: &str) -> Vec<String> {
+    let code = line.split("//").next().unwrap();
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + 7..];
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                let list = list.split('}').next().unwrap();
+                names.extend(list.split(',').map(|part| format!("crate::{}", part.trim().split("::").next().unwrap())));
+            }
+            None => {
+                names.push(format!("crate::{}", rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()))
+            }
+        }
+    }
+    if let Some(rest) = code.trim_start().strip_prefix("use ").or_else(|| code.trim_start().strip_prefix("pub use ")) {
+        names.push(rest.split("::").next().unwrap().trim_end_matches(';').to_owned());
+    }
+    names
+}
+
+#[test]
+fn rooms_name_only_what_their_row_allows() {
+    let mut checked = 0;
+    for path in rust_files(&root().join("src")) {
+        let room = room(&path);
+        let Some((_, rooms, crates)) = ROOMS.iter().find(|(name, _, _)| *name == room) else {
+            assert!(matches!(room.as_str(), "app" | "lib" | "main"), "{room} has no row in the table");
+            continue;
+        };
+        let text = fs::read_to_string(&path).unwrap();
+        for (index, line) in text.lines().enumerate().take_while(|(_, line)| !line.contains("#[cfg(test)]")) {
+            for name in named(line) {
+                let allowed = match name.strip_prefix("crate::") {
+                    Some(other) => other == room || rooms.contains(&other),
+                    None => {
+                        let submodule = path.with_extension("").join(format!("{name}.rs")).exists()
+                            || path.parent().unwrap().join(format!("{name}.rs")).exists();
+                        matches!(name.as_str(), "super" | "crate" | "self")
+                            || submodule
+                            || name.chars().next().is_some_and(char::is_uppercase)
+                            || crates.contains(&name.as_str())
+                    }
+                };
+                assert!(allowed, "{}:{}: {room} must not name {name}", path.display(), index + 1);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 200, "only {checked} imports were seen");
+}
+
+#[test]
+fn every_route_has_a_test_of_its_name() {
+    for route in routes() {
+        let file = format!("tests/tuya/{}.rs", route.tag);
+        let test = format!("fn {}()", route.name);
+        let text = fs::read_to_string(root().join(&file)).unwrap_or_default();
+        assert!(text.contains(&test), "{} {} wants `{test}` in {file}", route.method, route.path);
+        let source = fs::read_to_string(root().join(format!("src/tuya/{}.rs", route.tag))).unwrap();
+        assert!(source.contains(&format!("async fn {}(", route.name)), "{} is not in its file", route.name);
+    }
+}
+
+#[test]
+fn every_route_is_in_the_compatibility_table() {
+    let table = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    for route in routes() {
+        let cell = format!("`{} {}`", route.method, route.path);
+        assert!(table.contains(&cell), "docs/compatibility.md lacks {cell}");
+    }
+}
+
+#[test]
+fn files_stay_short() {
+    for folder in ["src", "tests", "benches"] {
+        for path in rust_files(&root().join(folder)) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= FILE_LINES_MAX, "{} has {lines} lines, more than {FILE_LINES_MAX}", path.display());
+        }
+    }
+}
+
+#[test]
+fn migrations_have_no_gap_and_are_all_run() {
+    let names: BTreeSet<String> = fs::read_dir(root().join("migrations/sqlite"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let source = fs::read_to_string(root().join("src/store/sqlite/mod.rs")).unwrap();
+    for (index, name) in names.iter().enumerate() {
+        assert!(name.starts_with(&format!("{:04}_", index + 1)), "{name} is out of order");
+        assert!(source.contains(name.as_str()), "{name} is not run");
+    }
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let text = fs::read_to_string(root().join("config.default.toml")).unwrap();
+    let mut explained = false;
+    for line in text.lines() {
+        if line.trim().is_empty() || line.starts_with('[') {
+            explained = false;
+        }
+        if line.starts_with('#') {
+            explained = true;
+        } else if line.contains(" = ") {
+            // Settings that follow one another may share a comment.
+            assert!(explained, "{line} has no comment");
+        }
+    }
+}

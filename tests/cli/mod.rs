@@ -146,7 +146,10 @@ fn apply_refuses_as_a_whole_and_names_the_place() {
         (first(json!({"devices": [{"product_id": "g0er6hSKgMqr0001", "device_id": "a/b"}]})), "device_id must be"),
         (first(json!({"devices": [{"product_id": "g0er6hSKgMqr0001", "home_id": 5}]})), "no home 5"),
         (first(json!({"tuya": {"client_id": "secondclient00000001"}})), "in use already"),
-        (first(json!({"products": [{"name": "p", "category": "cz", "product_id": "foreign000000001"}]})), "another project"),
+        (
+            first(json!({"products": [{"name": "p", "category": "cz", "product_id": "foreign000000001"}]})),
+            "another project",
+        ),
         (first(json!({"users": [{"schema": "nowhere", "username": "u"}]})), "no app \"nowhere\""),
         (first(json!({"apps": [{"schema": "a"}, {"schema": "a"}]})), "twice"),
         (first(json!({"apps": [{"schema": "a", "country_codes": ["+86"]}]})), "country_codes"),
@@ -245,7 +248,9 @@ fn health_metrics_and_switched_off_listeners() {
     let cloud = TestCloud::binary(folder.path(), &off);
     assert!(cloud.addresses.get("api_tls").is_none());
     let metrics = cloud.addresses["metrics"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
-    let get = |path: &str| crate::support::raw(metrics, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes());
+    let get = |path: &str| {
+        crate::support::raw(metrics, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+    };
     assert!(get("/healthz").ends_with("ok\n"));
     let text = get("/metrics");
     assert!(text.contains("\ningle_log_durable 0\n") && text.contains("ingle_log_rows_total 0"), "{text}");

@@ -1,6 +1,6 @@
 //! A process that is killed while it ingests: every row that it had acknowledged is there afterwards, exactly once, and
 //! no batch is there by half. `INGLE_CRASH_KILLS` sets how often.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,6 @@
 //! What only the embedded engine promises: damage that costs only itself, a roll that fails and is tried again, reads
 //! that stay right while rows move from memory to disk.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

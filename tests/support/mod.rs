@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use ingle::app::App;
+use ingle::app::{App, SystemClock};
 use ingle::config::Config;
 use ingle::domain::Clock;
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ impl TestCloud {
     pub fn now_ms(&self) -> i64 {
         match &self.clock {
             Some(clock) => clock.now_ms(),
-            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64,
+            None => SystemClock.now_ms(),
         }
     }
 

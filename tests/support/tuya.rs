@@ -4,9 +4,11 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use ingle::app::SystemClock;
+use ingle::domain::Clock;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -97,7 +99,7 @@ impl TuyaApp {
 
     /// A request signed by the new rule. The query must be given sorted, or it is signed as it is.
     pub fn signed(&self, method: &str, target: &str, body: &[u8], token: &str) -> Request {
-        let t = self.t.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64);
+        let t = self.t.unwrap_or_else(|| SystemClock.now_ms());
         let string = format!("{method}\n{}\n\n{target}", hex(&Sha256::digest(body)));
         let sign = hmac_upper(&self.secret, &format!("{}{token}{t}{string}", self.client_id));
         let mut headers = vec![

@@ -63,7 +63,7 @@ fn explanations_are_silent_unless_wanted_and_never_tell_a_secret() {
     let secret = std::mem::replace(&mut app.secret, "wrong".to_owned());
     let answer = app.call("GET", TARGET, "");
     let explain = answer.explain.unwrap();
-    assert!(explain.contains("the secret is wrong") && explain.contains(&format!("GET\\n")), "{explain}");
+    assert!(explain.contains("the secret is wrong") && explain.contains("GET\\n"), "{explain}");
     assert!(!explain.contains(&secret) && !explain.contains(&token), "{explain}");
 
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ mod devices;
 mod examples;
 mod logs;
 mod names;
-mod openapi;
+pub mod openapi;
 mod tenants;
 mod token;
 mod tolerance;

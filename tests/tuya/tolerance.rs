@@ -41,7 +41,7 @@ fn send(app: &TuyaApp, habit: &Habit<'_>) -> i64 {
 }
 
 fn now() -> String {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string()
+    ingle::domain::Clock::now_ms(&ingle::app::SystemClock).to_string()
 }
 
 #[test]

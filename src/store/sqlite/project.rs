@@ -19,10 +19,13 @@ const KNOWN_MAX: usize = 4096;
 #[derive(Default)]
 pub struct Known {
     writes: AtomicU64,
-    projects: RwLock<HashMap<String, (u64, Arc<Project>)>>,
-    tokens: RwLock<HashMap<[u8; 32], (u64, (ProjectNo, i64))>>,
-    products: RwLock<HashMap<i64, (u64, Arc<Product>)>>,
+    projects: Map<String, Arc<Project>>,
+    tokens: Map<[u8; 32], (ProjectNo, i64)>,
+    products: Map<i64, Arc<Product>>,
 }
+
+/// Each value with the number of writes there had been before it was read.
+type Map<K, V> = RwLock<HashMap<K, (u64, V)>>;
 
 impl Known {
     /// Called after a commit, before its caller is answered.
@@ -50,7 +53,7 @@ impl Known {
 
     fn get<K: std::hash::Hash + Eq + Clone, V: Clone>(
         &self,
-        map: &RwLock<HashMap<K, (u64, V)>>,
+        map: &Map<K, V>,
         key: &K,
         read: impl FnOnce() -> Result<Option<V>>,
     ) -> Result<Option<V>> {

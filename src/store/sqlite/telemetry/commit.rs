@@ -90,8 +90,9 @@ impl Committer {
                 return Ok(());
             }
             if load < 2.0 {
-                drop(state);
-                std::thread::sleep(BRAKE_PER_ROW.mul_f64(rows as f64 * (load - 1.0)).min(BRAKE_MAX));
+                // Ends early when a roll does, which is what it waits for.
+                let brake = BRAKE_PER_ROW.mul_f64(rows as f64 * (load - 1.0)).min(BRAKE_MAX);
+                drop(self.engine.wait(state, Some(Instant::now() + brake)));
                 return Ok(());
             }
             if !frozen || state.closing || Instant::now() >= deadline {
