@@ -1,3 +1,77 @@
-//! api
+//! A signed device read against a bare axum "hello", each server on one processor and the client on the other.
+//!
+//! `cargo bench --bench api`. Settings: `INGLE_BENCH_DEVICES` (100000), `INGLE_BENCH_SECONDS` a round (3),
+//! `INGLE_BENCH_ROUNDS` (5).
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops at the first failure")]
 
-fn main() {}
+mod support;
+
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use support::server::{Server, device_id, prepare, signed, throughput, token};
+use support::{median, setting};
+
+const SERVER: &str = "0";
+const CLIENT: &str = "1";
+const CONNECTIONS: usize = 64;
+
+fn main() {
+    match std::env::var("INGLE_BENCH_MODE").as_deref() {
+        Ok("hello") => hello(),
+        Ok("load") => load(),
+        _ => {
+            let mut pinned = Command::new("taskset");
+            pinned.args(["-c", CLIENT]).arg(std::env::current_exe().unwrap()).env("INGLE_BENCH_MODE", "load");
+            assert!(pinned.status().unwrap().success());
+        }
+    }
+}
+
+/// The reference: the framework alone, answering a constant.
+#[expect(clippy::disallowed_methods, reason = "the reference is the framework as it comes")]
+fn hello() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        axum::serve(listener, Router::new().route("/", get(|| async { "hello" }))).await.unwrap();
+    });
+}
+
+fn load() {
+    let devices = setting("INGLE_BENCH_DEVICES", 100_000) as usize;
+    let lasting = Duration::from_secs(setting("INGLE_BENCH_SECONDS", 3));
+    let rounds = setting("INGLE_BENCH_ROUNDS", 5);
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), devices);
+    let server = Server::start(folder.path(), SERVER);
+    let reference = Server::start_self("hello", SERVER);
+    let token = token(server.address);
+    let plain = Rc::new(vec![b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n".to_vec()]);
+    let one: Vec<Vec<u8>> = vec![signed(&format!("/v1.0/devices/{}", device_id(devices / 2)), &token)];
+    throughput(server.address, &Rc::new(one), CONNECTIONS, lasting / 2, b"point_5");
+
+    let mut samples: Vec<[f64; 3]> = Vec::new();
+    for _ in 0..rounds {
+        // Signed anew: a request is valid for five minutes.
+        let reads = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}", device_id(n)), &token)).collect();
+        let end = "/logs?end_time=4000000000000&size=20&start_time=0&type=7";
+        let pages = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}{end}", device_id(n)), &token)).collect();
+        samples.push([
+            throughput(reference.address, &plain, CONNECTIONS, lasting, b"hello"),
+            throughput(server.address, &Rc::new(reads), CONNECTIONS, lasting, b"point_5"),
+            throughput(server.address, &Rc::new(pages), CONNECTIONS, lasting, b"current_row_key"),
+        ]);
+    }
+    let column = |index: usize| median(samples.iter().map(|sample| sample[index]).collect());
+    let ratio = |index: usize| median(samples.iter().map(|sample| sample[index] / sample[0]).collect());
+    println!("bare axum hello          {:>9.0} requests/s", column(0));
+    println!("signed device read       {:>9.0} requests/s  ratio {:.2}  (goal 0.30, aim 0.50)", column(1), ratio(1));
+    println!("signed page of the log   {:>9.0} requests/s  ratio {:.2}", column(2), ratio(2));
+    println!("({devices} devices, 6 data points each, {CONNECTIONS} connections, medians of {rounds} rounds)");
+    println!("resident memory          {:>9} kB", server.resident_kb());
+}

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops at the first failure")]
 
+pub mod server;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,217 @@
+//! A real server with many devices, and a client that asks as fast as it can.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops at the first failure")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ingle::app::SystemClock;
+use ingle::domain::Clock;
+use ingle::tuya::sign::{Claims, SignedParts, sign};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const INGLE: &str = env!("CARGO_BIN_EXE_ingle");
+const CLIENT_ID: &str = "benchclient000000001";
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Data points of a device.
+const POINTS: usize = 6;
+
+/// The id of the n-th device.
+pub fn device_id(n: usize) -> String {
+    format!("bf{n:018}")
+}
+
+/// Makes a data folder with one project, one user and `devices` devices that have six data points each.
+pub fn prepare(folder: &Path, devices: usize) {
+    let functions: Vec<String> =
+        (0..POINTS).map(|n| format!(r#"{{"code":"point_{n}","type":"Integer","values":{{}}}}"#)).collect();
+    let list: Vec<String> = (0..devices)
+        .map(|n| format!(r#"{{"product_id":"bench","device_id":"{}","name":"Device {n}","owner":"u"}}"#, device_id(n)))
+        .collect();
+    let world = format!(
+        r#"{{"projects":[{{"name":"bench","tuya":{{"client_id":"{CLIENT_ID}","secret":"{SECRET}"}},
+        "apps":[{{"schema":"app"}}],"users":[{{"schema":"app","username":"u"}}],
+        "products":[{{"product_id":"bench","name":"Bench","category":"cz","functions":[{}]}}],
+        "devices":[{}]}}]}}"#,
+        functions.join(","),
+        list.join(",")
+    );
+    run(folder, &["apply", "-"], world.as_bytes());
+    let now = SystemClock.now_ms();
+    let mut lines = String::new();
+    for (n, point) in (0..devices).flat_map(|n| (0..POINTS).map(move |point| (n, point))) {
+        lines.push_str(&format!(
+            "{{\"device_id\":\"{}\",\"time\":{now},\"type\":7,\"from\":1,\"code\":\"point_{point}\",\"value\":{n}}}\n",
+            device_id(n)
+        ));
+    }
+    let file = folder.join("events.jsonl");
+    std::fs::write(&file, lines).unwrap();
+    run(folder, &["import", "events", file.to_str().unwrap()], b"");
+    std::fs::remove_file(file).unwrap();
+}
+
+fn run(folder: &Path, arguments: &[&str], input: &[u8]) {
+    let mut command = Command::new(INGLE);
+    command.args(arguments).arg("--data").arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    assert!(child.wait().unwrap().success(), "{arguments:?}");
+}
+
+/// A server process, ended when dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts the built binary on a processor.
+    pub fn start(folder: &Path, processor: &str) -> Self {
+        let mut command = Command::new("taskset");
+        command.args(["-c", processor, INGLE, "serve", "--json", "--data"]).arg(folder);
+        for (name, value) in
+            [("INGLE_API_LISTEN", "127.0.0.1:0"), ("INGLE_API_TLS_LISTEN", ""), ("INGLE_METRICS_LISTEN", "")]
+        {
+            command.env(name, value);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let line = first_line(&mut child);
+        let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = addresses["api"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    /// Starts another mode of this bench on a processor; it prints its address.
+    pub fn start_self(mode: &str, processor: &str) -> Self {
+        let mut command = Command::new("taskset");
+        command.args(["-c", processor]).arg(std::env::current_exe().unwrap()).env("INGLE_BENCH_MODE", mode);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let address = first_line(&mut child).trim().parse().unwrap();
+        Self { child, address }
+    }
+
+    /// Resident memory in kilobytes. `taskset` has become the server by now.
+    pub fn resident_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+/// A signed request as it goes over the wire.
+pub fn signed(target: &str, token: &str) -> Vec<u8> {
+    let t = SystemClock.now_ms().to_string();
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let claims = Claims { client_id: CLIENT_ID, sign: "", t: &t, nonce: "", access_token: token };
+    let headers = axum::http::HeaderMap::new();
+    let parts = SignedParts { method: "GET", path, query, headers: &headers, body: b"" };
+    let sign = sign(SECRET, &claims, &parts).unwrap();
+    let token = if token.is_empty() { String::new() } else { format!("access_token: {token}\r\n") };
+    format!(
+        "GET {target} HTTP/1.1\r\nhost: bench\r\nclient_id: {CLIENT_ID}\r\nt: {t}\r\nsign: {sign}\r\n\
+         sign_method: HMAC-SHA256\r\n{token}\r\n"
+    )
+    .into_bytes()
+}
+
+/// One request on a connection of its own; the body.
+pub fn ask(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "closed");
+        answer.extend_from_slice(&buffer[..read]);
+        if let Some(length) = complete(&answer) {
+            return String::from_utf8_lossy(&answer[..length]).split("\r\n\r\n").nth(1).unwrap().to_owned();
+        }
+    }
+}
+
+/// An access token.
+pub fn token(address: SocketAddr) -> String {
+    let answer = ask(address, &signed("/v1.0/token?grant_type=1", ""));
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    answer["result"]["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// The length of the first whole answer in `bytes`.
+fn complete(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&bytes[..head]).unwrap();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let whole = head + length.parse::<usize>().unwrap();
+    (bytes.len() >= whole).then_some(whole)
+}
+
+/// Requests a second that `connections` clients get answered, each asking for the next thing when it has its answer.
+/// Every answer must hold `mark`.
+pub fn throughput(
+    address: SocketAddr,
+    requests: &Rc<Vec<Vec<u8>>>,
+    connections: usize,
+    lasting: Duration,
+    mark: &'static [u8],
+) -> f64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let began = Instant::now();
+        let clients: Vec<_> = (0..connections)
+            .map(|client| {
+                let requests = requests.clone();
+                tokio::task::spawn_local(async move {
+                    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    let mut buffer = vec![0; 64 * 1024];
+                    let (mut done, mut next) = (0_u64, client * 7919);
+                    while began.elapsed() < lasting {
+                        next = (next + 104_729) % requests.len();
+                        stream.write_all(&requests[next]).await.unwrap();
+                        let mut filled = 0;
+                        loop {
+                            let read = stream.read(&mut buffer[filled..]).await.unwrap();
+                            assert!(read > 0, "closed");
+                            filled += read;
+                            if complete(&buffer[..filled]).is_some() {
+                                break;
+                            }
+                        }
+                        // Looked for in a few of them, so that the client does not become the measure.
+                        if done.is_multiple_of(64) {
+                            let found = buffer[..filled].windows(mark.len()).any(|window| window == mark);
+                            assert!(found, "{}", String::from_utf8_lossy(&buffer[..filled]));
+                        }
+                        done += 1;
+                    }
+                    done
+                })
+            })
+            .collect();
+        let mut all = 0;
+        for client in clients {
+            all += client.await.unwrap();
+        }
+        all as f64 / began.elapsed().as_secs_f64()
+    })
+}
