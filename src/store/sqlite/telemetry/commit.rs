@@ -19,7 +19,7 @@ use crate::domain::{self, NewEvent};
 /// How long a commit waits for the roller when memory is full, before its callers are told to come again.
 const STALL_MAX: Duration = Duration::from_secs(15);
 /// What a row is slowed down by at most while a roll is behind.
-const BRAKE_PER_ROW: Duration = Duration::from_micros(3);
+const BRAKE_PER_ROW: Duration = Duration::from_micros(5);
 const BRAKE_MAX: Duration = Duration::from_millis(20);
 
 /// The committer's own state.
@@ -90,8 +90,10 @@ impl Committer {
                 return Ok(());
             }
             if load < 2.0 {
-                // Ends early when a roll does, which is what it waits for.
-                let brake = BRAKE_PER_ROW.mul_f64(rows as f64 * (load - 1.0)).min(BRAKE_MAX);
+                // Gentle at first: a roll that takes its turn after a slice of a merge is nothing unusual. It ends early
+                // when a roll does, which is what it waits for.
+                let over = load - 1.0;
+                let brake = BRAKE_PER_ROW.mul_f64(rows as f64 * over * over * over).min(BRAKE_MAX);
                 drop(self.engine.wait(state, Some(Instant::now() + brake)));
                 return Ok(());
             }

@@ -80,9 +80,10 @@ impl Journal {
             Durability::Sync => "FULL",
             Durability::Os => "NORMAL",
         };
+        // Small pages, because a commit writes whole ones, and a small commit should not write much.
         connection
             .execute_batch(&format!(
-                "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};
+                "PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};
                  PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512; PRAGMA user_version=1;
                  CREATE TABLE IF NOT EXISTS journal(batch INTEGER PRIMARY KEY, rows BLOB NOT NULL);"
             ))

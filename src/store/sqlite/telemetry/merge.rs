@@ -18,7 +18,7 @@ use super::runs::{self, Cut, RunWriter, checkpoint, transaction};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 
 /// Rows merged in one transaction.
-const SLICE_ROWS: usize = 150_000;
+const SLICE_ROWS: usize = 100_000;
 /// Runs of this size are large enough.
 const LARGE_ROWS: i64 = 1 << 24;
 

@@ -1,12 +1,12 @@
 //! The embedded event log and latest values (DESIGN §2, §6), on SQLite as the durable substrate, but not with a row of
 //! SQLite for each event:
 //!
-//! - A group commit is one entry of a *journal* ([`journal`]); that commit is the acknowledgement ([`commit`]).
-//! - The rows since then are in *memory*, in generations, one a journal ([`memory`]).
-//! - A generation that is large or old enough is *rolled* ([`roll`]): its rows are written, sorted by device and time,
-//!   as a run of blocks ([`codec`], [`runs`]) to a file for each span of days ([`files`]), its latest values to another;
-//!   then its journal is unlinked and the memory freed. Runs of like size are merged ([`merge`]).
-//! - A read merges memory and runs, newest first ([`read`]).
+//! - A group commit is one entry of a *journal* (`journal`); that commit is the acknowledgement (`commit`).
+//! - The rows since then are in *memory*, in generations, one a journal (`memory`).
+//! - A generation that is large or old enough is *rolled* (`roll`): its rows are written, sorted by device and time,
+//!   as a run of blocks (`codec`, `runs`) to a file for each span of days (`files`), its latest values to another;
+//!   then its journal is unlinked and the memory freed. Runs of like size are merged (`merge`).
+//! - A read merges memory and runs, newest first (`read`).
 
 mod codec;
 mod commit;
