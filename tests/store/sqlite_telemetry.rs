@@ -254,6 +254,25 @@ async fn the_log_goes_on_without_the_file_of_latest_values() {
 }
 
 #[tokio::test]
+async fn a_page_that_finds_nothing_names_the_first_row_it_did_not_look_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = TelemetryOptions { scan_rows: 64, ..TelemetryOptions::default() };
+    let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
+    let rows = |i: i64| [point(DEVICE, T + i, "b", "1"), point(DEVICE, T + i, "a", "1")][i.min(1) as usize].clone();
+    telemetry.append((0..1_000).map(rows).collect()).await.unwrap();
+    let query = EventQuery { codes: vec!["b".to_owned()], ..everything() };
+    let page = telemetry.page(DEVICE, &query).await.unwrap();
+    assert!(page.rows.is_empty());
+    assert_eq!(page.next.unwrap().row.time_ms, T + 999 - 64);
+    assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 1);
+    // On disk, a few blocks without that code are passed over unread besides.
+    telemetry.settle().unwrap();
+    let page = telemetry.page(DEVICE, &query).await.unwrap();
+    assert!(page.next.unwrap().row.time_ms < T + 999 - 256);
+    assert_eq!(walk(&*telemetry, DEVICE, query).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).close();
