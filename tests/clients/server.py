@@ -1,0 +1,100 @@
+"""The built binary as a process of its own, on free ports, with a data folder that lives as long as it does."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+START_SECONDS = 30
+STOP_SECONDS = 30
+COMMAND_SECONDS = 60
+
+
+class Server:
+    def __init__(self, binary, log):
+        self.binary = binary
+        self.log = log
+        # Not below pytest's folder: the path of the control socket must stay short.
+        self.data = Path(tempfile.mkdtemp(prefix="ingle-"))
+        # What must never stand in the log.
+        self.secrets = set()
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("INGLE_")}
+        self.environment |= {
+            "INGLE_API_LISTEN": "127.0.0.1:0",
+            "INGLE_API_TLS_LISTEN": "127.0.0.1:0",
+            "INGLE_METRICS_LISTEN": "",
+            # Everything that the server itself can say, so that what it should not say would be seen.
+            "RUST_LOG": "info,ingle=trace",
+        }
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [binary, "serve", "--json", "--data", self.data],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+        try:
+            addresses = json.loads(self._first_line())
+        except BaseException:
+            self.kill()
+            raise
+        self.http = addresses["api"]
+        self.https = addresses["api_tls"]
+        self.ca = self.data / "ca.pem"
+
+    def _first_line(self):
+        ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
+        line = self.process.stdout.readline() if ready else b""
+        assert line, f"the server did not say where it listens:\n{self.log.read_text()}"
+        return line
+
+    def _command(self, *arguments, text):
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            done = subprocess.run(
+                [self.binary, *arguments, file.name, "--data", self.data],
+                env=self.environment | {"RUST_LOG": "warn"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+            )
+        assert done.returncode == 0, f"ingle {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def apply(self, document):
+        """Makes a world true and gives it back with everything filled in."""
+        world = json.loads(self._command("apply", "--json", text=json.dumps(document, ensure_ascii=False)))
+        self.secrets |= {project["tuya"]["secret"] for project in world["projects"]}
+        return world
+
+    def import_events(self, rows):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        said = self._command("import", "events", text=lines)
+        assert said == f"{len(rows)} events imported\n"
+
+    def stop(self):
+        """Stops as an operator would, and looks at how it went."""
+        try:
+            assert self.process.poll() is None, f"the server was gone before the end:\n{self.log.read_text()}"
+            self.process.send_signal(signal.SIGTERM)
+            code = self.process.wait(STOP_SECONDS)
+            said = self.log.read_text(errors="replace")
+            assert code == 0, f"exit code {code}:\n{said}"
+            assert "panicked" not in said, said
+            leaked = [secret for secret in self.secrets if secret in said]
+            assert not leaked, f"the log holds {len(leaked)} of the projects' secrets"
+        finally:
+            self.kill()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        shutil.rmtree(self.data, ignore_errors=True)

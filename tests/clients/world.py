@@ -1,0 +1,106 @@
+"""The world that a test gets for itself: two projects that know nothing of each other, though their apps and users
+have the same names, and one device that both see."""
+
+import itertools
+from types import SimpleNamespace
+
+SCHEMA = "testApp"
+MOBILE = "18200000678"
+EMAIL = "guest@example.com"
+LONER = "Käthe 客"
+
+NUMBERS = itertools.count(1)
+
+SWITCH = {"code": "switch_1", "dp_id": 1, "type": "Boolean", "name": "Switch"}
+PLUG = [
+    SWITCH,
+    {"code": "switch_2", "type": "Boolean", "dp_id": 2},
+    {"code": "countdown_1", "dp_id": 9, "type": "Integer", "values": {"min": 0, "max": 86400, "unit": "s"}},
+    {"code": "cur_power", "dp_id": 19, "type": "Integer", "values": {"min": 0, "max": 99999}, "access": "ro"},
+    {"code": "work_mode", "dp_id": 21, "type": "Enum", "values": {"range": ["white", "colour"]}},
+    {"code": "note", "dp_id": 22, "type": "String", "values": {"maxlen": 255}},
+    {"code": "colour_data", "dp_id": 24, "type": "Json"},
+    {"code": "ir_code", "dp_id": 25, "type": "Raw", "access": "wo"},
+    {"code": "fault", "dp_id": 26, "type": "Bitmap", "values": {"label": ["e1", "e2"], "maxlen": 2}, "access": "ro"},
+]
+SCALE = [
+    {"code": "weight", "type": "Integer", "values": {"min": 0, "max": 180000, "unit": "g"}, "access": "ro"},
+    {"code": "battery_low", "type": "Boolean", "access": "ro"},
+]
+GATEWAY = [{"code": "master_state", "type": "Boolean"}]
+LEAK = [{"code": "watersensor_state", "type": "Enum", "values": {"range": ["normal", "alarm"]}, "access": "ro"}]
+
+
+def new_world(server):
+    number = next(NUMBERS)
+
+    def name(text):
+        return f"{text}{number:06d}"
+
+    def device(product, key, **facts):
+        return {"product_id": name(product), "device_id": name(f"vdevo1560830{key}"), **facts}
+
+    gateway = {"gateway": name("vdevo1560830gate"), "owner": MOBILE}
+    products = [
+        {"product_id": name("plug"), "name": "Wi-Fi 智能插座", "category": "cz", "model": "P1", "functions": PLUG},
+        {"product_id": name("scale"), "name": "体脂秤", "category": "qt", "biz_type": 299009, "functions": SCALE},
+        {"product_id": name("gate"), "name": "Gateway", "category": "wg2", "node_type": "gateway", "functions": GATEWAY},
+        {"product_id": name("leak"), "name": "水浸", "category": "sj", "node_type": "sub", "functions": LEAK},
+        {"product_id": name("bare"), "name": "No standard functions", "category": "qt", "functions": []},
+    ]
+    users = [
+        {"schema": SCHEMA, "username": MOBILE, "username_type": 1, "country_code": "86", "nick_name": "小明"},
+        {"schema": SCHEMA, "username": EMAIL, "username_type": 2, "country_code": "1", "nick_name": "Guest"},
+        {"schema": SCHEMA, "username": LONER, "username_type": 3, "country_code": "49", "avatar": "https://x.test/a.png"},
+    ]
+    devices = [
+        device("plug", "plug", name="Kettle", owner=MOBILE, sn=name("SN"), mac="5c:cf:7f:53:00:01", ip="192.168.1.20",
+               lat="53.55", lon="9.99", time_zone="+08:00", shared_with=[EMAIL]),
+        device("scale", "scal", name="体脂秤", owner=MOBILE),
+        device("gate", "gate", name="Gateway", owner=MOBILE, mac="5c:cf:7f:53:00:02"),
+        device("leak", "sub1", name="水浸警报", node_id="00124b0001", **gateway),
+        device("leak", "sub2", name="Cellar", node_id="00124b0002", **gateway),
+        device("bare", "bare", name="Bare", owner=MOBILE),
+        device("plug", "lamp", name="Лампа", owner=EMAIL, shared_with=[MOBILE]),
+    ]
+    home = {
+        "name": name("home"),
+        "apps": [{"schema": SCHEMA, "country_codes": ["86", "1", "49"]}, {"schema": "emptyApp"}],
+        "products": products,
+        "users": users,
+        "homes": [{"name": "Home", "owner": MOBILE}, {"name": "Flat", "owner": EMAIL}],
+        "devices": devices,
+    }
+    other = {
+        "name": name("other"),
+        "tuya": {"legacy_sign": True, "mask_private_fields": False},
+        "apps": [{"schema": SCHEMA}, {"schema": "otherApp"}],
+        "products": [{"product_id": name("far"), "name": "Far plug", "category": "cz", "functions": [SWITCH]}],
+        "users": users,
+        "homes": [{"name": "Home", "owner": MOBILE}],
+        # The second is of the first project's product: its maker and its owner's project both see it.
+        "devices": [device("far", "away", name="Away", owner=MOBILE), device("plug", "both", owner=MOBILE)],
+    }
+    document = {"projects": [home, other]}
+    applied = server.apply(document)
+    projects = [project(written) for written in applied["projects"]]
+    return SimpleNamespace(document=document, home=projects[0], other=projects[1], apply=server.apply,
+                           import_events=server.import_events)
+
+
+def project(written):
+    """What a test asks of an applied project. Devices and products go by the keys above, users by name."""
+
+    def ids(rows, member):
+        return {row[member].removeprefix("vdevo1560830")[:-6]: row[member] for row in rows}
+
+    return SimpleNamespace(
+        client_id=written["tuya"]["client_id"],
+        secret=written["tuya"]["secret"],
+        written=written,
+        products=ids(written["products"], "product_id"),
+        devices=ids(written["devices"], "device_id"),
+        facts={row["device_id"]: row for row in written["devices"]},
+        uids={row["username"]: row["uid"] for row in written["users"]},
+        homes={row["owner"]: row["home_id"] for row in written["homes"]},
+    )
