@@ -1,4 +1,5 @@
 import os
+from contextlib import contextmanager
 
 import pytest
 from tuya_connector import TuyaOpenAPI
@@ -11,17 +12,32 @@ from world import new_world
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def new_server(tmp_path_factory):
+    """Starts a server that nobody else has; for tests that stop it."""
+
+    @contextmanager
+    def new_server():
+        binary = os.environ.get("INGLE_BIN")
+        assert binary, "INGLE_BIN names the binary to test: use tests/clients/run"
+        server = Server(binary, tmp_path_factory.mktemp("server") / "stderr.log")
+        try:
+            with pytest.MonkeyPatch.context() as environment:
+                # All that the documented host override needs for https: trust in the server's own CA.
+                environment.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
+                environment.setenv("NO_PROXY", "127.0.0.1")
+                yield server
+            server.stop()
+        finally:
+            server.remove()
+
+    return new_server
+
+
+@pytest.fixture(scope="session")
+def server(new_server):
     """One running server. Tests do not meet in it: each gets projects of its own."""
-    binary = os.environ.get("INGLE_BIN")
-    assert binary, "INGLE_BIN names the binary to test: use tests/clients/run"
-    server = Server(binary, tmp_path_factory.mktemp("server") / "stderr.log")
-    with pytest.MonkeyPatch.context() as environment:
-        # The one thing that the documented host override needs for https: trust in the server's own CA.
-        environment.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
-        environment.setenv("NO_PROXY", "127.0.0.1")
+    with new_server() as server:
         yield server
-    server.stop()
 
 
 @pytest.fixture

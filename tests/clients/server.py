@@ -30,9 +30,12 @@ class Server:
             # Everything that the server itself can say, so that what it should not say would be seen.
             "RUST_LOG": "info,ingle=trace",
         }
-        with log.open("wb") as stderr:
+        self.start()
+
+    def start(self):
+        with self.log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                [binary, "serve", "--json", "--data", self.data],
+                [self.binary, "serve", "--json", "--data", self.data],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -41,7 +44,7 @@ class Server:
         try:
             addresses = json.loads(self._first_line())
         except BaseException:
-            self.kill()
+            self.remove()
             raise
         self.http = addresses["api"]
         self.https = addresses["api_tls"]
@@ -81,20 +84,24 @@ class Server:
 
     def stop(self):
         """Stops as an operator would, and looks at how it went."""
-        try:
-            assert self.process.poll() is None, f"the server was gone before the end:\n{self.log.read_text()}"
-            self.process.send_signal(signal.SIGTERM)
-            code = self.process.wait(STOP_SECONDS)
-            said = self.log.read_text(errors="replace")
-            assert code == 0, f"exit code {code}:\n{said}"
-            assert "panicked" not in said, said
-            leaked = [secret for secret in self.secrets if secret in said]
-            assert not leaked, f"the log holds {len(leaked)} of the projects' secrets"
-        finally:
-            self.kill()
+        assert self.process.poll() is None, f"the server was gone before the end:\n{self.log.read_text()}"
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(STOP_SECONDS)
+        self.process.stdout.close()
+        said = self.log.read_text(errors="replace")
+        assert code == 0, f"exit code {code}:\n{said}"
+        assert "panicked" not in said, said
+        leaked = [secret for secret in self.secrets if secret in said]
+        assert not leaked, f"the log holds {len(leaked)} secrets or tokens"
 
     def kill(self):
+        """Stops as a crash would."""
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+
+    def remove(self):
+        """Leaves no process and no data behind, whatever happened."""
+        if self.process.poll() is None:
+            self.kill()
         shutil.rmtree(self.data, ignore_errors=True)

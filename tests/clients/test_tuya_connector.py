@@ -561,7 +561,17 @@ def test_a_device_that_leaves(world, connect, how):
     else:
         assert logs == [(4, "4", None)]
         assert (device["status"], names, people) == ([], [], [])
-        assert device["name"] != "Mine"
+
+
+def test_a_reset_device_has_lost_its_name(world, connect):
+    """What its users called it is of the cloud data that a reset erases."""
+    api, home = connect(world.home), world.home
+    path = f"/v1.0/devices/{home.devices['plug']}"
+    done(api.put(path, {"name": "Mine"}))
+    done(api.put(f"{path}/reset-factory"))
+    bound = {"product_id": home.products["plug"], "device_id": home.devices["plug"], "owner": EMAIL}
+    world.apply({"projects": [{"name": home.written["name"], "devices": [bound]}]})
+    assert good(api.get(path))["name"] != "Mine"
 
 
 def test_reset_factory_by_post(world, connect):

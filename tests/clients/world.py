@@ -44,14 +44,16 @@ def new_world(server):
     products = [
         {"product_id": name("plug"), "name": "Wi-Fi 智能插座", "category": "cz", "model": "P1", "functions": PLUG},
         {"product_id": name("scale"), "name": "体脂秤", "category": "qt", "biz_type": 299009, "functions": SCALE},
-        {"product_id": name("gate"), "name": "Gateway", "category": "wg2", "node_type": "gateway", "functions": GATEWAY},
+        {"product_id": name("gate"), "name": "Gateway", "category": "wg2", "node_type": "gateway",
+         "functions": GATEWAY},
         {"product_id": name("leak"), "name": "水浸", "category": "sj", "node_type": "sub", "functions": LEAK},
         {"product_id": name("bare"), "name": "No standard functions", "category": "qt", "functions": []},
     ]
     users = [
         {"schema": SCHEMA, "username": MOBILE, "username_type": 1, "country_code": "86", "nick_name": "小明"},
         {"schema": SCHEMA, "username": EMAIL, "username_type": 2, "country_code": "1", "nick_name": "Guest"},
-        {"schema": SCHEMA, "username": LONER, "username_type": 3, "country_code": "49", "avatar": "https://x.test/a.png"},
+        {"schema": SCHEMA, "username": LONER, "username_type": 3, "country_code": "49",
+         "avatar": "https://x.test/a.png"},
     ]
     devices = [
         device("plug", "plug", name="Kettle", owner=MOBILE, sn=name("SN"), mac="5c:cf:7f:53:00:01", ip="192.168.1.20",
