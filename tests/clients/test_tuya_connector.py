@@ -105,7 +105,7 @@ def test_two_instances_after_one_refreshed(world, connect):
 def test_wrong_credentials(world, base):
     refused(TuyaOpenAPI(base, world.home.client_id, "x" + world.home.secret[1:]).connect(), 1004)
     refused(TuyaOpenAPI(base, world.home.client_id, world.other.secret).connect(), 1004)
-    refused(TuyaOpenAPI(base, "x" + world.home.client_id[1:], world.home.secret).connect(), 1005)
+    refused(TuyaOpenAPI(base, world.home.client_id + "x", world.home.secret).connect(), 1005)
 
 
 def test_a_secret_that_turns_wrong(world, connect):
