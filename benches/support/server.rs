@@ -65,6 +65,7 @@ fn run(folder: &Path, arguments: &[&str], input: &[u8]) {
 /// A server process, ended when dropped.
 pub struct Server {
     child: Child,
+    kept: Option<TcpStream>,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -83,7 +84,7 @@ impl Server {
         let line = first_line(&mut child);
         let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = addresses["api"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
-        Self { child, address }
+        Self { child, kept: None, address }
     }
 
     /// Starts another mode of this bench on a processor; it prints its address.
@@ -92,7 +93,14 @@ impl Server {
         command.args(["-c", processor]).arg(std::env::current_exe().unwrap()).env("INGLE_BENCH_MODE", mode);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let address = first_line(&mut child).trim().parse().unwrap();
-        Self { child, address }
+        Self { child, kept: None, address }
+    }
+
+    /// One request on the connection that is kept for it.
+    pub fn ask(&mut self, request: &[u8]) {
+        let stream = self.kept.get_or_insert_with(|| TcpStream::connect(self.address).unwrap());
+        stream.set_nodelay(true).unwrap();
+        answer_on(stream, request);
     }
 
     /// Resident memory in kilobytes. `taskset` has become the server by now.
@@ -134,7 +142,10 @@ pub fn signed(target: &str, token: &str) -> Vec<u8> {
 
 /// One request on a connection of its own; the body.
 pub fn ask(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+    answer_on(&mut TcpStream::connect(address).unwrap(), request)
+}
+
+fn answer_on(stream: &mut TcpStream, request: &[u8]) -> String {
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 16 * 1024];

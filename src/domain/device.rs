@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::event::{EventTypes, PageStart};
 use super::{
-    Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, NewEvent, Product,
-    ProductId, Result, Schema, Uid,
+    Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest, NewEvent,
+    Product, ProductId, Result, Schema, Uid,
 };
 
 /// A device's name may be this long, in characters.
@@ -28,7 +28,8 @@ pub struct Device {
     pub product: Arc<Product>,
     /// The maker's unique id.
     pub uuid: String,
-    /// The key for talking to it on the local network, 16 characters.
+    /// The key for talking to it on the local network, 16 characters. Empty, with home and place, for the project of
+    /// its product while another project's user owns it.
     pub local_key: String,
     /// What its owner calls it.
     pub name: String,
@@ -66,11 +67,17 @@ pub struct Device {
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceState {
     /// What the registry knows.
-    pub device: Device,
+    pub device: Arc<Device>,
     /// Whether it is connected.
     pub online: bool,
-    /// The latest value of each code.
-    pub points: Vec<DataPoint>,
+    latest: Arc<Latest>,
+}
+
+impl DeviceState {
+    /// The latest value of each code, but for those from before the last reset.
+    pub fn points(&self) -> impl Iterator<Item = &DataPoint> {
+        self.latest.points.iter().filter(|point| point.row.time_ms >= self.device.history_from_ms)
+    }
 }
 
 /// Which of a user's devices are wanted.
@@ -126,7 +133,7 @@ pub struct DevicePage<T> {
 pub enum Leaving {
     /// The bindings go; names, device users and history stay for the next binding.
     Removed,
-    /// The bindings go, and with them names, device users and the sight of all history.
+    /// The bindings go, and with them its name and those of its functions, device users and the sight of all history.
     Reset,
 }
 
@@ -135,7 +142,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
-    pub(super) async fn visible_device(&self, caller: &Caller, id: &DeviceId) -> Result<Device> {
+    pub(super) async fn visible_device(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
         self.registry.device(caller.project.no, id).await?.ok_or(Error::NotVisible("device"))
     }
 
@@ -145,7 +152,7 @@ impl Cloud {
     /// [`Error::NotVisible`].
     pub async fn device(&self, caller: &Caller, id: &DeviceId) -> Result<DeviceState> {
         let device = self.visible_device(caller, id).await?;
-        let mut states = self.with_state(vec![device]).await?;
+        let mut states = self.with_state([device]).await?;
         states.pop().ok_or(Error::NotVisible("device"))
     }
 
@@ -163,7 +170,7 @@ impl Cloud {
     ) -> Result<Vec<DeviceState>> {
         let limit = limit.min(DEVICE_LIST_MAX);
         let devices = self.registry.devices_of_user(caller.project.no, uid, which, offset, limit).await?;
-        self.with_state(devices.ok_or(Error::NotVisible("user"))?).await
+        self.with_state(devices.ok_or(Error::NotVisible("user"))?.into_iter().map(Arc::new)).await
     }
 
     /// A page of the devices that the caller sees.
@@ -176,7 +183,7 @@ impl Cloud {
         }
         let page = self.registry.devices(caller.project.no, &query).await?;
         let page = page.ok_or(Error::NotVisible("app"))?;
-        Ok(DevicePage { devices: self.with_state(page.devices).await?, total: page.total })
+        Ok(DevicePage { devices: self.with_state(page.devices.into_iter().map(Arc::new)).await?, total: page.total })
     }
 
     /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway.
@@ -186,7 +193,7 @@ impl Cloud {
     pub async fn sub_devices(&self, caller: &Caller, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
         let gateway = self.visible_device(caller, gateway).await?;
         let devices = self.registry.sub_devices(caller.project.no, gateway.no, DEVICE_LIST_MAX).await?;
-        self.with_state(devices).await
+        self.with_state(devices.into_iter().map(Arc::new)).await
     }
 
     /// What the factory gave those of `ids` that the caller sees, at most [`DEVICE_PAGE_MAX`].
@@ -254,14 +261,14 @@ impl Cloud {
         Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
     }
 
-    /// Adds what each device last said, hiding what a reset hid.
-    async fn with_state(&self, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
+    /// Adds what each device last said.
+    async fn with_state(&self, devices: impl IntoIterator<Item = Arc<Device>>) -> Result<Vec<DeviceState>> {
+        let devices: Vec<Arc<Device>> = devices.into_iter().collect();
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
         let latest = self.telemetry.latest(&numbers).await?;
-        let states = devices.into_iter().zip(latest).map(|(device, mut latest)| {
-            latest.points.retain(|point| point.row.time_ms >= device.history_from_ms);
+        let states = devices.into_iter().zip(latest).map(|(device, latest)| {
             let online = latest.presence.is_some_and(|(on, row)| on && row.time_ms >= self.started_ms);
-            DeviceState { device, online, points: latest.points }
+            DeviceState { device, online, latest }
         });
         Ok(states.collect())
     }

@@ -121,7 +121,7 @@ impl EventSource {
     }
 }
 
-/// A data point's value: compact JSON text, never empty, at most [`VALUE_BYTES_MAX`] bytes.
+/// A data point's value: JSON text as it came, never empty, at most [`VALUE_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Value(Box<str>);
 
@@ -282,7 +282,7 @@ impl Cloud {
         }
     }
 
-    async fn device_with_log(&self, caller: &Caller, id: &DeviceId) -> Result<Device> {
+    async fn device_with_log(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
         let device = self.visible_device(caller, id).await?;
         if device.product.functions.is_empty() {
             return Err(Error::LogsNotSupported);

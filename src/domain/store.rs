@@ -69,7 +69,7 @@ pub trait UserStore: Send + Sync {
 #[async_trait]
 pub trait DeviceStore: Send + Sync {
     /// A device that the project sees.
-    async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Device>>;
+    async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
         &self,
@@ -148,7 +148,7 @@ pub trait Telemetry: Send + Sync {
     async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64>;
     /// The latest values and presence of each device, in the order asked. Of rows with equal time the later number
     /// wins. Of presence rows the newest.
-    async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Latest>>;
+    async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
     /// Drops what is older than `before_ms`, in whole files: something older may stay, nothing newer goes.
     async fn expire(&self, before_ms: i64) -> Result<()>;
     /// Figures for the operator.

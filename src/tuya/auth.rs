@@ -172,7 +172,7 @@ async fn read_body(body: axum::body::Body) -> Result<Bytes, Failure> {
 /// The headers that carry a signature.
 ///
 /// # Errors
-/// 1105 for one that is missing, 1002 for a business call without a token.
+/// 1105 for one that is missing, 1002 for a business call without a token, 1010 for one with an empty token.
 pub fn claims(headers: &HeaderMap, token_class: bool) -> Result<Claims<'_>, Failure> {
     let text = |name: &str| -> Result<&str, Failure> {
         let Some(value) = headers.get(name) else { return Ok("") };
@@ -194,7 +194,9 @@ pub fn claims(headers: &HeaderMap, token_class: bool) -> Result<Claims<'_>, Fail
         access_token: text("access_token")?,
     };
     if !token_class && claims.access_token.is_empty() {
-        return Err(Failure::new(Code::TOKEN_NULL, "a business call needs the header access_token"));
+        // A client that lost its token sends an empty one, and fetches another only on 1010.
+        let code = if headers.contains_key("access_token") { Code::TOKEN } else { Code::TOKEN_NULL };
+        return Err(Failure::new(code, "a business call needs the header access_token"));
     }
     Ok(claims)
 }

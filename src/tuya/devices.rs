@@ -80,7 +80,7 @@ struct StatusView<'a> {
 
 impl<'a> DeviceView<'a> {
     fn of(state: &'a DeviceState) -> Self {
-        let DeviceState { device, online, points } = state;
+        let device = &state.device;
         let status = |point: &'a DataPoint| StatusView {
             code: &point.code,
             value: serde_json::from_str(point.value.as_json()).ok(),
@@ -105,8 +105,8 @@ impl<'a> DeviceView<'a> {
             sub: device.gateway.is_some(),
             gateway_id: device.gateway.as_ref().map(DeviceId::as_str),
             node_id: device.node_id.as_deref(),
-            online: *online,
-            status: points.iter().map(status).collect(),
+            online: state.online,
+            status: state.points().map(status).collect(),
             active_time: device.active_ms / 1000,
             create_time: device.created_ms / 1000,
             update_time: device.updated_ms / 1000,

@@ -113,7 +113,11 @@ async fn device_logs(call: Call) -> Reply {
 }
 
 fn paid_start(call: &Call, keys: &RowKeys) -> Result<PageStart> {
-    let Some(key) = call.query.text("last_row_key") else { return Ok(PageStart::Newest) };
+    let Some(key) = call.query.text("last_row_key") else {
+        // With a time alone the caller would get the first page for ever.
+        let alone = call.query.integer("last_event_time")?.is_some_and(|time_ms| time_ms != 0);
+        return if alone { Err(Error::Missing("last_row_key")) } else { Ok(PageStart::Newest) };
+    };
     let row = keys.parse_paid(key).ok_or(Error::DamagedCursor("last_row_key"))?;
     match call.query.integer("last_event_time")? {
         Some(time_ms) if time_ms != row.time_ms => Err(Error::DamagedCursor("last_event_time")),

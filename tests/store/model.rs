@@ -205,7 +205,7 @@ async fn compare(telemetry: &dyn Telemetry, model: &Model, random: &mut Random, 
     let devices: Vec<_> = (0..=DEVICES as i64).map(|i| DeviceNo(1 + i * 17)).collect();
     let latest = telemetry.latest(&devices).await.unwrap();
     for (device, latest) in devices.iter().zip(latest) {
-        assert_eq!(latest, model.latest.get(&device.0).cloned().unwrap_or_default(), "{device:?}");
+        assert_eq!(*latest, model.latest.get(&device.0).cloned().unwrap_or_default(), "{device:?}");
     }
 }
 

@@ -27,6 +27,7 @@ fn device() {
     // Our product in another project's hands: we see it, but not whose it is there.
     let abroad = app.get(&format!("/v1.0/devices/{ABROAD}"))["result"].clone();
     assert_eq!((&abroad["id"], &abroad["uid"]), (&json!(ABROAD), &json!("")));
+    assert_eq!((&abroad["owner_id"], &abroad["local_key"]), (&json!(""), &json!("")));
     assert_eq!(cloud.second().get(&format!("/v1.0/devices/{ABROAD}"))["result"]["uid"], FOREIGN_USER);
     for id in ["unknown", FOREIGN, "%E2%9C%93", "a%2Fb", "..", &"x".repeat(500)] {
         assert_eq!(app.get(&format!("/v1.0/devices/{id}"))["code"], 1106, "{id}");

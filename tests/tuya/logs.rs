@@ -175,6 +175,7 @@ fn refusals() {
         (format!("end_time={end}&start_row_key=x&start_time=0&type=7"), 1109),
         (format!("end_time={end}&start_row_key={}&start_time=0&type=7", &key[4..]), 1109),
         (format!("end_time={end}&last_row_key=x&query_type=2&start_time=0&type=7"), 1109),
+        (format!("end_time={end}&last_event_time={end}&query_type=2&start_time=0&type=7"), 1100),
     ] {
         let answer = app.send(&unsorted(&app, &query)).body;
         assert_eq!(answer["code"], code, "{query}: {answer}");

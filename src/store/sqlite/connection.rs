@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -187,5 +188,7 @@ fn open_reader(path: &Path) -> Result<Connection> {
 fn prepare(connection: &Connection) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(10)).map_err(Error::store)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Without it SQLite plans a statement anew for every new value of some parameters.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
     Ok(())
 }

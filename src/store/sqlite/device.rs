@@ -13,11 +13,11 @@ use crate::domain::{Device, DeviceId, DeviceNo, Error, HomeId, NodeType, Product
 use crate::store::functions;
 use crate::store::seal::Seal;
 
-/// The columns of [`SqliteRegistry::device_of`]. `?1` is the project that asks: of another project's user it does not
-/// learn the uid.
+/// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns
+/// learns nothing of that home.
 const SELECT: &str = "SELECT d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
     d.ip, d.lat, d.lon, d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms,
-    d.history_from_ms
+    d.history_from_ms, o.user_no IS NOT NULL AND u.user_no IS NULL
     FROM device d
     LEFT JOIN device g ON g.device_no = d.gateway_no
     LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
@@ -29,9 +29,12 @@ const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
 
 #[async_trait]
 impl DeviceStore for SqliteRegistry {
-    async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Device>> {
-        let sql = device_sql();
-        self.readers.run(|connection| self.first(connection, sql, params![project.0, id.0]))
+    async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>> {
+        self.known.device((project, id.clone()), || {
+            let found =
+                self.readers.run(|connection| self.first(connection, device_sql(), params![project.0, id.0]))?;
+            Ok(found.map(Arc::new))
+        })
     }
 
     async fn devices_of_user(
@@ -112,6 +115,11 @@ impl DeviceStore for SqliteRegistry {
                 params![no, history_from_ms, now_ms],
             )?;
             if leaving == Leaving::Reset {
+                connection.execute(
+                    "UPDATE device SET name = (SELECT name FROM product p WHERE p.product_no = device.product_no)
+                     WHERE device_no = ?1",
+                    params![no],
+                )?;
                 connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![no])?;
                 connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![no])?;
             }
@@ -196,6 +204,10 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
         })
     };
     let mut device = read().map_err(Error::store)?;
+    let abroad: bool = row.get(20).map_err(Error::store)?;
+    if abroad {
+        return Ok(Device { home: None, ip: String::new(), lat: None, lon: None, ..device });
+    }
     let sealed = row.get_ref(4).and_then(|value| Ok(value.as_blob()?)).map_err(Error::store)?;
     device.local_key = seal.unseal(sealed, &place_of_local_key(&device.id.0))?;
     Ok(device)

@@ -1,6 +1,7 @@
 //! Projects, and what is remembered of them and their tokens between two writes.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,10 +10,12 @@ use rusqlite::{Params, Row, params};
 
 use super::SqliteRegistry;
 use crate::domain::store::ProjectStore;
-use crate::domain::{Error, Product, Project, ProjectNo, Result};
+use crate::domain::{Device, DeviceId, Error, Product, Project, ProjectNo, Result};
 
-/// Entries of each map; a full one is emptied.
+/// Entries of the maps but for the devices'; a full one is emptied.
 const KNOWN_MAX: usize = 4096;
+/// Devices that are remembered: some 100 MB when every place is taken.
+const DEVICES_MAX: usize = 128 * 1024;
 
 /// Facts that every request needs. All of it is forgotten at every write to the registry, which is simple and right:
 /// an entry is only used as long as nothing was committed since before it was read.
@@ -22,6 +25,7 @@ pub struct Known {
     projects: Map<String, Arc<Project>>,
     tokens: Map<[u8; 32], (ProjectNo, i64)>,
     products: Map<i64, Arc<Product>>,
+    devices: Map<(ProjectNo, DeviceId), Arc<Device>>,
 }
 
 /// Each value with the number of writes there had been before it was read.
@@ -39,7 +43,7 @@ impl Known {
         hash: [u8; 32],
         read: impl FnOnce() -> Result<Option<(ProjectNo, i64)>>,
     ) -> Result<Option<(ProjectNo, i64)>> {
-        self.get(&self.tokens, &hash, read)
+        get(&self.writes, &self.tokens, &hash, KNOWN_MAX, read)
     }
 
     /// A product by its number.
@@ -48,37 +52,48 @@ impl Known {
         no: i64,
         read: impl FnOnce() -> Result<Option<Arc<Product>>>,
     ) -> Result<Option<Arc<Product>>> {
-        self.get(&self.products, &no, read)
+        get(&self.writes, &self.products, &no, KNOWN_MAX, read)
     }
 
-    fn get<K: std::hash::Hash + Eq + Clone, V: Clone>(
+    /// A device as a project sees it.
+    pub fn device(
         &self,
-        map: &Map<K, V>,
-        key: &K,
-        read: impl FnOnce() -> Result<Option<V>>,
-    ) -> Result<Option<V>> {
-        let writes = self.writes.load(Ordering::SeqCst);
-        if let Some((at, value)) = map.read().unwrap_or_else(PoisonError::into_inner).get(key)
-            && *at == writes
-        {
-            return Ok(Some(value.clone()));
-        }
-        let value = read()?;
-        if let Some(value) = &value {
-            let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
-            if map.len() >= KNOWN_MAX {
-                map.clear();
-            }
-            map.insert(key.clone(), (writes, value.clone()));
-        }
-        Ok(value)
+        key: (ProjectNo, DeviceId),
+        read: impl FnOnce() -> Result<Option<Arc<Device>>>,
+    ) -> Result<Option<Arc<Device>>> {
+        get(&self.writes, &self.devices, &key, DEVICES_MAX, read)
     }
+}
+
+/// What is remembered, or else what `read` finds.
+fn get<K: Hash + Eq + Clone, V: Clone>(
+    writes: &AtomicU64,
+    map: &Map<K, V>,
+    key: &K,
+    entries_max: usize,
+    read: impl FnOnce() -> Result<Option<V>>,
+) -> Result<Option<V>> {
+    let writes = writes.load(Ordering::SeqCst);
+    if let Some((at, value)) = map.read().unwrap_or_else(PoisonError::into_inner).get(key)
+        && *at == writes
+    {
+        return Ok(Some(value.clone()));
+    }
+    let value = read()?;
+    if let Some(value) = &value {
+        let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= entries_max {
+            map.clear();
+        }
+        map.insert(key.clone(), (writes, value.clone()));
+    }
+    Ok(value)
 }
 
 #[async_trait]
 impl ProjectStore for SqliteRegistry {
     async fn project_by_client_id(&self, client_id: &str) -> Result<Option<Arc<Project>>> {
-        self.known.get(&self.known.projects, &client_id.to_owned(), || {
+        get(&self.known.writes, &self.known.projects, &client_id.to_owned(), KNOWN_MAX, || {
             let mut found = self.read_projects("WHERE client_id = ?1", params![client_id])?;
             Ok(found.pop().map(Arc::new))
         })

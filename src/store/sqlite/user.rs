@@ -46,7 +46,7 @@ impl UserStore for SqliteRegistry {
                 .prepare_cached("SELECT count(*) FROM app_user WHERE app_no = ?1")
                 .and_then(|mut statement| statement.query_row(params![app_no], |row| row.get(0)))
                 .map_err(Error::store)?;
-            let has_more = users.len() > query.limit;
+            let has_more = query.limit > 0 && users.len() > query.limit;
             users.truncate(query.limit);
             Ok(Some(UserPage { users, has_more, total }))
         })

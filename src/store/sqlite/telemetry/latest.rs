@@ -228,6 +228,6 @@ impl CacheShard {
 
 /// Roughly the memory of an entry.
 fn weight(latest: &Latest) -> usize {
-    let points = latest.points.iter().map(|point| 128 + point.code.len() + point.value.as_json().len());
+    let points = latest.points.iter().map(|point| 80 + point.code.len() + point.value.as_json().len());
     96 + points.sum::<usize>()
 }

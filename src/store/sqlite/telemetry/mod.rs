@@ -39,7 +39,7 @@ use self::fault::{Context, Fault};
 use self::files::Files;
 use self::journal::Journal;
 use self::latest::{Lookup, Newest};
-use self::memory::{Generation, Generations};
+use self::memory::{DeviceRows, Generation, Generations, Shard};
 use self::numbering::Numbering;
 use self::roll::Roller;
 use crate::domain::store::{Telemetry, TelemetryFigures};
@@ -175,7 +175,7 @@ impl SqliteTelemetry {
         threads.for_each(joined);
     }
 
-    fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Latest> {
+    fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Arc<Latest>> {
         let engine = &self.engine;
         let stored = match engine.cache.get(device) {
             Lookup::Known(stored) => stored,
@@ -185,11 +185,15 @@ impl SqliteTelemetry {
                 stored
             }
         };
-        let mut newest = Newest::from_latest(Latest::clone(&stored));
+        let mut merged: Option<Newest> = None;
         for generation in &generations.list {
-            generation.latest(device, |shard, found| newest.merge_memory(shard, found)).unwrap_or(Ok(()))?;
+            let put_in = |shard: &Shard, found: &DeviceRows| {
+                let newest = merged.get_or_insert_with(|| Newest::from_latest(Latest::clone(&stored)));
+                newest.merge_memory(shard, found)
+            };
+            generation.latest(device, put_in).unwrap_or(Ok(()))?;
         }
-        Ok(newest.latest)
+        Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
     }
 }
 
@@ -226,7 +230,7 @@ impl Telemetry for SqliteTelemetry {
         aside(move || read::count(&engine, device.0, &query)).await
     }
 
-    async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Latest>> {
+    async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
         let generations = self.engine.generations();
         devices.iter().map(|device| Ok(self.latest_of(&generations, device.0)?)).collect()
     }
