@@ -26,10 +26,8 @@ use crate::shutdown::Shutdown;
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A TLS handshake must be done by then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Request line and headers may be this long together.
+/// Request line and headers may be this long together. Their number is bounded by hyper: 100.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// A request may have this many headers.
-const HEADERS_MAX: usize = 100;
 /// Requests under way may take this long after the shutdown began.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptor left, for one) wait this long.
@@ -119,7 +117,6 @@ async fn serve_connection(
         .half_close(true)
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");

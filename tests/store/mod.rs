@@ -2,5 +2,6 @@
 
 mod crash;
 mod model;
+mod registry;
 mod sqlite_telemetry;
 mod telemetry;

@@ -116,7 +116,9 @@ impl RunFile {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             // Without it SQLite plans a statement anew for every new value of some parameters.
             .and_then(|_| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true))
-            .and_then(|_| connection.execute_batch("PRAGMA query_only=1; PRAGMA cache_size=-1024;"))
+            .and_then(|_| {
+                connection.execute_batch("PRAGMA query_only=1; PRAGMA cache_size=-1024; PRAGMA mmap_size=268435456;")
+            })
             .during("opening a telemetry file")?;
         Ok(connection)
     }
