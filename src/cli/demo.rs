@@ -54,6 +54,7 @@ pub(super) async fn first_project(control: &Control) -> Result<Option<Credential
 }
 
 fn welcome(addresses: &Addresses, project: &Credentials, folder: &str) -> String {
+    let ingle = std::env::args().next().unwrap_or_else(|| "ingle".to_owned());
     let listeners: String = addresses.lines().map(|(name, address)| format!("{name} {address}\n")).collect();
     let api = addresses.api.as_deref().or(addresses.api_tls.as_deref()).unwrap_or_default();
     format!(
@@ -64,9 +65,9 @@ secret    {secret}
 
 Ask for a device, in another terminal:
 
-  ingle call GET /v1.0/devices/{DEVICE} --data {folder}
+  {ingle} call GET /v1.0/devices/{DEVICE} --data {folder} --url {api}
 
-(from the source tree: cargo run --release -- call ...). Or with nothing but a shell, curl and openssl:
+Or with nothing but a shell, curl and openssl:
 
   base={api} id={client_id} secret={secret}
   tuya() {{

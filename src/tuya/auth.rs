@@ -128,11 +128,12 @@ async fn proven(
 ) -> Result<(Arc<Project>, String, SignedRequest), Failure> {
     let now_ms = tuya.cloud.now_ms();
     let (mut parts, body) = request.into_parts();
-    let body = read_body(body).await?;
     let claims = claims(&parts.headers, token_class)?;
     check_time(claims.t, now_ms, tuya.window_ms)?;
     let project = tuya.cloud.project_of(claims.client_id).await?;
     let project = project.ok_or_else(|| Failure::new(Code::CLIENT_ID, "no project has that client_id"))?;
+    // Only now: a stranger who knows no project does not make us hold a body.
+    let body = read_body(body).await?;
 
     let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
     let signed = SignedParts {

@@ -8,9 +8,9 @@ use super::reply::{Code, Failure};
 use crate::domain::{Error, Result};
 
 /// Query parameters that a request may have.
-const QUERY_PAIRS_MAX: usize = 100;
+pub const QUERY_PAIRS_MAX: usize = 100;
 /// Items of a comma list.
-const LIST_ITEMS_MAX: usize = 200;
+pub const LIST_ITEMS_MAX: usize = 200;
 
 /// The decoded pairs of a query, in the order of the wire.
 #[derive(Debug, Default)]

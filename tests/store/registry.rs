@@ -19,8 +19,11 @@ use crate::support::world::{
 
 const NOW: i64 = 1_763_800_000_000;
 
-/// Every engine, each opened over a folder or a database of its own.
-fn engines() -> Vec<fn(&Path) -> Arc<dyn Registry>> {
+/// Opens an engine over a folder or a database of its own.
+type Open = fn(&Path) -> Arc<dyn Registry>;
+
+/// Every engine.
+fn engines() -> Vec<Open> {
     vec![|folder| Arc::new(SqliteRegistry::open(folder).unwrap())]
 }
 
