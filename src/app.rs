@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::http::header;
 use axum::routing::get;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -139,7 +141,9 @@ impl App {
     pub fn router(&self) -> Router {
         let window_ms = i64::from(self.config.tuya.clock_window_seconds) * 1000;
         let dialect = tuya::Tuya::new(self.cloud.clone(), self.config.api.explain, window_ms);
-        tuya::router(dialect).route("/openapi/tuya.json", get(|| async { axum::Json(tuya::openapi()) }))
+        let document = Bytes::from(tuya::openapi().to_json().unwrap_or_default());
+        let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
+        tuya::router(dialect).route("/openapi/tuya.json", get(served))
     }
 
     /// The operator's door, for a process that has opened the folder itself.
@@ -160,11 +164,12 @@ impl App {
         let (stop_all, stopping) = shutdown::channel();
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
+        let router = self.router();
         let api = &self.config.api;
         if !api.listen.is_empty() {
             let listener = Listener::bind(&api.listen, None, api.connections_max).await?;
             addresses.api = Some(format!("http://{}", listener.address()?));
-            tasks.spawn(listener.serve(self.router(), stopping.clone()));
+            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         if !api.tls_listen.is_empty() {
             let tls = match (api.tls_cert.as_str(), api.tls_key.as_str()) {
@@ -173,7 +178,7 @@ impl App {
             };
             let listener = Listener::bind(&api.tls_listen, Some(tls), api.connections_max).await?;
             addresses.api_tls = Some(format!("https://{}", listener.address()?));
-            tasks.spawn(listener.serve(self.router(), stopping.clone()));
+            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         if !self.config.metrics.listen.is_empty() {
             let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max).await?;

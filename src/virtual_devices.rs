@@ -172,10 +172,10 @@ impl Play {
         match (self, shown) {
             (Self::Switch, None) => 1,
             (Self::Switch, Some(on)) if dice.one_in(40) => 1 - on,
-            (Self::Number { min, max }, None) => min + (max - min) / 2,
+            (Self::Number { min, max }, None) => min.midpoint(*max),
             (Self::Number { min, max }, Some(at)) if dice.one_in(3) => {
-                let step = ((max - min) / 50).max(1);
-                (at + dice.between(-step, step)).clamp(*min, *max)
+                let step = (max.saturating_sub(*min) / 50).max(1);
+                at.saturating_add(dice.between(-step, step)).clamp(*min, *max)
             }
             (Self::Choice(range), Some(_)) if dice.one_in(30) => dice.between(0, range.len() as i64 - 1),
             (Self::Faults, Some(0)) if dice.one_in(1000) => 1,

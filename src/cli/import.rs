@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Outcome, Place, control, print};
 use crate::control::Control;
 
+/// Where the second reading goes; the first only checks.
+const IMPORT: &str = "/events";
 /// Lines of one request.
 const BATCH_LINES: usize = 5_000;
 /// Bytes of one request.
@@ -47,7 +49,7 @@ impl Import {
         let What::Events(events) = self.what;
         let (control, _app) = control(&events.place).await?;
         let checked = events.send(&control, "/events/check", "checking").await?;
-        let imported = events.send(&control, "/events", "importing").await?;
+        let imported = events.send(&control, IMPORT, "importing").await?;
         print(&format!("{imported} events imported"));
         if checked == imported { Ok(()) } else { Err(format!("the file changed: {checked} events were checked")) }
     }
@@ -80,7 +82,10 @@ impl Events {
                 return Ok(events);
             }
             bar.inc(batch.len() as u64);
-            let answer = control.ask(path, batch).await.map_err(|text| numbered(&name, &text, first_line))?;
+            let answer = control.ask(path, batch).await.map_err(|text| {
+                let imported = if path == IMPORT { events } else { 0 };
+                numbered(&name, &text, first_line, imported)
+            })?;
             events += String::from_utf8_lossy(&answer).trim().parse::<u64>().map_err(|error| error.to_string())?;
             first_line += count;
         }
@@ -88,13 +93,17 @@ impl Events {
 }
 
 /// The server counts lines from the beginning of a batch, people from that of the file.
-fn numbered(file: &str, text: &str, lines_before: usize) -> String {
+fn numbered(file: &str, text: &str, lines_before: usize, imported: u64) -> String {
+    let kept = match imported {
+        0 => "nothing was imported".to_owned(),
+        count => format!("{count} events before it were imported"),
+    };
     let line = text.strip_prefix("line ").and_then(|rest| {
         let (number, what) = rest.split_once(':')?;
         Some((number.parse::<usize>().ok()?, what))
     });
     match line {
-        Some((number, what)) => format!("{file}, line {}:{what}; nothing was imported", lines_before + number),
-        None => format!("{file}: {text}"),
+        Some((number, what)) => format!("{file}, line {}:{what}; {kept}", lines_before + number),
+        None => format!("{file}: {text}; {kept}"),
     }
 }

@@ -61,6 +61,8 @@ pub struct Device {
     pub updated_ms: i64,
     /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
     pub history_from_ms: i64,
+    /// Whether another project's users have it and none of the asking project's: of their home nothing is shown.
+    pub abroad: bool,
 }
 
 /// A device and what it last said.
@@ -146,6 +148,15 @@ impl Cloud {
         self.registry.device(caller.project.no, id).await?.ok_or(Error::NotVisible("device"))
     }
 
+    /// A device that the caller may see and whose people are the caller's.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also for one that is [`Device::abroad`].
+    pub(super) async fn device_at_home(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(caller, id).await?;
+        (!device.abroad).then_some(device).ok_or(Error::NotVisible("device"))
+    }
+
     /// A device and what it last said.
     ///
     /// # Errors
@@ -169,8 +180,14 @@ impl Cloud {
         limit: usize,
     ) -> Result<Vec<DeviceState>> {
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_user(caller.project.no, uid, which, offset, limit).await?;
-        self.with_state(devices.ok_or(Error::NotVisible("user"))?.into_iter().map(Arc::new)).await
+        let devices = self.registry.devices_of_user(caller.project.no, uid, which, offset, limit + 1).await?;
+        let mut devices = devices.ok_or(Error::NotVisible("user"))?;
+        if devices.len() > DEVICE_LIST_MAX {
+            let allowed = format!("given by a user of more than {DEVICE_LIST_MAX} devices");
+            return Err(Error::OutOfRange { param: "page_size", allowed });
+        }
+        devices.truncate(limit);
+        self.with_state(devices.into_iter().map(Arc::new)).await
     }
 
     /// A page of the devices that the caller sees.
@@ -243,9 +260,9 @@ impl Cloud {
             Leaving::Reset => EventSource::CLOUD,
         };
         let row = NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
-        self.telemetry.append(vec![row]).await?;
+        let logged = self.telemetry.append(vec![row]).await;
         self.downlink.left(&device, leaving).await;
-        Ok(())
+        logged
     }
 
     async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {

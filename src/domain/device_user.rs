@@ -42,7 +42,7 @@ impl Cloud {
         id: &DeviceId,
         facts: DeviceUserFacts,
     ) -> Result<DeviceUserId> {
-        let device = self.visible_device(caller, id).await?;
+        let device = self.device_at_home(caller, id).await?;
         let added = self.registry.add_device_user(device.no, facts, DEVICE_USERS_MAX).await?;
         added.ok_or_else(|| Error::OutOfRange {
             param: "device_id",
@@ -61,7 +61,7 @@ impl Cloud {
         user: &DeviceUserId,
         facts: DeviceUserFacts,
     ) -> Result<()> {
-        let device = self.visible_device(caller, id).await?;
+        let device = self.device_at_home(caller, id).await?;
         let updated = self.registry.update_device_user(device.no, user, facts).await?;
         updated.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
@@ -71,7 +71,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
     pub async fn remove_device_user(&self, caller: &Caller, id: &DeviceId, user: &DeviceUserId) -> Result<()> {
-        let device = self.visible_device(caller, id).await?;
+        let device = self.device_at_home(caller, id).await?;
         let removed = self.registry.remove_device_user(device.no, user).await?;
         removed.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
@@ -90,7 +90,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn device_users(&self, caller: &Caller, id: &DeviceId) -> Result<Vec<DeviceUser>> {
-        let device = self.visible_device(caller, id).await?;
+        let device = self.device_at_home(caller, id).await?;
         self.registry.device_users(device.no, DEVICE_USERS_MAX).await
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -29,8 +30,8 @@ pub type TokenSeed = [u8; 16];
 pub struct Seal {
     cipher: Aes256Gcm,
     token_key: [u8; 32],
-    hashing: Semaphore,
-    waiting: Semaphore,
+    hashing: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Seal {
@@ -62,8 +63,8 @@ impl Seal {
         Ok(Self {
             cipher,
             token_key: derive(key, b"token")?,
-            hashing: Semaphore::new(HASHES_AT_ONCE),
-            waiting: Semaphore::new(HASHES_WAITING_MAX),
+            hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+            waiting: Arc::new(Semaphore::new(HASHES_WAITING_MAX)),
         })
     }
 
@@ -109,9 +110,11 @@ impl Seal {
     /// [`Error::Busy`] when too many wait already.
     pub async fn hash_password(&self, password: String) -> Result<String> {
         let busy = |_| Error::Busy("too many passwords are being hashed");
-        let _place = self.waiting.try_acquire().map_err(busy)?;
-        let _turn = self.hashing.acquire().await.map_err(|_| Error::Busy("shutting down"))?;
+        let place = self.waiting.clone().try_acquire_owned().map_err(busy)?;
+        let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
         let hash = move || {
+            // Held until the hash is done, also when the caller hangs up.
+            let _held = (place, turn);
             let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|error| error.to_string())?;
             Ok::<_, String>(hash.to_string())
         };

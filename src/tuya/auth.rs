@@ -233,7 +233,9 @@ pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
 
 /// Refuses a write that was already taken.
 fn once(tuya: &Tuya, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
-    match tuya.replays.first(&[claims.client_id, claims.t, claims.nonce, claims.sign], now_ms, tuya.window_ms) {
+    // Either case of its hex digits is the same signature.
+    let sign = claims.sign.to_ascii_uppercase();
+    match tuya.replays.first(&[claims.client_id, claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {
         replay::Seen::First => Ok(()),
         replay::Seen::Again => Err(Failure::new(Code::SIGN, "this request was already taken: the nonce is used")),
         replay::Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),

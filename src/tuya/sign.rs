@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq;
 
 /// Names that `Signature-Headers` may list.
 const SIGNED_HEADERS_MAX: usize = 20;
+/// A block of signed headers beyond this is cut, and so does not verify.
+const BLOCK_BYTES_MAX: usize = 8 * 1024;
 /// Longest part of a string to sign that an explanation shows.
 const SHOWN_BYTES_MAX: usize = 1000;
 
@@ -194,6 +196,9 @@ fn header_block(headers: &HeaderMap) -> Vec<u8> {
         let value = headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
         for piece in [name.as_bytes(), b":", value, b"\n"] {
             block.extend_from_slice(piece);
+        }
+        if block.len() > BLOCK_BYTES_MAX {
+            break;
         }
     }
     block

@@ -163,6 +163,27 @@ fn a_project_sees_its_own_devices_and_those_of_its_users() {
 }
 
 #[test]
+fn a_new_owner_takes_a_device_home() {
+    on_engines(async |registry, first, _| {
+        let mut world = world();
+        world.projects.truncate(1);
+        let plug =
+            world.projects[0].devices.iter_mut().find(|device| device.device_id.as_deref() == Some(PLUG)).unwrap();
+        plug.owner = Some("guest@example.com".into());
+        plug.shared_with = Some(vec!["18200000678".into()]);
+        registry.apply(world, NOW + 1).await.map_err(|error| error.to_string()).unwrap();
+        let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
+        assert_eq!((plug.owner.clone(), plug.home.map(|home| home.0)), (Some(Uid::from(GUEST)), Some(11_600_001)));
+        let at_home = async |user: &str, which| {
+            let devices = registry.devices_of_user(first, &Uid::from(user), which, 0, 100).await.unwrap().unwrap();
+            devices.iter().any(|device| device.id == id(PLUG))
+        };
+        assert!(at_home(GUEST, UserDevices::Home).await && !at_home(OWNER, UserDevices::Home).await);
+        assert!(at_home(OWNER, UserDevices::Shared).await);
+    });
+}
+
+#[test]
 fn device_lists_page_filter_and_count() {
     on_engines(async |registry, first, second| {
         let query = DeviceQuery { limit: 4, ..DeviceQuery::default() };

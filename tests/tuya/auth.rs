@@ -120,6 +120,9 @@ fn a_write_with_a_nonce_is_taken_once() {
     let write = request("PUT", "one");
     assert_eq!(app.send(&write).code(), 0);
     assert_eq!(app.send(&write).code(), 1004);
+    let mut lower = write.clone();
+    lower.headers[2].1 = lower.headers[2].1.to_lowercase();
+    assert_eq!(app.send(&lower).code(), 1004);
     assert_eq!(app.send(&request("PUT", "two")).code(), 0);
     let read = request("GET", "three");
     assert_eq!((app.send(&read).code(), app.send(&read).code()), (0, 0));

@@ -120,6 +120,10 @@ fn commit_together(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> std::r
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for job in jobs {
             job.run(connection);
+            if connection.is_autocommit() {
+                // A full disk makes SQLite end the whole transaction; what follows must not begin one of its own.
+                return Err(rusqlite::Error::InvalidQuery);
+            }
         }
         connection.execute_batch("COMMIT")
     })();

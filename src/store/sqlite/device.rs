@@ -17,7 +17,10 @@ use crate::store::seal::Seal;
 /// learns nothing of that home.
 const SELECT: &str = "SELECT d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
     d.ip, d.lat, d.lon, d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms,
-    d.history_from_ms, o.user_no IS NOT NULL AND u.user_no IS NULL
+    d.history_from_ms, ?1 IS NOT NULL
+        AND (EXISTS (SELECT 1 FROM binding f WHERE f.device_no = d.device_no AND f.project_no <> ?1)
+            OR EXISTS (SELECT 1 FROM home h WHERE h.home_id = d.home_id AND h.project_no <> ?1))
+        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1)
     FROM device d
     LEFT JOIN device g ON g.device_no = d.gateway_no
     LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
@@ -157,7 +160,7 @@ impl SqliteRegistry {
         let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
         let mut rows = statement.query(values).map_err(Error::store)?;
         let row = rows.next().map_err(Error::store)?;
-        row.map(|row| self.device_of(connection, row)).transpose()
+        row.map(|row| self.device_of(row)).transpose()
     }
 
     fn all(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
@@ -165,14 +168,17 @@ impl SqliteRegistry {
         let mut rows = statement.query(values).map_err(Error::store)?;
         let mut devices = Vec::new();
         while let Some(row) = rows.next().map_err(Error::store)? {
-            devices.push(self.device_of(connection, row)?);
+            devices.push(self.device_of(row)?);
         }
         Ok(devices)
     }
 
-    fn device_of(&self, connection: &Connection, row: &Row<'_>) -> Result<Device> {
+    fn device_of(&self, row: &Row<'_>) -> Result<Device> {
         let product_no: i64 = row.get(2).map_err(Error::store)?;
-        let product = self.known.product(product_no, || read_product(connection, product_no))?;
+        let product = self.known.product(product_no, || {
+            // On a connection of its own, so that what is read is not older than the memory's count of writes.
+            self.readers.run(|connection| read_product(connection, product_no))
+        })?;
         let product = product.ok_or_else(|| Error::store("a device without its product"))?;
         device_of(&self.seal, row, product)
     }
@@ -201,12 +207,14 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
             active_ms: row.get(17)?,
             updated_ms: row.get(18)?,
             history_from_ms: row.get(19)?,
+            abroad: false,
         })
     };
     let mut device = read().map_err(Error::store)?;
     let abroad: bool = row.get(20).map_err(Error::store)?;
     if abroad {
-        return Ok(Device { home: None, ip: String::new(), lat: None, lon: None, ..device });
+        let (home, gateway, node_id, lat, lon) = (None, None, None, None, None);
+        return Ok(Device { abroad, home, gateway, node_id, ip: String::new(), lat, lon, ..device });
     }
     let sealed = row.get_ref(4).and_then(|value| Ok(value.as_blob()?)).map_err(Error::store)?;
     device.local_key = seal.unseal(sealed, &place_of_local_key(&device.id.0))?;

@@ -369,22 +369,36 @@ impl<'a> Builder<'a> {
             }
             world.home_id = Some(id);
         }
-        let id = *fill(&mut world.home_id, mint::home_id)?;
-        self.put_home(id, owner_no, &world.name)
+        match world.home_id {
+            Some(id) => {
+                self.write(
+                    "INSERT INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (home_id) DO UPDATE SET owner_no = excluded.owner_no, name = excluded.name
+                     WHERE home.project_no = excluded.project_no",
+                    params![id, self.project_no, owner_no, world.name],
+                )?;
+            }
+            None => world.home_id = Some(self.new_home(owner_no, &world.name)?),
+        }
+        Ok(())
     }
 
-    pub(super) fn put_home(&self, id: i64, owner_no: i64, name: &str) -> Result<()> {
-        self.write(
-            "INSERT INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (home_id) DO UPDATE SET owner_no = excluded.owner_no, name = excluded.name",
-            params![id, self.project_no, owner_no, name],
-        )?;
-        Ok(())
+    /// A home with an id that no other has.
+    pub(super) fn new_home(&self, owner_no: i64, name: &str) -> Result<i64> {
+        loop {
+            let id = mint::home_id()?;
+            let sql = "INSERT OR IGNORE INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)";
+            let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
+            if statement.execute(params![id, self.project_no, owner_no, name]).map_err(Error::store)? == 1 {
+                return Ok(id);
+            }
+        }
     }
 
     /// The user of that name in any app of the project.
     pub(super) fn user_no(&self, username: &str) -> Result<i64> {
-        let sql = "SELECT min(user_no), count(*) FROM app_user WHERE username = ?1 AND project_no = ?2";
+        let sql = "SELECT min(user_no), count(*) FROM app_user
+                   WHERE username = ?1 AND app_no IN (SELECT app_no FROM app WHERE project_no = ?2)";
         let found = self.find(sql, params![username, self.project_no], |row| {
             Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
         })?;

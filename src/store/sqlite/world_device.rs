@@ -188,10 +188,12 @@ impl Builder<'_> {
         }
         if let Some(owner) = &world.owner {
             let owner_no = self.user_no(owner)?;
-            self.write(
-                "DELETE FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2",
-                params![no, owner_no],
-            )?;
+            let others = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2";
+            if self.find(others, params![no, owner_no], |_| Ok(()))?.is_some() {
+                // With another owner it leaves the home of the one before.
+                self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1", params![no])?;
+                self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
+            }
             self.bind(no, owner_no, true)?;
             if world.home_id.is_none() {
                 world.home_id = Some(self.home_for(no, owner_no)?);
@@ -234,9 +236,7 @@ impl Builder<'_> {
         if let Some(home_id) = self.find(sql, params![device_no, owner_no], |row| row.get(0))? {
             return Ok(home_id);
         }
-        let home_id = mint::home_id()?;
-        self.put_home(home_id, owner_no, FIRST_HOME)?;
-        Ok(home_id)
+        self.new_home(owner_no, FIRST_HOME)
     }
 }
 
