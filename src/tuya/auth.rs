@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, Request};
 use axum::http::{HeaderMap, Method};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Serialize;
 
 use super::params::{Body, Query};
@@ -18,6 +18,8 @@ use crate::domain::{Caller, Cloud, Project, Result as DomainResult};
 
 /// A body may be this long.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Of a longer body so much is read before the connection is closed.
+const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A body must have arrived by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a header that takes part in a signature.
@@ -162,15 +164,31 @@ async fn read_body(body: axum::body::Body) -> Result<Bytes, Failure> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Failure::new(Code::RANGE, format!("the body is longer than {BODY_BYTES_MAX} bytes")))
+    let late = |_| Err(Failure::new(Code::SYSTEM, "the body did not arrive in time"));
+    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.unwrap_or_else(late)
+}
+
+/// A body, or a refusal of one that is too long: the rest of that is read and dropped, so that its sender sees why.
+async fn collect(mut body: axum::body::Body) -> Result<Bytes, Failure> {
+    let (mut whole, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Failure::new(Code::ILLEGAL, format!("the body could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= BODY_BYTES_MAX {
+            whole.extend_from_slice(&data);
+        } else {
+            whole = Vec::new();
         }
-        Ok(Err(error)) => Err(Failure::new(Code::ILLEGAL, format!("the body could not be read: {error}"))),
-        Err(_) => Err(Failure::new(Code::SYSTEM, "the body did not arrive in time")),
+        if length > DROPPED_BYTES_MAX {
+            break;
+        }
     }
+    if length > BODY_BYTES_MAX {
+        return Err(Failure::new(Code::RANGE, format!("the body is longer than {BODY_BYTES_MAX} bytes")));
+    }
+    Ok(whole.into())
 }
 
 /// The headers that carry a signature.
