@@ -127,7 +127,7 @@ async fn device(call: Call) -> Reply {
     call.answer(DeviceView::of(&state))
 }
 
-/// A user's devices: those of the user's homes, or those shared to the user. Without paging, all of them.
+/// A user's devices: those of the user's homes, or those shared to the user. Without paging all of them, at most 1,000.
 #[utoipa::path(get, path = "/v1.0/users/{uid}/devices", tag = "devices",
     params(("uid" = String, Path, description = "The user"),
         ("from" = Option<String>, Query, description = "`home` (default) or `sharing`"),
