@@ -1,16 +1,19 @@
 //! Serving HTTP/1.1: listeners, TLS, time-outs and bounds. Knows no vendor.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{OriginalUri, Request};
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Uri};
+use axum::http::{HeaderValue, Method, Uri};
+use axum::response::Response;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,6 +40,24 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptor left, for one) wait this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A body must have arrived by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a body that is too long so much is read before the connection is closed.
+const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Says which part of a refused request was wrong. Never a secret.
+const EXPLAIN_HEADER: &str = "x-ingle-explain";
+/// An explanation may be this long in its header.
+const EXPLAIN_BYTES_MAX: usize = 4096;
+
+/// Who is at the other end of the connection that a request came by; in the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address. A proxy's, when there is one in front.
+    pub address: IpAddr,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+}
 
 /// One address that is served.
 pub struct Listener {
@@ -73,7 +94,7 @@ impl Listener {
                 accepted = self.accept() => accepted,
                 () = shutdown.begun() => break,
             };
-            let (stream, permit) = match accepted {
+            let (stream, peer, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -85,11 +106,12 @@ impl Listener {
             tokio::spawn(async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
+                let peer = Peer { address: peer, encrypted: tls.is_some() };
                 match tls {
-                    None => serve_connection(stream, router, watcher).await,
+                    None => serve_connection(stream, peer, router, watcher).await,
                     Some(tls) => {
                         if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            serve_connection(stream, router, watcher).await;
+                            serve_connection(stream, peer, router, watcher).await;
                         }
                     }
                 }
@@ -100,20 +122,22 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    async fn accept(&self) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
         let permit = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = self.tcp.accept().await?;
-        Ok((stream, permit))
+        let (stream, peer) = self.tcp.accept().await?;
+        Ok((stream, peer.ip().to_canonical(), permit))
     }
 }
 
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let request = without_trailing_slash(request.map(axum::body::Body::new));
+        let mut request = without_trailing_slash(request.map(Body::new));
+        request.extensions_mut().insert(peer);
         let writes = request.method() != Method::GET;
         let answer = router.clone().oneshot(request);
         async move {
@@ -217,4 +241,78 @@ fn without_trailing_slash(mut request: Request) -> Request {
         request.extensions_mut().insert(OriginalUri(original));
     }
     request
+}
+
+/// Why there is no body.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It did not arrive in time.
+    Late,
+    /// It is longer than so many bytes.
+    TooLong(usize),
+    /// Its sender went away, or it is no HTTP.
+    Broken(axum::Error),
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Late => f.write_str("the body did not arrive in time"),
+            Self::TooLong(bytes_max) => write!(f, "the body is longer than {bytes_max} bytes"),
+            Self::Broken(error) => write!(f, "the body could not be read: {error}"),
+        }
+    }
+}
+
+/// A whole body of at most `bytes_max`. The rest of a longer one is read and dropped, so that its sender sees why.
+///
+/// # Errors
+/// [`BodyError`].
+pub async fn body(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max)).await.unwrap_or(Err(BodyError::Late))
+}
+
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let (mut whole, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
+        length += data.len();
+        if length <= bytes_max {
+            whole.extend_from_slice(&data);
+        } else {
+            whole = Vec::new();
+        }
+        if length > DROPPED_BYTES_MAX {
+            break;
+        }
+    }
+    if length > bytes_max { Err(BodyError::TooLong(bytes_max)) } else { Ok(whole.into()) }
+}
+
+/// Adds an explanation to a refusal.
+pub fn explain(refusal: &mut Response, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(&header_text(text, "\\n")) {
+        refusal.headers_mut().insert(EXPLAIN_HEADER, value);
+    }
+}
+
+/// Text that may stand in a header: line ends as `line_end`, anything else that is not printable ASCII
+/// percent-encoded, and what is too long cut.
+pub fn header_text(text: &str, line_end: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => safe.push_str(line_end),
+            b' '..=b'~' => safe.push(char::from(byte)),
+            _ => safe.push_str(&format!("%{byte:02X}")),
+        }
+        if safe.len() >= EXPLAIN_BYTES_MAX {
+            safe.push_str("...");
+            break;
+        }
+    }
+    safe
 }

@@ -11,6 +11,7 @@ pub mod name;
 pub mod presence;
 pub mod product;
 pub mod project;
+pub mod replay;
 pub mod store;
 pub mod token;
 pub mod user;

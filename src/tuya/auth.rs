@@ -2,26 +2,22 @@
 //! one that forgets to check does not compile.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, Request};
 use axum::http::{HeaderMap, Method};
-use http_body_util::BodyExt;
 use serde::Serialize;
 
+use super::Tuya;
 use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
-use super::{Tuya, replay};
+use crate::domain::replay::Seen;
 use crate::domain::{Caller, Cloud, Project, Result as DomainResult};
+use crate::http::{self, BodyError};
 
 /// A body may be this long.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Of a longer body so much is read before the connection is closed.
-const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A body must have arrived by then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a header that takes part in a signature.
 const CLAIM_CHARS_MAX: usize = 256;
 
@@ -135,7 +131,7 @@ async fn proven(
     let project = tuya.cloud.project_of(claims.client_id).await?;
     let project = project.ok_or_else(|| Failure::new(Code::CLIENT_ID, "no project has that client_id"))?;
     // Only now: a stranger who knows no project does not make us hold a body.
-    let body = read_body(body).await?;
+    let body = http::body(body, BODY_BYTES_MAX).await.map_err(refused_body)?;
 
     let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
     let signed = SignedParts {
@@ -151,7 +147,7 @@ async fn proven(
         return Err(Failure::new(Code::SIGN, explain_sign(&claims, &signed)));
     }
     if parts.method != Method::GET && !claims.nonce.is_empty() {
-        once(tuya, &claims, now_ms)?;
+        once(tuya, &project, &claims, now_ms)?;
     }
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
@@ -160,35 +156,13 @@ async fn proven(
     Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms }))
 }
 
-async fn read_body(body: axum::body::Body) -> Result<Bytes, Failure> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let late = |_| Err(Failure::new(Code::SYSTEM, "the body did not arrive in time"));
-    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.unwrap_or_else(late)
-}
-
-/// A body, or a refusal of one that is too long: the rest of that is read and dropped, so that its sender sees why.
-async fn collect(mut body: axum::body::Body) -> Result<Bytes, Failure> {
-    let (mut whole, mut length) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| Failure::new(Code::ILLEGAL, format!("the body could not be read: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= BODY_BYTES_MAX {
-            whole.extend_from_slice(&data);
-        } else {
-            whole = Vec::new();
-        }
-        if length > DROPPED_BYTES_MAX {
-            break;
-        }
-    }
-    if length > BODY_BYTES_MAX {
-        return Err(Failure::new(Code::RANGE, format!("the body is longer than {BODY_BYTES_MAX} bytes")));
-    }
-    Ok(whole.into())
+fn refused_body(error: BodyError) -> Failure {
+    let code = match error {
+        BodyError::Late => Code::SYSTEM,
+        BodyError::Broken(_) => Code::ILLEGAL,
+        BodyError::TooLong(_) => Code::RANGE,
+    };
+    Failure::new(code, error.to_string())
 }
 
 /// The headers that carry a signature.
@@ -250,12 +224,12 @@ pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
 }
 
 /// Refuses a write that was already taken.
-fn once(tuya: &Tuya, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
+fn once(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
     // Either case of its hex digits is the same signature.
     let sign = claims.sign.to_ascii_uppercase();
-    match tuya.replays.first(&[claims.client_id, claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {
-        replay::Seen::First => Ok(()),
-        replay::Seen::Again => Err(Failure::new(Code::SIGN, "this request was already taken: the nonce is used")),
-        replay::Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),
+    match tuya.replays.first(project.no, &[claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {
+        Seen::First => Ok(()),
+        Seen::Again => Err(Failure::new(Code::SIGN, "this request was already taken: the nonce is used")),
+        Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),
     }
 }

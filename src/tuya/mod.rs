@@ -7,7 +7,6 @@ pub mod explain;
 mod logs;
 mod names;
 pub mod params;
-mod replay;
 pub mod reply;
 mod row_key;
 pub mod sign;
@@ -22,6 +21,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
+use crate::domain::replay::Replays;
 use reply::{Code, Failure};
 
 /// What the routes of this dialect share.
@@ -29,14 +29,14 @@ pub struct Tuya {
     cloud: Arc<Cloud>,
     explain: bool,
     window_ms: i64,
-    replays: replay::Replays,
+    replays: Replays,
 }
 
 impl Tuya {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
     /// request's clock may be off.
     pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64) -> Self {
-        Self { cloud, explain, window_ms, replays: replay::Replays::default() }
+        Self { cloud, explain, window_ms, replays: Replays::default() }
     }
 }
 

@@ -13,11 +13,9 @@ use utoipa::ToSchema;
 
 use super::Tuya;
 use crate::domain::Error;
+use crate::http;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
-const EXPLAIN_HEADER: &str = "x-ingle-explain";
-/// An explanation may be this long in its header.
-const EXPLAIN_BYTES_MAX: usize = 4096;
 
 /// What a handler returns.
 pub type Reply = Result<Response, Failure>;
@@ -172,31 +170,12 @@ pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, request: Request, 
     let msg = if chinese { code.zh } else { code.en };
     let envelope = FailureEnvelope { code: code.number, msg, success: false, t: tuya.cloud.now_ms(), tid: tid() };
     let mut response = json(&envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
-    if tuya.explain
-        && let Ok(value) = HeaderValue::from_str(&header_text(&explain))
-    {
-        response.headers_mut().insert(EXPLAIN_HEADER, value);
+    if tuya.explain {
+        http::explain(&mut response, &explain);
     }
     response
 }
 
 fn wants_chinese(headers: &HeaderMap) -> bool {
     headers.get("lang").is_some_and(|lang| lang.as_bytes().starts_with(b"zh"))
-}
-
-/// Text that may stand in a header: line ends as `\n`, anything else that is not printable ASCII percent-encoded.
-fn header_text(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'\n' => safe.push_str("\\n"),
-            b' '..=b'~' => safe.push(char::from(byte)),
-            _ => safe.push_str(&format!("%{byte:02X}")),
-        }
-        if safe.len() >= EXPLAIN_BYTES_MAX {
-            safe.push_str("...");
-            break;
-        }
-    }
-    safe
 }
