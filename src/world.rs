@@ -79,6 +79,8 @@ struct Aliyun {
     project_id: Option<String>,
     app_key: Option<String>,
     app_secret: Option<String>,
+    require_cloud_token: Option<bool>,
+    keep_cloud_tokens: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +123,10 @@ struct User {
     uid: Option<String>,
     identity_id: Option<String>,
     open_id: Option<String>,
+    login_id: Option<String>,
+    phone: Option<String>,
+    email: Option<String>,
+    disabled: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,6 +161,7 @@ struct Device {
     time_zone: Option<String>,
     #[serde(rename = "virtual")]
     is_virtual: Option<bool>,
+    disabled: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -212,6 +219,8 @@ impl Project {
             aliyun_project_id: self.aliyun.project_id,
             aliyun_app_key: self.aliyun.app_key,
             aliyun_app_secret: self.aliyun.app_secret,
+            require_cloud_token: self.aliyun.require_cloud_token,
+            keep_cloud_tokens: self.aliyun.keep_cloud_tokens,
             apps: self.apps.into_iter().map(App::into_domain).collect(),
             products: self.products.into_iter().map(Product::into_domain).collect::<Result<_>>()?,
             users: self.users.into_iter().map(User::into_domain).collect::<Result<_>>()?,
@@ -233,6 +242,8 @@ impl Project {
                 project_id: world.aliyun_project_id,
                 app_key: world.aliyun_app_key,
                 app_secret: world.aliyun_app_secret,
+                require_cloud_token: world.require_cloud_token,
+                keep_cloud_tokens: world.keep_cloud_tokens,
             },
             apps: world.apps.into_iter().map(App::from_domain).collect(),
             products: world.products.into_iter().map(Product::from_domain).collect(),
@@ -302,6 +313,10 @@ impl User {
             uid: self.uid,
             identity_id: self.identity_id,
             open_id: self.open_id,
+            login_id: self.login_id,
+            phone: self.phone,
+            email: self.email,
+            disabled: self.disabled,
         })
     }
 
@@ -319,6 +334,10 @@ impl User {
             uid: world.uid,
             identity_id: world.identity_id,
             open_id: world.open_id,
+            login_id: world.login_id,
+            phone: world.phone,
+            email: world.email,
+            disabled: world.disabled,
         }
     }
 }
@@ -356,6 +375,7 @@ impl Device {
             lon: self.lon,
             time_zone: self.time_zone,
             is_virtual: self.is_virtual,
+            disabled: self.disabled,
         }
     }
 
@@ -381,6 +401,7 @@ impl Device {
             lon: world.lon,
             time_zone: world.time_zone,
             is_virtual: world.is_virtual,
+            disabled: world.disabled,
         }
     }
 }

@@ -31,6 +31,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "hmac",
             "sha2",
             "getrandom",
+            "ring",
         ],
     ),
     (

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::event::{EventTypes, PageStart};
 use super::{
     Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest, NewEvent,
-    Product, ProductId, Result, Schema, Uid,
+    Noun, Product, ProductId, Result, Schema, Uid,
 };
 
 /// A device's name may be this long, in characters.
@@ -26,6 +26,10 @@ pub struct Device {
     pub id: DeviceId,
     /// What it is.
     pub product: Arc<Product>,
+    /// Alibaba's id.
+    pub iot_id: String,
+    /// Its name among the devices of its product, given by the factory.
+    pub device_name: String,
     /// The maker's unique id.
     pub uuid: String,
     /// The key for talking to it on the local network, 16 characters. Empty, with home and place, for the project of
@@ -61,8 +65,30 @@ pub struct Device {
     pub updated_ms: i64,
     /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
     pub history_from_ms: i64,
+    /// Whether the server plays it itself.
+    pub is_virtual: bool,
+    /// Whether its owner has shut it out.
+    pub disabled: bool,
     /// Whether another project's users have it and none of the asking project's: of their home nothing is shown.
     pub abroad: bool,
+}
+
+/// How a caller names a device in place of its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceName {
+    /// Alibaba's id.
+    IotId(String),
+    /// What the factory gave it.
+    Factory(FactoryName),
+}
+
+/// What the factory calls a device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FactoryName {
+    /// Alibaba's id of its product.
+    pub product_key: String,
+    /// Its name among those of the product.
+    pub device_name: String,
 }
 
 /// A device and what it last said.
@@ -76,6 +102,11 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
+    /// When it last connected or disconnected, if it ever did.
+    pub fn presence_ms(&self) -> Option<i64> {
+        self.latest.presence.map(|(_, row)| row.time_ms)
+    }
+
     /// The latest value of each code, but for those from before the last reset.
     pub fn points(&self) -> impl Iterator<Item = &DataPoint> {
         self.latest.points.iter().filter(|point| point.row.time_ms >= self.device.history_from_ms)
@@ -145,7 +176,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
     pub(super) async fn visible_device(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
-        self.registry.device(caller.project.no, id).await?.ok_or(Error::NotVisible("device"))
+        self.registry.device(caller.project.no, id).await?.ok_or(Error::NotVisible(Noun::Device))
     }
 
     /// A device that the caller may see and whose people are the caller's.
@@ -154,7 +185,7 @@ impl Cloud {
     /// [`Error::NotVisible`], also for one that is [`Device::abroad`].
     pub(super) async fn device_at_home(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
         let device = self.visible_device(caller, id).await?;
-        (!device.abroad).then_some(device).ok_or(Error::NotVisible("device"))
+        (!device.abroad).then_some(device).ok_or(Error::NotVisible(Noun::Device))
     }
 
     /// A device and what it last said.
@@ -164,7 +195,24 @@ impl Cloud {
     pub async fn device(&self, caller: &Caller, id: &DeviceId) -> Result<DeviceState> {
         let device = self.visible_device(caller, id).await?;
         let mut states = self.with_state([device]).await?;
-        states.pop().ok_or(Error::NotVisible("device"))
+        states.pop().ok_or(Error::NotVisible(Noun::Device))
+    }
+
+    /// A device that the caller may see, by another name than its id.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub(super) async fn device_named(&self, caller: &Caller, name: &DeviceName) -> Result<Arc<Device>> {
+        self.registry.device_named(caller.project.no, name).await?.ok_or(Error::NotVisible(Noun::Device))
+    }
+
+    /// A device by another name than its id, and what it last said.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn named_device(&self, caller: &Caller, name: &DeviceName) -> Result<DeviceState> {
+        let device = self.device_named(caller, name).await?;
+        self.with_state([device]).await?.pop().ok_or(Error::NotVisible(Noun::Device))
     }
 
     /// A user's devices, in order of creation; `offset` and `limit` in devices.
@@ -181,7 +229,7 @@ impl Cloud {
     ) -> Result<Vec<DeviceState>> {
         let limit = limit.min(DEVICE_LIST_MAX);
         let devices = self.registry.devices_of_user(caller.project.no, uid, which, offset, limit + 1).await?;
-        let mut devices = devices.ok_or(Error::NotVisible("user"))?;
+        let mut devices = devices.ok_or(Error::NotVisible(Noun::User))?;
         if devices.len() > DEVICE_LIST_MAX {
             let allowed = format!("given by a user of more than {DEVICE_LIST_MAX} devices");
             return Err(Error::OutOfRange { param: "page_size", allowed });
@@ -199,7 +247,7 @@ impl Cloud {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
         let page = self.registry.devices(caller.project.no, &query).await?;
-        let page = page.ok_or(Error::NotVisible("app"))?;
+        let page = page.ok_or(Error::NotVisible(Noun::App))?;
         Ok(DevicePage { devices: self.with_state(page.devices.into_iter().map(Arc::new)).await?, total: page.total })
     }
 
@@ -232,7 +280,7 @@ impl Cloud {
     /// [`Error::NotVisible`].
     pub async fn rename_device(&self, caller: &Caller, id: &DeviceId, name: &str) -> Result<()> {
         let renamed = self.registry.rename_device(caller.project.no, id, name, self.now_ms()).await?;
-        renamed.then_some(()).ok_or(Error::NotVisible("device"))
+        renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))
     }
 
     /// Takes a device from all its users. It is invisible from then on, until it is bound again; when it is connected
@@ -253,7 +301,7 @@ impl Cloud {
         };
         let left = self.registry.remove_device(caller.project.no, id, leaving, history_from_ms, now_ms).await?;
         if !left {
-            return Err(Error::NotVisible("device"));
+            return Err(Error::NotVisible(Noun::Device));
         }
         let source = match leaving {
             Leaving::Removed => EventSource::PROJECT_REMOVAL,
@@ -279,7 +327,7 @@ impl Cloud {
     }
 
     /// Adds what each device last said.
-    async fn with_state(&self, devices: impl IntoIterator<Item = Arc<Device>>) -> Result<Vec<DeviceState>> {
+    pub async fn with_state(&self, devices: impl IntoIterator<Item = Arc<Device>>) -> Result<Vec<DeviceState>> {
         let devices: Vec<Arc<Device>> = devices.into_iter().collect();
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
         let latest = self.telemetry.latest(&numbers).await?;

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// Unknown, or another tenant's: the caller cannot tell which.
     #[error("no {0} with that id is visible to this project")]
-    NotVisible(&'static str),
+    NotVisible(Noun),
     /// The app does not serve that country.
     #[error("country_code must be one of the app's: {0}")]
     CountryNotServed(String),
@@ -61,6 +61,33 @@ pub enum Error {
     /// The store failed. The caller learns only that; the log has the cause.
     #[error("the store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a finder looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noun {
+    /// A project, by credentials or a token that are not its own.
+    Project,
+    /// An app.
+    App,
+    /// A user.
+    User,
+    /// A device.
+    Device,
+    /// A product.
+    Product,
+}
+
+impl std::fmt::Display for Noun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Project => "project",
+            Self::App => "app",
+            Self::User => "user",
+            Self::Device => "device",
+            Self::Product => "product",
+        })
+    }
 }
 
 impl Error {

@@ -291,7 +291,7 @@ impl Cloud {
     }
 
     /// Narrows the time span to what the retention and the device's last reset leave.
-    fn within_history(&self, device: &Device, mut query: EventQuery) -> EventQuery {
+    pub(super) fn within_history(&self, device: &Device, mut query: EventQuery) -> EventQuery {
         query.from_ms = query.from_ms.max(self.oldest_kept_ms()).max(device.history_from_ms);
         query.limit = query.limit.clamp(1, PAGE_ROWS_MAX);
         query

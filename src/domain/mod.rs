@@ -1,6 +1,8 @@
 //! What the cloud is: its nouns and its rules. No framework, no I/O, no serialization; time and stores come from
 //! outside, so that a test can be a second world.
 
+pub mod attempts;
+pub mod binding;
 pub mod data_point;
 pub mod device;
 pub mod device_user;
@@ -13,8 +15,10 @@ pub mod product;
 pub mod project;
 pub mod replay;
 pub mod store;
+pub mod timeline;
 pub mod token;
 pub mod user;
+pub mod visual;
 pub mod world;
 mod world_rules;
 
@@ -23,8 +27,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use data_point::{DataPoint, Latest};
-pub use device::{Device, DeviceState};
-pub use error::{Error, Result};
+pub use device::{Device, DeviceName, DeviceState};
+pub use error::{Error, Noun, Result};
 pub use event::{Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value};
 pub use id::{DeviceId, DeviceNo, DeviceUserId, HomeId, ProductId, ProjectNo, Schema, Uid};
 pub use product::{Access, Function, FunctionType, NodeType, Product};
@@ -38,6 +42,7 @@ pub struct Cloud {
     downlink: Arc<dyn Downlink>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    logins: attempts::Attempts,
     started_ms: i64,
 }
 
@@ -51,7 +56,7 @@ impl Cloud {
         limits: Limits,
     ) -> Self {
         let started_ms = clock.now_ms();
-        Self { registry, telemetry, downlink, clock, limits, started_ms }
+        Self { registry, telemetry, downlink, clock, limits, logins: attempts::Attempts::default(), started_ms }
     }
 
     /// Now, milliseconds since 1970.

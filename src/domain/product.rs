@@ -1,6 +1,8 @@
 //! Products: types of devices, with their thing models.
 
-use super::{ProductId, ProjectNo};
+use std::sync::Arc;
+
+use super::{Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result};
 
 /// A type of device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,4 +96,26 @@ pub enum Access {
     ReadOnly,
     /// Only commanded.
     WriteOnly,
+}
+
+/// Products a page may hold.
+pub const PRODUCT_PAGE_MAX: usize = 200;
+
+impl Cloud {
+    /// A product of the caller's by Alibaba's id.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn product(&self, caller: &Caller, key: &str) -> Result<Arc<Product>> {
+        let found = self.registry.product_by_key(caller.project.no, key).await?;
+        found.ok_or(Error::NotVisible(Noun::Product))
+    }
+
+    /// A page of the caller's products, in order of creation.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn products(&self, caller: &Caller, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
+        self.registry.products(caller.project.no, offset, limit.min(PRODUCT_PAGE_MAX)).await
+    }
 }

@@ -22,6 +22,16 @@ pub struct Project {
     pub legacy_sign: bool,
     /// Whether user lists show `****` in place of names and addresses.
     pub mask_private_fields: bool,
+    /// Alibaba's id of the project.
+    pub aliyun_project_id: String,
+    /// Alibaba's AppKey.
+    pub app_key: String,
+    /// Alibaba's AppSecret, the key of its signatures.
+    pub app_secret: String,
+    /// Whether cloud calls need a cloudToken; otherwise the AppKey's signature is enough.
+    pub require_cloud_token: bool,
+    /// Whether a cloudToken lives to its end when the next one is fetched.
+    pub keep_cloud_tokens: bool,
     /// The project's own uid (`bay…`), which its tokens carry.
     pub admin_uid: String,
 }

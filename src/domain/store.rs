@@ -5,24 +5,47 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::device::{Device, DevicePage, DeviceQuery, Leaving, UserDevices};
+use super::binding::{Bound, BoundDevice, DeviceHolder, Unbound};
+use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::name::FunctionName;
 use super::token::TokenPair;
 use super::user::{User, UserPage, UserQuery, UserSync};
+use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
-    DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, Latest, NewEvent, Project, ProjectNo, Result, Schema, Uid,
+    DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, Latest, NewEvent, Product, Project, ProjectNo, Result,
+    Schema, Uid,
 };
 
 /// Facts that change slowly.
 pub trait Registry:
-    ProjectStore + TokenStore + UserStore + DeviceStore + NameStore + DeviceUserStore + WorldStore
+    ProjectStore
+    + TokenStore
+    + CloudTokenStore
+    + UserStore
+    + ProductStore
+    + DeviceStore
+    + BindingStore
+    + VisualStore
+    + NameStore
+    + DeviceUserStore
+    + WorldStore
 {
 }
 
 impl<T> Registry for T where
-    T: ProjectStore + TokenStore + UserStore + DeviceStore + NameStore + DeviceUserStore + WorldStore
+    T: ProjectStore
+        + TokenStore
+        + CloudTokenStore
+        + UserStore
+        + ProductStore
+        + DeviceStore
+        + BindingStore
+        + VisualStore
+        + NameStore
+        + DeviceUserStore
+        + WorldStore
 {
 }
 
@@ -31,6 +54,8 @@ impl<T> Registry for T where
 pub trait ProjectStore: Send + Sync {
     /// The project of Tuya credentials.
     async fn project_by_client_id(&self, client_id: &str) -> Result<Option<Arc<Project>>>;
+    /// The project of Alibaba credentials.
+    async fn project_by_app_key(&self, app_key: &str) -> Result<Option<Arc<Project>>>;
     /// All projects, in order of creation. For the operator.
     async fn projects(&self, limit: usize) -> Result<Vec<Project>>;
 }
@@ -52,6 +77,24 @@ pub trait TokenStore: Send + Sync {
     async fn token_lives(&self, project: ProjectNo, access: &str, now_ms: i64) -> Result<bool>;
 }
 
+/// Alibaba's cloudTokens, of which only hashes are kept.
+#[async_trait]
+pub trait CloudTokenStore: Send + Sync {
+    /// A new token that lives `life_ms`. The project's others die, unless they are kept.
+    async fn grant_cloud_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, keep: bool) -> Result<String>;
+    /// A new token for a living one of the project, which then lives `grace_ms` more at most; `None` without that one.
+    async fn refresh_cloud_token(
+        &self,
+        project: ProjectNo,
+        token: &str,
+        now_ms: i64,
+        life_ms: i64,
+        grace_ms: i64,
+    ) -> Result<Option<String>>;
+    /// The project of a living token.
+    async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>>;
+}
+
 /// End users.
 #[async_trait]
 pub trait UserStore: Send + Sync {
@@ -63,6 +106,33 @@ pub trait UserStore: Send + Sync {
     async fn users(&self, project: ProjectNo, schema: &Schema, query: &UserQuery) -> Result<Option<UserPage>>;
     /// A user of any of the project's apps.
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>>;
+    /// A page of the users of all the project's apps, in order of creation or the newest first.
+    async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, newest_first: bool)
+    -> Result<Vec<User>>;
+    /// A user by what an app knows it by; the outer `None` for an AppKey that is neither the project's nor one of its
+    /// apps'. With the project's own, the user of any of its apps when only one has that open id.
+    async fn user_by_open_id(
+        &self,
+        project: ProjectNo,
+        app_key: &str,
+        open_id: &str,
+    ) -> Result<Option<Option<Arc<User>>>>;
+    /// A user of the project by Alibaba's id.
+    async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>>;
+    /// Whether there was such a user to rename.
+    async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool>;
+    /// Removes a user with homes and bindings; every binding of a device that the user owned goes. Whether there was
+    /// such a user.
+    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<bool>;
+}
+
+/// Types of devices.
+#[async_trait]
+pub trait ProductStore: Send + Sync {
+    /// A product of the project by Alibaba's id.
+    async fn product_by_key(&self, project: ProjectNo, key: &str) -> Result<Option<Arc<Product>>>;
+    /// A page of the project's products, in order of creation.
+    async fn products(&self, project: ProjectNo, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>>;
 }
 
 /// Devices. A project sees those of its products and those bound to its users, as long as they were not removed.
@@ -70,6 +140,8 @@ pub trait UserStore: Send + Sync {
 pub trait DeviceStore: Send + Sync {
     /// A device that the project sees.
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>>;
+    /// A device that the project sees, by another name than its id.
+    async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
         &self,
@@ -100,6 +172,50 @@ pub trait DeviceStore: Send + Sync {
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>>;
     /// The devices that the server plays itself and that were not removed.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
+}
+
+/// Which user has which device.
+#[async_trait]
+pub trait BindingStore: Send + Sync {
+    /// What a user has, owned and shared, in the order of binding; `None` for a user that is not the project's.
+    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<[BoundDevice]>>>;
+    /// Those of the project's users who have a device, the owner first, and how many they are.
+    async fn holders(
+        &self,
+        project: ProjectNo,
+        device: DeviceNo,
+        offset: usize,
+        limit: usize,
+    ) -> Result<(Vec<DeviceHolder>, u64)>;
+    /// Makes a user the owner of a device that nobody owns and that is of the project's products or visible to it; it
+    /// stands in the user's first home then. `None` for a user that is not the project's.
+    async fn bind_device(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        device: &FactoryName,
+        now_ms: i64,
+    ) -> Result<Option<Bound>>;
+    /// Takes a device from a user of the project; from everybody when that user owns it.
+    async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound>;
+    /// Takes a device from everybody; whether anybody had it.
+    async fn unbind_everybody(&self, device: DeviceNo, now_ms: i64) -> Result<bool>;
+}
+
+/// Passwords, the access they give, and the keys that attest it.
+#[async_trait]
+pub trait VisualStore: Send + Sync {
+    /// The account of that name and password. Where several apps have the name, it is the one that has `device`. Takes
+    /// as long without an account as with a wrong password.
+    async fn user_by_password(&self, username: &str, password: String, device: &FactoryName) -> Result<Option<Uid>>;
+    /// Access of an account to a device that it owns or that is shared to it, neither of them disabled.
+    async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
+    /// Notes when an account last signed in.
+    async fn note_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
+    /// The keys but for those retired more than `published_ms` ago, the current one first, which is made if need be.
+    async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>>;
+    /// Retires the current key for a new one and forgets those retired more than `published_ms` ago. The new name.
+    async fn rotate_visual_key(&self, now_ms: i64, published_ms: i64) -> Result<String>;
 }
 
 /// Names of functions.

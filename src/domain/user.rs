@@ -1,11 +1,15 @@
 //! Users: the end users of an app (seed 000; contract tuya §3.1–3.3).
 
-use super::{Caller, Cloud, Error, Result, Schema, Uid};
+use std::sync::Arc;
+
+use super::{Caller, Cloud, Error, Noun, Result, Schema, Uid};
 
 /// The longest time span of a user list.
 pub const USER_LIST_SPAN_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
 /// Users a page may hold.
 pub const USER_PAGE_MAX: usize = 100;
+/// Users a page of all apps together may hold.
+pub const ALL_USERS_PAGE_MAX: usize = 200;
 
 /// What kind of name a user has. The numbers are the vendor's `username_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,14 @@ impl UsernameType {
 pub struct User {
     /// Tuya's id.
     pub uid: Uid,
+    /// Alibaba's id.
+    pub identity_id: String,
+    /// The account's own number.
+    pub login_id: String,
+    /// What the app knows the user by: [`User::login_id`], unless a third party's account is linked.
+    pub open_id: String,
+    /// Alibaba's AppKey of the app.
+    pub app_key: String,
     /// The name to sign in with, unique in its app.
     pub username: String,
     /// What kind of name that is.
@@ -42,6 +54,14 @@ pub struct User {
     pub avatar: String,
     /// An IANA time zone, if known.
     pub time_zone_id: Option<String>,
+    /// A phone number besides the name.
+    pub phone: Option<String>,
+    /// An email address besides the name.
+    pub email: Option<String>,
+    /// As the vendor has it.
+    pub gender: Option<String>,
+    /// The last login with a password, milliseconds since 1970.
+    pub last_login_ms: Option<i64>,
     /// Creation, milliseconds since 1970.
     pub created_ms: i64,
     /// Last change, milliseconds since 1970.
@@ -100,7 +120,7 @@ impl Cloud {
     /// [`Error::InvalidMobile`], [`Error::InvalidEmail`], [`Error::Busy`] when too many passwords are being hashed.
     pub async fn sync_user(&self, caller: &Caller, schema: &Schema, user: UserSync) -> Result<Uid> {
         let countries = self.registry.app_countries(caller.project.no, schema).await?;
-        let countries = countries.ok_or(Error::NotVisible("app"))?;
+        let countries = countries.ok_or(Error::NotVisible(Noun::App))?;
         if !countries.is_empty() && !countries.contains(&user.country_code) {
             return Err(Error::CountryNotServed(countries.join(", ")));
         }
@@ -110,7 +130,7 @@ impl Cloud {
             _ => {}
         }
         let uid = self.registry.sync_user(caller.project.no, schema, user, self.now_ms()).await?;
-        uid.ok_or(Error::NotVisible("app"))
+        uid.ok_or(Error::NotVisible(Noun::App))
     }
 
     /// A page of an app's users. With `windowed`, the time span defaults to the last 30 days and may not be longer.
@@ -139,7 +159,49 @@ impl Cloud {
             (query.from_ms, query.to_ms) = (Some(from_ms), Some(to_ms));
         }
         let page = self.registry.users(caller.project.no, schema, &query).await?;
-        page.ok_or(Error::NotVisible("app"))
+        page.ok_or(Error::NotVisible(Noun::App))
+    }
+
+    /// A page of all users of the caller's apps, in order of creation, or the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn all_users(
+        &self,
+        caller: &Caller,
+        offset: usize,
+        limit: usize,
+        newest_first: bool,
+    ) -> Result<Vec<User>> {
+        self.registry.all_users(caller.project.no, offset, limit.min(ALL_USERS_PAGE_MAX), newest_first).await
+    }
+
+    /// The user whom an app of the caller's knows by an open id. With the project's own AppKey in place of the app's,
+    /// the one user of any of its apps.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for an app that is not the caller's and for an open id that it does not know.
+    pub async fn user_by_open_id(&self, caller: &Caller, app_key: &str, open_id: &str) -> Result<Arc<User>> {
+        let found = self.registry.user_by_open_id(caller.project.no, app_key, open_id).await?;
+        found.ok_or(Error::NotVisible(Noun::App))?.ok_or(Error::NotVisible(Noun::User))
+    }
+
+    /// The user of an identity id.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn user_by_identity(&self, caller: &Caller, identity_id: &str) -> Result<Arc<User>> {
+        let found = self.registry.user_by_identity(caller.project.no, identity_id).await?;
+        found.ok_or(Error::NotVisible(Noun::User))
+    }
+
+    /// Gives a user another nick name.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn rename_user(&self, caller: &Caller, uid: &Uid, nick_name: &str) -> Result<()> {
+        let renamed = self.registry.rename_user(caller.project.no, uid, nick_name, self.now_ms()).await?;
+        renamed.then_some(()).ok_or(Error::NotVisible(Noun::User))
     }
 
     /// One user of the caller's apps.
@@ -147,7 +209,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn user(&self, caller: &Caller, uid: &Uid) -> Result<User> {
-        self.registry.user(caller.project.no, uid).await?.ok_or(Error::NotVisible("user"))
+        self.registry.user(caller.project.no, uid).await?.ok_or(Error::NotVisible(Noun::User))
     }
 }
 

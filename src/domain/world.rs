@@ -28,6 +28,10 @@ pub struct WorldProject {
     pub aliyun_app_key: Option<String>,
     /// Alibaba's AppSecret.
     pub aliyun_app_secret: Option<String>,
+    /// Whether Alibaba's cloud calls need a cloudToken.
+    pub require_cloud_token: Option<bool>,
+    /// Whether a cloudToken lives to its end when the next one is fetched.
+    pub keep_cloud_tokens: Option<bool>,
     /// Its user pools.
     pub apps: Vec<WorldApp>,
     /// Its types of devices.
@@ -105,8 +109,16 @@ pub struct WorldUser {
     pub uid: Option<String>,
     /// Alibaba's id.
     pub identity_id: Option<String>,
-    /// The id that an app knows the user by.
+    /// The id that an app knows the user by: a linked third party's, or else the login id.
     pub open_id: Option<String>,
+    /// Alibaba's number of the account.
+    pub login_id: Option<String>,
+    /// A phone number besides the name.
+    pub phone: Option<String>,
+    /// An email address besides the name.
+    pub email: Option<String>,
+    /// Whether the account is shut out.
+    pub disabled: Option<bool>,
 }
 
 /// A home, found again by its id, or without one by owner and name.
@@ -164,6 +176,8 @@ pub struct WorldDevice {
     pub time_zone: Option<String>,
     /// Whether this server plays the device itself.
     pub is_virtual: Option<bool>,
+    /// Whether the device is shut out.
+    pub disabled: Option<bool>,
 }
 
 impl Cloud {

@@ -1,14 +1,17 @@
 //! New identifiers and secrets, in the forms that the vendors' own have (contract tuya §1, §3; aliyun §4, §6).
 
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+
 use super::seal::{hex, random};
-use crate::domain::Result;
+use crate::domain::{Error, Result};
 
 const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// `n` random digits and lower-case letters.
 ///
 /// # Errors
-/// [`crate::domain::Error::Store`] when the system gives no randomness; so for all of these.
+/// [`Error::Store`] when the system gives no randomness; so for all of these.
 pub fn letters(n: usize) -> Result<String> {
     let mut text = String::with_capacity(n);
     while text.len() < n {
@@ -62,6 +65,11 @@ pub fn identity_id() -> Result<String> {
     Ok(format!("50{}op{}", letters(6)?, hex(&random::<15>()?)))
 }
 
+/// Alibaba's number of an account, 15 digits.
+pub fn login_id() -> Result<String> {
+    digits(15)
+}
+
 /// Alibaba's AppKey, 8 digits.
 pub fn app_key() -> Result<String> {
     digits(8)
@@ -94,5 +102,15 @@ pub fn iot_id() -> Result<String> {
 
 /// A home's id, 8 digits.
 pub fn home_id() -> Result<i64> {
-    digits(8)?.parse().map_err(crate::domain::Error::store)
+    digits(8)?.parse().map_err(Error::store)
+}
+
+/// A key of visual tokens: its name, the private half as PKCS#8 and the public one as a point on P-256.
+pub fn es256_key() -> Result<(String, Vec<u8>, Vec<u8>)> {
+    let failed = |_| Error::store("no key could be made");
+    let source = SystemRandom::new();
+    let private = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &source).map_err(failed)?;
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private.as_ref(), &source);
+    let public = pair.map_err(|_| Error::store("no key could be made"))?.public_key().as_ref().to_vec();
+    Ok((hex(&random::<8>()?), private.as_ref().to_vec(), public))
 }

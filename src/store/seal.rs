@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use argon2::Argon2;
-use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -104,31 +104,58 @@ impl Seal {
         Ok((token(b"access")?, token(b"refresh")?))
     }
 
-    /// Hashes a password with argon2id, on a thread of its own, a bounded number at a time.
+    /// Hashes a password with argon2id, on a thread of its own, a bounded number at a time. `None` when it is the one
+    /// of `known`, an older hash, which then stays.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many wait already.
-    pub async fn hash_password(&self, password: String) -> Result<String> {
+    pub async fn hash_password(&self, password: String, known: Option<String>) -> Result<Option<String>> {
+        self.with_argon2(move || hash_unless_known(&password, known.as_deref())).await?
+    }
+
+    /// Whether a password is that of a hash, in the way of [`Seal::hash_password`]. Without a hash it is not, and that
+    /// takes as long.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait already.
+    pub async fn check_password(&self, password: String, hash: Option<String>) -> Result<bool> {
+        self.with_argon2(move || match hash {
+            Some(hash) => is_password(&password, &hash),
+            None => {
+                let _ = Argon2::default().hash_password(password.as_bytes());
+                false
+            }
+        })
+        .await
+    }
+
+    async fn with_argon2<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let busy = |_| Error::Busy("too many passwords are being hashed");
         let place = self.waiting.clone().try_acquire_owned().map_err(busy)?;
         let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
-        let hash = move || {
-            // Held until the hash is done, also when the caller hangs up.
+        let work = move || {
+            // Held until the work is done, also when the caller hangs up.
             let _held = (place, turn);
-            let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|error| error.to_string())?;
-            Ok::<_, String>(hash.to_string())
+            work()
         };
-        tokio::task::spawn_blocking(hash).await.map_err(Error::store)?.map_err(Error::store)
+        tokio::task::spawn_blocking(work).await.map_err(Error::store)
     }
+}
 
-    /// As [`Seal::hash_password`], on the calling thread and without a turn: for the operator's own documents.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn hash_password_here(&self, password: &str) -> Result<String> {
-        let hash = Argon2::default().hash_password(password.as_bytes());
-        Ok(hash.map_err(|error| Error::store(error.to_string()))?.to_string())
+/// As [`Seal::hash_password`], on the calling thread and without a turn: for the operator's own documents.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn hash_unless_known(password: &str, known: Option<&str>) -> Result<Option<String>> {
+    if known.is_some_and(|known| is_password(password, known)) {
+        return Ok(None);
     }
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    Ok(Some(hash.map_err(|error| Error::store(error.to_string()))?.to_string()))
+}
+
+fn is_password(password: &str, hash: &str) -> bool {
+    Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
 }
 
 /// What is kept of a token. Tokens have 128 random bits, so a fast hash is enough.
@@ -150,6 +177,14 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+/// The bytes of hex digits.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let pairs = digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2))?;
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.map(byte).collect()
 }
 
 fn create_key(path: &Path) -> Result<[u8; 32]> {

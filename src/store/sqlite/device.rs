@@ -7,27 +7,29 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
-use crate::domain::device::{DevicePage, DeviceQuery, Leaving, UserDevices};
+use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use crate::domain::store::DeviceStore;
-use crate::domain::{Device, DeviceId, DeviceNo, Error, HomeId, NodeType, Product, ProductId, ProjectNo, Result, Uid};
-use crate::store::functions;
+use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid};
 use crate::store::seal::Seal;
 
 /// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns
 /// learns nothing of that home.
-const SELECT: &str = "SELECT d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
+pub const COLUMNS: &str = "d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
     d.ip, d.lat, d.lon, d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms,
     d.history_from_ms, ?1 IS NOT NULL
         AND (EXISTS (SELECT 1 FROM binding f WHERE f.device_no = d.device_no AND f.project_no <> ?1)
             OR EXISTS (SELECT 1 FROM home h WHERE h.home_id = d.home_id AND h.project_no <> ?1))
-        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1)
-    FROM device d
+        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1),
+    d.iot_id, d.device_name, d.is_virtual, d.disabled";
+
+/// Where [`COLUMNS`] are.
+pub const FROM: &str = "device d
     LEFT JOIN device g ON g.device_no = d.gateway_no
     LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
     LEFT JOIN app_user u ON u.user_no = o.user_no AND (?1 IS NULL OR u.project_no = ?1)";
 
 /// Whether the project `?1` sees the device `d`.
-const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
+pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
     (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1))";
 
 #[async_trait]
@@ -38,6 +40,23 @@ impl DeviceStore for SqliteRegistry {
                 self.readers.run(|connection| self.first(connection, device_sql(), params![project.0, id.0]))?;
             Ok(found.map(Arc::new))
         })
+    }
+
+    async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>> {
+        let found = self.readers.run(|connection| match name {
+            DeviceName::IotId(iot_id) => {
+                let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.iot_id = ?2 AND {VISIBLE}");
+                self.first(connection, &sql, params![project.0, iot_id])
+            }
+            DeviceName::Factory(FactoryName { product_key, device_name }) => {
+                let sql = format!(
+                    "SELECT {COLUMNS} FROM {FROM} WHERE d.device_name = ?3 AND {VISIBLE}
+                     AND d.product_no = (SELECT product_no FROM product WHERE product_key = ?2)"
+                );
+                self.first(connection, &sql, params![project.0, product_key, device_name])
+            }
+        })?;
+        Ok(found.map(Arc::new))
     }
 
     async fn devices_of_user(
@@ -63,7 +82,7 @@ impl DeviceStore for SqliteRegistry {
                 .map_err(Error::store)?;
             let Some(user_no) = user_no else { return Ok(None) };
             let sql = format!(
-                "{SELECT} WHERE {VISIBLE} AND d.device_no IN ({mine})
+                "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({mine})
                  ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
             );
             let offset = i64::try_from(offset).unwrap_or(i64::MAX);
@@ -77,7 +96,7 @@ impl DeviceStore for SqliteRegistry {
             let Some(filter) = Filter::of(&snapshot, project, query)? else { return Ok(None) };
             let total = filter.count(&snapshot).map_err(Error::store)?;
             let numbers = filter.page(&snapshot, query).map_err(Error::store)?;
-            let sql = format!("{SELECT} WHERE d.device_no = ?2");
+            let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
             let device = |no| self.first(&snapshot, &sql, params![project.0, no]);
             let devices = numbers.into_iter().filter_map(|no| device(no).transpose()).collect::<Result<Vec<_>>>()?;
             Ok(Some(DevicePage { devices, total }))
@@ -85,7 +104,9 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
-        let sql = format!("{SELECT} WHERE {VISIBLE} AND d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3"
+        );
         self.readers.run(|connection| self.all(connection, &sql, params![project.0, gateway.0, limit]))
     }
 
@@ -138,12 +159,14 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
-        let sql = format!("{SELECT} WHERE d.device_id = ?2");
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2");
         self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, id.0]))
     }
 
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
-        let sql = format!("{SELECT} WHERE d.is_virtual = 1 AND d.removed = 0 ORDER BY d.device_no LIMIT ?2");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {FROM} WHERE d.is_virtual = 1 AND d.removed = 0 ORDER BY d.device_no LIMIT ?2"
+        );
         self.readers.run(|connection| self.all(connection, &sql, params![None::<i64>, limit]))
     }
 }
@@ -151,12 +174,18 @@ impl DeviceStore for SqliteRegistry {
 /// The statement of the single device read, which is the most frequent one, made once.
 fn device_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> =
-        std::sync::LazyLock::new(|| format!("{SELECT} WHERE d.device_id = ?2 AND {VISIBLE}"));
+        std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2 AND {VISIBLE}"));
     &SQL
 }
 
 impl SqliteRegistry {
-    fn first(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Option<Device>> {
+    /// The first device of a statement, which selects [`COLUMNS`].
+    pub(super) fn first(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Option<Device>> {
         let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
         let mut rows = statement.query(values).map_err(Error::store)?;
         let row = rows.next().map_err(Error::store)?;
@@ -173,13 +202,10 @@ impl SqliteRegistry {
         Ok(devices)
     }
 
-    fn device_of(&self, row: &Row<'_>) -> Result<Device> {
+    /// The device of a row of [`COLUMNS`].
+    pub(super) fn device_of(&self, row: &Row<'_>) -> Result<Device> {
         let product_no: i64 = row.get(2).map_err(Error::store)?;
-        let product = self.known.product(product_no, || {
-            // On a connection of its own, so that what is read is not older than the memory's count of writes.
-            self.readers.run(|connection| read_product(connection, product_no))
-        })?;
-        let product = product.ok_or_else(|| Error::store("a device without its product"))?;
+        let product = self.product(product_no)?.ok_or_else(|| Error::store("a device without its product"))?;
         device_of(&self.seal, row, product)
     }
 }
@@ -190,6 +216,8 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
             no: DeviceNo(row.get(0)?),
             id: DeviceId(row.get(1)?),
             product,
+            iot_id: row.get(21)?,
+            device_name: row.get(22)?,
             uuid: row.get(3)?,
             local_key: String::new(),
             name: row.get(5)?,
@@ -207,6 +235,8 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
             active_ms: row.get(17)?,
             updated_ms: row.get(18)?,
             history_from_ms: row.get(19)?,
+            is_virtual: row.get(23)?,
+            disabled: row.get(24)?,
             abroad: false,
         })
     };
@@ -224,56 +254,6 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
 /// Where a device's local key is sealed.
 pub fn place_of_local_key(device_id: &str) -> String {
     format!("device.local_key:{device_id}")
-}
-
-fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>> {
-    let row = connection
-        .prepare_cached(
-            "SELECT project_no, product_id, product_key, name, category, model, icon, net_type, node_type, biz_type,
-             functions FROM product WHERE product_no = ?1",
-        )
-        .and_then(|mut statement| {
-            statement
-                .query_row(params![no], |row| {
-                    let product = Product {
-                        project: ProjectNo(row.get(0)?),
-                        id: ProductId(row.get(1)?),
-                        key: row.get(2)?,
-                        name: row.get(3)?,
-                        category: row.get(4)?,
-                        model: row.get(5)?,
-                        icon: row.get(6)?,
-                        net_type: row.get(7)?,
-                        node_type: node_type(row.get_ref(8)?.as_str()?),
-                        biz_type: row.get(9)?,
-                        functions: Vec::new(),
-                    };
-                    Ok((product, row.get::<_, String>(10)?))
-                })
-                .optional()
-        })
-        .map_err(Error::store)?;
-    let Some((mut product, text)) = row else { return Ok(None) };
-    product.functions = functions::decode(&text)?;
-    Ok(Some(Arc::new(product)))
-}
-
-/// The text of a node type in the registry.
-pub fn node_type_text(node_type: NodeType) -> &'static str {
-    match node_type {
-        NodeType::Device => "device",
-        NodeType::Gateway => "gateway",
-        NodeType::Sub => "sub",
-    }
-}
-
-/// The node type of a text in the registry.
-pub fn node_type(text: &str) -> NodeType {
-    match text {
-        "gateway" => NodeType::Gateway,
-        "sub" => NodeType::Sub,
-        _ => NodeType::Device,
-    }
 }
 
 /// The conditions of a device list, as SQL over `device d`, and their values.

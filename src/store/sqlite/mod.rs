@@ -1,16 +1,21 @@
 //! The embedded engine: SQLite files in one data folder. The registry is here, one file a noun; the event log is in
 //! `telemetry`.
 
+mod binding;
 mod connection;
 mod device;
 mod device_user;
+mod known;
 mod name;
+mod product;
 mod project;
 pub mod telemetry;
 mod token;
 mod user;
+mod visual;
 mod world;
 mod world_device;
+mod world_user;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +28,10 @@ use crate::store::seal::Seal;
 use connection::{Readers, Writer};
 
 /// Migrations of the registry in order. `PRAGMA user_version` is how many have run.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_registry.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_registry.sql"),
+    include_str!("../../../migrations/sqlite/0002_second_dialect.sql"),
+];
 
 /// The registry's file in the data folder.
 pub const REGISTRY_FILE: &str = "registry.db";
@@ -33,7 +41,7 @@ pub struct SqliteRegistry {
     writer: Writer,
     readers: Readers,
     seal: Arc<Seal>,
-    known: Arc<project::Known>,
+    known: Arc<known::Known>,
 }
 
 impl SqliteRegistry {
@@ -46,7 +54,7 @@ impl SqliteRegistry {
         let seal = Arc::new(Seal::open(folder, !path.exists())?);
         let connection = connection::open_writer(&path)?;
         migrate(&connection)?;
-        let known = Arc::new(project::Known::default());
+        let known = Arc::new(known::Known::default());
         let forget = known.clone();
         let writer = Writer::start(connection, move || forget.forget())?;
         Ok(Self { writer, readers: Readers::new(path), seal, known })

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
-use crate::domain::store::TokenStore;
+use crate::domain::store::{CloudTokenStore, TokenStore};
 use crate::domain::token::TokenPair;
 use crate::domain::{Error, ProjectNo, Result};
-use crate::store::seal::{Seal, TokenSeed, random, token_hash};
+use crate::store::seal::{Seal, TokenSeed, hex, random, token_hash};
 
 #[async_trait]
 impl TokenStore for SqliteRegistry {
@@ -92,4 +92,76 @@ fn replace(connection: &Connection, seal: &Seal, project: ProjectNo, expires_ms:
 fn pair(seal: &Seal, seed: &TokenSeed, expires_ms: i64) -> Result<TokenPair> {
     let (access, refresh) = seal.tokens(seed)?;
     Ok(TokenPair { access, refresh, expires_ms })
+}
+
+/// Living cloudTokens of one project; the ones that die next make room for a further one.
+const CLOUD_TOKENS_MAX: i64 = 100;
+
+#[async_trait]
+impl CloudTokenStore for SqliteRegistry {
+    async fn grant_cloud_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, keep: bool) -> Result<String> {
+        let write = move |connection: &Connection| {
+            if !keep {
+                connection
+                    .prepare_cached("DELETE FROM cloud_token WHERE project_no = ?1")
+                    .and_then(|mut statement| statement.execute(params![project.0]))
+                    .map_err(Error::store)?;
+            }
+            add_cloud_token(connection, project, now_ms, life_ms)
+        };
+        self.writer.run(write).await
+    }
+
+    async fn refresh_cloud_token(
+        &self,
+        project: ProjectNo,
+        token: &str,
+        now_ms: i64,
+        life_ms: i64,
+        grace_ms: i64,
+    ) -> Result<Option<String>> {
+        let hash = token_hash(token);
+        let write = move |connection: &Connection| {
+            let living = connection
+                .prepare_cached(
+                    "UPDATE cloud_token SET expires_ms = min(expires_ms, ?4)
+                     WHERE token_hash = ?1 AND project_no = ?2 AND expires_ms > ?3",
+                )
+                .and_then(|mut statement| statement.execute(params![hash, project.0, now_ms, now_ms + grace_ms]))
+                .map_err(Error::store)?;
+            (living == 1).then(|| add_cloud_token(connection, project, now_ms, life_ms)).transpose()
+        };
+        self.writer.run(write).await
+    }
+
+    async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>> {
+        let hash = token_hash(token);
+        let holder = self.known.cloud_token(hash, || {
+            self.readers.run(|connection| {
+                connection
+                    .prepare_cached("SELECT project_no, expires_ms FROM cloud_token WHERE token_hash = ?1")
+                    .and_then(|mut statement| {
+                        statement.query_row(params![hash], |row| Ok((ProjectNo(row.get(0)?), row.get(1)?))).optional()
+                    })
+                    .map_err(Error::store)
+            })
+        })?;
+        Ok(holder.filter(|(_, expires_ms)| *expires_ms > now_ms).map(|(holder, _)| holder))
+    }
+}
+
+fn add_cloud_token(connection: &Connection, project: ProjectNo, now_ms: i64, life_ms: i64) -> Result<String> {
+    let token = hex(&random::<16>()?);
+    let write = || -> rusqlite::Result<()> {
+        let expired = "DELETE FROM cloud_token WHERE project_no = ?1 AND expires_ms <= ?2";
+        connection.prepare_cached(expired)?.execute(params![project.0, now_ms])?;
+        let add = "INSERT INTO cloud_token (token_hash, project_no, expires_ms) VALUES (?1, ?2, ?3)";
+        connection.prepare_cached(add)?.execute(params![token_hash(&token), project.0, now_ms + life_ms])?;
+        let surplus = "DELETE FROM cloud_token WHERE project_no = ?1 AND token_hash IN
+            (SELECT token_hash FROM cloud_token WHERE project_no = ?1 ORDER BY expires_ms DESC LIMIT -1 OFFSET ?2)";
+        connection.prepare_cached(surplus)?.execute(params![project.0, CLOUD_TOKENS_MAX])?;
+        Ok(())
+    };
+    write().map_err(Error::store)?;
+    Ok(token)
 }

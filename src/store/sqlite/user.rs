@@ -1,16 +1,23 @@
 //! End users.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::known::UserName;
 use crate::domain::store::UserStore;
 use crate::domain::user::{User, UserPage, UserQuery, UserSync};
 use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UsernameType};
-use crate::store::{mint, seal};
+use crate::store::mint;
 
-const COLUMNS: &str =
-    "uid, username, username_type, country_code, nick_name, avatar, time_zone_id, created_ms, updated_ms";
+const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u.nick_name, u.avatar, u.time_zone_id,
+    u.created_ms, u.updated_ms, u.identity_id, u.login_id, u.open_id, u.phone, u.email, u.gender, u.last_login_ms,
+    a.app_key";
+
+/// Where [`COLUMNS`] are.
+const FROM: &str = "app_user u JOIN app a USING (app_no)";
 
 #[async_trait]
 impl UserStore for SqliteRegistry {
@@ -28,11 +35,23 @@ impl UserStore for SqliteRegistry {
     }
 
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>> {
-        let hash = self.seal.hash_password(user.password.clone()).await?;
+        let known = self.readers.run(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no)
+                     WHERE a.project_no = ?1 AND a.schema = ?2 AND u.username = ?3",
+                )
+                .and_then(|mut statement| {
+                    let values = params![project.0, schema.0, user.username];
+                    statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional()
+                })
+                .map_err(Error::store)
+        })?;
+        let hash = self.seal.hash_password(user.password.clone(), known.flatten()).await?;
         let schema = schema.clone();
         let write = move |connection: &Connection| {
             let Some(app_no) = app_no(connection, project, &schema)? else { return Ok(None) };
-            sync(connection, project, app_no, &user, &hash, now_ms).map(Some)
+            sync(connection, project, app_no, &user, hash.as_deref(), now_ms).map(Some)
         };
         self.writer.run(write).await
     }
@@ -55,10 +74,95 @@ impl UserStore for SqliteRegistry {
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>> {
         self.readers.run(|connection| {
             connection
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM app_user WHERE uid = ?1 AND project_no = ?2"))
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM {FROM} WHERE u.uid = ?1 AND u.project_no = ?2"))
                 .and_then(|mut statement| statement.query_row(params![uid.0, project.0], user).optional())
                 .map_err(Error::store)
         })
+    }
+
+    async fn all_users(
+        &self,
+        project: ProjectNo,
+        offset: usize,
+        limit: usize,
+        newest_first: bool,
+    ) -> Result<Vec<User>> {
+        let order = if newest_first { "DESC" } else { "ASC" };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {FROM} WHERE u.project_no = ?1
+             ORDER BY u.created_ms {order}, u.user_no {order} LIMIT ?2 OFFSET ?3"
+        );
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![project.0, limit, offset], user);
+            rows.and_then(Iterator::collect).map_err(Error::store)
+        })
+    }
+
+    async fn user_by_open_id(
+        &self,
+        project: ProjectNo,
+        app_key: &str,
+        open_id: &str,
+    ) -> Result<Option<Option<Arc<User>>>> {
+        let key = (project, UserName::OpenId(app_key.to_owned(), open_id.to_owned()));
+        let mut known_app = true;
+        let found = self.known.user(key, || {
+            self.readers.run(|connection| {
+                let apps = "SELECT a.app_no FROM app a JOIN project p USING (project_no)
+                            WHERE a.project_no = ?1 AND ?2 IN (a.app_key, p.aliyun_app_key)";
+                let mut statement = connection.prepare_cached(apps).map_err(Error::store)?;
+                known_app = statement.exists(params![project.0, app_key]).map_err(Error::store)?;
+                let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.open_id = ?3 AND u.app_no IN ({apps}) LIMIT 2");
+                let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+                let rows = statement.query_map(params![project.0, app_key, open_id], user);
+                let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
+                // Two apps may know two people by one open id: the project's own AppKey names neither.
+                let only = users.len() == 1;
+                Ok(users.pop().filter(|_| only).map(Arc::new))
+            })
+        })?;
+        Ok(known_app.then_some(found))
+    }
+
+    async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
+        self.known.user((project, UserName::Identity(identity_id.to_owned())), || {
+            self.readers.run(|connection| {
+                let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
+                let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+                let found = statement.query_row(params![project.0, identity_id], user).optional();
+                Ok(found.map_err(Error::store)?.map(Arc::new))
+            })
+        })
+    }
+
+    async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool> {
+        let (uid, nick_name) = (uid.clone(), nick_name.to_owned());
+        let sql = "UPDATE app_user SET nick_name = ?3, updated_ms = ?4 WHERE uid = ?2 AND project_no = ?1";
+        let write = move |connection: &Connection| {
+            Ok(connection.execute(sql, params![project.0, uid.0, nick_name, now_ms]).map_err(Error::store)? == 1)
+        };
+        self.writer.run(write).await
+    }
+
+    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<bool> {
+        let uid = uid.clone();
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let sql = "SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2";
+            let found = connection.query_row(sql, params![uid.0, project.0], |row| row.get(0)).optional()?;
+            let Some(user_no): Option<i64> = found else { return Ok(false) };
+            let owned = "device_no IN (SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1)";
+            let homes = "home_id IN (SELECT home_id FROM home WHERE owner_no = ?1)";
+            let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE {owned} OR {homes}");
+            connection.execute(&leave, params![user_no, now_ms])?;
+            connection.execute(&format!("DELETE FROM binding WHERE {owned}"), params![user_no])?;
+            connection.execute("DELETE FROM binding WHERE user_no = ?1", params![user_no])?;
+            connection.execute("DELETE FROM home WHERE owner_no = ?1", params![user_no])?;
+            connection.execute("DELETE FROM app_user WHERE user_no = ?1", params![user_no])?;
+            Ok(true)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 }
 
@@ -74,12 +178,13 @@ fn sync(
     project: ProjectNo,
     app_no: i64,
     user: &UserSync,
-    hash: &str,
+    hash: Option<&str>,
     now_ms: i64,
 ) -> Result<Uid> {
     let known: Option<String> = connection
         .prepare_cached(
-            "UPDATE app_user SET password_hash = ?3, nick_name = coalesce(?4, nick_name),
+            "UPDATE app_user SET password_hash = coalesce(?3, password_hash),
+             access_version = access_version + (?3 IS NOT NULL), nick_name = coalesce(?4, nick_name),
              time_zone_id = coalesce(?5, time_zone_id), updated_ms = ?6
              WHERE app_no = ?1 AND username = ?2 RETURNING uid",
         )
@@ -92,12 +197,12 @@ fn sync(
         return Ok(Uid(uid));
     }
     let uid = mint::uid(now_ms)?;
-    let (identity_id, open_id) = (mint::identity_id()?, seal::hex(&seal::random::<16>()?));
+    let (identity_id, login_id) = (mint::identity_id()?, mint::login_id()?);
     connection
         .prepare_cached(
             "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_hash,
-             nick_name, avatar, time_zone_id, identity_id, open_id, created_ms, updated_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', ?9, ?10, ?11, ?12, ?12)",
+             nick_name, avatar, time_zone_id, identity_id, login_id, open_id, created_ms, updated_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', ?9, ?10, ?11, ?11, ?12, ?12)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -111,7 +216,7 @@ fn sync(
                 user.nick_name.as_deref().unwrap_or_default(),
                 user.time_zone_id,
                 identity_id,
-                open_id,
+                login_id,
                 now_ms
             ])
         })
@@ -123,8 +228,8 @@ fn sync(
 fn users(connection: &Connection, app_no: i64, query: &UserQuery) -> rusqlite::Result<Vec<User>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM app_user WHERE app_no = ?1 AND created_ms BETWEEN ?2 AND ?3
-             AND (?4 IS NULL OR username = ?4) ORDER BY created_ms, user_no LIMIT ?5 OFFSET ?6"
+            "SELECT {COLUMNS} FROM {FROM} WHERE u.app_no = ?1 AND u.created_ms BETWEEN ?2 AND ?3
+             AND (?4 IS NULL OR u.username = ?4) ORDER BY u.created_ms, u.user_no LIMIT ?5 OFFSET ?6"
         ))?
         .query_map(
             params![
@@ -151,5 +256,13 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         time_zone_id: row.get(6)?,
         created_ms: row.get(7)?,
         updated_ms: row.get(8)?,
+        identity_id: row.get(9)?,
+        login_id: row.get(10)?,
+        open_id: row.get(11)?,
+        phone: row.get(12)?,
+        email: row.get(13)?,
+        gender: row.get(14)?,
+        last_login_ms: Some(row.get(15)?).filter(|ms| *ms > 0),
+        app_key: row.get(16)?,
     })
 }

@@ -7,22 +7,23 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::project::{place_of_app_secret, place_of_secret};
-use super::{SqliteRegistry, device};
+use super::{SqliteRegistry, product};
 use crate::domain::store::WorldStore;
-use crate::domain::world::{World, WorldApp, WorldHome, WorldProduct, WorldProject, WorldUser};
-use crate::domain::{Error, NodeType, Result, UsernameType};
-use crate::store::seal::{Seal, hex, random};
+use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
+use crate::domain::{Error, NodeType, Result};
+use crate::store::seal::{Seal, hash_unless_known};
 use crate::store::{functions, mint};
 
 #[async_trait]
 impl WorldStore for SqliteRegistry {
     async fn apply(&self, mut world: World, now_ms: i64) -> Result<World> {
-        let seal = self.seal.clone();
+        let known = self.known_passwords(&world)?;
         let hashed = tokio::task::spawn_blocking(move || {
             // Hashing is slow on purpose: it happens before the writer is held.
-            for user in world.projects.iter_mut().flat_map(|project| &mut project.users) {
-                if let Some(password) = &user.password {
-                    user.password = Some(seal.hash_password_here(password)?);
+            let users = world.projects.iter_mut().flat_map(|project| &mut project.users);
+            for (user, known) in users.zip(known) {
+                if let Some(password) = user.password.take() {
+                    user.password = hash_unless_known(&password, known.as_deref())?;
                 }
             }
             Ok::<_, Error>(world)
@@ -37,6 +38,24 @@ impl WorldStore for SqliteRegistry {
             Ok(world)
         };
         self.writer.run(write).await
+    }
+}
+
+impl SqliteRegistry {
+    /// The password hash of each user of the document, in its order.
+    fn known_passwords(&self, world: &World) -> Result<Vec<Option<String>>> {
+        let sql = "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no) JOIN project p ON
+                   p.project_no = a.project_no WHERE p.name = ?1 AND a.schema = ?2 AND u.username = ?3";
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+            let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
+            let mut known = |(project, user): (&WorldProject, &WorldUser)| {
+                let values = params![project.name, user.schema, user.username];
+                let hash = statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional();
+                hash.map(Option::flatten).map_err(Error::store)
+            };
+            users.map(&mut known).collect()
+        })
     }
 }
 
@@ -109,22 +128,26 @@ impl<'a> Builder<'a> {
 
     fn project(&self, world: &mut WorldProject) -> Result<i64> {
         let sql = "SELECT project_no, client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
-                   aliyun_app_key, aliyun_app_secret_sealed FROM project WHERE name = ?1";
+                   aliyun_app_key, aliyun_app_secret_sealed, require_cloud_token, keep_cloud_tokens
+                   FROM project WHERE name = ?1";
         let known = self.find(sql, params![world.name], |row| {
             let sealed = (row.get::<_, Vec<u8>>(2)?, row.get::<_, Vec<u8>>(7)?);
             let texts = (row.get(1)?, row.get(5)?, row.get(6)?);
-            Ok((row.get::<_, i64>(0)?, texts, sealed, row.get(3)?, row.get(4)?))
+            Ok((row.get::<_, i64>(0)?, texts, sealed, [row.get(3)?, row.get(4)?, row.get(8)?, row.get(9)?]))
         })?;
         let (secret_place, app_secret_place) = (place_of_secret(&world.name), place_of_app_secret(&world.name));
         let known_no = known.as_ref().map(|known| known.0);
-        if let Some((_, (client_id, project_id, app_key), (secret, app_secret), legacy_sign, mask)) = known {
+        if let Some((_, (client_id, project_id, app_key), (secret, app_secret), settings)) = known {
             world.client_id.get_or_insert(client_id);
             world.aliyun_project_id.get_or_insert(project_id);
             world.aliyun_app_key.get_or_insert(app_key);
             fill(&mut world.secret, || self.seal.unseal(&secret, &secret_place))?;
             fill(&mut world.aliyun_app_secret, || self.seal.unseal(&app_secret, &app_secret_place))?;
+            let [legacy_sign, mask, require_token, keep_tokens] = settings;
             world.legacy_sign.get_or_insert(legacy_sign);
             world.mask_private_fields.get_or_insert(mask);
+            world.require_cloud_token.get_or_insert(require_token);
+            world.keep_cloud_tokens.get_or_insert(keep_tokens);
         }
         let client_id = fill(&mut world.client_id, mint::client_id)?;
         let project_id = fill(&mut world.aliyun_project_id, mint::aliyun_project_id)?;
@@ -133,18 +156,33 @@ impl<'a> Builder<'a> {
         let app_secret = self.seal.seal(fill(&mut world.aliyun_app_secret, mint::secret)?, &app_secret_place)?;
         let legacy_sign = *world.legacy_sign.get_or_insert(false);
         let mask = *world.mask_private_fields.get_or_insert(true);
-        let settings = params![client_id, secret, legacy_sign, mask, project_id, app_key, app_secret, world.name];
+        let require_token = *world.require_cloud_token.get_or_insert(true);
+        let keep_tokens = *world.keep_cloud_tokens.get_or_insert(false);
+        let settings = params![
+            client_id,
+            secret,
+            legacy_sign,
+            mask,
+            project_id,
+            app_key,
+            app_secret,
+            world.name,
+            require_token,
+            keep_tokens
+        ];
         if let Some(no) = known_no {
             self.write(
                 "UPDATE project SET client_id = ?1, secret_sealed = ?2, legacy_sign = ?3, mask_private_fields = ?4,
-                 aliyun_project_id = ?5, aliyun_app_key = ?6, aliyun_app_secret_sealed = ?7 WHERE name = ?8",
+                 aliyun_project_id = ?5, aliyun_app_key = ?6, aliyun_app_secret_sealed = ?7,
+                 require_cloud_token = ?9, keep_cloud_tokens = ?10 WHERE name = ?8",
                 settings,
             )?;
             return Ok(no);
         }
         let no = self.write(
             "INSERT INTO project (client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
-             aliyun_app_key, aliyun_app_secret_sealed, name, admin_uid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '')",
+             aliyun_app_key, aliyun_app_secret_sealed, name, require_cloud_token, keep_cloud_tokens, admin_uid)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '')",
             settings,
         )?;
         let admin_uid = mint::admin_uid(self.now_ms)?;
@@ -188,7 +226,7 @@ impl<'a> Builder<'a> {
                 model: row.get(5)?,
                 icon: row.get(6)?,
                 net_type: row.get(7)?,
-                node_type: device::node_type(row.get_ref(8)?.as_str()?),
+                node_type: product::node_type(row.get_ref(8)?.as_str()?),
                 biz_type: row.get(9)?,
                 functions: row.get(10)?,
             })
@@ -228,7 +266,7 @@ impl<'a> Builder<'a> {
         let secret = self.seal.seal(secret, &place_of_product_secret(id))?;
         let icon = &*world.icon.get_or_insert_with(|| format!("smart/product_icon/{}.png", world.category));
         let net_type = &*world.net_type.get_or_insert_with(|| "NET_WIFI".to_owned());
-        let node_type = device::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
+        let node_type = product::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
         let biz_type = *world.biz_type.get_or_insert(0);
         let functions = functions::encode(world.functions.get_or_insert_default())?;
         self.write(
@@ -257,158 +295,6 @@ impl<'a> Builder<'a> {
             ],
         )?;
         Ok(())
-    }
-
-    fn user(&self, world: &mut WorldUser) -> Result<()> {
-        let sql = "SELECT app_no FROM app WHERE project_no = ?1 AND schema = ?2";
-        let app_no: Option<i64> = self.find(sql, params![self.project_no, world.schema], |row| row.get(0))?;
-        let app_no = app_no.ok_or_else(|| Error::Refused(format!("there is no app {:?}", world.schema)))?;
-        let sql = "SELECT user_no, username_type, country_code, password_hash, nick_name, avatar, gender, time_zone_id,
-                   uid, identity_id, open_id FROM app_user WHERE app_no = ?1 AND username = ?2";
-        let mut user_no = None;
-        let before = self.find(sql, params![app_no, world.username], |row| {
-            user_no = row.get(0)?;
-            Ok(WorldUser {
-                schema: world.schema.clone(),
-                username: world.username.clone(),
-                username_type: UsernameType::from_number(row.get(1)?),
-                country_code: row.get(2)?,
-                password: row.get(3)?,
-                nick_name: row.get(4)?,
-                avatar: row.get(5)?,
-                gender: row.get(6)?,
-                time_zone_id: row.get(7)?,
-                uid: row.get(8)?,
-                identity_id: row.get(9)?,
-                open_id: row.get(10)?,
-            })
-        })?;
-        if let Some(before) = before.clone() {
-            world.username_type = world.username_type.or(before.username_type);
-            world.password = world.password.take().or(before.password);
-            world.gender = world.gender.take().or(before.gender);
-            world.time_zone_id = world.time_zone_id.take().or(before.time_zone_id);
-            for (here, there) in [
-                (&mut world.country_code, before.country_code),
-                (&mut world.nick_name, before.nick_name),
-                (&mut world.avatar, before.avatar),
-                (&mut world.uid, before.uid),
-                (&mut world.identity_id, before.identity_id),
-                (&mut world.open_id, before.open_id),
-            ] {
-                *here = here.take().or(there);
-            }
-        }
-        self.put_user(app_no, user_no, before.as_ref(), world)?;
-        world.password = None;
-        Ok(())
-    }
-
-    fn put_user(
-        &self,
-        app_no: i64,
-        user_no: Option<i64>,
-        before: Option<&WorldUser>,
-        world: &mut WorldUser,
-    ) -> Result<()> {
-        world.username_type.get_or_insert(UsernameType::Other);
-        world.country_code.get_or_insert_default();
-        world.nick_name.get_or_insert_default();
-        world.avatar.get_or_insert_default();
-        fill(&mut world.uid, || mint::uid(self.now_ms))?;
-        fill(&mut world.identity_id, mint::identity_id)?;
-        fill(&mut world.open_id, || Ok(hex(&random::<16>()?)))?;
-        if before == Some(world) {
-            return Ok(());
-        }
-        self.write(
-            "INSERT INTO app_user (user_no, project_no, app_no, uid, username, username_type, country_code,
-             password_hash, nick_name, avatar, gender, time_zone_id, identity_id, open_id, created_ms, updated_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)
-             ON CONFLICT (user_no) DO UPDATE SET uid = excluded.uid, username_type = excluded.username_type,
-             country_code = excluded.country_code, password_hash = excluded.password_hash,
-             nick_name = excluded.nick_name, avatar = excluded.avatar, gender = excluded.gender,
-             time_zone_id = excluded.time_zone_id, identity_id = excluded.identity_id, open_id = excluded.open_id,
-             updated_ms = excluded.updated_ms",
-            params![
-                user_no,
-                self.project_no,
-                app_no,
-                world.uid,
-                world.username,
-                world.username_type.map(|kind| kind as i64),
-                world.country_code,
-                world.password,
-                world.nick_name,
-                world.avatar,
-                world.gender,
-                world.time_zone_id,
-                world.identity_id,
-                world.open_id,
-                self.now_ms
-            ],
-        )?;
-        Ok(())
-    }
-
-    fn home(&self, world: &mut WorldHome) -> Result<()> {
-        let owner_no = self.user_no(&world.owner)?;
-        let known: Option<(i64, i64)> = match world.home_id {
-            Some(id) => {
-                let sql = "SELECT home_id, project_no FROM home WHERE home_id = ?1";
-                self.find(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?
-            }
-            None => {
-                let sql = "SELECT home_id, project_no FROM home WHERE owner_no = ?1 AND name = ?2 ORDER BY home_id";
-                self.find(sql, params![owner_no, world.name], |row| Ok((row.get(0)?, row.get(1)?)))?
-            }
-        };
-        if let Some((id, project_no)) = known {
-            if project_no != self.project_no {
-                return Err(Error::Refused(format!("home_id {id} is another project's")));
-            }
-            world.home_id = Some(id);
-        }
-        match world.home_id {
-            Some(id) => {
-                self.write(
-                    "INSERT INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (home_id) DO UPDATE SET owner_no = excluded.owner_no, name = excluded.name
-                     WHERE home.project_no = excluded.project_no",
-                    params![id, self.project_no, owner_no, world.name],
-                )?;
-            }
-            None => world.home_id = Some(self.new_home(owner_no, &world.name)?),
-        }
-        Ok(())
-    }
-
-    /// A home with an id that no other has.
-    pub(super) fn new_home(&self, owner_no: i64, name: &str) -> Result<i64> {
-        loop {
-            let id = mint::home_id()?;
-            let sql = "INSERT OR IGNORE INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)";
-            let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
-            if statement.execute(params![id, self.project_no, owner_no, name]).map_err(Error::store)? == 1 {
-                return Ok(id);
-            }
-        }
-    }
-
-    /// The user of that name in any app of the project.
-    pub(super) fn user_no(&self, username: &str) -> Result<i64> {
-        let sql = "SELECT min(user_no), count(*) FROM app_user
-                   WHERE username = ?1 AND app_no IN (SELECT app_no FROM app WHERE project_no = ?2)";
-        let found = self.find(sql, params![username, self.project_no], |row| {
-            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
-        })?;
-        match found {
-            Some((Some(no), 1)) => Ok(no),
-            Some((Some(_), count)) => {
-                Err(Error::Refused(format!("{count} apps have a user {username:?}: give each another name")))
-            }
-            _ => Err(Error::Refused(format!("there is no user {username:?}"))),
-        }
     }
 }
 

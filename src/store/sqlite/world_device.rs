@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::device::{node_type, place_of_local_key};
+use super::binding;
+use super::device::place_of_local_key;
+use super::product::node_type;
 use super::world::{Builder, at, fill};
 use crate::domain::world::WorldDevice;
 use crate::domain::{Error, NodeType, Result};
 use crate::store::mint;
-
-/// What a new owner's first home is called.
-const FIRST_HOME: &str = "Home";
 
 impl Builder<'_> {
     /// Devices first, gateways after, so that a document may name a gateway before it describes it.
@@ -70,6 +69,7 @@ impl Builder<'_> {
                 *here = here.take().or(there);
             }
             world.is_virtual = world.is_virtual.or(before.is_virtual);
+            world.disabled = world.disabled.or(before.disabled);
         }
         self.put_device(no, product_no, before.as_ref(), world)
     }
@@ -77,7 +77,7 @@ impl Builder<'_> {
     /// Number, product and the facts that the document can change, links aside.
     fn known_device(&self, world: &WorldDevice, product_no: i64) -> Result<Option<(i64, i64, WorldDevice)>> {
         const COLUMNS: &str = "device_no, product_no, device_id, secret_sealed, local_key_sealed, uuid, sn,
-            mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual";
+            mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual, disabled";
         let mut sealed: (Vec<u8>, Vec<u8>) = Default::default();
         let read = |row: &rusqlite::Row<'_>| {
             sealed = (row.get(3)?, row.get(4)?);
@@ -96,6 +96,7 @@ impl Builder<'_> {
                 lon: row.get(14)?,
                 time_zone: row.get(15)?,
                 is_virtual: row.get(16)?,
+                disabled: row.get(17)?,
                 ..WorldDevice::default()
             };
             Ok((row.get(0)?, row.get(1)?, device))
@@ -134,6 +135,7 @@ impl Builder<'_> {
         world.ip.get_or_insert_default();
         world.time_zone.get_or_insert_with(|| "+00:00".to_owned());
         world.is_virtual.get_or_insert(false);
+        world.disabled.get_or_insert(false);
         if let (Some(no), Some(before)) = (no, before)
             && *before == facts(world)
         {
@@ -142,14 +144,15 @@ impl Builder<'_> {
         let written = self.write(
             "INSERT INTO device (device_no, product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid,
              iot_id, device_name, sn, mac, name, ip, lat, lon, time_zone, node_id, is_virtual, removed, created_ms,
-             active_ms, updated_ms, history_from_ms)
+             active_ms, updated_ms, history_from_ms, disabled)
              VALUES (?1, ?2, (SELECT project_no FROM product WHERE product_no = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-             ?12, ?13, ?14, ?15, ?16, ?17, 0, ?18, 0, ?18, 0)
+             ?12, ?13, ?14, ?15, ?16, ?17, 0, ?18, 0, ?18, 0, ?19)
              ON CONFLICT (device_no) DO UPDATE SET secret_sealed = excluded.secret_sealed,
              local_key_sealed = excluded.local_key_sealed, uuid = excluded.uuid, iot_id = excluded.iot_id,
              device_name = excluded.device_name, sn = excluded.sn, mac = excluded.mac, name = excluded.name,
              ip = excluded.ip, lat = excluded.lat, lon = excluded.lon, time_zone = excluded.time_zone,
-             node_id = excluded.node_id, is_virtual = excluded.is_virtual, updated_ms = excluded.updated_ms",
+             node_id = excluded.node_id, is_virtual = excluded.is_virtual, updated_ms = excluded.updated_ms,
+             disabled = excluded.disabled, access_version = access_version + (disabled <> excluded.disabled)",
             params![
                 no,
                 product_no,
@@ -168,7 +171,8 @@ impl Builder<'_> {
                 world.time_zone,
                 world.node_id,
                 world.is_virtual,
-                self.now_ms
+                self.now_ms,
+                world.disabled
             ],
         )?;
         Ok(no.unwrap_or(written))
@@ -194,9 +198,9 @@ impl Builder<'_> {
                 self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1", params![no])?;
                 self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
             }
-            self.bind(no, owner_no, true)?;
+            binding::bind(self.connection, no, owner_no, true, self.now_ms)?;
             if world.home_id.is_none() {
-                world.home_id = Some(self.home_for(no, owner_no)?);
+                world.home_id = Some(binding::home_for(self.connection, no, owner_no)?);
             }
         }
         if let Some(home_id) = world.home_id {
@@ -209,34 +213,10 @@ impl Builder<'_> {
         if let Some(users) = &world.shared_with {
             self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 0", params![no])?;
             for user in users {
-                self.bind(no, self.user_no(user)?, false)?;
+                binding::bind(self.connection, no, self.user_no(user)?, false, self.now_ms)?;
             }
         }
         Ok(())
-    }
-
-    /// Binds a user; the device belongs to somebody again.
-    fn bind(&self, device_no: i64, user_no: i64, owned: bool) -> Result<()> {
-        self.write(
-            "INSERT INTO binding (device_no, user_no, project_no, app_no, owned, is_foreign, created_ms)
-             SELECT ?1, u.user_no, u.project_no, u.app_no, ?3,
-             u.project_no <> (SELECT project_no FROM device WHERE device_no = ?1), ?4
-             FROM app_user u WHERE u.user_no = ?2
-             ON CONFLICT (device_no, user_no) DO UPDATE SET owned = max(owned, excluded.owned)",
-            params![device_no, user_no, owned, self.now_ms],
-        )?;
-        self.write("UPDATE device SET removed = 0 WHERE device_no = ?1 AND removed = 1", params![device_no])?;
-        Ok(())
-    }
-
-    /// Where a device stands, or else its owner's first home.
-    fn home_for(&self, device_no: i64, owner_no: i64) -> Result<i64> {
-        let sql = "SELECT home_id FROM device WHERE device_no = ?1 AND home_id IS NOT NULL
-                   UNION ALL SELECT home_id FROM (SELECT home_id FROM home WHERE owner_no = ?2 ORDER BY home_id)";
-        if let Some(home_id) = self.find(sql, params![device_no, owner_no], |row| row.get(0))? {
-            return Ok(home_id);
-        }
-        self.new_home(owner_no, FIRST_HOME)
     }
 }
 

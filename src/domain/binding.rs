@@ -1,0 +1,167 @@
+//! Bindings: which user has which device, as owner or as one to whom it is shared.
+
+use std::sync::Arc;
+
+use super::device::{FactoryName, Leaving};
+use super::user::User;
+use super::{Caller, Cloud, Device, DeviceName, Error, EventSource, EventType, NewEvent, Noun, Result, Uid};
+
+/// Devices of one user that a list goes through.
+pub const DEVICES_OF_USER_MAX: usize = 5000;
+/// Bindings a page may hold.
+pub const BINDING_PAGE_MAX: usize = 100;
+
+/// A device that a user has.
+#[derive(Clone)]
+pub struct BoundDevice {
+    /// The device.
+    pub device: Arc<Device>,
+    /// Whether the user owns it; otherwise it is shared to the user.
+    pub owned: bool,
+    /// When it was bound, milliseconds since 1970.
+    pub bound_ms: i64,
+}
+
+/// A user who has a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceHolder {
+    /// Alibaba's id of the user.
+    pub identity_id: String,
+    /// Whether the user owns the device.
+    pub owned: bool,
+}
+
+/// How an attempt to bind ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The user owns the device now, or did already.
+    Owner,
+    /// Somebody else owns it.
+    Taken,
+    /// There is no such device that the project could bind.
+    Unknown,
+}
+
+/// What an unbinding took away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbound {
+    /// Nothing: the two were not bound.
+    Nothing,
+    /// One share.
+    Share,
+    /// The owner, and with the owner every share.
+    Owner,
+}
+
+impl Cloud {
+    /// All that a user has, owned and shared, in the order of binding.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a user that is not the caller's; [`Error::OutOfRange`] for more than
+    /// [`DEVICES_OF_USER_MAX`].
+    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid) -> Result<Arc<[BoundDevice]>> {
+        let devices = self.registry.bound_devices(caller.project.no, uid, DEVICES_OF_USER_MAX + 1).await?;
+        let devices = devices.ok_or(Error::NotVisible(Noun::User))?;
+        if devices.len() > DEVICES_OF_USER_MAX {
+            let allowed = format!("a user of at most {DEVICES_OF_USER_MAX} devices");
+            return Err(Error::OutOfRange { param: "openId", allowed });
+        }
+        Ok(devices)
+    }
+
+    /// Those of the caller's users who have a device, the owner first, and how many they are.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn holders(
+        &self,
+        caller: &Caller,
+        name: &DeviceName,
+        offset: usize,
+        limit: usize,
+    ) -> Result<(Arc<Device>, Vec<DeviceHolder>, u64)> {
+        let device = self.device_named(caller, name).await?;
+        let limit = limit.min(BINDING_PAGE_MAX);
+        let (holders, total) = self.registry.holders(caller.project.no, device.no, offset, limit).await?;
+        Ok((device, holders, total))
+    }
+
+    /// Makes a user the owner of a device that nobody owns, also of one that was removed. With the device, when there
+    /// is one that could be bound.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a user that is not the caller's.
+    pub async fn bind_device(
+        &self,
+        caller: &Caller,
+        uid: &Uid,
+        name: &FactoryName,
+    ) -> Result<(Bound, Option<Arc<Device>>)> {
+        let project = caller.project.no;
+        let bound = self.registry.bind_device(project, uid, name, self.now_ms()).await?;
+        let bound = bound.ok_or(Error::NotVisible(Noun::User))?;
+        if bound == Bound::Unknown {
+            return Ok((bound, None));
+        }
+        Ok((bound, self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?))
+    }
+
+    /// Takes a device from one user. When that is its owner, everybody to whom it was shared loses it too, the log
+    /// keeps the removal, and the device is told if it is connected.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a device or user that the caller does not see.
+    pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
+        let device = self.device_named(caller, name).await?;
+        let unbound = self.registry.unbind_device(caller.project.no, uid, device.no, self.now_ms()).await?;
+        if unbound == Unbound::Owner {
+            self.left_its_owner(&device).await?;
+        }
+        Ok(unbound)
+    }
+
+    /// Takes a device from everybody; whether anybody had it.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also for a device that is [`Device::abroad`].
+    pub async fn unbind_everybody(&self, caller: &Caller, name: &DeviceName) -> Result<bool> {
+        let device = self.device_named(caller, name).await?;
+        if device.abroad {
+            return Err(Error::NotVisible(Noun::Device));
+        }
+        let unbound = self.registry.unbind_everybody(device.no, self.now_ms()).await?;
+        if unbound {
+            self.left_its_owner(&device).await?;
+        }
+        Ok(unbound)
+    }
+
+    /// Removes a user, with homes and bindings. The user's own devices belong to nobody then.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn remove_user(&self, caller: &Caller, user: &User) -> Result<()> {
+        let devices = self.bound_devices(caller, &user.uid).await?;
+        if !self.registry.remove_user(caller.project.no, &user.uid, self.now_ms()).await? {
+            return Err(Error::NotVisible(Noun::User));
+        }
+        for bound in devices.iter().filter(|bound| bound.owned) {
+            self.left_its_owner(&bound.device).await?;
+        }
+        Ok(())
+    }
+
+    async fn left_its_owner(&self, device: &Device) -> Result<()> {
+        let row = NewEvent {
+            device: device.no,
+            time_ms: self.now_ms(),
+            kind: EventType::Reset,
+            source: EventSource::PROJECT_REMOVAL,
+            code: None,
+            value: None,
+        };
+        let logged = self.telemetry.append(vec![row]).await;
+        self.downlink.left(device, Leaving::Removed).await;
+        logged
+    }
+}

@@ -1,0 +1,150 @@
+//! One code of a device over time, in either direction: pages of whole milliseconds, so that the time of the last row
+//! is enough of a cursor and no row is lost or doubled between two pages.
+
+use std::sync::Arc;
+
+use super::event::{PAGE_ROWS_MAX, PageStart};
+use super::{Caller, Cloud, Device, DeviceName, Event, EventQuery, EventType, Result};
+
+/// Rows that one millisecond may add to a page beyond its limit; further ones are skipped.
+const SAME_MS_ROWS_MAX: usize = 1000;
+/// Reads that one page may take.
+const READS_MAX: usize = 256;
+/// The first span that a page from the oldest row on looks at.
+const SPAN_MS: i64 = 60_000;
+
+/// Which rows are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineQuery {
+    /// Only this code.
+    pub code: String,
+    /// The oldest millisecond wanted, included.
+    pub from_ms: i64,
+    /// The newest millisecond wanted, included.
+    pub to_ms: i64,
+    /// Rows wanted, 1 to [`PAGE_ROWS_MAX`].
+    pub limit: usize,
+    /// Oldest first; otherwise newest first.
+    pub oldest_first: bool,
+}
+
+/// A page of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelinePage {
+    /// The rows, in the direction of the query. A little more than the limit when several share the last millisecond.
+    pub rows: Vec<Event>,
+    /// Where the next page begins: the new `from_ms` of a query from the oldest on, the new `to_ms` of the other.
+    pub next_ms: i64,
+}
+
+impl Cloud {
+    /// A page of one code's reports, within what retention and the device's last reset leave.
+    ///
+    /// # Errors
+    /// [`super::Error::NotVisible`].
+    pub async fn timeline(
+        &self,
+        caller: &Caller,
+        name: &DeviceName,
+        query: TimelineQuery,
+    ) -> Result<(Arc<Device>, TimelinePage)> {
+        let device = self.device_named(caller, name).await?;
+        let rows = EventQuery {
+            types: [EventType::DataPoint].into_iter().collect(),
+            codes: vec![query.code.clone()],
+            from_ms: query.from_ms,
+            to_ms: query.to_ms,
+            start: PageStart::Newest,
+            limit: query.limit.clamp(1, PAGE_ROWS_MAX),
+        };
+        let rows = self.within_history(&device, rows);
+        let page = if rows.from_ms > rows.to_ms {
+            TimelinePage { rows: Vec::new(), next_ms: if query.oldest_first { query.to_ms } else { query.from_ms } }
+        } else if query.oldest_first {
+            self.oldest_first(&device, rows).await?
+        } else {
+            self.newest_first(&device, rows).await?
+        };
+        Ok((device, page))
+    }
+
+    async fn newest_first(&self, device: &Device, query: EventQuery) -> Result<TimelinePage> {
+        let from_ms = query.from_ms;
+        let mut rows = Vec::new();
+        let mut reads = 0;
+        let mut at = query.clone();
+        while rows.len() < query.limit {
+            at.limit = query.limit - rows.len();
+            let page = self.telemetry.page(device.no, &at).await?;
+            rows.extend(page.rows);
+            reads += 1;
+            match page.next {
+                Some(next) if rows.len() < query.limit && reads < READS_MAX => at.start = PageStart::At(next.row),
+                // Nothing was found in all that was read: the caller goes on from there.
+                Some(next) if rows.is_empty() => {
+                    return Ok(TimelinePage { rows, next_ms: next.row.time_ms });
+                }
+                Some(_) => break,
+                None => return Ok(TimelinePage { next_ms: rows.last().map_or(from_ms, before), rows }),
+            }
+        }
+        let Some(last) = rows.last().map(|event: &Event| event.row) else {
+            return Ok(TimelinePage { rows, next_ms: from_ms });
+        };
+        let rest = EventQuery { from_ms: last.time_ms, start: PageStart::After(last), ..query };
+        rows.extend(self.all(device, rest).await?);
+        Ok(TimelinePage { rows, next_ms: last.time_ms - 1 })
+    }
+
+    /// The log is read newest first, so a page from its old end on is found by spans: each as long as one read takes.
+    async fn oldest_first(&self, device: &Device, query: EventQuery) -> Result<TimelinePage> {
+        let mut rows: Vec<Event> = Vec::new();
+        let (mut from_ms, mut span_ms) = (query.from_ms, SPAN_MS);
+        for _ in 0..READS_MAX {
+            if rows.len() >= query.limit || from_ms > query.to_ms {
+                break;
+            }
+            let to_ms = from_ms.saturating_add(span_ms - 1).min(query.to_ms);
+            let span = EventQuery { from_ms, to_ms, limit: PAGE_ROWS_MAX, ..query.clone() };
+            let page = self.telemetry.page(device.no, &span).await?;
+            let mut found = match page.next {
+                Some(_) if span_ms > 1 => {
+                    span_ms = (span_ms / 8).max(1);
+                    continue;
+                }
+                Some(_) => self.all(device, span).await?,
+                None => page.rows,
+            };
+            found.reverse();
+            rows.extend(found);
+            from_ms = to_ms.saturating_add(1);
+            span_ms = span_ms.saturating_mul(4);
+        }
+        if let Some(last_ms) = rows.get(query.limit - 1).map(|event| event.row.time_ms) {
+            rows.retain(|event| event.row.time_ms <= last_ms);
+            from_ms = last_ms + 1;
+        }
+        Ok(TimelinePage { rows, next_ms: from_ms })
+    }
+
+    /// Every row of a query whose span is one millisecond, up to a bound.
+    async fn all(&self, device: &Device, mut query: EventQuery) -> Result<Vec<Event>> {
+        query.limit = PAGE_ROWS_MAX;
+        let mut rows = Vec::new();
+        let from_ms = query.from_ms;
+        loop {
+            let page = self.telemetry.page(device.no, &query).await?;
+            rows.extend(page.rows);
+            match page.next {
+                Some(next) if next.row.time_ms >= from_ms && rows.len() < SAME_MS_ROWS_MAX => {
+                    query.start = PageStart::At(next.row);
+                }
+                _ => return Ok(rows),
+            }
+        }
+    }
+}
+
+fn before(event: &Event) -> i64 {
+    event.row.time_ms - 1
+}

@@ -1,0 +1,194 @@
+//! Which user has which device, and where a new owner's device stands.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteRegistry;
+use super::device::{COLUMNS, FROM, VISIBLE};
+use super::world::refused;
+use crate::domain::binding::{Bound, BoundDevice, DeviceHolder, Unbound};
+use crate::domain::device::FactoryName;
+use crate::domain::store::BindingStore;
+use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid};
+use crate::store::mint;
+
+/// What a new owner's first home is called.
+const FIRST_HOME: &str = "Home";
+
+#[async_trait]
+impl BindingStore for SqliteRegistry {
+    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<[BoundDevice]>>> {
+        self.known.bound((project, uid.clone()), || {
+            self.readers.run(|connection| {
+                let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+                let Some(user_no) = user_no(&snapshot, project, uid).map_err(Error::store)? else { return Ok(None) };
+                let sql = format!(
+                    "SELECT {COLUMNS}, b.owned, b.created_ms FROM binding b JOIN {FROM}
+                     WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
+                     ORDER BY b.created_ms, d.created_ms, d.device_id LIMIT ?3"
+                );
+                let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
+                let mut rows = statement.query(params![project.0, user_no, limit]).map_err(Error::store)?;
+                let mut bound = Vec::new();
+                while let Some(row) = rows.next().map_err(Error::store)? {
+                    bound.push(BoundDevice {
+                        device: Arc::new(self.device_of(row)?),
+                        owned: row.get(25).map_err(Error::store)?,
+                        bound_ms: row.get(26).map_err(Error::store)?,
+                    });
+                }
+                Ok(Some(bound.into()))
+            })
+        })
+    }
+
+    async fn holders(
+        &self,
+        project: ProjectNo,
+        device: DeviceNo,
+        offset: usize,
+        limit: usize,
+    ) -> Result<(Vec<DeviceHolder>, u64)> {
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let read = |connection: &Connection| -> rusqlite::Result<(Vec<DeviceHolder>, u64)> {
+            let snapshot = connection.unchecked_transaction()?;
+            let total = snapshot
+                .prepare_cached("SELECT count(*) FROM binding WHERE device_no = ?1 AND project_no = ?2")?
+                .query_row(params![device.0, project.0], |row| row.get(0))?;
+            let holder = |row: &rusqlite::Row<'_>| Ok(DeviceHolder { identity_id: row.get(0)?, owned: row.get(1)? });
+            let holders = snapshot
+                .prepare_cached(
+                    "SELECT u.identity_id, b.owned FROM binding b JOIN app_user u USING (user_no)
+                     WHERE b.device_no = ?1 AND b.project_no = ?2
+                     ORDER BY b.owned DESC, b.created_ms, b.user_no LIMIT ?3 OFFSET ?4",
+                )?
+                .query_map(params![device.0, project.0, limit, offset], holder)?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((holders, total))
+        };
+        self.readers.run(|connection| read(connection).map_err(Error::store))
+    }
+
+    async fn bind_device(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        device: &FactoryName,
+        now_ms: i64,
+    ) -> Result<Option<Bound>> {
+        let (uid, name) = (uid.clone(), device.clone());
+        let write = move |connection: &Connection| {
+            let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
+            let sql = format!(
+                "SELECT d.device_no FROM device d JOIN product p USING (product_no)
+                 WHERE p.product_key = ?2 AND d.device_name = ?3 AND (d.project_no = ?1 OR {VISIBLE})"
+            );
+            let values = params![project.0, name.product_key, name.device_name];
+            let found = connection.query_row(&sql, values, |row| row.get(0)).optional().map_err(Error::store)?;
+            let Some(device_no): Option<i64> = found else { return Ok(Some(Bound::Unknown)) };
+            let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
+            let owner = connection.query_row(sql, params![device_no], |row| row.get(0)).optional();
+            match owner.map_err(Error::store)? {
+                Some(owner_no) if owner_no == user_no => Ok(Some(Bound::Owner)),
+                Some::<i64>(_) => Ok(Some(Bound::Taken)),
+                None => {
+                    bind(connection, device_no, user_no, true, now_ms)?;
+                    let home_id = home_for(connection, device_no, user_no)?;
+                    connection
+                        .execute(
+                            "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1",
+                            params![device_no, home_id, now_ms],
+                        )
+                        .map_err(Error::store)?;
+                    Ok(Some(Bound::Owner))
+                }
+            }
+        };
+        self.writer.run(write).await
+    }
+
+    async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound> {
+        let uid = uid.clone();
+        let write = move |connection: &Connection| -> rusqlite::Result<Unbound> {
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(Unbound::Nothing) };
+            let sql = "SELECT owned FROM binding WHERE device_no = ?1 AND user_no = ?2";
+            match connection.query_row(sql, params![device.0, user_no], |row| row.get(0)).optional()? {
+                None => Ok(Unbound::Nothing),
+                Some(false) => {
+                    let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2";
+                    connection.execute(sql, params![device.0, user_no])?;
+                    Ok(Unbound::Share)
+                }
+                Some(true) => {
+                    release(connection, device, now_ms)?;
+                    Ok(Unbound::Owner)
+                }
+            }
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn unbind_everybody(&self, device: DeviceNo, now_ms: i64) -> Result<bool> {
+        let write = move |connection: &Connection| release(connection, device, now_ms).map_err(Error::store);
+        self.writer.run(write).await
+    }
+}
+
+/// Ends every binding of a device; whether there was one.
+fn release(connection: &Connection, device: DeviceNo, now_ms: i64) -> rusqlite::Result<bool> {
+    let ended = connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device.0])?;
+    let sql = "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
+    connection.execute(sql, params![device.0, now_ms])?;
+    Ok(ended > 0)
+}
+
+fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")?
+        .query_row(params![uid.0, project.0], |row| row.get(0))
+        .optional()
+}
+
+/// Binds a user; the device belongs to somebody again.
+pub fn bind(connection: &Connection, device_no: i64, user_no: i64, owned: bool, now_ms: i64) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO binding (device_no, user_no, project_no, app_no, owned, is_foreign, created_ms)
+             SELECT ?1, u.user_no, u.project_no, u.app_no, ?3,
+             u.project_no <> (SELECT project_no FROM device WHERE device_no = ?1), ?4
+             FROM app_user u WHERE u.user_no = ?2
+             ON CONFLICT (device_no, user_no) DO UPDATE SET owned = max(owned, excluded.owned)",
+            params![device_no, user_no, owned, now_ms],
+        )
+        .map_err(refused)?;
+    let back = "UPDATE device SET removed = 0 WHERE device_no = ?1 AND removed = 1";
+    connection.execute(back, params![device_no]).map_err(refused)?;
+    Ok(())
+}
+
+/// Where a device stands, or else its owner's first home, which is made if need be.
+pub fn home_for(connection: &Connection, device_no: i64, owner_no: i64) -> Result<i64> {
+    let sql = "SELECT home_id FROM device WHERE device_no = ?1 AND home_id IS NOT NULL
+               UNION ALL SELECT home_id FROM (SELECT home_id FROM home WHERE owner_no = ?2 ORDER BY home_id)";
+    let known = connection.query_row(sql, params![device_no, owner_no], |row| row.get(0)).optional();
+    if let Some(home_id) = known.map_err(Error::store)? {
+        return Ok(home_id);
+    }
+    let sql = "SELECT project_no FROM app_user WHERE user_no = ?1";
+    let project_no = connection.query_row(sql, params![owner_no], |row| row.get(0)).map_err(Error::store)?;
+    new_home(connection, project_no, owner_no, FIRST_HOME)
+}
+
+/// A home with an id that no other has.
+pub fn new_home(connection: &Connection, project_no: i64, owner_no: i64, name: &str) -> Result<i64> {
+    loop {
+        let id = mint::home_id()?;
+        let sql = "INSERT OR IGNORE INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)";
+        let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+        if statement.execute(params![id, project_no, owner_no, name]).map_err(Error::store)? == 1 {
+            return Ok(id);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The visual login: passwords, the access they give, and the keys that attest it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteRegistry;
+use super::device::{COLUMNS, FROM};
+use crate::domain::device::FactoryName;
+use crate::domain::store::VisualStore;
+use crate::domain::visual::{Access, VisualKey};
+use crate::domain::{Error, Result, Uid};
+use crate::store::mint;
+use crate::store::seal::{Seal, hex, unhex};
+
+#[async_trait]
+impl VisualStore for SqliteRegistry {
+    async fn user_by_password(&self, username: &str, password: String, device: &FactoryName) -> Result<Option<Uid>> {
+        let account: Option<(String, Option<String>)> = self.readers.run(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT u.uid, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
+                     WHERE u.username = ?1 ORDER BY EXISTS (
+                         SELECT 1 FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
+                         WHERE b.user_no = u.user_no AND p.product_key = ?2 AND d.device_name = ?3
+                     ) DESC, u.user_no LIMIT 1",
+                )
+                .and_then(|mut statement| {
+                    let values = params![username, device.product_key, device.device_name];
+                    statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
+                })
+                .map_err(Error::store)
+        })?;
+        let (uid, hash) = account.unzip();
+        let right = self.seal.check_password(password, hash.flatten()).await?;
+        Ok(uid.filter(|_| right).map(Uid))
+    }
+
+    async fn access(&self, uid: &Uid, name: &FactoryName) -> Result<Option<Access>> {
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            let account = snapshot
+                .prepare_cached(
+                    "SELECT user_no, project_no, access_version FROM app_user WHERE uid = ?1 AND disabled = 0",
+                )
+                .and_then(|mut statement| {
+                    statement.query_row(params![uid.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+                })
+                .map_err(Error::store)?;
+            let Some((user_no, project_no, of_account)): Option<(i64, i64, i64)> = account else { return Ok(None) };
+            let sql = format!(
+                "SELECT {COLUMNS}, d.access_version, b.created_ms FROM binding b JOIN {FROM}
+                 WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.device_name = ?4
+                 AND d.product_no = (SELECT product_no FROM product WHERE product_key = ?3)
+                 AND d.removed = 0 AND d.disabled = 0"
+            );
+            let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
+            let values = params![project_no, user_no, name.product_key, name.device_name];
+            let mut rows = statement.query(values).map_err(Error::store)?;
+            let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
+            let of_device: i64 = row.get(25).map_err(Error::store)?;
+            let of_binding: i64 = row.get(26).map_err(Error::store)?;
+            let version = format!("{of_account}.{of_device}.{of_binding}");
+            Ok(Some(Access { uid: uid.clone(), device: Arc::new(self.device_of(row)?), version }))
+        })
+    }
+
+    async fn note_login(&self, uid: &Uid, now_ms: i64) -> Result<()> {
+        let uid = uid.clone();
+        let sql = "UPDATE app_user SET last_login_ms = ?2 WHERE uid = ?1";
+        let write = move |connection: &Connection| connection.execute(sql, params![uid.0, now_ms]);
+        self.writer.run(move |connection| write(connection).map(drop).map_err(Error::store)).await
+    }
+
+    async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>> {
+        let seal = &self.seal;
+        let known = self.readers.run(|connection| keys(connection, seal, now_ms - published_ms))?;
+        if known.first().is_some_and(|key| key.retired_ms.is_none()) {
+            return Ok(known);
+        }
+        let seal = self.seal.clone();
+        let write = move |connection: &Connection| {
+            let known = keys(connection, &seal, now_ms - published_ms)?;
+            if known.first().is_some_and(|key| key.retired_ms.is_none()) {
+                return Ok(known);
+            }
+            add_key(connection, &seal, now_ms)?;
+            keys(connection, &seal, now_ms - published_ms)
+        };
+        self.writer.run(write).await
+    }
+
+    async fn rotate_visual_key(&self, now_ms: i64, published_ms: i64) -> Result<String> {
+        let seal = self.seal.clone();
+        let write = move |connection: &Connection| {
+            let tidy = || -> rusqlite::Result<()> {
+                connection.execute("DELETE FROM visual_key WHERE retired_ms < ?1", params![now_ms - published_ms])?;
+                let retire = "UPDATE visual_key SET retired_ms = ?1 WHERE retired_ms IS NULL";
+                connection.execute(retire, params![now_ms])?;
+                Ok(())
+            };
+            tidy().map_err(Error::store)?;
+            add_key(connection, &seal, now_ms)
+        };
+        self.writer.run(write).await
+    }
+}
+
+/// The current key and those retired at or after `retired_ms`, newest first.
+fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<VisualKey>> {
+    let rows: Vec<(String, Vec<u8>, Vec<u8>, Option<i64>)> = connection
+        .prepare_cached(
+            "SELECT kid, private_sealed, public, retired_ms FROM visual_key
+             WHERE retired_ms IS NULL OR retired_ms >= ?1 ORDER BY key_no DESC",
+        )
+        .and_then(|mut statement| {
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            statement.query_map(params![retired_ms], row)?.collect()
+        })
+        .map_err(Error::store)?;
+    let open = |(kid, sealed, public, retired_ms): (String, Vec<u8>, Vec<u8>, Option<i64>)| {
+        let private = unhex(&seal.unseal(&sealed, &place_of_key(&kid))?);
+        let private = private.ok_or_else(|| Error::store("a visual key is damaged"))?;
+        Ok(VisualKey { kid, private, public, retired_ms })
+    };
+    rows.into_iter().map(open).collect()
+}
+
+fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> {
+    let (kid, private, public) = mint::es256_key()?;
+    let sealed = seal.seal(&hex(&private), &place_of_key(&kid))?;
+    connection
+        .execute(
+            "INSERT INTO visual_key (kid, private_sealed, public, created_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![kid, sealed, public, now_ms],
+        )
+        .map_err(Error::store)?;
+    Ok(kid)
+}
+
+fn place_of_key(kid: &str) -> String {
+    format!("visual_key.private:{kid}")
+}

@@ -1,0 +1,168 @@
+//! The world document: users and their homes.
+
+use rusqlite::params;
+
+use super::binding;
+use super::world::{Builder, fill};
+use crate::domain::world::{WorldHome, WorldUser};
+use crate::domain::{Error, Result, UsernameType};
+use crate::store::mint;
+
+impl Builder<'_> {
+    pub(super) fn user(&self, world: &mut WorldUser) -> Result<()> {
+        let sql = "SELECT app_no FROM app WHERE project_no = ?1 AND schema = ?2";
+        let app_no: Option<i64> = self.find(sql, params![self.project_no, world.schema], |row| row.get(0))?;
+        let app_no = app_no.ok_or_else(|| Error::Refused(format!("there is no app {:?}", world.schema)))?;
+        let sql = "SELECT user_no, username_type, country_code, password_hash, nick_name, avatar, gender, time_zone_id,
+                   uid, identity_id, open_id, login_id, phone, email, disabled FROM app_user WHERE app_no = ?1 AND username = ?2";
+        let mut user_no = None;
+        let before = self.find(sql, params![app_no, world.username], |row| {
+            user_no = row.get(0)?;
+            Ok(WorldUser {
+                schema: world.schema.clone(),
+                username: world.username.clone(),
+                username_type: UsernameType::from_number(row.get(1)?),
+                country_code: row.get(2)?,
+                password: row.get(3)?,
+                nick_name: row.get(4)?,
+                avatar: row.get(5)?,
+                gender: row.get(6)?,
+                time_zone_id: row.get(7)?,
+                uid: row.get(8)?,
+                identity_id: row.get(9)?,
+                open_id: row.get(10)?,
+                login_id: row.get(11)?,
+                phone: row.get(12)?,
+                email: row.get(13)?,
+                disabled: row.get(14)?,
+            })
+        })?;
+        if let Some(before) = before.clone() {
+            world.username_type = world.username_type.or(before.username_type);
+            world.password = world.password.take().or(before.password);
+            world.disabled = world.disabled.or(before.disabled);
+            world.gender = world.gender.take().or(before.gender);
+            world.time_zone_id = world.time_zone_id.take().or(before.time_zone_id);
+            for (here, there) in [
+                (&mut world.country_code, before.country_code),
+                (&mut world.nick_name, before.nick_name),
+                (&mut world.avatar, before.avatar),
+                (&mut world.uid, before.uid),
+                (&mut world.identity_id, before.identity_id),
+                (&mut world.open_id, before.open_id),
+                (&mut world.login_id, before.login_id),
+                (&mut world.phone, before.phone),
+                (&mut world.email, before.email),
+            ] {
+                *here = here.take().or(there);
+            }
+        }
+        self.put_user(app_no, user_no, before.as_ref(), world)?;
+        world.password = None;
+        Ok(())
+    }
+
+    fn put_user(
+        &self,
+        app_no: i64,
+        user_no: Option<i64>,
+        before: Option<&WorldUser>,
+        world: &mut WorldUser,
+    ) -> Result<()> {
+        world.username_type.get_or_insert(UsernameType::Other);
+        world.country_code.get_or_insert_default();
+        world.nick_name.get_or_insert_default();
+        world.avatar.get_or_insert_default();
+        fill(&mut world.uid, || mint::uid(self.now_ms))?;
+        fill(&mut world.identity_id, mint::identity_id)?;
+        world.disabled.get_or_insert(false);
+        let login_id = fill(&mut world.login_id, mint::login_id)?;
+        world.open_id.get_or_insert_with(|| login_id.clone());
+        if before == Some(world) {
+            return Ok(());
+        }
+        self.write(
+            "INSERT INTO app_user (user_no, project_no, app_no, uid, username, username_type, country_code,
+             password_hash, nick_name, avatar, gender, time_zone_id, identity_id, open_id, created_ms, updated_ms,
+             login_id, phone, email, disabled)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19)
+             ON CONFLICT (user_no) DO UPDATE SET uid = excluded.uid, username_type = excluded.username_type,
+             country_code = excluded.country_code, password_hash = excluded.password_hash,
+             nick_name = excluded.nick_name, avatar = excluded.avatar, gender = excluded.gender,
+             time_zone_id = excluded.time_zone_id, identity_id = excluded.identity_id, open_id = excluded.open_id,
+             updated_ms = excluded.updated_ms, login_id = excluded.login_id, phone = excluded.phone,
+             email = excluded.email, disabled = excluded.disabled, access_version = access_version
+             + (password_hash IS NOT excluded.password_hash OR disabled <> excluded.disabled)",
+            params![
+                user_no,
+                self.project_no,
+                app_no,
+                world.uid,
+                world.username,
+                world.username_type.map(|kind| kind as i64),
+                world.country_code,
+                world.password,
+                world.nick_name,
+                world.avatar,
+                world.gender,
+                world.time_zone_id,
+                world.identity_id,
+                world.open_id,
+                self.now_ms,
+                world.login_id,
+                world.phone,
+                world.email,
+                world.disabled
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn home(&self, world: &mut WorldHome) -> Result<()> {
+        let owner_no = self.user_no(&world.owner)?;
+        let known: Option<(i64, i64)> = match world.home_id {
+            Some(id) => {
+                let sql = "SELECT home_id, project_no FROM home WHERE home_id = ?1";
+                self.find(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?
+            }
+            None => {
+                let sql = "SELECT home_id, project_no FROM home WHERE owner_no = ?1 AND name = ?2 ORDER BY home_id";
+                self.find(sql, params![owner_no, world.name], |row| Ok((row.get(0)?, row.get(1)?)))?
+            }
+        };
+        if let Some((id, project_no)) = known {
+            if project_no != self.project_no {
+                return Err(Error::Refused(format!("home_id {id} is another project's")));
+            }
+            world.home_id = Some(id);
+        }
+        match world.home_id {
+            Some(id) => {
+                self.write(
+                    "INSERT INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (home_id) DO UPDATE SET owner_no = excluded.owner_no, name = excluded.name
+                     WHERE home.project_no = excluded.project_no",
+                    params![id, self.project_no, owner_no, world.name],
+                )?;
+            }
+            None => world.home_id = Some(binding::new_home(self.connection, self.project_no, owner_no, &world.name)?),
+        }
+        Ok(())
+    }
+
+    /// The user of that name in any app of the project.
+    pub(super) fn user_no(&self, username: &str) -> Result<i64> {
+        let sql = "SELECT min(user_no), count(*) FROM app_user
+                   WHERE username = ?1 AND app_no IN (SELECT app_no FROM app WHERE project_no = ?2)";
+        let found = self.find(sql, params![username, self.project_no], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        match found {
+            Some((Some(no), 1)) => Ok(no),
+            Some((Some(_), count)) => {
+                Err(Error::Refused(format!("{count} apps have a user {username:?}: give each another name")))
+            }
+            _ => Err(Error::Refused(format!("there is no user {username:?}"))),
+        }
+    }
+}
