@@ -14,6 +14,7 @@ use axum::http::header;
 use axum::routing::get;
 use serde::Serialize;
 use tokio::task::JoinSet;
+use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
@@ -24,7 +25,7 @@ use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, Left};
-use crate::{metrics, tuya};
+use crate::{aliyun, config, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -69,6 +70,11 @@ impl Clock for SystemClock {
         let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// The description of each dialect, by its name.
+pub fn openapi() -> [(&'static str, OpenApi); 3] {
+    [("tuya", tuya::openapi()), ("aliyun", aliyun::openapi()), ("visual", visual::openapi())]
 }
 
 /// An opened data folder and the cloud over it.
@@ -140,10 +146,17 @@ impl App {
     /// Every route of every dialect.
     pub fn router(&self) -> Router {
         let window_ms = i64::from(self.config.tuya.clock_window_seconds) * 1000;
-        let dialect = tuya::Tuya::new(self.cloud.clone(), self.config.api.explain, window_ms);
-        let document = Bytes::from(tuya::openapi().to_json().unwrap_or_default());
-        let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
-        tuya::router(dialect).route("/openapi/tuya.json", get(served))
+        let (cloud, explain) = (|| self.cloud.clone(), self.config.api.explain);
+        let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
+        let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms))
+            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options)))
+            .merge(visual::router(visual::Visual::new(cloud(), explain, self.config.visual.plain_http)));
+        openapi().into_iter().fold(dialects, |router, (name, document)| {
+            let document = Bytes::from(document.to_json().unwrap_or_default());
+            let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
+            router.route(&format!("/openapi/{name}.json"), get(served))
+        })
     }
 
     /// The operator's door, for a process that has opened the folder itself.

@@ -20,6 +20,10 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The Tuya dialect.
     pub tuya: Tuya,
+    /// The Alibaba dialect.
+    pub aliyun: Aliyun,
+    /// The visual login.
+    pub visual: Visual,
 }
 
 /// `[api]`
@@ -82,6 +86,28 @@ pub struct Tuya {
     pub clock_window_seconds: u32,
 }
 
+/// `[aliyun]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Aliyun {
+    /// Whether signatures may be made with HmacSHA1.
+    pub hmac_sha1: bool,
+    /// Whether a request must say when it was made.
+    pub require_timestamp: bool,
+    /// What `owned` is for a user to whom a device is shared.
+    pub sharee_owned: u8,
+    /// Where devices connect, as clients are told.
+    pub mqtt_endpoint: String,
+}
+
+/// `[visual]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Visual {
+    /// Whether passwords and tokens may come in the clear from other machines.
+    pub plain_http: bool,
+}
+
 /// A setting that cannot be. The text says which, where, and what it may be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -123,6 +149,9 @@ impl Config {
         }
         if !(1..=3600).contains(&self.tuya.clock_window_seconds) {
             return refuse("tuya.clock_window_seconds must be 1 to 3600");
+        }
+        if !matches!(self.aliyun.sharee_owned, 0 | 2) {
+            return refuse("aliyun.sharee_owned must be 0 or 2");
         }
         if !(1..=1_000_000).contains(&self.api.connections_max) {
             return refuse("api.connections_max must be 1 to 1000000");
@@ -203,6 +232,7 @@ mod tests {
             ("INGLE_API_EXPLAIN", "yes", "api.explain"),
             ("INGLE_TELEMETRY_RETENTION_DAYS", "0", "retention_days"),
             ("INGLE_TELEMETRY_DURABILITY", "maybe", "durability"),
+            ("INGLE_ALIYUN_SHAREE_OWNED", "1", "sharee_owned"),
             ("INGLE_API_TLS_CERT", "cert.pem", "tls_key"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();

@@ -30,7 +30,7 @@ pub const SOCKET_FILE: &str = "control.sock";
 /// A world document may be this long.
 const WORLD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// A project's Tuya credentials.
+/// A project's credentials.
 #[derive(Serialize, Deserialize)]
 pub struct Credentials {
     /// Its name.
@@ -41,6 +41,12 @@ pub struct Credentials {
     pub secret: String,
     /// Whether business calls may be signed by the old rule.
     pub legacy_sign: bool,
+    /// Alibaba's id of the project.
+    pub aliyun_project_id: String,
+    /// Alibaba's AppKey.
+    pub app_key: String,
+    /// Alibaba's AppSecret.
+    pub app_secret: String,
 }
 
 /// What the operator can ask of a cloud.
@@ -50,6 +56,7 @@ pub fn router(cloud: Arc<Cloud>) -> Router {
         .route("/events", post(import))
         .route("/events/check", post(check))
         .route("/projects", get(projects))
+        .route("/visual-key", post(rotate_visual_key))
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
         .with_state(cloud)
 }
@@ -83,9 +90,16 @@ async fn projects(State(cloud): State<Arc<Cloud>>) -> Result<Response, Refusal> 
         client_id: project.client_id,
         secret: project.secret,
         legacy_sign: project.legacy_sign,
+        aliyun_project_id: project.aliyun_project_id,
+        app_key: project.app_key,
+        app_secret: project.app_secret,
     };
     let projects: Vec<Credentials> = cloud.projects().await?.into_iter().map(credentials).collect();
     Ok(serde_json::to_vec(&projects).map_err(Error::store)?.into_response())
+}
+
+async fn rotate_visual_key(State(cloud): State<Arc<Cloud>>) -> Result<String, Refusal> {
+    Ok(cloud.rotate_visual_key().await?)
 }
 
 async fn import(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {

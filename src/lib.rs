@@ -1,5 +1,6 @@
 //! Ingle: the IoT cloud that its owner runs. ARCHITECTURE.md is the map of these rooms.
 
+pub mod aliyun;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -9,7 +10,9 @@ pub mod http;
 pub mod metrics;
 pub mod shutdown;
 pub mod store;
+pub mod thing_model;
 pub mod tls;
 pub mod tuya;
 pub mod virtual_devices;
+pub mod visual;
 pub mod world;

@@ -1,8 +1,12 @@
 //! One test binary; its folders mirror `src/`. CONTRIBUTING.md says how a test is written.
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that cannot go on says where; worlds are long")]
 
+mod aliyun;
 mod cli;
+mod one_world;
+mod openapi;
 mod store;
 mod support;
 mod tidy;
 mod tuya;
+mod visual;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::tuya::openapi::routes;
+use crate::openapi::{DIALECTS, routes};
 
 /// Lines that a source file may have.
 const FILE_LINES_MAX: usize = 500;
@@ -60,6 +60,47 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         &["shutdown"],
         &["std", "axum", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_rustls", "tower", "tracing"],
     ),
+    (
+        "aliyun",
+        &["domain", "http", "thing_model"],
+        &[
+            "std",
+            "axum",
+            "serde",
+            "serde_json",
+            "utoipa",
+            "utoipa_axum",
+            "percent_encoding",
+            "hmac",
+            "sha1",
+            "sha2",
+            "md5",
+            "base64",
+            "subtle",
+            "time",
+            "tracing",
+            "getrandom",
+        ],
+    ),
+    (
+        "visual",
+        &["domain", "http"],
+        &[
+            "std",
+            "axum",
+            "serde",
+            "serde_json",
+            "utoipa",
+            "utoipa_axum",
+            "percent_encoding",
+            "base64",
+            "jsonwebtoken",
+            "ring",
+            "tracing",
+            "getrandom",
+        ],
+    ),
+    ("thing_model", &["domain"], &["serde", "serde_json"]),
     ("tls", &[], &["std", "rcgen", "time", "tokio_rustls", "thiserror"]),
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
@@ -172,20 +213,23 @@ fn rooms_name_only_what_their_row_allows() {
 
 #[test]
 fn every_route_has_a_test_of_its_name() {
-    for route in routes() {
-        let file = format!("tests/tuya/{}.rs", route.tag);
-        let test = format!("fn {}()", route.name);
-        let text = fs::read_to_string(root().join(&file)).unwrap_or_default();
-        assert!(text.contains(&test), "{} {} wants `{test}` in {file}", route.method, route.path);
-        let source = fs::read_to_string(root().join(format!("src/tuya/{}.rs", route.tag))).unwrap();
-        assert!(source.contains(&format!("async fn {}(", route.name)), "{} is not in its file", route.name);
+    for dialect in DIALECTS {
+        for route in routes(dialect) {
+            let file = format!("tests/{dialect}/{}.rs", route.tag);
+            let test = format!("fn {}()", route.name);
+            let text = fs::read_to_string(root().join(&file)).unwrap_or_default();
+            assert!(text.contains(&test), "{} {} wants `{test}` in {file}", route.method, route.path);
+            let source = format!("src/{dialect}/{}.rs", route.tag);
+            let source = fs::read_to_string(root().join(source)).unwrap();
+            assert!(source.contains(&format!("async fn {}(", route.name)), "{} is not in its file", route.name);
+        }
     }
 }
 
 #[test]
 fn every_route_is_in_the_compatibility_table() {
     let table = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
-    for route in routes() {
+    for route in DIALECTS.into_iter().flat_map(routes) {
         let cell = format!("`{} {}`", route.method, route.path);
         assert!(table.contains(&cell), "docs/compatibility.md lacks {cell}");
     }

@@ -14,6 +14,11 @@ const WORLD: &str = include_str!("demo_world.json");
 /// The device that the printed request asks for.
 const DEVICE: &str = "vdevo156083035305868";
 
+/// The user whose devices the printed requests ask for, and the app that the user belongs to.
+const USER: &str = "18200000678";
+const APP_KEY: &str = "60030001";
+const OPEN_ID: &str = "10000000001";
+
 /// Run a server with a demo project and virtual devices that report for ever.
 ///
 /// Nothing else is needed. Credentials and a request to paste are printed. Refused requests are explained in the
@@ -39,12 +44,21 @@ impl Demo {
             // Only a new folder: a device that somebody removed stays removed.
             control.ask("/world", WORLD.to_owned()).await?;
             project = first_project(&control).await?;
+            if let Some(project) = &project {
+                control.ask("/world", user_with_password(&project.app_secret)).await?;
+            }
         }
         let project = project.ok_or("the demo project was not made")?;
         let folder = place.data.display().to_string();
         let announce = |addresses: &Addresses| print(&welcome(addresses, &project, &folder));
         app.serve(announce, stopped()).await.map_err(|error| error.to_string())
     }
+}
+
+/// The demo user, who signs in with the AppSecret, so that each demo has a password of its own that can be shown again.
+fn user_with_password(password: &str) -> String {
+    let user = serde_json::json!({"schema": "testApp", "username": USER, "password": password});
+    serde_json::json!({"projects": [{"name": "demo", "users": [user]}]}).to_string()
 }
 
 pub(super) async fn first_project(control: &Control) -> Result<Option<Credentials>, String> {
@@ -60,8 +74,9 @@ fn welcome(addresses: &Addresses, project: &Credentials, folder: &str) -> String
     format!(
         "{listeners}
 project   {name}
-client_id {client_id}
-secret    {secret}
+Tuya      client_id {client_id}  secret {secret}
+Alibaba   AppKey {app_key}  AppSecret {app_secret}  project {project_id}
+user      {USER}  password {app_secret}  openId {OPEN_ID}  openIdAppKey {APP_KEY}
 
 Ask for a device, in another terminal:
 
@@ -80,9 +95,13 @@ Or with nothing but a shell, curl and openssl:
   tuya /v1.0/devices/{DEVICE} $token
 
 In Python: TuyaOpenAPI(\"{api}\", \"{client_id}\", \"{secret}\")
+Alibaba:   ApiGatewayClient(\"{api}\", \"{app_key}\", \"{app_secret}\")
 Stop with Ctrl-C; the data stays in {folder}.",
         name = project.name,
         client_id = project.client_id,
         secret = project.secret,
+        project_id = project.aliyun_project_id,
+        app_key = project.app_key,
+        app_secret = project.app_secret,
     )
 }

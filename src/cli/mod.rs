@@ -7,6 +7,7 @@ mod demo;
 mod explain;
 mod import;
 mod openapi;
+mod rotate;
 mod serve;
 
 use std::io::IsTerminal;
@@ -24,8 +25,8 @@ type Outcome = Result<(), String>;
 
 /// The IoT cloud that its owner runs.
 ///
-/// Clients of the Tuya Cloud OpenAPI work with only the endpoint changed. Start with `ingle demo`, which needs
-/// nothing, then describe your own projects, products and devices in a document and `ingle apply` it.
+/// Clients of the Tuya Cloud OpenAPI and of the Alibaba Living cloud API work with only the endpoint changed. Start
+/// with `ingle demo`, which needs nothing, then describe your own projects, products and devices in a document and `ingle apply` it.
 #[derive(Parser)]
 #[command(name = "ingle", version, about, after_help = EXAMPLES)]
 struct Cli {
@@ -50,6 +51,7 @@ enum Command {
     Import(import::Import),
     Call(call::Call),
     Explain(explain::Explain),
+    Rotate(rotate::Rotate),
     Openapi(openapi::Openapi),
     CheckConfig(check_config::CheckConfig),
 }
@@ -91,6 +93,7 @@ pub fn run() -> Outcome {
                     Command::Import(command) => command.run().await,
                     Command::Call(command) => command.run().await,
                     Command::Explain(command) => command.run().await,
+                    Command::Rotate(command) => command.run().await,
                     Command::Openapi(command) => command.run(),
                     Command::CheckConfig(command) => command.run(),
                 }

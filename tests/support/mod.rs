@@ -1,5 +1,7 @@
 //! What tests share: a real server on a free port, and clients that sign by the vendor's document.
 
+pub mod aliyun;
+pub mod http;
 pub mod tuya;
 pub mod world;
 
@@ -158,6 +160,16 @@ impl TestCloud {
     /// The second project's app, signing.
     pub fn second(&self) -> tuya::TuyaApp {
         tuya::TuyaApp::new(self, world::SECOND_ID, world::SECOND_SECRET)
+    }
+
+    /// The first project's client of the Alibaba dialect.
+    pub fn aliyun(&self) -> aliyun::AliyunApp {
+        aliyun::AliyunApp::new(self, world::FIRST_APP_KEY, world::FIRST_APP_SECRET, world::FIRST_PROJECT_ID)
+    }
+
+    /// The second project's client of the Alibaba dialect.
+    pub fn other_aliyun(&self) -> aliyun::AliyunApp {
+        aliyun::AliyunApp::new(self, world::SECOND_APP_KEY, world::SECOND_APP_SECRET, world::SECOND_PROJECT_ID)
     }
 
     /// Sends bytes on a connection of their own and reads until it is closed.

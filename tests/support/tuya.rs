@@ -2,9 +2,7 @@
 //! code.
 
 use std::cell::RefCell;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use ingle::app::SystemClock;
@@ -13,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::TestCloud;
+pub use super::http::{Answer, Request, send};
 
 /// A project's credentials at a server.
 pub struct TuyaApp {
@@ -22,31 +21,6 @@ pub struct TuyaApp {
     /// The time that it sends; the system's when `None`.
     pub t: Option<i64>,
     token: RefCell<Option<String>>,
-}
-
-/// A request that can be bent before it is sent.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    pub target: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-/// What came back.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub explain: Option<String>,
-    pub content_type: String,
-    pub body: Value,
-}
-
-impl Answer {
-    /// The vendor's code of a failure, 0 of a success.
-    pub fn code(&self) -> i64 {
-        self.body["code"].as_i64().unwrap_or(0)
-    }
 }
 
 impl TuyaApp {
@@ -117,36 +91,6 @@ impl TuyaApp {
     /// Sends a request as it is. Panics when there is no answer in JSON.
     pub fn send(&self, request: &Request) -> Answer {
         send(self.api, request)
-    }
-}
-
-/// Sends a request as it is, byte for byte, on a connection of its own.
-pub fn send(api: SocketAddr, request: &Request) -> Answer {
-    let mut head = format!("{} {} HTTP/1.1\r\nhost: {api}\r\nconnection: close\r\n", request.method, request.target);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if !request.body.is_empty() {
-        head.push_str(&format!("content-length: {}\r\n", request.body.len()));
-    }
-    head.push_str("\r\n");
-    let mut stream = TcpStream::connect(api).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    // The server may answer and close before everything was sent.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&request.body));
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer to {request:?}: {text:?}"));
-    let header = |name: &str| {
-        let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
-    };
-    Answer {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-        explain: header("x-ingle-explain"),
-        content_type: header("content-type").unwrap_or_default(),
-        body: serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON for {request:?}: {text:?}")),
     }
 }
 

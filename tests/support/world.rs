@@ -7,6 +7,17 @@ pub const FIRST_SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub const SECOND_ID: &str = "secondclient00000001";
 pub const SECOND_SECRET: &str = "fedcba9876543210fedcba9876543210";
 
+pub const FIRST_PROJECT_ID: &str = "a123ProjectId0001";
+pub const FIRST_APP_KEY: &str = "60030000";
+pub const FIRST_APP_SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const SECOND_PROJECT_ID: &str = "a123ProjectId0002";
+pub const SECOND_APP_KEY: &str = "60040000";
+pub const SECOND_APP_SECRET: &str = "00112233445566778899aabbccddeeff";
+/// The AppKey of the first project's `testApp`.
+pub const APP_KEY: &str = "60030001";
+/// The AppKey of the second project's app.
+pub const OTHER_APP_KEY: &str = "60040001";
+
 /// The owner of the first project's home.
 pub const OWNER: &str = "az1578962398648owner1";
 /// A user of the first project to whom devices are shared.
@@ -40,8 +51,9 @@ pub fn standard() -> Value {
         {
             "name": "first",
             "tuya": {"client_id": FIRST_ID, "secret": FIRST_SECRET},
+            "aliyun": {"project_id": FIRST_PROJECT_ID, "app_key": FIRST_APP_KEY, "app_secret": FIRST_APP_SECRET},
             "apps": [
-                {"schema": "testApp", "country_codes": ["86", "1"]},
+                {"schema": "testApp", "app_key": APP_KEY, "country_codes": ["86", "1"]},
                 {"schema": "emptyApp"},
             ],
             "products": [
@@ -94,7 +106,8 @@ pub fn standard() -> Value {
             "name": "second",
             "tuya": {"client_id": SECOND_ID, "secret": SECOND_SECRET, "legacy_sign": true,
                      "mask_private_fields": false},
-            "apps": [{"schema": "otherApp"}],
+            "aliyun": {"project_id": SECOND_PROJECT_ID, "app_key": SECOND_APP_KEY, "app_secret": SECOND_APP_SECRET},
+            "apps": [{"schema": "otherApp", "app_key": OTHER_APP_KEY}],
             "products": [
                 {"product_id": "foreign000000001", "name": "Lamp", "category": "dj",
                  "functions": [boolean("switch_led")]},

@@ -5,7 +5,6 @@ mod devices;
 mod examples;
 mod logs;
 mod names;
-pub mod openapi;
 mod tenants;
 mod token;
 mod tolerance;

@@ -1,0 +1,318 @@
+//! Who is asking (contract aliyun §1, §3). A handler that takes a [`Call`] has a caller whose signature and cloudToken
+//! are proven; one that forgets to check does not compile.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, OriginalUri, Request};
+use axum::http::HeaderMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use super::Aliyun;
+use super::params::{Envelope, Version};
+use super::reply::{self, Failure, Gate, Reply, Slot};
+use super::sign::{self, Method, SignedParts};
+use crate::domain::replay::Seen;
+use crate::domain::{Caller, Cloud, Project};
+use crate::http::{self, BodyError};
+
+/// A body may be this long.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Characters of a header that takes part in a signature.
+const CLAIM_CHARS_MAX: usize = 256;
+/// How far a request's own time may be off.
+const WINDOW_MS: i64 = 15 * 60 * 1000;
+/// How long the nonce of a request without a time is remembered.
+const UNDATED_MS: i64 = 24 * 3600 * 1000;
+
+/// A cloud call: signed, with a living cloudToken where the project requires one.
+pub struct Call {
+    /// Who is asking.
+    pub caller: Caller,
+    request: SignedRequest,
+}
+
+/// A call that needs the AppKey's signature alone. A cloudToken that it brings must be good all the same.
+pub struct KeyCall {
+    /// Who is asking.
+    pub caller: Caller,
+    request: SignedRequest,
+}
+
+/// A call for a cloudToken: signed, whatever token it brings.
+pub struct TokenCall {
+    /// The project whose AppSecret signed it.
+    pub project: Arc<Project>,
+    request: SignedRequest,
+}
+
+/// A request whose signature is proven.
+pub struct SignedRequest {
+    aliyun: Arc<Aliyun>,
+    envelope: Envelope,
+    host: String,
+}
+
+impl SignedRequest {
+    /// The cloud.
+    pub fn cloud(&self) -> &Cloud {
+        &self.aliyun.cloud
+    }
+
+    /// The version of the endpoint that is meant.
+    pub fn version(&self) -> Version {
+        self.envelope.version
+    }
+
+    /// What `owned` is for a sharee.
+    pub fn sharee_owned(&self) -> u8 {
+        self.aliyun.sharee_owned
+    }
+
+    /// Where devices connect, if a setting says so.
+    pub fn mqtt_endpoint(&self) -> &str {
+        &self.aliyun.mqtt_endpoint
+    }
+
+    /// The name and port by which the server was reached.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The endpoint's parameters.
+    ///
+    /// # Errors
+    /// 460.
+    pub fn params<P: DeserializeOwned>(&self) -> Result<P, Failure> {
+        self.envelope.params()
+    }
+
+    /// The envelope of a result.
+    pub fn answer<T: Serialize>(&self, data: T) -> Reply {
+        reply::success(data, &self.envelope.asked.id)
+    }
+}
+
+macro_rules! is_a_signed_request {
+    ($($name:ident),*) => {$(
+        impl std::ops::Deref for $name {
+            type Target = SignedRequest;
+
+            fn deref(&self) -> &SignedRequest {
+                &self.request
+            }
+        }
+    )*};
+}
+
+is_a_signed_request!(Call, KeyCall, TokenCall);
+
+impl FromRequest<Arc<Aliyun>> for Call {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, aliyun: &Arc<Aliyun>) -> Result<Self, Failure> {
+        let (project, request) = proven(request, aliyun).await?;
+        let caller = aliyun.cloud.cloud_caller(project, request.envelope.cloud_token.as_deref()).await?;
+        Ok(Self { caller, request })
+    }
+}
+
+impl FromRequest<Arc<Aliyun>> for KeyCall {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, aliyun: &Arc<Aliyun>) -> Result<Self, Failure> {
+        let (project, request) = proven(request, aliyun).await?;
+        let caller = aliyun.cloud.key_caller(project, request.envelope.cloud_token.as_deref()).await?;
+        Ok(Self { caller, request })
+    }
+}
+
+impl FromRequest<Arc<Aliyun>> for TokenCall {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, aliyun: &Arc<Aliyun>) -> Result<Self, Failure> {
+        let (project, request) = proven(request, aliyun).await?;
+        Ok(Self { project, request })
+    }
+}
+
+/// Proves a signature and reads the envelope.
+async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>, SignedRequest), Failure> {
+    let now_ms = aliyun.cloud.now_ms();
+    let (parts, body) = request.into_parts();
+    let app_key = claim(&parts.headers, "x-ca-key")?;
+    let project = match app_key {
+        "" => None,
+        app_key => aliyun.cloud.project_of_key(app_key).await.map_err(inside)?,
+    };
+    let project = project.ok_or_else(|| Failure::at_gate(Gate::APP_KEY, "no project has that X-Ca-Key"))?;
+    // Only now: a stranger who knows no project does not make us hold a body.
+    let body = http::body(body, BODY_BYTES_MAX).await.map_err(refused_body)?;
+    let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+    let signed = SignedParts {
+        method: parts.method.as_str(),
+        path: wire.path(),
+        query: wire.query(),
+        headers: &parts.headers,
+        body: &body,
+    };
+    let freshness = check_signed(aliyun, &project, &signed, now_ms)?;
+    once(aliyun, &project, claim(&parts.headers, "x-ca-nonce")?, &signed, freshness, now_ms)?;
+
+    let envelope = Envelope::parse(&body)?;
+    if let Some(slot) = parts.extensions.get::<Slot>() {
+        let _ = slot.0.set(envelope.asked.clone());
+    }
+    let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    Ok((project, SignedRequest { aliyun: aliyun.clone(), envelope, host }))
+}
+
+/// Whether a request says when it was made, in a part that its signature covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    Dated,
+    Undated,
+}
+
+fn check_signed(
+    aliyun: &Aliyun,
+    project: &Project,
+    signed: &SignedParts<'_>,
+    now_ms: i64,
+) -> Result<Freshness, Failure> {
+    let signature = claim(signed.headers, "x-ca-signature")?;
+    if signature.is_empty() {
+        return Err(Failure::at_gate(Gate::EMPTY_SIGNATURE, "the header X-Ca-Signature is missing"));
+    }
+    let freshness = check_time(aliyun, signed, now_ms)?;
+    if !signed.md5_fits() {
+        return Err(Failure::at_gate(Gate::MD5, "Content-MD5 must be the base64 of the body's MD5"));
+    }
+    let method = Method::of(signed.headers);
+    let string = signed.string_to_sign();
+    if method == Method::Sha1 && !aliyun.hmac_sha1 {
+        let text = "HmacSHA1 is switched off (aliyun.hmac_sha1): sign with HmacSHA256";
+        return Err(Failure::signature(&string, text));
+    }
+    if !sign::verify(&project.app_secret, method, &string, signature) {
+        let text = format!(
+            "X-Ca-Signature must be the base64 {} with the AppSecret over the string to sign; the server's is {:?}; if \
+             it equals yours the secret is wrong",
+            if method == Method::Sha1 { "HMAC-SHA1" } else { "HMAC-SHA256" },
+            String::from_utf8_lossy(&string)
+        );
+        return Err(Failure::signature(&string, text));
+    }
+    Ok(freshness)
+}
+
+fn check_time(aliyun: &Aliyun, signed: &SignedParts<'_>, now_ms: i64) -> Result<Freshness, Failure> {
+    let timestamp = claim(signed.headers, "x-ca-timestamp")?;
+    let date_ms = signed.headers.get("date").and_then(|date| http_date_ms(date.to_str().ok()?));
+    let (sent_ms, is_covered) = match (timestamp, date_ms) {
+        ("", None) => (None, false),
+        ("", Some(date_ms)) => (Some(date_ms), true),
+        (digits, date_ms) => {
+            let sent_ms = timestamp_ms(digits).ok_or_else(|| {
+                Failure::at_gate(Gate::TIMESTAMP, "X-Ca-Timestamp must be a time since 1970 of 10 to 19 digits")
+            })?;
+            (Some(sent_ms), date_ms.is_some() || signed.covers("x-ca-timestamp"))
+        }
+    };
+    for sent_ms in [sent_ms, date_ms].into_iter().flatten() {
+        let ahead_ms = sent_ms.saturating_sub(now_ms);
+        if ahead_ms.saturating_abs() > WINDOW_MS {
+            let text = format!("the request's time is {ahead_ms} ms from the server's; at most {WINDOW_MS} either way");
+            return Err(Failure::at_gate(Gate::EXPIRED, text));
+        }
+    }
+    if is_covered {
+        return Ok(Freshness::Dated);
+    }
+    if aliyun.require_timestamp || !signed.covers("x-ca-nonce") || !signed.headers.contains_key("x-ca-nonce") {
+        let text = "a request needs a signed X-Ca-Timestamp, a Date, or where the server allows it a signed X-Ca-Nonce";
+        return Err(Failure::at_gate(Gate::TIMESTAMP, text));
+    }
+    Ok(Freshness::Undated)
+}
+
+/// A time in seconds, milliseconds, microseconds or nanoseconds, told apart by the number of digits.
+fn timestamp_ms(digits: &str) -> Option<i64> {
+    let number: i64 = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
+    match digits.len() {
+        10..=11 => number.checked_mul(1000),
+        12..=14 => Some(number),
+        15..=17 => Some(number / 1000),
+        18..=19 => Some(number / 1_000_000),
+        _ => None,
+    }
+}
+
+fn http_date_ms(date: &str) -> Option<i64> {
+    let date = OffsetDateTime::parse(date, &Rfc2822).ok()?;
+    date.unix_timestamp().checked_mul(1000)
+}
+
+/// Refuses a request that was already taken. Only a nonce that the signature covers names a request.
+fn once(
+    aliyun: &Aliyun,
+    project: &Project,
+    nonce: &str,
+    signed: &SignedParts<'_>,
+    freshness: Freshness,
+    now_ms: i64,
+) -> Result<(), Failure> {
+    if nonce.is_empty() || !signed.covers("x-ca-nonce") {
+        return Ok(());
+    }
+    let seen = match freshness {
+        Freshness::Dated => aliyun.replays.first(project.no, &[nonce], now_ms, WINDOW_MS),
+        Freshness::Undated => aliyun.undated.first(project.no, &[nonce], now_ms, UNDATED_MS),
+    };
+    match seen {
+        Seen::First => Ok(()),
+        Seen::Again => Err(Failure::at_gate(Gate::NONCE, "this X-Ca-Nonce was already used")),
+        Seen::Full => Err(Failure::at_gate(Gate::THROTTLED, "too many requests with a nonce are remembered")),
+    }
+}
+
+fn claim<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Failure> {
+    let Some(value) = headers.get(name) else { return Ok("") };
+    let text = value.to_str().ok().filter(|text| text.len() <= CLAIM_CHARS_MAX);
+    text.ok_or_else(|| Failure::at_gate(Gate::BODY, format!("the header {name} must be short and plain")))
+}
+
+fn refused_body(error: BodyError) -> Failure {
+    Failure::at_gate(Gate::BODY, error.to_string())
+}
+
+fn inside(error: crate::domain::Error) -> Failure {
+    tracing::error!(%error, "the project could not be read");
+    Failure::at_gate(Gate::INTERNAL, "the store failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_ten_to_nineteen_digits() {
+        for (digits, ms) in [
+            ("1530262800", Some(1_530_262_800_000)),
+            ("1530262800123", Some(1_530_262_800_123)),
+            ("1530262800123456", Some(1_530_262_800_123)),
+            ("1530262800123456789", Some(1_530_262_800_123)),
+            ("153026280", None),
+            ("15302628001234567890", None),
+            ("1530262800.5", None),
+            ("-153026280012", None),
+            ("9999999999999999999", None),
+        ] {
+            assert_eq!(timestamp_ms(digits), ms, "{digits}");
+        }
+        assert_eq!(http_date_ms("Fri, 29 Jun 2018 09:00:00 GMT"), Some(1_530_262_800_000));
+        assert_eq!(http_date_ms("yesterday"), None);
+    }
+}

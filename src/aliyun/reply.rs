@@ -1,0 +1,257 @@
+//! How this dialect answers (contract aliyun §1.7, §2): refusals of the gateway with a status, header and body of
+//! their own, everything else with HTTP 200 and the code in the envelope.
+
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Aliyun;
+use crate::domain::{Error, Noun};
+use crate::http;
+
+/// One client reads JSON only when the type starts like this.
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+const REQUEST_ID_HEADER: &str = "x-ca-request-id";
+const MESSAGE_HEADER: &str = "x-ca-error-message";
+
+/// What a handler returns.
+pub type Reply = Result<Response, Failure>;
+
+/// The envelope of a success.
+#[derive(Serialize, ToSchema)]
+pub struct Envelope<'a, T> {
+    /// Always 200 here.
+    pub code: u32,
+    /// What was asked for.
+    pub data: T,
+    /// The request's id, as text; a new one when it has none.
+    pub id: &'a str,
+}
+
+/// The envelope of a failure.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailureEnvelope<'a> {
+    code: u32,
+    message: &'a str,
+    localized_msg: &'a str,
+    id: &'a str,
+}
+
+/// What a request says of its answer; known once its envelope was read, also to a refusal.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The id to give back.
+    pub id: String,
+    /// Whether texts for people are to be Chinese.
+    pub chinese: bool,
+}
+
+/// Where the extractor leaves [`Asked`] for [`finish`].
+#[derive(Clone, Debug, Default)]
+pub struct Slot(pub Arc<OnceLock<Asked>>);
+
+/// A success.
+pub fn success<T: Serialize>(data: T, id: &str) -> Reply {
+    json(StatusCode::OK, &Envelope { code: 200, data, id })
+        .ok_or_else(|| Failure::new(Code::SERVICE, "the answer could not be written"))
+}
+
+fn json(status: StatusCode, envelope: &impl Serialize) -> Option<Response> {
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, envelope).ok()?;
+    Some((status, [(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
+}
+
+/// One row of the table of codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    number: u32,
+    en: &'static str,
+    zh: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $en:literal, $zh:literal;)*) => {
+        #[allow(missing_docs, reason = "the texts say what each code means")]
+        impl Code {
+            $(pub const $name: Self = Self { number: $number, en: $en, zh: $zh };)*
+        }
+    };
+}
+
+codes! {
+    REQUEST = 400, "request error.", "请求错误";
+    AUTH = 401, "request auth error.", "请求认证错误";
+    FORBIDDEN = 403, "request forbidden.", "请求被禁止";
+    NOT_FOUND = 404, "service not found.", "服务未找到";
+    BUSY = 429, "too many requests.", "太多请求";
+    PARAM = 460, "request parameter error.", "请求参数错误";
+    PAGE = 460, "invalid count or offset!", "无效的count或offset";
+    AMOUNT = 460, "batch device amount invalid", "批量设备数量无效";
+    SERVICE = 500, "service error.", "服务端错误";
+    INVALID = 2000, "param is invalid", "参数无效";
+    IDENTITY = 2062, "identityId does not exist.", "身份ID不存在";
+    IOT_ID = 2063, "iotId does not exist", "设备不存在";
+    NOT_BOUND = 2065, "identityId and iotId not bound", "用户和设备没有绑定";
+    OPEN_ID = 2407, "openId invalid", "openId无效";
+    OFFLINE = 6205, "device offline", "设备不在线";
+    TENANT = 28514, "tenant not match", "租户不匹配";
+}
+
+/// A refusal of the gateway, before any handler: the text of its header, and the status that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    text: &'static str,
+    status: StatusCode,
+    code: Code,
+}
+
+macro_rules! gates {
+    ($($name:ident = $text:literal, $status:ident, $code:ident;)*) => {
+        #[allow(missing_docs, reason = "the texts say what each refusal means")]
+        impl Gate {
+            $(pub const $name: Self = Self { text: $text, status: StatusCode::$status, code: Code::$code };)*
+        }
+    };
+}
+
+gates! {
+    APP_KEY = "Invalid AppKey", BAD_REQUEST, AUTH;
+    EMPTY_SIGNATURE = "Empty Signature", NOT_FOUND, AUTH;
+    SIGNATURE = "Invalid Signature, Server StringToSign:", BAD_REQUEST, AUTH;
+    MD5 = "Invalid Content-MD5", BAD_REQUEST, AUTH;
+    TIMESTAMP = "Invalid Timestamp", BAD_REQUEST, AUTH;
+    EXPIRED = "Timestamp Expired", BAD_REQUEST, AUTH;
+    NONCE = "Nonce Used", BAD_REQUEST, AUTH;
+    API = "API Not Found", BAD_REQUEST, NOT_FOUND;
+    BODY = "Invalid Request Body", BAD_REQUEST, REQUEST;
+    THROTTLED = "Throttled by APP Flow Control", FORBIDDEN, BUSY;
+    INTERNAL = "Internal Error", INTERNAL_SERVER_ERROR, SERVICE;
+}
+
+/// A refused request: the vendor's code for the caller, and which part was wrong for whoever may know.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    code: Code,
+    /// Of the gateway's own refusals.
+    gate: Option<Gate>,
+    /// What the gateway's text ends with.
+    detail: String,
+    explain: String,
+}
+
+impl Failure {
+    /// A failure of a handler. The explanation must hold no secret.
+    pub fn new(code: Code, explain: impl Into<String>) -> Self {
+        Self { code, gate: None, detail: String::new(), explain: explain.into() }
+    }
+
+    /// A refusal of the gateway.
+    pub fn at_gate(gate: Gate, explain: impl Into<String>) -> Self {
+        Self { code: gate.code, gate: Some(gate), detail: String::new(), explain: explain.into() }
+    }
+
+    /// A wrong signature: the text gives the server's string to sign, with `#` for its line ends.
+    pub fn signature(string_to_sign: &[u8], explain: impl Into<String>) -> Self {
+        let detail = format!("`{}`", http::header_text(&String::from_utf8_lossy(string_to_sign), "#"));
+        Self { detail, ..Self::at_gate(Gate::SIGNATURE, explain) }
+    }
+
+    /// The same failure with the text that an endpoint has for it.
+    pub fn with(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Missing(_)
+            | Error::WrongType { .. }
+            | Error::OutOfRange { .. }
+            | Error::DamagedCursor(_)
+            | Error::Refused(_)
+            | Error::CountryNotServed(_)
+            | Error::InvalidMobile
+            | Error::InvalidEmail => Code::PARAM,
+            Error::NotVisible(Noun::Project) => Code::FORBIDDEN,
+            Error::NotVisible(Noun::App) => Code::TENANT,
+            Error::NotVisible(Noun::User) | Error::NoSuchDeviceUser => Code::IDENTITY,
+            Error::NotVisible(Noun::Device) => Code::IOT_ID,
+            Error::NotVisible(Noun::Product) | Error::LogsNotSupported | Error::FunctionNotSupported(_) => {
+                Code::INVALID
+            }
+            Error::TokenInvalid => Code::AUTH,
+            Error::Busy(_) => Code::BUSY,
+            Error::Store(cause) => {
+                tracing::error!(error.cause = %cause, "the store failed");
+                Code::SERVICE
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    /// A place holder that carries the failure to [`finish`], which knows id and language.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every answer its request id, and writes the failures of every route.
+pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
+    let slot = Slot::default();
+    request.extensions_mut().insert(slot.clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let request_id = new_id();
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        tracing::debug!(http.route = route, aliyun.code = failure.code.number, "refused");
+        response = write(&aliyun, &failure, slot.0.get(), &request_id);
+    } else {
+        tracing::debug!(http.route = route, "answered");
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id.to_ascii_uppercase()) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    response
+}
+
+fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: &str) -> Response {
+    let Failure { code, gate, detail, explain } = failure;
+    let localized_msg = if asked.is_some_and(|asked| asked.chinese) { code.zh } else { code.en };
+    let id = asked.map_or(request_id, |asked| asked.id.as_str());
+    let envelope = FailureEnvelope { code: code.number, message: code.en, localized_msg, id };
+    let status = gate.map_or(StatusCode::OK, |gate| gate.status);
+    let mut response = json(status, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    if let Some(gate) = gate
+        && let Ok(value) = HeaderValue::from_str(&format!("{}{detail}", gate.text))
+    {
+        response.headers_mut().insert(MESSAGE_HEADER, value);
+    }
+    if aliyun.explain {
+        http::explain(&mut response, explain);
+    }
+    response
+}
+
+/// An id that no other answer of this server has, in the form of a UUID.
+pub fn new_id() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or_default());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (process, count) = (*PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
+    let (a, b, c) = (process >> 32, process >> 16 & 0xffff, process & 0xfff);
+    format!("{a:08x}-{b:04x}-4{c:03x}-{:04x}-{:012x}", 0x8000 | count >> 48 & 0x3fff, count & 0xffff_ffff_ffff)
+}

@@ -1,0 +1,153 @@
+//! The signature of the API gateway, and every way in which real clients write it (contract aliyun §1.2–1.5). Pure.
+
+use axum::http::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use md5::{Digest, Md5};
+use percent_encoding::percent_decode;
+use sha1::Sha1;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// Names that `X-Ca-Signature-Headers` may list.
+const SIGNED_HEADERS_MAX: usize = 32;
+/// Parameters of query and form together that can take part.
+const PAIRS_MAX: usize = 1000;
+/// Headers that have a place of their own, or none.
+const NOT_IN_BLOCK: [&str; 6] =
+    ["x-ca-signature", "x-ca-signature-headers", "accept", "content-md5", "content-type", "date"];
+
+/// The parts of a request that a signature can cover, as they came over the wire.
+pub struct SignedParts<'a> {
+    /// Upper case.
+    pub method: &'a str,
+    /// The path, not decoded.
+    pub path: &'a str,
+    /// The query, not decoded, without its `?`.
+    pub query: Option<&'a str>,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+impl SignedParts<'_> {
+    fn header(&self, name: &str) -> &[u8] {
+        self.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()
+    }
+
+    /// The names of the signed headers, in the letter case in which they are listed, sorted bytewise: one client lists
+    /// them in no order.
+    fn signed_names(&self) -> Vec<&str> {
+        let list = std::str::from_utf8(self.header("x-ca-signature-headers")).unwrap_or_default();
+        let names = list.split([',', ':']).map(str::trim).filter(|name| !name.is_empty()).take(SIGNED_HEADERS_MAX);
+        let mut names: Vec<&str> =
+            names.filter(|name| !NOT_IN_BLOCK.iter().any(|other| other.eq_ignore_ascii_case(name))).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether the signature covers a header that is listed by name.
+    pub fn covers(&self, name: &str) -> bool {
+        self.signed_names().iter().any(|signed| signed.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether there is no `Content-MD5`, or the body's.
+    pub fn md5_fits(&self) -> bool {
+        let given = self.header("content-md5");
+        given.is_empty() || given == STANDARD.encode(Md5::digest(self.body)).as_bytes()
+    }
+
+    /// What is signed. It holds nothing but what the caller sent.
+    pub fn string_to_sign(&self) -> Vec<u8> {
+        let mut string = Vec::with_capacity(512);
+        for line in [
+            self.method.as_bytes(),
+            self.header("accept"),
+            self.header("content-md5"),
+            self.header("content-type"),
+            self.header("date"),
+        ] {
+            string.extend_from_slice(line);
+            string.push(b'\n');
+        }
+        for name in self.signed_names() {
+            for piece in [name.as_bytes(), b":", self.header(name), b"\n"] {
+                string.extend_from_slice(piece);
+            }
+        }
+        self.resource(&mut string);
+        string
+    }
+
+    /// The path with the decoded parameters of query and form, sorted by name; of a repeated name the first counts.
+    fn resource(&self, string: &mut Vec<u8>) {
+        string.extend_from_slice(self.path.as_bytes());
+        let mut pairs = Vec::new();
+        decode_pairs(self.query.unwrap_or_default().as_bytes(), &mut pairs);
+        let form = b"application/x-www-form-urlencoded";
+        if self.header("content-type").get(..form.len()).is_some_and(|start| start.eq_ignore_ascii_case(form)) {
+            decode_pairs(self.body, &mut pairs);
+        }
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.dedup_by(|later, first| later.0 == first.0);
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            string.push(if index == 0 { b'?' } else { b'&' });
+            string.extend_from_slice(name);
+            if !value.is_empty() {
+                string.push(b'=');
+                string.extend_from_slice(value);
+            }
+        }
+    }
+}
+
+fn decode_pairs(text: &[u8], pairs: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+    let decode = |text: &[u8]| -> Vec<u8> {
+        let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        percent_decode(&spaced).collect()
+    };
+    for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        if pairs.len() == PAIRS_MAX {
+            return;
+        }
+        let at = pair.iter().position(|byte| *byte == b'=');
+        let (name, value) = at.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
+        pairs.push((decode(name), decode(value)));
+    }
+}
+
+/// What a signature is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `HmacSHA256`, also when none is named.
+    Sha256,
+    /// `HmacSHA1`.
+    Sha1,
+}
+
+impl Method {
+    /// The method that a request names.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let named = headers.get("x-ca-signature-method");
+        let is_sha1 = named.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"hmacsha1"));
+        if is_sha1 { Self::Sha1 } else { Self::Sha256 }
+    }
+}
+
+/// Whether `signature` is what the secret gives for a string to sign.
+pub fn verify(secret: &str, method: Method, string: &[u8], signature: &str) -> bool {
+    let Ok(given) = STANDARD.decode(signature) else { return false };
+    let expected: Vec<u8> = match method {
+        Method::Sha256 => match Hmac::<Sha256>::new_from_slice(secret.as_bytes()) {
+            Ok(mac) => mac.chain_update(string).finalize().into_bytes().to_vec(),
+            Err(_) => return false,
+        },
+        Method::Sha1 => match Hmac::<Sha1>::new_from_slice(secret.as_bytes()) {
+            Ok(mac) => mac.chain_update(string).finalize().into_bytes().to_vec(),
+            Err(_) => return false,
+        },
+    };
+    expected.ct_eq(&given).into()
+}

@@ -1,0 +1,34 @@
+//! `ingle rotate`
+
+use clap::{Args, Subcommand};
+
+use super::{Outcome, Place, control, print};
+
+/// Replace a key that signs.
+#[derive(Args)]
+pub struct Rotate {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Sign visual tokens with a new key. The old one stays in /.well-known/jwks.json until its last token is gone.
+    VisualKey {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+impl Rotate {
+    pub(super) async fn run(self) -> Outcome {
+        let What::VisualKey { place } = self.what;
+        if !place.data.exists() {
+            return Err(format!("there is no data folder {}: name it with --data", place.data.display()));
+        }
+        let (control, _app) = control(&place).await?;
+        let kid = control.ask("/visual-key", " ".to_owned()).await?;
+        print(&format!("visual tokens are signed with {} from now on", String::from_utf8_lossy(&kid)));
+        Ok(())
+    }
+}

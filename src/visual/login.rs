@@ -1,0 +1,171 @@
+//! The login, and the keys by which others check its tokens (seed 001; contract aliyun §7).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::reply::{self, Envelope, Failure, Reply};
+use super::token::{self, Jwk, LIFE_S};
+use super::{Visual, peer};
+use crate::domain::device::FactoryName;
+use crate::domain::visual::{LoginRefusal, VISUAL_DEVICES_MAX, VisualKey};
+use crate::http;
+
+/// A login may be this long.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A name, key or password may be this long.
+const TEXT_CHARS_MAX: usize = 256;
+
+pub fn routes() -> OpenApiRouter<Arc<Visual>> {
+    OpenApiRouter::new().routes(routes!(login)).routes(routes!(jwks))
+}
+
+/// A login. The vendor's table writes the members with a capital letter, its example without; both are read.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LoginBody {
+    /// The account's user name.
+    #[serde(alias = "UserName")]
+    user_name: Option<String>,
+    #[serde(alias = "Password")]
+    password: Option<String>,
+    /// 1 to 100 devices that the account owns or that are shared to it.
+    #[serde(alias = "DeviceList")]
+    device_list: Option<Vec<DeviceInfo>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeviceInfo {
+    #[serde(alias = "ProductKey")]
+    product_key: Option<String>,
+    #[serde(alias = "DeviceName")]
+    device_name: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LoginView {
+    device_visual_token_list: Vec<DeviceTokenView>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeviceTokenView {
+    product_key: String,
+    device_name: String,
+    /// A JWT for this device alone.
+    visual_token: String,
+    /// Seconds.
+    expire: i64,
+}
+
+/// Checks a password and gives a token for each device named: for all, or for none when one is not the account's.
+#[utoipa::path(post, path = "/v1.0/openapi/visual/d/user/login", tag = "login", request_body = LoginBody,
+    responses((status = 200, body = Envelope<LoginView>), (status = 429, description = "Too many failed logins")))]
+async fn login(State(visual): State<Arc<Visual>>, login: Login) -> Reply {
+    let cloud = &visual.cloud;
+    let granted = cloud.visual_login(&login.username, login.password, &login.devices, login.address).await?;
+    let granted = granted.map_err(|refusal| match refusal {
+        LoginRefusal::Credentials => {
+            Failure::new(StatusCode::OK, "userName or password is wrong", "unknown account or wrong password")
+        }
+        LoginRefusal::Devices => Failure::new(
+            StatusCode::OK,
+            "a device of deviceList is not this account's",
+            "each device must exist and be the account's own or shared to it",
+        ),
+        LoginRefusal::TooMany => Failure::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many failed logins, try again later",
+            "failures are counted by account and by address, for a minute",
+        ),
+    })?;
+    let keys = cloud.visual_keys().await?;
+    let damaged = |text: String| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed", text);
+    let key = keys.first().ok_or_else(|| damaged("there is no key".to_owned()))?;
+    let now_ms = cloud.now_ms();
+    let token = |access: &crate::domain::visual::Access| {
+        let jti = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
+        let (high, low) = jti.map_err(|error| damaged(error.to_string()))?;
+        let jti = format!("{high:016x}{low:016x}");
+        let visual_token = token::issue(key, access, jti, now_ms).map_err(|error| damaged(error.to_string()))?;
+        Ok(DeviceTokenView {
+            product_key: access.device.product.key.clone(),
+            device_name: access.device.device_name.clone(),
+            visual_token,
+            expire: LIFE_S,
+        })
+    };
+    let device_visual_token_list = granted.iter().map(token).collect::<Result<Vec<_>, Failure>>()?;
+    reply::success(LoginView { device_visual_token_list }, now_ms)
+}
+
+#[derive(Serialize, ToSchema)]
+struct Jwks {
+    keys: Vec<Jwk>,
+}
+
+/// The public keys of all tokens that may still live.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "login", responses((status = 200, body = Jwks)))]
+async fn jwks(State(visual): State<Arc<Visual>>) -> Reply {
+    let keys: Vec<VisualKey> = visual.cloud.visual_keys().await?;
+    let body = serde_json::to_vec(&Jwks { keys: keys.iter().filter_map(Jwk::of).collect() }).unwrap_or_default();
+    let json = HeaderValue::from_static("application/json");
+    let brief = HeaderValue::from_static("max-age=300");
+    Ok(([(header::CONTENT_TYPE, json), (header::CACHE_CONTROL, brief)], body).into_response())
+}
+
+/// A login that was read. No `Debug`: it carries a password.
+struct Login {
+    username: String,
+    password: String,
+    devices: Vec<FactoryName>,
+    address: std::net::IpAddr,
+}
+
+impl FromRequest<Arc<Visual>> for Login {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, visual: &Arc<Visual>) -> Result<Self, Failure> {
+        let address = peer(visual, request.extensions())?.address;
+        let body = http::body(request.into_body(), BODY_BYTES_MAX).await;
+        let unreadable = |text: String| Failure::new(StatusCode::BAD_REQUEST, "the body is not JSON", text);
+        let body: Bytes = body.map_err(|error| unreadable(error.to_string()))?;
+        let body: LoginBody = serde_json::from_slice(&body).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Failure::param(error.to_string()),
+            _ => unreadable(error.to_string()),
+        })?;
+        let list = body.device_list.unwrap_or_default();
+        if !(1..=VISUAL_DEVICES_MAX).contains(&list.len()) {
+            return Err(Failure::param(format!("deviceList must be 1 to {VISUAL_DEVICES_MAX} devices")));
+        }
+        let mut seen = HashSet::new();
+        let mut devices = Vec::with_capacity(list.len());
+        for DeviceInfo { product_key, device_name } in list {
+            let name = FactoryName {
+                product_key: text("productKey", product_key)?,
+                device_name: text("deviceName", device_name)?,
+            };
+            if seen.insert(name.clone()) {
+                devices.push(name);
+            }
+        }
+        let (username, password) = (text("userName", body.user_name)?, text("password", body.password)?);
+        Ok(Self { username, password, devices, address })
+    }
+}
+
+fn text(name: &'static str, value: Option<String>) -> Result<String, Failure> {
+    let value = value.filter(|text| !text.is_empty());
+    let fits = value.filter(|text| text.chars().count() <= TEXT_CHARS_MAX);
+    fits.ok_or_else(|| Failure::param(format!("{name} must be 1 to {TEXT_CHARS_MAX} characters")))
+}

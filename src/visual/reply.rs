@@ -1,0 +1,118 @@
+//! How the visual login answers: `success`, `msg`, `t`, `data` (seed 001; contract aliyun §7.2).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Visual;
+use crate::domain::Error;
+use crate::http;
+
+/// What a handler returns.
+pub type Reply = Result<Response, Failure>;
+
+/// The envelope.
+#[derive(Serialize, ToSchema)]
+pub struct Envelope<T> {
+    success: bool,
+    msg: Option<&'static str>,
+    /// The server's time, milliseconds since 1970.
+    t: i64,
+    /// `null` for a failure.
+    data: Option<T>,
+}
+
+/// A success.
+pub fn success<T: Serialize>(data: T, now_ms: i64) -> Reply {
+    Ok(write(StatusCode::OK, &Envelope { success: true, msg: None, t: now_ms, data: Some(data) }))
+}
+
+fn write(status: StatusCode, envelope: &impl Serialize) -> Response {
+    let Ok(bytes) = serde_json::to_vec(envelope) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let json = HeaderValue::from_static("application/json;charset=UTF-8");
+    // Tokens are in it.
+    let private = HeaderValue::from_static("no-store");
+    (status, [(header::CONTENT_TYPE, json), (header::CACHE_CONTROL, private)], Body::from(bytes)).into_response()
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    status: StatusCode,
+    msg: &'static str,
+    explain: String,
+}
+
+impl Failure {
+    /// A refusal with what may be said to whoever asks. Neither text may hold a secret.
+    pub fn new(status: StatusCode, msg: &'static str, explain: impl Into<String>) -> Self {
+        Self { status, msg, explain: explain.into() }
+    }
+
+    /// A parameter that cannot be: success false, HTTP 200.
+    pub fn param(explain: impl Into<String>) -> Self {
+        Self::new(StatusCode::OK, "a parameter is missing or wrong", explain)
+    }
+
+    /// A token that opens nothing, for whatever reason.
+    pub fn token(explain: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "the token does not open this device", explain)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::TokenInvalid => Self::token("its access was ended: unbound, disabled, or another password"),
+            Error::Busy(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, "busy, try again later", error.to_string()),
+            Error::Store(cause) => {
+                tracing::error!(error.cause = %cause, "the store failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed", "the store failed")
+            }
+            Error::Missing(_)
+            | Error::WrongType { .. }
+            | Error::OutOfRange { .. }
+            | Error::NotVisible(_)
+            | Error::CountryNotServed(_)
+            | Error::InvalidMobile
+            | Error::InvalidEmail
+            | Error::NoSuchDeviceUser
+            | Error::LogsNotSupported
+            | Error::FunctionNotSupported(_)
+            | Error::DamagedCursor(_)
+            | Error::Refused(_) => Self::param(error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    /// A place holder that carries the failure to [`finish`], which knows the time.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the failures of every route.
+pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else { return response };
+    tracing::debug!(http.status = status.as_u16(), "a visual call was refused");
+    let envelope = Envelope::<()> { success: false, msg: Some(msg), t: visual.cloud.now_ms(), data: None };
+    let mut response = write(status, &envelope);
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if visual.explain {
+        http::explain(&mut response, &explain);
+    }
+    response
+}

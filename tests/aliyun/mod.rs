@@ -1,0 +1,13 @@
+mod accounts;
+mod auth;
+mod bad_input;
+mod bindings;
+mod devices;
+mod examples;
+mod products;
+mod regions;
+mod tenants;
+mod things;
+mod timelines;
+mod token;
+mod vectors;
