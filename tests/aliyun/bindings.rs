@@ -1,1 +1,145 @@
+//! Binding devices and users (contract aliyun §5 rows 14–16).
 
+use serde_json::{Value, json};
+
+use super::devices::named;
+use crate::support::TestCloud;
+use crate::support::world::{ABROAD, APP_KEY, FIRST_PROJECT_ID, GUEST, LONELY, PLUG, SECOND_PROJECT_ID};
+
+const BIND: &str = "/living/cloud/user/binding/device/batch/bind";
+const UNBIND: &str = "/living/cloud/user/binding/device/unbind";
+const QUERY: &str = "/living/user/device/binding/query";
+
+/// The key of the scale's product, and with it the names of devices.
+fn keyed(cloud: &TestCloud) {
+    named(cloud);
+    cloud.apply(&json!({"projects": [{"name": "first", "products": [{"product_id": "g0er6hSKgMqr0001",
+        "product_key": "a1scale0001", "name": "Wifi scales_OEM", "category": "qt"}]}]}));
+}
+
+fn device(key: &str, name: &str) -> Value {
+    json!({"productKey": key, "deviceName": name})
+}
+
+#[test]
+fn batch_bind() {
+    let cloud = TestCloud::start();
+    keyed(&cloud);
+    let (app, tuya) = (cloud.aliyun(), cloud.first());
+    let list = json!([
+        device("a1scale0001", LONELY),
+        device("a1FNS8TYhpQ", "VD_plug"),
+        device("a1scale0001", "nothing"),
+        device("nothing", LONELY),
+        device("a1scale0001", ABROAD)
+    ]);
+    let bind = |list: &Value| {
+        let params =
+            json!({"openId": "guest", "openIdAppKey": APP_KEY, "projectId": FIRST_PROJECT_ID, "deviceList": list});
+        app.data(BIND, params)
+    };
+    let codes = |rows: &Value| -> Vec<i64> {
+        rows.as_array().unwrap().iter().map(|row| row["bindCode"].as_i64().unwrap()).collect()
+    };
+    let rows = bind(&list);
+    // Bound; the owner's already; no such device, twice; another tenant's user has it.
+    assert_eq!(codes(&rows), [0, 1, 7, 7, 1]);
+    assert_eq!((&rows[0]["deviceName"], &rows[1]["iotId"]), (&json!(LONELY), &json!("iotPlug")));
+    assert!(rows[2].get("iotId").is_none(), "{rows}");
+    assert_eq!(codes(&bind(&list)), [0, 1, 7, 7, 1], "the same again");
+    let lonely = tuya.get(&format!("/v1.0/devices/{LONELY}"))["result"].clone();
+    assert_eq!((&lonely["uid"], &lonely["owner_id"]), (&json!(GUEST), &json!("11600001")), "in the guest's first home");
+
+    let many: Vec<Value> = (0..21).map(|n| device("a1scale0001", &n.to_string())).collect();
+    for (params, code) in [
+        (json!({"identityId": "50guest", "deviceList": []}), 460),
+        (json!({"identityId": "50guest"}), 460),
+        (json!({"identityId": "50guest", "deviceList": many}), 460),
+        (json!({"identityId": "50guest", "deviceList": [{"productKey": "a1scale0001"}]}), 460),
+        (json!({"deviceList": [device("a1scale0001", LONELY)]}), 460),
+        (json!({"identityId": "50other", "deviceList": [device("a1scale0001", LONELY)]}), 2062),
+        (
+            json!({"identityId": "50guest", "projectId": SECOND_PROJECT_ID, "deviceList": [device("a1scale0001", LONELY)]}),
+            28514,
+        ),
+    ] {
+        assert_eq!(app.code(BIND, params.clone()), code, "{params}");
+    }
+    assert_eq!(
+        app.call(BIND, json!({"identityId": "50guest", "deviceList": []})).body["message"],
+        "batch device amount invalid"
+    );
+    // Another tenant cannot bind what it does not see, nor learn that it is there.
+    let other = cloud.other_aliyun();
+    let rows = other.data(BIND, json!({"identityId": "50other", "deviceList": [device("a1FNS8TYhpQ", "VD_plug")]}));
+    assert_eq!((codes(&rows), rows[0].get("iotId")), (vec![7], None));
+}
+
+#[test]
+fn a_removed_device_can_be_bound_again() {
+    let cloud = TestCloud::start();
+    keyed(&cloud);
+    let (app, tuya) = (cloud.aliyun(), cloud.first());
+    assert_eq!(tuya.delete(&format!("/v1.0/devices/{PLUG}"))["result"], true);
+    assert_eq!(app.code("/cloud/thing/status/get", json!({"iotId": "iotPlug"})), 2063);
+    let rows = app.data(BIND, json!({"identityId": "50guest", "deviceList": [device("a1FNS8TYhpQ", "VD_plug")]}));
+    assert_eq!(rows[0]["bindCode"], 0);
+    assert_eq!(tuya.get(&format!("/v1.0/devices/{PLUG}"))["result"]["uid"], GUEST);
+}
+
+#[test]
+fn unbind_everybody() {
+    let cloud = TestCloud::start();
+    keyed(&cloud);
+    let (app, tuya) = (cloud.aliyun(), cloud.first());
+    assert_eq!(app.data(UNBIND, device("a1FNS8TYhpQ", "VD_plug")), "");
+    assert_eq!(app.data(QUERY, json!({"iotId": "iotPlug"}))["total"], 0);
+    assert_eq!(tuya.get(&format!("/v1.0/devices/{PLUG}"))["result"]["uid"], "");
+    assert_eq!(app.code(UNBIND, json!({"iotId": "iotPlug"})), 2065);
+    for (params, code) in [
+        (json!({}), 460),
+        (json!({"iotId": "nothing"}), 2063),
+        (json!({"iotId": "iotForeign"}), 2063),
+        // Its maker does not decide over a foreign home.
+        (json!({"iotId": "iotAbroad"}), 2063),
+    ] {
+        assert_eq!(app.code(UNBIND, params.clone()), code, "{params}");
+    }
+    assert_eq!(cloud.other_aliyun().data(UNBIND, json!({"iotId": "iotAbroad"})), "");
+}
+
+#[test]
+fn query_bindings() {
+    let cloud = TestCloud::start();
+    keyed(&cloud);
+    let app = cloud.aliyun();
+    let data = app.data(QUERY, json!({"iotId": "iotPlug", "pageNo": 1, "pageSize": 10}));
+    assert_eq!(data["total"], 2);
+    let owner = &data["accountDevList"][0];
+    for (member, value) in [
+        ("iotId", "iotPlug"),
+        ("productKey", "a1FNS8TYhpQ"),
+        ("deviceName", "VD_plug"),
+        ("productName", "Wi-Fi 智能计量插座"),
+        ("nickName", "xxx测试"),
+        ("identityId", "50owner"),
+    ] {
+        assert_eq!(owner[member], value, "{member}");
+    }
+    let owned = |row: &Value| row["owned"].as_i64().unwrap();
+    assert_eq!((owned(owner), owned(&data["accountDevList"][1])), (1, 0));
+    let second = app.data(QUERY, json!({"iotId": "iotPlug", "pageNo": "2", "pageSize": "1"}));
+    assert_eq!(second["accountDevList"][0]["identityId"], "50guest");
+    assert_eq!(app.data(QUERY, json!({"iotId": "iotPlug", "pageNo": 3, "pageSize": 1}))["accountDevList"], json!([]));
+    // The maker is not told who has it abroad.
+    assert_eq!(app.data(QUERY, json!({"iotId": "iotAbroad"})), json!({"total": 0, "accountDevList": []}));
+    for (params, code) in [
+        (json!({}), 460),
+        (json!({"iotId": "iotPlug", "pageNo": 0}), 460),
+        (json!({"iotId": "iotPlug", "pageSize": 0}), 460),
+        (json!({"iotId": "iotPlug", "pageSize": 101}), 460),
+        (json!({"iotId": "iotForeign"}), 2063),
+    ] {
+        assert_eq!(app.code(QUERY, params.clone()), code, "{params}");
+    }
+}

@@ -172,6 +172,15 @@ impl TestCloud {
         aliyun::AliyunApp::new(self, world::SECOND_APP_KEY, world::SECOND_APP_SECRET, world::SECOND_PROJECT_ID)
     }
 
+    /// Asks again and again until something is so, which the server brings about by itself.
+    pub fn wait(&self, is_so: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it did not happen");
+            std::thread::yield_now();
+        }
+    }
+
     /// Sends bytes on a connection of their own and reads until it is closed.
     pub fn raw(&self, bytes: &[u8]) -> String {
         raw(self.api, bytes)
