@@ -1,1 +1,121 @@
+//! One world under all dialects: what is made through one is there in the other.
 
+use serde_json::{Value, json};
+
+use crate::support::TestCloud;
+use crate::support::world::{APP_KEY, FIRST_APP_KEY, OWNER, PLUG};
+use crate::visual::login::{plug, tokens, with_passwords};
+
+const ACCOUNTS: &str = "/cloud/account/queryIdentityByPage";
+const BY_USER: &str = "/cloud/device/queryByUser";
+
+fn owner(cloud: &TestCloud) -> String {
+    let accounts = cloud.aliyun().data(ACCOUNTS, json!({"count": 1}));
+    accounts[0]["identityId"].as_str().unwrap().to_owned()
+}
+
+fn ids(answer: &Value) -> Vec<String> {
+    answer["result"].as_array().unwrap().iter().map(|device| device["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_user_synchronised_in_one_is_an_account_in_the_other() {
+    let cloud = TestCloud::start();
+    let (tuya, aliyun) = (cloud.first(), cloud.aliyun());
+    let user = json!({"country_code": "86", "username": "18211110000", "username_type": 1, "password": "pass",
+        "nick_name": "新人"});
+    let uid = tuya.post("/v1.0/apps/testApp/user", user)["result"]["uid"].as_str().unwrap().to_owned();
+    let account = aliyun.data("/cloud/account/queryidentitydescbypage", json!({"count": 1}))[0].clone();
+    assert_eq!(
+        (&account["loginName"], &account["phone"], &account["nickName"]),
+        (&json!("18211110000"), &json!("18211110000"), &json!("新人"))
+    );
+    // What the account is called there finds it.
+    let by_open_id = json!({"openId": account["loginId"], "openIdAppKey": APP_KEY});
+    assert_eq!(aliyun.data("/cloud/account/getByOpenId", by_open_id.clone())["identityId"], account["identityId"]);
+    assert_eq!(aliyun.data(BY_USER, by_open_id)["data"], json!([]));
+    // A nick name given there is seen here.
+    let rename = json!({"identityId": account["identityId"], "nickName": "改名"});
+    aliyun.data("/user/account/info/update", rename);
+    assert_eq!(tuya.get(&format!("/v1.0/users/{uid}/infos"))["result"]["nick_name"], "改名");
+    // And removed there it is gone here.
+    aliyun.data("/user/account/unregister", json!({"identityId": account["identityId"]}));
+    assert_eq!(tuya.get(&format!("/v1.0/users/{uid}/infos"))["code"], 1106);
+}
+
+#[test]
+fn a_device_unbound_in_one_is_gone_from_the_other() {
+    let cloud = TestCloud::start();
+    let (tuya, aliyun) = (cloud.first(), cloud.aliyun());
+    let mine = format!("/v1.0/users/{OWNER}/devices");
+    assert!(ids(&tuya.get(&mine)).contains(&PLUG.to_owned()));
+    let identity = owner(&cloud);
+    let rows = aliyun.data(BY_USER, json!({"identityId": identity}))["data"].clone();
+    let row = rows.as_array().unwrap().iter().find(|row| row["deviceName"] == PLUG).unwrap();
+    aliyun.data("/cloud/user/device/unbind", json!({"identityId": identity, "iotId": row["iotId"]}));
+    assert!(!ids(&tuya.get(&mine)).contains(&PLUG.to_owned()));
+    let shared = format!("/v1.0/users/{}/devices?from=sharing", crate::support::world::GUEST);
+    assert_eq!(ids(&tuya.get(&shared)), Vec::<String>::new(), "nor is it shared any more");
+    // The log tells of it, and the device is there to be bound again.
+    let logs = format!("/v1.0/devices/{PLUG}/logs?end_time={}&start_time=0&type=4", cloud.now_ms() + 1000);
+    assert_eq!(tuya.get(&logs)["result"]["logs"][0]["event_from"], "11");
+    let list = json!([{"productKey": row["productKey"], "deviceName": PLUG}]);
+    let bound = aliyun
+        .data("/living/cloud/user/binding/device/batch/bind", json!({"identityId": identity, "deviceList": list}));
+    assert_eq!(bound[0]["bindCode"], 0);
+    assert!(ids(&tuya.get(&mine)).contains(&PLUG.to_owned()));
+}
+
+#[test]
+fn a_device_removed_in_one_is_gone_from_the_other() {
+    let cloud = TestCloud::start();
+    let (tuya, aliyun) = (cloud.first(), cloud.aliyun());
+    let identity = owner(&cloud);
+    let count = || aliyun.data(BY_USER, json!({"identityId": identity}))["data"].as_array().unwrap().len();
+    assert_eq!(count(), 6);
+    assert_eq!(tuya.delete(&format!("/v1.0/devices/{PLUG}"))["result"], true);
+    assert_eq!(count(), 5);
+}
+
+#[test]
+fn a_rename_in_one_is_seen_in_the_others() {
+    let cloud = TestCloud::start();
+    with_passwords(&cloud);
+    let (tuya, aliyun) = (cloud.first(), cloud.aliyun());
+    assert_eq!(tuya.put(&format!("/v1.0/devices/{PLUG}"), json!({"name": "Küche"}))["result"], true);
+    let rows = aliyun.data(BY_USER, json!({"identityId": owner(&cloud)}))["data"].clone();
+    let row = rows.as_array().unwrap().iter().find(|row| row["deviceName"] == "2ac4d7cffa").unwrap();
+    assert_eq!(row["nickName"], "Küche");
+    let info = aliyun.data("/cloud/thing/info/get", json!({"iotId": row["iotId"]}));
+    assert_eq!((&info["nickname"], &info["deviceKey"]), (&json!("Küche"), &json!(PLUG)));
+    let token = tokens(&cloud, "18200000678", "owner's", json!([plug()])).remove(0);
+    assert_eq!(crate::visual::devices::get(&cloud, &token, "").body["data"]["name"], "Küche");
+}
+
+#[test]
+fn a_report_is_read_by_all() {
+    let cloud = TestCloud::start();
+    with_passwords(&cloud);
+    let now = cloud.now_ms();
+    cloud.import(&[(PLUG, now, 7, 1, "switch", json!(true)), (PLUG, now, 1, 1, "", Value::Null)]);
+    let plug_here = cloud.first().get(&format!("/v1.0/devices/{PLUG}"))["result"].clone();
+    assert_eq!((&plug_here["status"][0]["value"], &plug_here["online"]), (&json!(true), &json!(true)));
+    let there = json!({"productKey": "wkNCAsnnlsYSnI6n", "deviceName": "2ac4d7cffa"});
+    let rows = cloud.aliyun().data("/cloud/thing/properties/get", there.clone());
+    assert_eq!((&rows[0]["attribute"], &rows[0]["value"]), (&json!("switch"), &json!(1)), "as the thing model has it");
+    assert_eq!(cloud.aliyun().data("/cloud/thing/status/get", there)["time"], now);
+    let token = tokens(&cloud, "18200000678", "owner's", json!([plug()])).remove(0);
+    let shown = crate::visual::devices::get(&cloud, &token, "").body["data"].clone();
+    assert_eq!((&shown["status"][0]["value"], &shown["online"]), (&json!(true), &json!(true)));
+}
+
+#[test]
+fn the_projects_own_key_stands_for_its_apps() {
+    let cloud = TestCloud::start();
+    let aliyun = cloud.aliyun();
+    let login_id = aliyun.data(ACCOUNTS, json!({"count": 1}))[0]["loginId"].clone();
+    for key in [APP_KEY, FIRST_APP_KEY] {
+        let params = json!({"openId": login_id, "openIdAppKey": key});
+        assert_eq!(aliyun.data(BY_USER, params)["data"].as_array().unwrap().len(), 6, "{key}");
+    }
+}

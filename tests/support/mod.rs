@@ -60,9 +60,13 @@ impl TestCloud {
 
     /// The built binary over a folder, with settings from the environment.
     pub fn binary(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(folder, settings, Stdio::inherit())
+    }
+
+    fn spawn(folder: &Path, settings: &[(&str, &str)], log: Stdio) -> Self {
         let mut command = Command::new(INGLE);
         command.args(["serve", "--json", "--data"]).arg(folder).envs(free_ports()).envs(settings.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addresses: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no addresses: {line:?}"));
@@ -76,8 +80,34 @@ impl TestCloud {
         }
     }
 
-    /// The same server in this process, at a time that the test moves.
+    /// The built binary with a log at this level, and the log's file.
+    pub fn logging(folder: &Path, level: &str) -> (Self, PathBuf) {
+        let path = folder.with_extension("log");
+        let file = std::fs::File::create(&path).unwrap();
+        (Self::spawn(folder, &[("RUST_LOG", &format!("info,ingle={level}"))], file.into()), path)
+    }
+
+    /// The same server in this process, at a time that the test moves, with the world of [`world::standard`].
     pub fn at(now_ms: i64) -> Self {
+        let cloud = Self::here(now_ms);
+        cloud.apply(&world::standard());
+        cloud
+    }
+
+    /// As [`TestCloud::at`], with projects and apps but without users, products and devices.
+    pub fn empty_at(now_ms: i64) -> Self {
+        let cloud = Self::here(now_ms);
+        let mut world = world::standard();
+        for project in world["projects"].as_array_mut().unwrap() {
+            for part in ["users", "homes", "products", "devices"] {
+                project.as_object_mut().unwrap().remove(part);
+            }
+        }
+        cloud.apply(&world);
+        cloud
+    }
+
+    fn here(now_ms: i64) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_owned();
         let clock = Arc::new(TestClock(AtomicI64::new(now_ms)));
@@ -96,16 +126,14 @@ impl TestCloud {
             runtime.block_on(app.serve(announce, stopped)).unwrap();
         });
         let addresses = told.recv().unwrap();
-        let cloud = Self {
+        Self {
             folder,
             api: address_of(&addresses),
             addresses,
             clock: Some(clock),
             running: Running::Here(Some(stop), Some(thread)),
             _temporary: Some(temporary),
-        };
-        cloud.apply(&world::standard());
-        cloud
+        }
     }
 
     /// The server's time.

@@ -1,2 +1,2 @@
-mod devices;
-mod login;
+pub mod devices;
+pub mod login;
