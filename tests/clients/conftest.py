@@ -2,6 +2,10 @@ import os
 from contextlib import contextmanager
 
 import pytest
+
+# Their assertions are as telling as those of a test.
+pytest.register_assert_rewrite("answers", "history", "living")
+
 from tuya_connector import TuyaOpenAPI
 
 import history as histories
@@ -24,6 +28,7 @@ def new_server(tmp_path_factory):
             with pytest.MonkeyPatch.context() as environment:
                 # All that the documented host override needs for https: trust in the server's own CA.
                 environment.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
+                environment.setenv("SSL_CERT_FILE", str(server.ca))
                 environment.setenv("NO_PROXY", "127.0.0.1")
                 yield server
             server.stop()
