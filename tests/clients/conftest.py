@@ -51,6 +51,12 @@ def world(server):
 
 
 @pytest.fixture(scope="session")
+def lasting(server):
+    """A world that tests share because they leave it as it is; their tokens may die between two of them."""
+    return new_world(server)
+
+
+@pytest.fixture(scope="session")
 def history(server):
     """A device with a long log, for tests that only read."""
     return histories.imported(new_world(server))
