@@ -2,6 +2,10 @@ import os
 from contextlib import contextmanager
 
 import pytest
+
+# Their assertions are as telling as those of a test.
+pytest.register_assert_rewrite("answers", "history", "living")
+
 from tuya_connector import TuyaOpenAPI
 
 import history as histories
@@ -24,6 +28,7 @@ def new_server(tmp_path_factory):
             with pytest.MonkeyPatch.context() as environment:
                 # All that the documented host override needs for https: trust in the server's own CA.
                 environment.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
+                environment.setenv("SSL_CERT_FILE", str(server.ca))
                 environment.setenv("NO_PROXY", "127.0.0.1")
                 yield server
             server.stop()
@@ -42,6 +47,12 @@ def server(new_server):
 
 @pytest.fixture
 def world(server):
+    return new_world(server)
+
+
+@pytest.fixture(scope="session")
+def lasting(server):
+    """A world that tests share because they leave it as it is; their tokens may die between two of them."""
     return new_world(server)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -15,6 +16,8 @@ COMMAND_SECONDS = 60
 
 
 class Server:
+    COMMAND = ("serve", "--json")
+
     def __init__(self, binary, log):
         self.binary = binary
         self.log = log
@@ -35,52 +38,66 @@ class Server:
     def start(self):
         with self.log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                [self.binary, "serve", "--json", "--data", self.data],
+                [self.binary, *self.COMMAND, "--data", self.data],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                bufsize=0,
             )
         try:
-            addresses = json.loads(self._first_line())
+            self._read_addresses()
         except BaseException:
             self.remove()
             raise
-        self.http = addresses["api"]
-        self.https = addresses["api_tls"]
         self.ca = self.data / "ca.pem"
 
-    def _first_line(self):
+    def _read_addresses(self):
+        addresses = json.loads(self._line())
+        self.http, self.https = addresses["api"], addresses["api_tls"]
+
+    def _line(self):
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         line = self.process.stdout.readline() if ready else b""
         assert line, f"the server did not say where it listens:\n{self.log.read_text()}"
-        return line
+        return line.decode()
 
-    def _command(self, *arguments, text):
-        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            done = subprocess.run(
-                [self.binary, *arguments, file.name, "--data", self.data],
-                env=self.environment | {"RUST_LOG": "warn"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_SECONDS,
-            )
+    def _command(self, *arguments):
+        done = subprocess.run(
+            [self.binary, *arguments, "--data", self.data],
+            env=self.environment | {"RUST_LOG": "warn"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
         assert done.returncode == 0, f"ingle {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
+    def _command_on(self, text, *arguments):
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            return self._command(*arguments, file.name)
+
     def apply(self, document):
         """Makes a world true and gives it back with everything filled in."""
-        world = json.loads(self._command("apply", "--json", text=json.dumps(document, ensure_ascii=False)))
-        self.secrets |= {project["tuya"]["secret"] for project in world["projects"]}
+        world = json.loads(self._command_on(json.dumps(document, ensure_ascii=False), "apply", "--json"))
+        for project in world["projects"]:
+            self.secrets |= {project["tuya"]["secret"], project["aliyun"]["app_secret"]}
+        for project in document["projects"]:
+            self.secrets |= {user["password"] for user in project.get("users", []) if "password" in user}
         return world
 
     def import_events(self, rows):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        said = self._command("import", "events", text=lines)
+        said = self._command_on(lines, "import", "events")
         assert said == f"{len(rows)} events imported\n"
+
+    def rotate_visual_key(self):
+        """Gives back the name of the new key."""
+        said = self._command("rotate", "visual-key")
+        return re.fullmatch("visual tokens are signed with (.+) from now on\n", said)[1]
 
     def stop(self):
         """Stops as an operator would, and looks at how it went."""
@@ -105,3 +122,27 @@ class Server:
         if self.process.poll() is None:
             self.kill()
         shutil.rmtree(self.data, ignore_errors=True)
+
+
+class Demo(Server):
+    """`ingle demo`, and the credentials that it prints for people to paste."""
+
+    COMMAND = ("demo",)
+
+    def _read_addresses(self):
+        said = ""
+        while "Stop with Ctrl-C" not in said:
+            said += self._line()
+
+        def printed(pattern):
+            found = re.search(pattern, said, re.MULTILINE)
+            assert found, said
+            return found
+
+        self.http = printed("^api (.+)$")[1]
+        self.https = printed("^api_tls (.+)$")[1]
+        alibaba = printed("^Alibaba +AppKey ([0-9]+)  AppSecret ([0-9a-f]{32})  project ([0-9A-Za-z]+)$")
+        self.app_key, self.app_secret, self.project_id = alibaba.groups()
+        user = printed("^user +([0-9]+)  password ([^ ]+)  openId ([^ ]+)  openIdAppKey ([0-9]+)$")
+        self.user, self.password, self.open_id, self.open_id_app_key = user.groups()
+        self.secrets |= {self.app_secret, self.password, printed("^Tuya .* secret ([0-9a-f]+)$")[1]}

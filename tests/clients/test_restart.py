@@ -4,11 +4,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import tinytuya
+from aliyun_api_gateway import ApiGatewayClient
 from tuya_connector import TuyaOpenAPI
 
 import history as histories
 from answers import done, good
 from history import DAY_MS, assert_log
+from living import Living
+from test_visual import Camera, checked
 from world import SCHEMA, new_world
 
 
@@ -56,3 +59,34 @@ def test_clients_go_on_after_a_restart(new_server, end):
         api.token_info.expire_time = 0
         good(api.get(path))
         assert api.token_info.access_token not in ("", token)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_tokens_of_the_other_dialects_after_a_restart(new_server, end):
+    with new_server() as server:
+        world = new_world(server)
+
+        def call(path, params, token, api_ver):
+            client = ApiGatewayClient(server.http, world.home.app_key, world.home.app_secret)
+            head = {"apiVer": api_ver, "cloudToken": token}
+            return client.request("POST", path, json_body={"request": head, "params": params})
+
+        living = Living(server, world.home, call, lambda answer: answer.json())
+        living.log_in()
+        camera = Camera(server, server.http, world)
+        plug = camera.device("plug")
+        old = camera.log_in(plug)[0]
+        kid, keys = server.rotate_visual_key(), camera.keys()
+        new = camera.log_in(plug)[0]
+
+        getattr(server, end)()
+        server.start()
+        camera.base = server.http
+
+        assert living.is_in()
+        assert camera.keys() == keys and keys["keys"][0]["kid"] == kid
+        for token in (old, new, camera.log_in(plug)[0]):
+            checked(token, keys)
+            camera.opened(plug, token)
+        living.refresh()
+        assert living.is_in()

@@ -8,6 +8,7 @@ SCHEMA = "testApp"
 MOBILE = "18200000678"
 EMAIL = "guest@example.com"
 LONER = "Käthe 客"
+OPEN_ID = "10000000001"
 
 NUMBERS = itertools.count(1)
 
@@ -42,7 +43,8 @@ def new_world(server):
 
     gateway = {"gateway": name("vdevo1560830gate"), "owner": MOBILE}
     products = [
-        {"product_id": name("plug"), "name": "Wi-Fi 智能插座", "category": "cz", "model": "P1", "functions": PLUG},
+        {"product_id": name("plug"), "product_key": name("a1plug"), "name": "Wi-Fi 智能插座", "category": "cz",
+         "model": "P1", "functions": PLUG},
         {"product_id": name("scale"), "name": "体脂秤", "category": "qt", "biz_type": 299009, "functions": SCALE},
         {"product_id": name("gate"), "name": "Gateway", "category": "wg2", "node_type": "gateway",
          "functions": GATEWAY},
@@ -50,14 +52,17 @@ def new_world(server):
         {"product_id": name("bare"), "name": "No standard functions", "category": "qt", "functions": []},
     ]
     users = [
-        {"schema": SCHEMA, "username": MOBILE, "username_type": 1, "country_code": "86", "nick_name": "小明"},
-        {"schema": SCHEMA, "username": EMAIL, "username_type": 2, "country_code": "1", "nick_name": "Guest"},
+        {"schema": SCHEMA, "username": MOBILE, "username_type": 1, "country_code": "86", "nick_name": "小明",
+         "open_id": OPEN_ID, "gender": "2", "email": "ming@example.com"},
+        {"schema": SCHEMA, "username": EMAIL, "username_type": 2, "country_code": "1", "nick_name": "Guest",
+         "open_id": "guest-1@x", "phone": "13888888888", "login_id": "4398047084811"},
         {"schema": SCHEMA, "username": LONER, "username_type": 3, "country_code": "49",
          "avatar": "https://x.test/a.png"},
     ]
     devices = [
         device("plug", "plug", name="Kettle", owner=MOBILE, sn=name("SN"), mac="5c:cf:7f:53:00:01", ip="192.168.1.20",
-               lat="53.55", lon="9.99", time_zone="+08:00", shared_with=[EMAIL]),
+               lat="53.55", lon="9.99", time_zone="+08:00", shared_with=[EMAIL], device_name="2ac4d7cffa",
+               iot_id=name("iotKettle")),
         device("scale", "scal", name="体脂秤", owner=MOBILE),
         device("gate", "gate", name="Gateway", owner=MOBILE, mac="5c:cf:7f:53:00:02"),
         device("leak", "sub1", name="水浸警报", node_id="00124b0001", **gateway),
@@ -67,6 +72,7 @@ def new_world(server):
     ]
     home = {
         "name": name("home"),
+        "aliyun": {"project_id": name("a123Project"), "app_key": f"60{number:06d}"},
         "apps": [{"schema": SCHEMA, "country_codes": ["86", "1", "49"]}, {"schema": "emptyApp"}],
         "products": products,
         "users": users,
@@ -76,6 +82,7 @@ def new_world(server):
     other = {
         "name": name("other"),
         "tuya": {"legacy_sign": True, "mask_private_fields": False},
+        "aliyun": {"require_cloud_token": False, "keep_cloud_tokens": True},
         "apps": [{"schema": SCHEMA}, {"schema": "otherApp"}],
         "products": [{"product_id": name("far"), "name": "Far plug", "category": "cz", "functions": [SWITCH]}],
         "users": users,
@@ -105,4 +112,10 @@ def project(written):
         facts={row["device_id"]: row for row in written["devices"]},
         uids={row["username"]: row["uid"] for row in written["users"]},
         homes={row["owner"]: row["home_id"] for row in written["homes"]},
+        project_id=written["aliyun"]["project_id"],
+        app_key=written["aliyun"]["app_key"],
+        app_secret=written["aliyun"]["app_secret"],
+        app_keys={row["schema"]: row["app_key"] for row in written["apps"]},
+        people={row["username"]: row for row in written["users"]},
+        product_keys={row["product_id"]: row["product_key"] for row in written["products"]},
     )

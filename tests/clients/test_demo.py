@@ -1,0 +1,112 @@
+"""`ingle demo`, and the first lines that one writes with each client: address and secret are all that is filled in."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import requests
+from aliyun_api_gateway import ApiGatewayClient
+
+from living import good
+from server import Demo
+
+RUN_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    demo = Demo(os.environ["INGLE_BIN"], tmp_path_factory.mktemp("demo") / "stderr.log")
+    try:
+        yield demo
+        demo.stop()
+    finally:
+        demo.remove()
+
+
+FEIYAN = """
+from feiyan.fy_client import FyClient
+from feiyan.http.fy_request import FyRequest
+fy = FyClient("60030000", SECRET); fy.host = "http://127.0.0.1:18080"
+r = FyRequest(); r.set_url("/cloud/token"); r.set_params({"grantType": "project", "res": "a123ProjectId0001"})
+print(fy.execute(r).json())
+"""
+FEIYAN_FACADE = """
+from feiyan.fy_client import FyClient
+o = FyClient.__init__
+FyClient.__init__ = lambda s, *a, **k: (o(s, *a, **k), setattr(s, "host", "http://127.0.0.1:18080"))[0]
+from feiyan.http.api import Cloud
+print(Cloud("60030000", SECRET).token({"grantType": "project", "res": "a123ProjectId0001"}).json())
+"""
+IOT_API_GATEWAY = """
+from alibabacloud_iot_api_gateway.client import Client
+from alibabacloud_iot_api_gateway.models import Config, IoTApiRequest, CommonParams
+from alibabacloud_tea_util.models import RuntimeOptions
+c = Client(Config(app_key="60030000", app_secret=SECRET, domain="127.0.0.1:18080", protocol="http"))
+b = IoTApiRequest(version="1.0", params={"grantType":"project","res":"a123ProjectId0001"},
+                  request=CommonParams(api_ver="1.0.1"))
+print(c.do_request("/cloud/token", "https", "POST", None, b, RuntimeOptions()).body)
+"""
+API_GATEWAY = """
+from aliyun_api_gateway import ApiGatewayClient
+g = ApiGatewayClient("https://localhost:18443", "60030000", SECRET, ca_file="ca.pem")
+r = g.request("POST", "/cloud/token", json_body={"id":"1","version":"1.0","request":{"apiVer":"1.0.1"},
+                                                 "params":{"grantType":"project","res":"a123ProjectId0001"}})
+print(r.status, r.text())
+"""
+NODE = """
+const {Client} = require('aliyun-api-gateway');
+const c = new Client('60030000', SECRET);
+(async () => console.log(await c.post('http://127.0.0.1:18080/cloud/token',
+  {data: {id:'1', version:'1.0', request:{apiVer:'1.0.1'}, params:{grantType:'project', res:'a123ProjectId0001'}}})))();
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "lines"),
+    [
+        pytest.param([sys.executable, "-c"], FEIYAN, id="feiyan"),
+        pytest.param([sys.executable, "-c"], FEIYAN_FACADE, id="feiyan's facade"),
+        pytest.param([sys.executable, "-c"], IOT_API_GATEWAY, id="alibabacloud_iot_api_gateway"),
+        pytest.param([sys.executable, "-c"], API_GATEWAY, id="aliyun_api_gateway_python"),
+        pytest.param([sys.executable, "-c"], API_GATEWAY.replace("https://localhost:18443", "http://127.0.0.1:18080")
+                     .replace(', ca_file="ca.pem"', ""), id="aliyun_api_gateway_python, http"),
+        pytest.param(["node", "-e"], NODE, id="npm"),
+        pytest.param(["node", "-e"], NODE.replace("http://127.0.0.1:18080", "https://localhost:18443"),
+                     id="npm, https"),
+    ],
+)
+def test_the_first_lines(demo, program, lines):
+    ports = {"18080": demo.http.rpartition(":")[2], "18443": demo.https.rpartition(":")[2]}
+    for written, real in (ports | {"SECRET": f'"{demo.app_secret}"'}).items():
+        lines = lines.replace(written, real)
+    done = subprocess.run([*program, lines], cwd=demo.data, capture_output=True, text=True, timeout=RUN_SECONDS)
+    assert done.returncode == 0, done.stderr
+    tokens = re.findall("cloudToken['\"]?: ?['\"]([0-9a-f]{32})['\"]", done.stdout)
+    assert len(tokens) == 1 and re.search("['\"]?code['\"]?: ?200", done.stdout), done.stdout
+    demo.secrets |= set(tokens)
+
+
+def test_the_visual_login_of_its_user(demo):
+    """All that it takes was printed."""
+    assert (demo.app_key, demo.project_id, demo.user) == ("60030000", "a123ProjectId0001", "18200000678")
+    client = ApiGatewayClient(demo.http, demo.app_key, demo.app_secret)
+
+    def ask(path, params, token=None):
+        head = {"apiVer": "1.0.0", "cloudToken": token}
+        return good(client.request("POST", path, json_body={"request": head, "params": params}).json())
+
+    token = ask("/cloud/token", {"grantType": "project", "res": demo.project_id})["cloudToken"]
+    demo.secrets.add(token)
+    person = {"openId": demo.open_id, "openIdAppKey": demo.open_id_app_key}
+    rows = ask("/cloud/device/queryByUser", person, token)["data"]
+    names = {row.get("nickName", row["productName"]) for row in rows}
+    assert {"Kettle", "客厅灯", "水浸警报", "Vacuum"} <= names and "Purifier" not in names
+    assert {row["thingType"] for row in rows} == {"VIRTUAL"}
+    camera = next(row for row in rows if row.get("nickName") == "Hall camera")
+    device = {name: camera[name] for name in ("productKey", "deviceName")}
+    login = {"userName": demo.user, "password": demo.password, "deviceList": [device]}
+    answer = requests.post(f"{demo.http}/v1.0/openapi/visual/d/user/login", json=login, timeout=30).json()
+    assert answer["success"] is True, answer
+    demo.secrets.add(answer["data"]["deviceVisualTokenList"][0]["visualToken"])
