@@ -1,4 +1,5 @@
-//! A signed device read against a bare axum "hello", each server on one processor and the client on the other.
+//! A signed device read, a signed page of the log, and in the other dialect a signed list of a user's twenty devices,
+//! against a bare axum "hello": each server on one processor and the client on the other.
 //!
 //! `cargo bench --bench api`. Settings: `INGLE_BENCH_DEVICES` (100000), `INGLE_BENCH_SECONDS` a round (3),
 //! `INGLE_BENCH_ROUNDS` (5).
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use support::server::{Server, device_id, prepare, signed, throughput, token};
+use support::server::{
+    DEVICES_OF_USER, Server, cloud_token, device_id, prepare, signed, signed_call, throughput, token,
+};
 use support::{median, setting};
 
 const SERVER: &str = "0";
@@ -50,7 +53,7 @@ fn load() {
     prepare(folder.path(), devices);
     let mut server = Server::start(folder.path(), SERVER);
     let reference = Server::start_self("hello", SERVER);
-    let token = token(server.address);
+    let (token, cloud_token) = (token(server.address), cloud_token(server.address));
     let plain = Rc::new(vec![b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n".to_vec()]);
     let cold = Instant::now();
     for n in 0..devices {
@@ -58,16 +61,29 @@ fn load() {
     }
     let cold = cold.elapsed();
 
-    let mut samples: Vec<[f64; 3]> = Vec::new();
+    let list = |n: usize| {
+        let params = format!(r#"{{"openId":"open{n}","openIdAppKey":"app"}}"#);
+        signed_call("/cloud/device/queryByUser", Some(&cloud_token), &params)
+    };
+    let users = devices / DEVICES_OF_USER;
+    let cold_lists = Instant::now();
+    for n in 0..users {
+        server.ask(&list(n));
+    }
+    let cold_lists = cold_lists.elapsed();
+
+    let mut samples: Vec<[f64; 4]> = Vec::new();
     for _ in 0..rounds {
         // Signed anew: a request is valid for five minutes.
         let reads = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}", device_id(n)), &token)).collect();
         let end = "/logs?end_time=4000000000000&size=20&start_time=0&type=7";
         let pages = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}{end}", device_id(n)), &token)).collect();
+        let lists = (0..users).map(list).collect();
         samples.push([
             throughput(reference.address, &plain, CONNECTIONS, lasting, b"hello"),
             throughput(server.address, &Rc::new(reads), CONNECTIONS, lasting, b"point_5"),
             throughput(server.address, &Rc::new(pages), CONNECTIONS, lasting, b"current_row_key"),
+            throughput(server.address, &Rc::new(lists), CONNECTIONS, lasting, b"identityAlias"),
         ]);
     }
     let column = |index: usize| median(samples.iter().map(|sample| sample[index]).collect());
@@ -75,7 +91,9 @@ fn load() {
     println!("bare axum hello          {:>9.0} requests/s", column(0));
     println!("signed device read       {:>9.0} requests/s  ratio {:.2}  (goal 0.30, aim 0.50)", column(1), ratio(1));
     println!("signed page of the log   {:>9.0} requests/s  ratio {:.2}", column(2), ratio(2));
+    println!("signed queryByUser of 20  {:>8.0} requests/s  ratio {:.2}  (goal 0.25)", column(3), ratio(3));
     println!("first read of each       {:>9.1} us, one after the other", cold.as_secs_f64() * 1e6 / devices as f64);
+    println!("first list of each       {:>9.1} us, one after the other", cold_lists.as_secs_f64() * 1e6 / users as f64);
     println!("({devices} devices, 6 data points each, {CONNECTIONS} connections, medians of {rounds} rounds)");
     println!("resident memory          {:>9} kB", server.resident_kb());
 }

@@ -8,14 +8,20 @@ use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
 use ingle::app::SystemClock;
 use ingle::domain::Clock;
 use ingle::tuya::sign::{Claims, SignedParts, sign};
+use md5::{Digest, Md5};
+use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const INGLE: &str = env!("CARGO_BIN_EXE_ingle");
 const CLIENT_ID: &str = "benchclient000000001";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const APP_KEY: &str = "60030000";
 /// Data points of a device.
 const POINTS: usize = 6;
 
@@ -24,18 +30,32 @@ pub fn device_id(n: usize) -> String {
     format!("bf{n:018}")
 }
 
-/// Makes a data folder with one project, one user and `devices` devices that have six data points each.
+/// Devices of one user.
+pub const DEVICES_OF_USER: usize = 20;
+
+/// Makes a data folder with one project and `devices` devices that have six data points each, twenty a user.
 pub fn prepare(folder: &Path, devices: usize) {
     let functions: Vec<String> =
         (0..POINTS).map(|n| format!(r#"{{"code":"point_{n}","type":"Integer","values":{{}}}}"#)).collect();
     let list: Vec<String> = (0..devices)
-        .map(|n| format!(r#"{{"product_id":"bench","device_id":"{}","name":"Device {n}","owner":"u"}}"#, device_id(n)))
+        .map(|n| {
+            format!(
+                r#"{{"product_id":"bench","device_id":"{}","name":"Device {n}","owner":"u{}"}}"#,
+                device_id(n),
+                n / DEVICES_OF_USER
+            )
+        })
+        .collect();
+    let users: Vec<String> = (0..devices.div_ceil(DEVICES_OF_USER))
+        .map(|n| format!(r#"{{"schema":"app","username":"u{n}","open_id":"open{n}"}}"#))
         .collect();
     let world = format!(
         r#"{{"projects":[{{"name":"bench","tuya":{{"client_id":"{CLIENT_ID}","secret":"{SECRET}"}},
-        "apps":[{{"schema":"app"}}],"users":[{{"schema":"app","username":"u"}}],
+        "aliyun":{{"project_id":"bench","app_key":"{APP_KEY}","app_secret":"{SECRET}"}},
+        "apps":[{{"schema":"app","app_key":"app"}}],"users":[{}],
         "products":[{{"product_id":"bench","name":"Bench","category":"cz","functions":[{}]}}],
         "devices":[{}]}}]}}"#,
+        users.join(","),
         functions.join(","),
         list.join(",")
     );
@@ -138,6 +158,36 @@ pub fn signed(target: &str, token: &str) -> Vec<u8> {
          sign_method: HMAC-SHA256\r\n{token}\r\n"
     )
     .into_bytes()
+}
+
+/// A signed call of the Alibaba dialect as it goes over the wire, signed as one of its clients does.
+pub fn signed_call(path: &str, token: Option<&str>, params: &str) -> Vec<u8> {
+    let token = token.map_or("null".to_owned(), |token| format!("\"{token}\""));
+    let body = format!(
+        r#"{{"id":"1509086454180","version":"1.0","request":{{"apiVer":"1.0.0","cloudToken":{token}}},"params":{params}}}"#
+    );
+    let (t, md5) = (SystemClock.now_ms(), STANDARD.encode(Md5::digest(&body)));
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(
+        format!("POST\napplication/json\n{md5}\napplication/json\n\nX-Ca-Key:{APP_KEY}\nX-Ca-Timestamp:{t}\n{path}")
+            .as_bytes(),
+    );
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\ncontent-type: application/json\r\n\
+         content-md5: {md5}\r\nx-ca-key: {APP_KEY}\r\nx-ca-timestamp: {t}\r\n\
+         x-ca-signature-headers: X-Ca-Key,X-Ca-Timestamp\r\nx-ca-signature: {signature}\r\ncontent-length: {}\r\n\r\n\
+         {body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A cloudToken.
+pub fn cloud_token(address: SocketAddr) -> String {
+    let answer = ask(address, &signed_call("/cloud/token", None, r#"{"grantType":"project","res":"bench"}"#));
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    answer["data"]["cloudToken"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
 /// One request on a connection of its own; the body.

@@ -89,6 +89,11 @@ impl SignedRequest {
         self.envelope.params()
     }
 
+    /// The envelope of a result that is JSON already, and that `mend` brings up to date.
+    pub fn answer_written(&self, data: &[u8], mend: impl FnOnce(&mut [u8])) -> Reply {
+        reply::success_written(&self.envelope.asked.id, data, mend)
+    }
+
     /// The envelope of a result.
     pub fn answer<T: Serialize>(&self, data: T) -> Reply {
         reply::success(data, &self.envelope.asked.id)

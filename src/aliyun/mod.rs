@@ -25,7 +25,7 @@ use crate::domain::replay::Replays;
 use reply::{Failure, Gate};
 
 /// Where this dialect's paths begin; all below answers in its words.
-const AREAS: [&str; 6] = ["cloud", "living", "account", "iotx", "user", "thing"];
+const AREAS: [&str; 9] = ["account", "app", "awss", "cloud", "iotx", "living", "thing", "uc", "user"];
 
 /// What the routes of this dialect share.
 pub struct Aliyun {
@@ -68,6 +68,7 @@ pub fn router(aliyun: Aliyun) -> Router {
     let aliyun = Arc::new(aliyun);
     let (mut router, _) = routes().split_for_parts();
     for area in AREAS {
+        router = router.route(&format!("/{area}"), any(unknown_api));
         router = router.route(&format!("/{area}/{{*rest}}"), any(unknown_api));
     }
     router

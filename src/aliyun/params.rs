@@ -67,8 +67,11 @@ impl Envelope {
     /// # Errors
     /// 400 for anything that is no JSON object of the vendor's form.
     pub fn parse(body: &[u8]) -> Result<Self, Failure> {
-        let body: Body<Box<RawValue>> = serde_json::from_slice(body)
-            .map_err(|error| Failure::new(Code::REQUEST, format!("the body is not the vendor's envelope: {error}")))?;
+        let refuse = |text: &str| Failure::new(Code::REQUEST, format!("the body is not the vendor's envelope: {text}"));
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(refuse("an object is wanted"));
+        }
+        let body: Body<Box<RawValue>> = serde_json::from_slice(body).map_err(|error| refuse(&error.to_string()))?;
         let head = body.request.unwrap_or_default();
         let id = match body.id {
             Json::String(id) if !id.is_empty() && id.chars().count() <= ID_CHARS_MAX => id,
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(head(r#"{"request":null,"params":null}"#).version, NEWEST);
         assert_eq!(head(r#"{"request":{"apiVer":"latest"}}"#).version, NEWEST);
         assert_eq!(head(r#"{"request":{"cloudToken":""}}"#).cloud_token, None);
-        for wrong in ["", "x", "[]", r#"{"request":1}"#, &"[".repeat(100_000)] {
+        for wrong in ["", "x", "[]", r#"["id","1.0",{},{}]"#, r#"{"request":1}"#, &"[".repeat(100_000)] {
             assert!(Envelope::parse(wrong.as_bytes()).is_err(), "{wrong:.20}");
         }
     }

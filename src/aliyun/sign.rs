@@ -37,20 +37,16 @@ impl SignedParts<'_> {
         self.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()
     }
 
-    /// The names of the signed headers, in the letter case in which they are listed, sorted bytewise: one client lists
-    /// them in no order.
-    fn signed_names(&self) -> Vec<&str> {
+    /// The names of the signed headers, in the letter case and order in which they are listed.
+    fn listed_names(&self) -> impl Iterator<Item = &str> {
         let list = std::str::from_utf8(self.header("x-ca-signature-headers")).unwrap_or_default();
         let names = list.split([',', ':']).map(str::trim).filter(|name| !name.is_empty()).take(SIGNED_HEADERS_MAX);
-        let mut names: Vec<&str> =
-            names.filter(|name| !NOT_IN_BLOCK.iter().any(|other| other.eq_ignore_ascii_case(name))).collect();
-        names.sort_unstable();
-        names
+        names.filter(|name| !NOT_IN_BLOCK.iter().any(|other| other.eq_ignore_ascii_case(name)))
     }
 
     /// Whether the signature covers a header that is listed by name.
     pub fn covers(&self, name: &str) -> bool {
-        self.signed_names().iter().any(|signed| signed.eq_ignore_ascii_case(name))
+        self.listed_names().any(|signed| signed.eq_ignore_ascii_case(name))
     }
 
     /// Whether there is no `Content-MD5`, or the body's.
@@ -72,7 +68,10 @@ impl SignedParts<'_> {
             string.extend_from_slice(line);
             string.push(b'\n');
         }
-        for name in self.signed_names() {
+        // Sorted bytewise: one client lists them in no order.
+        let mut names: Vec<&str> = self.listed_names().collect();
+        names.sort_unstable();
+        for name in names {
             for piece in [name.as_bytes(), b":", self.header(name), b"\n"] {
                 string.extend_from_slice(piece);
             }

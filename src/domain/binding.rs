@@ -1,10 +1,10 @@
 //! Bindings: which user has which device, as owner or as one to whom it is shared.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::device::{FactoryName, Leaving};
 use super::user::User;
-use super::{Caller, Cloud, Device, DeviceName, Error, EventSource, EventType, NewEvent, Noun, Result, Uid};
+use super::{Caller, Cloud, Device, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result, Uid};
 
 /// Devices of one user that a list goes through.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
@@ -20,6 +20,24 @@ pub struct BoundDevice {
     pub owned: bool,
     /// When it was bound, milliseconds since 1970.
     pub bound_ms: i64,
+}
+
+/// All that a user has, in the order of binding.
+pub struct BoundDevices {
+    /// The devices.
+    pub list: Vec<BoundDevice>,
+    /// Where a dialect may keep how it writes them, for as long as that is true.
+    pub written: OnceLock<Written>,
+}
+
+/// A list of devices as a dialect writes it, but for the one byte of each that changes all the time: its state.
+pub struct Written {
+    /// The text, with the state of each device when it is offline.
+    pub text: Vec<u8>,
+    /// Where in the text the state of each device is.
+    pub states: Vec<usize>,
+    /// The devices.
+    pub devices: Vec<DeviceNo>,
 }
 
 /// A user who has a device.
@@ -59,14 +77,23 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the caller's; [`Error::OutOfRange`] for more than
     /// [`DEVICES_OF_USER_MAX`].
-    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid) -> Result<Arc<[BoundDevice]>> {
+    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid) -> Result<Arc<BoundDevices>> {
         let devices = self.registry.bound_devices(caller.project.no, uid, DEVICES_OF_USER_MAX + 1).await?;
         let devices = devices.ok_or(Error::NotVisible(Noun::User))?;
-        if devices.len() > DEVICES_OF_USER_MAX {
+        if devices.list.len() > DEVICES_OF_USER_MAX {
             let allowed = format!("a user of at most {DEVICES_OF_USER_MAX} devices");
             return Err(Error::OutOfRange { param: "openId", allowed });
         }
         Ok(devices)
+    }
+
+    /// Whether each of these devices is connected.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn online(&self, devices: &[DeviceNo]) -> Result<Vec<bool>> {
+        let presence = self.telemetry.presence(devices).await?;
+        Ok(presence.into_iter().map(|presence| self.is_online(presence)).collect())
     }
 
     /// Those of the caller's users who have a device, the owner first, and how many they are.
@@ -145,7 +172,7 @@ impl Cloud {
         if !self.registry.remove_user(caller.project.no, &user.uid, self.now_ms()).await? {
             return Err(Error::NotVisible(Noun::User));
         }
-        for bound in devices.iter().filter(|bound| bound.owned) {
+        for bound in devices.list.iter().filter(|bound| bound.owned) {
             self.left_its_owner(&bound.device).await?;
         }
         Ok(())

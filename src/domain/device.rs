@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::event::{EventTypes, PageStart};
 use super::{
     Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest, NewEvent,
-    Noun, Product, ProductId, Result, Schema, Uid,
+    Noun, Product, ProductId, Result, RowRef, Schema, Uid,
 };
 
 /// A device's name may be this long, in characters.
@@ -326,13 +326,19 @@ impl Cloud {
         Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
     }
 
+    /// Whether a device with this newest connect or disconnect is connected: to this run of the server, since a crash
+    /// writes no row.
+    pub(super) fn is_online(&self, presence: Option<(bool, RowRef)>) -> bool {
+        presence.is_some_and(|(on, row)| on && row.time_ms >= self.started_ms)
+    }
+
     /// Adds what each device last said.
     pub async fn with_state(&self, devices: impl IntoIterator<Item = Arc<Device>>) -> Result<Vec<DeviceState>> {
         let devices: Vec<Arc<Device>> = devices.into_iter().collect();
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
         let latest = self.telemetry.latest(&numbers).await?;
         let states = devices.into_iter().zip(latest).map(|(device, latest)| {
-            let online = latest.presence.is_some_and(|(on, row)| on && row.time_ms >= self.started_ms);
+            let online = self.is_online(latest.presence);
             DeviceState { device, online, latest }
         });
         Ok(states.collect())

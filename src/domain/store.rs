@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::binding::{Bound, BoundDevice, DeviceHolder, Unbound};
+use super::binding::{Bound, BoundDevices, DeviceHolder, Unbound};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::name::FunctionName;
@@ -15,7 +15,7 @@ use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
     DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, Latest, NewEvent, Product, Project, ProjectNo, Result,
-    Schema, Uid,
+    RowRef, Schema, Uid,
 };
 
 /// Facts that change slowly.
@@ -178,7 +178,7 @@ pub trait DeviceStore: Send + Sync {
 #[async_trait]
 pub trait BindingStore: Send + Sync {
     /// What a user has, owned and shared, in the order of binding; `None` for a user that is not the project's.
-    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<[BoundDevice]>>>;
+    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<BoundDevices>>>;
     /// Those of the project's users who have a device, the owner first, and how many they are.
     async fn holders(
         &self,
@@ -205,9 +205,9 @@ pub trait BindingStore: Send + Sync {
 /// Passwords, the access they give, and the keys that attest it.
 #[async_trait]
 pub trait VisualStore: Send + Sync {
-    /// The account of that name and password. Where several apps have the name, it is the one that has `device`. Takes
-    /// as long without an account as with a wrong password.
-    async fn user_by_password(&self, username: &str, password: String, device: &FactoryName) -> Result<Option<Uid>>;
+    /// The account of that name and password. Where several apps have the name, it is the one that has most of
+    /// `devices`. Takes as long without an account as with a wrong password.
+    async fn user_by_password(&self, username: &str, password: String, devices: &[FactoryName]) -> Result<Option<Uid>>;
     /// Access of an account to a device that it owns or that is shared to it, neither of them disabled.
     async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
     /// Notes when an account last signed in.
@@ -265,6 +265,8 @@ pub trait Telemetry: Send + Sync {
     /// The latest values and presence of each device, in the order asked. Of rows with equal time the later number
     /// wins. Of presence rows the newest.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
+    /// The presence alone of each device, as [`Telemetry::latest`] has it.
+    async fn presence(&self, devices: &[DeviceNo]) -> Result<Vec<Option<(bool, RowRef)>>>;
     /// Drops what is older than `before_ms`, in whole files: something older may stay, nothing newer goes.
     async fn expire(&self, before_ms: i64) -> Result<()>;
     /// Figures for the operator.

@@ -46,10 +46,9 @@ pub struct Access {
 /// Why there was no login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginRefusal {
-    /// No such account, or not its password; the two are never told apart.
-    Credentials,
-    /// A device of the list does not exist or is not the account's; the two are never told apart.
-    Devices,
+    /// No such account, or not its password, or a device that does not exist or is not the account's. They are never
+    /// told apart: two projects may have accounts of one name, and what fails would say which of them has a device.
+    Denied,
     /// Too many failures of this account or address in this minute.
     TooMany,
 }
@@ -68,7 +67,9 @@ impl Cloud {
         devices: &[FactoryName],
         address: IpAddr,
     ) -> Result<std::result::Result<Vec<Access>, LoginRefusal>> {
-        let first = devices.first().ok_or(Error::Missing("deviceList"))?;
+        if devices.is_empty() {
+            return Err(Error::Missing("deviceList"));
+        }
         if devices.len() > VISUAL_DEVICES_MAX {
             let allowed = format!("at most {VISUAL_DEVICES_MAX} devices");
             return Err(Error::OutOfRange { param: "deviceList", allowed });
@@ -79,17 +80,17 @@ impl Cloud {
         if !self.logins.begin(&keys, now_ms) {
             return Ok(Err(LoginRefusal::TooMany));
         }
-        let Some(uid) = self.registry.user_by_password(username, password, first).await? else {
-            return Ok(Err(LoginRefusal::Credentials));
+        let Some(uid) = self.registry.user_by_password(username, password, devices).await? else {
+            return Ok(Err(LoginRefusal::Denied));
         };
-        self.logins.succeeded(&keys);
         let mut granted = Vec::with_capacity(devices.len());
         for name in devices {
             match self.registry.access(&uid, name).await? {
                 Some(access) => granted.push(access),
-                None => return Ok(Err(LoginRefusal::Devices)),
+                None => return Ok(Err(LoginRefusal::Denied)),
             }
         }
+        self.logins.succeeded(&keys);
         self.registry.note_login(&uid, now_ms).await?;
         Ok(Ok(granted))
     }

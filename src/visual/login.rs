@@ -75,13 +75,10 @@ async fn login(State(visual): State<Arc<Visual>>, login: Login) -> Reply {
     let cloud = &visual.cloud;
     let granted = cloud.visual_login(&login.username, login.password, &login.devices, login.address).await?;
     let granted = granted.map_err(|refusal| match refusal {
-        LoginRefusal::Credentials => {
-            Failure::new(StatusCode::OK, "userName or password is wrong", "unknown account or wrong password")
-        }
-        LoginRefusal::Devices => Failure::new(
+        LoginRefusal::Denied => Failure::new(
             StatusCode::OK,
-            "a device of deviceList is not this account's",
-            "each device must exist and be the account's own or shared to it",
+            "userName or password is wrong, or a device is not this account's",
+            "which of them is not told, so that nobody can ask whose a device is",
         ),
         LoginRefusal::TooMany => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -138,8 +135,11 @@ impl FromRequest<Arc<Visual>> for Login {
     async fn from_request(request: Request, visual: &Arc<Visual>) -> Result<Self, Failure> {
         let address = peer(visual, request.extensions())?.address;
         let body = http::body(request.into_body(), BODY_BYTES_MAX).await;
-        let unreadable = |text: String| Failure::new(StatusCode::BAD_REQUEST, "the body is not JSON", text);
+        let unreadable = |text: String| Failure::new(StatusCode::BAD_REQUEST, "the body is not a JSON object", text);
         let body: Bytes = body.map_err(|error| unreadable(error.to_string()))?;
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(unreadable("it does not begin with a brace".to_owned()));
+        }
         let body: LoginBody = serde_json::from_slice(&body).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Failure::param(error.to_string()),
             _ => unreadable(error.to_string()),

@@ -274,7 +274,12 @@ async fn a_late_row_does_not_replace_a_newer_value(subject: Subject) {
 
 async fn presence_is_the_newest_of_its_rows(subject: Subject) {
     let telemetry = subject.telemetry;
-    let presence = async || telemetry.latest(&[DEVICE]).await.unwrap()[0].presence;
+    let presence = async || {
+        let presence = telemetry.latest(&[DEVICE]).await.unwrap()[0].presence;
+        // Alone it is the same, whether it was asked for before or not.
+        assert_eq!(telemetry.presence(&[DeviceNo(999_999), DEVICE]).await.unwrap(), [None, presence]);
+        presence
+    };
     telemetry.append(vec![plain(DEVICE, T, EventType::Online)]).await.unwrap();
     assert_eq!(presence().await, Some((true, at(T, 1))));
     telemetry.append(vec![plain(DEVICE, T, EventType::Offline), plain(DEVICE, T, EventType::Restart)]).await.unwrap();

@@ -1,6 +1,6 @@
 //! Which user has which device, and where a new owner's device stands.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM, VISIBLE};
 use super::world::refused;
-use crate::domain::binding::{Bound, BoundDevice, DeviceHolder, Unbound};
+use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::store::BindingStore;
 use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid};
@@ -19,8 +19,8 @@ const FIRST_HOME: &str = "Home";
 
 #[async_trait]
 impl BindingStore for SqliteRegistry {
-    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<[BoundDevice]>>> {
-        self.known.bound((project, uid.clone()), || {
+    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<BoundDevices>>> {
+        self.known.get(&self.known.bound, (project, uid.clone()), || {
             self.readers.run(|connection| {
                 let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
                 let Some(user_no) = user_no(&snapshot, project, uid).map_err(Error::store)? else { return Ok(None) };
@@ -31,15 +31,15 @@ impl BindingStore for SqliteRegistry {
                 );
                 let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
                 let mut rows = statement.query(params![project.0, user_no, limit]).map_err(Error::store)?;
-                let mut bound = Vec::new();
+                let mut list = Vec::new();
                 while let Some(row) = rows.next().map_err(Error::store)? {
-                    bound.push(BoundDevice {
+                    list.push(BoundDevice {
                         device: Arc::new(self.device_of(row)?),
                         owned: row.get(25).map_err(Error::store)?,
                         bound_ms: row.get(26).map_err(Error::store)?,
                     });
                 }
-                Ok(Some(bound.into()))
+                Ok(Some(Arc::new(BoundDevices { list, written: OnceLock::new() })))
             })
         })
     }

@@ -35,7 +35,7 @@ pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
 #[async_trait]
 impl DeviceStore for SqliteRegistry {
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>> {
-        self.known.device((project, id.clone()), || {
+        self.known.get(&self.known.devices, (project, id.clone()), || {
             let found =
                 self.readers.run(|connection| self.first(connection, device_sql(), params![project.0, id.0]))?;
             Ok(found.map(Arc::new))

@@ -38,7 +38,7 @@ impl SqliteRegistry {
     /// A product by its number, remembered.
     pub(super) fn product(&self, no: i64) -> Result<Option<Arc<Product>>> {
         // On a connection of its own, so that what is read is not older than the memory's count of writes.
-        self.known.product(no, || self.readers.run(|connection| read_product(connection, no)))
+        self.known.get(&self.known.products, no, || self.readers.run(|connection| read_product(connection, no)))
     }
 }
 

@@ -49,7 +49,7 @@ impl TokenStore for SqliteRegistry {
 
     async fn token_lives(&self, project: ProjectNo, access: &str, now_ms: i64) -> Result<bool> {
         let hash = token_hash(access);
-        let holder = self.known.token(hash, || {
+        let holder = self.known.get(&self.known.tokens, hash, || {
             self.readers.run(|connection| {
                 connection
                     .prepare_cached("SELECT project_no, expires_ms FROM token WHERE access_hash = ?1")
@@ -136,7 +136,7 @@ impl CloudTokenStore for SqliteRegistry {
 
     async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>> {
         let hash = token_hash(token);
-        let holder = self.known.cloud_token(hash, || {
+        let holder = self.known.get(&self.known.cloud_tokens, hash, || {
             self.readers.run(|connection| {
                 connection
                     .prepare_cached("SELECT project_no, expires_ms FROM cloud_token WHERE token_hash = ?1")

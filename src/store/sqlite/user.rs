@@ -108,7 +108,7 @@ impl UserStore for SqliteRegistry {
     ) -> Result<Option<Option<Arc<User>>>> {
         let key = (project, UserName::OpenId(app_key.to_owned(), open_id.to_owned()));
         let mut known_app = true;
-        let found = self.known.user(key, || {
+        let found = self.known.get(&self.known.users, key, || {
             self.readers.run(|connection| {
                 let apps = "SELECT a.app_no FROM app a JOIN project p USING (project_no)
                             WHERE a.project_no = ?1 AND ?2 IN (a.app_key, p.aliyun_app_key)";
@@ -127,7 +127,7 @@ impl UserStore for SqliteRegistry {
     }
 
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
-        self.known.user((project, UserName::Identity(identity_id.to_owned())), || {
+        self.known.get(&self.known.users, (project, UserName::Identity(identity_id.to_owned())), || {
             self.readers.run(|connection| {
                 let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
                 let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
@@ -16,20 +16,22 @@ use crate::store::seal::{Seal, hex, unhex};
 
 #[async_trait]
 impl VisualStore for SqliteRegistry {
-    async fn user_by_password(&self, username: &str, password: String, device: &FactoryName) -> Result<Option<Uid>> {
+    async fn user_by_password(&self, username: &str, password: String, devices: &[FactoryName]) -> Result<Option<Uid>> {
+        let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 2, 2 * n + 3));
+        let sql = format!(
+            "SELECT u.uid, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
+             WHERE u.username = ?1 ORDER BY (
+                 SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
+                 WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
+             ) DESC, u.user_no LIMIT 1",
+            names.collect::<Vec<_>>().join(", ")
+        );
+        let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);
+        let values = params_from_iter(std::iter::once(username).chain(named));
         let account: Option<(String, Option<String>)> = self.readers.run(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT u.uid, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
-                     WHERE u.username = ?1 ORDER BY EXISTS (
-                         SELECT 1 FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
-                         WHERE b.user_no = u.user_no AND p.product_key = ?2 AND d.device_name = ?3
-                     ) DESC, u.user_no LIMIT 1",
-                )
-                .and_then(|mut statement| {
-                    let values = params![username, device.product_key, device.device_name];
-                    statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
-                })
+                .prepare(&sql)
+                .and_then(|mut statement| statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional())
                 .map_err(Error::store)
         })?;
         let (uid, hash) = account.unzip();

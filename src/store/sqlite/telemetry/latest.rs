@@ -134,11 +134,24 @@ pub struct Cache {
 /// Two ages of entries: what is not asked for while the younger age fills is forgotten with the older one.
 #[derive(Default)]
 struct CacheShard {
-    young: FxHashMap<i64, Arc<Latest>>,
-    old: FxHashMap<i64, Arc<Latest>>,
+    young: FxHashMap<i64, Entry>,
+    old: FxHashMap<i64, Entry>,
     young_bytes: usize,
     /// Changes whenever the disk gets newer values.
     epoch: u64,
+}
+
+/// The presence stands beside the rest, so that asking for it alone touches nothing else.
+#[derive(Clone)]
+struct Entry {
+    presence: Option<(bool, RowRef)>,
+    latest: Arc<Latest>,
+}
+
+impl Entry {
+    fn of(latest: Arc<Latest>) -> Self {
+        Self { presence: latest.presence, latest }
+    }
 }
 
 /// What the cache knows of a device.
@@ -165,15 +178,20 @@ impl Cache {
     pub fn get(&self, device: i64) -> Lookup {
         let mut shard = self.shard(device);
         if let Some(found) = shard.young.get(&device) {
-            return Lookup::Known(found.clone());
+            return Lookup::Known(found.latest.clone());
         }
         match shard.old.remove(&device) {
             Some(found) => {
-                shard.put(device, found.clone(), self.shard_bytes_max);
-                Lookup::Known(found)
+                shard.put(device, found.latest.clone(), self.shard_bytes_max);
+                Lookup::Known(found.latest)
             }
             None => Lookup::Unknown(shard.epoch),
         }
+    }
+
+    /// The presence of a device that is asked for often.
+    pub fn presence(&self, device: i64) -> Option<Option<(bool, RowRef)>> {
+        self.shard(device).young.get(&device).map(|found| found.presence)
     }
 
     /// Puts in what was read, unless the disk got newer values meanwhile.
@@ -197,14 +215,14 @@ impl Cache {
         let mut shard = self.shard(device);
         let shard = &mut *shard;
         let Some(known) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
-        let mut newest = Newest::from_latest(Latest::clone(known));
+        let mut newest = Newest::from_latest(Latest::clone(&known.latest));
         if let Err(fault) = newest.merge_memory(memory, found) {
             shard.young.remove(&device);
             shard.old.remove(&device);
             return Err(fault);
         }
-        let grown = weight(&newest.latest).saturating_sub(weight(known));
-        *known = Arc::new(newest.latest);
+        let grown = weight(&newest.latest).saturating_sub(weight(&known.latest));
+        *known = Entry::of(Arc::new(newest.latest));
         shard.grow(grown, self.shard_bytes_max);
         Ok(())
     }
@@ -213,7 +231,7 @@ impl Cache {
 impl CacheShard {
     fn put(&mut self, device: i64, latest: Arc<Latest>, bytes_max: usize) {
         let bytes = weight(&latest);
-        self.young.insert(device, latest);
+        self.young.insert(device, Entry::of(latest));
         self.grow(bytes, bytes_max);
     }
 
