@@ -21,6 +21,13 @@ LOGIN = "/v1.0/openapi/visual/d/user/login"
 
 
 @pytest.fixture
+def server(new_server):
+    """A server for each test, since it counts failed logins by address."""
+    with new_server() as server:
+        yield server
+
+
+@pytest.fixture
 def camera(world, server, base):
     return Camera(server, base, world)
 
