@@ -1,7 +1,9 @@
 //! The contract of the engines: one suite, run on each.
 
 mod crash;
+mod migration;
 mod model;
 mod registry;
+mod registry_access;
 mod sqlite_telemetry;
 mod telemetry;

@@ -17,18 +17,18 @@ use crate::support::world::{
     ABROAD, FIRST_ID, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SECOND_ID, standard,
 };
 
-const NOW: i64 = 1_763_800_000_000;
+pub const NOW: i64 = 1_763_800_000_000;
 
 /// Opens an engine over a folder or a database of its own.
-type Open = fn(&Path) -> Arc<dyn Registry>;
+pub type Open = fn(&Path) -> Arc<dyn Registry>;
 
 /// Every engine.
-fn engines() -> Vec<Open> {
+pub fn engines() -> Vec<Open> {
     vec![|folder| Arc::new(SqliteRegistry::open(folder).unwrap())]
 }
 
 /// Runs a part of the suite on each engine, filled with the standard world.
-fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
+pub fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
     for open in engines() {
         let folder = tempfile::tempdir().unwrap();
         let registry = open(folder.path());
@@ -42,11 +42,11 @@ fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
     }
 }
 
-fn world() -> World {
+pub fn world() -> World {
     ingle::world::parse(&standard().to_string()).map_err(|error| error.to_string()).unwrap()
 }
 
-fn id(text: &str) -> DeviceId {
+pub fn id(text: &str) -> DeviceId {
     DeviceId::from(text)
 }
 

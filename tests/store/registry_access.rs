@@ -1,0 +1,227 @@
+//! The contract of the registry, second part: AppKeys and cloudTokens, accounts, products, bindings, and what a password
+//! opens.
+
+use ingle::domain::binding::{Bound, Unbound};
+use ingle::domain::device::FactoryName;
+use ingle::domain::{DeviceName, DeviceNo, Uid};
+
+use super::registry::{NOW, id, on_engines, world};
+use crate::support::world::{
+    ABROAD, APP_KEY, FIRST_APP_KEY, FIRST_APP_SECRET, FIRST_PROJECT_ID, FOREIGN_USER, GUEST, LONELY, OTHER_APP_KEY,
+    OWNER, PLUG, SCALE,
+};
+
+fn uid(text: &str) -> Uid {
+    Uid::from(text)
+}
+
+#[test]
+fn app_keys_and_their_secrets() {
+    on_engines(async |registry, first, _| {
+        let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap();
+        assert_eq!((project.no, project.app_secret.as_str()), (first, FIRST_APP_SECRET));
+        assert_eq!(project.aliyun_project_id, FIRST_PROJECT_ID);
+        assert!(project.require_cloud_token && !project.keep_cloud_tokens);
+        // An app's key opens nothing.
+        assert!(registry.project_by_app_key(APP_KEY).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn cloud_tokens_live_die_and_are_refreshed() {
+    on_engines(async |registry, first, second| {
+        let holder = async |token: &str, now| registry.cloud_token_holder(token, now).await.unwrap();
+        let one = registry.grant_cloud_token(first, NOW, 1000, false).await.unwrap();
+        assert_eq!(holder(&one, NOW + 999).await, Some(first));
+        assert_eq!(holder(&one, NOW + 1000).await, None);
+        let two = registry.grant_cloud_token(first, NOW, 1000, true).await.unwrap();
+        assert_eq!((holder(&one, NOW).await, holder(&two, NOW).await), (Some(first), Some(first)), "kept");
+        let other = registry.grant_cloud_token(second, NOW, 1000, false).await.unwrap();
+        let three = registry.refresh_cloud_token(first, &two, NOW, 1000, 10).await.unwrap().unwrap();
+        assert_eq!((holder(&two, NOW + 9).await, holder(&two, NOW + 10).await), (Some(first), None));
+        assert_eq!(holder(&three, NOW + 999).await, Some(first));
+        for (token, now) in [(&two, NOW + 10), (&other, NOW), (&"unknown".to_owned(), NOW)] {
+            assert!(registry.refresh_cloud_token(first, token, now, 1000, 10).await.unwrap().is_none());
+        }
+        let four = registry.grant_cloud_token(first, NOW, 1000, false).await.unwrap();
+        for dead in [&one, &two, &three] {
+            assert_eq!(holder(dead, NOW).await, None);
+        }
+        assert_eq!((holder(&four, NOW).await, holder(&other, NOW).await), (Some(first), Some(second)));
+    });
+}
+
+#[test]
+fn accounts_by_every_name() {
+    on_engines(async |registry, first, second| {
+        let all = registry.all_users(first, 0, 10, false).await.unwrap();
+        let names: Vec<&str> = all.iter().map(|user| user.username.as_str()).collect();
+        assert_eq!(names, ["18200000678", "guest@example.com"]);
+        assert_eq!(registry.all_users(first, 0, 1, true).await.unwrap()[0].uid, uid(GUEST));
+        assert!(registry.all_users(first, 2, 10, false).await.unwrap().is_empty());
+        let owner = &all[0];
+        assert_eq!((&owner.open_id, owner.app_key.as_str()), (&owner.login_id, APP_KEY));
+        let by_open_id = async |project, key: &str| {
+            let found = registry.user_by_open_id(project, key, &owner.open_id).await.unwrap();
+            found.map(|user| user.map(|user| user.uid.clone()))
+        };
+        // Twice: what was remembered is the same.
+        for _ in 0..2 {
+            assert_eq!(by_open_id(first, APP_KEY).await, Some(Some(uid(OWNER))));
+            assert_eq!(by_open_id(first, FIRST_APP_KEY).await, Some(Some(uid(OWNER))));
+            assert_eq!(by_open_id(first, OTHER_APP_KEY).await, None);
+            assert_eq!(by_open_id(second, APP_KEY).await, None);
+            assert_eq!(by_open_id(second, OTHER_APP_KEY).await, Some(None));
+            let identity = registry.user_by_identity(first, &owner.identity_id).await.unwrap();
+            assert_eq!(identity.unwrap().uid, uid(OWNER));
+            assert!(registry.user_by_identity(second, &owner.identity_id).await.unwrap().is_none());
+        }
+        assert!(registry.rename_user(first, &uid(OWNER), "new", NOW + 5).await.unwrap());
+        assert!(!registry.rename_user(second, &uid(OWNER), "taken", NOW + 5).await.unwrap());
+        let renamed = registry.user_by_identity(first, &owner.identity_id).await.unwrap().unwrap();
+        assert_eq!((renamed.nick_name.as_str(), renamed.updated_ms), ("new", NOW + 5));
+    });
+}
+
+#[test]
+fn products_of_a_project() {
+    on_engines(async |registry, first, second| {
+        let all = registry.products(first, 0, 100).await.unwrap();
+        assert_eq!((all.len(), registry.products(first, 4, 100).await.unwrap().len()), (6, 2));
+        let key = &all[0].key;
+        assert_eq!(registry.product_by_key(first, key).await.unwrap().unwrap().id, all[0].id);
+        assert!(registry.product_by_key(second, key).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn bindings_are_made_and_ended() {
+    on_engines(async |registry, first, second| {
+        let device = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap();
+        let name = async |text: &str| {
+            let device = device(text).await;
+            FactoryName { product_key: device.product.key.clone(), device_name: device.device_name.clone() }
+        };
+        let count = async |user: &str| {
+            registry.bound_devices(first, &uid(user), 100).await.unwrap().map(|bound| bound.list.len())
+        };
+        assert_eq!((count(OWNER).await, count(GUEST).await, count(FOREIGN_USER).await), (Some(6), Some(2), None));
+        assert_eq!(registry.bound_devices(first, &uid(OWNER), 2).await.unwrap().unwrap().list.len(), 6, "remembered");
+        let guests = registry.bound_devices(first, &uid(GUEST), 100).await.unwrap().unwrap();
+        assert_eq!(guests.list.iter().map(|bound| bound.owned).collect::<Vec<_>>(), [false, true]);
+
+        let plug = device(PLUG).await;
+        let (holders, total) = registry.holders(first, plug.no, 0, 10).await.unwrap();
+        assert_eq!((holders[0].owned, holders[1].owned, total), (true, false, 2));
+        assert_eq!(registry.holders(first, plug.no, 1, 10).await.unwrap().0.len(), 1);
+        assert_eq!(registry.holders(second, plug.no, 0, 10).await.unwrap(), (Vec::new(), 0));
+
+        let named = DeviceName::Factory(name(PLUG).await);
+        assert_eq!(registry.device_named(first, &named).await.unwrap().unwrap().no, plug.no);
+        let iot_id = DeviceName::IotId(plug.iot_id.clone());
+        assert_eq!(registry.device_named(first, &iot_id).await.unwrap().unwrap().no, plug.no);
+        assert!(registry.device_named(second, &iot_id).await.unwrap().is_none());
+
+        // Many want what nobody owns: one gets it.
+        let lonely = name(LONELY).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..20 {
+            let (registry, lonely) = (registry.clone(), lonely.clone());
+            let user = uid(if n % 2 == 0 { OWNER } else { GUEST });
+            tasks.spawn(async move { (n, registry.bind_device(first, &user, &lonely, NOW + 1).await.unwrap()) });
+        }
+        let ended = tasks.join_all().await;
+        let won: Vec<i32> =
+            ended.iter().filter(|(_, bound)| *bound == Some(Bound::Owner)).map(|(n, _)| n % 2).collect();
+        assert!(won.len() == 10 && won.iter().all(|side| *side == won[0]), "{ended:?}");
+        assert!(ended.iter().filter(|(n, _)| n % 2 != won[0]).all(|(_, bound)| *bound == Some(Bound::Taken)));
+        assert!(device(LONELY).await.home.is_some());
+        assert_eq!(registry.bind_device(first, &uid(FOREIGN_USER), &lonely, NOW).await.unwrap(), None);
+        let nothing = FactoryName { product_key: "x".into(), device_name: "y".into() };
+        let bound = registry.bind_device(first, &uid(OWNER), &nothing, NOW).await.unwrap();
+        assert_eq!(bound, Some(Bound::Unknown));
+        let scale = name(SCALE).await;
+        let foreign = registry.bind_device(second, &uid(FOREIGN_USER), &scale, NOW).await.unwrap();
+        assert_eq!(foreign, Some(Bound::Unknown), "another project's device is none");
+
+        let unbind =
+            async |user: &str, no: DeviceNo| registry.unbind_device(first, &uid(user), no, NOW + 2).await.unwrap();
+        assert_eq!(unbind(GUEST, plug.no).await, Unbound::Share);
+        assert_eq!(unbind(GUEST, plug.no).await, Unbound::Nothing);
+        assert_eq!(unbind(OWNER, plug.no).await, Unbound::Owner);
+        assert_eq!(unbind(OWNER, plug.no).await, Unbound::Nothing);
+        let plug = device(PLUG).await;
+        assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 2));
+        let scale = device(SCALE).await;
+        assert!(registry.unbind_everybody(scale.no, NOW).await.unwrap());
+        assert!(!registry.unbind_everybody(scale.no, NOW).await.unwrap());
+    });
+}
+
+#[test]
+fn a_user_is_removed_with_all_that_was_the_users() {
+    on_engines(async |registry, first, second| {
+        assert!(!registry.remove_user(second, &uid(OWNER), NOW).await.unwrap());
+        assert!(registry.remove_user(first, &uid(OWNER), NOW + 3).await.unwrap());
+        assert!(!registry.remove_user(first, &uid(OWNER), NOW).await.unwrap());
+        assert!(registry.user(first, &uid(OWNER)).await.unwrap().is_none());
+        let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
+        assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 3));
+        let guests = registry.bound_devices(first, &uid(GUEST), 100).await.unwrap().unwrap();
+        assert_eq!(guests.list.len(), 1);
+    });
+}
+
+#[test]
+fn a_password_opens_what_is_bound() {
+    on_engines(async |registry, first, _| {
+        let mut world = world();
+        for user in world.projects.iter_mut().flat_map(|project| &mut project.users) {
+            user.password = Some(format!("of {}", user.username));
+        }
+        registry.apply(world, NOW).await.map_err(|error| error.to_string()).unwrap();
+        let name = async |text: &str| {
+            let device = registry.device(first, &id(text)).await.unwrap().unwrap();
+            FactoryName { product_key: device.product.key.clone(), device_name: device.device_name.clone() }
+        };
+        let (plug, abroad) = (name(PLUG).await, name(ABROAD).await);
+        let check = async |user: &str, word: &str| {
+            registry.user_by_password(user, word.to_owned(), std::slice::from_ref(&plug)).await.unwrap()
+        };
+        assert_eq!(check("18200000678", "of 18200000678").await, Some(uid(OWNER)));
+        assert_eq!(check("18200000678", "of guest@example.com").await, None);
+        assert_eq!(check("nobody", "of nobody").await, None);
+        let access = async |user: &str, name: &FactoryName| registry.access(&uid(user), name).await.unwrap();
+        let version = access(OWNER, &plug).await.unwrap().version;
+        assert_eq!(access(OWNER, &plug).await.unwrap().version, version);
+        assert!(access(GUEST, &plug).await.is_some(), "a share");
+        assert!(access(OWNER, &abroad).await.is_none() && access(FOREIGN_USER, &abroad).await.is_some());
+        assert!(access(FOREIGN_USER, &plug).await.is_none());
+        registry.note_login(&uid(OWNER), NOW + 9).await.unwrap();
+        assert_eq!(registry.user(first, &uid(OWNER)).await.unwrap().unwrap().last_login_ms, Some(NOW + 9));
+        assert_eq!(access(OWNER, &plug).await.unwrap().version, version, "a login changes nothing");
+    });
+}
+
+#[test]
+fn visual_keys_are_made_rotated_and_forgotten() {
+    on_engines(async |registry, _, _| {
+        let keys = async |now| registry.visual_keys(now, 100).await.unwrap();
+        let names = async |now| keys(now).await.into_iter().map(|key| key.kid).collect::<Vec<_>>();
+        // The first call makes one, however many ask at once.
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let registry = registry.clone();
+            tasks.spawn(async move { registry.visual_keys(NOW, 100).await.unwrap().remove(0).kid });
+        }
+        let mut made = tasks.join_all().await;
+        made.dedup();
+        assert_eq!(made.len(), 1);
+        let first = keys(NOW).await.remove(0);
+        assert_eq!((first.public.len(), first.public[0], first.retired_ms), (65, 4, None));
+        let second = registry.rotate_visual_key(NOW + 10, 100).await.unwrap();
+        assert_eq!(names(NOW + 10).await, [second.clone(), first.kid.clone()]);
+        assert_eq!(names(NOW + 110).await.len(), 2);
+        assert_eq!(names(NOW + 111).await, [second]);
+    });
+}
