@@ -153,8 +153,8 @@ gates! {
 #[derive(Clone, Debug)]
 pub struct Failure {
     code: Code,
-    /// Of the gateway's own refusals.
-    gate: Option<Gate>,
+    /// Text and status of the gateway's own refusals.
+    gate: Option<(&'static str, StatusCode)>,
     /// What the gateway's text ends with.
     detail: String,
     explain: String,
@@ -168,7 +168,7 @@ impl Failure {
 
     /// A refusal of the gateway.
     pub fn at_gate(gate: Gate, explain: impl Into<String>) -> Self {
-        Self { code: gate.code, gate: Some(gate), detail: String::new(), explain: explain.into() }
+        Self { code: gate.code, gate: Some((gate.text, gate.status)), detail: String::new(), explain: explain.into() }
     }
 
     /// A wrong signature: the text gives the server's string to sign, with `#` for its line ends.
@@ -246,10 +246,10 @@ fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: 
     let localized_msg = if asked.is_some_and(|asked| asked.chinese) { code.zh } else { code.en };
     let id = asked.map_or(request_id, |asked| asked.id.as_str());
     let envelope = FailureEnvelope { code: code.number, message: code.en, localized_msg, id };
-    let status = gate.map_or(StatusCode::OK, |gate| gate.status);
+    let status = gate.map_or(StatusCode::OK, |(_, status)| status);
     let mut response = json(status, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
-    if let Some(gate) = gate
-        && let Ok(value) = HeaderValue::from_str(&format!("{}{detail}", gate.text))
+    if let Some((text, _)) = gate
+        && let Ok(value) = HeaderValue::from_str(&format!("{text}{detail}"))
     {
         response.headers_mut().insert(MESSAGE_HEADER, value);
     }

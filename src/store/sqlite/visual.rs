@@ -111,22 +111,24 @@ impl VisualStore for SqliteRegistry {
 
 /// The current key and those retired at or after `retired_ms`, newest first.
 fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<VisualKey>> {
-    let rows: Vec<(String, Vec<u8>, Vec<u8>, Option<i64>)> = connection
+    let mut statement = connection
         .prepare_cached(
-            "SELECT kid, private_sealed, public, retired_ms FROM visual_key
+            "SELECT kid, public, retired_ms, private_sealed FROM visual_key
              WHERE retired_ms IS NULL OR retired_ms >= ?1 ORDER BY key_no DESC",
         )
-        .and_then(|mut statement| {
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            statement.query_map(params![retired_ms], row)?.collect()
-        })
         .map_err(Error::store)?;
-    let open = |(kid, sealed, public, retired_ms): (String, Vec<u8>, Vec<u8>, Option<i64>)| {
-        let private = unhex(&seal.unseal(&sealed, &place_of_key(&kid))?);
-        let private = private.ok_or_else(|| Error::store("a visual key is damaged"))?;
-        Ok(VisualKey { kid, private, public, retired_ms })
+    let sealed = |row: &rusqlite::Row<'_>| {
+        let (kid, public, retired_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((VisualKey { kid, private: Vec::new(), public, retired_ms }, row.get::<_, Vec<u8>>(3)?))
     };
-    rows.into_iter().map(open).collect()
+    let rows = statement.query_map(params![retired_ms], sealed).map_err(Error::store)?;
+    let open = |row: rusqlite::Result<(VisualKey, Vec<u8>)>| {
+        let (mut key, sealed) = row.map_err(Error::store)?;
+        let private = unhex(&seal.unseal(&sealed, &place_of_key(&key.kid))?);
+        key.private = private.ok_or_else(|| Error::store("a visual key is damaged"))?;
+        Ok(key)
+    };
+    rows.map(open).collect()
 }
 
 fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> {
