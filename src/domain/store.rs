@@ -11,7 +11,7 @@ use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::name::FunctionName;
 use super::token::TokenPair;
 use super::user::{User, UserPage, UserQuery, UserSync};
-use super::visual::{Access, VisualKey};
+use super::visual::{Access, Account, VisualKey};
 use super::world::World;
 use super::{
     DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, Latest, NewEvent, Product, Project, ProjectNo, Result,
@@ -207,7 +207,12 @@ pub trait BindingStore: Send + Sync {
 pub trait VisualStore: Send + Sync {
     /// The account of that name and password. Where several apps have the name, it is the one that has most of
     /// `devices`. Takes as long without an account as with a wrong password.
-    async fn user_by_password(&self, username: &str, password: String, devices: &[FactoryName]) -> Result<Option<Uid>>;
+    async fn user_by_password(
+        &self,
+        username: &str,
+        password: String,
+        devices: &[FactoryName],
+    ) -> Result<Option<Account>>;
     /// Access of an account to a device that it owns or that is shared to it, neither of them disabled.
     async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
     /// Notes when an account last signed in.

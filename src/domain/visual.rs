@@ -31,11 +31,20 @@ pub struct VisualKey {
     pub retired_ms: Option<i64>,
 }
 
+/// An account, and how often what ended its access has happened: another password, disablement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user.
+    pub uid: Uid,
+    /// The count.
+    pub version: i64,
+}
+
 /// Proof that an account may see a device. Only a login or a token makes one.
 #[derive(Clone)]
 pub struct Access {
     /// The account.
-    pub uid: Uid,
+    pub account: Account,
     /// The device, as the account's project sees it.
     pub device: Arc<Device>,
     /// Which grant of access this is: a text that is never the same again after an unbinding, another password, or the
@@ -77,22 +86,34 @@ impl Cloud {
         let now_ms = self.now_ms();
         let keys =
             [(Key::Account(username), FAILURES_OF_ACCOUNT), (Key::Address(network(address)), FAILURES_OF_ADDRESS)];
-        if !self.logins.begin(&keys, now_ms) {
+        // Those under way are not counted yet; the store checks only so many passwords at once.
+        if !self.logins.allow(&keys, now_ms) {
             return Ok(Err(LoginRefusal::TooMany));
         }
-        let Some(uid) = self.registry.user_by_password(username, password, devices).await? else {
+        let granted = match self.registry.user_by_password(username, password, devices).await? {
+            Some(account) => self.access_to_all(&account, devices).await?,
+            None => None,
+        };
+        let Some(granted) = granted else {
+            self.logins.failed(&keys, now_ms);
             return Ok(Err(LoginRefusal::Denied));
         };
+        if let Some(access) = granted.first() {
+            self.registry.note_login(&access.account.uid, now_ms).await?;
+        }
+        Ok(Ok(granted))
+    }
+
+    /// Access to all of these or to none; also none when the password was changed since it was checked.
+    async fn access_to_all(&self, account: &Account, devices: &[FactoryName]) -> Result<Option<Vec<Access>>> {
         let mut granted = Vec::with_capacity(devices.len());
         for name in devices {
-            match self.registry.access(&uid, name).await? {
-                Some(access) => granted.push(access),
-                None => return Ok(Err(LoginRefusal::Denied)),
+            match self.registry.access(&account.uid, name).await? {
+                Some(access) if access.account == *account => granted.push(access),
+                _ => return Ok(None),
             }
         }
-        self.logins.succeeded(&keys);
-        self.registry.note_login(&uid, now_ms).await?;
-        Ok(Ok(granted))
+        Ok(Some(granted))
     }
 
     /// The access that a proven token carries, as long as nothing ended it.

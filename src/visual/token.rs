@@ -73,7 +73,7 @@ pub fn issue(key: &VisualKey, access: &Access, jti: String, now_ms: i64) -> Resu
         nbf: iat,
         exp: iat + LIFE_S,
         jti,
-        uid: access.uid.0.clone(),
+        uid: access.account.uid.0.clone(),
         ver: access.version.clone(),
     };
     let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::ES256) };

@@ -9,17 +9,22 @@ use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use crate::domain::device::FactoryName;
 use crate::domain::store::VisualStore;
-use crate::domain::visual::{Access, VisualKey};
+use crate::domain::visual::{Access, Account, VisualKey};
 use crate::domain::{Error, Result, Uid};
 use crate::store::mint;
 use crate::store::seal::{Seal, hex, unhex};
 
 #[async_trait]
 impl VisualStore for SqliteRegistry {
-    async fn user_by_password(&self, username: &str, password: String, devices: &[FactoryName]) -> Result<Option<Uid>> {
+    async fn user_by_password(
+        &self,
+        username: &str,
+        password: String,
+        devices: &[FactoryName],
+    ) -> Result<Option<Account>> {
         let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 2, 2 * n + 3));
         let sql = format!(
-            "SELECT u.uid, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
+            "SELECT u.uid, u.access_version, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
              WHERE u.username = ?1 ORDER BY (
                  SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
                  WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
@@ -28,15 +33,15 @@ impl VisualStore for SqliteRegistry {
         );
         let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);
         let values = params_from_iter(std::iter::once(username).chain(named));
-        let account: Option<(String, Option<String>)> = self.readers.run(|connection| {
+        let found: Option<(Account, Option<String>)> = self.readers.run(|connection| {
             connection
                 .prepare(&sql)
-                .and_then(|mut statement| statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional())
+                .and_then(|mut statement| statement.query_row(values, account).optional())
                 .map_err(Error::store)
         })?;
-        let (uid, hash) = account.unzip();
+        let (account, hash) = found.unzip();
         let right = self.seal.check_password(password, hash.flatten()).await?;
-        Ok(uid.filter(|_| right).map(Uid))
+        Ok(account.filter(|_| right))
     }
 
     async fn access(&self, uid: &Uid, name: &FactoryName) -> Result<Option<Access>> {
@@ -64,7 +69,8 @@ impl VisualStore for SqliteRegistry {
             let of_device: i64 = row.get(25).map_err(Error::store)?;
             let of_binding: i64 = row.get(26).map_err(Error::store)?;
             let version = format!("{of_account}.{of_device}.{of_binding}");
-            Ok(Some(Access { uid: uid.clone(), device: Arc::new(self.device_of(row)?), version }))
+            let account = Account { uid: uid.clone(), version: of_account };
+            Ok(Some(Access { account, device: Arc::new(self.device_of(row)?), version }))
         })
     }
 
@@ -107,6 +113,11 @@ impl VisualStore for SqliteRegistry {
         };
         self.writer.run(write).await
     }
+}
+
+/// An account and the hash of its password.
+fn account(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Account, Option<String>)> {
+    Ok((Account { uid: Uid(row.get(0)?), version: row.get(1)? }, row.get(2)?))
 }
 
 /// The current key and those retired at or after `retired_ms`, newest first.
