@@ -138,7 +138,9 @@ impl App {
         };
         let telemetry = SqliteTelemetry::open(folder, options)?;
         let (downlink, left) = virtual_devices::downlink();
-        let limits = Limits { retention_days: config.telemetry.retention_days };
+        let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
+        let retention_days = config.telemetry.retention_days;
+        let limits = Limits { retention_days, failures_of_account, failures_of_address };
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), Arc::new(downlink), clock, limits));
         Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, left, _lock: lock })
     }

@@ -106,6 +106,10 @@ pub struct Aliyun {
 pub struct Visual {
     /// Whether passwords and tokens may come in the clear from other machines.
     pub plain_http: bool,
+    /// Failed logins that an account may have in a minute.
+    pub failures_of_account: u16,
+    /// Failed logins that an address may have in a minute.
+    pub failures_of_address: u16,
 }
 
 /// A setting that cannot be. The text says which, where, and what it may be.

@@ -292,6 +292,21 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
     if length > bytes_max { Err(BodyError::TooLong(bytes_max)) } else { Ok(whole.into()) }
 }
 
+/// What is wrong with JSON that could not be read, without the value that stands there: it may be a secret.
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!("at line {} column {}", error.line(), error.column());
+    match text.split_once(": ") {
+        Some((kind @ ("invalid type" | "invalid value" | "invalid length"), rest)) => {
+            let wanted = rest.rsplit_once(", expected ").map_or("", |(_, wanted)| wanted);
+            let wanted = wanted.split(" at line").next().unwrap_or_default();
+            format!("{kind}, expected {wanted} {place}")
+        }
+        _ if error.is_data() && text.contains('`') => format!("a value that is not known {place}"),
+        _ => text,
+    }
+}
+
 /// Adds an explanation to a refusal.
 pub fn explain(refusal: &mut Response, text: &str) {
     if let Ok(value) = HeaderValue::from_str(&header_text(text, "\\n")) {

@@ -35,9 +35,9 @@ pub fn downlink() -> (VirtualDownlink, Left) {
 
 #[async_trait]
 impl Downlink for VirtualDownlink {
-    async fn left(&self, device: &Device, _leaving: Leaving) {
+    async fn left(&self, device: DeviceNo, _leaving: Leaving) {
         // A full queue loses nothing: the next round does not find the device any more.
-        let _ = self.0.try_send(device.no);
+        let _ = self.0.try_send(device);
     }
 }
 

@@ -58,7 +58,18 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     (
         "http",
         &["shutdown"],
-        &["std", "axum", "http_body_util", "hyper", "hyper_util", "tokio", "tokio_rustls", "tower", "tracing"],
+        &[
+            "std",
+            "axum",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "serde_json",
+            "tokio",
+            "tokio_rustls",
+            "tower",
+            "tracing",
+        ],
     ),
     (
         "aliyun",

@@ -1,11 +1,13 @@
 //! A real server with many devices, and a client that asks as fast as it can.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops at the first failure")]
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -160,24 +162,25 @@ pub fn signed(target: &str, token: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A signed call of the Alibaba dialect as it goes over the wire, signed as one of its clients does.
+/// A signed call of the Alibaba dialect as it goes over the wire: as one of its clients makes it, with a nonce that is
+/// good for one time.
 pub fn signed_call(path: &str, token: Option<&str>, params: &str) -> Vec<u8> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nonce = format!("c9f15cbf-f4ac-4a6c-b54d-{:012x}", COUNT.fetch_add(1, Ordering::Relaxed));
     let token = token.map_or("null".to_owned(), |token| format!("\"{token}\""));
     let body = format!(
         r#"{{"id":"1509086454180","version":"1.0","request":{{"apiVer":"1.0.0","cloudToken":{token}}},"params":{params}}}"#
     );
     let (t, md5) = (SystemClock.now_ms(), STANDARD.encode(Md5::digest(&body)));
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(
-        format!("POST\napplication/json\n{md5}\napplication/json\n\nX-Ca-Key:{APP_KEY}\nX-Ca-Timestamp:{t}\n{path}")
-            .as_bytes(),
-    );
+    let headers = format!("X-Ca-Key:{APP_KEY}\nX-Ca-Nonce:{nonce}\nX-Ca-Timestamp:{t}\n");
+    mac.update(format!("POST\napplication/json\n{md5}\napplication/json\n\n{headers}{path}").as_bytes());
     let signature = STANDARD.encode(mac.finalize().into_bytes());
     format!(
         "POST {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\ncontent-type: application/json\r\n\
-         content-md5: {md5}\r\nx-ca-key: {APP_KEY}\r\nx-ca-timestamp: {t}\r\n\
-         x-ca-signature-headers: X-Ca-Key,X-Ca-Timestamp\r\nx-ca-signature: {signature}\r\ncontent-length: {}\r\n\r\n\
-         {body}",
+         content-md5: {md5}\r\nx-ca-key: {APP_KEY}\r\nx-ca-nonce: {nonce}\r\nx-ca-timestamp: {t}\r\n\
+         x-ca-signature-headers: X-Ca-Key,X-Ca-Nonce,X-Ca-Timestamp\r\nx-ca-signature: {signature}\r\n\
+         content-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
@@ -226,7 +229,7 @@ fn complete(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Requests a second that `connections` clients get answered, each asking for the next thing when it has its answer.
-/// Every answer must hold `mark`.
+/// Every answer must hold `mark`. No request is sent again before all others were.
 pub fn throughput(
     address: SocketAddr,
     requests: &Rc<Vec<Vec<u8>>>,
@@ -244,16 +247,19 @@ pub fn throughput(
                 tokio::task::yield_now().await;
             }
         });
+        let count = Rc::new(Cell::new(0));
         let clients: Vec<_> = (0..connections)
-            .map(|client| {
-                let requests = requests.clone();
+            .map(|_| {
+                let (requests, count) = (requests.clone(), count.clone());
                 tokio::task::spawn_local(async move {
                     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
                     stream.set_nodelay(true).unwrap();
                     let mut buffer = vec![0; 64 * 1024];
-                    let (mut done, mut next) = (0_u64, client * 7919);
+                    let mut done = 0_u64;
                     while began.elapsed() < lasting {
-                        next = (next + 104_729) % requests.len();
+                        // In no order that a cache could like: a step that shares no factor with the length.
+                        let next = count.get() * 104_729 % requests.len();
+                        count.set(count.get() + 1);
                         stream.write_all(&requests[next]).await.unwrap();
                         let mut filled = 0;
                         loop {

@@ -328,6 +328,6 @@ async fn update_account(call: Call) -> Reply {
 async fn unregister_account(call: Call) -> Reply {
     let params: AccountParams = call.params()?;
     let user = params.find(&call, &call.caller).await?;
-    call.cloud().remove_user(&call.caller, &user).await?;
+    call.cloud().remove_user(&call.caller, &user.uid).await?;
     call.answer("")
 }

@@ -279,6 +279,8 @@ fn once(
     match seen {
         Seen::First => Ok(()),
         Seen::Again => Err(Failure::at_gate(Gate::NONCE, "this X-Ca-Nonce was already used")),
+        // A nonce is the caller's choice here, and one that is not remembered is as good as none.
+        Seen::Full if freshness == Freshness::Dated => Ok(()),
         Seen::Full => Err(Failure::at_gate(Gate::THROTTLED, "too many requests with a nonce are remembered")),
     }
 }

@@ -13,7 +13,7 @@ use super::auth::Call;
 use super::devices::nick_name;
 use super::params::{Body, page, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::binding::{BINDING_PAGE_MAX, Bound};
+use crate::domain::binding::{BINDING_PAGE_MAX, Bound, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::{DeviceName, NodeType};
 
@@ -90,14 +90,13 @@ async fn batch_bind(call: Call) -> Reply {
     call.answer(bindings)
 }
 
-/// Takes a device from everybody.
+/// Takes a device from everybody; when it is only shared to users of the caller, from those.
 #[utoipa::path(post, path = "/living/cloud/user/binding/device/unbind", tag = "bindings",
     request_body = Body<super::devices::DeviceParams>, responses((status = 200, body = Envelope<String>)))]
 async fn unbind_everybody(call: Call) -> Reply {
-    if call.cloud().unbind_everybody(&call.caller, &call.device_name()?).await? {
-        call.answer("")
-    } else {
-        Err(Failure::new(Code::NOT_BOUND, "nobody has that device"))
+    match call.cloud().unbind_everybody(&call.caller, &call.device_name()?).await? {
+        Unbound::Nothing => Err(Failure::new(Code::NOT_BOUND, "nobody has that device")),
+        Unbound::Share | Unbound::Owner => call.answer(""),
     }
 }
 

@@ -12,9 +12,8 @@ use super::accounts::AccountParams;
 use super::auth::{Call, SignedRequest};
 use super::params::{Body, flag, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::binding::{BoundDevice, Unbound, Written};
+use crate::domain::binding::{BoundDevice, BoundDevices, Unbound, Written};
 use crate::domain::device::FactoryName;
-use crate::domain::user::User;
 use crate::domain::{Device, DeviceName, DeviceState, NodeType};
 
 /// From this version on `limit` and `offset` count.
@@ -100,7 +99,7 @@ struct BoundDeviceView<'a> {
 }
 
 impl<'a> BoundDeviceView<'a> {
-    fn of(bound: &'a BoundDevice, user: &'a User, sharee_owned: u8) -> Self {
+    fn of(bound: &'a BoundDevice, user: &'a BoundDevices, sharee_owned: u8) -> Self {
         let device = &*bound.device;
         Self {
             iot_id: &device.iot_id,
@@ -125,7 +124,7 @@ impl<'a> BoundDeviceView<'a> {
 }
 
 /// Writes devices as their user has them, with the state that each has when it is offline.
-fn write(devices: &[&BoundDevice], user: &User, sharee_owned: u8) -> Written {
+fn write(devices: &[&BoundDevice], user: &BoundDevices, sharee_owned: u8) -> Written {
     let mut text = br#"{"code":200,"data":["#.to_vec();
     let mut states = Vec::with_capacity(devices.len());
     for (index, bound) in devices.iter().enumerate() {
@@ -170,7 +169,7 @@ async fn query_by_user(call: Call) -> Reply {
     let is_whole = limit == usize::MAX && offset == 0 && params.is_sub_device.is_none() && params.node_type.is_none();
     let write = || {
         let page: Vec<&BoundDevice> = bound.list.iter().filter(wanted).skip(offset).take(limit).collect();
-        write(&page, &user, call.sharee_owned())
+        write(&page, &bound, call.sharee_owned())
     };
     let part;
     let written = if is_whole {

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::reply::{Asked, Code, Failure, new_id};
+use crate::http;
 
 /// A text parameter may be this long.
 const TEXT_CHARS_MAX: usize = 256;
@@ -71,7 +72,8 @@ impl Envelope {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(refuse("an object is wanted"));
         }
-        let body: Body<Box<RawValue>> = serde_json::from_slice(body).map_err(|error| refuse(&error.to_string()))?;
+        let body: Body<Box<RawValue>> =
+            serde_json::from_slice(body).map_err(|error| refuse(&http::json_fault(&error)))?;
         let head = body.request.unwrap_or_default();
         let id = match body.id {
             Json::String(id) if !id.is_empty() && id.chars().count() <= ID_CHARS_MAX => id,
@@ -93,7 +95,10 @@ impl Envelope {
     /// 460.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, Failure> {
         let text = self.params.as_ref().map_or("{}", |params| params.get());
-        serde_json::from_str(text).map_err(|error| Failure::new(Code::PARAM, format!("params: {error}")))
+        serde_json::from_str(text).map_err(|error| {
+            let text = format!("params: {}", http::json_fault(&error));
+            Failure::new(Code::PARAM, text)
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::json;
 
 use super::serve::stopped;
 use super::{Outcome, Place, print};
@@ -44,21 +45,21 @@ impl Demo {
             // Only a new folder: a device that somebody removed stays removed.
             control.ask("/world", WORLD.to_owned()).await?;
             project = first_project(&control).await?;
-            if let Some(project) = &project {
-                control.ask("/world", user_with_password(&project.app_secret)).await?;
-            }
         }
         let project = project.ok_or("the demo project was not made")?;
+        control.ask("/world", what_is_printed(&project)).await?;
         let folder = place.data.display().to_string();
         let announce = |addresses: &Addresses| print(&welcome(addresses, &project, &folder));
         app.serve(announce, stopped()).await.map_err(|error| error.to_string())
     }
 }
 
-/// The demo user, who signs in with the AppSecret, so that each demo has a password of its own that can be shown again.
-fn user_with_password(password: &str) -> String {
-    let user = serde_json::json!({"schema": "testApp", "username": USER, "password": password});
-    serde_json::json!({"projects": [{"name": "demo", "users": [user]}]}).to_string()
+/// The demo user as it is printed, also in an older folder. The password is the AppSecret, so that each demo has one of
+/// its own that can be shown again.
+fn what_is_printed(project: &Credentials) -> String {
+    let user = json!({"schema": "testApp", "username": USER, "password": project.app_secret, "open_id": OPEN_ID});
+    let app = json!({"schema": "testApp", "app_key": APP_KEY});
+    json!({"projects": [{"name": project.name, "apps": [app], "users": [user]}]}).to_string()
 }
 
 pub(super) async fn first_project(control: &Control) -> Result<Option<Credentials>, String> {

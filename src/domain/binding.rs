@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 
 use super::device::{FactoryName, Leaving};
-use super::user::User;
 use super::{Caller, Cloud, Device, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result, Uid};
 
 /// Devices of one user that a list goes through.
@@ -24,6 +23,10 @@ pub struct BoundDevice {
 
 /// All that a user has, in the order of binding.
 pub struct BoundDevices {
+    /// Alibaba's id of the user.
+    pub identity_id: String,
+    /// The user's name.
+    pub username: String,
     /// The devices.
     pub list: Vec<BoundDevice>,
     /// Where a dialect may keep how it writes them, for as long as that is true.
@@ -142,23 +145,23 @@ impl Cloud {
         let device = self.device_named(caller, name).await?;
         let unbound = self.registry.unbind_device(caller.project.no, uid, device.no, self.now_ms()).await?;
         if unbound == Unbound::Owner {
-            self.left_its_owner(&device).await?;
+            self.left_their_owner(&[device.no]).await?;
         }
         Ok(unbound)
     }
 
-    /// Takes a device from everybody; whether anybody had it.
+    /// Takes a device from everybody, or, when it is only shared to the caller's users, from those.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::abroad`].
-    pub async fn unbind_everybody(&self, caller: &Caller, name: &DeviceName) -> Result<bool> {
+    pub async fn unbind_everybody(&self, caller: &Caller, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
         if device.abroad {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let unbound = self.registry.unbind_everybody(device.no, self.now_ms()).await?;
-        if unbound {
-            self.left_its_owner(&device).await?;
+        let unbound = self.registry.unbind_everybody(caller.project.no, device.no, self.now_ms()).await?;
+        if unbound == Unbound::Owner {
+            self.left_their_owner(&[device.no]).await?;
         }
         Ok(unbound)
     }
@@ -167,28 +170,24 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn remove_user(&self, caller: &Caller, user: &User) -> Result<()> {
-        let devices = self.bound_devices(caller, &user.uid).await?;
-        if !self.registry.remove_user(caller.project.no, &user.uid, self.now_ms()).await? {
-            return Err(Error::NotVisible(Noun::User));
-        }
-        for bound in devices.list.iter().filter(|bound| bound.owned) {
-            self.left_its_owner(&bound.device).await?;
-        }
-        Ok(())
+    pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
+        let left = self.registry.remove_user(caller.project.no, uid, self.now_ms()).await?;
+        self.left_their_owner(&left.ok_or(Error::NotVisible(Noun::User))?).await
     }
 
-    async fn left_its_owner(&self, device: &Device) -> Result<()> {
-        let row = NewEvent {
-            device: device.no,
+    async fn left_their_owner(&self, devices: &[DeviceNo]) -> Result<()> {
+        let row = |device: &DeviceNo| NewEvent {
+            device: *device,
             time_ms: self.now_ms(),
             kind: EventType::Reset,
             source: EventSource::PROJECT_REMOVAL,
             code: None,
             value: None,
         };
-        let logged = self.telemetry.append(vec![row]).await;
-        self.downlink.left(device, Leaving::Removed).await;
+        let logged = self.telemetry.append(devices.iter().map(row).collect()).await;
+        for device in devices {
+            self.downlink.left(*device, Leaving::Removed).await;
+        }
         logged
     }
 }

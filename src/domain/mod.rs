@@ -93,7 +93,7 @@ pub trait Clock: Send + Sync {
 #[async_trait]
 pub trait Downlink: Send + Sync {
     /// A device was taken from its users; if it is connected it should know.
-    async fn left(&self, device: &Device, leaving: device::Leaving);
+    async fn left(&self, device: DeviceNo, leaving: device::Leaving);
 }
 
 /// Settings that are rules.
@@ -101,4 +101,8 @@ pub trait Downlink: Send + Sync {
 pub struct Limits {
     /// How long log rows are kept and shown.
     pub retention_days: u32,
+    /// Wrong passwords an account may have in a minute before even the right one is refused.
+    pub failures_of_account: u16,
+    /// Failed logins that an address may have in a minute.
+    pub failures_of_address: u16,
 }

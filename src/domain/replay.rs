@@ -9,7 +9,7 @@ use super::ProjectNo;
 
 /// Requests of one project that are remembered in one window. Only proven signatures get here, and a project that
 /// fills its share harms none but itself.
-const REQUESTS_MAX: usize = 250_000;
+const REQUESTS_MAX: usize = 1_000_000;
 
 /// Remembers the requests of this window and the one before, by project.
 #[derive(Default)]

@@ -82,7 +82,8 @@ pub trait TokenStore: Send + Sync {
 pub trait CloudTokenStore: Send + Sync {
     /// A new token that lives `life_ms`. The project's others die, unless they are kept.
     async fn grant_cloud_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, keep: bool) -> Result<String>;
-    /// A new token for a living one of the project, which then lives `grace_ms` more at most; `None` without that one.
+    /// A new token for a living one of the project, which then lives `grace_ms` more at most, as do the project's
+    /// others unless they are kept; `None` without that one.
     async fn refresh_cloud_token(
         &self,
         project: ProjectNo,
@@ -90,6 +91,7 @@ pub trait CloudTokenStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
         grace_ms: i64,
+        keep: bool,
     ) -> Result<Option<String>>;
     /// The project of a living token.
     async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>>;
@@ -121,9 +123,9 @@ pub trait UserStore: Send + Sync {
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>>;
     /// Whether there was such a user to rename.
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool>;
-    /// Removes a user with homes and bindings; every binding of a device that the user owned goes. Whether there was
-    /// such a user.
-    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<bool>;
+    /// Removes a user with homes and bindings; every binding of a device that the user owned goes. Those
+    /// devices; `None` when there was no such user.
+    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<Option<Vec<DeviceNo>>>;
 }
 
 /// Types of devices.
@@ -198,8 +200,8 @@ pub trait BindingStore: Send + Sync {
     ) -> Result<Option<Bound>>;
     /// Takes a device from a user of the project; from everybody when that user owns it.
     async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound>;
-    /// Takes a device from everybody; whether anybody had it.
-    async fn unbind_everybody(&self, device: DeviceNo, now_ms: i64) -> Result<bool>;
+    /// Takes a device from everybody, for its maker's project and its owner's; for any other only from its own users.
+    async fn unbind_everybody(&self, project: ProjectNo, device: DeviceNo, now_ms: i64) -> Result<Unbound>;
 }
 
 /// Passwords, the access they give, and the keys that attest it.

@@ -95,7 +95,8 @@ impl Cloud {
     pub async fn refresh_cloud_token(&self, project: &Project, token: &str) -> Result<String> {
         self.check_cloud_token(project, token).await?;
         let (life_ms, grace_ms) = (CLOUD_TOKEN_LIFE_MS, CLOUD_TOKEN_GRACE_MS);
-        let fresh = self.registry.refresh_cloud_token(project.no, token, self.now_ms(), life_ms, grace_ms).await?;
+        let (now_ms, keep) = (self.now_ms(), project.keep_cloud_tokens);
+        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life_ms, grace_ms, keep).await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 

@@ -13,10 +13,6 @@ pub const VISUAL_TOKEN_LIFE_MS: i64 = 3600 * 1000;
 pub const VISUAL_LEEWAY_MS: i64 = 60 * 1000;
 /// Devices that one login may name.
 pub const VISUAL_DEVICES_MAX: usize = 100;
-/// Wrong passwords an account may have in a minute before even the right one is refused.
-const FAILURES_OF_ACCOUNT: u16 = 10;
-/// Failed logins that an address may have in a minute.
-const FAILURES_OF_ADDRESS: u16 = 30;
 
 /// A key of visual tokens. No `Debug`: it holds the private half.
 #[derive(Clone)]
@@ -84,8 +80,10 @@ impl Cloud {
             return Err(Error::OutOfRange { param: "deviceList", allowed });
         }
         let now_ms = self.now_ms();
-        let keys =
-            [(Key::Account(username), FAILURES_OF_ACCOUNT), (Key::Address(network(address)), FAILURES_OF_ADDRESS)];
+        let keys = [
+            (Key::Account(username), self.limits.failures_of_account),
+            (Key::Address(network(address)), self.limits.failures_of_address),
+        ];
         // Those under way are not counted yet; the store checks only so many passwords at once.
         if !self.logins.allow(&keys, now_ms) {
             return Ok(Err(LoginRefusal::TooMany));

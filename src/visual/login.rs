@@ -141,8 +141,8 @@ impl FromRequest<Arc<Visual>> for Login {
             return Err(unreadable("it does not begin with a brace".to_owned()));
         }
         let body: LoginBody = serde_json::from_slice(&body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Failure::param(error.to_string()),
-            _ => unreadable(error.to_string()),
+            serde_json::error::Category::Data => Failure::param(http::json_fault(&error)),
+            _ => unreadable(http::json_fault(&error)),
         })?;
         let list = body.device_list.unwrap_or_default();
         if !(1..=VISUAL_DEVICES_MAX).contains(&list.len()) {

@@ -143,3 +143,56 @@ fn query_bindings() {
         assert_eq!(app.code(QUERY, params.clone()), code, "{params}");
     }
 }
+
+/// A device of a third project that is shared to the first project's guest.
+fn shared_from_elsewhere(cloud: &TestCloud) {
+    cloud.apply(&json!({"projects": [{"name": "second",
+        "products": [{"product_id": "foreign000000001", "product_key": "a1lamp", "name": "Lamp", "category": "dj"}],
+        "devices": [{"product_id": "foreign000000001", "device_id": "foreign0000000000001", "iot_id": "iotForeign"}]}]}));
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": [{"product_id": "foreign000000001",
+        "device_id": "foreign0000000000001", "shared_with": ["guest@example.com"]}]}]}));
+}
+
+#[test]
+fn a_share_gives_no_right_over_the_owner() {
+    let cloud = TestCloud::start();
+    keyed(&cloud);
+    shared_from_elsewhere(&cloud);
+    let (first, second) = (cloud.aliyun(), cloud.other_aliyun());
+    let owns = || {
+        let rows = second.data("/cloud/device/queryByUser", json!({"identityId": "50other"}))["data"].clone();
+        rows.as_array().unwrap().iter().any(|row| row["iotId"] == "iotForeign")
+    };
+    let sees = || first.call_version("/cloud/thing/status/get", "1.0.2", json!({"iotId": "iotForeign"})).code() == 200;
+    assert!(owns() && sees());
+    // Neither by the other dialect's removal nor by its reset.
+    let tuya = cloud.first();
+    assert_eq!(tuya.delete("/v1.0/devices/foreign0000000000001")["code"], 1106);
+    assert_eq!(tuya.put("/v1.0/devices/foreign0000000000001/reset-factory", json!({}))["code"], 1106);
+    assert!(owns() && sees());
+    // Unbound from everybody, it leaves the caller's own users alone.
+    assert_eq!(first.data(UNBIND, json!({"iotId": "iotForeign"})), "");
+    assert!(owns() && !sees());
+    assert_eq!(second.data(QUERY, json!({"iotId": "iotForeign"}))["total"], 1);
+}
+
+#[test]
+fn a_device_that_nobody_has_stays_where_it_stands() {
+    let cloud = TestCloud::start();
+    keyed(&cloud);
+    let (app, tuya) = (cloud.aliyun(), cloud.first());
+    let lonely = json!({"product_id": "g0er6hSKgMqr0001", "device_id": LONELY, "iot_id": "iotLonely",
+        "home_id": 10_700_001});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": [lonely]}]}));
+    let at_home = |user: &str| {
+        let devices = tuya.get(&format!("/v1.0/users/{user}/devices"))["result"].clone();
+        devices.as_array().unwrap().iter().any(|device| device["id"] == LONELY)
+    };
+    assert!(at_home(crate::support::world::OWNER));
+    assert_eq!(app.code(UNBIND, json!({"iotId": "iotLonely"})), 2065);
+    assert!(at_home(crate::support::world::OWNER), "nothing happened");
+    // Its new owner takes it home.
+    let list = json!([device("a1scale0001", LONELY)]);
+    assert_eq!(app.data(BIND, json!({"identityId": "50guest", "deviceList": list}))[0]["bindCode"], 0);
+    assert!(at_home(GUEST) && !at_home(crate::support::world::OWNER));
+}

@@ -37,11 +37,15 @@ fn cloud_tokens_live_die_and_are_refreshed() {
         let two = registry.grant_cloud_token(first, NOW, 1000, true).await.unwrap();
         assert_eq!((holder(&one, NOW).await, holder(&two, NOW).await), (Some(first), Some(first)), "kept");
         let other = registry.grant_cloud_token(second, NOW, 1000, false).await.unwrap();
-        let three = registry.refresh_cloud_token(first, &two, NOW, 1000, 10).await.unwrap().unwrap();
+        let three = registry.refresh_cloud_token(first, &two, NOW, 1000, 10, true).await.unwrap().unwrap();
         assert_eq!((holder(&two, NOW + 9).await, holder(&two, NOW + 10).await), (Some(first), None));
         assert_eq!(holder(&three, NOW + 999).await, Some(first));
+        assert_eq!(holder(&one, NOW + 10).await, Some(first), "kept");
+        let alone = registry.refresh_cloud_token(first, &three, NOW, 1000, 20, false).await.unwrap().unwrap();
+        assert_eq!((holder(&one, NOW + 20).await, holder(&three, NOW + 20).await), (None, None));
+        assert_eq!((holder(&one, NOW + 19).await, holder(&alone, NOW + 999).await), (Some(first), Some(first)));
         for (token, now) in [(&two, NOW + 10), (&other, NOW), (&"unknown".to_owned(), NOW)] {
-            assert!(registry.refresh_cloud_token(first, token, now, 1000, 10).await.unwrap().is_none());
+            assert!(registry.refresh_cloud_token(first, token, now, 1000, 10, true).await.unwrap().is_none());
         }
         let four = registry.grant_cloud_token(first, NOW, 1000, false).await.unwrap();
         for dead in [&one, &two, &three] {
@@ -153,17 +157,20 @@ fn bindings_are_made_and_ended() {
         let plug = device(PLUG).await;
         assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 2));
         let scale = device(SCALE).await;
-        assert!(registry.unbind_everybody(scale.no, NOW).await.unwrap());
-        assert!(!registry.unbind_everybody(scale.no, NOW).await.unwrap());
+        // Another project ends only what its own users have.
+        assert_eq!(registry.unbind_everybody(second, scale.no, NOW + 3).await.unwrap(), Unbound::Nothing);
+        assert_eq!(registry.unbind_everybody(first, scale.no, NOW + 3).await.unwrap(), Unbound::Owner);
+        assert_eq!(registry.unbind_everybody(first, scale.no, NOW + 4).await.unwrap(), Unbound::Nothing);
+        assert_eq!(device(SCALE).await.updated_ms, NOW + 3, "nothing happened the second time");
     });
 }
 
 #[test]
 fn a_user_is_removed_with_all_that_was_the_users() {
     on_engines(async |registry, first, second| {
-        assert!(!registry.remove_user(second, &uid(OWNER), NOW).await.unwrap());
-        assert!(registry.remove_user(first, &uid(OWNER), NOW + 3).await.unwrap());
-        assert!(!registry.remove_user(first, &uid(OWNER), NOW).await.unwrap());
+        assert_eq!(registry.remove_user(second, &uid(OWNER), NOW).await.unwrap(), None);
+        assert_eq!(registry.remove_user(first, &uid(OWNER), NOW + 3).await.unwrap().unwrap().len(), 6);
+        assert_eq!(registry.remove_user(first, &uid(OWNER), NOW).await.unwrap(), None);
         assert!(registry.user(first, &uid(OWNER)).await.unwrap().is_none());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 3));

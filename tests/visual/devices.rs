@@ -217,3 +217,17 @@ fn a_share_that_is_withdrawn() {
     let again = post(&cloud, &body("guest@example.com", "guest's", json!([plug(), speaker()])));
     assert_eq!(again.body["success"], false);
 }
+
+#[test]
+fn the_same_world_again_ends_nothing() {
+    let cloud = TestCloud::at(NOW);
+    with_passwords(&cloud);
+    let share = json!({"projects": [{"name": "first", "devices": [{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG,
+        "shared_with": ["guest@example.com"]}]}]});
+    let token = tokens(&cloud, "guest@example.com", "guest's", json!([plug()])).remove(0);
+    cloud.advance(Duration::from_secs(60));
+    let written = cloud.apply(&share);
+    cloud.apply(&written);
+    with_passwords(&cloud);
+    assert_eq!(get(&cloud, &token, "").status, 200);
+}

@@ -235,12 +235,37 @@ fn failures_are_counted_by_account_and_by_address() {
     for _ in 0..12 {
         assert_eq!(status("guest@example.com", "guest's"), 200, "successes do not count");
     }
-    for n in 0..20 {
+    for n in 0..90 {
         assert_eq!(status(&format!("nobody{n}"), "wrong"), 200);
     }
     assert_eq!(status("guest@example.com", "guest's"), 429, "the address has failed too often");
     cloud.advance(Duration::from_secs(60));
     assert_eq!(status("18200000678", "owner's"), 200, "a minute later");
+}
+
+#[test]
+fn logins_under_way_are_no_failures() {
+    let cloud = TestCloud::start();
+    with_passwords(&cloud);
+    // As a back end makes them that signs in for everybody it serves.
+    let login = body("18200000678", "owner's", json!([plug()]));
+    std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..30).map(|_| scope.spawn(|| post(&cloud, &login).status)).collect();
+        for login in logins {
+            assert_eq!(login.join().unwrap(), 200);
+        }
+    });
+}
+
+#[test]
+fn no_password_comes_back_in_an_explanation() {
+    let cloud = TestCloud::start();
+    let login = json!({"userName": "18200000678", "password": 987_654_321, "deviceList": [plug()]});
+    let answer = post(&cloud, &login);
+    assert_eq!((answer.status, &answer.body["success"]), (200, &json!(false)));
+    let explained = answer.explain.clone().unwrap();
+    assert!(explained.contains("expected a string") && explained.contains("line 1"), "{explained}");
+    assert!(!format!("{answer:?}").contains("987654321"), "{answer:?}");
 }
 
 #[test]

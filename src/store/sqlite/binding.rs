@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
-use super::device::{COLUMNS, FROM, VISIBLE};
+use super::device::{COLUMNS, FROM, MANAGED, VISIBLE};
 use super::world::refused;
 use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, Unbound};
 use crate::domain::device::FactoryName;
@@ -23,7 +23,18 @@ impl BindingStore for SqliteRegistry {
         self.known.get(&self.known.bound, (project, uid.clone()), || {
             self.readers.run(|connection| {
                 let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-                let Some(user_no) = user_no(&snapshot, project, uid).map_err(Error::store)? else { return Ok(None) };
+                let user = snapshot
+                    .prepare_cached(
+                        "SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2",
+                    )
+                    .and_then(|mut statement| {
+                        let user = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                        statement.query_row(params![uid.0, project.0], user).optional()
+                    })
+                    .map_err(Error::store)?;
+                let Some((user_no, identity_id, username)): Option<(i64, String, String)> = user else {
+                    return Ok(None);
+                };
                 let sql = format!(
                     "SELECT {COLUMNS}, b.owned, b.created_ms FROM binding b JOIN {FROM}
                      WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
@@ -39,7 +50,7 @@ impl BindingStore for SqliteRegistry {
                         bound_ms: row.get(26).map_err(Error::store)?,
                     });
                 }
-                Ok(Some(Arc::new(BoundDevices { list, written: OnceLock::new() })))
+                Ok(Some(Arc::new(BoundDevices { identity_id, username, list, written: OnceLock::new() })))
             })
         })
     }
@@ -130,18 +141,29 @@ impl BindingStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn unbind_everybody(&self, device: DeviceNo, now_ms: i64) -> Result<bool> {
-        let write = move |connection: &Connection| release(connection, device, now_ms).map_err(Error::store);
-        self.writer.run(write).await
+    async fn unbind_everybody(&self, project: ProjectNo, device: DeviceNo, now_ms: i64) -> Result<Unbound> {
+        let write = move |connection: &Connection| -> rusqlite::Result<Unbound> {
+            let sql = format!("SELECT 1 FROM device d WHERE d.device_no = ?2 AND {MANAGED}");
+            if connection.prepare_cached(&sql)?.exists(params![project.0, device.0])? {
+                let ended = release(connection, device, now_ms)?;
+                return Ok(if ended { Unbound::Owner } else { Unbound::Nothing });
+            }
+            let sql = "DELETE FROM binding WHERE device_no = ?1 AND project_no = ?2";
+            let ended = connection.execute(sql, params![device.0, project.0])?;
+            Ok(if ended > 0 { Unbound::Share } else { Unbound::Nothing })
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 }
 
 /// Ends every binding of a device; whether there was one.
 fn release(connection: &Connection, device: DeviceNo, now_ms: i64) -> rusqlite::Result<bool> {
-    let ended = connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device.0])?;
+    if connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device.0])? == 0 {
+        return Ok(false);
+    }
     let sql = "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
     connection.execute(sql, params![device.0, now_ms])?;
-    Ok(ended > 0)
+    Ok(true)
 }
 
 fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqlite::Result<Option<i64>> {
@@ -168,9 +190,9 @@ pub fn bind(connection: &Connection, device_no: i64, user_no: i64, owned: bool, 
     Ok(())
 }
 
-/// Where a device stands, or else its owner's first home, which is made if need be.
+/// Where a device stands in a home of its owner's, or else the owner's first home, which is made if need be.
 pub fn home_for(connection: &Connection, device_no: i64, owner_no: i64) -> Result<i64> {
-    let sql = "SELECT home_id FROM device WHERE device_no = ?1 AND home_id IS NOT NULL
+    let sql = "SELECT h.home_id FROM device d JOIN home h USING (home_id) WHERE d.device_no = ?1 AND h.owner_no = ?2
                UNION ALL SELECT home_id FROM (SELECT home_id FROM home WHERE owner_no = ?2 ORDER BY home_id)";
     let known = connection.query_row(sql, params![device_no, owner_no], |row| row.get(0)).optional();
     if let Some(home_id) = known.map_err(Error::store)? {

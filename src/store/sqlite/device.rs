@@ -32,6 +32,11 @@ pub const FROM: &str = "device d
 pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
     (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1))";
 
+/// Whether the project `?1` may take the device `d` from everybody: as its maker or as its owner's project, not because
+/// it is shared to one of its users.
+pub const MANAGED: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
+    (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1 AND v.owned = 1))";
+
 #[async_trait]
 impl DeviceStore for SqliteRegistry {
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>> {
@@ -129,7 +134,7 @@ impl DeviceStore for SqliteRegistry {
     ) -> Result<bool> {
         let id = id.clone();
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
-            let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {VISIBLE}");
+            let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {MANAGED}");
             let no: Option<i64> = connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
             let Some(no) = no else { return Ok(false) };
             connection.execute("DELETE FROM binding WHERE device_no = ?1", params![no])?;

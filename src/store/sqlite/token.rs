@@ -119,17 +119,27 @@ impl CloudTokenStore for SqliteRegistry {
         now_ms: i64,
         life_ms: i64,
         grace_ms: i64,
+        keep: bool,
     ) -> Result<Option<String>> {
         let hash = token_hash(token);
         let write = move |connection: &Connection| {
             let living = connection
                 .prepare_cached(
-                    "UPDATE cloud_token SET expires_ms = min(expires_ms, ?4)
-                     WHERE token_hash = ?1 AND project_no = ?2 AND expires_ms > ?3",
+                    "SELECT 1 FROM cloud_token WHERE token_hash = ?1 AND project_no = ?2 AND expires_ms > ?3",
                 )
-                .and_then(|mut statement| statement.execute(params![hash, project.0, now_ms, now_ms + grace_ms]))
+                .and_then(|mut statement| statement.exists(params![hash, project.0, now_ms]))
                 .map_err(Error::store)?;
-            (living == 1).then(|| add_cloud_token(connection, project, now_ms, life_ms)).transpose()
+            if !living {
+                return Ok(None);
+            }
+            connection
+                .prepare_cached(
+                    "UPDATE cloud_token SET expires_ms = min(expires_ms, ?3)
+                     WHERE project_no = ?2 AND (token_hash = ?1 OR NOT ?4)",
+                )
+                .and_then(|mut statement| statement.execute(params![hash, project.0, now_ms + grace_ms, keep]))
+                .map_err(Error::store)?;
+            add_cloud_token(connection, project, now_ms, life_ms).map(Some)
         };
         self.writer.run(write).await
     }

@@ -9,7 +9,7 @@ use super::SqliteRegistry;
 use super::known::UserName;
 use crate::domain::store::UserStore;
 use crate::domain::user::{User, UserPage, UserQuery, UserSync};
-use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UsernameType};
+use crate::domain::{DeviceNo, Error, ProjectNo, Result, Schema, Uid, UsernameType};
 use crate::store::mint;
 
 const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u.nick_name, u.avatar, u.time_zone_id,
@@ -146,21 +146,27 @@ impl UserStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<bool> {
+    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<Option<Vec<DeviceNo>>> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+        let write = move |connection: &Connection| -> rusqlite::Result<Option<Vec<DeviceNo>>> {
             let sql = "SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2";
             let found = connection.query_row(sql, params![uid.0, project.0], |row| row.get(0)).optional()?;
-            let Some(user_no): Option<i64> = found else { return Ok(false) };
-            let owned = "device_no IN (SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1)";
-            let homes = "home_id IN (SELECT home_id FROM home WHERE owner_no = ?1)";
-            let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE {owned} OR {homes}");
+            let Some(user_no): Option<i64> = found else { return Ok(None) };
+            let owned = "SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1";
+            let homes = "SELECT home_id FROM home WHERE owner_no = ?1";
+            let devices = connection
+                .prepare_cached(owned)?
+                .query_map(params![user_no], |row| row.get(0).map(DeviceNo))?
+                .collect::<rusqlite::Result<_>>()?;
+            let leave = format!(
+                "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({owned}) OR home_id IN ({homes})"
+            );
             connection.execute(&leave, params![user_no, now_ms])?;
-            connection.execute(&format!("DELETE FROM binding WHERE {owned}"), params![user_no])?;
+            connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({owned})"), params![user_no])?;
             connection.execute("DELETE FROM binding WHERE user_no = ?1", params![user_no])?;
             connection.execute("DELETE FROM home WHERE owner_no = ?1", params![user_no])?;
             connection.execute("DELETE FROM app_user WHERE user_no = ?1", params![user_no])?;
-            Ok(true)
+            Ok(Some(devices))
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }

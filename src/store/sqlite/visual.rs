@@ -28,7 +28,7 @@ impl VisualStore for SqliteRegistry {
              WHERE u.username = ?1 ORDER BY (
                  SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
                  WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
-             ) DESC, u.user_no LIMIT 1",
+             ) DESC, u.disabled, u.user_no LIMIT 1",
             names.collect::<Vec<_>>().join(", ")
         );
         let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);

@@ -211,9 +211,13 @@ impl Builder<'_> {
             self.write("UPDATE device SET home_id = ?2 WHERE device_no = ?1", params![no, home_id])?;
         }
         if let Some(users) = &world.shared_with {
-            self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 0", params![no])?;
-            for user in users {
-                binding::bind(self.connection, no, self.user_no(user)?, false, self.now_ms)?;
+            let users = users.iter().map(|user| self.user_no(user)).collect::<Result<Vec<i64>>>()?;
+            // Those that stay keep the time of their binding, and with it what it gave access to.
+            let list = users.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+            let others = format!("DELETE FROM binding WHERE device_no = ?1 AND owned = 0 AND user_no NOT IN ({list})");
+            self.write(&others, params![no])?;
+            for user_no in users {
+                binding::bind(self.connection, no, user_no, false, self.now_ms)?;
             }
         }
         Ok(())
