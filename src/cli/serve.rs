@@ -1,8 +1,10 @@
 //! `ingle serve`
 
+use std::future::Future;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, Place, print};
 use crate::app::{Addresses, App, SystemClock};
@@ -44,20 +46,31 @@ fn announce(addresses: &Addresses, json: bool, durability: Durability) {
     }
 }
 
-/// Done when the process is told to stop.
-pub(super) async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be noticed");
-            let _ = tokio::signal::ctrl_c().await;
-            return;
+/// Done when the process is told to stop. What notices it is in place when this returns, and so before anybody can
+/// know that there is a server to stop.
+pub(super) fn stopped() -> impl Future<Output = ()> {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| {
+        let noticed = signal(kind);
+        if let Err(error) = &noticed {
+            tracing::warn!(%error, "a signal to stop cannot be noticed");
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        noticed.ok()
+    });
+    async {
+        let [terminate, interrupt] = signals;
+        tokio::select! {
+            () = told(terminate) => {}
+            () = told(interrupt) => {}
+        }
+    }
+}
+
+async fn told(signal: Option<Signal>) {
+    match signal {
+        Some(mut signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 
