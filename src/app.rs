@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
@@ -18,14 +19,16 @@ use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
-use crate::domain::{Clock, Cloud, Error, Limits};
+use crate::domain::device::Leaving;
+use crate::domain::{Clock, Cloud, DeviceNo, Downlink, Error, Limits};
+use crate::gateway::{Gateway, Hub};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
 use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
-use crate::virtual_devices::{self, Left};
-use crate::{aliyun, config, metrics, tuya, visual};
+use crate::virtual_devices::{self, Left, VirtualDownlink};
+use crate::{aliyun, config, gateway, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -72,6 +75,20 @@ impl Clock for SystemClock {
     }
 }
 
+/// The ways down: to the devices that are played here and to those that are connected.
+struct Downlinks {
+    to_virtual: VirtualDownlink,
+    hub: Arc<Hub>,
+}
+
+#[async_trait]
+impl Downlink for Downlinks {
+    async fn left(&self, device: DeviceNo, leaving: Leaving) {
+        self.to_virtual.left(device, leaving).await;
+        self.hub.left(device, leaving).await;
+    }
+}
+
 /// The description of each dialect, by its name.
 pub fn openapi() -> [(&'static str, OpenApi); 3] {
     [("tuya", tuya::openapi()), ("aliyun", aliyun::openapi()), ("visual", visual::openapi())]
@@ -85,6 +102,7 @@ pub struct App {
     folder: PathBuf,
     telemetry: Arc<SqliteTelemetry>,
     left: Left,
+    hub: Arc<Hub>,
     /// Held as long as the folder is in use.
     _lock: File,
 }
@@ -98,6 +116,12 @@ pub struct Addresses {
     /// The API over TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_tls: Option<String>,
+    /// Where devices connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<String>,
+    /// Where devices connect over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt_tls: Option<String>,
     /// Health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
@@ -106,7 +130,13 @@ pub struct Addresses {
 impl Addresses {
     /// Name and address of each listener.
     pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = [("api", &self.api), ("api_tls", &self.api_tls), ("metrics", &self.metrics)];
+        let all = [
+            ("api", &self.api),
+            ("api_tls", &self.api_tls),
+            ("mqtt", &self.mqtt),
+            ("mqtt_tls", &self.mqtt_tls),
+            ("metrics", &self.metrics),
+        ];
         all.into_iter().filter_map(|(name, address)| Some((name, address.as_deref()?)))
     }
 }
@@ -137,12 +167,14 @@ impl App {
             ..TelemetryOptions::default()
         };
         let telemetry = SqliteTelemetry::open(folder, options)?;
-        let (downlink, left) = virtual_devices::downlink();
+        let (to_virtual, left) = virtual_devices::downlink();
+        let hub = Arc::new(Hub::default());
+        let downlink = Downlinks { to_virtual, hub: hub.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let limits = Limits { retention_days, failures_of_account, failures_of_address };
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), Arc::new(downlink), clock, limits));
-        Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, left, _lock: lock })
+        Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, left, hub, _lock: lock })
     }
 
     /// Every route of every dialect.
@@ -186,14 +218,27 @@ impl App {
             addresses.api = Some(format!("http://{}", listener.address()?));
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
+        let certificate = || match (api.tls_cert.as_str(), api.tls_key.as_str()) {
+            ("", _) => tls::own(&self.folder, &api.tls_names),
+            (certificates, key) => tls::given(Path::new(certificates), Path::new(key)),
+        };
         if !api.tls_listen.is_empty() {
-            let tls = match (api.tls_cert.as_str(), api.tls_key.as_str()) {
-                ("", _) => tls::own(&self.folder, &api.tls_names)?,
-                (certificates, key) => tls::given(Path::new(certificates), Path::new(key))?,
-            };
+            let tls = certificate()?;
             let listener = Listener::bind(&api.tls_listen, Some(tls), api.connections_max).await?;
             addresses.api_tls = Some(format!("https://{}", listener.address()?));
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
+        }
+        let mqtt = &self.config.mqtt;
+        let gateway = Gateway::new(self.cloud.clone(), self.hub.clone(), mqtt.connections_max);
+        if !mqtt.listen.is_empty() {
+            let listener = gateway::Listener::bind(&mqtt.listen, None).await?;
+            addresses.mqtt = Some(listener.address()?.to_string());
+            tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
+        }
+        if !mqtt.tls_listen.is_empty() {
+            let listener = gateway::Listener::bind(&mqtt.tls_listen, Some(certificate()?)).await?;
+            addresses.mqtt_tls = Some(listener.address()?.to_string());
+            tasks.spawn(listener.serve(gateway, stopping.clone()));
         }
         if !self.config.metrics.listen.is_empty() {
             let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max).await?;

@@ -14,6 +14,8 @@ const ENV_PREFIX: &str = "INGLE_";
 pub struct Config {
     /// The cloud APIs.
     pub api: Api,
+    /// Where devices connect.
+    pub mqtt: Mqtt,
     /// The operator's listener.
     pub metrics: Metrics,
     /// The event log.
@@ -44,6 +46,18 @@ pub struct Api {
     pub connections_max: usize,
     /// Whether refusals are explained.
     pub explain: bool,
+}
+
+/// `[mqtt]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Mqtt {
+    /// Address of the plain listener, empty for none.
+    pub listen: String,
+    /// Address of the TLS listener, empty for none.
+    pub tls_listen: String,
+    /// Connections at once.
+    pub connections_max: usize,
 }
 
 /// `[metrics]`
@@ -157,6 +171,9 @@ impl Config {
         if !matches!(self.aliyun.sharee_owned, 0 | 2) {
             return refuse("aliyun.sharee_owned must be 0 or 2");
         }
+        if !(1..=1_000_000).contains(&self.mqtt.connections_max) {
+            return refuse("mqtt.connections_max must be 1 to 1000000");
+        }
         if !(1..=1_000_000).contains(&self.api.connections_max) {
             return refuse("api.connections_max must be 1 to 1000000");
         }
@@ -166,6 +183,8 @@ impl Config {
         for (name, address) in [
             ("api.listen", &self.api.listen),
             ("api.tls_listen", &self.api.tls_listen),
+            ("mqtt.listen", &self.mqtt.listen),
+            ("mqtt.tls_listen", &self.mqtt.tls_listen),
             ("metrics.listen", &self.metrics.listen),
         ] {
             if !address.is_empty() && address.parse::<std::net::SocketAddr>().is_err() {

@@ -109,6 +109,19 @@ pub fn to_alink(function: Option<&Function>, stored: &str) -> Json {
     }
 }
 
+/// A value as it is stored, from what a device of this model reports: the other way round than [`to_alink`].
+pub fn from_alink(function: Option<&Function>, value: &Json) -> String {
+    match (function.map(|function| function.kind), value.as_i64()) {
+        (Some(FunctionType::Boolean), Some(number @ (0 | 1))) => (number == 1).to_string(),
+        (Some(FunctionType::Enum), Some(index)) => {
+            let range = function.map(|function| Specification::of(function).range).unwrap_or_default();
+            let choice = usize::try_from(index).ok().and_then(|index| range.get(index));
+            choice.map_or_else(|| value.to_string(), |choice| json!(choice).to_string())
+        }
+        _ => value.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +145,7 @@ mod tests {
             (None, "12.5", json!(12.5)),
         ] {
             assert_eq!(to_alink(function, stored), shown, "{stored}");
+            assert_eq!(from_alink(function, &shown), stored, "{shown}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod aliyun;
 mod cli;
+mod gateway;
 mod one_world;
 mod openapi;
 mod store;

@@ -97,9 +97,13 @@ impl Server {
     pub fn start(folder: &Path, processor: &str) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", processor, INGLE, "serve", "--json", "--data"]).arg(folder);
-        for (name, value) in
-            [("INGLE_API_LISTEN", "127.0.0.1:0"), ("INGLE_API_TLS_LISTEN", ""), ("INGLE_METRICS_LISTEN", "")]
-        {
+        for (name, value) in [
+            ("INGLE_API_LISTEN", "127.0.0.1:0"),
+            ("INGLE_API_TLS_LISTEN", ""),
+            ("INGLE_MQTT_LISTEN", ""),
+            ("INGLE_MQTT_TLS_LISTEN", ""),
+            ("INGLE_METRICS_LISTEN", ""),
+        ] {
             command.env(name, value);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

@@ -36,6 +36,14 @@ impl Cloud {
     /// [`Error::OutOfRange`] for a time beyond the retention or more than a day ahead, a code or batch that is too
     /// long; nothing of the batch is kept then.
     pub async fn report(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<()> {
+        self.append(self.report_rows(device, points)?).await
+    }
+
+    /// The log rows of what a device reports, each good for [`Cloud::append`].
+    ///
+    /// # Errors
+    /// As [`Cloud::report`].
+    pub fn report_rows(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<Vec<NewEvent>> {
         let rows = points.into_iter().map(|(code, value, time_ms)| NewEvent {
             device,
             time_ms,
@@ -44,7 +52,9 @@ impl Cloud {
             code: Some(code),
             value: Some(value),
         });
-        self.append(rows.collect()).await
+        let rows: Vec<NewEvent> = rows.collect();
+        rows.iter().try_for_each(|row| self.check_event(row))?;
+        Ok(rows)
     }
 
     /// Appends rows to the log after the checks that every door shares.

@@ -14,6 +14,7 @@ pub mod presence;
 pub mod product;
 pub mod project;
 pub mod replay;
+pub mod session;
 pub mod store;
 pub mod timeline;
 pub mod token;

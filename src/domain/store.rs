@@ -9,6 +9,7 @@ use super::binding::{Bound, BoundDevices, DeviceHolder, Unbound};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::name::FunctionName;
+use super::session::{DeviceClaim, DeviceSecret};
 use super::token::TokenPair;
 use super::user::{User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, Account, VisualKey};
@@ -172,6 +173,8 @@ pub trait DeviceStore: Send + Sync {
     async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool>;
     /// A device by its id alone, for the device's own session.
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>>;
+    /// A device and its secret, for the device's own session.
+    async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>>;
     /// The devices that the server plays itself and that were not removed.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
 }

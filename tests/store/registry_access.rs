@@ -3,6 +3,7 @@
 
 use ingle::domain::binding::{Bound, Unbound};
 use ingle::domain::device::FactoryName;
+use ingle::domain::session::DeviceClaim;
 use ingle::domain::{DeviceName, DeviceNo, Uid};
 
 use super::registry::{NOW, id, on_engines, world};
@@ -231,5 +232,28 @@ fn visual_keys_are_made_rotated_and_forgotten() {
         assert_eq!(names(NOW + 10).await, [second.clone(), first.kid.clone()]);
         assert_eq!(names(NOW + 110).await.len(), 2);
         assert_eq!(names(NOW + 111).await, [second]);
+    });
+}
+
+#[test]
+fn what_a_device_proves_itself_with() {
+    on_engines(async |registry, first, _| {
+        let mut known = Vec::new();
+        for name in [PLUG, SCALE] {
+            let device = registry.device(first, &id(name)).await.unwrap().unwrap();
+            let factory =
+                FactoryName { product_key: device.product.key.clone(), device_name: device.device_name.clone() };
+            let by_id = registry.device_secret(&DeviceClaim::Id(id(name))).await.unwrap().unwrap();
+            let by_factory = registry.device_secret(&DeviceClaim::Factory(factory.clone())).await.unwrap().unwrap();
+            assert_eq!((by_id.device.no, by_factory.device.no), (device.no, device.no));
+            assert_eq!(by_id.secret, by_factory.secret);
+            known.push((factory, by_id.secret));
+        }
+        assert_ne!(known[0].1, known[1].1);
+        assert!(known.iter().all(|(_, secret)| secret.len() >= 16), "generated");
+        let mixed = FactoryName { device_name: known[0].0.device_name.clone(), ..known[1].0.clone() };
+        for nobody in [DeviceClaim::Id(id("nobody")), DeviceClaim::Id(id("")), DeviceClaim::Factory(mixed)] {
+            assert!(registry.device_secret(&nobody).await.unwrap().is_none(), "{nobody:?}");
+        }
     });
 }

@@ -2,6 +2,7 @@
 
 pub mod aliyun;
 pub mod http;
+pub mod mqtt;
 pub mod tuya;
 pub mod world;
 
@@ -293,8 +294,10 @@ pub fn terminate(child: &Child) {
 }
 
 /// Settings that let any number of servers run side by side.
-pub fn free_ports() -> [(&'static str, &'static str); 3] {
+pub fn free_ports() -> [(&'static str, &'static str); 5] {
     [
+        ("INGLE_MQTT_LISTEN", "127.0.0.1:0"),
+        ("INGLE_MQTT_TLS_LISTEN", ""),
         ("INGLE_API_LISTEN", "127.0.0.1:0"),
         ("INGLE_API_TLS_LISTEN", "127.0.0.1:0"),
         ("INGLE_METRICS_LISTEN", "127.0.0.1:0"),

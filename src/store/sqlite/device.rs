@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
+use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid};
 use crate::store::seal::Seal;
@@ -168,6 +169,26 @@ impl DeviceStore for SqliteRegistry {
         self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, id.0]))
     }
 
+    async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
+        let (condition, values) = match who {
+            DeviceClaim::Id(id) => ("d.device_id = ?2", [id.0.as_str(), ""]),
+            DeviceClaim::Factory(name) => (
+                "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3",
+                [name.product_key.as_str(), name.device_name.as_str()],
+            ),
+        };
+        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition} AND ?3 IS NOT NULL");
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
+            let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
+            let device = self.device_of(row)?;
+            let sealed: Vec<u8> = row.get(25).map_err(Error::store)?;
+            let secret = self.seal.unseal(&sealed, &place_of_secret(&device.id.0))?;
+            Ok(Some(DeviceSecret { device, secret }))
+        })
+    }
+
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {FROM} WHERE d.is_virtual = 1 AND d.removed = 0 ORDER BY d.device_no LIMIT ?2"
@@ -254,6 +275,11 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
     let sealed = row.get_ref(4).and_then(|value| Ok(value.as_blob()?)).map_err(Error::store)?;
     device.local_key = seal.unseal(sealed, &place_of_local_key(&device.id.0))?;
     Ok(device)
+}
+
+/// Where a device's secret is sealed.
+pub fn place_of_secret(device_id: &str) -> String {
+    format!("device.secret:{device_id}")
 }
 
 /// Where a device's local key is sealed.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::params;
 
 use super::binding;
-use super::device::place_of_local_key;
+use super::device::{place_of_local_key, place_of_secret};
 use super::product::node_type;
 use super::world::{Builder, at, fill};
 use crate::domain::world::WorldDevice;
@@ -231,8 +231,4 @@ fn facts(world: &WorldDevice) -> WorldDevice {
 
 fn place(index: usize, device: &WorldDevice) -> String {
     format!("devices[{index}] {:?}", device.device_id.as_deref().or(device.name.as_deref()).unwrap_or_default())
-}
-
-fn place_of_secret(device_id: &str) -> String {
-    format!("device.secret:{device_id}")
 }

@@ -1,0 +1,200 @@
+//! Who a device is, from its CONNECT (contract tuya §6.1, aliyun §6.1). Pure: what is claimed, and whether a secret
+//! proves it.
+
+use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
+use sha1::Sha1;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::wire::Hello;
+use crate::domain::DeviceId;
+use crate::domain::device::FactoryName;
+use crate::domain::session::DeviceClaim;
+
+/// The protocol that a device speaks above MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Tuya's. What is sent down needs a subscription, the magic one among them.
+    TuyaLink,
+    /// Alibaba's. With `_ss=1` everything is sent down without any subscription.
+    LinkKit {
+        /// Whether the server subscribes for the device.
+        auto_subscribe: bool,
+    },
+}
+
+/// What a CONNECT claims.
+pub struct Claim {
+    /// The device.
+    pub who: DeviceClaim,
+    /// What it speaks.
+    pub protocol: Protocol,
+    method: Method,
+    content: String,
+    password: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Method {
+    Sha256,
+    Sha1,
+    Md5,
+}
+
+/// Reads a CONNECT. `None` for one that is of neither protocol.
+pub fn claim(hello: &Hello) -> Option<Claim> {
+    let password = unhex(&hello.password)?;
+    match hello.client_id.strip_prefix("tuyalink_") {
+        Some(id) => tuyalink(id, &hello.username, password),
+        None => linkkit(&hello.client_id, &hello.username, password),
+    }
+}
+
+fn tuyalink(id: &str, username: &str, password: Vec<u8>) -> Option<Claim> {
+    let (named, fields) = username.split_once('|')?;
+    if named != id {
+        return None;
+    }
+    let field = |name: &str| fields.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    if !field("signMethod")?.eq_ignore_ascii_case("hmacSha256") {
+        return None;
+    }
+    let (timestamp, mode, access) = (field("timestamp")?, field("secureMode")?, field("accessType")?);
+    let content = format!("deviceId={id},timestamp={timestamp},secureMode={mode},accessType={access}");
+    let who = DeviceClaim::Id(DeviceId(id.to_owned()));
+    Some(Claim { who, protocol: Protocol::TuyaLink, method: Method::Sha256, content, password })
+}
+
+fn linkkit(client_id: &str, username: &str, password: Vec<u8>) -> Option<Claim> {
+    let (base, fields) = client_id.split_once('|')?;
+    let field = |name: &str| {
+        let pairs = fields.trim_end_matches('|').split(',');
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    // Registration and one-time tokens are another thing.
+    if field("authType").is_some() {
+        return None;
+    }
+    let (device_name, product_key) = username.rsplit_once('&')?;
+    let method = match field("signmethod").unwrap_or("hmacmd5").to_ascii_lowercase().as_str() {
+        "hmacsha256" => Method::Sha256,
+        "hmacsha1" => Method::Sha1,
+        "hmacmd5" => Method::Md5,
+        _ => return None,
+    };
+    let mut content = format!("clientId{base}deviceName{device_name}productKey{product_key}");
+    if let Some(timestamp) = field("timestamp") {
+        content.push_str("timestamp");
+        content.push_str(timestamp);
+    }
+    let name = FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() };
+    let protocol = Protocol::LinkKit { auto_subscribe: field("_ss") == Some("1") };
+    Some(Claim { who: DeviceClaim::Factory(name), protocol, method, content, password })
+}
+
+impl Claim {
+    /// Whether the secret gives the password, in equal time.
+    pub fn is_proven_by(&self, secret: &str) -> bool {
+        let (key, content) = (secret.as_bytes(), self.content.as_bytes());
+        let expected = match self.method {
+            Method::Sha256 => Hmac::<Sha256>::new_from_slice(key).map(|mac| code(mac, content)),
+            Method::Sha1 => Hmac::<Sha1>::new_from_slice(key).map(|mac| code(mac, content)),
+            Method::Md5 => Hmac::<Md5>::new_from_slice(key).map(|mac| code(mac, content)),
+        };
+        expected.is_ok_and(|expected| expected.ct_eq(&self.password).into())
+    }
+}
+
+fn code(mac: impl Mac, content: &[u8]) -> Vec<u8> {
+    mac.chain_update(content).finalize().into_bytes().to_vec()
+}
+
+/// The bytes of hex digits in either case: the vendor's C library writes capitals, its Python library does not.
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    if digits.is_empty() || digits.len() > 64 || !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.chunks_exact(2).map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(client_id: &str, username: &str, password: &str) -> Hello {
+        let password = bytes::Bytes::copy_from_slice(password.as_bytes());
+        Hello { client_id: client_id.to_owned(), username: username.to_owned(), password, keep_alive_s: 60 }
+    }
+
+    fn is_proven(client_id: &str, username: &str, password: &str, secret: &str) -> bool {
+        claim(&hello(client_id, username, password)).is_some_and(|claim| claim.is_proven_by(secret))
+    }
+
+    #[test]
+    fn tuyalink_vectors() {
+        let secret = "5c1e2d3f4a5b6c7d";
+        for (ts, password) in [
+            ("1607635284", "4cea272e1dcbb36b31bfabaaca08fbf652a16393b375cb3387912adff30f7253"),
+            ("1607635284000", "2bea5f5cc21df820dc00498202ce946a477f700c4307e662337d1166199df493"),
+        ] {
+            let id = "6c828cba434ff40c074wF2";
+            let user = format!("{id}|signMethod=hmacSha256,timestamp={ts},secureMode=1,accessType=1");
+            let client = format!("tuyalink_{id}");
+            assert!(is_proven(&client, &user, password, secret));
+            assert!(!is_proven(&client, &user, password, "5c1e2d3f4a5b6c7e"));
+            assert!(!is_proven("tuyalink_6c828cba434ff40c074wF3", &user, password, secret));
+            assert!(!is_proven(&client, &user.replace("timestamp=1", "timestamp=2"), password, secret));
+        }
+    }
+
+    #[test]
+    fn linkkit_vectors() {
+        let (secret, user) = ("ds_0123456789abcdef0123456789abcd", "dev001&a1K1PK00001");
+        let c = "a1K1PK00001.dev001|timestamp=2524608000000,_v=sdk-c-3.0.1,securemode=3,signmethod=hmacsha256,lan=C|";
+        for (client, password) in [
+            (
+                "a1K1PK00001&dev001|securemode=3,signmethod=hmacsha1,ext=1,_ss=1,lan=Python,_v=1.2.13,timestamp=1530262800|",
+                "b13dc3fa5aa5f11c6408a5d1c76f222f39aa33e3",
+            ),
+            (c, "A1875DD2B488B6FEF2DC1CD337DE1C83210D8DA2249AFDB252053B9891AC3498"),
+            (
+                "a1K1PK00001&dev001|securemode=2,signmethod=hmacsha256,timestamp=1530262800000|",
+                "6234144042f230c63eb75d073e977f224ea317d62203f87f3bd7b67468734f07",
+            ),
+            (
+                "a1K1PK00001&dev001|securemode=2,signmethod=hmacmd5,timestamp=1530262800000|",
+                "b467fd1bbc5f5be17994d0830a20dbf2",
+            ),
+            ("a1K1PK00001.dev001|securemode=3,signmethod=hmacsha1|", "fe1c4b70361a35c7da9345bcafb253b957056c23"),
+            ("a1K1PK00001.dev001|securemode=3|", "a5928ac8108ceaa94243f349d8648772"),
+        ] {
+            assert!(is_proven(client, user, password, secret), "{client}");
+            assert!(!is_proven(client, "dev002&a1K1PK00001", password, secret), "{client}");
+            assert!(!is_proven(client, user, &password[2..], secret), "{client}");
+        }
+        let auto = |client: &str| claim(&hello(client, user, "00")).unwrap().protocol;
+        assert_eq!(auto("x|_ss=1|"), Protocol::LinkKit { auto_subscribe: true });
+        assert_eq!(auto("x||"), Protocol::LinkKit { auto_subscribe: false });
+    }
+
+    #[test]
+    fn what_is_of_neither_protocol() {
+        for (client, user, password) in [
+            ("", "", ""),
+            ("x", "a&b", "00"),
+            ("x|securemode=2|", "a", "00"),
+            ("x|securemode=2|", "a&b", "0g"),
+            ("x|securemode=2|", "a&b", "0"),
+            ("x|signmethod=none|", "a&b", "00"),
+            ("x|authType=register|", "a&b", "00"),
+            ("tuyalink_x", "x", "00"),
+            ("tuyalink_x", "y|signMethod=hmacSha256,timestamp=1,secureMode=1,accessType=1", "00"),
+            ("tuyalink_x", "x|signMethod=hmacSha1,timestamp=1,secureMode=1,accessType=1", "00"),
+            ("tuyalink_x", "x|timestamp=1", "00"),
+        ] {
+            assert!(claim(&hello(client, user, password)).is_none(), "{client} {user}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! MQTT 3.1.1 and 5 as one small language: what a device can say here, and what is said to it.
+
+use bytes::{Bytes, BytesMut};
+use rmqtt_codec::types::{Publish, QoS};
+use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
+use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
+use std::num::NonZeroU16;
+use tokio_util::codec::{Decoder, Encoder};
+
+/// A packet may be this long: both device protocols allow payloads of 256 KiB.
+const PACKET_BYTES_MAX: u32 = 260 * 1024;
+/// Publishes that a device may have under way.
+const IN_FLIGHT_MAX: u16 = 64;
+
+/// What a device says.
+#[derive(Debug)]
+pub enum Said {
+    /// It wants to connect.
+    Connect(Hello),
+    /// It publishes something.
+    Publish(Published),
+    /// It wants topics.
+    Subscribe(NonZeroU16, Vec<String>),
+    /// It no longer wants topics.
+    Unsubscribe(NonZeroU16, Vec<String>),
+    /// It is there.
+    Ping,
+    /// It goes.
+    Goodbye,
+    /// It has what was published to it.
+    Acknowledged,
+}
+
+/// A CONNECT. No `Debug` of its password.
+pub struct Hello {
+    /// The client id.
+    pub client_id: String,
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Bytes,
+    /// Seconds; 0 for none.
+    pub keep_alive_s: u16,
+}
+
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// A PUBLISH.
+#[derive(Debug)]
+pub struct Published {
+    /// The topic, without wildcards.
+    pub topic: String,
+    /// The payload; it shares the memory of what was read.
+    pub payload: Bytes,
+    /// To acknowledge it by, with QoS 1.
+    pub id: Option<NonZeroU16>,
+}
+
+/// Why a device is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It cannot prove who it is.
+    Credentials,
+    /// It is shut out.
+    Forbidden,
+}
+
+/// What is no MQTT, or nothing that a device may say.
+#[derive(Debug)]
+pub struct Malformed;
+
+/// Reads and writes packets of one connection, in the version with which it began.
+pub struct Wire {
+    codec: MqttCodec,
+    input: BytesMut,
+    output: BytesMut,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { codec: MqttCodec::Version(VersionCodec), input: BytesMut::new(), output: BytesMut::new() }
+    }
+}
+
+impl Wire {
+    /// Takes bytes that were read.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The next thing that is said in the bytes so far. An idle connection keeps no buffer.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn next(&mut self) -> Result<Option<Said>, Malformed> {
+        loop {
+            let decoded = self.codec.decode(&mut self.input).map_err(|_| Malformed)?;
+            let Some((packet, _)) = decoded else {
+                if self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
+                return Ok(None);
+            };
+            match packet {
+                MqttPacket::Version(ProtocolVersion::MQTT3) => {
+                    self.codec = MqttCodec::V3(v3::Codec::new(PACKET_BYTES_MAX));
+                }
+                MqttPacket::Version(ProtocolVersion::MQTT5) => {
+                    self.codec = MqttCodec::V5(v5::Codec::new(PACKET_BYTES_MAX, 0));
+                }
+                MqttPacket::V3(packet) => return said_v3(packet).map(Some),
+                MqttPacket::V5(packet) => return said_v5(packet).map(Some),
+            }
+        }
+    }
+
+    /// Lets the device in, or says why not.
+    pub fn welcome(&mut self, answer: Result<(), Refusal>) {
+        let (three, five) = match answer {
+            Ok(()) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
+            Err(Refusal::Credentials) => {
+                (v3::ConnectAckReason::BadUserNameOrPassword, v5::ConnectAckReason::BadUserNameOrPassword)
+            }
+            Err(Refusal::Forbidden) => (v3::ConnectAckReason::NotAuthorized, v5::ConnectAckReason::NotAuthorized),
+        };
+        let five = v5::ConnectAck {
+            reason_code: five,
+            max_qos: QoS::AtLeastOnce,
+            max_packet_size: Some(PACKET_BYTES_MAX),
+            receive_max: NonZeroU16::new(IN_FLIGHT_MAX).unwrap_or(NonZeroU16::MIN),
+            retain_available: false,
+            shared_subscription_available: false,
+            subscription_identifiers_available: false,
+            ..v5::ConnectAck::default()
+        };
+        let three = v3::ConnectAck { return_code: three, session_present: false };
+        self.say(v3::Packet::ConnectAck(three), v5::Packet::ConnectAck(Box::new(five)));
+    }
+
+    /// Acknowledges a publish.
+    pub fn acknowledge(&mut self, packet_id: NonZeroU16) {
+        let five = v5::PublishAck {
+            packet_id,
+            reason_code: v5::PublishAckReason::Success,
+            properties: Vec::new(),
+            reason_string: None,
+        };
+        self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
+    }
+
+    /// Answers a subscription: whether each filter was granted.
+    pub fn granted(&mut self, packet_id: NonZeroU16, granted: &[bool]) {
+        let three = granted.iter().map(|granted| match granted {
+            true => v3::SubscribeReturnCode::Success(QoS::AtLeastOnce),
+            false => v3::SubscribeReturnCode::Failure,
+        });
+        let five = granted.iter().map(|granted| match granted {
+            true => v5::SubscribeAckReason::GrantedQos1,
+            false => v5::SubscribeAckReason::NotAuthorized,
+        });
+        let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status: five.collect() };
+        self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
+    }
+
+    /// Answers an unsubscription of so many filters.
+    pub fn ungranted(&mut self, packet_id: NonZeroU16, count: usize) {
+        let status = vec![v5::UnsubscribeAckReason::Success; count];
+        let five = v5::UnsubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status };
+        self.say(v3::Packet::UnsubscribeAck { packet_id }, v5::Packet::UnsubscribeAck(five));
+    }
+
+    /// Answers a ping.
+    pub fn pong(&mut self) {
+        self.say(v3::Packet::PingResponse, v5::Packet::PingResponse);
+    }
+
+    /// Publishes something to the device, QoS 0.
+    pub fn publish(&mut self, topic: &str, payload: Vec<u8>) {
+        let is_five = matches!(self.codec, MqttCodec::V5(_));
+        let publish = Publish {
+            dup: false,
+            retain: false,
+            qos: QoS::AtMostOnce,
+            topic: topic.into(),
+            packet_id: None,
+            payload: payload.into(),
+            properties: is_five.then(Default::default),
+        };
+        let packet = match is_five {
+            true => MqttPacket::V5(v5::Packet::Publish(Box::new(publish))),
+            false => MqttPacket::V3(v3::Packet::Publish(Box::new(publish))),
+        };
+        self.encode(packet);
+    }
+
+    fn say(&mut self, three: v3::Packet, five: v5::Packet) {
+        let packet = match self.codec {
+            MqttCodec::V5(_) => MqttPacket::V5(five),
+            MqttCodec::V3(_) | MqttCodec::Version(_) => MqttPacket::V3(three),
+        };
+        self.encode(packet);
+    }
+
+    fn encode(&mut self, packet: MqttPacket) {
+        // What we make ourselves is well formed; before a version is known nothing is said.
+        if self.codec.encode(packet, &mut self.output).is_err() {
+            tracing::debug!("a packet could not be written");
+        }
+    }
+
+    /// What is to be sent, in order.
+    pub fn outgoing(&mut self) -> BytesMut {
+        std::mem::take(&mut self.output)
+    }
+}
+
+fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
+    Ok(match packet {
+        v3::Packet::Connect(connect) => Said::Connect(Hello {
+            client_id: connect.client_id.to_string(),
+            username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
+            password: connect.password.clone().unwrap_or_default(),
+            keep_alive_s: connect.keep_alive,
+        }),
+        v3::Packet::Publish(publish) => Said::Publish(published(*publish)?),
+        v3::Packet::Subscribe { packet_id, topic_filters } => {
+            Said::Subscribe(packet_id, topic_filters.iter().map(|(filter, _)| filter.to_string()).collect())
+        }
+        v3::Packet::Unsubscribe { packet_id, topic_filters } => {
+            Said::Unsubscribe(packet_id, topic_filters.iter().map(ToString::to_string).collect())
+        }
+        v3::Packet::PingRequest => Said::Ping,
+        v3::Packet::Disconnect => Said::Goodbye,
+        v3::Packet::PublishAck { .. } => Said::Acknowledged,
+        _ => return Err(Malformed),
+    })
+}
+
+fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
+    Ok(match packet {
+        v5::Packet::Connect(connect) => Said::Connect(Hello {
+            client_id: connect.client_id.to_string(),
+            username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
+            password: connect.password.clone().unwrap_or_default(),
+            keep_alive_s: connect.keep_alive,
+        }),
+        v5::Packet::Publish(publish) => Said::Publish(published(*publish)?),
+        v5::Packet::Subscribe(packet) => Said::Subscribe(
+            packet.packet_id,
+            packet.topic_filters.iter().map(|(filter, _)| filter.to_string()).collect(),
+        ),
+        v5::Packet::Unsubscribe(packet) => {
+            Said::Unsubscribe(packet.packet_id, packet.topic_filters.iter().map(ToString::to_string).collect())
+        }
+        v5::Packet::PingRequest => Said::Ping,
+        v5::Packet::Disconnect(_) => Said::Goodbye,
+        v5::Packet::PublishAck(_) => Said::Acknowledged,
+        _ => return Err(Malformed),
+    })
+}
+
+/// QoS 2 is not spoken, nor topics with wildcards or NUL, which the codec lets through.
+fn published(publish: Publish) -> Result<Published, Malformed> {
+    let topic = publish.topic.to_string();
+    if publish.qos == QoS::ExactlyOnce || topic.is_empty() || topic.contains(['+', '#', '\0']) {
+        return Err(Malformed);
+    }
+    Ok(Published { topic, payload: publish.payload, id: publish.packet_id })
+}

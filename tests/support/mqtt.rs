@@ -1,0 +1,171 @@
+//! A device that speaks MQTT 3.1.1 by the standard, byte by byte, and proves itself by the vendors' documents.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::TestCloud;
+use super::tuya::hex;
+
+/// A connection of a device.
+pub struct MqttDevice {
+    pub stream: TcpStream,
+    next_id: u16,
+}
+
+/// A packet from the server: its first byte, and the rest after the length.
+pub type Packet = (u8, Vec<u8>);
+
+fn text(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// A packet of a first byte and a rest.
+pub fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    let mut left = rest.len();
+    loop {
+        let byte = (left % 128) as u8;
+        left /= 128;
+        bytes.push(if left > 0 { byte | 128 } else { byte });
+        if left == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(rest);
+    bytes
+}
+
+/// A CONNECT with a clean session.
+pub fn connect(client_id: &str, username: &str, password: &str, keep_alive_s: u16) -> Vec<u8> {
+    let head = [&text("MQTT")[..], &[4, 0xC2], &keep_alive_s.to_be_bytes()].concat();
+    packet(0x10, &[head, text(client_id), text(username), text(password)].concat())
+}
+
+/// Client id, user name and password of TuyaLink.
+pub fn tuyalink(device_id: &str, secret: &str) -> [String; 3] {
+    let fields = "timestamp=1607635284,secureMode=1,accessType=1";
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    let mac = mac.chain_update(format!("deviceId={device_id},{fields}"));
+    let username = format!("{device_id}|signMethod=hmacSha256,{fields}");
+    [format!("tuyalink_{device_id}"), username, hex(&mac.finalize().into_bytes())]
+}
+
+/// Client id, user name and password of LinkKit; `more` are further fields of the client id.
+pub fn linkkit(product_key: &str, device_name: &str, secret: &str, more: &str) -> [String; 3] {
+    let base = format!("{product_key}&{device_name}");
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    let mac =
+        mac.chain_update(format!("clientId{base}deviceName{device_name}productKey{product_key}timestamp1530262800"));
+    let client_id = format!("{base}|securemode=3,signmethod=hmacsha256,timestamp=1530262800{more}|");
+    [client_id, format!("{device_name}&{product_key}"), hex(&mac.finalize().into_bytes())]
+}
+
+impl MqttDevice {
+    /// A connection, nothing sent.
+    pub fn open(cloud: &TestCloud) -> Self {
+        let stream = TcpStream::connect(cloud.addresses["mqtt"].as_str().unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Self { stream, next_id: 0 }
+    }
+
+    /// A device that the server lets in.
+    pub fn connect(cloud: &TestCloud, who: &[String; 3]) -> Self {
+        let mut device = Self::open(cloud);
+        assert_eq!(device.greet(who), Some(0));
+        device
+    }
+
+    /// The return code of a CONNECT; `None` when the server closes without one.
+    pub fn greet(&mut self, who: &[String; 3]) -> Option<u8> {
+        self.send(&connect(&who[0], &who[1], &who[2], 60));
+        let (first, rest) = self.receive()?;
+        assert_eq!((first, rest[0]), (0x20, 0));
+        Some(rest[1])
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next packet; `None` when the server has closed.
+    pub fn receive(&mut self) -> Option<Packet> {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte).ok()?;
+        let first = byte[0];
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            self.stream.read_exact(&mut byte).ok()?;
+            length |= usize::from(byte[0] & 127) << shift;
+            shift += 7;
+            if byte[0] < 128 {
+                break;
+            }
+        }
+        let mut rest = vec![0; length];
+        self.stream.read_exact(&mut rest).ok()?;
+        Some((first, rest))
+    }
+
+    /// Publishes with QoS 1, without waiting. The packet's id.
+    pub fn publish(&mut self, topic: &str, payload: &[u8]) -> u16 {
+        self.next_id += 1;
+        let rest = [&text(topic)[..], &self.next_id.to_be_bytes(), payload].concat();
+        self.send(&packet(0x32, &rest));
+        self.next_id
+    }
+
+    /// Publishes and waits for the acknowledgement; whether it came.
+    pub fn published(&mut self, topic: &str, payload: &Value) -> bool {
+        let id = self.publish(topic, payload.to_string().as_bytes());
+        self.receive() == Some((0x40, id.to_be_bytes().to_vec()))
+    }
+
+    /// Subscribes; whether each filter was granted.
+    pub fn subscribe(&mut self, filters: &[&str]) -> Vec<bool> {
+        let list: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
+        self.send(&packet(0x82, &[&[0, 9][..], &list].concat()));
+        let (first, rest) = self.receive().unwrap();
+        assert_eq!((first, &rest[..2]), (0x90, &[0, 9][..]));
+        rest[2..].iter().map(|code| *code < 128).collect()
+    }
+
+    /// The next message that was published to the device.
+    pub fn message(&mut self) -> (String, Value) {
+        let (first, rest) = self.receive().unwrap();
+        assert_eq!(first, 0x30, "{rest:?}");
+        let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+        let topic = String::from_utf8(rest[2..2 + length].to_vec()).unwrap();
+        (topic, serde_json::from_slice(&rest[2 + length..]).unwrap())
+    }
+
+    /// Whether the server answers a ping: what it had to say before has been said.
+    pub fn pings(&mut self) -> bool {
+        self.send(&[0xC0, 0]);
+        self.receive() == Some((0xD0, Vec::new()))
+    }
+
+    /// Whether the server has closed.
+    pub fn is_closed(&mut self) -> bool {
+        self.receive().is_none()
+    }
+}
+
+/// The first project with the seed's plug as a real device, by both vendors' names.
+pub fn with_secrets(cloud: &TestCloud) {
+    let functions = json!([{"code": "switch_1", "type": "Boolean"}, {"code": "cur_power", "type": "Integer"},
+        {"code": "mode", "type": "Enum", "values": {"range": ["white", "colour"]}}]);
+    cloud.apply(&json!({"projects": [{"name": "first",
+        "products": [{"product_id": "EvolhYPyZNWYP001", "product_key": "a1plug00001", "name": "Plug", "category": "cz",
+            "functions": functions}],
+        "devices": [
+            {"product_id": "EvolhYPyZNWYP001", "device_id": super::world::PLUG, "device_name": "dev001",
+             "secret": "5c1e2d3f4a5b6c7d"},
+            {"product_id": "EvolhYPyZNWYP001", "device_id": "second000000000001", "device_name": "dev002",
+             "secret": "another-secret-2"}]}]}));
+}
