@@ -29,6 +29,8 @@ class Server:
         self.environment |= {
             "INGLE_API_LISTEN": "127.0.0.1:0",
             "INGLE_API_TLS_LISTEN": "127.0.0.1:0",
+            "INGLE_MQTT_LISTEN": "127.0.0.1:0",
+            "INGLE_MQTT_TLS_LISTEN": "127.0.0.1:0",
             "INGLE_METRICS_LISTEN": "",
             # Everything that the server itself can say, so that what it should not say would be seen.
             "RUST_LOG": "info,ingle=trace",
@@ -55,6 +57,7 @@ class Server:
     def _read_addresses(self):
         addresses = json.loads(self._line())
         self.http, self.https = addresses["api"], addresses["api_tls"]
+        self.mqtt_port, self.mqtt_tls_port = (int(addresses[name].rsplit(":", 1)[1]) for name in ("mqtt", "mqtt_tls"))
 
     def _line(self):
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
@@ -85,6 +88,7 @@ class Server:
         world = json.loads(self._command_on(json.dumps(document, ensure_ascii=False), "apply", "--json"))
         for project in world["projects"]:
             self.secrets |= {project["tuya"]["secret"], project["aliyun"]["app_secret"]}
+            self.secrets |= {device["secret"] for device in project.get("devices", [])}
         for project in document["projects"]:
             self.secrets |= {user["password"] for user in project.get("users", []) if "password" in user}
         return world
