@@ -11,7 +11,8 @@ const PARAMETER_ERROR: i64 = 460;
 const NOT_JSON: i64 = 6207;
 
 /// The areas below which a device has topics of its own.
-const AREAS: [&str; 7] = ["/sys/", "/shadow/update/", "/shadow/get/", "/ota/device/", "/ext/ntp/", "/ext/error/", "/"];
+const AREAS: [&str; 8] =
+    ["/sys/", "/shadow/update/", "/shadow/get/", "/ota/device/", "/ext/ntp/", "/ext/session/", "/ext/error/", "/"];
 
 /// Whether a topic or filter is the device's own, and none that could match another's.
 pub fn is_own(device: &Device, topic: &str) -> bool {

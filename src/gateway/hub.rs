@@ -19,7 +19,7 @@ struct Sessions {
     by_device: HashMap<DeviceNo, (u64, watch::Sender<bool>)>,
 }
 
-/// One device's place; given back when it is dropped.
+/// One device's place, until [`Place::leave`].
 pub struct Place {
     hub: Arc<Hub>,
     device: DeviceNo,

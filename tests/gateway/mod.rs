@@ -190,6 +190,7 @@ fn topics_of_others_are_closed() {
         (alink_plug(), "/sys/a1plug00001/dev001".to_owned()),
         (alink_plug(), "/sys/a1plug00001/dev001/".to_owned()),
         (alink_plug(), "/a1plug00001/dev001".to_owned()),
+        (alink_plug(), "/ext/session/a1plug00001/dev001/combine/batch_login".to_owned()),
     ] {
         assert!(MqttDevice::connect(&cloud, &who).published(&topic, &report), "{topic}");
     }
