@@ -1,5 +1,5 @@
 //! A product's functions as Alibaba's thing model (TSL), and the values of its types: what Tuya has as `true` and
-//! `"white"` is `1` and an index there. The dialect shows it, the device gateway will read it.
+//! `"white"` is `1` and an index there. The dialect shows it, the device gateway reads it.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};

@@ -260,5 +260,5 @@ async fn invoke_service(call: Call) -> Reply {
     required(params.identifier, "identifier")?;
     let request: &SignedRequest = &call;
     request.cloud().named_device(&call.caller, &params.device.name()?).await?;
-    Err(Failure::new(Code::OFFLINE, "commands reach no device yet: the device gateway is not there"))
+    Err(Failure::new(Code::OFFLINE, "commands reach no device yet"))
 }

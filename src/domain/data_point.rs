@@ -29,6 +29,17 @@ pub struct Latest {
 /// code are in the log, but not among the latest values.
 pub const CODES_PER_DEVICE_MAX: usize = 512;
 
+/// Rows of reports that were checked.
+#[derive(Default)]
+pub struct Reported(Vec<NewEvent>);
+
+impl Reported {
+    /// Adds those of another report.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
 impl Cloud {
     /// Takes what a device reports. When this returns, every row is on disk and the latest values are visible.
     ///
@@ -36,14 +47,14 @@ impl Cloud {
     /// [`Error::OutOfRange`] for a time beyond the retention or more than a day ahead, a code or batch that is too
     /// long; nothing of the batch is kept then.
     pub async fn report(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<()> {
-        self.append(self.report_rows(device, points)?).await
+        self.keep(self.reported(device, points)?).await
     }
 
-    /// The log rows of what a device reports, each good for [`Cloud::append`].
+    /// What a device reports, checked, for [`Cloud::keep`].
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn report_rows(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<Vec<NewEvent>> {
+    pub fn reported(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<Reported> {
         let rows = points.into_iter().map(|(code, value, time_ms)| NewEvent {
             device,
             time_ms,
@@ -54,7 +65,22 @@ impl Cloud {
         });
         let rows: Vec<NewEvent> = rows.collect();
         rows.iter().try_for_each(|row| self.check_event(row))?;
-        Ok(rows)
+        Ok(Reported(rows))
+    }
+
+    /// Keeps checked reports, all of them or none, in one batch.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a batch that is too long, [`Error::Store`].
+    pub async fn keep(&self, reported: Reported) -> Result<()> {
+        let Reported(rows) = reported;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if rows.len() > BATCH_ROWS_MAX {
+            return Err(Error::OutOfRange { param: "events", allowed: format!("at most {BATCH_ROWS_MAX} rows") });
+        }
+        self.telemetry.append(rows).await
     }
 
     /// Appends rows to the log after the checks that every door shares.
@@ -62,14 +88,8 @@ impl Cloud {
     /// # Errors
     /// As [`Cloud::report`].
     pub async fn append(&self, rows: Vec<NewEvent>) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        if rows.len() > BATCH_ROWS_MAX {
-            return Err(Error::OutOfRange { param: "events", allowed: format!("at most {BATCH_ROWS_MAX} rows") });
-        }
         rows.iter().try_for_each(|row| self.check_event(row))?;
-        self.telemetry.append(rows).await
+        self.keep(Reported(rows)).await
     }
 
     /// Whether [`Cloud::append`] would take a row.

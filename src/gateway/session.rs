@@ -13,7 +13,8 @@ use super::auth::{self, Protocol};
 use super::payload::Step;
 use super::wire::{Hello, Malformed, Published, Refusal, Said, Wire};
 use super::{Gateway, alink, tylink};
-use crate::domain::{Cloud, Device, NewEvent};
+use crate::domain::data_point::Reported;
+use crate::domain::{Cloud, Device};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
@@ -32,15 +33,12 @@ std::thread_local! {
     static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// Why a connection ended.
-enum End {
-    /// The device or its connection went, or said what may not be said.
-    Gone,
-}
+/// The device or its connection went, or said what may not be said.
+struct Gone;
 
-impl From<Malformed> for End {
+impl From<Malformed> for Gone {
     fn from(_: Malformed) -> Self {
-        Self::Gone
+        Self
     }
 }
 
@@ -83,37 +81,37 @@ struct Link<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Waits for bytes.
-    async fn fill(&mut self) -> Result<(), End> {
+    async fn fill(&mut self) -> Result<(), Gone> {
         let (stream, wire) = (&mut self.stream, &mut self.wire);
         let read = std::future::poll_fn(|context| {
             SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
-                ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).map_err(|_| End::Gone)?;
+                ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).map_err(|_| Gone)?;
                 wire.take(buffer.filled());
-                Poll::Ready(Ok::<usize, End>(buffer.filled().len()))
+                Poll::Ready(Ok::<usize, Gone>(buffer.filled().len()))
             })
         });
-        if read.await? == 0 { Err(End::Gone) } else { Ok(()) }
+        if read.await? == 0 { Err(Gone) } else { Ok(()) }
     }
 
     /// Sends what is to be sent.
-    async fn flush(&mut self) -> Result<(), End> {
+    async fn flush(&mut self) -> Result<(), Gone> {
         let outgoing = self.wire.outgoing();
         if outgoing.is_empty() {
             return Ok(());
         }
         match timeout(WRITE_TIMEOUT, self.stream.write_all(&outgoing)).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(End::Gone),
+            _ => Err(Gone),
         }
     }
 
     /// The CONNECT, which must come first, and the device that it proves. Its answer is not sent yet.
-    async fn greeting(&mut self, cloud: &Cloud) -> Result<(Device, Protocol, u16), End> {
+    async fn greeting(&mut self, cloud: &Cloud) -> Result<(Device, Protocol, u16), Gone> {
         let hello = loop {
             match self.wire.next()? {
                 Some(Said::Connect(hello)) => break hello,
-                Some(_) => return Err(End::Gone),
+                Some(_) => return Err(Gone),
                 None => self.fill().await?,
             }
         };
@@ -122,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             Err(refusal) => {
                 self.wire.welcome(Err(refusal));
                 self.flush().await?;
-                Err(End::Gone)
+                Err(Gone)
             }
         }
     }
@@ -148,7 +146,7 @@ struct Session {
 }
 
 impl Session {
-    async fn run<S>(&mut self, link: &mut Link<S>, cloud: &Cloud, keep_alive_s: u16) -> Result<(), End>
+    async fn run<S>(&mut self, link: &mut Link<S>, cloud: &Cloud, keep_alive_s: u16) -> Result<(), Gone>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -161,13 +159,13 @@ impl Session {
         loop {
             self.answer(link, cloud).await?;
             link.flush().await?;
-            timeout(silence, link.fill()).await.map_err(|_| End::Gone)??;
+            timeout(silence, link.fill()).await.map_err(|_| Gone)??;
         }
     }
 
     /// Takes everything that was said in what was read. All reports in it are one batch; each is acknowledged when the
     /// batch is on disk, and until then nothing more is read.
-    async fn answer<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), End> {
+    async fn answer<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), Gone> {
         let mut batch = Batch::default();
         while let Some(said) = link.wire.next()? {
             match said {
@@ -182,12 +180,12 @@ impl Session {
                 }
                 Said::Ping => link.wire.pong(),
                 Said::Acknowledged => {}
-                Said::Connect(_) | Said::Goodbye => return Err(End::Gone),
+                Said::Connect(_) | Said::Goodbye => return Err(Gone),
             }
         }
-        if !batch.rows.is_empty() && cloud.append(std::mem::take(&mut batch.rows)).await.is_err() {
+        if cloud.keep(batch.reported).await.is_err() {
             // Nothing was kept and nothing is acknowledged: the device sends it again.
-            return Err(End::Gone);
+            return Err(Gone);
         }
         for id in batch.acknowledged {
             link.wire.acknowledge(id);
@@ -198,23 +196,23 @@ impl Session {
         Ok(())
     }
 
-    fn published(&self, published: Published, cloud: &Cloud, batch: &mut Batch) -> Result<(), End> {
+    fn published(&self, published: Published, cloud: &Cloud, batch: &mut Batch) -> Result<(), Gone> {
         let Published { topic, payload, id } = published;
         let step = match self.protocol {
             Protocol::TuyaLink => tylink::step(&self.device, &topic, &payload, cloud.now_ms()),
             Protocol::LinkKit { .. } => alink::step(&self.device, &topic, &payload, cloud.now_ms()),
         };
         match step {
-            Step::Keep { points, kept, refused } => match cloud.report_rows(self.device.no, points) {
-                Ok(rows) => {
-                    batch.rows.extend(rows);
+            Step::Keep { points, kept, refused } => match cloud.reported(self.device.no, points) {
+                Ok(reported) => {
+                    batch.reported.extend(reported);
                     batch.messages.extend(kept);
                 }
                 Err(_) => batch.messages.extend(refused),
             },
             Step::Answer(message) => batch.messages.push(message),
             Step::Nothing => {}
-            Step::Foreign => return Err(End::Gone),
+            Step::Foreign => return Err(Gone),
         }
         batch.acknowledged.extend(id);
         Ok(())
@@ -245,7 +243,7 @@ impl Session {
 /// What came in one read.
 #[derive(Default)]
 struct Batch {
-    rows: Vec<NewEvent>,
+    reported: Reported,
     acknowledged: Vec<NonZeroU16>,
     messages: Vec<super::payload::Message>,
 }
