@@ -19,15 +19,16 @@ use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
+use crate::domain::command::{Command, Undelivered};
 use crate::domain::device::Leaving;
-use crate::domain::{Clock, Cloud, DeviceNo, Downlink, Error, Limits};
+use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::gateway::{Gateway, Hub};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
 use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
-use crate::virtual_devices::{self, Left, VirtualDownlink};
+use crate::virtual_devices::{self, VirtualDownlink, Waiting};
 use crate::{aliyun, config, gateway, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
@@ -87,6 +88,14 @@ impl Downlink for Downlinks {
         self.to_virtual.left(device, leaving).await;
         self.hub.left(device, leaving).await;
     }
+
+    async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
+        if device.is_virtual {
+            self.to_virtual.command(device, command).await
+        } else {
+            self.hub.command(device, command).await
+        }
+    }
 }
 
 /// The description of each dialect, by its name.
@@ -101,7 +110,7 @@ pub struct App {
     config: Config,
     folder: PathBuf,
     telemetry: Arc<SqliteTelemetry>,
-    left: Left,
+    waiting: Waiting,
     hub: Arc<Hub>,
     /// Held as long as the folder is in use.
     _lock: File,
@@ -167,14 +176,14 @@ impl App {
             ..TelemetryOptions::default()
         };
         let telemetry = SqliteTelemetry::open(folder, options)?;
-        let (to_virtual, left) = virtual_devices::downlink();
+        let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
         let downlink = Downlinks { to_virtual, hub: hub.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let limits = Limits { retention_days, failures_of_account, failures_of_address };
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), Arc::new(downlink), clock, limits));
-        Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, left, hub, _lock: lock })
+        Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, waiting, hub, _lock: lock })
     }
 
     /// Every route of every dialect.
@@ -229,7 +238,8 @@ impl App {
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         let mqtt = &self.config.mqtt;
-        let gateway = Gateway::new(self.cloud.clone(), self.hub.clone(), mqtt.connections_max);
+        let gateway =
+            Gateway::new(self.cloud.clone(), self.hub.clone(), mqtt.connections_max, mqtt.connections_per_address);
         if !mqtt.listen.is_empty() {
             let listener = gateway::Listener::bind(&mqtt.listen, None).await?;
             addresses.mqtt = Some(listener.address()?.to_string());
@@ -248,7 +258,7 @@ impl App {
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         tasks.spawn(socket.serve(self.control(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
-        tasks.spawn(virtual_devices::play(self.cloud.clone(), self.left, stopping));
+        tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
         announce(&addresses);
         stop.await;
         stop_all.now();

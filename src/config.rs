@@ -58,6 +58,8 @@ pub struct Mqtt {
     pub tls_listen: String,
     /// Connections at once.
     pub connections_max: usize,
+    /// Of those from one address.
+    pub connections_per_address: usize,
 }
 
 /// `[metrics]`

@@ -158,7 +158,7 @@ async fn event(cloud: &Cloud, line: &str, devices: &mut HashMap<String, DeviceNo
     let event = NewEvent {
         device,
         time_ms: line.time,
-        kind: EventType::from_number(line.kind).ok_or_else(|| refuse("type must be 1 to 10"))?,
+        kind: EventType::from_number(line.kind).ok_or_else(|| refuse("type must be 1 to 11"))?,
         source: EventSource::from_number(line.from).ok_or_else(|| refuse("from must be -1, 1 to 13 or 16"))?,
         code: line.code.map(Arc::from),
         value: value.map(|value| value.ok_or_else(|| refuse("the value is too long"))).transpose()?,

@@ -24,6 +24,7 @@ async fn show(State(cloud): State<Arc<Cloud>>) -> String {
         ("ingle_log_rolls_total", "counter", "Rolls finished since the start.", figures.rolls),
         ("ingle_log_rolls_failed_total", "counter", "Rolls that failed and are tried again.", figures.rolls_failed),
         ("ingle_log_damaged_total", "counter", "Parts on disk with a wrong checksum.", figures.damaged),
+        ("ingle_unknown_codes_total", "counter", "Values reported that no product has.", cloud.unknown_codes()),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

@@ -1,5 +1,5 @@
-//! A product's functions as Alibaba's thing model (TSL), and the values of its types: what Tuya has as `true` and
-//! `"white"` is `1` and an index there. The dialect shows it, the device gateway reads it.
+//! A product's functions as the thing models of both vendors, and the values of Alibaba's types: what Tuya has as
+//! `true` and `"white"` is `1` and an index there. The dialects show them, the device gateway reads them.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -95,7 +95,51 @@ fn data_type(function: &Function) -> Json {
     }
 }
 
-/// A value as this model has it, from the JSON text in which it is stored: booleans as 0 and 1, choices as their
+/// The thing model of a product in Tuya's form (contract tuya §4.2).
+pub fn tuya_model(product: &Product) -> Json {
+    let property = |function: &Function| {
+        json!({
+            "abilityId": function.dp_id,
+            "code": function.code,
+            "name": function.name,
+            "description": "",
+            "accessMode": match function.access {
+                Access::ReadWrite => "rw",
+                Access::ReadOnly => "ro",
+                Access::WriteOnly => "wr",
+            },
+            "typeSpec": type_spec(function),
+        })
+    };
+    json!({
+        "modelId": product.id.as_str(),
+        "services": [{
+            "code": "",
+            "name": product.name,
+            "description": "",
+            "properties": product.functions.iter().map(property).collect::<Vec<_>>(),
+            "actions": [],
+            "events": [],
+        }],
+    })
+}
+
+/// The specification of a value: its type's name, and the members that restrict it.
+fn type_spec(function: &Function) -> Json {
+    let name = match function.kind {
+        FunctionType::Boolean => "bool",
+        FunctionType::Integer => "value",
+        FunctionType::Enum => "enum",
+        FunctionType::String | FunctionType::Json => "string",
+        FunctionType::Raw => "raw",
+        FunctionType::Bitmap => "bitmap",
+    };
+    let mut spec: Map<String, Json> = serde_json::from_str(&function.values).unwrap_or_default();
+    spec.insert("type".to_owned(), json!(name));
+    spec.into()
+}
+
+/// A value as Alibaba's model has it, from the JSON text in which it is stored: booleans as 0 and 1, choices as their
 /// index. A value that does not fit its function stays as it is.
 pub fn to_alink(function: Option<&Function>, stored: &str) -> Json {
     let value: Json = serde_json::from_str(stored).unwrap_or(Json::Null);
@@ -128,7 +172,8 @@ mod tests {
 
     fn function(kind: FunctionType, values: &str) -> Function {
         let (code, name) = ("code".to_owned(), "name".to_owned());
-        Function { code, dp_id: 1, kind, values: values.to_owned(), name, access: Access::ReadWrite }
+        let bounds = Default::default();
+        Function { code, dp_id: 1, kind, values: values.to_owned(), name, access: Access::ReadWrite, bounds }
     }
 
     #[test]

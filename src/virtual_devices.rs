@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::domain::command::{Command, Undelivered};
 use crate::domain::device::Leaving;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
@@ -18,31 +19,44 @@ use crate::shutdown::Shutdown;
 const DEVICES_MAX: usize = 1000;
 /// Between two rounds of reports.
 const ROUND: Duration = Duration::from_secs(2);
-/// Devices that leave between two rounds; more are noticed in the next round.
-const LEFT_MAX: usize = 64;
+/// What is sent down and waits to be played.
+const WAITING_MAX: usize = 64;
 
 /// The way down to virtual devices.
-pub struct VirtualDownlink(mpsc::Sender<DeviceNo>);
+pub struct VirtualDownlink(mpsc::Sender<Sent>);
 
-/// Devices that were taken from their users.
-pub struct Left(mpsc::Receiver<DeviceNo>);
+/// What comes down to them.
+pub struct Waiting(mpsc::Receiver<Sent>);
+
+enum Sent {
+    /// The device was taken from its users.
+    Left(DeviceNo),
+    /// It is to do something, and to say what came of it.
+    Command(DeviceNo, Command, oneshot::Sender<String>),
+}
 
 /// Both ends of the way down.
-pub fn downlink() -> (VirtualDownlink, Left) {
-    let (sender, receiver) = mpsc::channel(LEFT_MAX);
-    (VirtualDownlink(sender), Left(receiver))
+pub fn downlink() -> (VirtualDownlink, Waiting) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    (VirtualDownlink(sender), Waiting(receiver))
 }
 
 #[async_trait]
 impl Downlink for VirtualDownlink {
     async fn left(&self, device: DeviceNo, _leaving: Leaving) {
         // A full queue loses nothing: the next round does not find the device any more.
-        let _ = self.0.try_send(device);
+        let _ = self.0.try_send(Sent::Left(device));
+    }
+
+    async fn command(&self, device: &Arc<Device>, command: Command) -> std::result::Result<String, Undelivered> {
+        let (sender, answer) = oneshot::channel();
+        self.0.try_send(Sent::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
+        answer.await.map_err(|_| Undelivered::Offline)
     }
 }
 
 /// Plays every virtual device of the cloud until the shutdown begins, then disconnects them.
-pub async fn play(cloud: Arc<Cloud>, mut left: Left, mut shutdown: Shutdown) {
+pub async fn play(cloud: Arc<Cloud>, mut waiting: Waiting, mut shutdown: Shutdown) {
     let mut players: HashMap<DeviceNo, Player> = HashMap::new();
     let mut rounds = tokio::time::interval(ROUND);
     loop {
@@ -52,11 +66,19 @@ pub async fn play(cloud: Arc<Cloud>, mut left: Left, mut shutdown: Shutdown) {
                     tracing::warn!(%error, "a round of the virtual devices failed");
                 }
             }
-            Some(no) = left.0.recv() => {
-                if let Some(player) = players.remove(&no) {
-                    disconnect(&cloud, &player.device).await;
+            Some(sent) = waiting.0.recv() => match sent {
+                Sent::Left(no) => {
+                    if let Some(player) = players.remove(&no) {
+                        disconnect(&cloud, &player.device).await;
+                    }
                 }
-            }
+                Sent::Command(no, command, answer) => {
+                    if let Some(player) = players.get_mut(&no) {
+                        obey(&cloud, player, command).await;
+                        let _ = answer.send("{}".to_owned());
+                    }
+                }
+            },
             () = shutdown.begun() => break,
         }
     }
@@ -68,6 +90,21 @@ pub async fn play(cloud: Arc<Cloud>, mut left: Left, mut shutdown: Shutdown) {
 async fn disconnect(cloud: &Cloud, device: &Device) {
     if let Err(error) = cloud.disconnected(device).await {
         tracing::warn!(%error, "a virtual device could not be disconnected");
+    }
+}
+
+/// Takes the values of a command and reports them, as a real device would. A service does nothing.
+async fn obey(cloud: &Cloud, player: &mut Player, command: Command) {
+    let Command::Set(wishes) = command else { return };
+    let now_ms = cloud.now_ms();
+    for (code, value) in &wishes {
+        if let Some(playing) = player.values.iter_mut().find(|playing| playing.code == *code) {
+            playing.shown = playing.kind.shown(value);
+        }
+    }
+    let points = wishes.into_iter().map(|(code, value)| (code, value, now_ms)).collect();
+    if let Err(error) = cloud.report(&player.device, points).await {
+        tracing::warn!(%error, "a virtual device could not report what it was told");
     }
 }
 
@@ -87,7 +124,7 @@ async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result
     for player in players.values_mut() {
         let now_ms = cloud.now_ms();
         let changed = player.changes().into_iter().map(|(code, value)| (code, value, now_ms)).collect();
-        cloud.report(player.device.no, changed).await?;
+        cloud.report(&player.device, changed).await?;
     }
     Ok(())
 }
@@ -181,6 +218,19 @@ impl Play {
             (Self::Faults, Some(0)) if dice.one_in(1000) => 1,
             (Self::Faults, Some(1)) if dice.one_in(20) => 0,
             (_, shown) => shown.unwrap_or(0),
+        }
+    }
+
+    /// What [`Play::value`] gives this value for; 0 for a text, which stays as it is.
+    fn shown(&self, value: &Value) -> Option<i64> {
+        match self {
+            Self::Switch => Some(i64::from(value.as_json() == "true")),
+            Self::Number { .. } | Self::Faults => value.as_json().parse().ok(),
+            Self::Choice(range) => {
+                let choice: String = serde_json::from_str(value.as_json()).ok()?;
+                i64::try_from(range.iter().position(|name| *name == choice)?).ok()
+            }
+            Self::Text => Some(0),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::product::{Bounds, Registration};
 use crate::domain::world::{World, WorldApp, WorldDevice, WorldHome, WorldProduct, WorldProject, WorldUser};
 use crate::domain::{Access, Error, Function, FunctionType, NodeType, Result, UsernameType};
 
@@ -105,6 +106,7 @@ struct Product {
     net_type: Option<String>,
     node_type: Option<Node>,
     biz_type: Option<i64>,
+    dynamic_registration: Option<Registering>,
     functions: Option<Vec<FunctionRow>>,
 }
 
@@ -208,6 +210,14 @@ enum Node {
     Sub,
 }
 
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Registering {
+    Off,
+    Known,
+    Any,
+}
+
 impl Project {
     fn into_domain(self) -> Result<WorldProject> {
         Ok(WorldProject {
@@ -277,6 +287,7 @@ impl Product {
             net_type: self.net_type,
             node_type: self.node_type.map(Node::into_domain),
             biz_type: self.biz_type,
+            registration: self.dynamic_registration.map(Registering::into_domain),
             functions: functions(self.functions)?,
         })
     }
@@ -293,6 +304,7 @@ impl Product {
             net_type: world.net_type,
             node_type: world.node_type.map(Node::from_domain),
             biz_type: world.biz_type,
+            dynamic_registration: world.registration.map(Registering::from_domain),
             functions: world.functions.map(|rows| rows.into_iter().map(FunctionRow::from_domain).collect()),
         }
     }
@@ -423,6 +435,8 @@ fn functions(rows: Option<Vec<FunctionRow>>) -> Result<Option<Vec<Function>>> {
             values: serde_json::to_string(&row.values).map_err(Error::store)?,
             name: row.name.unwrap_or_else(|| row.code.clone()),
             access: row.access.into_domain(),
+            // The store reads them from the values.
+            bounds: Bounds::default(),
             code: row.code,
         })
     };
@@ -463,4 +477,5 @@ macro_rules! alike {
 
 alike!(Kind = FunctionType { Boolean, Integer, Enum, String, Json, Raw, Bitmap });
 alike!(Rights = Access { ReadWrite, ReadOnly, WriteOnly });
+alike!(Registering = Registration { Off, Known, Any });
 alike!(Node = NodeType { Device, Gateway, Sub });

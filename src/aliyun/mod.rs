@@ -3,6 +3,7 @@
 mod accounts;
 mod auth;
 mod bindings;
+mod commands;
 mod devices;
 mod params;
 mod products;
@@ -96,6 +97,7 @@ fn routes() -> OpenApiRouter<Arc<Aliyun>> {
         .merge(devices::routes())
         .merge(bindings::routes())
         .merge(things::routes())
+        .merge(commands::routes())
         .merge(timelines::routes())
         .merge(products::routes())
         .merge(regions::routes())

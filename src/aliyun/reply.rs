@@ -115,6 +115,7 @@ codes! {
     NOT_BOUND = 2065, "identityId and iotId not bound", "用户和设备没有绑定";
     OPEN_ID = 2407, "openId invalid", "openId无效";
     OFFLINE = 6205, "device offline", "设备不在线";
+    NO_ANSWER = 20056, "gateway timeout", "网关超时";
     TENANT = 28514, "tenant not match", "租户不匹配";
 }
 
@@ -193,7 +194,11 @@ impl From<Error> for Failure {
             | Error::Refused(_)
             | Error::CountryNotServed(_)
             | Error::InvalidMobile
-            | Error::InvalidEmail => Code::PARAM,
+            | Error::InvalidEmail
+            | Error::CommandNotSupported(_)
+            | Error::Unfit(_) => Code::PARAM,
+            Error::Offline => Code::OFFLINE,
+            Error::NoAnswer => Code::NO_ANSWER,
             Error::NotVisible(Noun::Project) => Code::FORBIDDEN,
             Error::NotVisible(Noun::App) => Code::TENANT,
             Error::NotVisible(Noun::User) | Error::NoSuchDeviceUser => Code::IDENTITY,

@@ -1,15 +1,15 @@
-//! Things: what a device is, says and can (contract aliyun §5 rows 2, 4, 6–9).
+//! Things: what a device is, says and can (contract aliyun §5 rows 2, 6–9).
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Aliyun;
-use super::auth::{Call, SignedRequest};
+use super::auth::Call;
 use super::devices::{DeviceParams, nick_name, status, thing_type};
 use super::params::{Body, page, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
@@ -33,7 +33,6 @@ pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
         .routes(routes!(things_info))
         .routes(routes!(things))
         .routes(routes!(thing_tsl))
-        .routes(routes!(invoke_service))
 }
 
 /// The latest value of a property.
@@ -239,26 +238,4 @@ fn take(
 async fn thing_tsl(call: Call) -> Reply {
     let state = call.cloud().named_device(&call.caller, &call.device_name()?).await?;
     call.answer(thing_model::tsl(&state.device.product, Some(&state.device.device_name)))
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct InvokeParams {
-    #[serde(flatten)]
-    device: DeviceParams,
-    #[serde(default, deserialize_with = "text")]
-    identifier: Option<String>,
-    #[serde(rename = "args")]
-    _args: Option<Map<String, Json>>,
-}
-
-/// Calls a service of a device. No device can be reached yet, so every one that exists is offline: 6205.
-#[utoipa::path(post, path = "/cloud/thing/service/invoke", tag = "things", request_body = Body<InvokeParams>,
-    responses((status = 200, body = Envelope<Object>)))]
-async fn invoke_service(call: Call) -> Reply {
-    let params: InvokeParams = call.params()?;
-    required(params.identifier, "identifier")?;
-    let request: &SignedRequest = &call;
-    request.cloud().named_device(&call.caller, &params.device.name()?).await?;
-    Err(Failure::new(Code::OFFLINE, "commands reach no device yet"))
 }

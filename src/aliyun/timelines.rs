@@ -16,7 +16,7 @@ use super::reply::{Code, Envelope, Failure, Reply};
 use super::things::batch_id;
 use crate::domain::event::PAGE_ROWS_MAX;
 use crate::domain::timeline::{TimelinePage, TimelineQuery};
-use crate::domain::{Device, Event};
+use crate::domain::{Device, Event, EventType};
 use crate::thing_model;
 
 /// Rows that a page has when the caller does not say.
@@ -61,7 +61,7 @@ struct TimelineView<T> {
     timestamp: i64,
 }
 
-async fn timeline(call: &Call) -> Result<(Arc<Device>, TimelinePage, TimelineParams), Failure> {
+async fn timeline(call: &Call, events: bool) -> Result<(Arc<Device>, TimelinePage, TimelineParams), Failure> {
     let params: TimelineParams = call.params()?;
     let size = params.page_size.unwrap_or(PAGE_SIZE_DEFAULT);
     if size < 1 {
@@ -78,6 +78,7 @@ async fn timeline(call: &Call) -> Result<(Arc<Device>, TimelinePage, TimelinePar
         to_ms: params.end.unwrap_or_else(|| call.cloud().now_ms()),
         limit: usize::try_from(size).unwrap_or(PAGE_ROWS_MAX).min(PAGE_ROWS_MAX),
         oldest_first: params.ordered.unwrap_or(false),
+        events,
     };
     let (device, page) = call.cloud().timeline(&call.caller, &name.name()?, query).await?;
     Ok((device, page, params))
@@ -104,7 +105,7 @@ struct PropertyRow {
 #[utoipa::path(post, path = "/cloud/thing/property/timeline/get", tag = "timelines",
     request_body = Body<TimelineParams>, responses((status = 200, body = Envelope<TimelineView<PropertyRow>>)))]
 async fn property_timeline(call: Call) -> Reply {
-    let (device, page, _) = timeline(&call).await?;
+    let (device, page, _) = timeline(&call, false).await?;
     let row = |event: Event| {
         let property = event.code.as_deref().unwrap_or_default();
         let stored = event.value.as_ref().map_or("null", |value| value.as_json());
@@ -136,16 +137,14 @@ struct EventRow {
     timestamp: i64,
 }
 
-/// The events of one kind over time: what a device reported under a name that is no property of its product.
+/// The events of one kind over time, and what a device reported as a value that is no property of its product.
 #[utoipa::path(post, path = "/cloud/thing/event/timeline/get", tag = "timelines",
     request_body = Body<TimelineParams>, responses((status = 200, body = Envelope<TimelineView<EventRow>>)))]
 async fn event_timeline(call: Call) -> Reply {
-    let (device, mut page, params) = timeline(&call).await?;
+    let (device, mut page, params) = timeline(&call, true).await?;
     let is_property = params.identifier.as_deref().is_some_and(|code| device.product.function(code).is_some());
     let other_type = params.event_type.is_some_and(|kind| kind != EVENT_TYPE);
-    if is_property || other_type {
-        page.rows.clear();
-    }
+    page.rows.retain(|event| !other_type && (event.kind == EventType::Happened || !is_property));
     let row = |event: Event| {
         let code = event.code.as_deref().unwrap_or_default().to_owned();
         EventRow {

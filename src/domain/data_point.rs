@@ -1,9 +1,10 @@
 //! Data points: the latest value of each code of a device, and the reports that change them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::event::{BATCH_ROWS_MAX, CODE_BYTES_MAX, FUTURE_MS_MAX};
-use super::{Cloud, DeviceNo, Error, EventSource, EventType, NewEvent, Result, RowRef, Value};
+use super::{Cloud, Device, DeviceNo, Error, EventSource, EventType, NewEvent, Result, RowRef, Value};
 
 /// The latest value of one code of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,20 +46,54 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for a time beyond the retention or more than a day ahead, a code or batch that is too
-    /// long; nothing of the batch is kept then.
-    pub async fn report(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<()> {
+    /// long; [`Error::Unfit`] for a value that its function cannot have. Nothing of the batch is kept then.
+    pub async fn report(&self, device: &Device, points: Vec<(Arc<str>, Value, i64)>) -> Result<()> {
         self.keep(self.reported(device, points)?).await
     }
 
-    /// What a device reports, checked, for [`Cloud::keep`].
+    /// What a device reports, checked, for [`Cloud::keep`]. A code that its product does not have is kept and counted.
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn reported(&self, device: DeviceNo, points: Vec<(Arc<str>, Value, i64)>) -> Result<Reported> {
+    pub fn reported(&self, device: &Device, points: Vec<(Arc<str>, Value, i64)>) -> Result<Reported> {
+        let mut unknown = 0;
+        for (code, value, _) in &points {
+            match device.product.function(code) {
+                Some(function) if !function.accepts(value) => return Err(Error::Unfit(code.to_string())),
+                Some(_) => {}
+                None => unknown += 1,
+            }
+        }
+        let reported = self.rows_reported(device.no, EventType::DataPoint, points)?;
+        if unknown > 0 {
+            self.unknown_codes.fetch_add(unknown, Ordering::Relaxed);
+        }
+        Ok(reported)
+    }
+
+    /// What happened to a device by its own word, checked, for [`Cloud::keep`]: events of the thing model.
+    ///
+    /// # Errors
+    /// As [`Cloud::report`].
+    pub fn happened(&self, device: &Device, events: Vec<(Arc<str>, Value, i64)>) -> Result<Reported> {
+        self.rows_reported(device.no, EventType::Happened, events)
+    }
+
+    /// Data points taken so far whose codes their products do not have.
+    pub fn unknown_codes(&self) -> u64 {
+        self.unknown_codes.load(Ordering::Relaxed)
+    }
+
+    fn rows_reported(
+        &self,
+        device: DeviceNo,
+        kind: EventType,
+        points: Vec<(Arc<str>, Value, i64)>,
+    ) -> Result<Reported> {
         let rows = points.into_iter().map(|(code, value, time_ms)| NewEvent {
             device,
             time_ms,
-            kind: EventType::DataPoint,
+            kind,
             source: EventSource::DEVICE,
             code: Some(code),
             value: Some(value),

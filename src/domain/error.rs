@@ -46,6 +46,18 @@ pub enum Error {
     /// The product has no function of that code.
     #[error("the device's product has no function {0:?}")]
     FunctionNotSupported(String),
+    /// A function cannot be commanded, or not with that value.
+    #[error("{0}")]
+    CommandNotSupported(String),
+    /// A reported value is not what the function may be.
+    #[error("the value of {0:?} does not fit its function")]
+    Unfit(String),
+    /// The device is not connected.
+    #[error("the device is not connected")]
+    Offline,
+    /// The device was told and did not answer in time.
+    #[error("the device did not answer in time")]
+    NoAnswer,
     /// An access or refresh token that is unknown, expired or replaced.
     #[error("the token is unknown, expired or was replaced by a newer one")]
     TokenInvalid,

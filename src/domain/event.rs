@@ -16,7 +16,7 @@ pub const FUTURE_MS_MAX: i64 = 24 * 3600 * 1000;
 /// Rows one call may append.
 pub const BATCH_ROWS_MAX: usize = 100_000;
 
-/// What kind of thing happened. The numbers are the vendor's `event_id`.
+/// What kind of thing happened. The numbers up to 10 are the vendor's `event_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum EventType {
@@ -40,11 +40,13 @@ pub enum EventType {
     Restart = 9,
     /// A timer ran.
     Timer = 10,
+    /// An event of the thing model was reported. The vendor's log has no number for it and does not show it.
+    Happened = 11,
 }
 
 impl EventType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Online,
         Self::Offline,
         Self::Activated,
@@ -55,15 +57,16 @@ impl EventType {
         Self::Signal,
         Self::Restart,
         Self::Timer,
+        Self::Happened,
     ];
 
-    /// The type of a vendor's number, 1 to 10.
+    /// The type of a number: the vendor's 1 to 10, and 11.
     pub fn from_number(number: i64) -> Option<Self> {
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
         Self::ALL.get(index).copied()
     }
 
-    /// The vendor's number.
+    /// Its number, the vendor's up to 10.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -74,7 +77,7 @@ impl EventType {
 pub struct EventTypes(u16);
 
 impl EventTypes {
-    /// All ten types.
+    /// All types.
     pub fn all() -> Self {
         EventType::ALL.into_iter().collect()
     }

@@ -3,11 +3,13 @@
 
 pub mod attempts;
 pub mod binding;
+pub mod command;
 pub mod data_point;
 pub mod device;
 pub mod device_user;
 pub mod error;
 pub mod event;
+pub mod fact;
 pub mod id;
 pub mod name;
 pub mod presence;
@@ -18,12 +20,14 @@ pub mod session;
 pub mod store;
 pub mod timeline;
 pub mod token;
+pub mod topology;
 pub mod user;
 pub mod visual;
 pub mod world;
 mod world_rules;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 
@@ -44,6 +48,7 @@ pub struct Cloud {
     clock: Arc<dyn Clock>,
     limits: Limits,
     logins: attempts::Attempts,
+    unknown_codes: AtomicU64,
     started_ms: i64,
 }
 
@@ -57,7 +62,8 @@ impl Cloud {
         limits: Limits,
     ) -> Self {
         let started_ms = clock.now_ms();
-        Self { registry, telemetry, downlink, clock, limits, logins: attempts::Attempts::default(), started_ms }
+        let (logins, unknown_codes) = Default::default();
+        Self { registry, telemetry, downlink, clock, limits, logins, unknown_codes, started_ms }
     }
 
     /// Now, milliseconds since 1970.
@@ -95,6 +101,12 @@ pub trait Clock: Send + Sync {
 pub trait Downlink: Send + Sync {
     /// A device was taken from its users; if it is connected it should know.
     async fn left(&self, device: DeviceNo, leaving: device::Leaving);
+    /// Sends a command; what the device answered to [`command::Command::Do`], as JSON text.
+    async fn command(
+        &self,
+        device: &Arc<Device>,
+        command: command::Command,
+    ) -> std::result::Result<String, command::Undelivered>;
 }
 
 /// Settings that are rules.

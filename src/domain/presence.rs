@@ -10,7 +10,8 @@ impl Cloud {
     pub async fn connected(&self, device: &Device) -> Result<()> {
         let time_ms = self.now_ms();
         let mut rows = Vec::with_capacity(2);
-        if self.registry.activate_device(device.no, time_ms).await? {
+        // The registry is asked only when it may be the first time: a write makes everybody read anew.
+        if device.active_ms == 0 && self.registry.activate_device(device.no, time_ms).await? {
             rows.push(presence_row(device, EventType::Activated, time_ms));
         }
         rows.push(presence_row(device, EventType::Online, time_ms));

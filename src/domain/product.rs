@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result};
+use super::{Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
 
 /// A type of device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,20 @@ pub struct Product {
     pub biz_type: i64,
     /// What it can do and report.
     pub functions: Vec<Function>,
+    /// Which devices may ask for their secret with the product's.
+    pub registration: Registration,
+}
+
+/// Which devices of a product may ask for their secret with the secret that the product's devices share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Registration {
+    /// None.
+    #[default]
+    Off,
+    /// Those that exist and never connected.
+    Known,
+    /// Those, and new ones, which are made.
+    Any,
 }
 
 impl Product {
@@ -65,6 +79,52 @@ pub struct Function {
     pub name: String,
     /// Who may read and write it.
     pub access: Access,
+    /// What `values` restricts.
+    pub bounds: Bounds,
+}
+
+/// What the specification of a function restricts, read from its text once.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// The least number.
+    pub min: Option<i64>,
+    /// The greatest number.
+    pub max: Option<i64>,
+    /// The choices, each as its JSON text.
+    pub range: Vec<Box<str>>,
+    /// The longest text, in characters.
+    pub chars: Option<usize>,
+}
+
+impl Function {
+    /// Whether a value is one that the function may have.
+    pub fn accepts(&self, value: &Value) -> bool {
+        let (text, Bounds { min, max, range, chars }) = (value.as_json(), &self.bounds);
+        match self.kind {
+            FunctionType::Boolean => matches!(text, "true" | "false"),
+            FunctionType::Integer | FunctionType::Bitmap => text
+                .parse::<i64>()
+                .is_ok_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
+            FunctionType::Enum if range.is_empty() => text.starts_with('"'),
+            FunctionType::Enum => range.iter().any(|choice| **choice == *text),
+            FunctionType::String => text.starts_with('"') && chars.is_none_or(|most| chars_of(text) <= most),
+            FunctionType::Raw => text.starts_with('"'),
+            FunctionType::Json => text.starts_with(['"', '{', '[']),
+        }
+    }
+}
+
+/// Characters that a JSON string stands for.
+fn chars_of(json: &str) -> usize {
+    let mut count = 0_usize;
+    let mut inside = json.chars().skip(1);
+    while let Some(char) = inside.next() {
+        if char == '\\' && inside.next() == Some('u') {
+            inside.by_ref().take(4).for_each(drop);
+        }
+        count += 1;
+    }
+    count.saturating_sub(1)
 }
 
 /// The types that a function's value can have.
@@ -117,5 +177,43 @@ impl Cloud {
     /// [`Error::Store`].
     pub async fn products(&self, caller: &Caller, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
         self.registry.products(caller.project.no, offset, limit.min(PRODUCT_PAGE_MAX)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_a_function_may_have() {
+        let of = |kind, bounds| Function {
+            code: "code".to_owned(),
+            dp_id: 1,
+            kind,
+            values: "{}".to_owned(),
+            name: String::new(),
+            access: Access::ReadWrite,
+            bounds,
+        };
+        let number = Bounds { min: Some(0), max: Some(100), ..Bounds::default() };
+        let choices = Bounds { range: vec!["\"white\"".into(), "\"水\"".into()], ..Bounds::default() };
+        let short = Bounds { chars: Some(3), ..Bounds::default() };
+        for (function, good, bad) in [
+            (of(FunctionType::Boolean, Bounds::default()), vec!["true", "false"], vec!["1", "\"true\"", "null"]),
+            (
+                of(FunctionType::Integer, number.clone()),
+                vec!["0", "100"],
+                vec!["-1", "101", "1.5", "1e1", "\"1\"", "true"],
+            ),
+            (of(FunctionType::Bitmap, number), vec!["3"], vec!["\"3\""]),
+            (of(FunctionType::Enum, choices), vec!["\"white\"", "\"水\""], vec!["\"red\"", "0"]),
+            (of(FunctionType::String, short), vec!["\"水水水\"", "\"a\\n\\u0001\"", "\"\""], vec!["\"abcd\"", "1"]),
+            (of(FunctionType::Raw, Bounds::default()), vec!["\"AA==\""], vec!["1"]),
+            (of(FunctionType::Json, Bounds::default()), vec!["{}", "\"{}\"", "[]"], vec!["1", "true"]),
+        ] {
+            let accepts = |text: &str| function.accepts(&Value::from_json(text).unwrap());
+            assert!(good.iter().all(|text| accepts(text)), "{:?}", function.kind);
+            assert!(!bad.iter().any(|text| accepts(text)), "{:?}", function.kind);
+        }
     }
 }

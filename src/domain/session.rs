@@ -10,6 +10,8 @@ pub enum DeviceClaim {
     Id(DeviceId),
     /// By what the factory called it.
     Factory(FactoryName),
+    /// By both: its id was given to it when it registered.
+    Registered(DeviceId, FactoryName),
 }
 
 /// A device and its secret. No `Debug`.

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use super::binding::{Bound, BoundDevices, DeviceHolder, Unbound};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
+use super::fact::{Fact, FactChange, FactKind};
 use super::name::FunctionName;
 use super::session::{DeviceClaim, DeviceSecret};
 use super::token::TokenPair;
+use super::topology::{NewSubDevice, ProductSecret};
 use super::user::{User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, Account, VisualKey};
 use super::world::World;
@@ -31,6 +33,8 @@ pub trait Registry:
     + VisualStore
     + NameStore
     + DeviceUserStore
+    + FactStore
+    + TopologyStore
     + WorldStore
 {
 }
@@ -46,6 +50,8 @@ impl<T> Registry for T where
         + VisualStore
         + NameStore
         + DeviceUserStore
+        + FactStore
+        + TopologyStore
         + WorldStore
 {
 }
@@ -253,6 +259,45 @@ pub trait DeviceUserStore: Send + Sync {
     async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool>;
     /// Everybody, in order of addition.
     async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>>;
+}
+
+/// What is kept of a device under a key.
+#[async_trait]
+pub trait FactStore: Send + Sync {
+    /// Those of one kind, in the order of their keys.
+    async fn facts(&self, device: DeviceNo, kind: FactKind) -> Result<Vec<Fact>>;
+    /// Changes facts, all or none: `false` when there would be more than `max` of the kind, or one is of another
+    /// version than the change asks for. Each change makes the fact's version one more.
+    async fn change_facts(
+        &self,
+        device: DeviceNo,
+        kind: FactKind,
+        changes: Vec<FactChange>,
+        max: usize,
+    ) -> Result<bool>;
+}
+
+/// Gateways and what is behind them, and devices that are made as they come. For the devices' own sessions.
+#[async_trait]
+pub trait TopologyStore: Send + Sync {
+    /// A product by Alibaba's id, with its secret.
+    async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>>;
+    /// The device of that name, made when there is none, behind a gateway if one is given. `None` when the product is
+    /// not one of the gateway's project's for sub-devices, the device is behind another gateway or was made otherwise
+    /// and is not behind any, or there are `max` already: behind the gateway, or without one of the product.
+    async fn make_device(
+        &self,
+        device: &NewSubDevice,
+        gateway: Option<DeviceNo>,
+        max: usize,
+        now_ms: i64,
+    ) -> Result<Option<Device>>;
+    /// Puts a device behind a gateway unless `max` others are; whether it is there now.
+    async fn attach(&self, sub: DeviceNo, gateway: DeviceNo, max: usize, now_ms: i64) -> Result<bool>;
+    /// Takes a device from behind a gateway; whether it was there.
+    async fn detach(&self, sub: DeviceNo, gateway: DeviceNo, now_ms: i64) -> Result<bool>;
+    /// The devices behind a gateway, in order of creation.
+    async fn behind(&self, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>>;
 }
 
 /// The world document.

@@ -26,6 +26,8 @@ pub struct TimelineQuery {
     pub limit: usize,
     /// Oldest first; otherwise newest first.
     pub oldest_first: bool,
+    /// Events of the thing model too, not only data points.
+    pub events: bool,
 }
 
 /// A page of a timeline.
@@ -50,7 +52,10 @@ impl Cloud {
     ) -> Result<(Arc<Device>, TimelinePage)> {
         let device = self.device_named(caller, name).await?;
         let rows = EventQuery {
-            types: [EventType::DataPoint].into_iter().collect(),
+            types: [EventType::DataPoint, EventType::Happened]
+                .into_iter()
+                .filter(|kind| query.events || *kind == EventType::DataPoint)
+                .collect(),
             codes: vec![query.code.clone()],
             from_ms: query.from_ms,
             to_ms: query.to_ms,

@@ -1,5 +1,6 @@
 //! The world: what `apply` makes true (DESIGN §4). Every `None` is left as it is, or generated where nothing is yet.
 
+use super::product::Registration;
 use super::{Cloud, Function, NodeType, Result, UsernameType};
 
 /// Everything that one document describes.
@@ -80,6 +81,8 @@ pub struct WorldProduct {
     pub node_type: Option<NodeType>,
     /// The vendor's business type.
     pub biz_type: Option<i64>,
+    /// Which devices may ask for their secret with the product's.
+    pub registration: Option<Registration>,
     /// What it can do and report.
     pub functions: Option<Vec<Function>>,
 }

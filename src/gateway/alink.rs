@@ -1,81 +1,534 @@
 //! LinkKit (Alink): topics below `/sys/{productKey}/{deviceName}/` and its siblings (contract aliyun §6.2, §6.3).
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
-use super::payload::{Message, Step, points};
-use crate::domain::Device;
+use super::auth::Proof;
+use super::payload::{
+    Ask, Fault, Heard, Message, POINTS_MAX, Point, Reply, Step, SubProof, Told, code_of, command_id, points, text,
+    texts, time_ms,
+};
+use crate::domain::command::Wish;
+use crate::domain::device::FactoryName;
+use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
+use crate::domain::session::DeviceClaim;
+use crate::domain::{Device, Product, Value};
 use crate::thing_model;
 
-const OK: i64 = 200;
-const PARAMETER_ERROR: i64 = 460;
-const NOT_JSON: i64 = 6207;
+/// Sub-devices that one message may name.
+const SUBS_MAX: usize = 100;
+/// Where calls of the device's own making come and go. They name no device: they are the connection's.
+const RRPC: &str = "/ext/rrpc/";
+/// The name in topics that name no device.
+pub const NOBODY: &str = "";
+/// A message's id may be this long.
+const ID_CHARS_MAX: usize = 64;
+/// The part of the firmware that a report means which names none.
+const MAIN_PART: &str = "default";
 
-/// The areas below which a device has topics of its own.
-const AREAS: [&str; 8] =
-    ["/sys/", "/shadow/update/", "/shadow/get/", "/ota/device/", "/ext/ntp/", "/ext/session/", "/ext/error/", "/"];
-
-/// Whether a topic or filter is the device's own, and none that could match another's.
-pub fn is_own(device: &Device, topic: &str) -> bool {
-    let name = format!("{}/{}", device.product.key, device.device_name);
-    AREAS.iter().filter_map(|area| topic.strip_prefix(area)).any(|below| {
-        // `/ota/device/inform/{pk}/{dn}`: the kind of message stands before the device there.
-        let below = if topic.starts_with("/ota/device/") {
-            below.split_once('/').map_or(below, |(kind, rest)| if kind.contains(['+', '#']) { below } else { rest })
-        } else {
-            below
-        };
-        below.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+/// A topic, or a filter, by its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic<'a> {
+    /// What stands before the device, with its slashes.
+    area: &'a str,
+    /// `{productKey}/{deviceName}`, or [`NOBODY`].
+    pub name: &'a str,
+    /// What stands after it.
+    below: &'a str,
 }
 
-/// What a message of the device asks for.
-pub fn step(device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> Step {
-    if !is_own(device, topic) {
-        return Step::Foreign;
+/// The parts of a topic or filter.
+pub fn split(topic: &str) -> Option<Topic<'_>> {
+    if let Some(below) = topic.strip_prefix(RRPC) {
+        return Some(Topic { area: RRPC, name: NOBODY, below });
     }
-    let name = format!("{}/{}", device.product.key, device.device_name);
-    let system = topic.strip_prefix("/sys/").and_then(|rest| rest.strip_prefix(&name)?.strip_prefix('/'));
-    match system {
-        Some("thing/event/property/post") => post(device, topic, payload, now_ms),
-        _ if topic == format!("/ext/ntp/{name}/request") => ntp(&name, payload, now_ms),
+    for area in ["/sys/", "/shadow/update/", "/shadow/get/"] {
+        if topic.starts_with(area) {
+            return split_after(area, topic, area.len());
+        }
+    }
+    // The kind of message stands before the device there.
+    for area in ["/ota/device/", "/ext/"] {
+        if let Some(rest) = topic.strip_prefix(area) {
+            let kind = rest.split_once('/')?.0;
+            let length = area.len() + kind.len() + 1;
+            return split_after(topic.get(..length)?, topic, length);
+        }
+    }
+    topic.strip_prefix('/')?;
+    split_after("/", topic, 1)
+}
+
+fn split_after<'a>(area: &'a str, topic: &'a str, length: usize) -> Option<Topic<'a>> {
+    let rest = topic.get(length..)?;
+    let key = rest.find('/')?;
+    let end = rest[key + 1..].find('/').map_or(rest.len(), |end| key + 1 + end);
+    let name = &rest[..end];
+    (key > 0 && end > key + 1).then(|| Topic { area, name, below: rest.get(end + 1..).unwrap_or_default() })
+}
+
+/// How a device is called in topics.
+pub fn name(device: &Device) -> String {
+    format!("{}/{}", device.product.key, device.device_name)
+}
+
+/// What a message of a device asks for.
+pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_ms: i64) -> Step {
+    // Topics of the device's own making, and bytes that only its maker can read.
+    if ["/", RRPC].contains(&parts.area) || parts.below.starts_with("thing/model/") {
+        return Step::Nothing;
+    }
+    let Ok(message) = serde_json::from_slice::<Json>(payload) else {
+        let reply = Reply { topic: format!("{topic}_reply"), id: r#""0""#.to_owned(), method: "null".to_owned() };
+        let wanted = parts.area == "/sys/" && parts.below.starts_with("thing/") && !parts.below.ends_with("_reply");
+        return if wanted { Step::Answer(say(reply, Err(Fault::Format))) } else { Step::Nothing };
+    };
+    let frame = Frame { device, topic, message: &message, now_ms };
+    match (parts.area, parts.below) {
+        ("/sys/", below) => frame.system(below),
+        ("/ext/ntp/", "request") => frame.time(parts.name),
+        ("/ext/session/", below) => frame.session(below),
+        ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(shadow_reply(parts.name))),
+        ("/ota/device/inform/", "") => frame.firmware(),
         _ => Step::Nothing,
     }
 }
 
-/// Every reply has all four of `id`, `code`, `data` and `message`: one client fails without.
-fn reply(topic: &str, message: &Json, code: i64) -> Message {
-    let text = if code == OK { "success" } else { "request parameter error" };
-    let id = match &message["id"] {
-        Json::String(id) => json!(id),
-        Json::Number(id) => json!(id.to_string()),
-        _ => json!("0"),
-    };
-    let payload = json!({"id": id, "code": code, "data": {}, "message": text, "method": message["method"],
-        "version": "1.0"});
-    Message { topic: format!("{topic}_reply"), payload: payload.to_string().into_bytes() }
+/// One message.
+struct Frame<'a> {
+    device: &'a Device,
+    topic: &'a str,
+    message: &'a Json,
+    now_ms: i64,
 }
 
-fn post(device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> Step {
-    let Ok(message) = serde_json::from_slice::<Json>(payload) else {
-        return Step::Answer(reply(topic, &Json::Null, NOT_JSON));
-    };
-    let answer = |code: i64| {
-        let wanted = message["sys"]["ack"].as_i64() != Some(0);
-        wanted.then(|| reply(topic, &message, code))
-    };
-    let stored = |code: &str, value: &Json| thing_model::from_alink(device.product.function(code), value);
-    let found = message["params"].as_object().and_then(|values| points(values, now_ms, stored));
-    match found {
-        Some(points) => Step::Keep { points, kept: answer(OK), refused: answer(PARAMETER_ERROR) },
-        None => answer(PARAMETER_ERROR).map_or(Step::Nothing, Step::Answer),
+impl Frame<'_> {
+    fn system(&self, below: &str) -> Step {
+        if let Some(reply) = below.strip_suffix("_reply").filter(|below| below.starts_with("thing/service/")) {
+            return if reply == "thing/service/property/set" {
+                Step::Nothing
+            } else {
+                self.answered(&self.message["id"])
+            };
+        }
+        if let Some(id) = below.strip_prefix("rrpc/response/") {
+            return self.answered(&json!(id));
+        }
+        let Some(below) = below.strip_prefix("thing/") else { return Step::Nothing };
+        match below {
+            "event/property/post" => self.post(),
+            "event/property/pack/post" => self.pack(),
+            "event/property/batch/post" => self.batch(),
+            "event/property/history/post" => self.history(),
+            "property/desired/get" => self.ask(texts(self.params(), FACTS_MAX).map(Ask::Desired)),
+            "property/desired/delete" => self.ask(self.desired_taken()),
+            "deviceinfo/update" => self.ask(self.tags()),
+            "deviceinfo/delete" => self.ask(self.tags_gone()),
+            "deviceinfo/get" => self.ask(Some(Ask::Tags)),
+            "dsltemplate/get" | "dynamicTsl/get" => {
+                self.answer(&thing_model::tsl(&self.device.product, Some(&self.device.device_name)))
+            }
+            "topo/add" => self.ask(self.proven(self.params()).map(Ask::Attach)),
+            "topo/delete" => self.ask(self.subs(self.params()).map(Ask::Detach)),
+            "topo/get" => self.ask(Some(Ask::Behind)),
+            "list/found" => self.answer(&json!({})),
+            "sub/register" => self.ask(self.register()),
+            "sub/unregister" => self.ask(self.subs(self.params()).map(Ask::Detach)),
+            "proxy/provisioning/product_register" => self.ask(self.register_by_product()),
+            // No newer firmware is kept here.
+            "ota/firmware/get" => self.answer(&json!({})),
+            "config/get" | "config/log/get" => self.refuse(Fault::Absent),
+            _ => match below.strip_prefix("event/").and_then(|rest| rest.strip_suffix("/post")) {
+                Some(code) if !code.contains('/') => self.event(code),
+                _ => self.refuse(Fault::Method),
+            },
+        }
+    }
+
+    fn params(&self) -> &Json {
+        &self.message["params"]
+    }
+
+    fn reply(&self) -> Reply {
+        let id = text(&self.message["id"]).filter(|id| id.chars().count() <= ID_CHARS_MAX);
+        let method = self.message["method"].as_str().filter(|method| method.len() <= self.topic.len());
+        Reply {
+            topic: format!("{}_reply", self.topic),
+            id: json!(id.unwrap_or_else(|| "0".to_owned())).to_string(),
+            method: json!(method).to_string(),
+        }
+    }
+
+    /// Everything is answered unless `sys.ack` is 0.
+    fn wanted_reply(&self) -> Option<Reply> {
+        (self.message["sys"]["ack"].as_i64() != Some(0)).then(|| self.reply())
+    }
+
+    fn answer(&self, data: &Json) -> Step {
+        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say(reply, Ok(data))))
+    }
+
+    fn refuse(&self, fault: Fault) -> Step {
+        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say(reply, Err(fault))))
+    }
+
+    fn ask(&self, ask: Option<Ask>) -> Step {
+        ask.map_or_else(|| self.refuse(Fault::Parameter), |ask| Step::Ask(ask, self.wanted_reply()))
+    }
+
+    fn keep(&self, heard: Option<Heard>) -> Step {
+        heard.map_or_else(|| self.refuse(Fault::Parameter), |heard| Step::Keep(heard, self.wanted_reply()))
+    }
+
+    fn points(&self, device: &Device, values: &Map<String, Json>) -> Option<Vec<Point>> {
+        let stored = |code: &str, value: &Json| thing_model::from_alink(device.product.function(code), value);
+        points(values, self.now_ms, &stored)
+    }
+
+    fn post(&self) -> Step {
+        let points = self.params().as_object().and_then(|values| self.points(self.device, values));
+        self.keep(points.map(|points| Heard { points, events: Vec::new() }))
+    }
+
+    fn event(&self, code: &str) -> Step {
+        let event = event(code, self.params(), self.now_ms);
+        self.keep(event.map(|event| Heard { points: Vec::new(), events: vec![event] }))
+    }
+
+    /// Values and events of the device, one of a code or a list of them, and of its sub-devices.
+    fn pack(&self) -> Step {
+        let subs = self.params()["subDevices"].as_array().map_or(&[][..], Vec::as_slice);
+        if subs.len() > SUBS_MAX {
+            return self.refuse(Fault::TooMany);
+        }
+        let own = self.heard(self.params()).filter(|heard| !heard.points.is_empty() || !heard.events.is_empty());
+        let is_sound = own.is_some() || !subs.is_empty();
+        let mut all: Vec<_> = own.map(|heard| (None, heard)).into_iter().collect();
+        for sub in subs {
+            let Some(one) = self.heard_of(sub) else { return self.refuse(Fault::Parameter) };
+            all.push(one);
+        }
+        if is_sound { Step::KeepAll(all, self.wanted_reply()) } else { self.refuse(Fault::Parameter) }
+    }
+
+    fn batch(&self) -> Step {
+        self.keep(self.heard(self.params()))
+    }
+
+    /// A list of devices, each with lists of values and of events.
+    fn history(&self) -> Step {
+        let Some(items) = self.params().as_array().filter(|items| items.len() <= SUBS_MAX) else {
+            return self.refuse(Fault::Parameter);
+        };
+        match items.iter().map(|item| self.heard_of(item)).collect::<Option<Vec<_>>>() {
+            Some(all) => Step::KeepAll(all, self.wanted_reply()),
+            None => self.refuse(Fault::Parameter),
+        }
+    }
+
+    fn heard_of(&self, item: &Json) -> Option<(Option<String>, Heard)> {
+        let identity = &item["identity"];
+        let name = if identity.is_null() {
+            name(self.device)
+        } else {
+            format!("{}/{}", identity["productKey"].as_str()?, identity["deviceName"].as_str()?)
+        };
+        Some(((name != self::name(self.device)).then_some(name), self.heard(item)?))
+    }
+
+    /// Both members are objects, or lists of objects.
+    fn heard(&self, data: &Json) -> Option<Heard> {
+        let mut heard = Heard::default();
+        for values in objects(&data["properties"])? {
+            heard.points.extend(self.points(self.device, values)?);
+        }
+        for events in objects(&data["events"])? {
+            for (code, given) in events {
+                let list = given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice);
+                for one in list {
+                    heard.events.push(event(code, one, self.now_ms)?);
+                }
+            }
+        }
+        (heard.points.len() + heard.events.len() <= POINTS_MAX).then_some(heard)
+    }
+
+    fn answered(&self, id: &Json) -> Step {
+        let data = &self.message["data"];
+        let output = if data.is_null() { "{}".to_owned() } else { data.to_string() };
+        let is_done = self.message["code"].as_i64().is_none_or(|code| code == OK);
+        match command_id(id) {
+            Some(id) => Step::Answered { id, output: is_done.then_some(output) },
+            None => Step::Nothing,
+        }
+    }
+
+    fn desired_taken(&self) -> Option<Ask> {
+        let change = |(code, taken): (&String, &Json)| FactChange {
+            from_version: taken["version"].as_i64(),
+            ..FactChange::forget(code)
+        };
+        Some(Ask::ForgetDesired(self.params().as_object()?.iter().map(change).collect()))
+    }
+
+    fn tags(&self) -> Option<Ask> {
+        let items = self.params().as_array().filter(|items| items.len() <= FACTS_MAX)?;
+        let tag = |item: &Json| Some(FactChange::set(item["attrKey"].as_str()?, text(&item["attrValue"])?));
+        items.iter().map(tag).collect::<Option<_>>().map(Ask::ChangeTags)
+    }
+
+    fn tags_gone(&self) -> Option<Ask> {
+        let items = self.params().as_array().filter(|items| items.len() <= FACTS_MAX)?;
+        let tag = |item: &Json| Some(FactChange::forget(item["attrKey"].as_str()?));
+        items.iter().map(tag).collect::<Option<_>>().map(Ask::ChangeTags)
+    }
+
+    fn firmware(&self) -> Step {
+        let params = self.params();
+        let part = params["module"].as_str().filter(|part| !part.is_empty()).unwrap_or(MAIN_PART);
+        match text(&params["version"]) {
+            Some(version) => Step::Ask(Ask::Firmware(vec![(part.to_owned(), version)]), None),
+            None => Step::Nothing,
+        }
+    }
+
+    fn session(&self, below: &str) -> Step {
+        let Some(kind) = below.strip_prefix("combine/") else { return Step::Nothing };
+        let params = self.params();
+        match kind {
+            "login" => self.ask(self.proven(&json!([params])).map(Ask::Login)),
+            "batch_login" => {
+                let method = &params["signMethod"];
+                let mut list = params["deviceList"].clone();
+                for item in list.as_array_mut().into_iter().flatten() {
+                    if item["signMethod"].is_null() && item.is_object() {
+                        item["signMethod"] = method.clone();
+                    }
+                }
+                self.ask(self.proven(&list).map(Ask::Login))
+            }
+            "logout" => self.ask(self.subs(&json!([params])).map(Ask::Logout)),
+            "batch_logout" => {
+                let list = if params.is_array() { params } else { &params["deviceList"] };
+                self.ask(self.subs(list).map(Ask::Logout))
+            }
+            _ => Step::Nothing,
+        }
+    }
+
+    fn subs(&self, list: &Json) -> Option<Vec<DeviceClaim>> {
+        let items = list.as_array().filter(|items| items.len() <= SUBS_MAX)?;
+        items.iter().map(|item| factory_name(item).map(DeviceClaim::Factory)).collect()
+    }
+
+    /// Devices that prove themselves: over the whole client id, or what stands before its first bar.
+    fn proven(&self, list: &Json) -> Option<Vec<SubProof>> {
+        let items = list.as_array().filter(|items| items.len() <= SUBS_MAX)?;
+        let sub = |item: &Json| {
+            let name = factory_name(item)?;
+            let client_id = text(&item["clientId"])?;
+            let timestamp = text(&item["timestamp"]).map(|at| format!("timestamp{at}")).unwrap_or_default();
+            let method = item["signMethod"].as_str().or(item["signmethod"].as_str()).unwrap_or("hmacMd5");
+            let proof = |client_id: &str| {
+                let FactoryName { product_key, device_name } = &name;
+                let content = format!("clientId{client_id}deviceName{device_name}productKey{product_key}{timestamp}");
+                Proof::of(method, content, item["sign"].as_str()?)
+            };
+            let base = client_id.split('|').next().unwrap_or_default();
+            let proofs = Some(vec![proof(&client_id)?, proof(base)?]);
+            Some(SubProof { who: DeviceClaim::Factory(name.clone()), proofs })
+        };
+        items.iter().map(sub).collect()
+    }
+
+    fn register(&self) -> Option<Ask> {
+        let items = self.params().as_array().filter(|items| items.len() <= SUBS_MAX)?;
+        items.iter().map(|item| Some((factory_name(item)?, None))).collect::<Option<_>>().map(Ask::Register)
+    }
+
+    /// Devices that prove their products.
+    fn register_by_product(&self) -> Option<Ask> {
+        let items = self.params()["proxieds"].as_array().filter(|items| items.len() <= SUBS_MAX)?;
+        let sub = |item: &Json| {
+            let name = factory_name(item)?;
+            let FactoryName { product_key, device_name } = &name;
+            let random = text(&item["random"])?;
+            let content = format!("deviceName{device_name}productKey{product_key}random{random}");
+            let method = item["signMethod"].as_str().unwrap_or("hmacSha256");
+            let proof = Proof::of(method, content, item["sign"].as_str()?)?;
+            Some((name, Some(vec![proof])))
+        };
+        items.iter().map(sub).collect::<Option<_>>().map(Ask::Register)
+    }
+
+    /// The time, for a device without a clock; all of them texts.
+    fn time(&self, name: &str) -> Step {
+        let now = self.now_ms.to_string();
+        let sent = &self.message["deviceSendTime"];
+        let answer = json!({"deviceSendTime": sent, "serverRecvTime": now, "serverSendTime": now});
+        let payload = answer.to_string().into_bytes();
+        Step::Answer(Message { topic: format!("/ext/ntp/{name}/response"), payload })
     }
 }
 
-/// The time, for a device without a clock; all of them texts.
-fn ntp(name: &str, payload: &[u8], now_ms: i64) -> Step {
-    let Ok(message) = serde_json::from_slice::<Json>(payload) else { return Step::Nothing };
-    let now = now_ms.to_string();
-    let answer = json!({"deviceSendTime": message["deviceSendTime"], "serverRecvTime": now, "serverSendTime": now});
-    let payload = answer.to_string().into_bytes();
-    Step::Answer(Message { topic: format!("/ext/ntp/{name}/response"), payload })
+fn factory_name(item: &Json) -> Option<FactoryName> {
+    let (product_key, device_name) = (item["productKey"].as_str()?, item["deviceName"].as_str()?);
+    Some(FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() })
+}
+
+/// The objects of a member that is one, a list of them, or absent.
+fn objects(value: &Json) -> Option<Vec<&Map<String, Json>>> {
+    match value {
+        Json::Null => Some(Vec::new()),
+        Json::Object(object) => Some(vec![object]),
+        Json::Array(items) => items.iter().map(Json::as_object).collect(),
+        _ => None,
+    }
+}
+
+/// An event with its output under `value`, or bare.
+fn event(code: &str, given: &Json, now_ms: i64) -> Option<Point> {
+    let object = given.as_object()?;
+    let output = object.get("value").unwrap_or(given);
+    Some((code_of(code)?, Value::from_json(output.to_string())?, time_ms(object.get("time"), now_ms)?))
+}
+
+const OK: i64 = 200;
+
+/// The code and text of each refusal.
+fn code(fault: Fault) -> (i64, &'static str) {
+    match fault {
+        Fault::Format => (6207, "alink data is not json format"),
+        Fault::Parameter | Fault::Unfit | Fault::Part | Fault::All => (460, "request parameter error"),
+        Fault::TooMany => (429, "too many requests"),
+        Fault::Device => (6100, "device not found"),
+        Fault::Proof => (401, "request auth error"),
+        Fault::Topology => (6401, "topo relation not exist"),
+        Fault::Method => (6300, "method not found"),
+        Fault::Absent => (6710, "no data"),
+        Fault::Service => (500, "service error"),
+    }
+}
+
+/// Answers a message. Every answer has all four of `id`, `code`, `data` and `message`: one client fails without.
+pub fn say(reply: Reply, outcome: Result<&Json, Fault>) -> Message {
+    if let (true, Ok(document)) = (reply.is_bare(), outcome) {
+        return Message { topic: reply.topic, payload: document.to_string().into_bytes() };
+    }
+    let Reply { topic, id, method } = reply;
+    let (code, text) = outcome.as_ref().map_or_else(|fault| code(*fault), |_| (OK, "success"));
+    let none = Json::Object(Map::new());
+    let data = outcome.ok().filter(|data| !data.is_null()).unwrap_or(&none);
+    let payload =
+        format!(r#"{{"id":{id},"code":{code},"data":{data},"message":"{text}","method":{method},"version":"1.0"}}"#);
+    Message { topic, payload: payload.into_bytes() }
+}
+
+/// Where the shadow's answers go; they have a form of their own.
+fn shadow_reply(name: &str) -> Reply {
+    Reply::bare(format!("/shadow/get/{name}"))
+}
+
+/// What came of an [`Ask`], in the members that the answer has.
+pub fn data(product: &Product, told: &Told) -> Json {
+    match told {
+        Told::Done => Json::Null,
+        Told::Tags(facts) => facts.iter().map(|fact| json!({"attrKey": fact.key, "attrValue": fact.text})).collect(),
+        Told::Desired(desired) => {
+            let value = |one: &Desired| thing_model::to_alink(product.function(&one.code), one.value.as_json());
+            let member = |one: &Desired| (one.code.clone(), json!({"value": value(one), "version": one.version}));
+            desired.iter().map(member).collect::<Map<_, _>>().into()
+        }
+        Told::Devices(devices) => {
+            let device = |device: &std::sync::Arc<Device>| json!({"productKey": device.product.key, "deviceName": device.device_name, "iotId": device.iot_id});
+            devices.iter().map(device).collect()
+        }
+        Told::Secrets(found) => {
+            let secret = |found: &crate::domain::session::DeviceSecret| {
+                json!({"productKey": found.device.product.key, "deviceName": found.device.device_name,
+                    "iotId": found.device.iot_id, "deviceSecret": found.secret})
+            };
+            found.iter().map(secret).collect()
+        }
+        Told::Document(document) => document.clone(),
+    }
+}
+
+/// A wish for values, on its way down.
+pub fn set(device: &Device, id: u32, wishes: &[Wish]) -> Message {
+    let value = |code: &str, value: &Value| thing_model::to_alink(device.product.function(code), value.as_json());
+    let params: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(code, wish))).collect();
+    serve(device, id, "property/set", &params.into())
+}
+
+/// A service to do.
+pub fn invoke(device: &Device, id: u32, service: &str, input: &Value) -> Message {
+    let input: Json = serde_json::from_str(input.as_json()).unwrap_or_default();
+    let service = if service == "get" { "property/get" } else { service };
+    serve(device, id, service, &input)
+}
+
+fn serve(device: &Device, id: u32, service: &str, params: &Json) -> Message {
+    let method = format!("thing.service.{}", service.replace('/', "."));
+    let payload = json!({"method": method, "id": id.to_string(), "params": params, "version": "1.0.0"});
+    let topic = format!("/sys/{}/thing/service/{service}", name(device));
+    Message { topic, payload: payload.to_string().into_bytes() }
+}
+
+/// What is said of a topic that is not the device's own.
+pub fn illegal_topic(device: &Device, topic: &str) -> Message {
+    let payload = json!({"id": "0", "code": 6813, "data": {"topic": topic}, "message": "topic illegal"});
+    Message { topic: format!("/ext/error/{}", name(device)), payload: payload.to_string().into_bytes() }
+}
+
+/// What a device gets that registered: its secret, or a client id and a token that stands for it.
+pub fn registered(found: &crate::domain::session::DeviceSecret, by_token: bool) -> Message {
+    let (device, secret) = (&found.device, &found.secret);
+    let (key, name) = (&device.product.key, &device.device_name);
+    let (topic, payload) = if by_token {
+        let payload =
+            json!({"clientId": device.id.as_str(), "productKey": key, "deviceName": name, "deviceToken": secret});
+        ("/ext/regnwl", payload)
+    } else {
+        ("/ext/register", json!({"productKey": key, "deviceName": name, "deviceSecret": secret}))
+    };
+    Message { topic: topic.to_owned(), payload: payload.to_string().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_by_their_parts() {
+        for (topic, area, name, below) in [
+            ("/sys/pk/dn/thing/event/property/post", "/sys/", "pk/dn", "thing/event/property/post"),
+            ("/sys/pk/dn", "/sys/", "pk/dn", ""),
+            ("/sys/pk/dn/", "/sys/", "pk/dn", ""),
+            ("/sys/pk/dn/#", "/sys/", "pk/dn", "#"),
+            ("/shadow/update/pk/dn", "/shadow/update/", "pk/dn", ""),
+            ("/ota/device/inform/pk/dn", "/ota/device/inform/", "pk/dn", ""),
+            ("/ota/device/+/pk/dn", "/ota/device/+/", "pk/dn", ""),
+            ("/ext/ntp/pk/dn/request", "/ext/ntp/", "pk/dn", "request"),
+            ("/ext/rrpc/+/user/x", "/ext/rrpc/", "", "+/user/x"),
+            ("/pk/dn/user/get", "/", "pk/dn", "user/get"),
+        ] {
+            assert_eq!(split(topic), Some(Topic { area, name, below }), "{topic}");
+        }
+        for topic in [
+            "",
+            "/",
+            "//",
+            "/sys/",
+            "/sys//dn/x",
+            "/sys/pk",
+            "/sys/pk/",
+            "/sys/pk//x",
+            "pk/dn/x",
+            "/ext/ntp",
+            "#",
+            "+/+",
+        ] {
+            assert_eq!(split(topic), None, "{topic}");
+        }
+    }
 }

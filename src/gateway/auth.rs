@@ -24,15 +24,36 @@ pub enum Protocol {
     },
 }
 
-/// What a CONNECT claims.
+/// What a CONNECT claims, and what should prove it.
 pub struct Claim {
-    /// The device.
-    pub who: DeviceClaim,
-    /// What it speaks.
-    pub protocol: Protocol,
+    /// The claim.
+    pub wish: Wish,
+    /// What should prove it.
+    pub proof: Proof,
+}
+
+/// What a CONNECT wants.
+pub enum Wish {
+    /// To be a device, by the device's own secret.
+    Session(DeviceClaim, Protocol),
+    /// To learn the device's secret, by its product's.
+    Register(FactoryName, Registering),
+}
+
+/// How a device registers (contract aliyun §6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registering {
+    /// A device that exists.
+    Known,
+    /// Also one that does not.
+    New,
+}
+
+/// What should prove that somebody has a secret. No `Debug`.
+pub struct Proof {
     method: Method,
     content: String,
-    password: Vec<u8>,
+    given: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -40,18 +61,19 @@ enum Method {
     Sha256,
     Sha1,
     Md5,
+    /// The secret itself.
+    Same,
 }
 
 /// Reads a CONNECT. `None` for one that is of neither protocol.
 pub fn claim(hello: &Hello) -> Option<Claim> {
-    let password = unhex(&hello.password)?;
     match hello.client_id.strip_prefix("tuyalink_") {
-        Some(id) => tuyalink(id, &hello.username, password),
-        None => linkkit(&hello.client_id, &hello.username, password),
+        Some(id) => tuyalink(id, &hello.username, &hello.password),
+        None => linkkit(&hello.client_id, &hello.username, &hello.password),
     }
 }
 
-fn tuyalink(id: &str, username: &str, password: Vec<u8>) -> Option<Claim> {
+fn tuyalink(id: &str, username: &str, password: &[u8]) -> Option<Claim> {
     let (named, fields) = username.split_once('|')?;
     if named != id {
         return None;
@@ -63,46 +85,71 @@ fn tuyalink(id: &str, username: &str, password: Vec<u8>) -> Option<Claim> {
     let (timestamp, mode, access) = (field("timestamp")?, field("secureMode")?, field("accessType")?);
     let content = format!("deviceId={id},timestamp={timestamp},secureMode={mode},accessType={access}");
     let who = DeviceClaim::Id(DeviceId(id.to_owned()));
-    Some(Claim { who, protocol: Protocol::TuyaLink, method: Method::Sha256, content, password })
+    let proof = Proof { method: Method::Sha256, content, given: unhex(password)? };
+    Some(Claim { wish: Wish::Session(who, Protocol::TuyaLink), proof })
 }
 
-fn linkkit(client_id: &str, username: &str, password: Vec<u8>) -> Option<Claim> {
+fn linkkit(client_id: &str, username: &str, password: &[u8]) -> Option<Claim> {
     let (base, fields) = client_id.split_once('|')?;
     let field = |name: &str| {
         let pairs = fields.trim_end_matches('|').split(',');
         pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
-    // Registration and one-time tokens are another thing.
-    if field("authType").is_some() {
-        return None;
-    }
     let (device_name, product_key) = username.rsplit_once('&')?;
-    let method = match field("signmethod").unwrap_or("hmacmd5").to_ascii_lowercase().as_str() {
-        "hmacsha256" => Method::Sha256,
-        "hmacsha1" => Method::Sha1,
-        "hmacmd5" => Method::Md5,
-        _ => return None,
+    let name = FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() };
+    let protocol = Protocol::LinkKit { auto_subscribe: field("_ss") == Some("1") };
+    let method = method(field("signmethod").unwrap_or("hmacmd5"));
+    let register = |kind| {
+        let content = format!("deviceName{device_name}productKey{product_key}random{}", field("random")?);
+        let proof = Proof { method: method?, content, given: unhex(password)? };
+        Some(Claim { wish: Wish::Register(name.clone(), kind), proof })
     };
+    match field("authType") {
+        None => {}
+        Some("register") => return register(Registering::Known),
+        Some("regnwl") => return register(Registering::New),
+        Some("connwl") => {
+            // The client id and the token that the registration gave.
+            let proof = Proof { method: Method::Same, content: String::new(), given: password.to_vec() };
+            let who = DeviceClaim::Registered(DeviceId(base.to_owned()), name);
+            return Some(Claim { wish: Wish::Session(who, protocol), proof });
+        }
+        Some(_) => return None,
+    }
     let mut content = format!("clientId{base}deviceName{device_name}productKey{product_key}");
     if let Some(timestamp) = field("timestamp") {
         content.push_str("timestamp");
         content.push_str(timestamp);
     }
-    let name = FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() };
-    let protocol = Protocol::LinkKit { auto_subscribe: field("_ss") == Some("1") };
-    Some(Claim { who: DeviceClaim::Factory(name), protocol, method, content, password })
+    let proof = Proof { method: method?, content, given: unhex(password)? };
+    Some(Claim { wish: Wish::Session(DeviceClaim::Factory(name), protocol), proof })
 }
 
-impl Claim {
-    /// Whether the secret gives the password, in equal time.
+fn method(name: &str) -> Option<Method> {
+    match name.to_ascii_lowercase().as_str() {
+        "hmacsha256" => Some(Method::Sha256),
+        "hmacsha1" => Some(Method::Sha1),
+        "hmacmd5" => Some(Method::Md5),
+        _ => None,
+    }
+}
+
+impl Proof {
+    /// A signature in hex digits over a content, by a method's name.
+    pub fn of(method_name: &str, content: String, sign: &str) -> Option<Self> {
+        Some(Self { method: method(method_name)?, content, given: unhex(sign.as_bytes())? })
+    }
+
+    /// Whether the secret gives what was given, in equal time.
     pub fn is_proven_by(&self, secret: &str) -> bool {
         let (key, content) = (secret.as_bytes(), self.content.as_bytes());
         let expected = match self.method {
             Method::Sha256 => Hmac::<Sha256>::new_from_slice(key).map(|mac| code(mac, content)),
             Method::Sha1 => Hmac::<Sha1>::new_from_slice(key).map(|mac| code(mac, content)),
             Method::Md5 => Hmac::<Md5>::new_from_slice(key).map(|mac| code(mac, content)),
+            Method::Same => Ok(key.to_vec()),
         };
-        expected.is_ok_and(|expected| expected.ct_eq(&self.password).into())
+        expected.is_ok_and(|expected| expected.ct_eq(&self.given).into())
     }
 }
 
@@ -129,7 +176,7 @@ mod tests {
     }
 
     fn is_proven(client_id: &str, username: &str, password: &str, secret: &str) -> bool {
-        claim(&hello(client_id, username, password)).is_some_and(|claim| claim.is_proven_by(secret))
+        claim(&hello(client_id, username, password)).is_some_and(|claim| claim.proof.is_proven_by(secret))
     }
 
     #[test]
@@ -174,9 +221,35 @@ mod tests {
             assert!(!is_proven(client, "dev002&a1K1PK00001", password, secret), "{client}");
             assert!(!is_proven(client, user, &password[2..], secret), "{client}");
         }
-        let auto = |client: &str| claim(&hello(client, user, "00")).unwrap().protocol;
+        let auto = |client: &str| match claim(&hello(client, user, "00")).unwrap().wish {
+            Wish::Session(_, protocol) => protocol,
+            Wish::Register(..) => panic!("a session is wanted"),
+        };
         assert_eq!(auto("x|_ss=1|"), Protocol::LinkKit { auto_subscribe: true });
         assert_eq!(auto("x||"), Protocol::LinkKit { auto_subscribe: false });
+    }
+
+    #[test]
+    fn registration_vector() {
+        let (client, user) = (
+            "dev001.a1K1PK00001|random=RRRRRRRRRRRRRRR,authType=register,securemode=2,signmethod=hmacsha256|",
+            "dev001&a1K1PK00001",
+        );
+        let sign = "96951c4a33587df64c4947989ad5cfbae3d3e92756a8834ff3baa7c16d175f41";
+        let claim = claim(&hello(client, user, sign)).unwrap();
+        assert!(matches!(&claim.wish, Wish::Register(name, Registering::Known) if name.device_name == "dev001"));
+        assert!(claim.proof.is_proven_by("ps_0123456789abcdef"));
+        assert!(!claim.proof.is_proven_by("ps_0123456789abcdee"));
+    }
+
+    #[test]
+    fn sub_device_vectors() {
+        let fields = "clientIda1SUB.sub1deviceNamesub1productKeya1SUBtimestamp1530262800000";
+        let sign = "31a0daf560b9f560988f2a376c89abf34280549d34250e671d9f79cab3a2752d";
+        assert!(Proof::of("hmacSha256", fields.to_owned(), sign).unwrap().is_proven_by("subsecret"));
+        let full = fields.replace("a1SUB.sub1d", "a1SUB.sub1|lan=Python,_v=2.2.1,_ss=1|d");
+        let sign = "5ffd88ab908301c02e4944b1a16e9ed1497f8c3a739fc47d6dd41ee3d7ca546d";
+        assert!(Proof::of("hmacSha256", full, sign).unwrap().is_proven_by("subsecret"));
     }
 
     #[test]
@@ -189,6 +262,7 @@ mod tests {
             ("x|securemode=2|", "a&b", "0"),
             ("x|signmethod=none|", "a&b", "00"),
             ("x|authType=register|", "a&b", "00"),
+            ("x|authType=other,random=1|", "a&b", "00"),
             ("tuyalink_x", "x", "00"),
             ("tuyalink_x", "y|signMethod=hmacSha256,timestamp=1,secureMode=1,accessType=1", "00"),
             ("tuyalink_x", "x|signMethod=hmacSha1,timestamp=1,secureMode=1,accessType=1", "00"),

@@ -1,74 +1,141 @@
-//! Which device is connected, by which session. A second session of a device replaces the first.
+//! Which device is connected, by which session, and the way down to it. A second session of a device replaces the
+//! first; a gateway's session stands for the devices behind it too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
+use crate::domain::command::{Command, Undelivered};
 use crate::domain::device::Leaving;
-use crate::domain::{DeviceNo, Downlink};
+use crate::domain::{Device, DeviceNo, Downlink};
+
+/// Commands that wait for one session.
+const WAITING_MAX: usize = 64;
+/// An answer must have come by then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The sessions of this process.
 #[derive(Default)]
-pub struct Hub(Mutex<Sessions>);
-
-#[derive(Default)]
-struct Sessions {
-    count: u64,
-    by_device: HashMap<DeviceNo, (u64, watch::Sender<bool>)>,
+pub struct Hub {
+    sessions: Mutex<HashMap<DeviceNo, Arc<Mailbox>>>,
+    commands: AtomicU32,
 }
 
-/// One device's place, until [`Place::leave`].
-pub struct Place {
-    hub: Arc<Hub>,
-    device: DeviceNo,
-    number: u64,
-    ended: watch::Receiver<bool>,
+/// What waits for one session.
+#[derive(Default)]
+pub struct Mailbox {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+/// What a session has to do.
+#[derive(Default)]
+pub struct Waiting {
+    /// Devices that it no longer stands for: another session has them, or they were taken from their users.
+    pub gone: Vec<DeviceNo>,
+    /// Commands to send down.
+    pub commands: VecDeque<Sent>,
+}
+
+/// A command on its way down.
+pub struct Sent {
+    /// To whom.
+    pub device: Arc<Device>,
+    /// Its number, by which an answer names it.
+    pub id: u32,
+    /// What to do.
+    pub command: Command,
+    /// Who waits for what comes of it.
+    pub answer: oneshot::Sender<Option<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Mailbox {
+    /// Waits until there may be something to do.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Everything there is to do.
+    pub fn take(&self) -> Waiting {
+        std::mem::take(&mut *lock(&self.waiting))
+    }
+
+    fn tell_gone(&self, device: DeviceNo) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.gone.contains(&device) {
+            waiting.gone.push(device);
+        }
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    fn send(&self, sent: Sent) -> Result<(), Undelivered> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.commands.len() >= WAITING_MAX {
+            return Err(Undelivered::Busy);
+        }
+        waiting.commands.push_back(sent);
+        drop(waiting);
+        self.changed.notify_one();
+        Ok(())
+    }
 }
 
 impl Hub {
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the place of a device; whoever had it is told to go.
-    pub fn enter(self: &Arc<Self>, device: DeviceNo) -> Place {
-        let (sender, ended) = watch::channel(false);
-        let mut sessions = self.sessions();
-        sessions.count += 1;
-        let number = sessions.count;
-        if let Some((_, before)) = sessions.by_device.insert(device, (number, sender)) {
-            before.send_replace(true);
+    /// A session stands for a device from now on; one that did before is told.
+    pub fn enter(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) {
+        let before = lock(&self.sessions).insert(device, mailbox.clone());
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, mailbox)) {
+            before.tell_gone(device);
         }
-        drop(sessions);
-        Place { hub: self.clone(), device, number, ended }
-    }
-}
-
-impl Place {
-    /// Done when the session must end: another took its place, or the device was taken from its users.
-    pub async fn ended(&mut self) {
-        // The sender lives in the hub; when it is gone the place is, too.
-        let _ = self.ended.wait_for(|ended| *ended).await;
     }
 
-    /// Gives the place back; whether it was still this session's.
-    pub fn leave(self) -> bool {
-        let mut sessions = self.hub.sessions();
-        let mine = sessions.by_device.get(&self.device).is_some_and(|(number, _)| *number == self.number);
+    /// A session no longer stands for a device; whether it still did.
+    pub fn leave(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
+        let mut sessions = lock(&self.sessions);
+        let mine = sessions.get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox));
         if mine {
-            sessions.by_device.remove(&self.device);
+            sessions.remove(&device);
         }
         mine
+    }
+
+    fn mailbox(&self, device: DeviceNo) -> Option<Arc<Mailbox>> {
+        lock(&self.sessions).get(&device).cloned()
     }
 }
 
 #[async_trait]
 impl Downlink for Hub {
     async fn left(&self, device: DeviceNo, _leaving: Leaving) {
-        if let Some((_, sender)) = self.sessions().by_device.get(&device) {
-            sender.send_replace(true);
+        if let Some(mailbox) = self.mailbox(device) {
+            mailbox.tell_gone(device);
+        }
+    }
+
+    async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
+        let mailbox = self.mailbox(device.no).ok_or(Undelivered::Offline)?;
+        let waits = matches!(command, Command::Do { .. });
+        let id = self.commands.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let (answer, answered) = oneshot::channel();
+        mailbox.send(Sent { device: device.clone(), id, command, answer })?;
+        if !waits {
+            return Ok("{}".to_owned());
+        }
+        match timeout(ANSWER_TIMEOUT, answered).await {
+            Err(_) => Err(Undelivered::NoAnswer),
+            Ok(Err(_)) => Err(Undelivered::Offline),
+            Ok(Ok(None)) => Err(Undelivered::Refused),
+            Ok(Ok(Some(output))) => Ok(output),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Where devices connect: MQTT 3.1.1 and 5, with TuyaLink and LinkKit told apart by the CONNECT. So far devices prove
-//! themselves, report properties and ask for the time; nothing is sent down to them but replies.
+//! Where devices connect: MQTT 3.1.1 and 5, with TuyaLink and LinkKit told apart by the CONNECT.
 
 mod alink;
+mod ask;
 mod auth;
 mod hub;
 mod payload;
@@ -9,13 +9,16 @@ mod session;
 mod tylink;
 mod wire;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -34,12 +37,60 @@ pub struct Gateway {
     cloud: Arc<Cloud>,
     hub: Arc<Hub>,
     connections: Arc<Semaphore>,
+    per_address_max: usize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Gateway {
-    /// A gateway to a cloud, for at most so many connections.
-    pub fn new(cloud: Arc<Cloud>, hub: Arc<Hub>, connections_max: usize) -> Arc<Self> {
-        Arc::new(Self { cloud, hub, connections: Arc::new(Semaphore::new(connections_max)) })
+    /// A gateway to a cloud, for at most so many connections, and so many of one address. This machine's own addresses
+    /// are not counted.
+    pub fn new(cloud: Arc<Cloud>, hub: Arc<Hub>, connections_max: usize, per_address_max: usize) -> Arc<Self> {
+        let (connections, by_address) = (Arc::new(Semaphore::new(connections_max)), Mutex::default());
+        Arc::new(Self { cloud, hub, connections, per_address_max, by_address })
+    }
+
+    /// Serves one connection, however it came here, to its end. `is_private` when nobody between the device and this
+    /// server reads it.
+    pub async fn serve<S>(self: Arc<Self>, stream: S, shutdown: Shutdown, is_private: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        session::serve(stream, self, shutdown, is_private).await;
+    }
+
+    /// A place among those of an address; `None` when all are taken.
+    fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        if !address.is_loopback() {
+            let mut by_address = self.by_address();
+            let count = by_address.entry(address).or_default();
+            if *count >= self.per_address_max {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place { gateway: self.clone(), address })
+    }
+
+    fn by_address(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place among those of its address.
+struct Place {
+    gateway: Arc<Gateway>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_address = self.gateway.by_address();
+        if let Entry::Occupied(mut count) = by_address.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -77,7 +128,7 @@ impl Listener {
                 Some(_) = connections.join_next() => continue,
                 () = shutdown.begun() => break,
             };
-            let (stream, permit) = match accepted {
+            let (stream, peer, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection of a device could not be accepted");
@@ -85,19 +136,26 @@ impl Listener {
                     continue;
                 }
             };
-            let (gateway, tls, shutdown) = (gateway.clone(), self.tls.clone(), shutdown.clone());
-            connections.spawn(async move {
-                let _permit = permit;
-                let _ = stream.set_nodelay(true);
-                match tls {
-                    None => session::serve(stream, gateway, shutdown).await,
-                    Some(tls) => {
-                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            session::serve(stream, gateway, shutdown).await;
-                        }
+            let Some(place) = gateway.place(peer) else {
+                tracing::debug!(%peer, "an address has all the connections that it may have");
+                continue;
+            };
+            let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
+            let _ = stream.set_nodelay(true);
+            match self.tls.clone() {
+                None => connections.spawn(async move {
+                    let _held = (permit, place);
+                    gateway.serve(stream, shutdown, peer.is_loopback()).await;
+                }),
+                Some(tls) => connections.spawn(async move {
+                    let _held = (permit, place);
+                    // On the heap while it lasts: it needs much more than what comes after.
+                    let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)));
+                    if let Ok(Ok(stream)) = handshake.await {
+                        gateway.serve(stream, shutdown, true).await;
                     }
-                }
-            });
+                }),
+            };
         }
         while connections.join_next().await.is_some() {}
     }
@@ -106,8 +164,8 @@ impl Listener {
 async fn accept(
     tcp: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = tcp.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = tcp.accept().await?;
+    Ok((stream, peer.ip().to_canonical(), permit))
 }

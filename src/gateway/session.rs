@@ -1,5 +1,6 @@
 //! One connection of a device, from its CONNECT to its end.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,13 +8,18 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::auth::{self, Protocol};
-use super::payload::Step;
+use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
+use super::hub::{Mailbox, Sent};
+use super::payload::{Fault, Heard, Message, Reply, Step, Told};
 use super::wire::{Hello, Malformed, Published, Refusal, Said, Wire};
-use super::{Gateway, alink, tylink};
+use super::{Gateway, alink, ask, tylink};
+use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
+use crate::domain::device::FactoryName;
+use crate::domain::fact::{Desired, FactChange, FactKind};
 use crate::domain::{Cloud, Device};
 use crate::shutdown::Shutdown;
 
@@ -25,6 +31,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_S_MAX: u16 = 1200;
 /// Filters that a device may have subscribed to.
 const FILTERS_MAX: usize = 64;
+/// Bytes that may wait before there is a CONNECT.
+const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -42,33 +50,28 @@ impl From<Malformed> for Gone {
     }
 }
 
-/// Serves one connection to its end.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, gateway: Arc<Gateway>, mut shutdown: Shutdown) {
+/// Serves one connection to its end. `is_private` when nobody between the device and this server reads it.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    gateway: Arc<Gateway>,
+    mut shutdown: Shutdown,
+    is_private: bool,
+) {
     let mut link = Link { stream, wire: Wire::default() };
     let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, link.greeting(&gateway.cloud)) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, link.greeting(&gateway.cloud, is_private)) => greeted,
         () = shutdown.begun() => return,
     };
-    let Ok(Ok((device, protocol, keep_alive_s))) = greeted else { return };
-    let mut place = gateway.hub.enter(device.no);
-    if gateway.cloud.connected(&device).await.is_ok() {
-        let mut session = Session { device, protocol, filters: Vec::new(), is_auto: false };
-        session.is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        link.wire.welcome(Ok(()));
-        tokio::select! {
-            _ = session.run(&mut link, &gateway.cloud, keep_alive_s) => {}
-            () = place.ended() => {}
-            () = shutdown.begun() => {}
+    if let Ok(Ok((device, protocol, keep_alive_s))) = greeted {
+        let mut session = Session::new(device, protocol);
+        gateway.hub.enter(session.device.no, &session.mailbox);
+        if gateway.cloud.connected(&session.device).await.is_ok() {
+            link.wire.welcome(Ok(()));
+            let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
+            session.end(&gateway).await;
+        } else {
+            gateway.hub.leave(session.device.no, &session.mailbox);
         }
-        // Only the session that still has the place says that the device is gone: after another has taken it the device
-        // is there.
-        if place.leave()
-            && let Err(error) = gateway.cloud.disconnected(&session.device).await
-        {
-            tracing::warn!(%error, "a device could not be disconnected");
-        }
-    } else {
-        place.leave();
     }
     let _ = timeout(WRITE_TIMEOUT, link.stream.shutdown()).await;
 }
@@ -107,46 +110,113 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     /// The CONNECT, which must come first, and the device that it proves. Its answer is not sent yet.
-    async fn greeting(&mut self, cloud: &Cloud) -> Result<(Device, Protocol, u16), Gone> {
+    async fn greeting(&mut self, cloud: &Cloud, is_private: bool) -> Result<(Arc<Device>, Protocol, u16), Gone> {
         let hello = loop {
             match self.wire.next()? {
                 Some(Said::Connect(hello)) => break hello,
                 Some(_) => return Err(Gone),
+                None if self.wire.waiting() > HELLO_BYTES_MAX => return Err(Gone),
                 None => self.fill().await?,
             }
         };
-        match known(cloud, &hello).await {
-            Ok((device, protocol)) => Ok((device, protocol, hello.keep_alive_s)),
-            Err(refusal) => {
-                self.wire.welcome(Err(refusal));
+        let refusal = match known(cloud, &hello, is_private).await {
+            Ok(Known::Session(device, protocol)) => return Ok((device, protocol, hello.keep_alive_s)),
+            Ok(Known::Registered(message)) => {
+                self.wire.welcome(Ok(()));
+                self.wire.publish(&message.topic, message.payload);
                 self.flush().await?;
-                Err(Gone)
+                // The device goes when it has it; until then what it says is not heard.
+                loop {
+                    self.fill().await?;
+                    while self.wire.next()?.is_some() {}
+                }
             }
-        }
+            Err(refusal) => refusal,
+        };
+        self.wire.welcome(Err(refusal));
+        self.flush().await?;
+        Err(Gone)
     }
 }
 
-/// The device of a CONNECT, when its secret proves it.
-async fn known(cloud: &Cloud, hello: &Hello) -> Result<(Device, Protocol), Refusal> {
-    let claim = auth::claim(hello).ok_or(Refusal::Credentials)?;
-    let found = cloud.claimed_device(&claim.who).await.map_err(|_| Refusal::Forbidden)?;
-    let found = found.filter(|found| claim.is_proven_by(&found.secret)).ok_or(Refusal::Credentials)?;
+/// Who a CONNECT turned out to be.
+enum Known {
+    /// A device, by its secret.
+    Session(Arc<Device>, Protocol),
+    /// A device, by its product's secret, and what tells it its own.
+    Registered(Message),
+}
+
+/// The device of a CONNECT, when it proves it.
+async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, Refusal> {
+    let Claim { wish, proof } = auth::claim(hello).ok_or(Refusal::Credentials)?;
+    let (who, protocol) = match wish {
+        Wish::Session(who, protocol) => (who, protocol),
+        Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, is_private).await,
+    };
+    let found = cloud.claimed_device(&who).await.map_err(|_| Refusal::Forbidden)?;
+    let found = found.filter(|found| proof.is_proven_by(&found.secret)).ok_or(Refusal::Credentials)?;
     if found.device.disabled {
         return Err(Refusal::Forbidden);
     }
-    Ok((found.device, claim.protocol))
+    Ok(Known::Session(Arc::new(found.device), protocol))
 }
 
-struct Session {
-    device: Device,
+/// A secret goes only where nobody else reads it.
+async fn register(
+    cloud: &Cloud,
+    name: &FactoryName,
+    kind: Registering,
+    proof: &Proof,
+    is_private: bool,
+) -> Result<Known, Refusal> {
+    let product = cloud.product_secret(&name.product_key).await.map_err(|_| Refusal::Forbidden)?;
+    let product = product.filter(|product| proof.is_proven_by(&product.secret)).ok_or(Refusal::Credentials)?.product;
+    if !is_private {
+        return Err(Refusal::Forbidden);
+    }
+    let found = match kind {
+        Registering::Known => cloud.register(&product, &name.device_name).await,
+        Registering::New => cloud.register_new(&product, &name.device_name).await,
+    };
+    let found = found.map_err(|_| Refusal::Forbidden)?.ok_or(Refusal::Forbidden)?;
+    Ok(Known::Registered(alink::registered(&found, kind == Registering::New)))
+}
+
+/// The session of a device, and of those behind it that it speaks for.
+pub struct Session {
+    /// The device that proved itself.
+    pub device: Arc<Device>,
+    /// Those behind it that it speaks for, by their names in topics.
+    pub subs: HashMap<String, Arc<Device>>,
     protocol: Protocol,
+    /// What it is called in topics.
+    name: String,
     filters: Vec<String>,
     /// Whether everything is sent down without further subscriptions.
     is_auto: bool,
+    mailbox: Arc<Mailbox>,
+    /// Whether there may be values that the device should take and was not told yet.
+    owes_desires: bool,
+    /// Commands whose answers are awaited, by their numbers.
+    awaited: Vec<(u32, oneshot::Sender<Option<String>>)>,
 }
 
 impl Session {
-    async fn run<S>(&mut self, link: &mut Link<S>, cloud: &Cloud, keep_alive_s: u16) -> Result<(), Gone>
+    fn new(device: Arc<Device>, protocol: Protocol) -> Self {
+        let name = name_of(protocol, &device);
+        let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
+        let (subs, filters, mailbox, awaited) = Default::default();
+        Self { device, subs, protocol, name, filters, is_auto, mailbox, owes_desires: true, awaited }
+    }
+
+    async fn run<S>(
+        &mut self,
+        link: &mut Link<S>,
+        gateway: &Gateway,
+        keep_alive_s: u16,
+        shutdown: &mut Shutdown,
+    ) -> Result<(), Gone>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -157,19 +227,129 @@ impl Session {
         // The protocol's own one and a half times.
         let silence = Duration::from_secs(u64::from(keep_alive_s) * 3 / 2);
         loop {
-            self.answer(link, cloud).await?;
+            self.answer(link, gateway).await?;
+            if self.owes_desires {
+                self.tell_desires(link, &gateway.cloud).await;
+            }
             link.flush().await?;
-            timeout(silence, link.fill()).await.map_err(|_| Gone)??;
+            let mailbox = self.mailbox.clone();
+            let heard = timeout(silence, async {
+                loop {
+                    tokio::select! {
+                        filled = link.fill() => return filled,
+                        () = mailbox.changed() => {
+                            self.deliver(link, gateway).await?;
+                            link.flush().await?;
+                        }
+                        () = shutdown.begun() => return Err(Gone),
+                    }
+                }
+            });
+            heard.await.map_err(|_| Gone)??;
+        }
+    }
+
+    /// Sends down what waits for it. `Gone` when the session no longer stands for its own device.
+    async fn deliver<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
+        let waiting = self.mailbox.take();
+        for no in waiting.gone {
+            if no == self.device.no {
+                return Err(Gone);
+            }
+            let found = self.subs.values().find(|sub| sub.no == no).cloned();
+            if let Some(sub) = found {
+                self.drop_sub(gateway, &sub).await;
+            }
+        }
+        self.awaited.retain(|(_, answer)| !answer.is_closed());
+        for Sent { device, id, command, answer } in waiting.commands {
+            let now_ms = gateway.cloud.now_ms();
+            let message = match (self.protocol, &command) {
+                (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
+                (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
+                (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::set(&device, id, wishes),
+                (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::invoke(&device, id, name, input),
+            };
+            // A device that did not subscribe never hears of it; who waits is told in time.
+            if self.wants(&message.topic) {
+                link.wire.publish(&message.topic, message.payload);
+            }
+            if matches!(command, Command::Do { .. }) {
+                self.awaited.push((id, answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the device the values that it should take, once it listens.
+    async fn tell_desires<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) {
+        let Ok(desired) = cloud.desired(&self.device).await else { return };
+        let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
+        let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
+        let message = match self.protocol {
+            Protocol::TuyaLink => tylink::set(&self.device, 0, &wishes, cloud.now_ms()),
+            Protocol::LinkKit { .. } => alink::set(&self.device, 0, &wishes),
+        };
+        if !told.is_empty() && !self.wants(&message.topic) {
+            return;
+        }
+        self.owes_desires = false;
+        if told.is_empty() {
+            return;
+        }
+        link.wire.publish(&message.topic, message.payload);
+        let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
+        let changes = told.into_iter().map(change).collect();
+        if let Err(error) = cloud.change_facts(&self.device, FactKind::Desired, changes).await {
+            tracing::warn!(%error, "a wish that was told could not be forgotten");
+        }
+    }
+
+    /// Speaks for a device behind it from now on.
+    pub async fn add_sub(&mut self, gateway: &Gateway, sub: &Arc<Device>) -> Result<(), Fault> {
+        let name = name_of(self.protocol, sub);
+        if self.subs.contains_key(&name) {
+            return Ok(());
+        }
+        gateway.hub.enter(sub.no, &self.mailbox);
+        if let Err(error) = gateway.cloud.connected(sub).await {
+            gateway.hub.leave(sub.no, &self.mailbox);
+            return Err(error.into());
+        }
+        self.subs.insert(name, sub.clone());
+        Ok(())
+    }
+
+    /// Speaks for a device behind it no longer.
+    pub async fn drop_sub(&mut self, gateway: &Gateway, sub: &Device) {
+        if let Some(sub) = self.subs.remove(&name_of(self.protocol, sub)) {
+            self.disconnected(gateway, &sub).await;
+        }
+    }
+
+    async fn end(mut self, gateway: &Gateway) {
+        for sub in std::mem::take(&mut self.subs).into_values() {
+            self.disconnected(gateway, &sub).await;
+        }
+        self.disconnected(gateway, &self.device).await;
+    }
+
+    /// Only the session that still stands for a device says that it is gone: after another has it the device is there.
+    async fn disconnected(&self, gateway: &Gateway, device: &Device) {
+        if gateway.hub.leave(device.no, &self.mailbox)
+            && let Err(error) = gateway.cloud.disconnected(device).await
+        {
+            tracing::warn!(%error, "a device could not be disconnected");
         }
     }
 
     /// Takes everything that was said in what was read. All reports in it are one batch; each is acknowledged when the
     /// batch is on disk, and until then nothing more is read.
-    async fn answer<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), Gone> {
+    async fn answer<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
         let mut batch = Batch::default();
         while let Some(said) = link.wire.next()? {
             match said {
-                Said::Publish(published) => self.published(published, cloud, &mut batch)?,
+                Said::Publish(published) => self.published(published, gateway, &mut batch).await?,
                 Said::Subscribe(id, filters) => {
                     let granted: Vec<bool> = filters.into_iter().map(|filter| self.subscribe(filter)).collect();
                     link.wire.granted(id, &granted);
@@ -183,7 +363,7 @@ impl Session {
                 Said::Connect(_) | Said::Goodbye => return Err(Gone),
             }
         }
-        if cloud.keep(batch.reported).await.is_err() {
+        if gateway.cloud.keep(batch.reported).await.is_err() {
             // Nothing was kept and nothing is acknowledged: the device sends it again.
             return Err(Gone);
         }
@@ -196,35 +376,109 @@ impl Session {
         Ok(())
     }
 
-    fn published(&self, published: Published, cloud: &Cloud, batch: &mut Batch) -> Result<(), Gone> {
+    async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
         let Published { topic, payload, id } = published;
-        let step = match self.protocol {
-            Protocol::TuyaLink => tylink::step(&self.device, &topic, &payload, cloud.now_ms()),
-            Protocol::LinkKit { .. } => alink::step(&self.device, &topic, &payload, cloud.now_ms()),
-        };
+        let cloud = &*gateway.cloud;
+        let (step, device) = self.step(&topic, &payload, cloud.now_ms());
         match step {
-            Step::Keep { points, kept, refused } => match cloud.reported(self.device.no, points) {
-                Ok(reported) => {
+            Step::Keep(heard, reply) => {
+                let outcome = checked(cloud, &device, heard).map(|reported| {
                     batch.reported.extend(reported);
-                    batch.messages.extend(kept);
-                }
-                Err(_) => batch.messages.extend(refused),
-            },
+                    Told::Done
+                });
+                batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
+            }
+            Step::KeepAll(all, reply) => {
+                let outcome = self.keep_all(cloud, &device, all, &mut batch.reported).map(|()| Told::Done);
+                batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
+            }
+            Step::Ask(ask, reply) => {
+                let outcome = ask::done(self, gateway, &device, ask).await;
+                batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
+            }
             Step::Answer(message) => batch.messages.push(message),
+            Step::Answered { id, output } => {
+                if let Some(at) = self.awaited.iter().position(|(awaited, _)| *awaited == id) {
+                    let _ = self.awaited.swap_remove(at).1.send(output);
+                }
+            }
             Step::Nothing => {}
-            Step::Foreign => return Err(Gone),
+            Step::Foreign if self.protocol == Protocol::TuyaLink => return Err(Gone),
+            Step::Foreign => batch.messages.push(alink::illegal_topic(&self.device, &topic)),
         }
         batch.acknowledged.extend(id);
         Ok(())
     }
 
-    /// Whether a filter is granted: only below the device's own topics.
-    fn subscribe(&mut self, filter: String) -> bool {
-        let is_own = match self.protocol {
-            Protocol::TuyaLink => tylink::own(&self.device, &filter).is_some(),
-            Protocol::LinkKit { .. } => alink::is_own(&self.device, &filter),
+    /// What a message asks for, and on behalf of which device.
+    fn step(&self, topic: &str, payload: &[u8], now_ms: i64) -> (Step, Arc<Device>) {
+        let foreign = || (Step::Foreign, self.device.clone());
+        match self.protocol {
+            Protocol::TuyaLink => {
+                let Some((name, below)) = tylink::split(topic) else { return foreign() };
+                let Some(device) = self.spoken_for(name) else { return foreign() };
+                (tylink::step(device, below, payload, now_ms), device.clone())
+            }
+            Protocol::LinkKit { .. } => {
+                let Some(parts) = alink::split(topic) else { return foreign() };
+                let Some(device) = self.spoken_for(parts.name) else { return foreign() };
+                (alink::step(device, topic, parts, payload, now_ms), device.clone())
+            }
+        }
+    }
+
+    /// The device of a name in topics, when this session stands for it.
+    fn spoken_for(&self, name: &str) -> Option<&Arc<Device>> {
+        if name == self.name || name == alink::NOBODY { Some(&self.device) } else { self.subs.get(name) }
+    }
+
+    /// Keeps what fits. LinkKit has no word for a part, so there it is all or nothing.
+    fn keep_all(
+        &self,
+        cloud: &Cloud,
+        device: &Arc<Device>,
+        all: Vec<(Option<String>, Heard)>,
+        reported: &mut Reported,
+    ) -> Result<(), Fault> {
+        let (count, mut kept) = (all.len(), Vec::new());
+        for (name, heard) in all {
+            let device = match &name {
+                None => Some(device),
+                Some(name) => self.spoken_for(name),
+            };
+            kept.extend(device.and_then(|device| checked(cloud, device, heard).ok()));
+        }
+        let outcome = match kept.len() {
+            all if all == count => Ok(()),
+            0 => Err(Fault::All),
+            _ => Err(Fault::Part),
         };
-        if !is_own || self.filters.len() >= FILTERS_MAX {
+        if outcome.is_ok() || self.protocol == Protocol::TuyaLink {
+            kept.into_iter().for_each(|rows| reported.extend(rows));
+        }
+        outcome
+    }
+
+    fn reply(&self, device: &Device, reply: Reply, outcome: &Result<Told, Fault>, now_ms: i64) -> Message {
+        match self.protocol {
+            Protocol::TuyaLink => {
+                let data = outcome.as_ref().map(tylink::data).map_err(|fault| *fault);
+                tylink::say(reply, data.as_ref().map_err(|fault| *fault), now_ms)
+            }
+            Protocol::LinkKit { .. } => {
+                let data = outcome.as_ref().map(|told| alink::data(&device.product, told)).map_err(|fault| *fault);
+                alink::say(reply, data.as_ref().map_err(|fault| *fault))
+            }
+        }
+    }
+
+    /// Whether a filter is granted: only below the topics of a device that this session stands for.
+    fn subscribe(&mut self, filter: String) -> bool {
+        let name = match self.protocol {
+            Protocol::TuyaLink => tylink::split(&filter).map(|(name, _)| name),
+            Protocol::LinkKit { .. } => alink::split(&filter).map(|parts| parts.name),
+        };
+        if name.and_then(|name| self.spoken_for(name)).is_none() || self.filters.len() >= FILTERS_MAX {
             return false;
         }
         if self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device) {
@@ -240,12 +494,28 @@ impl Session {
     }
 }
 
+fn name_of(protocol: Protocol, device: &Device) -> String {
+    match protocol {
+        Protocol::TuyaLink => device.id.0.clone(),
+        Protocol::LinkKit { .. } => alink::name(device),
+    }
+}
+
+/// What a device reports, as rows.
+fn checked(cloud: &Cloud, device: &Device, heard: Heard) -> Result<Reported, Fault> {
+    let Heard { points, events } = heard;
+    let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
+    let mut reported = cloud.reported(device, points)?;
+    reported.extend(happened.unwrap_or_default());
+    Ok(reported)
+}
+
 /// What came in one read.
 #[derive(Default)]
 struct Batch {
     reported: Reported,
     acknowledged: Vec<NonZeroU16>,
-    messages: Vec<super::payload::Message>,
+    messages: Vec<Message>,
 }
 
 /// Whether a filter covers a topic (MQTT 3.1.1 §4.7).

@@ -92,6 +92,11 @@ impl Wire {
         self.input.extend_from_slice(bytes);
     }
 
+    /// Bytes that were read and not taken yet.
+    pub fn waiting(&self) -> usize {
+        self.input.len()
+    }
+
     /// The next thing that is said in the bytes so far. An idle connection keeps no buffer.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::product::Bounds;
 use crate::domain::{Access, Error, Function, FunctionType, Result};
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +71,7 @@ pub fn encode(functions: &[Function]) -> Result<String> {
 pub fn decode(text: &str) -> Result<Vec<Function>> {
     let rows: Vec<Row> = serde_json::from_str(text).map_err(Error::store)?;
     let function = |row: Row| Function {
+        bounds: bounds(&row.values),
         code: row.code,
         dp_id: row.dp_id,
         kind: match row.kind {
@@ -90,4 +92,25 @@ pub fn decode(text: &str) -> Result<Vec<Function>> {
         },
     };
     Ok(rows.into_iter().map(function).collect())
+}
+
+/// The members of a specification that restrict a value.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Specification {
+    min: Option<i64>,
+    max: Option<i64>,
+    range: Vec<String>,
+    maxlen: Option<usize>,
+    label: Vec<String>,
+}
+
+/// Labels of a bitmap whose bits fit a number.
+const LABELS_MAX: usize = 62;
+
+fn bounds(values: &str) -> Bounds {
+    let Specification { min, max, range, maxlen, label } = serde_json::from_str(values).unwrap_or_default();
+    let bits = (1..=LABELS_MAX).contains(&label.len()).then(|| (1_i64 << label.len()) - 1);
+    let choices = range.into_iter().map(|choice| serde_json::Value::from(choice).to_string().into_boxed_str());
+    Bounds { min: min.or(bits.map(|_| 0)), max: max.or(bits), range: choices.collect(), chars: maxlen }
 }

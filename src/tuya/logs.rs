@@ -152,8 +152,8 @@ fn event_query(call: &Call) -> Result<EventQuery> {
 
 fn event_type(text: &str) -> Result<EventType> {
     let number = text.parse().map_err(|_| Error::WrongType { param: "type", expected: "numbers with commas" })?;
-    EventType::from_number(number)
-        .ok_or_else(|| Error::OutOfRange { param: "type", allowed: "event types 1 to 10".to_owned() })
+    let kind = EventType::from_number(number).filter(|kind| *kind != EventType::Happened);
+    kind.ok_or_else(|| Error::OutOfRange { param: "type", allowed: "event types 1 to 10".to_owned() })
 }
 
 /// A time of 10 digits or fewer is seconds, of which an end means the whole second.

@@ -1,6 +1,7 @@
 //! The Tuya Cloud OpenAPI. One file a resource, each with its routes on top; this file only names them.
 
 mod auth;
+mod commands;
 mod device_users;
 mod devices;
 pub mod explain;
@@ -68,6 +69,7 @@ fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .merge(token::routes())
         .merge(users::routes())
         .merge(devices::routes())
+        .merge(commands::routes())
         .merge(names::routes())
         .merge(logs::routes())
         .merge(device_users::routes())

@@ -2,7 +2,7 @@
 //! names in snake_case or camelCase, lists with commas or as `name[0]=`.
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::reply::{Code, Failure};
 use crate::domain::{Error, Result};
@@ -131,6 +131,29 @@ impl Body {
             Some(_) => return Err(Error::WrongType { param: name, expected: "a string" }),
         };
         check_text(name, text, chars_max)
+    }
+
+    /// An object, bare or as JSON in a string, as some clients send it; `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] for anything else.
+    pub fn object(&self, name: &'static str) -> Result<Option<Map<String, Json>>> {
+        let wrong = Error::WrongType { param: name, expected: "an object, or one as JSON in a string" };
+        match self.member(name) {
+            None => Ok(None),
+            Some(Json::Object(members)) => Ok(Some(members.clone())),
+            Some(Json::String(text)) => serde_json::from_str(text).map(Some).map_err(|_| wrong),
+            Some(_) => Err(wrong),
+        }
+    }
+
+    /// A list; `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] for anything else.
+    pub fn items(&self, name: &'static str) -> Result<Option<&[Json]>> {
+        let wrong = Error::WrongType { param: name, expected: "a list" };
+        self.member(name).map(|value| value.as_array().map(Vec::as_slice).ok_or(wrong)).transpose()
     }
 
     /// A text that must be there.

@@ -94,8 +94,10 @@ codes! {
     PATH = 1108, "uri path invalid", "请求地址无效";
     ILLEGAL = 1109, "param is illegal, please check it", "请求参数非法，请检查";
     BUSY = 1111, "system is busy, please retry later", "系统繁忙，请稍后重试";
+    OFFLINE = 2001, "device is offline", "设备离线";
     FUNCTION = 2003, "function not support", "不支持该功能点";
     USER = 2006, "user not exist", "用户不存在";
+    COMMAND = 2008, "command or value not support", "指令或值不支持";
     DEVICE_SUPPORT = 2009, "not support this device", "不支持该设备";
     MOBILE = 2021, "Illegal phone", "手机号不合法";
     EMAIL = 2022, "Illegal email", "邮箱不合法";
@@ -134,6 +136,8 @@ impl From<Error> for Failure {
             Error::NoSuchDeviceUser => Code::USER,
             Error::LogsNotSupported => Code::DEVICE_SUPPORT,
             Error::FunctionNotSupported(_) => Code::FUNCTION,
+            Error::CommandNotSupported(_) | Error::Unfit(_) => Code::COMMAND,
+            Error::Offline | Error::NoAnswer => Code::OFFLINE,
             Error::TokenInvalid => Code::TOKEN,
             Error::Busy(_) => Code::BUSY,
             Error::Store(cause) => {

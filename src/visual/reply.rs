@@ -84,6 +84,10 @@ impl From<Error> for Failure {
             | Error::InvalidEmail
             | Error::NoSuchDeviceUser
             | Error::LogsNotSupported
+            | Error::CommandNotSupported(_)
+            | Error::Unfit(_)
+            | Error::Offline
+            | Error::NoAnswer
             | Error::FunctionNotSupported(_)
             | Error::DamagedCursor(_)
             | Error::Refused(_) => Self::param(error.to_string()),

@@ -7,6 +7,7 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
+use super::fact::forget_wishes;
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
@@ -152,6 +153,7 @@ impl DeviceStore for SqliteRegistry {
                 )?;
                 connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![no])?;
                 connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![no])?;
+                forget_wishes(connection, no)?;
             }
             Ok(true)
         };
@@ -170,19 +172,26 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
-        let (condition, values) = match who {
-            DeviceClaim::Id(id) => ("d.device_id = ?2", [id.0.as_str(), ""]),
-            DeviceClaim::Factory(name) => (
-                "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3",
-                [name.product_key.as_str(), name.device_name.as_str()],
-            ),
+        const BY_NAME: &str =
+            "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3";
+        let (id, name) = match who {
+            DeviceClaim::Id(id) => (Some(id), None),
+            DeviceClaim::Factory(name) => (None, Some(name)),
+            DeviceClaim::Registered(id, name) => (Some(id), Some(name)),
         };
-        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition} AND ?3 IS NOT NULL");
+        let (condition, values) = match name {
+            None => ("d.device_id = ?2 AND ?3 = ''", [id.map_or("", DeviceId::as_str), ""]),
+            Some(name) => (BY_NAME, [name.product_key.as_str(), name.device_name.as_str()]),
+        };
+        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition}");
         self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
             let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
             let device = self.device_of(row)?;
+            if id.is_some_and(|id| *id != device.id) {
+                return Ok(None);
+            }
             let sealed: Vec<u8> = row.get(25).map_err(Error::store)?;
             let secret = self.seal.unseal(&sealed, &place_of_secret(&device.id.0))?;
             Ok(Some(DeviceSecret { device, secret }))
@@ -218,7 +227,7 @@ impl SqliteRegistry {
         row.map(|row| self.device_of(row)).transpose()
     }
 
-    fn all(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
+    pub(super) fn all(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
         let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
         let mut rows = statement.query(values).map_err(Error::store)?;
         let mut devices = Vec::new();

@@ -5,12 +5,14 @@ mod binding;
 mod connection;
 mod device;
 mod device_user;
+mod fact;
 mod known;
 mod name;
 mod product;
 mod project;
 pub mod telemetry;
 mod token;
+mod topology;
 mod user;
 mod visual;
 mod world;
@@ -31,6 +33,7 @@ use connection::{Readers, Writer};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_registry.sql"),
     include_str!("../../../migrations/sqlite/0002_second_dialect.sql"),
+    include_str!("../../../migrations/sqlite/0003_devices_connect.sql"),
 ];
 
 /// The registry's file in the data folder.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
+use crate::domain::product::Registration;
 use crate::domain::store::ProductStore;
 use crate::domain::{Error, NodeType, Product, ProductId, ProjectNo, Result};
 use crate::store::functions;
@@ -46,7 +47,7 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
     let row = connection
         .prepare_cached(
             "SELECT project_no, product_id, product_key, name, category, model, icon, net_type, node_type, biz_type,
-             functions FROM product WHERE product_no = ?1",
+             functions, registration FROM product WHERE product_no = ?1",
         )
         .and_then(|mut statement| {
             statement
@@ -63,6 +64,7 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
                         node_type: node_type(row.get_ref(8)?.as_str()?),
                         biz_type: row.get(9)?,
                         functions: Vec::new(),
+                        registration: registration(row.get_ref(11)?.as_str()?),
                     };
                     Ok((product, row.get::<_, String>(10)?))
                 })
@@ -80,6 +82,24 @@ pub fn node_type_text(node_type: NodeType) -> &'static str {
         NodeType::Device => "device",
         NodeType::Gateway => "gateway",
         NodeType::Sub => "sub",
+    }
+}
+
+/// The text of who may register in the registry.
+pub fn registration_text(registration: Registration) -> &'static str {
+    match registration {
+        Registration::Off => "off",
+        Registration::Known => "known",
+        Registration::Any => "any",
+    }
+}
+
+/// Who may register, of a text in the registry.
+pub fn registration(text: &str) -> Registration {
+    match text {
+        "known" => Registration::Known,
+        "any" => Registration::Any,
+        _ => Registration::Off,
     }
 }
 

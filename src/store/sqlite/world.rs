@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::project::{place_of_app_secret, place_of_secret};
 use super::{SqliteRegistry, product};
+use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
 use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
 use crate::domain::{Error, NodeType, Result};
@@ -215,7 +216,7 @@ impl<'a> Builder<'a> {
 
     fn product(&self, world: &mut WorldProduct) -> Result<()> {
         let columns = "product_no, project_no, product_id, product_key, product_secret_sealed, model, icon, net_type,
-                       node_type, biz_type, functions";
+                       node_type, biz_type, functions, registration";
         let read = |row: &Row<'_>| {
             Ok(KnownProduct {
                 no: row.get(0)?,
@@ -229,6 +230,7 @@ impl<'a> Builder<'a> {
                 node_type: product::node_type(row.get_ref(8)?.as_str()?),
                 biz_type: row.get(9)?,
                 functions: row.get(10)?,
+                registration: product::registration(row.get_ref(11)?.as_str()?),
             })
         };
         let known = match &world.product_id {
@@ -254,6 +256,7 @@ impl<'a> Builder<'a> {
             world.net_type.get_or_insert(known.net_type);
             world.node_type.get_or_insert(known.node_type);
             world.biz_type.get_or_insert(known.biz_type);
+            world.registration.get_or_insert(known.registration);
             fill(&mut world.functions, || functions::decode(&known.functions))?;
         }
         self.put_product(known_no, world)
@@ -268,16 +271,17 @@ impl<'a> Builder<'a> {
         let net_type = &*world.net_type.get_or_insert_with(|| "NET_WIFI".to_owned());
         let node_type = product::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
         let biz_type = *world.biz_type.get_or_insert(0);
+        let registration = product::registration_text(*world.registration.get_or_insert_default());
         let functions = functions::encode(world.functions.get_or_insert_default())?;
         self.write(
             "INSERT INTO product (product_no, project_no, product_id, product_key, product_secret_sealed, name,
-             category, model, icon, net_type, node_type, biz_type, functions)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             category, model, icon, net_type, node_type, biz_type, functions, registration)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT (product_no) DO UPDATE SET product_id = excluded.product_id,
              product_key = excluded.product_key, product_secret_sealed = excluded.product_secret_sealed,
              name = excluded.name, category = excluded.category, model = excluded.model, icon = excluded.icon,
              net_type = excluded.net_type, node_type = excluded.node_type, biz_type = excluded.biz_type,
-             functions = excluded.functions",
+             functions = excluded.functions, registration = excluded.registration",
             params![
                 known_no,
                 self.project_no,
@@ -291,7 +295,8 @@ impl<'a> Builder<'a> {
                 net_type,
                 node_type,
                 biz_type,
-                functions
+                functions,
+                registration
             ],
         )?;
         Ok(())
@@ -318,8 +323,10 @@ struct KnownProduct {
     node_type: NodeType,
     biz_type: i64,
     functions: String,
+    registration: Registration,
 }
 
-fn place_of_product_secret(product_id: &str) -> String {
+/// Where a product's secret is sealed.
+pub(super) fn place_of_product_secret(product_id: &str) -> String {
     format!("product.secret:{product_id}")
 }

@@ -1,0 +1,148 @@
+//! Commands: what is wished of a device, on its way down to it (contract tuya §4.2, §6.3; aliyun §5 rows 3, 4).
+
+use std::sync::Arc;
+
+use super::event::CODE_BYTES_MAX;
+use super::product::Function;
+use super::{
+    Access, Caller, Cloud, Device, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Result, Value,
+};
+
+/// Wishes that one call may carry.
+pub const WISHES_MAX: usize = 100;
+
+/// A wish for a value: code and value.
+pub type Wish = (Arc<str>, Value);
+
+/// What is sent down to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To take these values.
+    Set(Vec<Wish>),
+    /// To do something and to say what came of it: a service of one vendor, an action of the other.
+    Do {
+        /// The service.
+        name: String,
+        /// What it needs: a JSON object or list.
+        input: Value,
+    },
+}
+
+/// Why a command did not reach its device, or nothing came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Nobody is there.
+    Offline,
+    /// The device has too much under way.
+    Busy,
+    /// It did not answer in time.
+    NoAnswer,
+    /// It said that it will not.
+    Refused,
+}
+
+impl From<Undelivered> for Error {
+    fn from(why: Undelivered) -> Self {
+        match why {
+            Undelivered::Offline => Self::Offline,
+            Undelivered::Busy => Self::Busy("the device has too many commands under way"),
+            Undelivered::NoAnswer => Self::NoAnswer,
+            Undelivered::Refused => Self::CommandNotSupported("the device refused".to_owned()),
+        }
+    }
+}
+
+impl Cloud {
+    /// Sends values down to a device. The log keeps each as a command before it goes.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also for a device that is [`Device::abroad`]; [`Error::CommandNotSupported`];
+    /// [`Error::Offline`]; [`Error::Busy`]. Nothing was sent then.
+    pub async fn set_values(&self, caller: &Caller, id: &DeviceId, wishes: Vec<Wish>) -> Result<()> {
+        let device = self.device_at_home(caller, id).await?;
+        check_wishes(&device, &wishes)?;
+        self.command(&device, Command::Set(wishes)).await.map(drop)
+    }
+
+    /// Has a device do something, and waits for what comes of it: JSON text.
+    ///
+    /// # Errors
+    /// As [`Cloud::set_values`], and [`Error::NoAnswer`].
+    pub async fn invoke(&self, caller: &Caller, id: &DeviceId, name: &str, input: Value) -> Result<String> {
+        let device = self.device_at_home(caller, id).await?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if name.is_empty() || name.len() > CODE_BYTES_MAX || !name.bytes().all(is_plain) {
+            let allowed = format!("1 to {CODE_BYTES_MAX} letters, digits, '_', '-' and '.'");
+            return Err(Error::OutOfRange { param: "identifier", allowed });
+        }
+        self.command(&device, Command::Do { name: name.to_owned(), input }).await
+    }
+
+    async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String> {
+        let presence = self.telemetry.presence(&[device.no]).await?;
+        if !presence.into_iter().any(|presence| self.is_online(presence)) {
+            return Err(Error::Offline);
+        }
+        self.telemetry.append(rows(device.no, &command, self.now_ms())).await?;
+        Ok(self.downlink.command(device, command).await?)
+    }
+
+    /// Notes what a device should be, for as long as `for_ms`: it is told when it next connects, or asks itself.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], [`Error::CommandNotSupported`].
+    pub async fn desire_values(
+        &self,
+        caller: &Caller,
+        id: &DeviceId,
+        wishes: Vec<Wish>,
+        for_ms: i64,
+        is_told: bool,
+    ) -> Result<()> {
+        let device = self.device_at_home(caller, id).await?;
+        check_wishes(&device, &wishes)?;
+        self.note_desires(&device, wishes, self.now_ms().saturating_add(for_ms), is_told).await
+    }
+}
+
+/// Each command is a row: the wished values by their codes, a service by its name.
+fn rows(device: DeviceNo, command: &Command, time_ms: i64) -> Vec<NewEvent> {
+    let row = |(code, value): (Arc<str>, Value)| NewEvent {
+        device,
+        time_ms,
+        kind: EventType::Command,
+        source: EventSource::CLOUD,
+        code: Some(code),
+        value: Some(value),
+    };
+    match command {
+        Command::Set(wishes) => wishes.iter().cloned().map(row).collect(),
+        Command::Do { name, input } => vec![row((Arc::from(name.as_str()), input.clone()))],
+    }
+}
+
+fn check_wishes(device: &Device, wishes: &[Wish]) -> Result<()> {
+    if wishes.is_empty() {
+        return Err(Error::Missing("a code with its value"));
+    }
+    if wishes.len() > WISHES_MAX {
+        return Err(Error::OutOfRange { param: "commands", allowed: format!("at most {WISHES_MAX}") });
+    }
+    for (code, value) in wishes {
+        let refuse = |text: String| Err(Error::CommandNotSupported(text));
+        let Some(function) = device.product.function(code) else {
+            return refuse(format!("the product has no function {:?}", &**code));
+        };
+        if function.access == Access::ReadOnly {
+            return refuse(format!("{:?} is only reported", &**code));
+        }
+        if !function.accepts(value) {
+            return refuse(explain(function));
+        }
+    }
+    Ok(())
+}
+
+fn explain(function: &Function) -> String {
+    format!("{:?} takes a {:?} within {}", function.code, function.kind, function.values)
+}

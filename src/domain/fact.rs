@@ -1,0 +1,181 @@
+//! What is kept of a device under a key: its tags, the versions of its firmware, the values it should take, its shadow.
+
+use super::command::Wish;
+use super::{Cloud, Device, EventSource, EventType, NewEvent, Result, Value};
+
+/// Keys of one kind that a device may have.
+pub const FACTS_MAX: usize = 128;
+/// A key may be this long.
+pub const KEY_BYTES_MAX: usize = 64;
+/// A text may be this long.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Kinds of facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactKind {
+    /// What the device says of itself beside its values.
+    Tag,
+    /// The version of a part of its firmware.
+    Firmware,
+    /// A value that it should take; [`Cloud::desired`] reads it.
+    Desired,
+    /// Its shadow, a JSON document under one key.
+    Shadow,
+}
+
+impl FactKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Tag, Self::Firmware, Self::Desired, Self::Shadow];
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Its name among those of its kind.
+    pub key: String,
+    /// What it says.
+    pub text: String,
+    /// How often it was changed, from 1.
+    pub version: i64,
+}
+
+/// A value that a device should take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Of which function.
+    pub code: String,
+    /// The value.
+    pub value: Value,
+    /// How often it was changed, from 1.
+    pub version: i64,
+    /// When it no longer matters, milliseconds since 1970.
+    pub until_ms: i64,
+    /// Whether the device is told when it connects; otherwise it asks.
+    pub is_told: bool,
+}
+
+impl Desired {
+    /// The fact's text is the time, the digit of `is_told`, and the value.
+    fn read(fact: Fact) -> Option<Self> {
+        let mut parts = fact.text.splitn(3, ' ');
+        let (until_ms, is_told) = (parts.next()?.parse().ok()?, parts.next()? == "1");
+        let value = Value::from_json(parts.next()?)?;
+        Some(Self { code: fact.key, value, version: fact.version, until_ms, is_told })
+    }
+}
+
+/// A change of one fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactChange {
+    /// Which.
+    pub key: String,
+    /// What it says from now on; `None` to forget it.
+    pub text: Option<String>,
+    /// Only from this version on (0 for a fact that is not there).
+    pub from_version: Option<i64>,
+}
+
+impl FactChange {
+    /// Sets a fact, whatever it was.
+    pub fn set(key: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { key: key.into(), text: Some(text.into()), from_version: None }
+    }
+
+    /// Forgets a fact, whatever it was.
+    pub fn forget(key: impl Into<String>) -> Self {
+        Self { key: key.into(), text: None, from_version: None }
+    }
+}
+
+impl Cloud {
+    /// The facts of a device, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn facts(&self, device: &Device, kind: FactKind) -> Result<Vec<Fact>> {
+        self.registry.facts(device.no, kind).await
+    }
+
+    /// Changes facts of a device, all of them or none. `false` when there would be too many, one of them is too long,
+    /// or of another version.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn change_facts(&self, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<bool> {
+        let fits = |change: &FactChange| {
+            (1..=KEY_BYTES_MAX).contains(&change.key.len())
+                && change.text.as_ref().is_none_or(|text| text.len() <= TEXT_BYTES_MAX)
+        };
+        if changes.len() > FACTS_MAX || !changes.iter().all(fits) {
+            return Ok(false);
+        }
+        let known = self.registry.facts(device.no, kind).await?;
+        let is_known = |change: &FactChange| {
+            let found = known.iter().find(|fact| fact.key == change.key);
+            change.from_version.is_none() && found.map(|fact| &fact.text) == change.text.as_ref()
+        };
+        // A device says the same at every start, and a write makes everybody read anew.
+        if changes.iter().all(is_known) {
+            return Ok(true);
+        }
+        self.registry.change_facts(device.no, kind, changes, FACTS_MAX).await
+    }
+
+    /// Notes the versions of a device's firmware; the log keeps each change.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn note_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
+        let known = self.registry.facts(device.no, FactKind::Firmware).await?;
+        let is_new =
+            |(part, version): &&(String, String)| !known.iter().any(|fact| fact.key == *part && fact.text == *version);
+        let row = |(_, version): &(String, String)| NewEvent {
+            device: device.no,
+            time_ms: self.now_ms(),
+            kind: EventType::Firmware,
+            source: EventSource::DEVICE,
+            code: None,
+            value: Value::from_json(json_text(version)),
+        };
+        let rows: Vec<NewEvent> = versions.iter().filter(is_new).map(row).collect();
+        let changes = versions.into_iter().map(|(part, version)| FactChange::set(part, version)).collect();
+        if !self.change_facts(device, FactKind::Firmware, changes).await? {
+            return Ok(false);
+        }
+        if !rows.is_empty() {
+            self.telemetry.append(rows).await?;
+        }
+        Ok(true)
+    }
+
+    /// The values that a device should take, but for those whose time is over.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn desired(&self, device: &Device) -> Result<Vec<Desired>> {
+        let facts = self.registry.facts(device.no, FactKind::Desired).await?;
+        let now_ms = self.now_ms();
+        Ok(facts.into_iter().filter_map(Desired::read).filter(|desired| desired.until_ms > now_ms).collect())
+    }
+
+    pub(super) async fn note_desires(
+        &self,
+        device: &Device,
+        wishes: Vec<Wish>,
+        until_ms: i64,
+        is_told: bool,
+    ) -> Result<()> {
+        let text = |value: &Value| format!("{until_ms} {} {}", u8::from(is_told), value.as_json());
+        let change = |(code, value): Wish| FactChange::set(&*code, text(&value));
+        let changes = wishes.into_iter().map(change).collect();
+        self.registry.change_facts(device.no, FactKind::Desired, changes, FACTS_MAX).await.map(drop)
+    }
+}
+
+/// A text as a JSON string. Only letters that need no more than a backslash are left in it.
+fn json_text(text: &str) -> String {
+    let plain = text.chars().filter(|char| !char.is_control());
+    let escaped: String =
+        plain.flat_map(|char| ['"', '\\'].contains(&char).then_some('\\').into_iter().chain([char])).collect();
+    format!("\"{escaped}\"")
+}

@@ -1,0 +1,138 @@
+//! Gateways and the devices behind them, and devices that ask for their secret (contract tuya §6.3; aliyun §6.3, §6.4).
+
+use std::sync::Arc;
+
+use super::device::FactoryName;
+use super::product::Registration;
+use super::session::{DeviceClaim, DeviceSecret};
+use super::{Cloud, Device, DeviceNo, NodeType, Product, ProductId, Result};
+
+/// Devices that a gateway may have behind it.
+pub const SUB_DEVICES_MAX: usize = 1000;
+/// Devices that a product may get by registration alone.
+pub const REGISTERED_MAX: usize = 100_000;
+
+/// A product and the secret that its devices share. No `Debug`.
+pub struct ProductSecret {
+    /// The product.
+    pub product: Arc<Product>,
+    /// The secret.
+    pub secret: String,
+}
+
+/// A device that a gateway names for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSubDevice {
+    /// Its product, which must be of the gateway's project.
+    pub product: ProductId,
+    /// What the gateway calls it: its device name from then on.
+    pub name: String,
+    /// Its address behind the gateway.
+    pub node_id: Option<String>,
+}
+
+impl Cloud {
+    /// A product by Alibaba's id, with its secret, for a device that has only that.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>> {
+        self.registry.product_secret(key).await
+    }
+
+    /// The secret of a device that proved its product's, if the product allows that: once connected it is not given
+    /// again.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn register(&self, product: &Product, device_name: &str) -> Result<Option<DeviceSecret>> {
+        if product.registration == Registration::Off {
+            return Ok(None);
+        }
+        self.unused_device(product, device_name).await
+    }
+
+    /// As [`Cloud::register`], and makes the device when there is none, if the product allows that.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn register_new(&self, product: &Product, device_name: &str) -> Result<Option<DeviceSecret>> {
+        if product.registration != Registration::Any {
+            return Ok(None);
+        }
+        let name = NewSubDevice { product: product.id.clone(), name: device_name.to_owned(), node_id: None };
+        if is_name(device_name)
+            && self.registry.make_device(&name, None, REGISTERED_MAX, self.now_ms()).await?.is_some()
+        {
+            return self.unused_device(product, device_name).await;
+        }
+        Ok(None)
+    }
+
+    /// The secret of a device that never connected and is behind no gateway, or behind that one.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn register_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<Option<DeviceSecret>> {
+        let found = self.registry.device_secret(&DeviceClaim::Factory(name.clone())).await?;
+        let may_have = |found: &DeviceSecret| {
+            let sub = &found.device;
+            sub.product.node_type == NodeType::Sub
+                && sub.product.project == gateway.product.project
+                && sub.active_ms == 0
+                && !sub.disabled
+                && sub.gateway.as_ref().is_none_or(|other| *other == gateway.id)
+        };
+        Ok(found.filter(may_have))
+    }
+
+    async fn unused_device(&self, product: &Product, device_name: &str) -> Result<Option<DeviceSecret>> {
+        let name = FactoryName { product_key: product.key.clone(), device_name: device_name.to_owned() };
+        let found = self.registry.device_secret(&DeviceClaim::Factory(name)).await?;
+        Ok(found.filter(|found| found.device.active_ms == 0 && !found.device.disabled))
+    }
+
+    /// A device that a gateway names for itself, made when there is none. `None` when it may not have it: the product
+    /// is not of the gateway's project or not one of sub-devices, the device is behind another gateway, or there are
+    /// too many.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn bind_sub_device(&self, gateway: &Device, sub: &NewSubDevice) -> Result<Option<Device>> {
+        if gateway.product.node_type != NodeType::Gateway || !is_name(&sub.name) {
+            return Ok(None);
+        }
+        self.registry.make_device(sub, Some(gateway.no), SUB_DEVICES_MAX, self.now_ms()).await
+    }
+
+    /// Puts a device, which proved itself, behind a gateway. Whether both can be that and there is room.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn attach(&self, gateway: &Device, sub: &Device) -> Result<bool> {
+        let fit = gateway.product.node_type == NodeType::Gateway && sub.product.node_type == NodeType::Sub;
+        Ok(fit && self.registry.attach(sub.no, gateway.no, SUB_DEVICES_MAX, self.now_ms()).await?)
+    }
+
+    /// Takes a device from behind a gateway. Whether it was there.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn detach(&self, gateway: &Device, sub: DeviceNo) -> Result<bool> {
+        self.registry.detach(sub, gateway.no, self.now_ms()).await
+    }
+
+    /// The devices behind a gateway, for its own session.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn behind(&self, gateway: &Device) -> Result<Vec<Device>> {
+        self.registry.behind(gateway.no, SUB_DEVICES_MAX).await
+    }
+}
+
+/// Whether a name that a device or gateway gives can be a device name.
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
+}

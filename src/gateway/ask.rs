@@ -1,0 +1,232 @@
+//! What a device may ask besides reporting, done: tags, wished values, firmware, shadow, and the devices behind it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::Gateway;
+use super::payload::{Ask, Fault, SubProof, Told};
+use super::session::Session;
+use crate::domain::device::FactoryName;
+use crate::domain::fact::{Fact, FactChange, FactKind};
+use crate::domain::session::DeviceSecret;
+use crate::domain::topology::SUB_DEVICES_MAX;
+use crate::domain::{Cloud, Device, Error};
+use crate::gateway::auth::Proof;
+
+/// The only key of a shadow.
+const SHADOW: &str = "shadow";
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unfit(_) => Self::Unfit,
+            Error::Store(cause) => {
+                tracing::error!(error.cause = %cause, "the store failed");
+                Self::Service
+            }
+            _ => Self::Parameter,
+        }
+    }
+}
+
+/// Does what a device asks. `device` is who asks: the session's own device, or one behind it.
+pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>, ask: Ask) -> Result<Told, Fault> {
+    let cloud = &*gateway.cloud;
+    match ask {
+        Ask::Tags => Ok(Told::Tags(cloud.facts(device, FactKind::Tag).await?)),
+        Ask::ChangeTags(changes) => change(cloud, device, FactKind::Tag, changes).await,
+        Ask::Desired(codes) => {
+            let mut desired = cloud.desired(device).await?;
+            desired.retain(|desired| codes.is_empty() || codes.contains(&desired.code));
+            Ok(Told::Desired(desired))
+        }
+        Ask::ForgetDesired(changes) => {
+            let known = cloud.facts(device, FactKind::Desired).await?;
+            change(
+                cloud,
+                device,
+                FactKind::Desired,
+                changes.into_iter().filter(|change| is_there(&known, change)).collect(),
+            )
+            .await
+        }
+        Ask::Firmware(versions) => {
+            let noted = cloud.note_firmware(device, versions).await?;
+            noted.then_some(Told::Done).ok_or(Fault::Parameter)
+        }
+        Ask::Shadow(message) => Ok(Told::Document(shadow(cloud, device, &message).await?)),
+        Ask::Behind => Ok(Told::Devices(cloud.behind(device).await?.into_iter().map(Arc::new).collect())),
+        Ask::Attach(subs) => attach(cloud, device, subs).await,
+        Ask::Detach(subs) => {
+            for sub in subs {
+                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?;
+                if !cloud.detach(device, found.device.no).await? {
+                    return Err(Fault::Topology);
+                }
+                session.drop_sub(gateway, &found.device).await;
+            }
+            Ok(Told::Done)
+        }
+        Ask::Login(subs) => login(session, gateway, device, subs).await,
+        Ask::Logout(subs) => {
+            for sub in subs {
+                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?;
+                session.drop_sub(gateway, &found.device).await;
+            }
+            Ok(Told::Done)
+        }
+        Ask::Bind(subs) => {
+            let mut bound = Vec::with_capacity(subs.len());
+            for sub in subs {
+                let found = cloud.bind_sub_device(device, &sub).await?.ok_or(Fault::Device)?;
+                bound.push(Arc::new(found));
+            }
+            Ok(Told::Devices(bound))
+        }
+        Ask::Register(subs) => register(cloud, device, subs).await,
+    }
+}
+
+async fn change(cloud: &Cloud, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<Told, Fault> {
+    let changed = changes.is_empty() || cloud.change_facts(device, kind, changes).await?;
+    changed.then_some(Told::Done).ok_or(Fault::Parameter)
+}
+
+/// A wish that a newer one has replaced stays.
+fn is_there(known: &[Fact], change: &FactChange) -> bool {
+    let fact = known.iter().find(|fact| fact.key == change.key);
+    fact.is_some_and(|fact| change.from_version.is_none_or(|version| version == fact.version))
+}
+
+/// The device of a claim, when it proves itself in one of the forms.
+async fn proven(cloud: &Cloud, sub: &SubProof) -> Result<DeviceSecret, Fault> {
+    let found = cloud.claimed_device(&sub.who).await?.ok_or(Fault::Device)?;
+    let is_proven = |proofs: &Vec<Proof>| proofs.iter().any(|proof| proof.is_proven_by(&found.secret));
+    if found.device.disabled || !sub.proofs.as_ref().is_none_or(is_proven) {
+        return Err(Fault::Proof);
+    }
+    Ok(found)
+}
+
+/// All of them or none, as far as their proofs go.
+async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<Told, Fault> {
+    let mut found = Vec::with_capacity(subs.len());
+    for sub in &subs {
+        found.push(Arc::new(proven(cloud, sub).await?.device));
+    }
+    for sub in &found {
+        if !cloud.attach(gateway, sub).await? {
+            return Err(Fault::Topology);
+        }
+    }
+    Ok(Told::Devices(found))
+}
+
+async fn login(session: &mut Session, gateway: &Gateway, device: &Device, subs: Vec<SubProof>) -> Result<Told, Fault> {
+    let mut found = Vec::with_capacity(subs.len());
+    for sub in &subs {
+        let sub = proven(&gateway.cloud, sub).await?.device;
+        if sub.gateway.as_ref() != Some(&device.id) || device.no != session.device.no {
+            return Err(Fault::Topology);
+        }
+        found.push(Arc::new(sub));
+    }
+    if session.subs.len() + found.len() > SUB_DEVICES_MAX {
+        return Err(Fault::TooMany);
+    }
+    for sub in &found {
+        session.add_sub(gateway, sub).await?;
+    }
+    Ok(Told::Devices(found))
+}
+
+async fn register(
+    cloud: &Cloud,
+    gateway: &Device,
+    subs: Vec<(FactoryName, Option<Vec<Proof>>)>,
+) -> Result<Told, Fault> {
+    let mut found = Vec::with_capacity(subs.len());
+    for (name, proofs) in &subs {
+        if let Some(proofs) = proofs {
+            let product = cloud.product_secret(&name.product_key).await?.ok_or(Fault::Device)?;
+            if !proofs.iter().any(|proof| proof.is_proven_by(&product.secret)) {
+                return Err(Fault::Proof);
+            }
+        }
+        found.push(cloud.register_sub_device(gateway, name).await?.ok_or(Fault::Device)?);
+    }
+    Ok(Told::Secrets(found))
+}
+
+/// The shadow of a device, read or changed, in the vendor's words (contract aliyun §6.2).
+async fn shadow(cloud: &Cloud, device: &Device, message: &Json) -> Result<Json, Fault> {
+    let facts = cloud.facts(device, FactKind::Shadow).await?;
+    let known = facts.iter().find(|fact| fact.key == SHADOW);
+    let mut document: Json = known.and_then(|fact| serde_json::from_str(&fact.text).ok()).unwrap_or_default();
+    let (stored, version) = (known.map_or(0, |fact| fact.version), document["version"].as_i64().unwrap_or(0));
+    let seconds = cloud.now_ms() / 1000;
+    let reply = |payload: Json| json!({"method": "reply", "payload": payload, "timestamp": seconds});
+    let refuse = |code: &str, text: &str| {
+        Ok(reply(json!({"status": "error", "content": {"errorcode": code, "errormessage": text}})))
+    };
+    match message["method"].as_str() {
+        Some("get") => {
+            let (state, metadata) = (&document["state"], &document["metadata"]);
+            let or_empty = |part: &Json| if part.is_null() { json!({}) } else { part.clone() };
+            let payload = json!({"status": "success", "state": or_empty(state), "metadata": or_empty(metadata),
+                "version": version});
+            return Ok(reply(payload));
+        }
+        Some("update" | "delete") => {}
+        _ => return refuse("401", "method is missing or unknown"),
+    }
+    let Some(given) = message["version"].as_i64() else { return refuse("402", "version is missing") };
+    // −1 begins anew.
+    if given != -1 && given <= version {
+        return refuse("409", "version conflict");
+    }
+    if given == -1 {
+        document = Json::Null;
+    }
+    let is_update = message["method"] == "update";
+    for part in ["reported", "desired"] {
+        merge(&mut document, part, &message["state"][part], is_update, seconds);
+    }
+    document["version"] = json!(given.max(0));
+    let change = FactChange { key: SHADOW.to_owned(), text: Some(document.to_string()), from_version: Some(stored) };
+    if !cloud.change_facts(device, FactKind::Shadow, vec![change]).await? {
+        return refuse("500", "the shadow is too long or was changed at the same time");
+    }
+    Ok(reply(json!({"status": "success", "version": given.max(0)})))
+}
+
+/// Lays one part of a shadow's state over what is known, or takes the named members out. A text `"null"` or a null
+/// takes out all of it.
+fn merge(document: &mut Json, part: &str, given: &Json, is_update: bool, seconds: i64) {
+    let take = |document: &mut Json, key: &str| {
+        for area in ["state", "metadata"] {
+            if let Some(members) = document[area][part].as_object_mut() {
+                members.remove(key);
+            }
+        }
+    };
+    match given {
+        Json::Object(members) => {
+            for (key, value) in members {
+                if is_update && !value.is_null() {
+                    document["state"][part][key] = value.clone();
+                    document["metadata"][part][key] = json!({"timestamp": seconds});
+                } else {
+                    take(document, key);
+                }
+            }
+        }
+        Json::String(text) if text == "null" => {
+            for area in ["state", "metadata"] {
+                document[area][part] = Json::Object(Map::new());
+            }
+        }
+        _ => {}
+    }
+}

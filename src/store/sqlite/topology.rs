@@ -1,0 +1,154 @@
+//! Gateways and what is behind them, and devices that are made as they come.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteRegistry;
+use super::binding::bind;
+use super::device::{COLUMNS, FROM, place_of_local_key, place_of_secret};
+use super::product::node_type_text;
+use super::world::place_of_product_secret;
+use crate::domain::store::TopologyStore;
+use crate::domain::topology::{NewSubDevice, ProductSecret};
+use crate::domain::{Device, DeviceNo, Error, NodeType, Result};
+use crate::store::mint;
+use crate::store::seal::Seal;
+
+#[async_trait]
+impl TopologyStore for SqliteRegistry {
+    async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>> {
+        let found: Option<(i64, Vec<u8>)> = self.readers.run(|connection| {
+            connection
+                .prepare_cached("SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1")
+                .and_then(|mut statement| {
+                    statement.query_row(params![key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+                })
+                .map_err(Error::store)
+        })?;
+        let Some((no, sealed)) = found else { return Ok(None) };
+        let Some(product) = self.product(no)? else { return Ok(None) };
+        let secret = self.seal.unseal(&sealed, &place_of_product_secret(product.id.as_str()))?;
+        Ok(Some(ProductSecret { product, secret }))
+    }
+
+    async fn make_device(
+        &self,
+        device: &NewSubDevice,
+        gateway: Option<DeviceNo>,
+        max: usize,
+        now_ms: i64,
+    ) -> Result<Option<Device>> {
+        let (device, seal) = (device.clone(), self.seal.clone());
+        let write = move |connection: &Connection| make(connection, &seal, &device, gateway, max, now_ms);
+        let Some(no) = self.writer.run(write).await? else { return Ok(None) };
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
+        self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, no]))
+    }
+
+    async fn attach(&self, sub: DeviceNo, gateway: DeviceNo, max: usize, now_ms: i64) -> Result<bool> {
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let sql = "SELECT count(*) FROM device WHERE gateway_no = ?1 AND device_no <> ?2";
+            let others: usize = connection.query_row(sql, params![gateway.0, sub.0], |row| row.get(0))?;
+            if others >= max {
+                return Ok(false);
+            }
+            put_behind(connection, sub.0, gateway, now_ms)?;
+            Ok(true)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn detach(&self, sub: DeviceNo, gateway: DeviceNo, now_ms: i64) -> Result<bool> {
+        let sql = "UPDATE device SET gateway_no = NULL, updated_ms = ?3 WHERE device_no = ?1 AND gateway_no = ?2";
+        let write = move |connection: &Connection| connection.execute(sql, params![sub.0, gateway.0, now_ms]);
+        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+    }
+
+    async fn behind(&self, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM {FROM} WHERE d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3");
+        self.readers.run(|connection| self.all(connection, &sql, params![None::<i64>, gateway.0, limit]))
+    }
+}
+
+fn put_behind(connection: &Connection, sub_no: i64, gateway: DeviceNo, now_ms: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE device SET gateway_no = ?2, updated_ms = ?3
+               WHERE device_no = ?1 AND gateway_no IS NOT ?2";
+    connection.execute(sql, params![sub_no, gateway.0, now_ms])?;
+    Ok(())
+}
+
+/// The number of the device, made when there is none.
+fn make(
+    connection: &Connection,
+    seal: &Seal,
+    device: &NewSubDevice,
+    gateway: Option<DeviceNo>,
+    max: usize,
+    now_ms: i64,
+) -> Result<Option<i64>> {
+    // Behind a gateway: a product for sub-devices, of the project whose product the gateway is.
+    let sql = "SELECT product_no, name FROM product p WHERE product_id = ?1 AND (?2 IS NULL OR (node_type = ?3
+               AND project_no = (SELECT project_no FROM device WHERE device_no = ?2)))";
+    let gateway_no = gateway.map(|gateway| gateway.0);
+    let values = params![device.product.as_str(), gateway_no, node_type_text(NodeType::Sub)];
+    let product = connection.query_row(sql, values, |row| Ok((row.get(0)?, row.get(1)?))).optional();
+    let Some((product_no, name)): Option<(i64, String)> = product.map_err(Error::store)? else { return Ok(None) };
+
+    let sql = "SELECT device_no, gateway_no, active_ms, removed FROM device WHERE product_no = ?1 AND device_name = ?2";
+    let known = connection
+        .query_row(sql, params![product_no, device.name], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, bool>(3)?))
+        })
+        .optional();
+    if let Some((no, behind, active_ms, removed)) = known.map_err(Error::store)? {
+        let behind: Option<i64> = behind;
+        let is_free = behind.is_none() && (gateway.is_none() || active_ms == 0 || removed);
+        if behind != gateway_no && !is_free {
+            return Ok(None);
+        }
+        if let Some(gateway) = gateway {
+            put_behind(connection, no, gateway, now_ms).map_err(Error::store)?;
+        }
+        return Ok(Some(no));
+    }
+    let count = match gateway_no {
+        Some(gateway_no) => ("SELECT count(*) FROM device WHERE gateway_no = ?1", gateway_no),
+        None => ("SELECT count(*) FROM device WHERE product_no = ?1 AND removed = 0", product_no),
+    };
+    let count: usize = connection.query_row(count.0, params![count.1], |row| row.get(0)).map_err(Error::store)?;
+    if count >= max {
+        return Ok(None);
+    }
+    let id = mint::device_id()?;
+    connection
+        .execute(
+            "INSERT INTO device (product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid, iot_id,
+             device_name, name, ip, time_zone, gateway_no, node_id, home_id, is_virtual, removed, created_ms,
+             active_ms, updated_ms, history_from_ms)
+             SELECT p.product_no, p.project_no, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', coalesce(g.time_zone, '+00:00'), ?9, ?10,
+             g.home_id, 0, 0, ?11, 0, ?11, 0
+             FROM product p LEFT JOIN device g ON g.device_no = ?9 WHERE p.product_no = ?1",
+            params![
+                product_no,
+                id,
+                seal.seal(&mint::device_secret()?, &place_of_secret(&id))?,
+                seal.seal(&mint::device_secret()?, &place_of_local_key(&id))?,
+                mint::device_secret()?,
+                mint::iot_id()?,
+                device.name,
+                name,
+                gateway_no,
+                device.node_id,
+                now_ms
+            ],
+        )
+        .map_err(Error::store)?;
+    let no = connection.last_insert_rowid();
+    let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
+    let owner = connection.query_row(sql, params![gateway_no], |row| row.get(0)).optional();
+    if let Some(owner_no) = owner.map_err(Error::store)? {
+        bind(connection, no, owner_no, true, now_ms)?;
+    }
+    Ok(Some(no))
+}
