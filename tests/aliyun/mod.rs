@@ -2,6 +2,7 @@ mod accounts;
 mod auth;
 mod bad_input;
 mod bindings;
+mod commands;
 mod devices;
 mod examples;
 mod products;

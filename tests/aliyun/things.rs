@@ -13,7 +13,7 @@ fn plug() -> Value {
 }
 
 /// What every call for one device refuses.
-fn refuses_other_devices(cloud: &TestCloud, path: &str, more: Value) {
+pub fn refuses_other_devices(cloud: &TestCloud, path: &str, more: Value) {
     let app = cloud.aliyun();
     for (mut params, code) in [
         (json!({}), 460),
@@ -209,17 +209,4 @@ fn thing_tsl() {
     assert_eq!(service("get")["inputData"], json!(["switch_1", "cur_power"]));
     assert_eq!(tsl["events"][0]["method"], "thing.event.property.post");
     refuses_other_devices(&cloud, path, json!({}));
-}
-
-#[test]
-fn invoke_service() {
-    let cloud = TestCloud::start();
-    named(&cloud);
-    let app = cloud.aliyun();
-    let path = "/cloud/thing/service/invoke";
-    let answer = app.call(path, json!({"iotId": "iotPlug", "identifier": "set", "args": {"switch_1": 1}}));
-    assert_eq!((answer.status, answer.code(), answer.body["message"].as_str()), (200, 6205, Some("device offline")));
-    assert_eq!(app.code(path, json!({"iotId": "iotPlug", "args": {}})), 460);
-    assert_eq!(app.code(path, json!({"iotId": "iotPlug", "identifier": "set", "args": []})), 460);
-    refuses_other_devices(&cloud, path, json!({"identifier": "set"}));
 }

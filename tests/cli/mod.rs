@@ -170,7 +170,7 @@ fn import_names_a_bad_line_and_imports_nothing() {
     for (bad, text) in [
         ("{", "EOF"),
         (r#"{"device_id":"nobody","time":1,"type":7,"from":1}"#, "no device \"nobody\""),
-        (&good.replace("\"type\":7", "\"type\":11"), "type must be"),
+        (&good.replace("\"type\":7", "\"type\":12"), "type must be"),
         (&good.replace("\"from\":1", "\"from\":15"), "from must be"),
         (&good.replace(&now.to_string(), "5"), "retention"),
         (&good.replace(&now.to_string(), "9999999999999"), "a day ahead"),

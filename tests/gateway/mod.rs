@@ -1,5 +1,9 @@
 //! Devices connect, prove themselves and report.
 
+mod alink;
+mod commands;
+mod tylink;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -171,26 +175,42 @@ fn many_reports_at_once_are_all_kept_and_acknowledged_in_order() {
 fn topics_of_others_are_closed() {
     let cloud = cloud();
     let report = json!({"msgId": "1", "data": {"switch_1": true}, "params": {"switch_1": 1}, "id": "1"});
-    for (who, topic) in [
-        (tuya_plug(), "tylink/second000000000001/thing/property/report".to_owned()),
-        (tuya_plug(), "/sys/a1plug00001/dev001/thing/event/property/post".to_owned()),
-        (tuya_plug(), format!("tylink/{PLUG}x/thing/property/report")),
-        (alink_plug(), "/sys/a1plug00001/dev002/thing/event/property/post".to_owned()),
-        (alink_plug(), "/sys/a1plug00001/dev0010/thing/event/property/post".to_owned()),
-        (alink_plug(), format!("tylink/{PLUG}/thing/property/report")),
-        (alink_plug(), "/ota/device/inform/a1plug00001/dev002".to_owned()),
+    for topic in [
+        "tylink/second000000000001/thing/property/report".to_owned(),
+        "/sys/a1plug00001/dev001/thing/event/property/post".to_owned(),
+        format!("tylink/{PLUG}x/thing/property/report"),
+        "tylink//thing/property/report".to_owned(),
+        "tylink".to_owned(),
     ] {
-        let mut device = MqttDevice::connect(&cloud, &who);
+        let mut device = MqttDevice::connect(&cloud, &tuya_plug());
         assert!(!device.published(&topic, &report), "{topic}");
     }
+    // LinkKit has a word for it, and the device stays.
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    for topic in [
+        "/sys/a1plug00001/dev002/thing/event/property/post",
+        "/sys/a1plug00001/dev0010/thing/event/property/post",
+        "/sys/a1plug00001//thing/event/property/post",
+        "/sys/a1plug00001",
+        "tylink/27511006b4e62d4b8f21/thing/property/report",
+        "/ota/device/inform/a1plug00001/dev002",
+        "/shadow/update/a1plug00001/dev002",
+        "/ext/session/a1plug00001/dev002/combine/batch_login",
+    ] {
+        let (told, error) = plug.asked(topic, &report);
+        assert_eq!((told.as_str(), &error["code"]), ("/ext/error/a1plug00001/dev001", &json!(6813)), "{topic}");
+        assert_eq!(error["data"]["topic"], topic);
+    }
+    assert_eq!(value(&cloud, "switch_1"), Value::Null, "nothing of it was kept");
     // Its own, but nothing that is known: taken and left at that.
     for (who, topic) in [
         (tuya_plug(), format!("tylink/{PLUG}/")),
         (tuya_plug(), format!("tylink/{PLUG}/thing")),
         (alink_plug(), "/sys/a1plug00001/dev001".to_owned()),
+        (alink_plug(), "/ext/rrpc/5/user/x".to_owned()),
         (alink_plug(), "/sys/a1plug00001/dev001/".to_owned()),
         (alink_plug(), "/a1plug00001/dev001".to_owned()),
-        (alink_plug(), "/ext/session/a1plug00001/dev001/combine/batch_login".to_owned()),
+        (alink_plug(), "/ext/session/a1plug00001/dev001/combine/other".to_owned()),
     ] {
         assert!(MqttDevice::connect(&cloud, &who).published(&topic, &report), "{topic}");
     }
@@ -213,10 +233,15 @@ fn topics_of_others_are_closed() {
         "/ota/device/upgrade/a1plug00001/dev001",
         "/sys/a1plug00001/+/thing/#",
         "/ota/device/+/a1plug00001/dev001",
+        "/ext/rrpc/+/user/x",
+        "/ota/device/+/a1plug00001/+",
+        "/ota/device/#",
         "/sys/#",
         "/#",
+        "#",
+        "+/+/+/+/#",
     ]);
-    assert_eq!(granted, [true, true, true, false, false, false, false]);
+    assert_eq!(granted, [true, true, true, false, true, true, false, false, false, false, false, false]);
     let many: Vec<String> = (0..100).map(|n| format!("/a1plug00001/dev001/user/{n}")).collect();
     let granted = plug.subscribe(&many.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(granted.iter().filter(|granted| **granted).count() < 64, "bounded");

@@ -202,7 +202,7 @@ impl TestCloud {
     }
 
     /// Asks again and again until something is so, which the server brings about by itself.
-    pub fn wait(&self, is_so: impl Fn() -> bool) {
+    pub fn wait(&self, mut is_so: impl FnMut() -> bool) {
         let begun = std::time::Instant::now();
         while !is_so() {
             assert!(begun.elapsed() < Duration::from_secs(30), "it did not happen");

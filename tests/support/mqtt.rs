@@ -144,6 +144,12 @@ impl MqttDevice {
         (topic, serde_json::from_slice(&rest[2 + length..]).unwrap())
     }
 
+    /// What comes back for a message that the server takes: topic and payload.
+    pub fn asked(&mut self, topic: &str, payload: &Value) -> (String, Value) {
+        assert!(self.published(topic, payload), "{topic}");
+        self.message()
+    }
+
     /// Whether the server answers a ping: what it had to say before has been said.
     pub fn pings(&mut self) -> bool {
         self.send(&[0xC0, 0]);
@@ -168,4 +174,47 @@ pub fn with_secrets(cloud: &TestCloud) {
              "secret": "5c1e2d3f4a5b6c7d"},
             {"product_id": "EvolhYPyZNWYP001", "device_id": "second000000000001", "device_name": "dev002",
              "secret": "another-secret-2"}]}]}));
+}
+
+/// A gateway with two sub-devices behind it and one that is behind none, by both vendors' names; and a product whose
+/// devices may register.
+pub fn with_gateway(cloud: &TestCloud) {
+    let sensor = json!([{"code": "temp", "type": "Integer", "values": {"min": -20, "max": 50}}]);
+    let device = |product: &str, name: &str| json!({"product_id": product, "device_id": name, "device_name": name, "secret": format!("secret-of-{name}")});
+    let behind = |name: &str| {
+        let mut device = device("sensors000000001", name);
+        device["gateway"] = json!("gate1");
+        device
+    };
+    cloud.apply(&json!({"projects": [
+        {"name": "first",
+         "products": [
+            {"product_id": "gates00000000001", "product_key": "a1gate", "name": "Gate", "category": "wg2",
+             "node_type": "gateway", "functions": [{"code": "on", "type": "Boolean"}]},
+            {"product_id": "sensors000000001", "product_key": "a1sensor", "product_secret": "secret-of-sensors",
+             "name": "Sensor", "category": "wsdcg", "node_type": "sub", "functions": sensor},
+            {"product_id": "known00000000001", "product_key": "a1known", "product_secret": "secret-of-known",
+             "name": "Known", "category": "cz", "dynamic_registration": "known"},
+            {"product_id": "any0000000000001", "product_key": "a1any", "product_secret": "secret-of-any",
+             "name": "Any", "category": "cz", "dynamic_registration": "any",
+             "functions": [{"code": "on", "type": "Boolean"}]},
+            {"product_id": "off0000000000001", "product_key": "a1off", "product_secret": "secret-of-off",
+             "name": "Off", "category": "cz"}],
+         "devices": [
+            {"product_id": "gates00000000001", "device_id": "gate1", "device_name": "gate1",
+             "secret": "secret-of-gate1", "owner": "18200000678"},
+            device("gates00000000001", "gate2"),
+            behind("temp1"), behind("temp2"), device("sensors000000001", "temp3"),
+            device("known00000000001", "known1"), device("off0000000000001", "off1")]},
+        {"name": "second",
+         "products": [{"product_id": "othersensors0001", "product_key": "a1other", "product_secret": "secret-of-other",
+            "name": "Other", "category": "wsdcg", "node_type": "sub"}],
+         "devices": [device("othersensors0001", "other1")]},
+    ]}));
+}
+
+/// The lower-case hex HMAC-SHA256 of a text.
+pub fn signed(secret: &str, content: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    hex(&mac.chain_update(content).finalize().into_bytes())
 }

@@ -1,5 +1,6 @@
 mod auth;
 mod bad_input;
+mod commands;
 mod device_users;
 mod devices;
 mod examples;

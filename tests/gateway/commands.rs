@@ -1,0 +1,161 @@
+//! Commands come down to devices, in the protocol that each speaks.
+
+use serde_json::{Value, json};
+
+use super::{SECRET, alink_plug, cloud, device, log, tuya_plug};
+use crate::support::TestCloud;
+use crate::support::mqtt::{MqttDevice, linkkit};
+use crate::support::world::PLUG;
+
+fn commands(cloud: &TestCloud, path: &str, code: &str, value: Value) -> Value {
+    cloud.first().post(path, json!({"commands": [{"code": code, "value": value}]}))
+}
+
+#[test]
+fn to_a_device_that_speaks_tuyalink() {
+    let cloud = cloud();
+    let path = format!("/v1.0/devices/{PLUG}/commands");
+    assert_eq!(commands(&cloud, &path, "switch_1", json!(true))["code"], 2001, "offline");
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
+    for (path, body) in [
+        (
+            path.as_str(),
+            json!({"commands": [{"code": "switch_1", "value": true}, {"code": "mode", "value": "colour"}]}),
+        ),
+        (
+            &format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/issue"),
+            json!({"properties": "{\"switch_1\":true,\"mode\":\"colour\"}"}),
+        ),
+        (
+            &format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/issue"),
+            json!({"properties": {"switch_1": true, "mode": "colour"}}),
+        ),
+    ] {
+        assert_eq!(cloud.first().post(path, body)["success"], true, "{path}");
+        let (topic, told) = plug.message();
+        assert_eq!(topic, format!("tylink/{PLUG}/thing/property/set"));
+        assert_eq!(told["data"], json!({"switch_1": true, "mode": "colour"}));
+        assert!(told["msgId"].is_string() && told["time"].is_i64(), "{told}");
+    }
+    let there = json!({"productKey": "a1plug00001", "deviceName": "dev001", "items": {"switch_1": 0, "mode": 0}});
+    assert_eq!(cloud.aliyun().data("/cloud/thing/properties/set", there), json!({}));
+    assert_eq!(plug.message().1["data"], json!({"switch_1": false, "mode": "white"}));
+    assert_eq!(log(&cloud), [3, 1, 5, 5, 5, 5, 5, 5, 5, 5]);
+    let end = cloud.now_ms() + 1000;
+    let rows = cloud.first().get(&format!("/v1.0/devices/{PLUG}/logs?end_time={end}&size=1&start_time=0&type=5"));
+    let row = &rows["result"]["logs"][0];
+    assert_eq!((&row["event_from"], &row["event_id"]), (&json!("4"), &json!(5)));
+    assert!(row["code"].is_string() && row["value"].is_string(), "{row}");
+}
+
+#[test]
+fn to_a_device_that_speaks_linkkit() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    for (value, alink) in [(json!("colour"), json!(1)), (json!("white"), json!(0))] {
+        assert_eq!(commands(&cloud, &format!("/v1.0/iot-03/devices/{PLUG}/commands"), "mode", value)["result"], true);
+        let (topic, told) = plug.message();
+        assert_eq!(topic, "/sys/a1plug00001/dev001/thing/service/property/set");
+        assert_eq!((&told["params"], &told["method"]), (&json!({"mode": alink}), &json!("thing.service.property.set")));
+        let reply = json!({"id": told["id"], "code": 200, "data": {}});
+        assert!(plug.published("/sys/a1plug00001/dev001/thing/service/property/set_reply", &reply) && plug.pings());
+    }
+    let there =
+        json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": "set", "args": {"switch_1": 1}});
+    assert_eq!(cloud.aliyun().data("/cloud/thing/service/invoke", there), json!({}));
+    assert_eq!(plug.message().1["params"], json!({"switch_1": 1}));
+}
+
+/// What comes of a service call while the device answers as it is told.
+fn invoked(cloud: &TestCloud, params: Value, answer: impl FnOnce()) -> Value {
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| cloud.aliyun().call("/cloud/thing/service/invoke", params).body);
+        answer();
+        call.join().unwrap()
+    })
+}
+
+#[test]
+fn a_service_is_done_and_what_came_of_it_comes_back() {
+    let cloud = cloud();
+    let params =
+        json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": "reboot", "args": {"delay": 5}});
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    let answer = invoked(&cloud, params.clone(), || {
+        let (topic, told) = plug.message();
+        assert_eq!(topic, "/sys/a1plug00001/dev001/thing/service/reboot");
+        assert_eq!((&told["params"], &told["method"]), (&json!({"delay": 5}), &json!("thing.service.reboot")));
+        // Somebody else's number, and one that is none, change nothing.
+        for id in [json!("99999"), json!(null), json!("x")] {
+            assert!(plug.published(&format!("{topic}_reply"), &json!({"id": id, "code": 200, "data": {"in": -1}})));
+        }
+        assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 200, "data": {"in": 5}})));
+    });
+    assert_eq!((&answer["code"], &answer["data"]), (&json!(200), &json!({"in": 5})));
+    let refused = invoked(&cloud, params.clone(), || {
+        let (topic, told) = plug.message();
+        assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 100_001, "data": {}})));
+    });
+    assert_eq!(refused["code"], 460);
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/action/+")]), [true]);
+    let answer = invoked(&cloud, params, || {
+        let (topic, told) = plug.message();
+        assert_eq!(topic, format!("tylink/{PLUG}/thing/action/execute"));
+        assert_eq!(told["data"], json!({"actionCode": "reboot", "inputParams": {"delay": 5}}));
+        let output = json!({"msgId": told["msgId"], "time": 1, "code": 0, "data": {"actionCode": "reboot", "outputParams": {"ok": true}}});
+        assert!(plug.published(&format!("tylink/{PLUG}/thing/action/execute_response"), &output));
+    });
+    assert_eq!(answer["data"], json!({"ok": true}));
+    assert_eq!(log(&cloud).iter().filter(|kind| **kind == 5).count(), 3);
+}
+
+#[test]
+fn a_device_that_does_not_answer() {
+    let cloud = cloud();
+    let params = json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": "reboot"});
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    let begun = std::time::Instant::now();
+    assert_eq!(invoked(&cloud, params.clone(), || drop(plug.message()))["code"], 20056);
+    assert!(begun.elapsed() > std::time::Duration::from_secs(7));
+    // Gone before it answers: offline at once.
+    let answer = invoked(&cloud, params.clone(), || {
+        plug.message();
+        drop(plug);
+    });
+    assert_eq!(answer["code"], 6205);
+    cloud.wait(|| device(&cloud)["online"] == false);
+    assert_eq!(cloud.aliyun().code("/cloud/thing/service/invoke", params), 6205);
+}
+
+#[test]
+fn a_device_that_takes_nothing_is_not_waited_for() {
+    let cloud = cloud();
+    // It neither subscribes nor has the server do so.
+    let mut plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
+    let path = format!("/v1.0/devices/{PLUG}/commands");
+    for _ in 0..100 {
+        assert_eq!(commands(&cloud, &path, "cur_power", json!(7))["result"], true);
+    }
+    assert!(plug.pings());
+}
+
+#[test]
+fn virtual_devices_obey() {
+    let cloud = cloud();
+    let product = json!({"product_id": "virtual000000001", "name": "Virtual", "category": "dj", "functions": [
+        {"code": "on", "type": "Boolean"}, {"code": "bright", "type": "Integer", "values": {"min": 0, "max": 100}},
+        {"code": "scene", "type": "Enum", "values": {"range": ["a", "b"]}}, {"code": "text", "type": "String"}]});
+    let lamp = json!({"product_id": "virtual000000001", "device_id": "lamp1", "iot_id": "iotLamp", "virtual": true, "owner": "18200000678"});
+    cloud.apply(&json!({"projects": [{"name": "first", "products": [product], "devices": [lamp]}]}));
+    let app = cloud.first();
+    cloud.wait(|| app.get("/v1.0/devices/lamp1")["result"]["online"] == true);
+    let told = json!({"commands": [{"code": "text", "value": "水"}, {"code": "scene", "value": "b"}]});
+    assert_eq!(app.post("/v1.0/devices/lamp1/commands", told)["result"], true);
+    let status = || app.get("/v1.0/devices/lamp1")["result"]["status"].clone();
+    let has = |code: &str, value: Value| status().as_array().unwrap().contains(&json!({"code": code, "value": value}));
+    assert!(has("text", json!("水")), "{}", status());
+    let params = json!({"iotId": "iotLamp", "identifier": "dance", "args": {}});
+    assert_eq!(cloud.aliyun().data("/cloud/thing/service/invoke", params), json!({}));
+}
