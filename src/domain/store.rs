@@ -181,7 +181,7 @@ pub trait DeviceStore: Send + Sync {
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>>;
     /// A device and its secret, for the device's own session.
     async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>>;
-    /// The devices that the server plays itself and that were not removed.
+    /// The devices that the server plays itself and that were neither removed nor disabled.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
 }
 

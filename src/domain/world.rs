@@ -1,7 +1,8 @@
 //! The world: what `apply` makes true (DESIGN §4). Every `None` is left as it is, or generated where nothing is yet.
 
+use super::device::Leaving;
 use super::product::Registration;
-use super::{Cloud, Function, NodeType, Result, UsernameType};
+use super::{Cloud, DeviceId, Function, NodeType, Result, UsernameType};
 
 /// Everything that one document describes.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -190,6 +191,15 @@ impl Cloud {
     /// [`super::Error::Refused`] with the place in the document; nothing is changed then.
     pub async fn apply(&self, world: World) -> Result<World> {
         world.check()?;
-        self.registry.apply(world, self.now_ms()).await
+        let world = self.registry.apply(world, self.now_ms()).await?;
+        let devices = world.projects.iter().flat_map(|project| &project.devices);
+        let shut_out = devices.filter(|device| device.disabled == Some(true));
+        for id in shut_out.filter_map(|device| device.device_id.clone()) {
+            // One that is connected has to go.
+            if let Some(device) = self.registry.device_by_id(&DeviceId(id)).await? {
+                self.downlink.left(device.no, Leaving::Removed).await;
+            }
+        }
+        Ok(world)
     }
 }

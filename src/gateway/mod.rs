@@ -4,6 +4,7 @@ mod alink;
 mod ask;
 mod auth;
 mod hub;
+mod link;
 mod payload;
 mod session;
 mod tylink;

@@ -2,53 +2,31 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
+use super::auth::Protocol;
 use super::hub::{Mailbox, Sent};
+use super::link::{Gone, Link};
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
-use super::wire::{Hello, Malformed, Published, Refusal, Said, Wire};
+use super::wire::{Published, Said};
 use super::{Gateway, alink, ask, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
-use crate::domain::device::FactoryName;
 use crate::domain::fact::{Desired, FactChange, FactKind};
 use crate::domain::{Cloud, Device};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A device that takes nothing for so long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a device that names no keep-alive, or a longer one.
 const KEEP_ALIVE_S_MAX: u16 = 1200;
 /// Filters that a device may have subscribed to.
 const FILTERS_MAX: usize = 64;
-/// Bytes that may wait before there is a CONNECT.
-const HELLO_BYTES_MAX: usize = 4 * 1024;
-/// What is read at once.
-const READ_BYTES: usize = 16 * 1024;
-
-std::thread_local! {
-    /// One buffer a thread, so that an idle connection has none.
-    static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
-}
-
-/// The device or its connection went, or said what may not be said.
-struct Gone;
-
-impl From<Malformed> for Gone {
-    fn from(_: Malformed) -> Self {
-        Self
-    }
-}
 
 /// Serves one connection to its end. `is_private` when nobody between the device and this server reads it.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -57,7 +35,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut shutdown: Shutdown,
     is_private: bool,
 ) {
-    let mut link = Link { stream, wire: Wire::default() };
+    let mut link = Link::new(stream);
     let greeted = tokio::select! {
         greeted = timeout(CONNECT_TIMEOUT, link.greeting(&gateway.cloud, is_private)) => greeted,
         () = shutdown.begun() => return,
@@ -73,114 +51,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             gateway.hub.leave(session.device.no, &session.mailbox);
         }
     }
-    let _ = timeout(WRITE_TIMEOUT, link.stream.shutdown()).await;
-}
-
-/// A connection and what is under way on it.
-struct Link<S> {
-    stream: S,
-    wire: Wire,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    /// Waits for bytes.
-    async fn fill(&mut self) -> Result<(), Gone> {
-        let (stream, wire) = (&mut self.stream, &mut self.wire);
-        let read = std::future::poll_fn(|context| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let mut buffer = ReadBuf::new(scratch);
-                ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).map_err(|_| Gone)?;
-                wire.take(buffer.filled());
-                Poll::Ready(Ok::<usize, Gone>(buffer.filled().len()))
-            })
-        });
-        if read.await? == 0 { Err(Gone) } else { Ok(()) }
-    }
-
-    /// Sends what is to be sent.
-    async fn flush(&mut self) -> Result<(), Gone> {
-        let outgoing = self.wire.outgoing();
-        if outgoing.is_empty() {
-            return Ok(());
-        }
-        match timeout(WRITE_TIMEOUT, self.stream.write_all(&outgoing)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
-        }
-    }
-
-    /// The CONNECT, which must come first, and the device that it proves. Its answer is not sent yet.
-    async fn greeting(&mut self, cloud: &Cloud, is_private: bool) -> Result<(Arc<Device>, Protocol, u16), Gone> {
-        let hello = loop {
-            match self.wire.next()? {
-                Some(Said::Connect(hello)) => break hello,
-                Some(_) => return Err(Gone),
-                None if self.wire.waiting() > HELLO_BYTES_MAX => return Err(Gone),
-                None => self.fill().await?,
-            }
-        };
-        let refusal = match known(cloud, &hello, is_private).await {
-            Ok(Known::Session(device, protocol)) => return Ok((device, protocol, hello.keep_alive_s)),
-            Ok(Known::Registered(message)) => {
-                self.wire.welcome(Ok(()));
-                self.wire.publish(&message.topic, message.payload);
-                self.flush().await?;
-                // The device goes when it has it; until then what it says is not heard.
-                loop {
-                    self.fill().await?;
-                    while self.wire.next()?.is_some() {}
-                }
-            }
-            Err(refusal) => refusal,
-        };
-        self.wire.welcome(Err(refusal));
-        self.flush().await?;
-        Err(Gone)
-    }
-}
-
-/// Who a CONNECT turned out to be.
-enum Known {
-    /// A device, by its secret.
-    Session(Arc<Device>, Protocol),
-    /// A device, by its product's secret, and what tells it its own.
-    Registered(Message),
-}
-
-/// The device of a CONNECT, when it proves it.
-async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, Refusal> {
-    let Claim { wish, proof } = auth::claim(hello).ok_or(Refusal::Credentials)?;
-    let (who, protocol) = match wish {
-        Wish::Session(who, protocol) => (who, protocol),
-        Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, is_private).await,
-    };
-    let found = cloud.claimed_device(&who).await.map_err(|_| Refusal::Forbidden)?;
-    let found = found.filter(|found| proof.is_proven_by(&found.secret)).ok_or(Refusal::Credentials)?;
-    if found.device.disabled {
-        return Err(Refusal::Forbidden);
-    }
-    Ok(Known::Session(Arc::new(found.device), protocol))
-}
-
-/// A secret goes only where nobody else reads it.
-async fn register(
-    cloud: &Cloud,
-    name: &FactoryName,
-    kind: Registering,
-    proof: &Proof,
-    is_private: bool,
-) -> Result<Known, Refusal> {
-    let product = cloud.product_secret(&name.product_key).await.map_err(|_| Refusal::Forbidden)?;
-    let product = product.filter(|product| proof.is_proven_by(&product.secret)).ok_or(Refusal::Credentials)?.product;
-    if !is_private {
-        return Err(Refusal::Forbidden);
-    }
-    let found = match kind {
-        Registering::Known => cloud.register(&product, &name.device_name).await,
-        Registering::New => cloud.register_new(&product, &name.device_name).await,
-    };
-    let found = found.map_err(|_| Refusal::Forbidden)?.ok_or(Refusal::Forbidden)?;
-    Ok(Known::Registered(alink::registered(&found, kind == Registering::New)))
+    link.close().await;
 }
 
 /// The session of a device, and of those behind it that it speaks for.
@@ -267,8 +138,8 @@ impl Session {
             let message = match (self.protocol, &command) {
                 (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
                 (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
-                (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::set(&device, id, wishes),
-                (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::invoke(&device, id, name, input),
+                (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
+                (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
             };
             // A device that did not subscribe never hears of it; who waits is told in time.
             if self.wants(&message.topic) {
@@ -288,7 +159,7 @@ impl Session {
         let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
         let message = match self.protocol {
             Protocol::TuyaLink => tylink::set(&self.device, 0, &wishes, cloud.now_ms()),
-            Protocol::LinkKit { .. } => alink::set(&self.device, 0, &wishes),
+            Protocol::LinkKit { .. } => alink::say::set(&self.device, 0, &wishes),
         };
         if !told.is_empty() && !self.wants(&message.topic) {
             return;
@@ -404,7 +275,7 @@ impl Session {
             }
             Step::Nothing => {}
             Step::Foreign if self.protocol == Protocol::TuyaLink => return Err(Gone),
-            Step::Foreign => batch.messages.push(alink::illegal_topic(&self.device, &topic)),
+            Step::Foreign => batch.messages.push(alink::say::illegal_topic(&self.device, &topic)),
         }
         batch.acknowledged.extend(id);
         Ok(())
@@ -466,8 +337,8 @@ impl Session {
                 tylink::say(reply, data.as_ref().map_err(|fault| *fault), now_ms)
             }
             Protocol::LinkKit { .. } => {
-                let data = outcome.as_ref().map(|told| alink::data(&device.product, told)).map_err(|fault| *fault);
-                alink::say(reply, data.as_ref().map_err(|fault| *fault))
+                let data = outcome.as_ref().map(|told| alink::say::data(&device.product, told)).map_err(|fault| *fault);
+                alink::say::reply(reply, data.as_ref().map_err(|fault| *fault))
             }
         }
     }

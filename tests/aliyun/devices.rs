@@ -146,7 +146,7 @@ fn states_of_a_device() {
     disable(true);
     assert_eq!(state().0, 8);
     disable(false);
-    assert_eq!(state().0, 1);
+    cloud.wait(|| state().0 == 1);
 }
 
 #[test]

@@ -309,6 +309,16 @@ fn a_device_that_is_removed_is_disconnected() {
 }
 
 #[test]
+fn a_device_that_is_shut_out_is_disconnected() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    let shut_out = json!([{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "disabled": true}]);
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": shut_out}]}));
+    assert!(plug.is_closed());
+    assert_eq!(MqttDevice::open(&cloud).greet(&tuya_plug()), Some(5));
+}
+
+#[test]
 fn a_stopped_server_says_goodbye_and_a_killed_one_forgets_presence() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -200,7 +200,7 @@ impl DeviceStore for SqliteRegistry {
 
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE d.is_virtual = 1 AND d.removed = 0 ORDER BY d.device_no LIMIT ?2"
+            "SELECT {COLUMNS} FROM {FROM} WHERE d.is_virtual = 1 AND d.removed = 0 AND d.disabled = 0 ORDER BY d.device_no LIMIT ?2"
         );
         self.readers.run(|connection| self.all(connection, &sql, params![None::<i64>, limit]))
     }

@@ -1,17 +1,19 @@
-//! LinkKit (Alink): topics below `/sys/{productKey}/{deviceName}/` and its siblings (contract aliyun §6.2, §6.3).
+//! LinkKit (Alink): topics below `/sys/{productKey}/{deviceName}/` and its siblings (contract aliyun §6.2, §6.3). What
+//! is said to a device is in [`say`].
+
+pub mod say;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, POINTS_MAX, Point, Reply, Step, SubProof, Told, code_of, command_id, points, text,
-    texts, time_ms,
+    Ask, Fault, Heard, Message, POINTS_MAX, Point, Reply, Step, SubProof, code_of, command_id, points, text, texts,
+    time_ms,
 };
-use crate::domain::command::Wish;
 use crate::domain::device::FactoryName;
-use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
+use crate::domain::fact::{FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
-use crate::domain::{Device, Product, Value};
+use crate::domain::{Device, Value};
 use crate::thing_model;
 
 /// Sub-devices that one message may name.
@@ -80,14 +82,14 @@ pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_
     let Ok(message) = serde_json::from_slice::<Json>(payload) else {
         let reply = Reply { topic: format!("{topic}_reply"), id: r#""0""#.to_owned(), method: "null".to_owned() };
         let wanted = parts.area == "/sys/" && parts.below.starts_with("thing/") && !parts.below.ends_with("_reply");
-        return if wanted { Step::Answer(say(reply, Err(Fault::Format))) } else { Step::Nothing };
+        return if wanted { Step::Answer(say::reply(reply, Err(Fault::Format))) } else { Step::Nothing };
     };
     let frame = Frame { device, topic, message: &message, now_ms };
     match (parts.area, parts.below) {
         ("/sys/", below) => frame.system(below),
         ("/ext/ntp/", "request") => frame.time(parts.name),
         ("/ext/session/", below) => frame.session(below),
-        ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(shadow_reply(parts.name))),
+        ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(say::shadow(parts.name))),
         ("/ota/device/inform/", "") => frame.firmware(),
         _ => Step::Nothing,
     }
@@ -164,11 +166,11 @@ impl Frame<'_> {
     }
 
     fn answer(&self, data: &Json) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say(reply, Ok(data))))
+        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say::reply(reply, Ok(data))))
     }
 
     fn refuse(&self, fault: Fault) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say(reply, Err(fault))))
+        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say::reply(reply, Err(fault))))
     }
 
     fn ask(&self, ask: Option<Ask>) -> Step {
@@ -255,7 +257,7 @@ impl Frame<'_> {
     fn answered(&self, id: &Json) -> Step {
         let data = &self.message["data"];
         let output = if data.is_null() { "{}".to_owned() } else { data.to_string() };
-        let is_done = self.message["code"].as_i64().is_none_or(|code| code == OK);
+        let is_done = self.message["code"].as_i64().is_none_or(|code| code == say::OK);
         match command_id(id) {
             Some(id) => Step::Answered { id, output: is_done.then_some(output) },
             None => Step::Nothing,
@@ -390,108 +392,6 @@ fn event(code: &str, given: &Json, now_ms: i64) -> Option<Point> {
     let object = given.as_object()?;
     let output = object.get("value").unwrap_or(given);
     Some((code_of(code)?, Value::from_json(output.to_string())?, time_ms(object.get("time"), now_ms)?))
-}
-
-const OK: i64 = 200;
-
-/// The code and text of each refusal.
-fn code(fault: Fault) -> (i64, &'static str) {
-    match fault {
-        Fault::Format => (6207, "alink data is not json format"),
-        Fault::Parameter | Fault::Unfit | Fault::Part | Fault::All => (460, "request parameter error"),
-        Fault::TooMany => (429, "too many requests"),
-        Fault::Device => (6100, "device not found"),
-        Fault::Proof => (401, "request auth error"),
-        Fault::Topology => (6401, "topo relation not exist"),
-        Fault::Method => (6300, "method not found"),
-        Fault::Absent => (6710, "no data"),
-        Fault::Service => (500, "service error"),
-    }
-}
-
-/// Answers a message. Every answer has all four of `id`, `code`, `data` and `message`: one client fails without.
-pub fn say(reply: Reply, outcome: Result<&Json, Fault>) -> Message {
-    if let (true, Ok(document)) = (reply.is_bare(), outcome) {
-        return Message { topic: reply.topic, payload: document.to_string().into_bytes() };
-    }
-    let Reply { topic, id, method } = reply;
-    let (code, text) = outcome.as_ref().map_or_else(|fault| code(*fault), |_| (OK, "success"));
-    let none = Json::Object(Map::new());
-    let data = outcome.ok().filter(|data| !data.is_null()).unwrap_or(&none);
-    let payload =
-        format!(r#"{{"id":{id},"code":{code},"data":{data},"message":"{text}","method":{method},"version":"1.0"}}"#);
-    Message { topic, payload: payload.into_bytes() }
-}
-
-/// Where the shadow's answers go; they have a form of their own.
-fn shadow_reply(name: &str) -> Reply {
-    Reply::bare(format!("/shadow/get/{name}"))
-}
-
-/// What came of an [`Ask`], in the members that the answer has.
-pub fn data(product: &Product, told: &Told) -> Json {
-    match told {
-        Told::Done => Json::Null,
-        Told::Tags(facts) => facts.iter().map(|fact| json!({"attrKey": fact.key, "attrValue": fact.text})).collect(),
-        Told::Desired(desired) => {
-            let value = |one: &Desired| thing_model::to_alink(product.function(&one.code), one.value.as_json());
-            let member = |one: &Desired| (one.code.clone(), json!({"value": value(one), "version": one.version}));
-            desired.iter().map(member).collect::<Map<_, _>>().into()
-        }
-        Told::Devices(devices) => {
-            let device = |device: &std::sync::Arc<Device>| json!({"productKey": device.product.key, "deviceName": device.device_name, "iotId": device.iot_id});
-            devices.iter().map(device).collect()
-        }
-        Told::Secrets(found) => {
-            let secret = |found: &crate::domain::session::DeviceSecret| {
-                json!({"productKey": found.device.product.key, "deviceName": found.device.device_name,
-                    "iotId": found.device.iot_id, "deviceSecret": found.secret})
-            };
-            found.iter().map(secret).collect()
-        }
-        Told::Document(document) => document.clone(),
-    }
-}
-
-/// A wish for values, on its way down.
-pub fn set(device: &Device, id: u32, wishes: &[Wish]) -> Message {
-    let value = |code: &str, value: &Value| thing_model::to_alink(device.product.function(code), value.as_json());
-    let params: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(code, wish))).collect();
-    serve(device, id, "property/set", &params.into())
-}
-
-/// A service to do.
-pub fn invoke(device: &Device, id: u32, service: &str, input: &Value) -> Message {
-    let input: Json = serde_json::from_str(input.as_json()).unwrap_or_default();
-    let service = if service == "get" { "property/get" } else { service };
-    serve(device, id, service, &input)
-}
-
-fn serve(device: &Device, id: u32, service: &str, params: &Json) -> Message {
-    let method = format!("thing.service.{}", service.replace('/', "."));
-    let payload = json!({"method": method, "id": id.to_string(), "params": params, "version": "1.0.0"});
-    let topic = format!("/sys/{}/thing/service/{service}", name(device));
-    Message { topic, payload: payload.to_string().into_bytes() }
-}
-
-/// What is said of a topic that is not the device's own.
-pub fn illegal_topic(device: &Device, topic: &str) -> Message {
-    let payload = json!({"id": "0", "code": 6813, "data": {"topic": topic}, "message": "topic illegal"});
-    Message { topic: format!("/ext/error/{}", name(device)), payload: payload.to_string().into_bytes() }
-}
-
-/// What a device gets that registered: its secret, or a client id and a token that stands for it.
-pub fn registered(found: &crate::domain::session::DeviceSecret, by_token: bool) -> Message {
-    let (device, secret) = (&found.device, &found.secret);
-    let (key, name) = (&device.product.key, &device.device_name);
-    let (topic, payload) = if by_token {
-        let payload =
-            json!({"clientId": device.id.as_str(), "productKey": key, "deviceName": name, "deviceToken": secret});
-        ("/ext/regnwl", payload)
-    } else {
-        ("/ext/register", json!({"productKey": key, "deviceName": name, "deviceSecret": secret}))
-    };
-    Message { topic: topic.to_owned(), payload: payload.to_string().into_bytes() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,116 @@
+//! LinkKit: what is said to a device.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::super::payload::{Fault, Message, Reply, Told};
+use super::name;
+use crate::domain::command::Wish;
+use crate::domain::fact::Desired;
+use crate::domain::session::DeviceSecret;
+use crate::domain::{Device, Product, Value};
+use crate::thing_model;
+
+/// The code of everything that went well.
+pub const OK: i64 = 200;
+
+/// The code and text of each refusal.
+fn code(fault: Fault) -> (i64, &'static str) {
+    match fault {
+        Fault::Format => (6207, "alink data is not json format"),
+        Fault::Parameter | Fault::Unfit | Fault::Part | Fault::All => (460, "request parameter error"),
+        Fault::TooMany => (429, "too many requests"),
+        Fault::Device => (6100, "device not found"),
+        Fault::Proof => (401, "request auth error"),
+        Fault::Topology => (6401, "topo relation not exist"),
+        Fault::Method => (6300, "method not found"),
+        Fault::Absent => (6710, "no data"),
+        Fault::Service => (500, "service error"),
+    }
+}
+
+/// Answers a message. Every answer has all four of `id`, `code`, `data` and `message`: one client fails without.
+pub fn reply(reply: Reply, outcome: Result<&Json, Fault>) -> Message {
+    if let (true, Ok(document)) = (reply.is_bare(), outcome) {
+        return Message { topic: reply.topic, payload: document.to_string().into_bytes() };
+    }
+    let Reply { topic, id, method } = reply;
+    let (code, text) = outcome.as_ref().map_or_else(|fault| code(*fault), |_| (OK, "success"));
+    let none = Json::Object(Map::new());
+    let data = outcome.ok().filter(|data| !data.is_null()).unwrap_or(&none);
+    let payload =
+        format!(r#"{{"id":{id},"code":{code},"data":{data},"message":"{text}","method":{method},"version":"1.0"}}"#);
+    Message { topic, payload: payload.into_bytes() }
+}
+
+/// Where the shadow's answers go; they have a form of their own.
+pub fn shadow(name: &str) -> Reply {
+    Reply::bare(format!("/shadow/get/{name}"))
+}
+
+/// What came of an [`Ask`], in the members that the answer has.
+pub fn data(product: &Product, told: &Told) -> Json {
+    match told {
+        Told::Done => Json::Null,
+        Told::Tags(facts) => facts.iter().map(|fact| json!({"attrKey": fact.key, "attrValue": fact.text})).collect(),
+        Told::Desired(desired) => {
+            let value = |one: &Desired| thing_model::to_alink(product.function(&one.code), one.value.as_json());
+            let member = |one: &Desired| (one.code.clone(), json!({"value": value(one), "version": one.version}));
+            desired.iter().map(member).collect::<Map<_, _>>().into()
+        }
+        Told::Devices(devices) => {
+            let device = |device: &Arc<Device>| json!({"productKey": device.product.key, "deviceName": device.device_name, "iotId": device.iot_id});
+            devices.iter().map(device).collect()
+        }
+        Told::Secrets(found) => {
+            let secret = |found: &DeviceSecret| {
+                json!({"productKey": found.device.product.key, "deviceName": found.device.device_name,
+                    "iotId": found.device.iot_id, "deviceSecret": found.secret})
+            };
+            found.iter().map(secret).collect()
+        }
+        Told::Document(document) => document.clone(),
+    }
+}
+
+/// A wish for values, on its way down.
+pub fn set(device: &Device, id: u32, wishes: &[Wish]) -> Message {
+    let value = |code: &str, value: &Value| thing_model::to_alink(device.product.function(code), value.as_json());
+    let params: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(code, wish))).collect();
+    serve(device, id, "property/set", &params.into())
+}
+
+/// A service to do.
+pub fn invoke(device: &Device, id: u32, service: &str, input: &Value) -> Message {
+    let input: Json = serde_json::from_str(input.as_json()).unwrap_or_default();
+    let service = if service == "get" { "property/get" } else { service };
+    serve(device, id, service, &input)
+}
+
+fn serve(device: &Device, id: u32, service: &str, params: &Json) -> Message {
+    let method = format!("thing.service.{}", service.replace('/', "."));
+    let payload = json!({"method": method, "id": id.to_string(), "params": params, "version": "1.0.0"});
+    let topic = format!("/sys/{}/thing/service/{service}", name(device));
+    Message { topic, payload: payload.to_string().into_bytes() }
+}
+
+/// What is said of a topic that is not the device's own.
+pub fn illegal_topic(device: &Device, topic: &str) -> Message {
+    let payload = json!({"id": "0", "code": 6813, "data": {"topic": topic}, "message": "topic illegal"});
+    Message { topic: format!("/ext/error/{}", name(device)), payload: payload.to_string().into_bytes() }
+}
+
+/// What a device gets that registered: its secret, or a client id and a token that stands for it.
+pub fn registered(found: &DeviceSecret, by_token: bool) -> Message {
+    let (device, secret) = (&found.device, &found.secret);
+    let (key, name) = (&device.product.key, &device.device_name);
+    let (topic, payload) = if by_token {
+        let payload =
+            json!({"clientId": device.id.as_str(), "productKey": key, "deviceName": name, "deviceToken": secret});
+        ("/ext/regnwl", payload)
+    } else {
+        ("/ext/register", json!({"productKey": key, "deviceName": name, "deviceSecret": secret}))
+    };
+    Message { topic: topic.to_owned(), payload: payload.to_string().into_bytes() }
+}

@@ -1,0 +1,155 @@
+//! A connection of a device, and who its CONNECT turns out to be.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use super::alink;
+use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
+use super::payload::Message;
+use super::wire::{Hello, Malformed, Refusal, Said, Wire};
+use crate::domain::device::FactoryName;
+use crate::domain::{Cloud, Device};
+
+/// A device that takes nothing for so long is gone.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that may wait before there is a CONNECT.
+const HELLO_BYTES_MAX: usize = 4 * 1024;
+/// What is read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+std::thread_local! {
+    /// One buffer a thread, so that an idle connection has none.
+    static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// The device or its connection went, or said what may not be said.
+pub struct Gone;
+
+impl From<Malformed> for Gone {
+    fn from(_: Malformed) -> Self {
+        Self
+    }
+}
+
+/// A connection and what is under way on it.
+pub struct Link<S> {
+    stream: S,
+    /// What was read and what is to be sent.
+    pub wire: Wire,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    /// A connection on which nothing was said yet.
+    pub fn new(stream: S) -> Self {
+        Self { stream, wire: Wire::default() }
+    }
+
+    /// Closes it.
+    pub async fn close(mut self) {
+        let _ = timeout(WRITE_TIMEOUT, self.stream.shutdown()).await;
+    }
+
+    /// Waits for bytes.
+    pub async fn fill(&mut self) -> Result<(), Gone> {
+        let (stream, wire) = (&mut self.stream, &mut self.wire);
+        let read = std::future::poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).map_err(|_| Gone)?;
+                wire.take(buffer.filled());
+                Poll::Ready(Ok::<usize, Gone>(buffer.filled().len()))
+            })
+        });
+        if read.await? == 0 { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Sends what is to be sent.
+    pub async fn flush(&mut self) -> Result<(), Gone> {
+        let outgoing = self.wire.outgoing();
+        if outgoing.is_empty() {
+            return Ok(());
+        }
+        match timeout(WRITE_TIMEOUT, self.stream.write_all(&outgoing)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
+    /// The CONNECT, which must come first, and the device that it proves. Its answer is not sent yet.
+    pub async fn greeting(&mut self, cloud: &Cloud, is_private: bool) -> Result<(Arc<Device>, Protocol, u16), Gone> {
+        let hello = loop {
+            match self.wire.next()? {
+                Some(Said::Connect(hello)) => break hello,
+                Some(_) => return Err(Gone),
+                None if self.wire.waiting() > HELLO_BYTES_MAX => return Err(Gone),
+                None => self.fill().await?,
+            }
+        };
+        let refusal = match known(cloud, &hello, is_private).await {
+            Ok(Known::Session(device, protocol)) => return Ok((device, protocol, hello.keep_alive_s)),
+            Ok(Known::Registered(message)) => {
+                self.wire.welcome(Ok(()));
+                self.wire.publish(&message.topic, message.payload);
+                self.flush().await?;
+                // The device goes when it has it; until then what it says is not heard.
+                loop {
+                    self.fill().await?;
+                    while self.wire.next()?.is_some() {}
+                }
+            }
+            Err(refusal) => refusal,
+        };
+        self.wire.welcome(Err(refusal));
+        self.flush().await?;
+        Err(Gone)
+    }
+}
+
+/// Who a CONNECT turned out to be.
+enum Known {
+    /// A device, by its secret.
+    Session(Arc<Device>, Protocol),
+    /// A device, by its product's secret, and what tells it its own.
+    Registered(Message),
+}
+
+/// The device of a CONNECT, when it proves it.
+async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, Refusal> {
+    let Claim { wish, proof } = auth::claim(hello).ok_or(Refusal::Credentials)?;
+    let (who, protocol) = match wish {
+        Wish::Session(who, protocol) => (who, protocol),
+        Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, is_private).await,
+    };
+    let found = cloud.claimed_device(&who).await.map_err(|_| Refusal::Forbidden)?;
+    let found = found.filter(|found| proof.is_proven_by(&found.secret)).ok_or(Refusal::Credentials)?;
+    if found.device.disabled {
+        return Err(Refusal::Forbidden);
+    }
+    Ok(Known::Session(Arc::new(found.device), protocol))
+}
+
+/// A secret goes only where nobody else reads it.
+async fn register(
+    cloud: &Cloud,
+    name: &FactoryName,
+    kind: Registering,
+    proof: &Proof,
+    is_private: bool,
+) -> Result<Known, Refusal> {
+    let product = cloud.product_secret(&name.product_key).await.map_err(|_| Refusal::Forbidden)?;
+    let product = product.filter(|product| proof.is_proven_by(&product.secret)).ok_or(Refusal::Credentials)?.product;
+    if !is_private {
+        return Err(Refusal::Forbidden);
+    }
+    let found = match kind {
+        Registering::Known => cloud.register(&product, &name.device_name).await,
+        Registering::New => cloud.register_new(&product, &name.device_name).await,
+    };
+    let found = found.map_err(|_| Refusal::Forbidden)?.ok_or(Refusal::Forbidden)?;
+    Ok(Known::Registered(alink::say::registered(&found, kind == Registering::New)))
+}
