@@ -202,6 +202,12 @@ impl App {
         })
     }
 
+    /// Where devices connect.
+    pub fn gateway(&self) -> Arc<Gateway> {
+        let mqtt = &self.config.mqtt;
+        Gateway::new(self.cloud.clone(), self.hub.clone(), mqtt.connections_max, mqtt.connections_per_address)
+    }
+
     /// The operator's door, for a process that has opened the folder itself.
     pub fn control(&self) -> Router {
         control::router(self.cloud.clone())
@@ -238,8 +244,7 @@ impl App {
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         let mqtt = &self.config.mqtt;
-        let gateway =
-            Gateway::new(self.cloud.clone(), self.hub.clone(), mqtt.connections_max, mqtt.connections_per_address);
+        let gateway = self.gateway();
         if !mqtt.listen.is_empty() {
             let listener = gateway::Listener::bind(&mqtt.listen, None).await?;
             addresses.mqtt = Some(listener.address()?.to_string());

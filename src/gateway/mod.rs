@@ -24,8 +24,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::domain::Cloud;
+use crate::domain::{Cloud, Device};
 use crate::shutdown::Shutdown;
+pub use auth::Protocol;
 pub use hub::Hub;
 
 /// A TLS handshake must be done by then.
@@ -75,6 +76,22 @@ impl Gateway {
     fn by_address(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads a message as a session of a device would, and does nothing of what it asks; whether its topic is the device's.
+pub fn decode(protocol: Protocol, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> bool {
+    let step = match protocol {
+        Protocol::TuyaLink => match tylink::split(topic) {
+            Some((name, below)) if name == device.id.as_str() => tylink::step(device, below, payload, now_ms),
+            _ => return false,
+        },
+        Protocol::LinkKit { .. } => match alink::split(topic) {
+            Some(parts) if parts.name == alink::name(device) => alink::step(device, topic, parts, payload, now_ms),
+            _ => return false,
+        },
+    };
+    drop(step);
+    true
 }
 
 /// A connection's place among those of its address.

@@ -214,13 +214,35 @@ impl Session {
         }
     }
 
-    /// Takes everything that was said in what was read. All reports in it are one batch; each is acknowledged when the
-    /// batch is on disk, and until then nothing more is read.
-    async fn answer<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
+    /// Takes everything that was said in what was read, up to what ends the session. All reports in it are one batch;
+    /// each is acknowledged when the batch is on disk, and until then nothing more is read.
+    async fn answer<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let mut batch = Batch::default();
+        let heard = self.hear(link, gateway, &mut batch).await;
+        if gateway.cloud.keep(batch.reported).await.is_err() {
+            // Nothing was kept and nothing is acknowledged: the device sends it again.
+            return Err(Gone);
+        }
+        for id in batch.acknowledged {
+            link.wire.acknowledge(id);
+        }
+        for message in batch.messages.into_iter().filter(|message| self.wants(&message.topic)) {
+            link.wire.publish(&message.topic, message.payload);
+        }
+        if heard.is_err() {
+            link.flush().await?;
+        }
+        heard
+    }
+
+    /// `Gone` when something ends the session; what was said before it is in the batch.
+    async fn hear<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
         while let Some(said) = link.wire.next()? {
             match said {
-                Said::Publish(published) => self.published(published, gateway, &mut batch).await?,
+                Said::Publish(published) => self.published(published, gateway, batch).await?,
                 Said::Subscribe(id, filters) => {
                     let granted: Vec<bool> = filters.into_iter().map(|filter| self.subscribe(filter)).collect();
                     link.wire.granted(id, &granted);
@@ -233,16 +255,6 @@ impl Session {
                 Said::Acknowledged => {}
                 Said::Connect(_) | Said::Goodbye => return Err(Gone),
             }
-        }
-        if gateway.cloud.keep(batch.reported).await.is_err() {
-            // Nothing was kept and nothing is acknowledged: the device sends it again.
-            return Err(Gone);
-        }
-        for id in batch.acknowledged {
-            link.wire.acknowledge(id);
-        }
-        for message in batch.messages.into_iter().filter(|message| self.wants(&message.topic)) {
-            link.wire.publish(&message.topic, message.payload);
         }
         Ok(())
     }

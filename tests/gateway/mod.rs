@@ -2,6 +2,7 @@
 
 mod alink;
 mod commands;
+mod fuzz;
 mod tylink;
 
 use std::time::Duration;
@@ -172,6 +173,35 @@ fn many_reports_at_once_are_all_kept_and_acknowledged_in_order() {
 }
 
 #[test]
+fn what_was_said_before_the_end_is_kept() {
+    let cloud = cloud();
+    let topic = format!("tylink/{PLUG}/thing/property/report");
+    let foreign = "tylink/second000000000001/thing/property/report";
+    for (n, last) in
+        [packet(0xE0, &[]), publish(0x30, foreign), vec![0xF0, 0], connect("", "", "", 60)].iter().enumerate()
+    {
+        let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+        // Without an acknowledgement, and with one; all in one segment with what ends the session.
+        let report = |first: u8, value: usize| {
+            let payload = json!({"msgId": "1", "data": {"cur_power": value}}).to_string();
+            let id: &[u8] = if first == 0x32 { &[0, 7] } else { &[] };
+            packet(first, &[&(topic.len() as u16).to_be_bytes(), topic.as_bytes(), id, payload.as_bytes()].concat())
+        };
+        plug.send(&[report(0x30, 2 * n), report(0x32, 2 * n + 1), last.clone()].concat());
+        assert_eq!(plug.receive(), Some((0x40, vec![0, 7])), "{n}");
+        assert!(plug.is_closed());
+        assert_eq!(value(&cloud, "cur_power"), 2 * n + 1);
+    }
+    assert_eq!(log(&cloud).iter().filter(|kind| **kind == 7).count(), 8);
+}
+
+/// A PUBLISH of an empty object with id 1, or none in QoS 0.
+fn publish(first: u8, topic: &str) -> Vec<u8> {
+    let id: &[u8] = if first & 6 == 0 { &[] } else { &[0, 1] };
+    packet(first, &[&(topic.len() as u16).to_be_bytes()[..], topic.as_bytes(), id, b"{}"].concat())
+}
+
+#[test]
 fn topics_of_others_are_closed() {
     let cloud = cloud();
     let report = json!({"msgId": "1", "data": {"switch_1": true}, "params": {"switch_1": 1}, "id": "1"});
@@ -253,10 +283,6 @@ fn what_is_no_mqtt_is_closed() {
     let who = tuya_plug();
     let hello = connect(&who[0], &who[1], &who[2], 60);
     let topic = format!("tylink/{PLUG}/x");
-    let publish = |first: u8, topic: &str| {
-        let topic = [&(topic.len() as u16).to_be_bytes()[..], topic.as_bytes(), &[0, 1], b"{}"].concat();
-        packet(first, &topic)
-    };
     // Before a CONNECT.
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
