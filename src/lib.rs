@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod shutdown;
+pub mod simulate;
 pub mod store;
 pub mod thing_model;
 pub mod tls;

@@ -6,6 +6,7 @@ mod cli;
 mod gateway;
 mod one_world;
 mod openapi;
+mod simulate;
 mod store;
 mod support;
 mod tidy;

@@ -9,6 +9,7 @@ mod import;
 mod openapi;
 mod rotate;
 mod serve;
+mod simulate;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ enum Command {
     Call(call::Call),
     Explain(explain::Explain),
     Rotate(rotate::Rotate),
+    Simulate(simulate::Simulate),
     Openapi(openapi::Openapi),
     CheckConfig(check_config::CheckConfig),
 }
@@ -94,6 +96,7 @@ pub fn run() -> Outcome {
                     Command::Call(command) => command.run().await,
                     Command::Explain(command) => command.run().await,
                     Command::Rotate(command) => command.run().await,
+                    Command::Simulate(command) => command.run().await,
                     Command::Openapi(command) => command.run(),
                     Command::CheckConfig(command) => command.run(),
                 }

@@ -1,5 +1,7 @@
 //! The command line, as an operator uses it.
 
+mod simulate;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -232,12 +234,24 @@ fn check_config_and_help_teach() {
     std::fs::write(&file, "[telemetry]\nretention_days = 90\n").unwrap();
     assert_eq!(run(command(&["check-config", file.to_str().unwrap()]), "").unwrap(), "ok\n");
     let help = run(command(&["--help"]), "").unwrap();
-    for word in
-        ["demo", "serve", "apply", "import", "call", "explain", "rotate", "openapi", "check-config", "INGLE_API_LISTEN"]
-    {
+    for word in [
+        "demo",
+        "serve",
+        "apply",
+        "import",
+        "call",
+        "explain",
+        "rotate",
+        "simulate",
+        "openapi",
+        "check-config",
+        "INGLE_API_LISTEN",
+    ] {
         assert!(help.contains(word), "{word}");
     }
-    for subcommand in ["demo", "serve", "apply", "import", "call", "explain", "rotate", "openapi", "check-config"] {
+    for subcommand in
+        ["demo", "serve", "apply", "import", "call", "explain", "rotate", "simulate", "openapi", "check-config"]
+    {
         assert!(run(command(&[subcommand, "--help"]), "").unwrap().lines().count() > 5, "{subcommand}");
     }
 }

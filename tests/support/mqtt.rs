@@ -20,7 +20,7 @@ pub struct MqttDevice {
 /// A packet from the server: its first byte, and the rest after the length.
 pub type Packet = (u8, Vec<u8>);
 
-fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
 }
 
@@ -38,6 +38,25 @@ pub fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     }
     bytes.extend_from_slice(rest);
     bytes
+}
+
+/// The next packet on a connection; `None` when it is closed.
+pub fn read_packet(stream: &mut impl Read) -> Option<Packet> {
+    let mut byte = [0];
+    stream.read_exact(&mut byte).ok()?;
+    let first = byte[0];
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        stream.read_exact(&mut byte).ok()?;
+        length |= usize::from(byte[0] & 127) << shift;
+        shift += 7;
+        if byte[0] < 128 {
+            break;
+        }
+    }
+    let mut rest = vec![0; length];
+    stream.read_exact(&mut rest).ok()?;
+    Some((first, rest))
 }
 
 /// A CONNECT with a clean session.
@@ -95,21 +114,7 @@ impl MqttDevice {
 
     /// The next packet; `None` when the server has closed.
     pub fn receive(&mut self) -> Option<Packet> {
-        let mut byte = [0];
-        self.stream.read_exact(&mut byte).ok()?;
-        let first = byte[0];
-        let (mut length, mut shift) = (0, 0);
-        loop {
-            self.stream.read_exact(&mut byte).ok()?;
-            length |= usize::from(byte[0] & 127) << shift;
-            shift += 7;
-            if byte[0] < 128 {
-                break;
-            }
-        }
-        let mut rest = vec![0; length];
-        self.stream.read_exact(&mut rest).ok()?;
-        Some((first, rest))
+        read_packet(&mut self.stream)
     }
 
     /// Publishes with QoS 1, without waiting. The packet's id.

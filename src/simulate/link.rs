@@ -1,0 +1,179 @@
+//! A device's connection.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::num::NonZeroU16;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use rmqtt_codec::v3::{Codec, ConnectAckReason, Packet, SubscribeReturnCode};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
+use tokio_util::codec::Decoder;
+
+use super::message::{Identity, PACKET_BYTES_MAX};
+use super::{Settings, Tls};
+
+/// What is read at once.
+const READ_BYTES: usize = 2048;
+
+/// The connection is no more, or says what is no MQTT.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Why a connection could not be made.
+pub enum Unmade {
+    /// The server does not let the device in, and will not.
+    Refused(&'static str),
+    /// It may go another time.
+    Failed(String),
+}
+
+impl From<io::Error> for Unmade {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<Gone> for Unmade {
+    fn from(_: Gone) -> Self {
+        Self::Failed("the server closed the connection".to_owned())
+    }
+}
+
+/// A connection that the server has let in.
+pub struct Link {
+    stream: Stream,
+    codec: Codec,
+    input: BytesMut,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl Link {
+    /// Connects, proves who the device is and subscribes.
+    pub async fn open(settings: &Settings, device: usize, who: &Identity) -> Result<Self, Unmade> {
+        let stream = tcp(settings, device).await?;
+        stream.set_nodelay(true)?;
+        let stream = match &settings.tls {
+            None => Stream::Plain(stream),
+            Some(Tls { connector, name }) => {
+                Stream::Tls(Box::new(connector.connect(name.clone(), stream).await.map_err(untrusted)?))
+            }
+        };
+        let mut link = Self { stream, codec: Codec::new(PACKET_BYTES_MAX), input: BytesMut::new() };
+        let (protocol, listens) = (settings.protocol, settings.listens);
+        link.send(&who.connect(protocol, settings.tls.is_some(), listens, settings.now_ms)).await?;
+        match link.packet().await? {
+            Packet::ConnectAck(answer) => match answer.return_code {
+                ConnectAckReason::ConnectionAccepted => {}
+                ConnectAckReason::ServiceUnavailable => return Err(Unmade::Failed("server unavailable".to_owned())),
+                reason => return Err(Unmade::Refused(reason.reason())),
+            },
+            _ => return Err(Gone.into()),
+        }
+        if let Some(subscription) = who.subscription(protocol).filter(|_| listens) {
+            link.send(&subscription).await?;
+            match link.packet().await? {
+                Packet::SubscribeAck { status, .. } if !status.contains(&SubscribeReturnCode::Failure) => {}
+                Packet::SubscribeAck { .. } => return Err(Unmade::Refused("the subscription was not granted")),
+                _ => return Err(Gone.into()),
+            }
+        }
+        Ok(link)
+    }
+
+    /// Sends a packet.
+    pub async fn send(&mut self, packet: &[u8]) -> Result<(), Gone> {
+        let sent = match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(packet).await,
+            Stream::Tls(stream) => {
+                let written = stream.write_all(packet).await;
+                if written.is_ok() { stream.flush().await } else { written }
+            }
+        };
+        sent.map_err(|_| Gone)
+    }
+
+    /// Waits for bytes. True when they were just the acknowledgement that is waited for; otherwise what they say is to
+    /// be had from [`Link::next`].
+    pub async fn hear(&mut self, awaited: Option<NonZeroU16>) -> Result<bool, Gone> {
+        let Self { stream, input, .. } = self;
+        std::future::poll_fn(|context| {
+            let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(stream.poll_read(context, &mut buffer)).map_err(|_| Gone)?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                return Poll::Ready(Err(Gone));
+            }
+            let is_awaited = input.is_empty() && awaited.is_some_and(|id| bytes == acknowledgement(id));
+            if !is_awaited {
+                input.extend_from_slice(bytes);
+            }
+            Poll::Ready(Ok(is_awaited))
+        })
+        .await
+    }
+
+    /// The next packet in what was heard.
+    pub fn next(&mut self) -> Result<Option<Packet>, Gone> {
+        if self.input.is_empty() {
+            return Ok(None);
+        }
+        let decoded = self.codec.decode(&mut self.input).map_err(|_| Gone)?;
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        Ok(decoded.map(|(packet, _)| packet))
+    }
+
+    /// Waits for a packet.
+    async fn packet(&mut self) -> Result<Packet, Gone> {
+        loop {
+            if let Some(packet) = self.next()? {
+                return Ok(packet);
+            }
+            self.hear(None).await?;
+        }
+    }
+}
+
+/// The bytes of a PUBACK.
+pub fn acknowledgement(id: NonZeroU16) -> [u8; 4] {
+    let [high, low] = id.get().to_be_bytes();
+    [0x40, 2, high, low]
+}
+
+async fn tcp(settings: &Settings, device: usize) -> io::Result<TcpStream> {
+    let Some(source) = settings.sources.get(device % settings.sources.len().max(1)) else {
+        return TcpStream::connect(settings.address).await;
+    };
+    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port of an earlier connection may still be waiting for its end.
+    socket.set_reuseaddr(true)?;
+    socket.bind((*source, 0).into())?;
+    socket.connect(settings.address).await
+}
+
+/// A certificate that is not trusted will not be so the next time.
+fn untrusted(error: io::Error) -> Unmade {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Unmade::Refused("TLS: the server's certificate is not of the data folder's CA"),
+        _ => Unmade::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,234 @@
+//! Devices for tests and benchmarks: many real MQTT 3.1.1 connections that report, and check that every report is
+//! acknowledged. `ingle simulate` and `benches/gateway.rs` are made of it.
+
+mod device;
+mod figures;
+mod link;
+mod message;
+mod world;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::shutdown::{self, Shutdown};
+use device::{Device, Trouble};
+pub use figures::{Counts, LatencyMs, Round};
+use message::Form;
+pub use message::{Identity, Protocol};
+pub use world::{POINTS_MAX, documents, identities};
+
+/// The time of a device that only rests: later than any plan lasts.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How the devices connect and what they say.
+pub struct Settings {
+    /// Where the server listens for devices.
+    pub address: SocketAddr,
+    /// For TLS: what to trust, and the name of the server.
+    pub tls: Option<Tls>,
+    /// What the devices speak above MQTT.
+    pub protocol: Protocol,
+    /// Data points of a report.
+    pub points: usize,
+    /// Whether the devices want to hear commands and replies.
+    pub listens: bool,
+    /// Devices that connect at once.
+    pub connecting_max: usize,
+    /// A device that is not connected by then, or again by then, is given up.
+    pub connect_within: Duration,
+    /// After the end of a plan, acknowledgements are waited for so long.
+    pub drain: Duration,
+    /// Addresses to connect from, in turn; the system's choice when empty.
+    pub sources: Vec<IpAddr>,
+    /// The time in milliseconds since 1970, which the devices sign.
+    pub now_ms: i64,
+}
+
+/// How the devices check the server's certificate.
+pub struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// Trusts the certificates in a PEM file, for a server of this name or address.
+    ///
+    /// # Errors
+    /// A text that names the file or the name.
+    pub fn trusting(file: &Path, server_name: &str) -> Result<Self, String> {
+        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
+            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().map_err(|error| wrong(&error))?;
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        // Devices that have just started have nothing to resume.
+        config.resumption = Resumption::disabled();
+        let name = ServerName::try_from(server_name.to_owned()).map_err(|error| format!("{server_name}: {error}"))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+}
+
+/// How often the devices report.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// Never: they are only there.
+    Rest,
+    /// So many messages a second, of all devices together.
+    Rate(f64),
+    /// Each as soon as its last message is acknowledged.
+    Full,
+}
+
+/// What the devices do in one round. They connect first, those that are not connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How often they report.
+    pub pace: Pace,
+    /// For how long, at most.
+    pub lasting: Duration,
+    /// How many messages each device sends, when that ends the round.
+    pub each: Option<u64>,
+    /// The time in milliseconds since 1970 at which the round begins; the times of reports count from it.
+    pub now_ms: i64,
+}
+
+impl Plan {
+    /// Connects and reports nothing.
+    pub fn connect(lasting: Duration, now_ms: i64) -> Self {
+        Self { pace: Pace::Full, lasting, each: Some(0), now_ms }
+    }
+}
+
+/// The devices.
+pub struct Fleet {
+    devices: Vec<Device>,
+    size: usize,
+    common: Arc<Common>,
+}
+
+/// What all devices share.
+struct Common {
+    settings: Settings,
+    form: Form,
+    connecting: Semaphore,
+    counts: Arc<Counts>,
+}
+
+/// One round as the devices see it.
+struct Course {
+    plan: Plan,
+    began: Instant,
+    devices: usize,
+    ended: AtomicBool,
+}
+
+impl Course {
+    fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// When a device that has reported so often does it again.
+    fn due(&self, device: usize, reported: u64, now: Instant) -> Option<Instant> {
+        if self.ended() || self.plan.each.is_some_and(|each| reported >= each) {
+            return None;
+        }
+        Some(match self.plan.pace {
+            Pace::Rest => self.began + NEVER,
+            Pace::Rate(rate) => {
+                let place = reported as f64 * self.devices as f64 + device as f64;
+                self.began + Duration::try_from_secs_f64(place / rate).unwrap_or(NEVER)
+            }
+            Pace::Full => now,
+        })
+    }
+
+    /// A time for a report that is sent now.
+    fn time_ms(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.began).as_millis();
+        self.plan.now_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+}
+
+impl Fleet {
+    /// Devices that are not connected yet.
+    pub fn new(settings: Settings, devices: impl IntoIterator<Item = Identity>) -> Self {
+        let form = Form::new(settings.protocol, &world::codes(settings.points), settings.listens);
+        let devices: Vec<Device> = devices
+            .into_iter()
+            .enumerate()
+            .map(|(index, who)| Device::new(index, who, settings.protocol, &form))
+            .collect();
+        let connecting = Semaphore::new(settings.connecting_max);
+        let common = Common { settings, form, connecting, counts: Arc::default() };
+        Self { size: devices.len(), devices, common: Arc::new(common) }
+    }
+
+    /// What is counted while a round goes on.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.common.counts.clone()
+    }
+
+    /// Lets the devices do what the plan says, until it is done or `stop` begins. A device that does not get its
+    /// acknowledgement after that is lost to the fleet.
+    pub async fn run(&mut self, plan: Plan, mut stop: Shutdown) -> Round {
+        self.common.counts.clear();
+        let course = Course { plan, began: Instant::now(), devices: self.size, ended: AtomicBool::new(false) };
+        let course = Arc::new(course);
+        let (end, ending) = shutdown::channel();
+        let mut tasks = JoinSet::new();
+        for mut device in self.devices.drain(..) {
+            let (common, course, mut ending) = (self.common.clone(), course.clone(), ending.clone());
+            tasks.spawn(async move {
+                let lived = device.live(&common, &course, &mut ending).await;
+                (device, lived.err())
+            });
+        }
+        let mut back = Vec::with_capacity(self.size);
+        tokio::select! {
+            () = gather(&mut tasks, &mut back) => {}
+            () = tokio::time::sleep(plan.lasting) => {}
+            () = stop.begun() => {}
+        }
+        course.ended.store(true, Ordering::Relaxed);
+        end.now();
+        if timeout(self.common.settings.drain, gather(&mut tasks, &mut back)).await.is_err() {
+            tasks.shutdown().await;
+        }
+        let took = course.began.elapsed();
+        let (devices, troubles): (Vec<Device>, Vec<Option<Trouble>>) = back.into_iter().unzip();
+        let mut round = self.common.counts.round(self.size, self.common.settings.points, took);
+        round.connected = devices.iter().filter(|device| device.is_connected()).count();
+        for trouble in troubles.into_iter().flatten() {
+            match trouble {
+                Trouble::Refused(_) => round.refused += 1,
+                Trouble::Unreachable(_) => round.unreachable += 1,
+            }
+            round.trouble.get_or_insert_with(|| trouble.to_string());
+        }
+        self.devices = devices;
+        self.devices.sort_by_key(Device::index);
+        round
+    }
+}
+
+async fn gather(tasks: &mut JoinSet<(Device, Option<Trouble>)>, back: &mut Vec<(Device, Option<Trouble>)>) {
+    while let Some(joined) = tasks.join_next().await {
+        back.extend(joined.ok());
+    }
+}
