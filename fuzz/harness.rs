@@ -215,7 +215,7 @@ pub fn session(input: &[u8]) -> usize {
         });
         let _ = to.write_all(&bytes).await;
         let _ = to.shutdown().await;
-        tokio::time::timeout(END_TIMEOUT, served).await.expect("the session did not end").expect("it panicked");
-        read.await.expect("what was said could not be read")
+        tokio::time::timeout(END_TIMEOUT, served).await.unwrap().unwrap();
+        read.await.unwrap()
     })
 }

@@ -2,6 +2,7 @@
 
 mod alink;
 mod commands;
+mod crash;
 mod fuzz;
 mod tylink;
 

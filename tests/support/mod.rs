@@ -225,9 +225,16 @@ impl TestCloud {
 
     /// Kills the built binary without warning.
     pub fn kill(mut self) {
+        self.kill_now();
         if let Running::Binary(child) = &mut self.running {
-            child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    /// Kills the built binary without warning, while others still use it.
+    pub fn kill_now(&self) {
+        if let Running::Binary(child) = &self.running {
+            assert!(Command::new("kill").args(["-9", &child.id().to_string()]).status().unwrap().success());
         }
     }
 }
