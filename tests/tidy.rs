@@ -176,6 +176,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "hyper",
             "hyper_util",
             "indicatif",
+            "rlimit",
             "serde_json",
             "tokio",
             "tracing",

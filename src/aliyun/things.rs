@@ -15,6 +15,7 @@ use super::params::{Body, page, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
 use super::token::tenant_id;
 use crate::domain::device::{DEVICE_PAGE_MAX, DeviceCursor, DeviceQuery};
+use crate::domain::fact::FactKind;
 use crate::domain::{Caller, DeviceState};
 use crate::thing_model;
 
@@ -22,6 +23,8 @@ use crate::thing_model;
 const PAGE_SIZE_MAX: usize = 200;
 /// Devices that one call with a status looks through.
 const LOOKED_THROUGH_MAX: usize = 10_000;
+/// What the main part of a device's firmware is called, in either protocol.
+const MAIN_FIRMWARE: [&str; 2] = ["default", "0"];
 /// What is said of where a device is served.
 const REGION: &str = "local";
 
@@ -117,6 +120,9 @@ struct ThingView {
     sn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     net_address: Option<String>,
+    /// What the device last said; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firmware_version: Option<String>,
 }
 
 impl ThingView {
@@ -141,6 +147,7 @@ impl ThingView {
             mac: device.mac.clone(),
             sn: device.sn.clone(),
             net_address: Some(device.ip.clone()).filter(|ip| !ip.is_empty()),
+            firmware_version: None,
         }
     }
 }
@@ -150,7 +157,10 @@ impl ThingView {
     responses((status = 200, body = Envelope<ThingView>)))]
 async fn thing_info(call: Call) -> Reply {
     let state = call.cloud().named_device(&call.caller, &call.device_name()?).await?;
-    call.answer(ThingView::of(&state, &call.caller))
+    let firmware = call.cloud().facts(&state.device, FactKind::Firmware).await?;
+    let main = firmware.into_iter().find(|part| MAIN_FIRMWARE.contains(&part.key.as_str()));
+    let firmware_version = main.map(|part| part.text);
+    call.answer(ThingView { firmware_version, ..ThingView::of(&state, &call.caller) })
 }
 
 #[derive(Deserialize, ToSchema)]

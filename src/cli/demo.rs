@@ -15,6 +15,11 @@ const WORLD: &str = include_str!("demo_world.json");
 /// The device that the printed request asks for.
 const DEVICE: &str = "vdevo156083035305868";
 
+/// A device that nobody plays: it waits for one to connect.
+const REAL_DEVICE: &str = "teamaker000000000001";
+const REAL_PRODUCT: &str = "demotea000000001";
+const REAL_PRODUCT_KEY: &str = "a1demotea01";
+
 /// The user whose devices the printed requests ask for, and the app that the user belongs to.
 const USER: &str = "18200000678";
 const APP_KEY: &str = "60030001";
@@ -47,19 +52,30 @@ impl Demo {
             project = first_project(&control).await?;
         }
         let project = project.ok_or("the demo project was not made")?;
-        control.ask("/world", what_is_printed(&project)).await?;
+        let filled = control.ask("/world", what_is_printed(&project)).await?;
+        let filled: serde_json::Value = serde_json::from_slice(&filled).map_err(|error| error.to_string())?;
+        let secret = filled["projects"][0]["devices"][0]["secret"].as_str().unwrap_or_default().to_owned();
         let folder = place.data.display().to_string();
-        let announce = |addresses: &Addresses| print(&welcome(addresses, &project, &folder));
+        let announce = |addresses: &Addresses| print(&welcome(addresses, &project, &secret, &folder));
         app.serve(announce, stopped()).await.map_err(|error| error.to_string())
     }
 }
 
-/// The demo user as it is printed, also in an older folder. The password is the AppSecret, so that each demo has one of
-/// its own that can be shown again.
+/// The demo user and the device to connect as they are printed, also in an older folder. The password is the AppSecret,
+/// so that each demo has one of its own that can be shown again.
 fn what_is_printed(project: &Credentials) -> String {
     let user = json!({"schema": "testApp", "username": USER, "password": project.app_secret, "open_id": OPEN_ID});
     let app = json!({"schema": "testApp", "app_key": APP_KEY});
-    json!({"projects": [{"name": project.name, "apps": [app], "users": [user]}]}).to_string()
+    let function = |code, kind, values, access| json!({"code": code, "type": kind, "values": values, "access": access});
+    let degrees = || json!({"min": 0, "max": 100, "unit": "℃", "scale": 0, "step": 1});
+    let product = json!({"product_id": REAL_PRODUCT, "product_key": REAL_PRODUCT_KEY, "name": "Tea maker",
+        "category": "bh", "functions": [function("switch", "Boolean", json!({}), "rw"),
+            function("temp_set", "Integer", degrees(), "rw"), function("temp_current", "Integer", degrees(), "ro")]});
+    let device = json!({"product_id": REAL_PRODUCT, "device_id": REAL_DEVICE, "device_name": REAL_DEVICE,
+        "name": "Tea maker"});
+    let (apps, users, products, devices) = ([app], [user], [product], [device]);
+    let project = json!({"name": project.name, "apps": apps, "users": users, "products": products, "devices": devices});
+    json!({"projects": [project]}).to_string()
 }
 
 pub(super) async fn first_project(control: &Control) -> Result<Option<Credentials>, String> {
@@ -68,7 +84,7 @@ pub(super) async fn first_project(control: &Control) -> Result<Option<Credential
     Ok(projects.into_iter().next())
 }
 
-fn welcome(addresses: &Addresses, project: &Credentials, folder: &str) -> String {
+fn welcome(addresses: &Addresses, project: &Credentials, device_secret: &str, folder: &str) -> String {
     let ingle = std::env::args().next().unwrap_or_else(|| "ingle".to_owned());
     let listeners: String = addresses.lines().map(|(name, address)| format!("{name} {address}\n")).collect();
     let api = addresses.api.as_deref().or(addresses.api_tls.as_deref()).unwrap_or_default();
@@ -78,6 +94,7 @@ project   {name}
 Tuya      client_id {client_id}  secret {secret}
 Alibaba   AppKey {app_key}  AppSecret {app_secret}  project {project_id}
 user      {USER}  password {app_secret}  openId {OPEN_ID}  openIdAppKey {APP_KEY}
+device    {REAL_DEVICE}  productKey {REAL_PRODUCT_KEY}  deviceName {REAL_DEVICE}  deviceSecret {device_secret}
 
 Ask for a device, in another terminal:
 

@@ -86,6 +86,10 @@ pub fn run() -> Outcome {
         Command::CheckConfig(command) => command.run(),
         command => {
             log_to_stderr();
+            // Every connection is an open file, and the usual limit is for people's shells.
+            if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+                tracing::warn!(%error, "the limit of open files could not be raised");
+            }
             let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
             runtime.block_on(async {
                 match command {

@@ -101,11 +101,16 @@ fn tags_desires_model_and_what_is_not_kept_here() {
     assert_eq!(ask(&mut plug, "list/found", &json!([])).0, 200);
     assert_eq!(ask(&mut plug, "log/post", &json!({})).0, 6300);
     assert_eq!(ask(&mut plug, "some/thing", &json!({})).0, 6300);
+    let there = json!({"productKey": "a1plug00001", "deviceName": "dev001"});
+    assert_eq!(cloud.aliyun().data("/cloud/thing/info/get", there.clone())["firmwareVersion"], Value::Null);
     for version in ["1.0.0", "1.0.0", "1.0.1"] {
         let inform = json!({"id": 1, "params": {"version": version, "module": "MCU"}});
         assert!(plug.published("/ota/device/inform/a1plug00001/dev001", &inform) && plug.pings());
     }
     assert_eq!(log(&cloud), [3, 1, 6, 6]);
+    let main = json!({"id": 1, "params": {"version": "7.0"}});
+    assert!(plug.published("/ota/device/inform/a1plug00001/dev001", &main) && plug.pings());
+    assert_eq!(cloud.aliyun().data("/cloud/thing/info/get", there)["firmwareVersion"], "7.0");
     for topic in [
         "/ota/device/progress/a1plug00001/dev001",
         "/ota/device/request/a1plug00001/dev001",

@@ -42,8 +42,11 @@ fn report(cloud: &TestCloud, device: u64, from: u64, acknowledged: &AtomicU64) -
     }
     for n in from.. {
         let value = json!({"n": {"value": n, "time": cloud.now_ms()}});
-        let message =
-            if device % 2 == 0 { json!({"msgId": "1", "data": value}) } else { json!({"id": "1", "params": value}) };
+        let message = if device.is_multiple_of(2) {
+            json!({"msgId": "1", "data": value})
+        } else {
+            json!({"id": "1", "params": value})
+        };
         if !plug.published(&topic, &message) {
             return (n - 1, n);
         }

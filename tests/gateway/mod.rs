@@ -371,6 +371,64 @@ fn a_stopped_server_says_goodbye_and_a_killed_one_forgets_presence() {
 }
 
 #[test]
+fn retained_messages_wills_and_numbers_that_come_twice() {
+    let cloud = cloud();
+    let topic = format!("tylink/{PLUG}/thing/property/report");
+    let report = |value: i64| json!({"msgId": "1", "data": {"cur_power": value}}).to_string().into_bytes();
+    // A will for somebody else's topic: nobody ever hears it.
+    let who = tuya_plug();
+    let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
+    let will = [text("tylink/second000000000001/thing/property/report"), text("{\"data\":{\"cur_power\":7}}")].concat();
+    let flags = 0xC2 | 0x04 | 0x20 | 0x08;
+    let hello = [&text("MQTT")[..], &[4, flags, 0, 60], &text(&who[0]), &will, &text(&who[1]), &text(&who[2])].concat();
+    let mut plug = MqttDevice::open(&cloud);
+    plug.send(&packet(0x10, &hello));
+    assert_eq!(plug.receive(), Some((0x20, vec![0, 0])));
+    // Retained, with the same number twice, and as a duplicate: each is a report like any other.
+    for (first, power) in [(0x33, 1), (0x33, 2), (0x3A, 3)] {
+        plug.send(&packet(first, &[&text(&topic)[..], &[0, 9], &report(power)].concat()));
+        assert_eq!(plug.receive(), Some((0x40, vec![0, 9])));
+        assert_eq!(value(&cloud, "cur_power"), power);
+    }
+    drop(plug);
+    cloud.wait(|| device(&cloud)["online"] == false);
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
+    assert!(plug.pings(), "nothing was retained");
+    let other = cloud.first().get("/v1.0/devices/second000000000001")["result"].clone();
+    assert_eq!(other["status"], json!([]));
+}
+
+/// How many files this process may have open.
+fn open_files_max() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
+}
+
+#[test]
+fn ten_thousand_that_say_nothing_keep_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = TestCloud::binary(&folder.path().join("data"), &[]);
+    cloud.apply(&crate::support::world::standard());
+    with_secrets(&cloud);
+    let count = open_files_max().saturating_sub(1000).min(10_000);
+    let address = cloud.addresses["mqtt"].as_str().unwrap();
+    let half_open: Vec<std::net::TcpStream> =
+        (0..count).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    let topic = format!("tylink/{PLUG}/thing/property/report");
+    assert!(plug.published(&topic, &json!({"msgId": "1", "data": {"cur_power": 1}})));
+    assert_eq!(device(&cloud)["online"], true);
+    // They are closed in time, each of them.
+    for mut stream in half_open {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(std::io::Read::read(&mut stream, &mut [0]).unwrap(), 0);
+    }
+    assert!(plug.pings());
+}
+
+#[test]
 fn a_connection_that_says_nothing_is_closed() {
     let cloud = cloud();
     let mut silent = MqttDevice::open(&cloud);
