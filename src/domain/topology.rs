@@ -110,8 +110,13 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn attach(&self, gateway: &Device, sub: &Device) -> Result<bool> {
-        let fit = gateway.product.node_type == NodeType::Gateway && sub.product.node_type == NodeType::Sub;
-        Ok(fit && self.registry.attach(sub.no, gateway.no, SUB_DEVICES_MAX, self.now_ms()).await?)
+        Ok(Self::may_attach(gateway, sub)
+            && self.registry.attach(sub.no, gateway.no, SUB_DEVICES_MAX, self.now_ms()).await?)
+    }
+
+    /// Whether a device is one to put behind that gateway.
+    pub fn may_attach(gateway: &Device, sub: &Device) -> bool {
+        gateway.product.node_type == NodeType::Gateway && sub.product.node_type == NodeType::Sub
     }
 
     /// Takes a device from behind a gateway. Whether it was there.

@@ -34,7 +34,11 @@ impl From<Error> for Fault {
 pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>, ask: Ask) -> Result<Told, Fault> {
     let cloud = &*gateway.cloud;
     match ask {
-        Ask::Tags => Ok(Told::Tags(cloud.facts(device, FactKind::Tag).await?)),
+        Ask::Tags(keys) => {
+            let mut tags = cloud.facts(device, FactKind::Tag).await?;
+            tags.retain(|tag| keys.is_empty() || keys.contains(&tag.key));
+            Ok(Told::Tags(tags))
+        }
         Ask::ChangeTags(changes) => change(cloud, device, FactKind::Tag, changes).await,
         Ask::Desired(codes) => {
             let mut desired = cloud.desired(device).await?;
@@ -59,22 +63,26 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
         Ask::Behind => Ok(Told::Devices(cloud.behind(device).await?.into_iter().map(Arc::new).collect())),
         Ask::Attach(subs) => attach(cloud, device, subs).await,
         Ask::Detach(subs) => {
+            let mut detached = Vec::with_capacity(subs.len());
             for sub in subs {
-                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?;
-                if !cloud.detach(device, found.device.no).await? {
+                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?.device;
+                if !cloud.detach(device, found.no).await? {
                     return Err(Fault::Topology);
                 }
-                session.drop_sub(gateway, &found.device).await;
+                session.drop_sub(gateway, &found).await;
+                detached.push(Arc::new(found));
             }
-            Ok(Told::Done)
+            Ok(Told::Devices(detached))
         }
         Ask::Login(subs) => login(session, gateway, device, subs).await,
         Ask::Logout(subs) => {
+            let mut gone = Vec::with_capacity(subs.len());
             for sub in subs {
-                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?;
-                session.drop_sub(gateway, &found.device).await;
+                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?.device;
+                session.drop_sub(gateway, &found).await;
+                gone.push(Arc::new(found));
             }
-            Ok(Told::Done)
+            Ok(Told::Devices(gone))
         }
         Ask::Bind(subs) => {
             let mut bound = Vec::with_capacity(subs.len());
@@ -109,11 +117,14 @@ async fn proven(cloud: &Cloud, sub: &SubProof) -> Result<DeviceSecret, Fault> {
     Ok(found)
 }
 
-/// All of them or none, as far as their proofs go.
+/// All of them or none, as far as their proofs and products go.
 async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<Told, Fault> {
     let mut found = Vec::with_capacity(subs.len());
     for sub in &subs {
         found.push(Arc::new(proven(cloud, sub).await?.device));
+    }
+    if !found.iter().all(|sub| Cloud::may_attach(gateway, sub)) {
+        return Err(Fault::Topology);
     }
     for sub in &found {
         if !cloud.attach(gateway, sub).await? {

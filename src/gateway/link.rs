@@ -96,10 +96,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 self.wire.welcome(Ok(()));
                 self.wire.publish(&message.topic, message.payload);
                 self.flush().await?;
-                // The device goes when it has it; until then what it says is not heard.
+                // The device goes when it has it; whatever else it says until then is not heard.
                 loop {
-                    self.fill().await?;
-                    while self.wire.next()?.is_some() {}
+                    match self.wire.next()? {
+                        Some(Said::Goodbye) => return Err(Gone),
+                        Some(_) => {}
+                        None => self.fill().await?,
+                    }
                 }
             }
             Err(refusal) => refusal,

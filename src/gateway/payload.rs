@@ -61,8 +61,8 @@ pub enum Step {
 
 /// What a device may ask besides reporting.
 pub enum Ask {
-    /// Its tags.
-    Tags,
+    /// Its tags; all when no key is named.
+    Tags(Vec<String>),
     /// To set or forget tags.
     ChangeTags(Vec<FactChange>),
     /// The values that it should take; all when no code is named.

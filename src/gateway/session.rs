@@ -244,8 +244,9 @@ impl Session {
             match said {
                 Said::Publish(published) => self.published(published, gateway, batch).await?,
                 Said::Subscribe(id, filters) => {
-                    let granted: Vec<bool> = filters.into_iter().map(|filter| self.subscribe(filter)).collect();
-                    link.wire.granted(id, &granted);
+                    let granted =
+                        filters.into_iter().map(|(filter, qos)| self.subscribe(filter).then_some(qos)).collect();
+                    link.wire.granted(id, granted);
                 }
                 Said::Unsubscribe(id, filters) => {
                     self.filters.retain(|filter| !filters.contains(filter));
@@ -329,7 +330,7 @@ impl Session {
                 None => Some(device),
                 Some(name) => self.spoken_for(name),
             };
-            kept.extend(device.and_then(|device| checked(cloud, device, heard).ok()));
+            kept.extend(device.and_then(|device| checked(cloud, device, self.stored(device, heard)).ok()));
         }
         let outcome = match kept.len() {
             all if all == count => Ok(()),
@@ -340,6 +341,14 @@ impl Session {
             kept.into_iter().for_each(|rows| reported.extend(rows));
         }
         outcome
+    }
+
+    /// What was sent on behalf of a device, as it is stored.
+    fn stored(&self, device: &Device, heard: Heard) -> Heard {
+        match self.protocol {
+            Protocol::TuyaLink => heard,
+            Protocol::LinkKit { .. } => Heard { points: alink::stored(&device.product, heard.points), ..heard },
+        }
     }
 
     fn reply(&self, device: &Device, reply: Reply, outcome: &Result<Told, Fault>, now_ms: i64) -> Message {

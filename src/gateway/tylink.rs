@@ -48,13 +48,14 @@ pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
         "thing/property/desired/get" => frame.ask(frame.desired()),
         "thing/property/desired/delete" => frame.ask(frame.desired_taken()),
         "device/sub/bind" => frame.ask(frame.bind()),
-        "device/sub/login" => frame.ask(frame.subs().map(|subs| Ask::Login(subs.into_iter().map(unproven).collect()))),
-        "device/sub/logout" => frame.ask(frame.subs().map(Ask::Logout)),
+        "device/sub/login" => frame.told(frame.subs().map(|subs| Ask::Login(subs.into_iter().map(unproven).collect()))),
+        "device/sub/logout" => frame.told(frame.subs().map(Ask::Logout)),
         "device/topo/add" => frame.ask(frame.attach()),
         "device/topo/delete" => frame.ask(frame.subs().map(Ask::Detach)),
         "device/topo/get" => frame.ask(Some(Ask::Behind)),
         "device/tag/report" => frame.ask(frame.tags()),
-        "device/tag/get" => frame.ask(Some(Ask::Tags)),
+        "device/tag/get" if frame.data().is_null() => frame.ask(Some(Ask::Tags(Vec::new()))),
+        "device/tag/get" => frame.ask(texts(frame.data(), FACTS_MAX).map(Ask::Tags)),
         "device/tag/delete" => frame.ask(frame.tags_gone()),
         "ota/firmware/report" => frame.firmware(),
         // No newer firmware and no remote configuration is kept here.
@@ -111,6 +112,14 @@ impl Frame<'_> {
             Some(ask) => Step::Ask(ask, Some(self.reply())),
             None if self.data().is_null() => self.refuse(Fault::Format),
             None => self.refuse(Fault::Parameter),
+        }
+    }
+
+    /// As [`Frame::ask`], answered as a report is.
+    fn told(&self, ask: Option<Ask>) -> Step {
+        match ask {
+            Some(ask) => Step::Ask(ask, self.wanted_reply()),
+            None => self.refuse_report(Fault::Parameter),
         }
     }
 

@@ -19,8 +19,8 @@ pub enum Said {
     Connect(Hello),
     /// It publishes something.
     Publish(Published),
-    /// It wants topics.
-    Subscribe(NonZeroU16, Vec<String>),
+    /// It wants topics, each with the quality that it can have: 1 at most.
+    Subscribe(NonZeroU16, Vec<(String, QoS)>),
     /// It no longer wants topics.
     Unsubscribe(NonZeroU16, Vec<String>),
     /// It is there.
@@ -157,15 +157,16 @@ impl Wire {
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 
-    /// Answers a subscription: whether each filter was granted.
-    pub fn granted(&mut self, packet_id: NonZeroU16, granted: &[bool]) {
+    /// Answers a subscription: the quality that each filter was granted, if it was.
+    pub fn granted(&mut self, packet_id: NonZeroU16, granted: Vec<Option<QoS>>) {
         let three = granted.iter().map(|granted| match granted {
-            true => v3::SubscribeReturnCode::Success(QoS::AtLeastOnce),
-            false => v3::SubscribeReturnCode::Failure,
+            Some(qos) => v3::SubscribeReturnCode::Success(*qos),
+            None => v3::SubscribeReturnCode::Failure,
         });
         let five = granted.iter().map(|granted| match granted {
-            true => v5::SubscribeAckReason::GrantedQos1,
-            false => v5::SubscribeAckReason::NotAuthorized,
+            Some(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
+            Some(_) => v5::SubscribeAckReason::GrantedQos1,
+            None => v5::SubscribeAckReason::NotAuthorized,
         });
         let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status: five.collect() };
         self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
@@ -223,6 +224,11 @@ impl Wire {
     }
 }
 
+/// A filter, and the quality that it can have.
+fn wanted(filter: &str, qos: QoS) -> (String, QoS) {
+    (filter.to_owned(), if qos == QoS::AtMostOnce { qos } else { QoS::AtLeastOnce })
+}
+
 fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
     Ok(match packet {
         v3::Packet::Connect(connect) => Said::Connect(Hello {
@@ -233,7 +239,7 @@ fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
         }),
         v3::Packet::Publish(publish) => Said::Publish(published(*publish)?),
         v3::Packet::Subscribe { packet_id, topic_filters } => {
-            Said::Subscribe(packet_id, topic_filters.iter().map(|(filter, _)| filter.to_string()).collect())
+            Said::Subscribe(packet_id, topic_filters.iter().map(|(filter, qos)| wanted(filter, *qos)).collect())
         }
         v3::Packet::Unsubscribe { packet_id, topic_filters } => {
             Said::Unsubscribe(packet_id, topic_filters.iter().map(ToString::to_string).collect())
@@ -256,7 +262,7 @@ fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
         v5::Packet::Publish(publish) => Said::Publish(published(*publish)?),
         v5::Packet::Subscribe(packet) => Said::Subscribe(
             packet.packet_id,
-            packet.topic_filters.iter().map(|(filter, _)| filter.to_string()).collect(),
+            packet.topic_filters.iter().map(|(filter, options)| wanted(filter, options.qos)).collect(),
         ),
         v5::Packet::Unsubscribe(packet) => {
             Said::Unsubscribe(packet.packet_id, packet.topic_filters.iter().map(ToString::to_string).collect())

@@ -101,6 +101,12 @@ fn tags_desires_model_and_what_is_not_kept_here() {
     assert_eq!(ask(&mut plug, "list/found", &json!([])).0, 200);
     assert_eq!(ask(&mut plug, "log/post", &json!({})).0, 6300);
     assert_eq!(ask(&mut plug, "some/thing", &json!({})).0, 6300);
+}
+
+#[test]
+fn firmware_and_what_is_taken_and_left_at_that() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     let there = json!({"productKey": "a1plug00001", "deviceName": "dev001"});
     assert_eq!(cloud.aliyun().data("/cloud/thing/info/get", there.clone())["firmwareVersion"], Value::Null);
     for version in ["1.0.0", "1.0.0", "1.0.1"] {
@@ -248,6 +254,33 @@ fn a_gateway_and_the_devices_behind_it() {
     for bad in [json!({}), json!([{}]), json!([{"productKey": "a1sensor"}]), Value::Null] {
         assert_eq!(ask_at(&mut gate, &gate_topic("topo/delete"), &bad).0, 460, "{bad}");
     }
+}
+
+#[test]
+fn what_names_one_device_and_what_names_several() {
+    let cloud = cloud();
+    with_gateway(&cloud);
+    let mut gate = MqttDevice::connect(&cloud, &linkkit("a1gate", "gate1", "secret-of-gate1", ",_ss=1"));
+    let session = |kind: &str| format!("/ext/session/a1gate/gate1/combine/{kind}");
+    let one = json!({"productKey": "a1sensor", "deviceName": "temp1"});
+    let (code, data) = ask_at(&mut gate, &session("login"), &sub("temp1", "secret-of-temp1", "x"));
+    assert_eq!((code, &data["deviceName"]), (200, &json!("temp1")), "one device, no list");
+    assert_eq!(ask_at(&mut gate, &session("logout"), &one).1["deviceName"], "temp1");
+    assert_eq!(ask_at(&mut gate, &session("login"), &sub("temp1", "secret-of-temp1", "x")).0, 200);
+    // Values of a sub-device are read by its own thing model: a choice by its index.
+    let pack = json!({"subDevices": [{"identity": one, "properties": {"state": {"value": 1}, "temp": 7},
+        "events": {"low": {"value": {"at": 3}}}}]});
+    assert_eq!(ask_at(&mut gate, "/sys/a1gate/gate1/thing/event/property/pack/post", &pack).0, 200);
+    let status = cloud.first().get("/v1.0/devices/temp1")["result"]["status"].clone();
+    assert!(status.as_array().unwrap().contains(&json!({"code": "state", "value": "alarm"})), "{status}");
+    // One that cannot be there, and the other is not put there either.
+    let topo = "/sys/a1gate/gate1/thing/topo/add";
+    let content = "clientIdxdeviceNamegate2productKeya1gatetimestamp1530262800000";
+    let gate2 = json!({"productKey": "a1gate", "deviceName": "gate2", "clientId": "x", "timestamp": "1530262800000",
+        "signmethod": "hmacSha256", "sign": signed("secret-of-gate2", content)});
+    assert_eq!(ask_at(&mut gate, topo, &json!([sub("temp3", "secret-of-temp3", "x"), gate2])).0, 6401);
+    let behind = ask_at(&mut gate, "/sys/a1gate/gate1/thing/topo/get", &json!({})).1;
+    assert_eq!(behind.as_array().unwrap().len(), 2);
 }
 
 #[test]

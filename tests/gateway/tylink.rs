@@ -146,7 +146,9 @@ fn tags_firmware_time_and_what_is_not_kept_here() {
     let tags = json!([{"key": "room", "value": "kitchen"}, {"key": "floor", "value": 2}]);
     assert_eq!(ask(&mut plug, PLUG, "device/tag/report", &tags).0, 0);
     let kept = json!([{"key": "floor", "value": "2"}, {"key": "room", "value": "kitchen"}]);
-    assert_eq!(ask(&mut plug, PLUG, "device/tag/get", &json!(["room"])), (0, kept));
+    assert_eq!(ask(&mut plug, PLUG, "device/tag/get", &json!([])), (0, kept.clone()));
+    assert_eq!(ask(&mut plug, PLUG, "device/tag/get", &json!(["room", "x"])), (0, json!([kept[1]])));
+    assert_eq!(ask(&mut plug, PLUG, "device/tag/get", &json!({})).0, 1002);
     assert_eq!(ask(&mut plug, PLUG, "device/tag/delete", &json!(["floor"])).0, 0);
     assert_eq!(ask(&mut plug, PLUG, "device/tag/get", &Value::Null).1.as_array().unwrap().len(), 1);
     let many: Vec<Value> = (0..128).map(|n| json!({"key": n.to_string(), "value": ""})).collect();

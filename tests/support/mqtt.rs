@@ -184,7 +184,8 @@ pub fn with_secrets(cloud: &TestCloud) {
 /// A gateway with two sub-devices behind it and one that is behind none, by both vendors' names; and a product whose
 /// devices may register.
 pub fn with_gateway(cloud: &TestCloud) {
-    let sensor = json!([{"code": "temp", "type": "Integer", "values": {"min": -20, "max": 50}}]);
+    let sensor = json!([{"code": "temp", "type": "Integer", "values": {"min": -20, "max": 50}},
+        {"code": "state", "type": "Enum", "values": {"range": ["fine", "alarm"]}}]);
     let device = |product: &str, name: &str| json!({"product_id": product, "device_id": name, "device_name": name, "secret": format!("secret-of-{name}")});
     let behind = |name: &str| {
         let mut device = device("sensors000000001", name);

@@ -13,7 +13,7 @@ use super::payload::{
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
-use crate::domain::{Device, Value};
+use crate::domain::{Device, Product, Value};
 use crate::thing_model;
 
 /// Sub-devices that one message may name.
@@ -125,7 +125,7 @@ impl Frame<'_> {
             "property/desired/delete" => self.ask(self.desired_taken()),
             "deviceinfo/update" => self.ask(self.tags()),
             "deviceinfo/delete" => self.ask(self.tags_gone()),
-            "deviceinfo/get" => self.ask(Some(Ask::Tags)),
+            "deviceinfo/get" => self.ask(Some(Ask::Tags(Vec::new()))),
             "dsltemplate/get" | "dynamicTsl/get" => {
                 self.answer(&thing_model::tsl(&self.device.product, Some(&self.device.device_name)))
             }
@@ -181,13 +181,9 @@ impl Frame<'_> {
         heard.map_or_else(|| self.refuse(Fault::Parameter), |heard| Step::Keep(heard, self.wanted_reply()))
     }
 
-    fn points(&self, device: &Device, values: &Map<String, Json>) -> Option<Vec<Point>> {
-        let stored = |code: &str, value: &Json| thing_model::from_alink(device.product.function(code), value);
-        points(values, self.now_ms, &stored)
-    }
-
     fn post(&self) -> Step {
-        let points = self.params().as_object().and_then(|values| self.points(self.device, values));
+        let stored = |code: &str, value: &Json| thing_model::from_alink(self.device.product.function(code), value);
+        let points = self.params().as_object().and_then(|values| points(values, self.now_ms, &stored));
         self.keep(points.map(|points| Heard { points, events: Vec::new() }))
     }
 
@@ -213,7 +209,10 @@ impl Frame<'_> {
     }
 
     fn batch(&self) -> Step {
-        self.keep(self.heard(self.params()))
+        match self.heard(self.params()) {
+            Some(heard) => Step::KeepAll(vec![(None, heard)], self.wanted_reply()),
+            None => self.refuse(Fault::Parameter),
+        }
     }
 
     /// A list of devices, each with lists of values and of events.
@@ -237,11 +236,11 @@ impl Frame<'_> {
         Some(((name != self::name(self.device)).then_some(name), self.heard(item)?))
     }
 
-    /// Both members are objects, or lists of objects.
+    /// Both members are objects, or lists of objects. The values are as they were sent: whose they are is not known here.
     fn heard(&self, data: &Json) -> Option<Heard> {
         let mut heard = Heard::default();
         for values in objects(&data["properties"])? {
-            heard.points.extend(self.points(self.device, values)?);
+            heard.points.extend(points(values, self.now_ms, &|_, value| value.to_string())?);
         }
         for events in objects(&data["events"])? {
             for (code, given) in events {
@@ -375,6 +374,15 @@ impl Frame<'_> {
 fn factory_name(item: &Json) -> Option<FactoryName> {
     let (product_key, device_name) = (item["productKey"].as_str()?, item["deviceName"].as_str()?);
     Some(FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() })
+}
+
+/// Values as they are stored, of what a device of this product sent.
+pub fn stored(product: &Product, points: Vec<Point>) -> Vec<Point> {
+    let value = |code: &str, value: Value| {
+        let sent: Json = serde_json::from_str(value.as_json()).unwrap_or_default();
+        Value::from_json(thing_model::from_alink(product.function(code), &sent)).unwrap_or(value)
+    };
+    points.into_iter().map(|(code, sent, time_ms)| (code.clone(), value(&code, sent), time_ms)).collect()
 }
 
 /// The objects of a member that is one, a list of them, or absent.

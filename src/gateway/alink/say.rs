@@ -30,11 +30,18 @@ fn code(fault: Fault) -> (i64, &'static str) {
     }
 }
 
+/// What answers a message that names one device.
+const SINGLE: [&str; 2] = ["/combine/login_reply", "/combine/logout_reply"];
+
 /// Answers a message. Every answer has all four of `id`, `code`, `data` and `message`: one client fails without.
 pub fn reply(reply: Reply, outcome: Result<&Json, Fault>) -> Message {
     if let (true, Ok(document)) = (reply.is_bare(), outcome) {
         return Message { topic: reply.topic, payload: document.to_string().into_bytes() };
     }
+    // What names one device is answered with it, not with a list.
+    let is_single = SINGLE.iter().any(|kind| reply.topic.ends_with(kind));
+    let single = outcome.ok().filter(|_| is_single).and_then(|data| data.get(0));
+    let outcome = single.map_or(outcome, Ok);
     let Reply { topic, id, method } = reply;
     let (code, text) = outcome.as_ref().map_or_else(|fault| code(*fault), |_| (OK, "success"));
     let none = Json::Object(Map::new());
