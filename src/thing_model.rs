@@ -126,17 +126,21 @@ pub fn tuya_model(product: &Product) -> Json {
 
 /// The specification of a value: its type's name, and the members that restrict it.
 fn type_spec(function: &Function) -> Json {
-    let name = match function.kind {
+    let mut spec: Map<String, Json> = serde_json::from_str(&function.values).unwrap_or_default();
+    spec.insert("type".to_owned(), json!(tuya_type(function.kind)));
+    spec.into()
+}
+
+/// The name that Tuya's thing model has for a type.
+pub fn tuya_type(kind: FunctionType) -> &'static str {
+    match kind {
         FunctionType::Boolean => "bool",
         FunctionType::Integer => "value",
         FunctionType::Enum => "enum",
         FunctionType::String | FunctionType::Json => "string",
         FunctionType::Raw => "raw",
         FunctionType::Bitmap => "bitmap",
-    };
-    let mut spec: Map<String, Json> = serde_json::from_str(&function.values).unwrap_or_default();
-    spec.insert("type".to_owned(), json!(name));
-    spec.into()
+    }
 }
 
 /// A value as Alibaba's model has it, from the JSON text in which it is stored: booleans as 0 and 1, choices as their

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "tuya",
-        &["domain", "http"],
+        &["domain", "http", "thing_model"],
         &[
             "std",
             "axum",

@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 
 /// A device and the latest value of each of its functions.
 #[derive(Serialize, ToSchema)]
-struct DeviceView<'a> {
+pub(super) struct DeviceView<'a> {
     id: &'a str,
     name: &'a str,
     /// The owner's uid, empty when nobody of this project owns it.
@@ -72,19 +72,15 @@ struct DeviceView<'a> {
 
 /// The latest value of a function, in its JSON type.
 #[derive(Serialize, ToSchema)]
-struct StatusView<'a> {
+pub(super) struct StatusView<'a> {
     code: &'a str,
     #[schema(value_type = Object)]
     value: Option<&'a RawValue>,
 }
 
 impl<'a> DeviceView<'a> {
-    fn of(state: &'a DeviceState) -> Self {
+    pub(super) fn of(state: &'a DeviceState) -> Self {
         let device = &state.device;
-        let status = |point: &'a DataPoint| StatusView {
-            code: &point.code,
-            value: serde_json::from_str(point.value.as_json()).ok(),
-        };
         Self {
             id: device.id.as_str(),
             name: &device.name,
@@ -106,7 +102,7 @@ impl<'a> DeviceView<'a> {
             gateway_id: device.gateway.as_ref().map(DeviceId::as_str),
             node_id: device.node_id.as_deref(),
             online: state.online,
-            status: state.points().map(status).collect(),
+            status: status(state),
             active_time: device.active_ms / 1000,
             create_time: device.created_ms / 1000,
             update_time: device.updated_ms / 1000,
@@ -114,7 +110,24 @@ impl<'a> DeviceView<'a> {
     }
 }
 
-fn owner_id(device: &Device) -> String {
+/// The latest value of each code of a device.
+pub(super) fn status(state: &DeviceState) -> Vec<StatusView<'_>> {
+    fn view(point: &DataPoint) -> StatusView<'_> {
+        StatusView { code: &point.code, value: serde_json::from_str(point.value.as_json()).ok() }
+    }
+    state.points().map(view).collect()
+}
+
+/// Those of the devices that the query names in `device_ids` which the project sees.
+pub(super) async fn states_of_ids(call: &Call) -> Result<Vec<DeviceState>> {
+    let ids = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
+    let ids = ids.into_iter().map(DeviceId::from).collect();
+    let query = DeviceQuery { ids: Some(ids), limit: DEVICE_PAGE_MAX, ..DeviceQuery::default() };
+    Ok(call.cloud().devices(&call.caller, query).await?.devices)
+}
+
+/// The home's id as text, empty when it stands in none.
+pub(super) fn owner_id(device: &Device) -> String {
     device.home.map(|home| home.0.to_string()).unwrap_or_default()
 }
 
@@ -192,11 +205,17 @@ fn device_query(call: &Call) -> Result<DeviceQuery> {
 }
 
 /// Opaque to clients: creation and id of the last device of a page.
-fn cursor(device: &Device) -> String {
+pub(super) fn cursor(device: &Device) -> String {
     format!("{}_{}", device.created_ms, device.id)
 }
 
-fn parse_cursor(text: &str) -> Result<DeviceCursor> {
+/// The place of a device in lists.
+pub(super) fn cursor_of(device: &Device) -> DeviceCursor {
+    DeviceCursor { created_ms: device.created_ms, id: device.id.clone() }
+}
+
+/// The place that [`cursor`] gave.
+pub(super) fn parse_cursor(text: &str) -> Result<DeviceCursor> {
     let damaged = Error::DamagedCursor("last_id");
     let Some((created_ms, id)) = text.split_once('_') else { return Err(damaged) };
     let Ok(created_ms) = created_ms.parse() else { return Err(damaged) };

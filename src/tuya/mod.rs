@@ -2,15 +2,19 @@
 
 mod auth;
 mod commands;
+mod device_lists;
 mod device_users;
 mod devices;
 pub mod explain;
+mod functions;
 mod logs;
 mod names;
 pub mod params;
 pub mod reply;
 mod row_key;
 pub mod sign;
+mod status;
+mod things;
 mod token;
 mod users;
 
@@ -69,6 +73,10 @@ fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .merge(token::routes())
         .merge(users::routes())
         .merge(devices::routes())
+        .merge(device_lists::routes())
+        .merge(status::routes())
+        .merge(functions::routes())
+        .merge(things::routes())
         .merge(commands::routes())
         .merge(names::routes())
         .merge(logs::routes())

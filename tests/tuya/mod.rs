@@ -1,12 +1,16 @@
 mod auth;
 mod bad_input;
 mod commands;
+mod device_lists;
 mod device_users;
 mod devices;
 mod examples;
+mod functions;
 mod logs;
 mod names;
+mod status;
 mod tenants;
+mod things;
 mod token;
 mod tolerance;
 mod users;

@@ -1,0 +1,189 @@
+//! Lists of devices under the paths that integrations call (contract tuya §4.2). The seed's own list is in `devices`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Tuya;
+use super::auth::Call;
+use super::devices::{DeviceView, cursor, parse_cursor, states_of_ids};
+use super::reply::{Envelope, Failure, Reply};
+use crate::domain::device::{DEVICE_IDS_MAX, DEVICE_PAGE_MAX, DeviceQuery, Leaving, UserDevices};
+use crate::domain::{DeviceId, DeviceState, Error, ProductId, Schema, Uid};
+
+/// Devices a page may hold here.
+const PAGE_MAX: i64 = 200;
+/// Devices that a page has when the caller does not say.
+const SIZE: i64 = 20;
+
+pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
+    OpenApiRouter::new()
+        .routes(routes!(associated_devices))
+        .routes(routes!(iot03_device))
+        .routes(routes!(iot03_devices))
+        .routes(routes!(remove_devices))
+        .routes(routes!(sourced_devices))
+}
+
+/// A page of devices, and where the next one begins.
+struct Page {
+    devices: Vec<DeviceState>,
+    has_more: bool,
+    last_row_key: String,
+    total: u64,
+}
+
+/// A page of what a query selects, longer than the store's own pages if need be.
+async fn page(call: &Call, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
+    let size = call.query.integer(size_param)?.unwrap_or(SIZE);
+    let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
+    let size = size.ok_or_else(|| Error::OutOfRange { param: size_param, allowed: format!("1 to {PAGE_MAX}") })?;
+    query.after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
+    let (mut devices, mut total): (Vec<DeviceState>, _) = (Vec::new(), None);
+    // One more than wanted, to know whether there are more.
+    while devices.len() <= size {
+        query.limit = (size + 1 - devices.len()).min(DEVICE_PAGE_MAX);
+        let found = call.cloud().devices(&call.caller, query.clone()).await?;
+        total.get_or_insert(found.total);
+        let is_end = found.devices.len() < query.limit;
+        devices.extend(found.devices);
+        if is_end {
+            break;
+        }
+        query.after = devices.last().map(|state| cursor(&state.device)).as_deref().map(parse_cursor).transpose()?;
+    }
+    let has_more = devices.len() > size;
+    devices.truncate(size);
+    let last_row_key = devices.last().filter(|_| has_more).map(|state| cursor(&state.device)).unwrap_or_default();
+    Ok(Page { devices, has_more, last_row_key, total: total.unwrap_or(0) })
+}
+
+#[derive(Serialize, ToSchema)]
+struct AssociatedView<'a> {
+    devices: Vec<DeviceView<'a>>,
+    has_more: bool,
+    /// Continues after this page; empty at the end.
+    last_row_key: String,
+    total: u64,
+}
+
+/// A page of the devices of the project's users and products, in order of creation.
+#[utoipa::path(get, path = "/v1.0/iot-01/associated-users/devices", tag = "device_lists",
+    params(("size" = Option<i64>, Query, description = "1 to 200, 20 by default"),
+        ("last_row_key" = Option<String>, Query, description = "Of the page before")),
+    responses((status = 200, body = Envelope<AssociatedView>)))]
+async fn associated_devices(call: Call) -> Reply {
+    let page = page(&call, "size", DeviceQuery::default()).await?;
+    let devices = page.devices.iter().map(DeviceView::of).collect();
+    let Page { has_more, last_row_key, total, .. } = page;
+    call.answer(AssociatedView { devices, has_more, last_row_key, total })
+}
+
+/// One device.
+#[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}", tag = "device_lists",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<DeviceView>)))]
+async fn iot03_device(call: Call) -> Reply {
+    let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    call.answer(DeviceView::of(&state))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ListView<'a> {
+    list: Vec<DeviceView<'a>>,
+    total: usize,
+}
+
+/// Some devices. Unknown ids are left out.
+#[utoipa::path(get, path = "/v1.0/iot-03/devices", tag = "device_lists",
+    params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
+    responses((status = 200, body = Envelope<ListView>)))]
+async fn iot03_devices(call: Call) -> Reply {
+    let states = states_of_ids(&call).await?;
+    call.answer(ListView { list: states.iter().map(DeviceView::of).collect(), total: states.len() })
+}
+
+/// Takes some devices from their users. The first that cannot be taken ends it.
+#[utoipa::path(delete, path = "/v1.0/iot-03/devices", tag = "device_lists",
+    params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn remove_devices(call: Call) -> Reply {
+    // All of them are there before the first is taken.
+    let mut ids: Vec<&str> = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
+    ids.sort_unstable();
+    ids.dedup();
+    if states_of_ids(&call).await?.len() < ids.len() {
+        return Err(Error::NotVisible(crate::domain::Noun::Device).into());
+    }
+    for id in ids {
+        call.cloud().remove_device(&call.caller, &DeviceId::from(id), Leaving::Removed).await?;
+    }
+    call.answer(true)
+}
+
+#[derive(Serialize, ToSchema)]
+struct SourcedView<'a> {
+    list: Vec<DeviceView<'a>>,
+    has_more: bool,
+    /// Continues after this page; empty at the end.
+    last_row_key: String,
+    total: u64,
+}
+
+/// A page of devices: a user's, an app's, a product's, or all that the project sees.
+#[utoipa::path(get, path = "/v1.3/iot-03/devices", tag = "device_lists",
+    params(("source_type" = Option<String>, Query, description = "tuyaUser, homeApp, product or asset"),
+        ("source_id" = Option<String>, Query, description = "The user's uid, the app's schema, the product's id"),
+        ("device_ids" = Option<String>, Query, description = "Only these, at most 20, separated by commas"),
+        ("page_size" = Option<i64>, Query, description = "1 to 200, 20 by default"),
+        ("last_row_key" = Option<String>, Query, description = "Of the page before")),
+    responses((status = 200, body = Envelope<SourcedView>)))]
+async fn sourced_devices(call: Call) -> Reply {
+    let id = || call.query.text("source_id").map(str::to_owned).ok_or(Error::Missing("source_id"));
+    let ids = call.query.list("device_ids")?;
+    let mut query =
+        DeviceQuery { ids: ids.map(|ids| ids.into_iter().map(DeviceId::from).collect()), ..DeviceQuery::default() };
+    match call.query.text("source_type") {
+        // There are no assets here: every device is among those of the project.
+        None | Some("asset") => {}
+        Some("product") => query.product = Some(ProductId::from(id()?.as_str())),
+        Some("homeApp") => query.schema = Some(Schema::from(id()?.as_str())),
+        Some("tuyaUser") => return devices_of_user(&call, Uid(id()?), query.ids).await,
+        Some(_) => {
+            let allowed = "tuyaUser, homeApp, product or asset".to_owned();
+            return Err(Error::OutOfRange { param: "source_type", allowed }.into());
+        }
+    }
+    let page = page(&call, "page_size", query).await?;
+    let list = page.devices.iter().map(DeviceView::of).collect();
+    let Page { has_more, last_row_key, total, .. } = page;
+    call.answer(SourcedView { list, has_more, last_row_key, total })
+}
+
+/// Owned and shared devices of a user, which are few enough to be cut into pages here.
+async fn devices_of_user(call: &Call, uid: Uid, ids: Option<Vec<DeviceId>>) -> Reply {
+    if ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
+        return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") }.into());
+    }
+    let size = call.query.integer("page_size")?.unwrap_or(SIZE);
+    let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
+    let size = size.ok_or_else(|| Error::OutOfRange { param: "page_size", allowed: format!("1 to {PAGE_MAX}") })?;
+    let after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
+    let mut all = Vec::new();
+    for which in [UserDevices::Home, UserDevices::Shared] {
+        all.extend(call.cloud().devices_of_user(&call.caller, &uid, which, 0, usize::MAX).await?);
+    }
+    all.retain(|state| ids.as_ref().is_none_or(|ids| ids.contains(&state.device.id)));
+    all.sort_by(|a, b| (a.device.created_ms, &a.device.id.0).cmp(&(b.device.created_ms, &b.device.id.0)));
+    let total = all.len() as u64;
+    if let Some(after) = after {
+        all.retain(|state| (state.device.created_ms, &state.device.id.0) > (after.created_ms, &after.id.0));
+    }
+    let has_more = all.len() > size;
+    all.truncate(size);
+    let last_row_key = all.last().filter(|_| has_more).map(|state| cursor(&state.device)).unwrap_or_default();
+    call.answer(SourcedView { list: all.iter().map(DeviceView::of).collect(), has_more, last_row_key, total })
+}

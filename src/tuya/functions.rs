@@ -1,0 +1,236 @@
+//! What devices can do and report (contract tuya §4.2).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Tuya;
+use super::auth::Call;
+use super::devices::states_of_ids;
+use super::reply::{Code, Envelope, Failure, Reply};
+use crate::domain::product::PRODUCT_PAGE_MAX;
+use crate::domain::{Access, Device, DeviceId, Function, FunctionType};
+
+pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
+    OpenApiRouter::new()
+        .routes(routes!(functions))
+        .routes(routes!(iot03_functions))
+        .routes(routes!(devices_functions))
+        .routes(routes!(category_functions))
+        .routes(routes!(iot03_category_functions))
+        .routes(routes!(specifications))
+        .routes(routes!(specifications_with_points))
+        .routes(routes!(iot03_specification))
+}
+
+/// What a device can be told.
+#[derive(Serialize, ToSchema)]
+struct FunctionsView {
+    category: String,
+    functions: Vec<FunctionView>,
+}
+
+#[derive(Clone, Serialize, ToSchema)]
+struct FunctionView {
+    code: String,
+    desc: String,
+    /// What its owner calls it, or else the product.
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// A JSON object as text.
+    values: String,
+}
+
+impl FunctionView {
+    fn of(function: &Function, names: &HashMap<String, String>) -> Self {
+        Self {
+            code: function.code.clone(),
+            desc: function.name.clone(),
+            name: names.get(&function.code).unwrap_or(&function.name).clone(),
+            kind: kind(function.kind),
+            values: function.values.clone(),
+        }
+    }
+}
+
+/// The vendor's name of a type.
+fn kind(kind: FunctionType) -> &'static str {
+    match kind {
+        FunctionType::Boolean => "Boolean",
+        FunctionType::Integer => "Integer",
+        FunctionType::Enum => "Enum",
+        FunctionType::String => "String",
+        FunctionType::Json => "Json",
+        FunctionType::Raw => "Raw",
+        FunctionType::Bitmap => "Bitmap",
+    }
+}
+
+fn is_commanded(function: &&Function) -> bool {
+    function.access != Access::ReadOnly
+}
+
+fn is_reported(function: &&Function) -> bool {
+    function.access != Access::WriteOnly
+}
+
+/// A device with functions, and the names that its owner gave them.
+async fn described(call: &Call) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
+    let id = DeviceId::from(call.path("device_id"));
+    let device = call.cloud().device(&call.caller, &id).await?.device;
+    if device.product.functions.is_empty() {
+        return Err(Failure::new(Code::FUNCTION, "the device's product has no functions"));
+    }
+    let names = call.cloud().function_names(&call.caller, &id).await?;
+    Ok((device, names.into_iter().map(|name| (name.code, name.name)).collect()))
+}
+
+/// What a device can be told. 2003 when its product describes no functions.
+#[utoipa::path(get, path = "/v1.0/devices/{device_id}/functions", tag = "functions",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<FunctionsView>)))]
+async fn functions(call: Call) -> Reply {
+    let (device, names) = described(&call).await?;
+    let functions = device.product.functions.iter().filter(is_commanded);
+    let functions = functions.map(|function| FunctionView::of(function, &names)).collect();
+    call.answer(FunctionsView { category: device.product.category.clone(), functions })
+}
+
+/// As `/v1.0/devices/{device_id}/functions`.
+#[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}/functions", tag = "functions",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<FunctionsView>)))]
+async fn iot03_functions(call: Call) -> Reply {
+    functions(call).await
+}
+
+/// What the devices of one product can be told.
+#[derive(Serialize, ToSchema)]
+struct ProductFunctionsView {
+    product_id: String,
+    category: String,
+    devices: Vec<String>,
+    functions: Vec<FunctionView>,
+}
+
+/// What some devices can be told, by their products. Unknown ids are left out.
+#[utoipa::path(get, path = "/v1.0/devices/functions", tag = "functions",
+    params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
+    responses((status = 200, body = Envelope<Vec<ProductFunctionsView>>)))]
+async fn devices_functions(call: Call) -> Reply {
+    let mut products: Vec<ProductFunctionsView> = Vec::new();
+    for state in states_of_ids(&call).await? {
+        let (product, id) = (&state.device.product, state.device.id.0.clone());
+        match products.iter_mut().find(|known| known.product_id == product.id.as_str()) {
+            Some(known) => known.devices.push(id),
+            None => {
+                let functions = product.functions.iter().filter(is_commanded);
+                products.push(ProductFunctionsView {
+                    product_id: product.id.as_str().to_owned(),
+                    category: product.category.clone(),
+                    devices: vec![id],
+                    functions: functions.map(|function| FunctionView::of(function, &HashMap::new())).collect(),
+                });
+            }
+        }
+    }
+    call.answer(products)
+}
+
+/// What devices of a category can be told: the functions of the project's products of it, each code once.
+#[utoipa::path(get, path = "/v1.0/functions/{category}", tag = "functions",
+    params(("category" = String, Path, description = "For example cz")),
+    responses((status = 200, body = Envelope<FunctionsView>)))]
+async fn category_functions(call: Call) -> Reply {
+    let category = call.path("category");
+    let products = call.cloud().products(&call.caller, 0, PRODUCT_PAGE_MAX).await?;
+    let mut found: Vec<FunctionView> = Vec::new();
+    for product in products.iter().filter(|product| product.category == category) {
+        for function in product.functions.iter().filter(is_commanded) {
+            if !found.iter().any(|known| known.code == function.code) {
+                found.push(FunctionView::of(function, &HashMap::new()));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::new(Code::FUNCTION, "no product of that category has functions"));
+    }
+    call.answer(FunctionsView { category: category.to_owned(), functions: found })
+}
+
+/// As `/v1.0/functions/{category}`.
+#[utoipa::path(get, path = "/v1.0/iot-03/categories/{category}/functions", tag = "functions",
+    params(("category" = String, Path, description = "For example cz")),
+    responses((status = 200, body = Envelope<FunctionsView>)))]
+async fn iot03_category_functions(call: Call) -> Reply {
+    category_functions(call).await
+}
+
+/// What a device can be told, and what it reports.
+#[derive(Serialize, ToSchema)]
+struct SpecificationView {
+    category: String,
+    functions: Vec<SpecificationRow>,
+    status: Vec<SpecificationRow>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SpecificationRow {
+    code: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// A JSON object as text.
+    values: String,
+    /// The number of the data point on the device; from v1.1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dp_id: Option<u32>,
+    /// From v1.1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+async fn specification(call: &Call, with_points: bool) -> Reply {
+    let (device, names) = described(call).await?;
+    let row = |function: &Function| SpecificationRow {
+        code: function.code.clone(),
+        kind: kind(function.kind),
+        values: function.values.clone(),
+        dp_id: with_points.then_some(function.dp_id),
+        name: with_points.then(|| names.get(&function.code).unwrap_or(&function.name).clone()),
+    };
+    let all = &device.product.functions;
+    call.answer(SpecificationView {
+        category: device.product.category.clone(),
+        functions: all.iter().filter(is_commanded).map(row).collect(),
+        status: all.iter().filter(is_reported).map(row).collect(),
+    })
+}
+
+/// What a device can be told, and what it reports. 2003 when its product describes no functions.
+#[utoipa::path(get, path = "/v1.0/devices/{device_id}/specifications", tag = "functions",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<SpecificationView>)))]
+async fn specifications(call: Call) -> Reply {
+    specification(&call, false).await
+}
+
+/// As v1.0, with the numbers of the data points and the names.
+#[utoipa::path(get, path = "/v1.1/devices/{device_id}/specifications", tag = "functions",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<SpecificationView>)))]
+async fn specifications_with_points(call: Call) -> Reply {
+    specification(&call, true).await
+}
+
+/// As `/v1.0/devices/{device_id}/specifications`.
+#[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}/specification", tag = "functions",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<SpecificationView>)))]
+async fn iot03_specification(call: Call) -> Reply {
+    specification(&call, false).await
+}

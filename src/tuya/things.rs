@@ -1,0 +1,216 @@
+//! Devices as things: detail, list, model and shadow (contract tuya §4.2). What is sent to them is in `commands`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Tuya;
+use super::auth::Call;
+use super::devices::{cursor_of, owner_id};
+use super::reply::{Envelope, Failure, Reply};
+use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery};
+use crate::domain::{DeviceId, DeviceState, Error, ProductId};
+use crate::thing_model;
+
+/// Devices a page may hold here.
+const PAGE_MAX: i64 = 20;
+
+pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
+    OpenApiRouter::new()
+        .routes(routes!(thing))
+        .routes(routes!(things))
+        .routes(routes!(thing_model_of_device))
+        .routes(routes!(shadow_properties))
+}
+
+/// One set of members in both of the vendor's spellings.
+macro_rules! thing_views {
+    ($($(#[$meta:meta])* $name:ident: $type:ty,)*) => {
+        /// A device.
+        #[derive(Serialize, ToSchema)]
+        struct ThingView<'a> {
+            $($(#[$meta])* $name: $type,)*
+        }
+
+        /// A device in a list, whose members are spelled otherwise.
+        #[derive(Serialize, ToSchema)]
+        #[serde(rename_all = "camelCase")]
+        struct ThingInListView<'a> {
+            $($(#[$meta])* $name: $type,)*
+        }
+
+        impl<'a> From<ThingView<'a>> for ThingInListView<'a> {
+            fn from(view: ThingView<'a>) -> Self {
+                Self { $($name: view.$name,)* }
+            }
+        }
+    };
+}
+
+thing_views! {
+    /// Seconds; 0 before the first activation.
+    active_time: i64,
+    bind_space_id: String,
+    category: &'a str,
+    /// Seconds.
+    create_time: i64,
+    /// What its owner calls it.
+    custom_name: &'a str,
+    icon: &'a str,
+    id: &'a str,
+    ip: &'a str,
+    is_online: bool,
+    lat: &'a str,
+    local_key: &'a str,
+    lon: &'a str,
+    model: &'a str,
+    /// What its product is called.
+    name: &'a str,
+    product_id: &'a str,
+    product_name: &'a str,
+    sub: bool,
+    time_zone: &'a str,
+    /// Seconds.
+    update_time: i64,
+    uuid: &'a str,
+}
+
+impl<'a> ThingView<'a> {
+    fn of(state: &'a DeviceState) -> Self {
+        let device = &state.device;
+        Self {
+            active_time: device.active_ms / 1000,
+            bind_space_id: owner_id(device),
+            category: &device.product.category,
+            create_time: device.created_ms / 1000,
+            custom_name: &device.name,
+            icon: &device.product.icon,
+            id: device.id.as_str(),
+            ip: &device.ip,
+            is_online: state.online,
+            lat: device.lat.as_deref().unwrap_or_default(),
+            local_key: &device.local_key,
+            lon: device.lon.as_deref().unwrap_or_default(),
+            model: device.product.model.as_deref().unwrap_or_default(),
+            name: &device.product.name,
+            product_id: device.product.id.as_str(),
+            product_name: &device.product.name,
+            sub: device.gateway.is_some(),
+            time_zone: &device.time_zone,
+            update_time: device.updated_ms / 1000,
+            uuid: &device.uuid,
+        }
+    }
+}
+
+/// One device.
+#[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}", tag = "things",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<ThingView>)))]
+async fn thing(call: Call) -> Reply {
+    let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
+    call.answer(ThingView::of(&state))
+}
+
+/// A page of devices, in order of creation.
+#[utoipa::path(get, path = "/v2.0/cloud/thing/device", tag = "things",
+    params(("page_size" = Option<i64>, Query, description = "1 to 20, 20 by default"),
+        ("last_id" = Option<String>, Query, description = "The id of the last device of the page before"),
+        ("product_ids" = Option<String>, Query, description = "Only devices of this product"),
+        ("device_ids" = Option<String>, Query, description = "Only these, at most 20, separated by commas")),
+    responses((status = 200, body = Envelope<Vec<ThingInListView>>)))]
+async fn things(call: Call) -> Reply {
+    let size = call.query.integer("page_size")?.unwrap_or(PAGE_MAX);
+    let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
+    let limit = size.ok_or_else(|| Error::OutOfRange { param: "page_size", allowed: format!("1 to {PAGE_MAX}") })?;
+    let product = match call.query.list("product_ids")?.as_deref() {
+        None => None,
+        Some([one]) => Some(ProductId::from(*one)),
+        Some(_) => return Err(Error::OutOfRange { param: "product_ids", allowed: "one id".to_owned() }.into()),
+    };
+    let ids = call.query.list("device_ids")?;
+    if ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
+        return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") }.into());
+    }
+    let ids = ids.map(|ids| ids.into_iter().map(DeviceId::from).collect());
+    let after = after(&call).await?;
+    let query = DeviceQuery { product, ids, after, limit, ..DeviceQuery::default() };
+    let page = call.cloud().devices(&call.caller, query).await?;
+    call.answer(page.devices.iter().map(|state| ThingInListView::from(ThingView::of(state))).collect::<Vec<_>>())
+}
+
+/// The place of the device that `last_id` names: here it is a bare id.
+async fn after(call: &Call) -> Result<Option<DeviceCursor>, Failure> {
+    let Some(id) = call.query.text("last_id") else { return Ok(None) };
+    let last = call.cloud().device(&call.caller, &DeviceId::from(id)).await;
+    Ok(Some(cursor_of(&last.map_err(|_| Error::DamagedCursor("last_id"))?.device)))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ModelView {
+    /// A JSON object as text.
+    model: String,
+}
+
+/// What a device can do and report, in the vendor's thing model.
+#[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}/model", tag = "things",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<ModelView>)))]
+async fn thing_model_of_device(call: Call) -> Reply {
+    let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
+    call.answer(ModelView { model: thing_model::tuya_model(&state.device.product).to_string() })
+}
+
+#[derive(Serialize, ToSchema)]
+struct PropertiesView<'a> {
+    properties: Vec<PropertyView<'a>>,
+}
+
+/// The latest value of a property.
+#[derive(Serialize, ToSchema)]
+struct PropertyView<'a> {
+    code: &'a str,
+    /// What its owner calls it; empty when nobody named it.
+    custom_name: &'a str,
+    dp_id: u32,
+    /// Milliseconds.
+    time: i64,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[schema(value_type = Object)]
+    value: Option<&'a RawValue>,
+}
+
+/// The latest value of each property of a device's product.
+#[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}/shadow/properties", tag = "things",
+    params(("device_id" = String, Path, description = "The device"),
+        ("codes" = Option<String>, Query, description = "Only these, separated by commas")),
+    responses((status = 200, body = Envelope<PropertiesView>)))]
+async fn shadow_properties(call: Call) -> Reply {
+    let id = device_id(&call);
+    let state = call.cloud().device(&call.caller, &id).await?;
+    let names = call.cloud().function_names(&call.caller, &id).await?;
+    let names: HashMap<String, String> = names.into_iter().map(|name| (name.code, name.name)).collect();
+    let codes = call.query.list("codes")?;
+    let properties = state.points().filter_map(|point| {
+        let function = state.device.product.function(&point.code)?;
+        codes.as_ref().is_none_or(|codes| codes.contains(&&*point.code)).then(|| PropertyView {
+            code: &point.code,
+            custom_name: names.get(&*point.code).map_or("", String::as_str),
+            dp_id: function.dp_id,
+            time: point.row.time_ms,
+            kind: thing_model::tuya_type(function.kind),
+            value: serde_json::from_str(point.value.as_json()).ok(),
+        })
+    });
+    call.answer(PropertiesView { properties: properties.collect() })
+}
+
+fn device_id(call: &Call) -> DeviceId {
+    DeviceId::from(call.path("device_id"))
+}
