@@ -20,7 +20,6 @@ use utoipa::openapi::OpenApi;
 use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::device::Leaving;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::gateway::{Gateway, Hub};
 use crate::http::Listener;
@@ -84,9 +83,9 @@ struct Downlinks {
 
 #[async_trait]
 impl Downlink for Downlinks {
-    async fn left(&self, device: DeviceNo, leaving: Leaving) {
-        self.to_virtual.left(device, leaving).await;
-        self.hub.left(device, leaving).await;
+    async fn end_session(&self, device: DeviceNo) {
+        self.to_virtual.end_session(device).await;
+        self.hub.end_session(device).await;
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {

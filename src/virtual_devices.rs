@@ -11,7 +11,6 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::device::Leaving;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
 
@@ -43,7 +42,7 @@ pub fn downlink() -> (VirtualDownlink, Waiting) {
 
 #[async_trait]
 impl Downlink for VirtualDownlink {
-    async fn left(&self, device: DeviceNo, _leaving: Leaving) {
+    async fn end_session(&self, device: DeviceNo) {
         // A full queue loses nothing: the next round does not find the device any more.
         let _ = self.0.try_send(Sent::Left(device));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::device::{FactoryName, Leaving};
+use super::device::FactoryName;
 use super::{Caller, Cloud, Device, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result, Uid};
 
 /// Devices of one user that a list goes through.
@@ -186,7 +186,7 @@ impl Cloud {
         };
         let logged = self.telemetry.append(devices.iter().map(row).collect()).await;
         for device in devices {
-            self.downlink.left(*device, Leaving::Removed).await;
+            self.downlink.end_session(*device).await;
         }
         logged
     }

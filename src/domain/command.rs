@@ -87,7 +87,7 @@ impl Cloud {
         Ok(self.downlink.command(device, command).await?)
     }
 
-    /// Notes what a device should be, for as long as `for_ms`: it is told when it next connects, or asks itself.
+    /// Notes what a device should be, for as long as `for_ms`: it is told at once or when it next connects, or asks itself.
     ///
     /// # Errors
     /// [`Error::NotVisible`], [`Error::CommandNotSupported`].
@@ -101,6 +101,9 @@ impl Cloud {
     ) -> Result<()> {
         let device = self.device_at_home(caller, id).await?;
         check_wishes(&device, &wishes)?;
+        if is_told && self.online(&[device.no]).await? == [true] {
+            return self.command(&device, Command::Set(wishes)).await.map(drop);
+        }
         self.note_desires(&device, wishes, self.now_ms().saturating_add(for_ms), is_told).await
     }
 }

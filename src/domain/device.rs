@@ -309,7 +309,7 @@ impl Cloud {
         };
         let row = NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
         let logged = self.telemetry.append(vec![row]).await;
-        self.downlink.left(device.no, leaving).await;
+        self.downlink.end_session(device.no).await;
         logged
     }
 

@@ -1,14 +1,16 @@
 //! What is kept of a device under a key: its tags, the versions of its firmware, the values it should take, its shadow.
 
 use super::command::Wish;
-use super::{Cloud, Device, EventSource, EventType, NewEvent, Result, Value};
+use super::{Cloud, Device, Error, EventSource, EventType, NewEvent, Result, Value};
 
 /// Keys of one kind that a device may have.
 pub const FACTS_MAX: usize = 128;
 /// A key may be this long.
 pub const KEY_BYTES_MAX: usize = 64;
-/// A text may be this long.
-pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// A shadow, or a value that a device should take, may be this long.
+pub const LONG_BYTES_MAX: usize = 16 * 1024;
+/// Any other text may be this long.
+pub const TEXT_BYTES_MAX: usize = 512;
 
 /// Kinds of facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +104,13 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn change_facts(&self, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<bool> {
+        let bytes_max = match kind {
+            FactKind::Tag | FactKind::Firmware => TEXT_BYTES_MAX,
+            FactKind::Desired | FactKind::Shadow => LONG_BYTES_MAX,
+        };
         let fits = |change: &FactChange| {
             (1..=KEY_BYTES_MAX).contains(&change.key.len())
-                && change.text.as_ref().is_none_or(|text| text.len() <= TEXT_BYTES_MAX)
+                && change.text.as_ref().is_none_or(|text| text.len() <= bytes_max)
         };
         if changes.len() > FACTS_MAX || !changes.iter().all(fits) {
             return Ok(false);
@@ -138,14 +144,18 @@ impl Cloud {
             value: Value::from_json(json_text(version)),
         };
         let rows: Vec<NewEvent> = versions.iter().filter(is_new).map(row).collect();
-        let changes = versions.into_iter().map(|(part, version)| FactChange::set(part, version)).collect();
-        if !self.change_facts(device, FactKind::Firmware, changes).await? {
+        let is_short = |(part, version): &(String, String)| {
+            (1..=KEY_BYTES_MAX).contains(&part.len()) && version.len() <= TEXT_BYTES_MAX
+        };
+        if known.len() + versions.len() > FACTS_MAX || !versions.iter().all(is_short) {
             return Ok(false);
         }
+        // The log first: a row that comes twice is better than one that never comes.
         if !rows.is_empty() {
             self.telemetry.append(rows).await?;
         }
-        Ok(true)
+        let changes = versions.into_iter().map(|(part, version)| FactChange::set(part, version)).collect();
+        self.change_facts(device, FactKind::Firmware, changes).await
     }
 
     /// The values that a device should take, but for those whose time is over.
@@ -167,8 +177,12 @@ impl Cloud {
     ) -> Result<()> {
         let text = |value: &Value| format!("{until_ms} {} {}", u8::from(is_told), value.as_json());
         let change = |(code, value): Wish| FactChange::set(&*code, text(&value));
-        let changes = wishes.into_iter().map(change).collect();
-        self.registry.change_facts(device.no, FactKind::Desired, changes, FACTS_MAX).await.map(drop)
+        let known = self.registry.facts(device.no, FactKind::Desired).await?;
+        let is_over = |desired: &Desired| desired.until_ms <= self.now_ms();
+        let over = known.into_iter().filter_map(Desired::read).filter(is_over);
+        let changes = over.map(|desired| FactChange::forget(desired.code)).chain(wishes.into_iter().map(change));
+        let noted = self.registry.change_facts(device.no, FactKind::Desired, changes.collect(), FACTS_MAX).await?;
+        noted.then_some(()).ok_or(Error::Busy("the device has too many values that it should take"))
     }
 }
 

@@ -99,8 +99,8 @@ pub trait Clock: Send + Sync {
 /// The way down to devices that are connected.
 #[async_trait]
 pub trait Downlink: Send + Sync {
-    /// A device was taken from its users; if it is connected it should know.
-    async fn left(&self, device: DeviceNo, leaving: device::Leaving);
+    /// Ends the session of a device, if it has one: it was taken from its users, or what proved it is no longer true.
+    async fn end_session(&self, device: DeviceNo);
     /// Sends a command; what the device answered to [`command::Command::Do`], as JSON text.
     async fn command(
         &self,

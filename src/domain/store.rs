@@ -283,8 +283,9 @@ pub trait TopologyStore: Send + Sync {
     /// A product by Alibaba's id, with its secret.
     async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>>;
     /// The device of that name, made when there is none, behind a gateway if one is given. `None` when the product is
-    /// not one of the gateway's project's for sub-devices, the device is behind another gateway or was made otherwise
-    /// and is not behind any, or there are `max` already: behind the gateway, or without one of the product.
+    /// not one of the gateway's project's for sub-devices; for a device that is elsewhere: behind another gateway, with
+    /// another owner than the gateway's, removed, or it has connected by itself; and when there are `max` already, by or
+    /// behind the gateway, or without one of the product.
     async fn make_device(
         &self,
         device: &NewSubDevice,
@@ -303,8 +304,9 @@ pub trait TopologyStore: Send + Sync {
 /// The world document.
 #[async_trait]
 pub trait WorldStore: Send + Sync {
-    /// Makes a world true, as a whole or not at all.
-    async fn apply(&self, world: World, now_ms: i64) -> Result<World>;
+    /// Makes a world true, as a whole or not at all. With the devices whose sessions are of something that is no longer
+    /// true: another secret, name, owner or gateway, or the device is shut out.
+    async fn apply(&self, world: World, now_ms: i64) -> Result<(World, Vec<DeviceNo>)>;
 }
 
 /// The event log and the latest values. Facts that change all the time.

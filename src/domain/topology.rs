@@ -69,7 +69,8 @@ impl Cloud {
         Ok(None)
     }
 
-    /// The secret of a device that never connected and is behind no gateway, or behind that one.
+    /// The secret of a device that never connected, is behind no gateway or behind that one, and has no other owner, if
+    /// its product allows that.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -78,7 +79,9 @@ impl Cloud {
         let may_have = |found: &DeviceSecret| {
             let sub = &found.device;
             sub.product.node_type == NodeType::Sub
+                && sub.product.registration != Registration::Off
                 && sub.product.project == gateway.product.project
+                && sub.owner.as_ref().is_none_or(|owner| Some(owner) == gateway.owner.as_ref())
                 && sub.active_ms == 0
                 && !sub.disabled
                 && sub.gateway.as_ref().is_none_or(|other| *other == gateway.id)

@@ -1,8 +1,7 @@
 //! The world: what `apply` makes true (DESIGN §4). Every `None` is left as it is, or generated where nothing is yet.
 
-use super::device::Leaving;
 use super::product::Registration;
-use super::{Cloud, DeviceId, Function, NodeType, Result, UsernameType};
+use super::{Cloud, Function, NodeType, Result, UsernameType};
 
 /// Everything that one document describes.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -191,14 +190,9 @@ impl Cloud {
     /// [`super::Error::Refused`] with the place in the document; nothing is changed then.
     pub async fn apply(&self, world: World) -> Result<World> {
         world.check()?;
-        let world = self.registry.apply(world, self.now_ms()).await?;
-        let devices = world.projects.iter().flat_map(|project| &project.devices);
-        let shut_out = devices.filter(|device| device.disabled == Some(true));
-        for id in shut_out.filter_map(|device| device.device_id.clone()) {
-            // One that is connected has to go.
-            if let Some(device) = self.registry.device_by_id(&DeviceId(id)).await? {
-                self.downlink.left(device.no, Leaving::Removed).await;
-            }
+        let (world, ended) = self.registry.apply(world, self.now_ms()).await?;
+        for device in ended {
+            self.downlink.end_session(device).await;
         }
         Ok(world)
     }

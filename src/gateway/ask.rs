@@ -9,7 +9,7 @@ use super::payload::{Ask, Fault, SubProof, Told};
 use super::session::Session;
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{Fact, FactChange, FactKind};
-use crate::domain::session::DeviceSecret;
+use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::SUB_DEVICES_MAX;
 use crate::domain::{Cloud, Device, Error};
 use crate::gateway::auth::Proof;
@@ -65,7 +65,7 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
         Ask::Detach(subs) => {
             let mut detached = Vec::with_capacity(subs.len());
             for sub in subs {
-                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?.device;
+                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device;
                 if !cloud.detach(device, found.no).await? {
                     return Err(Fault::Topology);
                 }
@@ -78,9 +78,12 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
         Ask::Logout(subs) => {
             let mut gone = Vec::with_capacity(subs.len());
             for sub in subs {
-                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Device)?.device;
-                session.drop_sub(gateway, &found).await;
-                gone.push(Arc::new(found));
+                // One that it does not speak for is as gone as it can be.
+                let found = session.subs.values().find(|known| is_named(known, &sub)).cloned();
+                if let Some(found) = found {
+                    session.drop_sub(gateway, &found).await;
+                    gone.push(found);
+                }
             }
             Ok(Told::Devices(gone))
         }
@@ -92,6 +95,8 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
             }
             Ok(Told::Devices(bound))
         }
+        // A secret goes only where nobody else reads it.
+        Ask::Register(_) if !session.is_private => Err(Fault::Device),
         Ask::Register(subs) => register(cloud, device, subs).await,
     }
 }
@@ -109,12 +114,11 @@ fn is_there(known: &[Fact], change: &FactChange) -> bool {
 
 /// The device of a claim, when it proves itself in one of the forms.
 async fn proven(cloud: &Cloud, sub: &SubProof) -> Result<DeviceSecret, Fault> {
-    let found = cloud.claimed_device(&sub.who).await?.ok_or(Fault::Device)?;
-    let is_proven = |proofs: &Vec<Proof>| proofs.iter().any(|proof| proof.is_proven_by(&found.secret));
-    if found.device.disabled || !sub.proofs.as_ref().is_none_or(is_proven) {
-        return Err(Fault::Proof);
-    }
-    Ok(found)
+    // One that is not there and one whose secret is another look alike.
+    let found = cloud.claimed_device(&sub.who).await?;
+    let Some(proofs) = &sub.proofs else { return found.ok_or(Fault::Topology) };
+    let is_proven = |found: &DeviceSecret| proofs.iter().any(|proof| proof.is_proven_by(&found.secret));
+    found.filter(is_proven).ok_or(Fault::Proof)
 }
 
 /// All of them or none, as far as their proofs and products go.
@@ -123,7 +127,7 @@ async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<
     for sub in &subs {
         found.push(Arc::new(proven(cloud, sub).await?.device));
     }
-    if !found.iter().all(|sub| Cloud::may_attach(gateway, sub)) {
+    if !found.iter().all(|sub| Cloud::may_attach(gateway, sub) && !sub.disabled) {
         return Err(Fault::Topology);
     }
     for sub in &found {
@@ -135,21 +139,37 @@ async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<
 }
 
 async fn login(session: &mut Session, gateway: &Gateway, device: &Device, subs: Vec<SubProof>) -> Result<Told, Fault> {
-    let mut found = Vec::with_capacity(subs.len());
-    for sub in &subs {
-        let sub = proven(&gateway.cloud, sub).await?.device;
-        if sub.gateway.as_ref() != Some(&device.id) || device.no != session.device.no {
-            return Err(Fault::Topology);
-        }
-        found.push(Arc::new(sub));
-    }
-    if session.subs.len() + found.len() > SUB_DEVICES_MAX {
+    if session.subs.len() + subs.len() > SUB_DEVICES_MAX {
         return Err(Fault::TooMany);
     }
-    for sub in &found {
-        session.add_sub(gateway, sub).await?;
+    // One that cannot be keeps no other out; what is wrong with it is told all the same.
+    let (mut found, mut fault) = (Vec::with_capacity(subs.len()), None);
+    for sub in &subs {
+        match proven(&gateway.cloud, sub).await {
+            Ok(DeviceSecret { device: sub, .. }) => {
+                let is_behind = sub.gateway.as_ref() == Some(&device.id) && device.no == session.device.no;
+                if is_behind && !sub.disabled {
+                    let sub = Arc::new(sub);
+                    session.add_sub(gateway, &sub).await?;
+                    found.push(sub);
+                } else {
+                    fault = fault.or(Some(Fault::Topology));
+                }
+            }
+            Err(wrong) => fault = fault.or(Some(wrong)),
+        }
     }
-    Ok(Told::Devices(found))
+    fault.map_or(Ok(Told::Devices(found)), Err)
+}
+
+/// Whether a claim names a device.
+fn is_named(device: &Device, claim: &DeviceClaim) -> bool {
+    match claim {
+        DeviceClaim::Id(id) => *id == device.id,
+        DeviceClaim::Factory(name) | DeviceClaim::Registered(_, name) => {
+            name.product_key == device.product.key && name.device_name == device.device_name
+        }
+    }
 }
 
 async fn register(

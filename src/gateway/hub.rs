@@ -11,7 +11,6 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::device::Leaving;
 use crate::domain::{Device, DeviceNo, Downlink};
 
 /// Commands that wait for one session.
@@ -95,8 +94,19 @@ impl Hub {
     pub fn enter(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) {
         let before = lock(&self.sessions).insert(device, mailbox.clone());
         if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, mailbox)) {
+            // What waits there for the device comes here.
+            let waiting = std::mem::take(&mut lock(&before.waiting).commands);
+            let (moved, left): (VecDeque<Sent>, _) = waiting.into_iter().partition(|sent| sent.device.no == device);
+            lock(&before.waiting).commands.extend(left);
+            lock(&mailbox.waiting).commands.extend(moved);
+            mailbox.changed.notify_one();
             before.tell_gone(device);
         }
+    }
+
+    /// Whether a session stands for a device.
+    pub fn has(&self, device: DeviceNo) -> bool {
+        lock(&self.sessions).contains_key(&device)
     }
 
     /// A session no longer stands for a device; whether it still did.
@@ -116,7 +126,7 @@ impl Hub {
 
 #[async_trait]
 impl Downlink for Hub {
-    async fn left(&self, device: DeviceNo, _leaving: Leaving) {
+    async fn end_session(&self, device: DeviceNo) {
         if let Some(mailbox) = self.mailbox(device) {
             mailbox.tell_gone(device);
         }

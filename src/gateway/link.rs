@@ -17,8 +17,6 @@ use crate::domain::{Cloud, Device};
 
 /// A device that takes nothing for so long is gone.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes that may wait before there is a CONNECT.
-const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -86,12 +84,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             match self.wire.next()? {
                 Some(Said::Connect(hello)) => break hello,
                 Some(_) => return Err(Gone),
-                None if self.wire.waiting() > HELLO_BYTES_MAX => return Err(Gone),
                 None => self.fill().await?,
             }
         };
         let refusal = match known(cloud, &hello, is_private).await {
-            Ok(Known::Session(device, protocol)) => return Ok((device, protocol, hello.keep_alive_s)),
+            Ok(Known::Session(device, protocol)) => {
+                self.wire.trust();
+                return Ok((device, protocol, hello.keep_alive_s));
+            }
             Ok(Known::Registered(message)) => {
                 self.wire.welcome(Ok(()));
                 self.wire.publish(&message.topic, message.payload);

@@ -18,7 +18,7 @@ use super::{Gateway, alink, ask, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
 use crate::domain::fact::{Desired, FactChange, FactKind};
-use crate::domain::{Cloud, Device};
+use crate::domain::{Cloud, Device, NodeType};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
@@ -27,6 +27,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_S_MAX: u16 = 1200;
 /// Filters that a device may have subscribed to.
 const FILTERS_MAX: usize = 64;
+/// A filter may be this long.
+const FILTER_BYTES_MAX: usize = 256;
+/// Devices that a gateway may claim without proving them before it is closed.
+const FAILURES_MAX: usize = 16;
+/// Answers that wait together to be sent.
+const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection to its end. `is_private` when nobody between the device and this server reads it.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -41,7 +47,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         () = shutdown.begun() => return,
     };
     if let Ok(Ok((device, protocol, keep_alive_s))) = greeted {
-        let mut session = Session::new(device, protocol);
+        let mut session = Session::new(device, protocol, is_private);
         gateway.hub.enter(session.device.no, &session.mailbox);
         if gateway.cloud.connected(&session.device).await.is_ok() {
             link.wire.welcome(Ok(()));
@@ -60,6 +66,8 @@ pub struct Session {
     pub device: Arc<Device>,
     /// Those behind it that it speaks for, by their names in topics.
     pub subs: HashMap<String, Arc<Device>>,
+    /// Whether nobody between the device and this server reads what is sent.
+    pub is_private: bool,
     protocol: Protocol,
     /// What it is called in topics.
     name: String,
@@ -67,18 +75,21 @@ pub struct Session {
     /// Whether everything is sent down without further subscriptions.
     is_auto: bool,
     mailbox: Arc<Mailbox>,
-    /// Whether there may be values that the device should take and was not told yet.
-    owes_desires: bool,
+    /// Devices that may have values to take and were not told yet.
+    owed: Vec<Arc<Device>>,
+    /// Devices that it claimed and could not prove.
+    failures: usize,
     /// Commands whose answers are awaited, by their numbers.
     awaited: Vec<(u32, oneshot::Sender<Option<String>>)>,
 }
 
 impl Session {
-    fn new(device: Arc<Device>, protocol: Protocol) -> Self {
+    fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
         let (subs, filters, mailbox, awaited) = Default::default();
-        Self { device, subs, protocol, name, filters, is_auto, mailbox, owes_desires: true, awaited }
+        let (owed, failures) = (vec![device.clone()], 0);
+        Self { device, subs, is_private, protocol, name, filters, is_auto, mailbox, owed, failures, awaited }
     }
 
     async fn run<S>(
@@ -99,10 +110,10 @@ impl Session {
         let silence = Duration::from_secs(u64::from(keep_alive_s) * 3 / 2);
         loop {
             self.answer(link, gateway).await?;
-            if self.owes_desires {
-                self.tell_desires(link, &gateway.cloud).await;
-            }
             link.flush().await?;
+            if !self.owed.is_empty() {
+                self.tell_desires(link, &gateway.cloud).await?;
+            }
             let mailbox = self.mailbox.clone();
             let heard = timeout(silence, async {
                 loop {
@@ -152,28 +163,35 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the device the values that it should take, once it listens.
-    async fn tell_desires<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) {
-        let Ok(desired) = cloud.desired(&self.device).await else { return };
-        let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
-        let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
-        let message = match self.protocol {
-            Protocol::TuyaLink => tylink::set(&self.device, 0, &wishes, cloud.now_ms()),
-            Protocol::LinkKit { .. } => alink::say::set(&self.device, 0, &wishes),
-        };
-        if !told.is_empty() && !self.wants(&message.topic) {
-            return;
+    /// Tells its devices the values that they should take, once they listen.
+    async fn tell_desires<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), Gone>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        for device in std::mem::take(&mut self.owed) {
+            let Ok(desired) = cloud.desired(&device).await else { continue };
+            let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
+            if told.is_empty() {
+                continue;
+            }
+            let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
+            let message = match self.protocol {
+                Protocol::TuyaLink => tylink::set(&device, 0, &wishes, cloud.now_ms()),
+                Protocol::LinkKit { .. } => alink::say::set(&device, 0, &wishes),
+            };
+            if !self.wants(&message.topic) {
+                self.owed.push(device);
+                continue;
+            }
+            link.wire.publish(&message.topic, message.payload);
+            link.flush().await?;
+            let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
+            let changes = told.into_iter().map(change).collect();
+            if let Err(error) = cloud.change_facts(&device, FactKind::Desired, changes).await {
+                tracing::warn!(%error, "a value that was told could not be forgotten");
+            }
         }
-        self.owes_desires = false;
-        if told.is_empty() {
-            return;
-        }
-        link.wire.publish(&message.topic, message.payload);
-        let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
-        let changes = told.into_iter().map(change).collect();
-        if let Err(error) = cloud.change_facts(&self.device, FactKind::Desired, changes).await {
-            tracing::warn!(%error, "a wish that was told could not be forgotten");
-        }
+        Ok(())
     }
 
     /// Speaks for a device behind it from now on.
@@ -188,6 +206,7 @@ impl Session {
             return Err(error.into());
         }
         self.subs.insert(name, sub.clone());
+        self.owed.push(sub.clone());
         Ok(())
     }
 
@@ -207,9 +226,15 @@ impl Session {
 
     /// Only the session that still stands for a device says that it is gone: after another has it the device is there.
     async fn disconnected(&self, gateway: &Gateway, device: &Device) {
-        if gateway.hub.leave(device.no, &self.mailbox)
-            && let Err(error) = gateway.cloud.disconnected(device).await
-        {
+        if !gateway.hub.leave(device.no, &self.mailbox) {
+            return;
+        }
+        let mut noted = gateway.cloud.disconnected(device).await;
+        if gateway.hub.has(device.no) {
+            // It came back in the meantime, and that row may be the older one.
+            noted = noted.and(gateway.cloud.connected(device).await);
+        }
+        if let Err(error) = noted {
             tracing::warn!(%error, "a device could not be disconnected");
         }
     }
@@ -220,27 +245,37 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut batch = Batch::default();
-        let heard = self.hear(link, gateway, &mut batch).await;
-        if gateway.cloud.keep(batch.reported).await.is_err() {
-            // Nothing was kept and nothing is acknowledged: the device sends it again.
-            return Err(Gone);
+        loop {
+            let mut batch = Batch::default();
+            let heard = self.hear(link, gateway, &mut batch).await;
+            if gateway.cloud.keep(batch.reported).await.is_err() {
+                // Nothing was kept and nothing is acknowledged: the device sends it again.
+                return Err(Gone);
+            }
+            for id in batch.acknowledged {
+                link.wire.acknowledge(id);
+            }
+            for message in batch.messages.into_iter().filter(|message| self.wants(&message.topic)) {
+                link.wire.publish(&message.topic, message.payload);
+            }
+            if heard.is_err() || batch.is_cut {
+                link.flush().await?;
+            }
+            if !batch.is_cut {
+                return heard;
+            }
         }
-        for id in batch.acknowledged {
-            link.wire.acknowledge(id);
-        }
-        for message in batch.messages.into_iter().filter(|message| self.wants(&message.topic)) {
-            link.wire.publish(&message.topic, message.payload);
-        }
-        if heard.is_err() {
-            link.flush().await?;
-        }
-        heard
     }
 
     /// `Gone` when something ends the session; what was said before it is in the batch.
     async fn hear<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
-        while let Some(said) = link.wire.next()? {
+        let bytes = |message: &Message| message.topic.len() + message.payload.len();
+        loop {
+            if batch.messages.iter().map(bytes).sum::<usize>() > ANSWERS_BYTES_MAX {
+                batch.is_cut = true;
+                return Ok(());
+            }
+            let Some(said) = link.wire.next()? else { return Ok(()) };
             match said {
                 Said::Publish(published) => self.published(published, gateway, batch).await?,
                 Said::Subscribe(id, filters) => {
@@ -257,7 +292,6 @@ impl Session {
                 Said::Connect(_) | Said::Goodbye => return Err(Gone),
             }
         }
-        Ok(())
     }
 
     async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
@@ -277,7 +311,17 @@ impl Session {
                 batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
             }
             Step::Ask(ask, reply) => {
-                let outcome = ask::done(self, gateway, &device, ask).await;
+                // On the heap: few sessions ask anything, and each would have room for all of it.
+                let outcome = Box::pin(ask::done(self, gateway, &device, ask)).await;
+                tokio::task::yield_now().await;
+                match outcome {
+                    // What is not kept is not acknowledged: the device sends it again.
+                    Err(Fault::Service) => return Err(Gone),
+                    Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(Gone),
+                    Err(Fault::Proof) => self.failures += 1,
+                    _ => {}
+                }
+                let reply = reply.filter(|reply| self.wants(&reply.topic));
                 batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
             }
             Step::Answer(message) => batch.messages.push(message),
@@ -287,7 +331,14 @@ impl Session {
                 }
             }
             Step::Nothing => {}
-            Step::Foreign if self.protocol == Protocol::TuyaLink => return Err(Gone),
+            // A gateway may not know yet that it no longer speaks for a device.
+            Step::Foreign if self.protocol == Protocol::TuyaLink => {
+                let is_gateway = self.device.product.node_type == NodeType::Gateway;
+                batch.messages.extend(tylink::stranger(&topic, &payload, cloud.now_ms()).filter(|_| is_gateway));
+                if !is_gateway {
+                    return Err(Gone);
+                }
+            }
             Step::Foreign => batch.messages.push(alink::say::illegal_topic(&self.device, &topic)),
         }
         batch.acknowledged.extend(id);
@@ -370,7 +421,8 @@ impl Session {
             Protocol::TuyaLink => tylink::split(&filter).map(|(name, _)| name),
             Protocol::LinkKit { .. } => alink::split(&filter).map(|parts| parts.name),
         };
-        if name.and_then(|name| self.spoken_for(name)).is_none() || self.filters.len() >= FILTERS_MAX {
+        let is_own = name.is_some_and(|name| self.spoken_for(name).is_some());
+        if !is_own || self.filters.len() >= FILTERS_MAX || filter.len() > FILTER_BYTES_MAX {
             return false;
         }
         if self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device) {
@@ -408,6 +460,8 @@ struct Batch {
     reported: Reported,
     acknowledged: Vec<NonZeroU16>,
     messages: Vec<Message>,
+    /// Whether more was said than is answered at once.
+    is_cut: bool,
 }
 
 /// Whether a filter covers a topic (MQTT 3.1.1 §4.7).

@@ -66,6 +66,22 @@ pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
     }
 }
 
+/// The answer to a message on behalf of a device that the gateway does not speak for, if it wants one.
+pub fn stranger(topic: &str, payload: &[u8], now_ms: i64) -> Option<Message> {
+    let (_, _) = split(topic)?;
+    let message: Json = serde_json::from_slice(payload).ok()?;
+    let wanted = message["sys"]["ack"].as_i64() == Some(1);
+    let reply = Reply { topic: format!("{topic}_response"), id: id_of(&message), method: String::new() };
+    wanted.then(|| say(reply, Err(Fault::Device), now_ms))
+}
+
+/// A message's id as JSON text, `null` for one that cannot be.
+fn id_of(message: &Json) -> String {
+    let id = &message["msgId"];
+    let is_short = id.as_str().is_none_or(|id| id.chars().count() <= ID_CHARS_MAX);
+    if is_short && !id.is_array() && !id.is_object() { id.to_string() } else { "null".to_owned() }
+}
+
 /// One message.
 struct Frame<'a> {
     device: &'a Device,
@@ -84,10 +100,7 @@ impl Frame<'_> {
             Some(asked) => format!("{PREFIX}{}/{asked}/response", self.device.id),
             None => format!("{PREFIX}{}/{}_response", self.device.id, self.below),
         };
-        let id = &self.message["msgId"];
-        let is_short = id.as_str().is_none_or(|id| id.chars().count() <= ID_CHARS_MAX);
-        let id = if is_short && !id.is_array() && !id.is_object() { id.to_string() } else { "null".to_owned() };
-        Reply { topic, id, method: String::new() }
+        Reply { topic, id: id_of(self.message), method: String::new() }
     }
 
     /// A report is answered only when `sys.ack` is 1.

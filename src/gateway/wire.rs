@@ -9,6 +9,8 @@ use tokio_util::codec::{Decoder, Encoder};
 
 /// A packet may be this long: both device protocols allow payloads of 256 KiB.
 const PACKET_BYTES_MAX: u32 = 260 * 1024;
+/// Before a device has proved itself. The codec makes room for a packet as soon as its length is known.
+const HELLO_BYTES_MAX: u32 = 4 * 1024;
 /// Publishes that a device may have under way.
 const IN_FLIGHT_MAX: u16 = 64;
 
@@ -92,9 +94,13 @@ impl Wire {
         self.input.extend_from_slice(bytes);
     }
 
-    /// Bytes that were read and not taken yet.
-    pub fn waiting(&self) -> usize {
-        self.input.len()
+    /// Lets packets be as long as those of a device may be: it has proved itself.
+    pub fn trust(&mut self) {
+        match &mut self.codec {
+            MqttCodec::V3(codec) => codec.set_max_size(PACKET_BYTES_MAX),
+            MqttCodec::V5(codec) => codec.set_max_inbound_size(PACKET_BYTES_MAX),
+            MqttCodec::Version(_) => {}
+        }
     }
 
     /// The next thing that is said in the bytes so far. An idle connection keeps no buffer.
@@ -112,10 +118,10 @@ impl Wire {
             };
             match packet {
                 MqttPacket::Version(ProtocolVersion::MQTT3) => {
-                    self.codec = MqttCodec::V3(v3::Codec::new(PACKET_BYTES_MAX));
+                    self.codec = MqttCodec::V3(v3::Codec::new(HELLO_BYTES_MAX));
                 }
                 MqttPacket::Version(ProtocolVersion::MQTT5) => {
-                    self.codec = MqttCodec::V5(v5::Codec::new(PACKET_BYTES_MAX, 0));
+                    self.codec = MqttCodec::V5(v5::Codec::new(HELLO_BYTES_MAX, 0));
                 }
                 MqttPacket::V3(packet) => return said_v3(packet).map(Some),
                 MqttPacket::V5(packet) => return said_v5(packet).map(Some),

@@ -202,7 +202,7 @@ fn a_gateway_and_the_devices_behind_it() {
     let list = json!({"signMethod": "hmacSha256", "deviceList": [third]});
     assert_eq!(ask_at(&mut gate, &session("batch_login"), &list).0, 6401);
     assert_eq!(ask_at(&mut gate, &gate_topic("topo/add"), &json!([sub("temp3", "wrong", "a1sensor.temp3")])).0, 401);
-    assert_eq!(ask_at(&mut gate, &gate_topic("topo/add"), &json!([sub("nobody", "wrong", "x")])).0, 6100);
+    assert_eq!(ask_at(&mut gate, &gate_topic("topo/add"), &json!([sub("nobody", "wrong", "x")])).0, 401);
     assert_eq!(ask_at(&mut gate, &gate_topic("topo/add"), &json!([third])).0, 200);
     // The whole client id is signed, or its beginning alone.
     let whole = sub("temp3", "secret-of-temp3", "a1sensor.temp3|lan=Python,_v=2.2.1,_ss=1|");
@@ -296,7 +296,13 @@ fn a_gateway_registers_devices_that_never_connected() {
         (200, &json!("secret-of-temp3"), &json!("temp3"))
     );
     assert!(data[0]["iotId"].is_string());
-    for (key, name) in [("a1sensor", "nobody"), ("a1other", "other1"), ("a1plug00001", "dev002"), ("a1gate", "gate2")] {
+    for (key, name) in [
+        ("a1sensor", "nobody"),
+        ("a1shy", "shy1"),
+        ("a1other", "other1"),
+        ("a1plug00001", "dev002"),
+        ("a1gate", "gate2"),
+    ] {
         assert_eq!(ask_at(&mut gate, topic, &named(key, name)).0, 6100, "{name}");
     }
     let topic = "/sys/a1gate/gate1/thing/proxy/provisioning/product_register";

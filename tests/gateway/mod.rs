@@ -4,6 +4,7 @@ mod alink;
 mod commands;
 mod crash;
 mod fuzz;
+mod others;
 mod tylink;
 
 use std::time::Duration;

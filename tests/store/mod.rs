@@ -5,5 +5,6 @@ mod migration;
 mod model;
 mod registry;
 mod registry_access;
+mod registry_devices;
 mod sqlite_telemetry;
 mod telemetry;

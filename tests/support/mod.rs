@@ -231,6 +231,14 @@ impl TestCloud {
         }
     }
 
+    /// The process of the built binary.
+    pub fn pid(&self) -> u32 {
+        match &self.running {
+            Running::Binary(child) => child.id(),
+            Running::Here(..) => std::process::id(),
+        }
+    }
+
     /// Kills the built binary without warning, while others still use it.
     pub fn kill_now(&self) {
         if let Running::Binary(child) = &self.running {

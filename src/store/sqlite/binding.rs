@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM, MANAGED, VISIBLE};
+use super::fact::forget_desires;
 use super::world::refused;
 use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, Unbound};
 use crate::domain::device::FactoryName;
@@ -156,11 +157,21 @@ impl BindingStore for SqliteRegistry {
     }
 }
 
+/// What goes with a device's owner, however that comes about: what was wished of it, and its place in a network. A
+/// gateway no longer has anything behind it.
+pub fn forget_owner(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
+    forget_desires(connection, device_no)?;
+    let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
+    connection.execute(sql, params![device_no])?;
+    Ok(())
+}
+
 /// Ends every binding of a device; whether there was one.
 fn release(connection: &Connection, device: DeviceNo, now_ms: i64) -> rusqlite::Result<bool> {
     if connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device.0])? == 0 {
         return Ok(false);
     }
+    forget_owner(connection, device.0)?;
     let sql = "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
     connection.execute(sql, params![device.0, now_ms])?;
     Ok(true)

@@ -7,6 +7,7 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
+use super::binding::forget_owner;
 use super::fact::forget_wishes;
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
@@ -140,6 +141,7 @@ impl DeviceStore for SqliteRegistry {
             let no: Option<i64> = connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
             let Some(no) = no else { return Ok(false) };
             connection.execute("DELETE FROM binding WHERE device_no = ?1", params![no])?;
+            forget_owner(connection, no)?;
             connection.execute(
                 "UPDATE device SET removed = 1, home_id = NULL, history_from_ms = ?2, updated_ms = ?3
                  WHERE device_no = ?1",

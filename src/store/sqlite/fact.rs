@@ -89,6 +89,13 @@ fn number(kind: FactKind) -> i64 {
     }
 }
 
+/// Forgets what a device should be: who wished it no longer has the device.
+pub fn forget_desires(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM device_fact WHERE device_no = ?1 AND kind = ?2";
+    connection.execute(sql, params![device_no, number(FactKind::Desired)])?;
+    Ok(())
+}
+
 /// Forgets what a device's users and their wishes left; its firmware stays what it is.
 pub fn forget_wishes(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM device_fact WHERE device_no = ?1 AND kind <> ?2";

@@ -95,15 +95,23 @@ fn make(
     let product = connection.query_row(sql, values, |row| Ok((row.get(0)?, row.get(1)?))).optional();
     let Some((product_no, name)): Option<(i64, String)> = product.map_err(Error::store)? else { return Ok(None) };
 
+    let owner = |no: Option<i64>| -> Result<Option<i64>> {
+        let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
+        connection.query_row(sql, params![no], |row| row.get(0)).optional().map_err(Error::store)
+    };
+    let gateways_owner = owner(gateway_no)?;
     let sql = "SELECT device_no, gateway_no, active_ms, removed FROM device WHERE product_no = ?1 AND device_name = ?2";
     let known = connection
         .query_row(sql, params![product_no, device.name], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, bool>(3)?))
+            Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, i64>(2)?, row.get::<_, bool>(3)?))
         })
         .optional();
     if let Some((no, behind, active_ms, removed)) = known.map_err(Error::store)? {
-        let behind: Option<i64> = behind;
-        let is_free = behind.is_none() && (gateway.is_none() || active_ms == 0 || removed);
+        // A name is no proof: only what nobody else has and what never was anywhere is there for the taking.
+        let is_free = behind.is_none()
+            && active_ms == 0
+            && !removed
+            && owner(Some(no))?.is_none_or(|owner| Some(owner) == gateways_owner);
         if behind != gateway_no && !is_free {
             return Ok(None);
         }
@@ -112,12 +120,13 @@ fn make(
         }
         return Ok(Some(no));
     }
-    let count = match gateway_no {
-        Some(gateway_no) => ("SELECT count(*) FROM device WHERE gateway_no = ?1", gateway_no),
-        None => ("SELECT count(*) FROM device WHERE product_no = ?1 AND removed = 0", product_no),
+    // Also those that it had and that were taken from it count.
+    let made = match gateway_no {
+        Some(gateway_no) => ("SELECT count(*) FROM device WHERE made_by = ?1 OR gateway_no = ?1", gateway_no),
+        None => ("SELECT count(*) FROM device WHERE made_by = 0 AND product_no = ?1", product_no),
     };
-    let count: usize = connection.query_row(count.0, params![count.1], |row| row.get(0)).map_err(Error::store)?;
-    if count >= max {
+    let made: usize = connection.query_row(made.0, params![made.1], |row| row.get(0)).map_err(Error::store)?;
+    if made >= max {
         return Ok(None);
     }
     let id = mint::device_id()?;
@@ -125,9 +134,9 @@ fn make(
         .execute(
             "INSERT INTO device (product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid, iot_id,
              device_name, name, ip, time_zone, gateway_no, node_id, home_id, is_virtual, removed, created_ms,
-             active_ms, updated_ms, history_from_ms)
+             active_ms, updated_ms, history_from_ms, made_by)
              SELECT p.product_no, p.project_no, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', coalesce(g.time_zone, '+00:00'), ?9, ?10,
-             g.home_id, 0, 0, ?11, 0, ?11, 0
+             g.home_id, 0, 0, ?11, 0, ?11, 0, coalesce(?9, 0)
              FROM product p LEFT JOIN device g ON g.device_no = ?9 WHERE p.product_no = ?1",
             params![
                 product_no,
@@ -145,9 +154,7 @@ fn make(
         )
         .map_err(Error::store)?;
     let no = connection.last_insert_rowid();
-    let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
-    let owner = connection.query_row(sql, params![gateway_no], |row| row.get(0)).optional();
-    if let Some(owner_no) = owner.map_err(Error::store)? {
+    if let Some(owner_no) = gateways_owner {
         bind(connection, no, owner_no, true, now_ms)?;
     }
     Ok(Some(no))

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::binding::forget_owner;
 use super::known::UserName;
 use crate::domain::store::UserStore;
 use crate::domain::user::{User, UserPage, UserQuery, UserSync};
@@ -154,10 +155,11 @@ impl UserStore for SqliteRegistry {
             let Some(user_no): Option<i64> = found else { return Ok(None) };
             let owned = "SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1";
             let homes = "SELECT home_id FROM home WHERE owner_no = ?1";
-            let devices = connection
+            let devices: Vec<DeviceNo> = connection
                 .prepare_cached(owned)?
                 .query_map(params![user_no], |row| row.get(0).map(DeviceNo))?
                 .collect::<rusqlite::Result<_>>()?;
+            devices.iter().try_for_each(|device| forget_owner(connection, device.0))?;
             let leave = format!(
                 "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({owned}) OR home_id IN ({homes})"
             );

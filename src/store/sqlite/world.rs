@@ -3,6 +3,8 @@
 //! Every part reads what is there, lays what the document says over it, generates what is still missing, writes what
 //! differs, and fills the document in. One transaction holds all of it.
 
+use std::cell::RefCell;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -11,13 +13,13 @@ use super::{SqliteRegistry, product};
 use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
 use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
-use crate::domain::{Error, NodeType, Result};
+use crate::domain::{DeviceNo, Error, NodeType, Result};
 use crate::store::seal::{Seal, hash_unless_known};
 use crate::store::{functions, mint};
 
 #[async_trait]
 impl WorldStore for SqliteRegistry {
-    async fn apply(&self, mut world: World, now_ms: i64) -> Result<World> {
+    async fn apply(&self, mut world: World, now_ms: i64) -> Result<(World, Vec<DeviceNo>)> {
         let known = self.known_passwords(&world)?;
         let hashed = tokio::task::spawn_blocking(move || {
             // Hashing is slow on purpose: it happens before the writer is held.
@@ -32,11 +34,13 @@ impl WorldStore for SqliteRegistry {
         let mut world = hashed.await.map_err(Error::store)??;
         let seal = self.seal.clone();
         let write = move |connection: &Connection| {
+            let mut ended = Vec::new();
             for (index, project) in world.projects.iter_mut().enumerate() {
                 let place = format!("projects[{index}] {:?}", project.name);
-                Builder::build(connection, &seal, now_ms, project).map_err(|error| at(&place, error))?;
+                let built = Builder::build(connection, &seal, now_ms, project);
+                ended.extend(built.map_err(|error| at(&place, error))?);
             }
-            Ok(world)
+            Ok((world, ended))
         };
         self.writer.run(write).await
     }
@@ -84,11 +88,18 @@ pub(super) struct Builder<'a> {
     pub(super) seal: &'a Seal,
     pub(super) now_ms: i64,
     pub(super) project_no: i64,
+    /// Devices whose sessions are of something that is no longer true.
+    pub(super) ended: RefCell<Vec<DeviceNo>>,
 }
 
 impl<'a> Builder<'a> {
-    fn build(connection: &'a Connection, seal: &'a Seal, now_ms: i64, world: &mut WorldProject) -> Result<()> {
-        let mut builder = Self { connection, seal, now_ms, project_no: 0 };
+    fn build(
+        connection: &'a Connection,
+        seal: &'a Seal,
+        now_ms: i64,
+        world: &mut WorldProject,
+    ) -> Result<Vec<DeviceNo>> {
+        let mut builder = Self { connection, seal, now_ms, project_no: 0, ended: RefCell::default() };
         builder.project_no = builder.project(world)?;
         for app in &mut world.apps {
             let place = format!("app {:?}", app.schema);
@@ -106,7 +117,8 @@ impl<'a> Builder<'a> {
             let place = format!("home {:?}", home.name);
             builder.home(home).map_err(|error| at(&place, error))?;
         }
-        builder.devices(&mut world.devices)
+        builder.devices(&mut world.devices)?;
+        Ok(builder.ended.into_inner())
     }
 
     /// One row, if there is one.

@@ -7,9 +7,9 @@ use rusqlite::params;
 use super::binding;
 use super::device::{place_of_local_key, place_of_secret};
 use super::product::node_type;
-use super::world::{Builder, at, fill};
+use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
-use crate::domain::{Error, NodeType, Result};
+use crate::domain::{DeviceNo, Error, NodeType, Result};
 use crate::store::mint;
 
 impl Builder<'_> {
@@ -136,10 +136,15 @@ impl Builder<'_> {
         world.time_zone.get_or_insert_with(|| "+00:00".to_owned());
         world.is_virtual.get_or_insert(false);
         world.disabled.get_or_insert(false);
-        if let (Some(no), Some(before)) = (no, before)
-            && *before == facts(world)
-        {
-            return Ok(no);
+        if let (Some(no), Some(before)) = (no, before) {
+            if *before == facts(world) {
+                return Ok(no);
+            }
+            // Whoever is connected by what is no longer true has to go.
+            let is_shut_out = world.disabled == Some(true) && before.disabled != Some(true);
+            if before.secret != world.secret || before.device_name != world.device_name || is_shut_out {
+                self.ended.borrow_mut().push(DeviceNo(no));
+            }
         }
         let written = self.write(
             "INSERT INTO device (device_no, product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid,
@@ -180,6 +185,21 @@ impl Builder<'_> {
 
     /// Gateway, home, owner and sharees.
     fn link(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
+        if let Some(owner) = &world.owner {
+            let owner_no = self.user_no(owner)?;
+            let others = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2";
+            if self.find(others, params![no, owner_no], |_| Ok(()))?.is_some() {
+                // With another owner it leaves the home of the one before.
+                self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1", params![no])?;
+                binding::forget_owner(self.connection, no).map_err(refused)?;
+                self.ended.borrow_mut().push(DeviceNo(no));
+                self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
+            }
+            binding::bind(self.connection, no, owner_no, true, self.now_ms)?;
+            if world.home_id.is_none() {
+                world.home_id = Some(binding::home_for(self.connection, no, owner_no)?);
+            }
+        }
         if let Some(gateway) = &world.gateway {
             let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
                        WHERE d.device_id = ?1";
@@ -188,19 +208,9 @@ impl Builder<'_> {
             let Some((gateway_no, NodeType::Gateway)) = found else {
                 return Err(Error::Refused(format!("{gateway:?} is no gateway")));
             };
-            self.write("UPDATE device SET gateway_no = ?2 WHERE device_no = ?1", params![no, gateway_no])?;
-        }
-        if let Some(owner) = &world.owner {
-            let owner_no = self.user_no(owner)?;
-            let others = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2";
-            if self.find(others, params![no, owner_no], |_| Ok(()))?.is_some() {
-                // With another owner it leaves the home of the one before.
-                self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1", params![no])?;
-                self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
-            }
-            binding::bind(self.connection, no, owner_no, true, self.now_ms)?;
-            if world.home_id.is_none() {
-                world.home_id = Some(binding::home_for(self.connection, no, owner_no)?);
+            let sql = "UPDATE device SET gateway_no = ?2 WHERE device_no = ?1 AND gateway_no IS NOT ?2";
+            if self.connection.execute(sql, params![no, gateway_no]).map_err(refused)? > 0 {
+                self.ended.borrow_mut().push(DeviceNo(no));
             }
         }
         if let Some(home_id) = world.home_id {
