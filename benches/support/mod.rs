@@ -62,7 +62,12 @@ pub fn bytes_in(folder: &Path) -> u64 {
 
 /// Bytes that this process had written to disk so far, where the system counts them.
 pub fn bytes_written() -> u64 {
-    let counts = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    bytes_written_by("self")
+}
+
+/// Bytes that a process had written to disk so far, where the system counts them.
+pub fn bytes_written_by(process: &str) -> u64 {
+    let counts = std::fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
     let line = counts.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     line.and_then(|number| number.parse().ok()).unwrap_or(0)
 }

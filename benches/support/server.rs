@@ -27,6 +27,9 @@ const APP_KEY: &str = "60030000";
 /// Data points of a device.
 const POINTS: usize = 6;
 
+/// What the kernel counts processor time in.
+const TICK_MS: u64 = 10;
+
 /// The id of the n-th device.
 pub fn device_id(n: usize) -> String {
     format!("bf{n:018}")
@@ -76,7 +79,8 @@ pub fn prepare(folder: &Path, devices: usize) {
     std::fs::remove_file(file).unwrap();
 }
 
-fn run(folder: &Path, arguments: &[&str], input: &[u8]) {
+/// Runs a subcommand on a folder.
+pub fn run(folder: &Path, arguments: &[&str], input: &[u8]) {
     let mut command = Command::new(INGLE);
     command.args(arguments).arg("--data").arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -92,24 +96,41 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
+/// Listeners that are switched off.
+const OFF: [(&str, &str); 5] = [
+    ("INGLE_API_LISTEN", ""),
+    ("INGLE_API_TLS_LISTEN", ""),
+    ("INGLE_MQTT_LISTEN", ""),
+    ("INGLE_MQTT_TLS_LISTEN", ""),
+    ("INGLE_METRICS_LISTEN", ""),
+];
+
 impl Server {
-    /// Starts the built binary on a processor.
+    /// Starts the built binary on a processor, for the API.
     pub fn start(folder: &Path, processor: &str) -> Self {
+        Self::listening(folder, processor, ("INGLE_API_LISTEN", "127.0.0.1:0"), "api")
+    }
+
+    /// Starts the built binary on a processor, with one listener: the setting of its address, and its name.
+    pub fn listening(folder: &Path, processor: &str, listen: (&str, &str), name: &str) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", processor, INGLE, "serve", "--json", "--data"]).arg(folder);
-        for (name, value) in [
-            ("INGLE_API_LISTEN", "127.0.0.1:0"),
-            ("INGLE_API_TLS_LISTEN", ""),
-            ("INGLE_MQTT_LISTEN", ""),
-            ("INGLE_MQTT_TLS_LISTEN", ""),
-            ("INGLE_METRICS_LISTEN", ""),
-        ] {
-            command.env(name, value);
-        }
+        command.envs(OFF).env(listen.0, listen.1);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let line = first_line(&mut child);
         let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = addresses["api"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        let address = addresses[name].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+        Self { child, kept: None, address }
+    }
+
+    /// Another server, on a processor, that listens when a connection succeeds.
+    pub fn other(command: &[&str], processor: &str, address: SocketAddr) -> Self {
+        let mut pinned = Command::new("taskset");
+        pinned.args(["-c", processor]).args(command).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = pinned.spawn().unwrap();
+        while TcpStream::connect(address).is_err() {
+            std::thread::yield_now();
+        }
         Self { child, kept: None, address }
     }
 
@@ -134,6 +155,20 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name in parentheses; user and system time are the fields 14 and 15 of all.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = [11, 12].map(|field| fields[field].parse::<u64>().unwrap()).iter().sum();
+        Duration::from_millis(ticks * TICK_MS)
+    }
+
+    /// Bytes that it had written to disk so far.
+    pub fn bytes_written(&self) -> u64 {
+        super::bytes_written_by(&self.child.id().to_string())
     }
 }
 

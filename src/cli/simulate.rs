@@ -156,7 +156,6 @@ impl Simulate {
             connecting_max: CONNECTING_MAX,
             connect_within: CONNECT_WITHIN,
             drain: DRAIN,
-            sources: Vec::new(),
             now_ms: SystemClock.now_ms(),
         })
     }

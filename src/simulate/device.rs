@@ -117,7 +117,7 @@ impl Device {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
             }
             let permit = common.connecting.acquire().await;
-            let attempt = timeout(ATTEMPT_MAX, Link::open(&common.settings, self.index, &self.who)).await;
+            let attempt = timeout(ATTEMPT_MAX, Link::open(&common.settings, &self.who)).await;
             drop(permit);
             let failure = match attempt {
                 Ok(Ok(link)) => {

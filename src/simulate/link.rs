@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use rmqtt_codec::v3::{Codec, ConnectAckReason, Packet, SubscribeReturnCode};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::codec::Decoder;
 
@@ -66,8 +66,8 @@ impl Stream {
 
 impl Link {
     /// Connects, proves who the device is and subscribes.
-    pub async fn open(settings: &Settings, device: usize, who: &Identity) -> Result<Self, Unmade> {
-        let stream = tcp(settings, device).await?;
+    pub async fn open(settings: &Settings, who: &Identity) -> Result<Self, Unmade> {
+        let stream = TcpStream::connect(settings.address).await?;
         stream.set_nodelay(true)?;
         let stream = match &settings.tls {
             None => Stream::Plain(stream),
@@ -157,17 +157,6 @@ impl Link {
 pub fn acknowledgement(id: NonZeroU16) -> [u8; 4] {
     let [high, low] = id.get().to_be_bytes();
     [0x40, 2, high, low]
-}
-
-async fn tcp(settings: &Settings, device: usize) -> io::Result<TcpStream> {
-    let Some(source) = settings.sources.get(device % settings.sources.len().max(1)) else {
-        return TcpStream::connect(settings.address).await;
-    };
-    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A port of an earlier connection may still be waiting for its end.
-    socket.set_reuseaddr(true)?;
-    socket.bind((*source, 0).into())?;
-    socket.connect(settings.address).await
 }
 
 /// A certificate that is not trusted will not be so the next time.

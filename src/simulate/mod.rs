@@ -7,7 +7,7 @@ mod link;
 mod message;
 mod world;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,8 +51,6 @@ pub struct Settings {
     pub connect_within: Duration,
     /// After the end of a plan, acknowledgements are waited for so long.
     pub drain: Duration,
-    /// Addresses to connect from, in turn; the system's choice when empty.
-    pub sources: Vec<IpAddr>,
     /// The time in milliseconds since 1970, which the devices sign.
     pub now_ms: i64,
 }

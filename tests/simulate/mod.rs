@@ -24,7 +24,6 @@ fn round(protocol: Protocol, plan: Plan, serve: impl FnOnce(Server) + Send + 'st
         connecting_max: 1,
         connect_within: Duration::from_secs(30),
         drain: Duration::from_millis(300),
-        sources: vec!["127.0.0.1".parse().unwrap()],
         now_ms: NOW_MS,
     };
     let server: JoinHandle<()> = std::thread::spawn(move || serve(Server { listener }));
