@@ -4,12 +4,14 @@ from contextlib import contextmanager
 import pytest
 
 # Their assertions are as telling as those of a test.
-pytest.register_assert_rewrite("answers", "history", "living")
+pytest.register_assert_rewrite("answers", "history", "living", "things", "tylink")
 
+from aliyun_api_gateway import ApiGatewayClient
 from tuya_connector import TuyaOpenAPI
 
 import history as histories
 from answers import good
+from living import Living
 from server import Server
 from signing import Raw
 from world import new_world
@@ -84,3 +86,52 @@ def connect(server):
 @pytest.fixture
 def raw(server):
     return lambda project: Raw(server.http, project)
+
+
+@pytest.fixture
+def log_in(server):
+    """The Alibaba Living cloud API over one of its clients, logged in."""
+
+    def log_in(project):
+        client = ApiGatewayClient(server.http, project.app_key, project.app_secret)
+
+        def call(path, params, token, api_ver):
+            body = {"id": "1", "version": "1.0", "request": {"apiVer": api_ver, "cloudToken": token}, "params": params}
+            return client.request("POST", path, json_body=body)
+
+        living = Living(server, project, call, lambda answer: answer.json())
+        living.log_in()
+        return living
+
+    return log_in
+
+
+@pytest.fixture
+def seen(connect):
+    """Whether a device is online and its values, as the Tuya Cloud OpenAPI shows them."""
+
+    def seen(project, device):
+        shown = good(connect(project).get(f"/v1.0/devices/{device}"))
+        return shown["online"], {point["code"]: point["value"] for point in shown["status"]}
+
+    return seen
+
+
+@pytest.fixture
+def thing(request, server):
+    """Makes devices of aliyun-iot-linkkit, not connected yet. A test takes it with the parameter "tls" or "plain"."""
+    from things import Thing
+
+    tls = getattr(request, "param", "plain") == "tls"
+    made = []
+
+    def thing(project, device, **options):
+        facts = project.facts[device]
+        options = {"product_key": project.product_keys[facts["product_id"]], "device_name": facts["device_name"],
+                   "device_secret": facts["secret"]} | options
+        made.append(Thing(server, tls, options))
+        return made[-1]
+
+    yield thing
+    for one in made:
+        one.kit.destruct()

@@ -18,6 +18,7 @@ TEXTS = {
     2065: "identityId and iotId not bound",
     2407: "openId invalid",
     6205: "device offline",
+    20056: "gateway timeout",
     28514: "tenant not match",
 }
 

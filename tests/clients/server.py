@@ -89,6 +89,7 @@ class Server:
         for project in world["projects"]:
             self.secrets |= {project["tuya"]["secret"], project["aliyun"]["app_secret"]}
             self.secrets |= {device["secret"] for device in project.get("devices", [])}
+            self.secrets |= {product["product_secret"] for product in project.get("products", [])}
         for project in document["projects"]:
             self.secrets |= {user["password"] for user in project.get("users", []) if "password" in user}
         return world
