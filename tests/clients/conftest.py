@@ -1,4 +1,5 @@
 import os
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -106,15 +107,34 @@ def log_in(server):
     return log_in
 
 
-@pytest.fixture
-def seen(connect):
-    """Whether a device is online and its values, as the Tuya Cloud OpenAPI shows them."""
+class Seen:
+    """What the Tuya Cloud OpenAPI shows of a device."""
 
-    def seen(project, device):
-        shown = good(connect(project).get(f"/v1.0/devices/{device}"))
+    SECONDS = 30
+
+    def __init__(self, connect):
+        self.connect = connect
+
+    def __call__(self, project, device):
+        """Whether it is online, and its values."""
+        shown = good(self.connect(project).get(f"/v1.0/devices/{device}"))
         return shown["online"], {point["code"]: point["value"] for point in shown["status"]}
 
-    return seen
+    def until(self, project, device, wanted):
+        """Asks until it is so: the end of a connection, or what nothing acknowledges, is heard in its own time."""
+        end = time.monotonic() + self.SECONDS
+        while not wanted(shown := self(project, device)):
+            assert time.monotonic() < end, shown
+        return shown
+
+    def gone(self, project, device):
+        """Waits until it is offline."""
+        self.until(project, device, lambda shown: not shown[0])
+
+
+@pytest.fixture
+def seen(connect):
+    return Seen(connect)
 
 
 @pytest.fixture

@@ -113,8 +113,9 @@ def test_every_method_of_the_facade(world, server, cloud):
     for timeline in ("thing_property_timeline_get", "thing_event_timeline_get"):
         rows = good(call(timeline, device | span | {"identifier": "switch_1", "eventType": "info"}))
         assert rows["items"] == [] and type(rows["timestamp"]) is int
-    # Nothing carries commands to devices yet.
-    refused(call("thing_service_invoke", device | {"identifier": "set", "args": {}}), 6205)
+    # Nobody is there to take it.
+    refused(call("thing_properties_set", device | {"items": {"switch_1": 1}}), 6205)
+    refused(call("thing_service_invoke", device | {"identifier": "set", "args": {"switch_1": 1}}), 6205)
     assert len(good(call("account_query_identity_by_page", {"offset": 0, "count": 2}))) == 2
     assert good(call("account_get_by_openid", person))["nickName"] == "小明"
     assert len(good(call("device_query_by_user", person))["data"]) == 7

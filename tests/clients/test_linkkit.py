@@ -1,5 +1,5 @@
 """A device built with aliyun-iot-linkkit, unmodified: it is set up with the thing model that the server made, connects,
-reports, and hears the replies though it subscribes to nothing. What it reported is read with the clouds' own clients."""
+reports, and hears every reply though it subscribes to nothing. What it said is read with the clouds' own clients."""
 
 import json
 import logging

@@ -113,7 +113,7 @@ def test_commands_that_cannot_be(world, plug, kettle, connect):
     assert kettle.next("on_thing_prop_changed") == ({"switch_1": 0},)
 
 
-def test_commands_to_nobody(world, thing, connect, log_in):
+def test_commands_to_nobody(world, thing, connect, log_in, seen):
     """Before it ever came, and after it went."""
     plug, living, api = world.home.devices["plug"], log_in(world.home), connect(world.home)
 
@@ -129,8 +129,7 @@ def test_commands_to_nobody(world, thing, connect, log_in):
     kettle = thing(world.home, plug).connect()
     kettle.kit.disconnect()
     # Its goodbye is heard in its own time.
-    while good(api.get(f"/v1.0/devices/{plug}"))["online"]:
-        pass
+    seen.gone(world.home, plug)
     is_offline()
 
 

@@ -1,5 +1,7 @@
 """A gateway that is built with aliyun-iot-linkkit, and the devices behind it."""
 
+import hashlib
+import hmac
 import json
 import time
 from types import SimpleNamespace
@@ -94,10 +96,10 @@ def test_a_device_behind_it_comes_and_goes(world, hub, sub, seen):
     assert seen(world.home, one.id) == (False, {})
     log_in_sub(hub, one, two)
     assert seen(world.home, one.id) == seen(world.home, two.id) == (True, {})
-    hub.publish(f"/sys/{one.key}/thing/event/property/post",
-                {"id": "5", "version": "1.0", "params": {"watersensor_state": 1}, "method": "thing.event.property.post"})
+    post = f"/sys/{one.key}/thing/event/property/post"
+    hub.publish(post, {"id": "5", "version": "1.0", "params": {"watersensor_state": 1}})
     topic, answer = hub.message()
-    assert topic == f"/sys/{one.key}/thing/event/property/post_reply"
+    assert topic == post + "_reply"
     assert (answer["id"], answer["code"], answer["data"]) == ("5", 200, {})
     assert seen(world.home, one.id) == (True, {"watersensor_state": "alarm"})
     sent = hub.kit.gateway_logout_subdev([one.names])
@@ -106,8 +108,7 @@ def test_a_device_behind_it_comes_and_goes(world, hub, sub, seen):
     assert seen(world.home, one.id) == (False, {"watersensor_state": "alarm"})
     assert seen(world.home, two.id) == (True, {})
     # It is no longer spoken for.
-    hub.publish(f"/sys/{one.key}/thing/event/property/post",
-                {"id": "6", "version": "1.0", "params": {"watersensor_state": 0}})
+    hub.publish(post, {"id": "6", "version": "1.0", "params": {"watersensor_state": 0}})
     topic, _ = hub.message()
     assert topic.startswith("/ext/error/")
     assert seen(world.home, one.id)[1] == {"watersensor_state": "alarm"}
@@ -118,8 +119,7 @@ def test_they_go_with_the_gateway(world, hub, sub, seen):
     log_in_sub(hub, one)
     assert seen(world.home, one.id)[0] is True
     hub.kit.disconnect()
-    while seen(world.home, world.home.devices["gate"])[0]:
-        pass
+    seen.gone(world.home, world.home.devices["gate"])
     assert seen(world.home, one.id)[0] is False
 
 
@@ -139,15 +139,12 @@ def test_logins_that_cannot_be(hub, sub, seen, world):
 
 def test_a_single_login(hub, sub, seen, world):
     """As other clients of the protocol do it; the signature covers the base of the client id alone."""
-    import hashlib
-    import hmac
-
     one = sub("sub1")
     product_key, device_name, secret = one.names
     content = f"clientIdmy.subdeviceName{device_name}productKey{product_key}timestamp1530262800000"
-    params = one.shown | {"clientId": "my.sub", "timestamp": "1530262800000", "signMethod": "hmacSha1",
-                          "cleanSession": "true", "sign": hmac.new(secret.encode(), content.encode(), hashlib.sha1)
-                          .hexdigest().upper()}
+    sign = hmac.new(secret.encode(), content.encode(), hashlib.sha1).hexdigest().upper()
+    params = one.shown | {"clientId": "my.sub|lan=C|", "timestamp": "1530262800000", "signMethod": "hmacSha1",
+                          "cleanSession": "true", "sign": sign}
     session = f"/ext/session/{hub.product_key}/{hub.device_name}/combine/"
     hub.publish(session + "login", {"id": "8", "params": params}, qos=0)
     topic, answer = hub.message()
@@ -174,7 +171,8 @@ def test_commands_to_a_device_behind_it(world, hub, sub, connect):
     topic, payload = hub.message()
     assert (topic, payload["params"]) == (f"/sys/{one.key}/thing/service/property/set", {"siren": 1})
     hub.publish(topic + "_reply", {"id": payload["id"], "code": 200, "data": {}})
-    done(connect(world.home).post(f"/v1.0/devices/{one.id}/commands", {"commands": [{"code": "siren", "value": False}]}))
+    body = {"commands": [{"code": "siren", "value": False}]}
+    done(connect(world.home).post(f"/v1.0/devices/{one.id}/commands", body))
     topic, payload = hub.message()
     assert (topic, payload["params"]) == (f"/sys/{one.key}/thing/service/property/set", {"siren": 0})
     # The other did not log in.

@@ -135,13 +135,38 @@ def test_endpoints_that_are_not_there(history, cloud):
     assert (raw["success"], raw["code"], raw["msg"], raw["result"]) == (False, 1108, "uri path invalid", [])
     assert connected.getdevices() == []
     for answer in (connected.getstatus(device), connected.getfunctions(device), connected.getproperties(device),
-                   connected.getdps(device),
-                   connected.sendcommand(device, {"commands": [{"code": "switch_1", "value": True}]})):
+                   connected.getdps(device)):
         assert "uri path invalid" in str(answer)
     assert connected.getmapping(history.project.products["plug"], device) is None
     refused(connected.cloudrequest("/v1.0/iot-01/associated-users/devices", query={"size": "50"}), 1108)
     refused(connected.cloudrequest("/v1.3/iot-03/devices", query={"page_size": "75"}), 1108)
-    refused(connected.cloudrequest(f"/v1.0/iot-03/devices/{device}/commands", post={"commands": []}), 1108)
+
+
+def test_a_command(world, cloud, thing):
+    connected, plug = cloud(world.home), world.home.devices["plug"]
+    kettle = thing(world.home, plug).connect()
+    commands = {"commands": [{"code": "switch_1", "value": True}, {"code": "countdown_1", "value": 5}]}
+    done(connected.sendcommand(plug, commands))
+    assert kettle.next("on_thing_prop_changed") == ({"switch_1": 1, "countdown_1": 5},)
+    # Its other address.
+    done(connected.sendcommand(plug, commands, uri="devices/"))
+    assert kettle.next("on_thing_prop_changed") == ({"switch_1": 1, "countdown_1": 5},)
+    assert connected.getconnectstatus(plug) is True
+    for command in ({"code": "nothing", "value": True}, {"code": "countdown_1", "value": -1}):
+        assert "command or value not support" in str(connected.sendcommand(plug, {"commands": [command]}))
+        refused(connected.cloudrequest(f"/v1.0/iot-03/devices/{plug}/commands", post={"commands": [command]}), 2008)
+
+
+def test_a_command_to_nobody(side):
+    project, connect = side
+    cloud, device = connect(), device_of(project)
+    commands = {"commands": [{"code": "switch_1", "value": True}]}
+    assert "device is offline" in str(cloud.sendcommand(device, commands))
+    for path in (f"/v1.0/iot-03/devices/{device}/commands", f"/v1.0/devices/{device}/commands"):
+        refused(cloud.cloudrequest(path, post=commands), 2001)
+        refused(cloud.cloudrequest(path, post={"commands": [{"code": "nothing", "value": True}]}), 2008)
+        refused(cloud.cloudrequest(path, post={"commands": []}), 1109)
+    refused(cloud.cloudrequest("/v1.0/devices/nowhere/commands", post=commands), 1106)
 
 
 def test_a_dead_token_is_replaced_unseen(side, raw):

@@ -30,8 +30,7 @@ def test_a_device_comes_and_goes(world, device, version, tls, unit, seen, connec
     one.connect()
     assert seen(world.home, plug) == (True, {})
     one.stop()
-    while seen(world.home, plug)[0]:
-        pass
+    seen.gone(world.home, plug)
     query = {"type": "1,2,3", "start_time": 0, "end_time": int(time.time() * 1000) + 60_000, "size": 10}
     logs = good(connect(world.home).get(f"/v1.0/devices/{plug}/logs", query))["logs"]
     assert sorted(row["event_id"] for row in logs) == [1, 2, 3]
@@ -122,7 +121,8 @@ def test_filters_beyond_its_own(world, device, version, connect):
     codes = one.subscribe(*foreign, one.topic("ext/#"))
     assert all(code >= NOT_GRANTED for code in codes[:-1]), list(zip(foreign, codes))
     assert codes[-1] in (0, 1)
-    done(connect(world.home).post(f"/v1.0/devices/{lamp}/commands", {"commands": [{"code": "switch_1", "value": True}]}))
+    body = {"commands": [{"code": "switch_1", "value": True}]}
+    done(connect(world.home).post(f"/v1.0/devices/{lamp}/commands", body))
     assert other.next("thing/property/set")["data"] == {"switch_1": True}
     assert other.report({"switch_1": True}) == 0
     assert one.is_quiet()
@@ -157,8 +157,7 @@ def test_a_will_and_what_is_retained(world, device, seen):
     # Gone without a word.
     one.client.socket().shutdown(2)
     one.gone.get(timeout=SECONDS)
-    while seen(world.home, plug)[0]:
-        pass
+    seen.gone(world.home, plug)
     assert seen(world.home, plug) == (False, {"switch_1": True})
     assert watcher.is_quiet() and seen(world.home, lamp) == (True, {})
     again = device(world.home, plug).connect().listen()

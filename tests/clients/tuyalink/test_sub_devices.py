@@ -126,7 +126,8 @@ def test_topics_of_a_device_behind_it(world, device, seen):
     assert hub.report({"watersensor_state": "normal"}, device_id=one) == 0
     hub.say("device/sub/logout", [one])
     # Not any longer: as with any other's topic, the connection ends.
-    hub.client.publish(hub.topic("thing/property/report", one), '{"msgId": "1", "data": {"watersensor_state": "alarm"}}')
+    words = '{"msgId": "1", "data": {"watersensor_state": "alarm"}}'
+    hub.client.publish(hub.topic("thing/property/report", one), words)
     hub.gone.get(timeout=SECONDS)
     assert seen(home, one) == (False, {"watersensor_state": "normal"})
 
@@ -136,8 +137,7 @@ def test_they_go_with_the_gateway(world, hub, seen):
     hub.say("device/sub/login", [one])
     assert seen(world.home, one)[0] is True
     hub.stop()
-    while seen(world.home, hub.id)[0]:
-        pass
+    seen.gone(world.home, hub.id)
     assert seen(world.home, one)[0] is False
 
 
