@@ -1,6 +1,7 @@
 """tinytuya, unmodified. It speaks https only, to a host from a table: `setregion` is the documented place to change it,
 and the server's own CA is trusted through REQUESTS_CA_BUNDLE."""
 
+import json
 import time
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ import tinytuya
 
 from answers import done, good, refused
 from history import DAY_MS, HOUR_MS, TYPES, assert_log
-from world import EMAIL, MOBILE, SCHEMA
+from world import EMAIL, MOBILE, PLUG, SCHEMA
 
 
 @pytest.fixture
@@ -128,18 +129,61 @@ def test_many_devices_ask_for_their_factory_infos_in_fifties(world, cloud):
     assert len(found) == 61 and sum(device["mac"].startswith("5c:cf:7f:53:01") for device in found) == 60
 
 
-# What tinytuya can ask for beyond the endpoints that are there is refused cleanly, and it says so.
-def test_endpoints_that_are_not_there(history, cloud):
-    connected, device = cloud(history.project), history.device
+def test_every_device_without_one_to_start_from(world, cloud):
+    """As its wizard asks for them: all of the project's, and each user's for their keys."""
+    connected, home = cloud(world.home), world.home
     raw = connected.getdevices(verbose=True)
-    assert (raw["success"], raw["code"], raw["msg"], raw["result"]) == (False, 1108, "uri path invalid", [])
-    assert connected.getdevices() == []
-    for answer in (connected.getstatus(device), connected.getfunctions(device), connected.getproperties(device),
-                   connected.getdps(device)):
-        assert "uri path invalid" in str(answer)
-    assert connected.getmapping(history.project.products["plug"], device) is None
-    refused(connected.cloudrequest("/v1.0/iot-01/associated-users/devices", query={"size": "50"}), 1108)
-    refused(connected.cloudrequest("/v1.3/iot-03/devices", query={"page_size": "75"}), 1108)
+    assert raw["success"] is True and raw["total"] == len(raw["result"])
+    assert {device["id"] for device in raw["result"]} >= set(home.devices.values())
+    found = {device["id"]: device for device in connected.getdevices(include_map=True)}
+    plug, sub = found[home.devices["plug"]], found[home.devices["sub1"]]
+    assert (plug["name"], plug["key"]) == ("Kettle", home.facts[plug["id"]]["local_key"])
+    assert (sub["gateway_id"], sub["node_id"]) == (home.devices["gate"], "00124b0001")
+    mapping = plug["mapping"]
+    assert {number: row["code"] for number, row in mapping.items()} == {
+        str(row["dp_id"]): row["code"] for row in PLUG}
+    assert mapping["9"]["type"] == "Integer" and mapping["9"]["values"]["max"] == 86400
+
+
+def test_many_devices_without_one_to_start_from(world, cloud):
+    """In pages, of which none is lost or doubled."""
+    more = [{"product_id": world.home.products["plug"], "owner": EMAIL} for _ in range(120)]
+    world.apply({"projects": [{"name": world.home.written["name"], "devices": more}]})
+    found = [device["id"] for device in cloud(world.home).getdevices()]
+    assert len(found) == len(set(found)) and set(world.home.devices.values()) < set(found) and len(found) >= 127
+
+
+def test_what_a_device_says_and_can(history, cloud):
+    connected, device = cloud(history.project), history.device
+    status = {row["code"]: row["value"] for row in good(connected.getstatus(device))}
+    assert set(status) == {"switch_1", "cur_power", "note", "colour_data", "fault"}
+    assert type(status["switch_1"]) is bool and status["cur_power"] == 399
+    functions = good(connected.getfunctions(device))
+    assert functions["category"] == "cz"
+    commanded = {"switch_1", "switch_2", "countdown_1", "work_mode", "note", "colour_data", "ir_code"}
+    assert {row["code"] for row in functions["functions"]} == commanded
+    (countdown,) = [row for row in functions["functions"] if row["code"] == "countdown_1"]
+    assert set(countdown) == {"code", "desc", "name", "type", "values"} and countdown["type"] == "Integer"
+    assert json.loads(countdown["values"]) == {"min": 0, "max": 86400, "unit": "s"}
+    for answer, more in ((connected.getproperties(device), set()), (connected.getdps(device), {"dp_id", "name"})):
+        specification = good(answer)
+        assert {row["code"] for row in specification["functions"]} == commanded
+        assert {row["code"] for row in specification["status"]} == {row["code"] for row in PLUG} - {"ir_code"}
+        assert all(set(row) == {"code", "type", "values"} | more for row in specification["status"])
+    assert set(connected.getmapping(history.project.products["plug"], device)) == {str(row["dp_id"]) for row in PLUG}
+
+
+def test_what_a_device_of_nobody_says_and_can(world, cloud):
+    connected = cloud(world.home)
+    for ask in (connected.getstatus, connected.getfunctions, connected.getproperties, connected.getdps):
+        for device in ("nowhere", world.other.devices["away"]):
+            assert "permission deny" in str(ask(device))
+    assert "function not support" in str(connected.getfunctions(world.home.devices["bare"]))
+
+
+# What tinytuya can ask for beyond the endpoints that are there is refused cleanly, and it says so.
+def test_endpoints_that_are_not_there(world, cloud):
+    refused(cloud(world.home).cloudrequest("/v1.0/homes/1/rooms"), 1108)
 
 
 def test_a_command(world, cloud, thing):
