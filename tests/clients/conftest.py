@@ -154,4 +154,4 @@ def thing(request, server):
 
     yield thing
     for one in made:
-        one.kit.destruct()
+        one.end()

@@ -1,11 +1,13 @@
 """A device of aliyun-iot-linkkit, unmodified, and what its callbacks were told."""
 
 import json
+import threading
 from queue import Queue
 
 from linkkit import linkkit
 
 SECONDS = 30
+END_SECONDS = 5
 
 CALLBACKS = (
     "on_connect",
@@ -56,6 +58,12 @@ class Thing:
     def next(self, callback):
         """What a callback was told next."""
         return self.told[callback].get(timeout=SECONDS)
+
+    def end(self):
+        """The library waits for itself for ever when it is told to end while it tries to connect: then it is left so."""
+        ending = threading.Thread(target=self.kit.destruct, daemon=True)
+        ending.start()
+        ending.join(END_SECONDS)
 
     def model(self, tsl, file):
         """Sets it up with the thing model that the server made, and services and events of the device's own."""

@@ -6,7 +6,6 @@ import itertools
 import json
 import ssl
 import time
-from collections import defaultdict
 from queue import Queue
 
 import paho.mqtt.client as mqtt
@@ -44,12 +43,12 @@ class Device:
         if will:
             self.client.will_set(*will)
         self.connected, self.gone, self.granted, self.sent = Queue(), Queue(), Queue(), Queue()
-        self.came = defaultdict(Queue)
+        self.came = {}
         self.client.on_connect = lambda client, data, flags, reason, properties: self.connected.put(reason)
         self.client.on_disconnect = lambda client, data, flags, reason, properties: self.gone.put(reason)
         self.client.on_subscribe = lambda client, data, mid, reasons, properties: self.granted.put((mid, reasons))
         self.client.on_publish = lambda client, data, mid, reason, properties: self.sent.put(mid)
-        self.client.on_message = lambda client, data, message: self.came[message.topic].put(message)
+        self.client.on_message = lambda client, data, message: self.heard(message.topic).put(message)
 
     def try_to_connect(self):
         """What the server says of it."""
@@ -64,6 +63,10 @@ class Device:
     def stop(self):
         self.client.disconnect()
         self.client.loop_stop()
+
+    def heard(self, topic):
+        """The queue of a topic. Two threads may ask for it first, and get the same."""
+        return self.came.setdefault(topic, Queue())
 
     def topic(self, below, device_id=None):
         return f"tylink/{device_id or self.id}/{below}"
@@ -97,7 +100,7 @@ class Device:
 
     def next(self, below, device_id=None):
         """The next message on one topic."""
-        message = self.came[self.topic(below, device_id)].get(timeout=SECONDS)
+        message = self.heard(self.topic(below, device_id)).get(timeout=SECONDS)
         assert not message.retain
         return json.loads(message.payload)
 
@@ -118,4 +121,4 @@ class Device:
     def is_quiet(self):
         """Whether nothing came that nobody asked for, up to the answer of one more request."""
         assert self.ask("ext/time/request", {"bizType": "NTP", "dst": 1})[0] == 0
-        return all(queue.empty() for queue in self.came.values())
+        return all(queue.empty() for queue in list(self.came.values()))
