@@ -197,10 +197,25 @@ def test_reports_of_several_at_once(world, hub, sub, seen):
     assert json.loads(row["eventBody"]) == {"litres": 3}
 
 
+@pytest.fixture
+def allow(world):
+    """Lets the devices of the sub-devices' product register."""
+
+    def allow(what):
+        product = {"product_id": world.home.products["leak"], "name": "水浸", "category": "sj", "node_type": "sub",
+                   "dynamic_registration": what}
+        world.apply({"projects": [{"name": world.home.written["name"], "products": [product]}]})
+
+    return allow
+
+
 @BOTH
-def test_registering_devices_behind_it(world, hub, sub, thing):
-    """Their secrets, until they first connected."""
+def test_registering_devices_behind_it(world, hub, sub, allow):
+    """Their secrets, until they first connected, if their product allows that."""
     one, two = sub("sub1"), sub("sub2")
+    code, rows, _ = hub.answer(hub.kit.gateway_register_subdev([one.names]), "on_gateway_register_subdev_reply")
+    assert code != 200 and one.names[2] not in str(rows)
+    allow("known")
     sent = hub.kit.gateway_register_subdev([one.names, two.names])
     code, rows, _ = hub.answer(sent, "on_gateway_register_subdev_reply")
     assert code == 200 and names(rows) == names([one.shown, two.shown])
@@ -214,11 +229,14 @@ def test_registering_devices_behind_it(world, hub, sub, thing):
         assert code != 200 and wrong.names[2] not in str(rows)
 
 
-def test_registering_by_the_secret_of_the_product(world, hub, sub):
+def test_registering_by_the_secret_of_the_product(world, hub, sub, allow):
     one = sub("sub1")
     secrets = {row["product_id"]: row["product_secret"] for row in world.home.written["products"]}
     secret = secrets[world.home.products["leak"]]
     callback = "on_gateway_product_register_subdev_reply"
+    code, data, _ = hub.answer(hub.kit.gateway_product_register_subdev([one.names[:2] + [secret]]), callback)
+    assert code != 200 and one.names[2] not in str(data)
+    allow("known")
     code, data, _ = hub.answer(hub.kit.gateway_product_register_subdev([one.names[:2] + [secret]]), callback)
     assert code == 200
     # A list in one version of the vendor's document, and parted in another.

@@ -7,7 +7,10 @@ import time
 import pytest
 
 from answers import done, good, refused
-from tylink import NOT_GRANTED, SECONDS
+from tylink import NOT_GRANTED
+
+# The document's code for a device that is not there.
+NO_DEVICE = 1004
 
 
 @pytest.fixture
@@ -125,11 +128,13 @@ def test_topics_of_a_device_behind_it(world, device, seen):
     assert hub.subscribe(hub.topic("thing/#", one))[0] in (0, 1)
     assert hub.report({"watersensor_state": "normal"}, device_id=one) == 0
     hub.say("device/sub/logout", [one])
-    # Not any longer: as with any other's topic, the connection ends.
-    words = '{"msgId": "1", "data": {"watersensor_state": "alarm"}}'
-    hub.client.publish(hub.topic("thing/property/report", one), words)
-    hub.gone.get(timeout=SECONDS)
+    # Not any longer. It may not know yet, so it is told, and stays.
+    assert hub.report({"watersensor_state": "alarm"}, device_id=one) == NO_DEVICE
+    for stranger in (home.devices["plug"], world.other.devices["away"], "nobody"):
+        hub.say("thing/property/report", {"switch_1": True}, device_id=stranger)
+    assert hub.report({"master_state": False}) == 0
     assert seen(home, one) == (False, {"watersensor_state": "normal"})
+    assert seen(home, home.devices["plug"]) == (False, {})
 
 
 def test_they_go_with_the_gateway(world, hub, seen):
