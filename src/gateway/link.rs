@@ -133,7 +133,20 @@ async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, 
     if found.device.disabled {
         return Err(Refusal::Forbidden);
     }
-    Ok(Known::Session(Arc::new(found.device), protocol))
+    // A session may last for months: it keeps no key and no text that it has no use for.
+    let device = Device {
+        local_key: String::new(),
+        uuid: String::new(),
+        name: String::new(),
+        sn: None,
+        mac: None,
+        ip: String::new(),
+        lat: None,
+        lon: None,
+        time_zone: String::new(),
+        ..found.device
+    };
+    Ok(Known::Session(Arc::new(device), protocol))
 }
 
 /// A secret goes only where nobody else reads it.

@@ -42,8 +42,9 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     is_private: bool,
 ) {
     let mut link = Link::new(stream);
+    // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
     let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, link.greeting(&gateway.cloud, is_private)) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway.cloud, is_private))) => greeted,
         () = shutdown.begun() => return,
     };
     if let Ok(Ok((device, protocol, keep_alive_s))) = greeted {
@@ -52,7 +53,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         if gateway.cloud.connected(&session.device).await.is_ok() {
             link.wire.welcome(Ok(()));
             let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
-            session.end(&gateway).await;
+            Box::pin(session.end(&gateway)).await;
         } else {
             gateway.hub.leave(session.device.no, &session.mailbox);
         }
@@ -112,7 +113,7 @@ impl Session {
             self.answer(link, gateway).await?;
             link.flush().await?;
             if !self.owed.is_empty() {
-                self.tell_desires(link, &gateway.cloud).await?;
+                Box::pin(self.tell_desires(link, &gateway.cloud)).await?;
             }
             let mailbox = self.mailbox.clone();
             let heard = timeout(silence, async {
@@ -120,7 +121,7 @@ impl Session {
                     tokio::select! {
                         filled = link.fill() => return filled,
                         () = mailbox.changed() => {
-                            self.deliver(link, gateway).await?;
+                            Box::pin(self.deliver(link, gateway)).await?;
                             link.flush().await?;
                         }
                         () = shutdown.begun() => return Err(Gone),
@@ -311,7 +312,6 @@ impl Session {
                 batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
             }
             Step::Ask(ask, reply) => {
-                // On the heap: few sessions ask anything, and each would have room for all of it.
                 let outcome = Box::pin(ask::done(self, gateway, &device, ask)).await;
                 tokio::task::yield_now().await;
                 match outcome {
