@@ -150,4 +150,8 @@ class Demo(Server):
         self.app_key, self.app_secret, self.project_id = alibaba.groups()
         user = printed("^user +([0-9]+)  password ([^ ]+)  openId ([^ ]+)  openIdAppKey ([0-9]+)$")
         self.user, self.password, self.open_id, self.open_id_app_key = user.groups()
-        self.secrets |= {self.app_secret, self.password, printed("^Tuya .* secret ([0-9a-f]+)$")[1]}
+        self.client_id, self.secret = printed("^Tuya +client_id ([^ ]+)  secret ([0-9a-f]+)$").groups()
+        device = printed("^device +([^ ]+)  productKey ([^ ]+)  deviceName ([^ ]+)  deviceSecret ([0-9a-z]+)$")
+        self.device, self.product_key, self.device_name, self.device_secret = device.groups()
+        self.mqtt_port = int(printed("^mqtt .+:([0-9]+)$")[1])
+        self.secrets |= {self.app_secret, self.password, self.secret, self.device_secret}

@@ -4,10 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from queue import Queue
 
 import pytest
 import requests
 from aliyun_api_gateway import ApiGatewayClient
+from linkkit import linkkit
+from tuya_connector import TuyaOpenAPI
 
 from living import good
 from server import Demo
@@ -110,3 +113,28 @@ def test_the_visual_login_of_its_user(demo):
     answer = requests.post(f"{demo.http}/v1.0/openapi/visual/d/user/login", json=login, timeout=30).json()
     assert answer["success"] is True, answer
     demo.secrets.add(answer["data"]["deviceVisualTokenList"][0]["visualToken"])
+
+
+def test_a_device_of_one_vendor_and_a_cloud_of_the_other(demo):
+    """The walk of the README: a property goes up, a command comes down."""
+    told = Queue()
+    tea = linkkit.LinkKit(host_name="127.0.0.1", product_key=demo.product_key, device_name=demo.device_name,
+                          device_secret=demo.device_secret)
+    tea.config_mqtt(port=demo.mqtt_port, secure="")
+    tea.thing_setup()
+    tea.on_thing_enable = lambda data: tea.thing_post_property({"switch": 0, "temp_current": 21})
+    tea.on_thing_prop_post = lambda id, code, data, message, user_data: told.put(code)
+    tea.on_thing_prop_changed = lambda wanted, data: told.put(wanted)
+    tea.connect_async()
+    assert told.get(timeout=30) == 200
+
+    api = TuyaOpenAPI(demo.http, demo.client_id, demo.secret)
+    api.connect()
+    demo.secrets |= {api.token_info.access_token, api.token_info.refresh_token}
+    status = api.get(f"/v1.0/devices/{demo.device}")["result"]["status"]
+    assert {row["code"]: row["value"] for row in status} == {"switch": False, "temp_current": 21}
+    answer = api.post(f"/v1.0/devices/{demo.device}/commands",
+                      {"commands": [{"code": "switch", "value": True}, {"code": "temp_set", "value": 80}]})
+    assert answer["result"] is True, answer
+    assert told.get(timeout=30) == {"switch": 1, "temp_set": 80}
+    tea.destruct()
