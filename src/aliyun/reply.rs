@@ -203,9 +203,9 @@ impl From<Error> for Failure {
             Error::NotVisible(Noun::App) => Code::TENANT,
             Error::NotVisible(Noun::User) | Error::NoSuchDeviceUser => Code::IDENTITY,
             Error::NotVisible(Noun::Device) => Code::IOT_ID,
-            Error::NotVisible(Noun::Product) | Error::LogsNotSupported | Error::FunctionNotSupported(_) => {
-                Code::INVALID
-            }
+            Error::NotVisible(Noun::Product | Noun::Home)
+            | Error::LogsNotSupported
+            | Error::FunctionNotSupported(_) => Code::INVALID,
             Error::TokenInvalid => Code::AUTH,
             Error::Busy(_) => Code::BUSY,
             Error::Store(cause) => {

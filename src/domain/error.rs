@@ -88,6 +88,8 @@ pub enum Noun {
     Device,
     /// A product.
     Product,
+    /// A home.
+    Home,
 }
 
 impl std::fmt::Display for Noun {
@@ -98,6 +100,7 @@ impl std::fmt::Display for Noun {
             Self::User => "user",
             Self::Device => "device",
             Self::Product => "product",
+            Self::Home => "home",
         })
     }
 }

@@ -10,6 +10,7 @@ pub mod device_user;
 pub mod error;
 pub mod event;
 pub mod fact;
+pub mod home;
 pub mod id;
 pub mod name;
 pub mod presence;

@@ -9,6 +9,7 @@ use super::binding::{Bound, BoundDevices, DeviceHolder, Unbound};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::fact::{Fact, FactChange, FactKind};
+use super::home::Home;
 use super::name::FunctionName;
 use super::session::{DeviceClaim, DeviceSecret};
 use super::token::TokenPair;
@@ -17,8 +18,8 @@ use super::user::{User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, Account, VisualKey};
 use super::world::World;
 use super::{
-    DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, Latest, NewEvent, Product, Project, ProjectNo, Result,
-    RowRef, Schema, Uid,
+    DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project, ProjectNo,
+    Result, RowRef, Schema, Uid,
 };
 
 /// Facts that change slowly.
@@ -34,6 +35,7 @@ pub trait Registry:
     + NameStore
     + DeviceUserStore
     + FactStore
+    + HomeStore
     + TopologyStore
     + WorldStore
 {
@@ -51,6 +53,7 @@ impl<T> Registry for T where
         + NameStore
         + DeviceUserStore
         + FactStore
+        + HomeStore
         + TopologyStore
         + WorldStore
 {
@@ -261,6 +264,17 @@ pub trait DeviceUserStore: Send + Sync {
     async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>>;
 }
 
+/// Homes of users.
+#[async_trait]
+pub trait HomeStore: Send + Sync {
+    /// A user's homes, in the order of their ids; `None` for a user that is not the project's.
+    async fn homes_of_user(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Vec<Home>>>;
+    /// A home of one of the project's users.
+    async fn home(&self, project: ProjectNo, id: HomeId) -> Result<Option<Home>>;
+    /// The devices in a home that the project sees, in order of creation.
+    async fn devices_of_home(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Device>>;
+}
+
 /// What is kept of a device under a key.
 #[async_trait]
 pub trait FactStore: Send + Sync {
@@ -305,7 +319,7 @@ pub trait TopologyStore: Send + Sync {
 #[async_trait]
 pub trait WorldStore: Send + Sync {
     /// Makes a world true, as a whole or not at all. With the devices whose sessions are of something that is no longer
-    /// true: another secret, name, owner or gateway, or the device is shut out.
+    /// true: another secret, name, owner, gateway or thing model, or the device is shut out.
     async fn apply(&self, world: World, now_ms: i64) -> Result<(World, Vec<DeviceNo>)>;
 }
 

@@ -3,6 +3,7 @@
 mod alink;
 mod ask;
 mod auth;
+mod filter;
 mod hub;
 mod link;
 mod payload;

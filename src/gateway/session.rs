@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::auth::Protocol;
+use super::filter::matches;
 use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Link};
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
@@ -462,41 +463,4 @@ struct Batch {
     messages: Vec<Message>,
     /// Whether more was said than is answered at once.
     is_cut: bool,
-}
-
-/// Whether a filter covers a topic (MQTT 3.1.1 §4.7).
-fn matches(filter: &str, topic: &str) -> bool {
-    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
-    loop {
-        match (filter.next(), topic.next()) {
-            (Some("#"), _) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(wanted), Some(level)) if wanted == level => {}
-            (None, None) => return true,
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn filters_and_topics() {
-        for (filter, topic, covers) in [
-            ("a/b", "a/b", true),
-            ("a/+", "a/b", true),
-            ("a/+/c", "a/b/c", true),
-            ("a/#", "a/b/c", true),
-            ("a/#", "a", true),
-            ("#", "a/b", true),
-            ("a/+", "a/b/c", false),
-            ("a/b", "a/b/c", false),
-            ("a/b/c", "a/b", false),
-            ("/a", "a", false),
-        ] {
-            assert_eq!(matches(filter, topic), covers, "{filter} {topic}");
-        }
-    }
 }

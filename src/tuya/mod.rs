@@ -7,6 +7,7 @@ mod device_users;
 mod devices;
 pub mod explain;
 mod functions;
+mod homes;
 mod logs;
 mod names;
 pub mod params;
@@ -73,6 +74,7 @@ fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .merge(token::routes())
         .merge(users::routes())
         .merge(devices::routes())
+        .merge(homes::routes())
         .merge(device_lists::routes())
         .merge(status::routes())
         .merge(functions::routes())

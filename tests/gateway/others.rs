@@ -142,6 +142,18 @@ fn a_session_ends_with_what_proved_it() {
     apply(json!([{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "secret": "another-secret-1"}]));
     assert!(plug.is_closed());
     cloud.wait(|| device(&cloud)["online"] == false);
+    // Its product is another thing now, which a session would not know.
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "another-secret-1"));
+    let product = |kind: &str| {
+        let functions = json!([{"code": "cur_power", "type": kind}]);
+        cloud.apply(&json!({"projects": [{"name": "first", "products": [{"product_id": "EvolhYPyZNWYP001",
+            "name": "Plug", "category": "cz", "functions": functions}]}]}))
+    };
+    product("String");
+    assert!(plug.is_closed());
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "another-secret-1"));
+    product("String");
+    assert!(plug.pings(), "the same product");
     // Behind another gateway now: the first no longer speaks for it.
     let mut gate = connected(&cloud, "gate1");
     assert_eq!(ask(&mut gate, "gate1", "device/sub/login", &json!(["temp1"])), 0);

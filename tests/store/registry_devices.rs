@@ -48,6 +48,23 @@ fn facts_are_kept_by_kind_and_key() {
 }
 
 #[test]
+fn homes_and_what_stands_in_them() {
+    on_engines(async |registry, first, second| {
+        let uid = |text: &str| ingle::domain::Uid::from(text);
+        let homes = registry.homes_of_user(first, &uid(OWNER), 10).await.unwrap().unwrap();
+        assert_eq!((homes.len(), homes[0].id.0, homes[0].name.as_str()), (1, 10_700_001, "Home"));
+        assert_eq!(registry.home(first, homes[0].id).await.unwrap().unwrap(), homes[0]);
+        assert!(registry.homes_of_user(first, &uid(OWNER), 0).await.unwrap().unwrap().is_empty());
+        assert!(registry.homes_of_user(second, &uid(OWNER), 10).await.unwrap().is_none());
+        assert!(registry.home(second, homes[0].id).await.unwrap().is_none());
+        let devices = registry.devices_of_home(first, homes[0].id, 100).await.unwrap();
+        assert!(devices.len() > 3 && devices.iter().all(|device| device.home == Some(homes[0].id)));
+        assert_eq!(registry.devices_of_home(first, homes[0].id, 2).await.unwrap().len(), 2);
+        assert!(registry.devices_of_home(second, homes[0].id, 100).await.unwrap().is_empty());
+    });
+}
+
+#[test]
 fn devices_go_behind_a_gateway_and_leave_it() {
     on_engines(async |registry, first, _| {
         let device = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap();

@@ -6,6 +6,7 @@ mod device_users;
 mod devices;
 mod examples;
 mod functions;
+mod homes;
 mod logs;
 mod names;
 mod status;

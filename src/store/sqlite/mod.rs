@@ -6,6 +6,7 @@ mod connection;
 mod device;
 mod device_user;
 mod fact;
+mod home;
 mod known;
 mod name;
 mod product;

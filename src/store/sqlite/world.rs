@@ -256,6 +256,7 @@ impl<'a> Builder<'a> {
             )?,
         };
         let known_no = known.as_ref().map(|known| known.no);
+        let before = known.as_ref().map(|known| (known.key.clone(), known.functions.clone()));
         if let Some(known) = known {
             if known.project_no != self.project_no {
                 return Err(Error::Refused(format!("product_id {:?} is another project's", known.id)));
@@ -271,7 +272,19 @@ impl<'a> Builder<'a> {
             world.registration.get_or_insert(known.registration);
             fill(&mut world.functions, || functions::decode(&known.functions))?;
         }
-        self.put_product(known_no, world)
+        self.put_product(known_no, world)?;
+        let now = functions::encode(world.functions.as_deref().unwrap_or_default())?;
+        let is_other =
+            before.is_some_and(|(key, functions)| functions != now || Some(&key) != world.product_key.as_ref());
+        if let (true, Some(no)) = (is_other, known_no) {
+            // Sessions go by what the product was when they began.
+            let sql = "SELECT device_no FROM device WHERE product_no = ?1 AND removed = 0";
+            let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![no], |row| row.get(0).map(DeviceNo)).map_err(Error::store)?;
+            let devices: Vec<DeviceNo> = rows.collect::<rusqlite::Result<_>>().map_err(Error::store)?;
+            self.ended.borrow_mut().extend(devices);
+        }
+        Ok(())
     }
 
     fn put_product(&self, known_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
