@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::command::{Command, Undelivered};
@@ -147,21 +146,12 @@ enum Play {
     Switch,
     /// Wanders between two bounds.
     Number { min: i64, max: i64 },
-    /// Now and then another of these.
-    Choice(Vec<String>),
+    /// Now and then another of these JSON texts.
+    Choice(Vec<Box<str>>),
     /// Never changes.
     Text,
     /// No fault, nearly always.
     Faults,
-}
-
-/// The members of a function's specification that matter here.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Specification {
-    min: Option<i64>,
-    max: Option<i64>,
-    range: Vec<String>,
 }
 
 impl Player {
@@ -188,14 +178,14 @@ impl Player {
 
 impl Playing {
     fn new(function: &Function) -> Self {
-        let specification: Specification = serde_json::from_str(&function.values).unwrap_or_default();
+        let bounds = &function.bounds;
         let kind = match function.kind {
             FunctionType::Boolean => Play::Switch,
             FunctionType::Integer => {
-                let min = specification.min.unwrap_or(0);
-                Play::Number { min, max: specification.max.unwrap_or(100).max(min) }
+                let min = bounds.min.unwrap_or(0);
+                Play::Number { min, max: bounds.max.unwrap_or(100).max(min) }
             }
-            FunctionType::Enum if !specification.range.is_empty() => Play::Choice(specification.range),
+            FunctionType::Enum if !bounds.range.is_empty() => Play::Choice(bounds.range.clone()),
             FunctionType::Bitmap => Play::Faults,
             FunctionType::Enum | FunctionType::String | FunctionType::Json | FunctionType::Raw => Play::Text,
         };
@@ -225,10 +215,7 @@ impl Play {
         match self {
             Self::Switch => Some(i64::from(value.as_json() == "true")),
             Self::Number { .. } | Self::Faults => value.as_json().parse().ok(),
-            Self::Choice(range) => {
-                let choice: String = serde_json::from_str(value.as_json()).ok()?;
-                i64::try_from(range.iter().position(|name| *name == choice)?).ok()
-            }
+            Self::Choice(range) => i64::try_from(range.iter().position(|choice| **choice == *value.as_json())?).ok(),
             Self::Text => Some(0),
         }
     }
@@ -239,7 +226,7 @@ impl Play {
             Self::Number { .. } | Self::Faults => Value::from_json(shown.to_string()),
             Self::Choice(range) => {
                 let choice = usize::try_from(shown).ok().and_then(|index| range.get(index))?;
-                Value::from_json(serde_json::to_string(choice).ok()?)
+                Value::from_json(choice.clone())
             }
             Self::Text => Value::from_json("\"\""),
         }

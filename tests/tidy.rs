@@ -137,11 +137,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("world", &["domain"], &["serde", "serde_json"]),
     ("metrics", &["domain"], &["std", "axum"]),
-    (
-        "virtual_devices",
-        &["domain", "shutdown"],
-        &["std", "async_trait", "serde", "serde_json", "tokio", "tracing", "getrandom"],
-    ),
+    ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),
     (
         "simulate",
         &["shutdown"],

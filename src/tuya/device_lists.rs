@@ -36,11 +36,16 @@ struct Page {
     total: u64,
 }
 
+/// How many devices a page is to have.
+fn page_size(call: &Call, param: &'static str) -> Result<usize, Failure> {
+    let size = call.query.integer(param)?.unwrap_or(SIZE);
+    let fits = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
+    Ok(fits.ok_or_else(|| Error::OutOfRange { param, allowed: format!("1 to {PAGE_MAX}") })?)
+}
+
 /// A page of what a query selects, longer than the store's own pages if need be.
 async fn page(call: &Call, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
-    let size = call.query.integer(size_param)?.unwrap_or(SIZE);
-    let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
-    let size = size.ok_or_else(|| Error::OutOfRange { param: size_param, allowed: format!("1 to {PAGE_MAX}") })?;
+    let size = page_size(call, size_param)?;
     query.after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
     let (mut devices, mut total): (Vec<DeviceState>, _) = (Vec::new(), None);
     // One more than wanted, to know whether there are more.
@@ -168,9 +173,7 @@ async fn devices_of_user(call: &Call, uid: Uid, ids: Option<Vec<DeviceId>>) -> R
     if ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
         return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") }.into());
     }
-    let size = call.query.integer("page_size")?.unwrap_or(SIZE);
-    let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
-    let size = size.ok_or_else(|| Error::OutOfRange { param: "page_size", allowed: format!("1 to {PAGE_MAX}") })?;
+    let size = page_size(call, "page_size")?;
     let after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
     let mut all = Vec::new();
     for which in [UserDevices::Home, UserDevices::Shared] {
