@@ -19,6 +19,7 @@ pub struct Route {
     /// The name of its handler.
     pub name: String,
     pub parameters: Vec<Parameter>,
+    pub has_body: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub fn routes(dialect: &str) -> Vec<Route> {
                 path: path.clone(),
                 tag: operation["tags"][0].as_str().unwrap().to_owned(),
                 name: operation["operationId"].as_str().unwrap().to_owned(),
+                has_body: operation["requestBody"].is_object(),
                 parameters: operation["parameters"].as_array().into_iter().flatten().map(parameter).collect(),
             });
         }

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "aes_gcm",
             "argon2",
             "hmac",
+            "md5",
             "sha2",
             "getrandom",
             "ring",

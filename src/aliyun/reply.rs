@@ -195,19 +195,20 @@ impl From<Error> for Failure {
             | Error::CountryNotServed(_)
             | Error::InvalidMobile
             | Error::InvalidEmail
+            | Error::OtherRegion(_)
             | Error::CommandNotSupported(_)
             | Error::Unfit(_) => Code::PARAM,
             Error::Offline => Code::OFFLINE,
             Error::NoAnswer => Code::NO_ANSWER,
-            Error::NotVisible(Noun::Project) => Code::FORBIDDEN,
+            Error::NotVisible(Noun::Project) | Error::NotAllowed(_) => Code::FORBIDDEN,
             Error::NotVisible(Noun::App) => Code::TENANT,
             Error::NotVisible(Noun::User) | Error::NoSuchDeviceUser => Code::IDENTITY,
             Error::NotVisible(Noun::Device) => Code::IOT_ID,
-            Error::NotVisible(Noun::Product | Noun::Home)
+            Error::NotVisible(Noun::Product | Noun::Home | Noun::Pairing)
             | Error::LogsNotSupported
             | Error::FunctionNotSupported(_) => Code::INVALID,
-            Error::TokenInvalid => Code::AUTH,
-            Error::Busy(_) => Code::BUSY,
+            Error::TokenInvalid | Error::WrongPassword => Code::AUTH,
+            Error::Busy(_) | Error::TooManyFailures => Code::BUSY,
             Error::Store(cause) => {
                 tracing::error!(error.cause = %cause, "the store failed");
                 Code::SERVICE

@@ -3,12 +3,19 @@
 use std::sync::{Arc, OnceLock};
 
 use super::device::FactoryName;
-use super::{Caller, Cloud, Device, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result, Uid};
+use super::user::User;
+use super::{
+    Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result,
+    Uid,
+};
 
 /// Devices of one user that a list goes through.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
 /// Bindings a page may hold.
 pub const BINDING_PAGE_MAX: usize = 100;
+
+/// Users to whom one device may be shared by its owner, as with the vendor's apps.
+pub const SHAREES_MAX: usize = 20;
 
 /// A device that a user has.
 #[derive(Clone)]
@@ -61,6 +68,17 @@ pub enum Bound {
     Taken,
     /// There is no such device that the project could bind.
     Unknown,
+}
+
+/// How an attempt to share a device ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// The user has it now, or had it already.
+    Done,
+    /// The user owns it.
+    Owner,
+    /// It is shared to [`SHAREES_MAX`] others.
+    Full,
 }
 
 /// What an unbinding took away.
@@ -148,6 +166,51 @@ impl Cloud {
             self.left_their_owner(&[device.no]).await?;
         }
         Ok(unbound)
+    }
+
+    /// Shares a device to a user of the project, who sees and commands it from then on.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a device that whoever asks does not see, for one that nobody owns, and for a user that
+    /// is not the project's; [`Error::NotAllowed`] for a user who does not own the device, and for sharing it to the
+    /// owner; [`Error::OutOfRange`] for more than [`SHAREES_MAX`].
+    pub async fn share_device(&self, who: &impl Asks, id: &DeviceId, uid: &Uid) -> Result<()> {
+        let device = self.owned_device(who, id).await?;
+        if device.abroad || device.owner.is_none() {
+            return Err(Error::NotVisible(Noun::Device));
+        }
+        let shared = self.registry.share_device(who.project().no, uid, device.no, SHAREES_MAX, self.now_ms()).await?;
+        match shared.ok_or(Error::NotVisible(Noun::User))? {
+            Shared::Done => Ok(()),
+            Shared::Owner => Err(Error::NotAllowed("the user owns the device")),
+            Shared::Full => Err(Error::OutOfRange {
+                param: "uid",
+                allowed: format!("one of at most {SHAREES_MAX} to whom it is shared"),
+            }),
+        }
+    }
+
+    /// Takes a device back from a user to whom it was shared. The user may give it back too.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also for a user to whom it is not shared; [`Error::NotAllowed`] for a user who neither owns
+    /// the device nor is the one meant.
+    pub async fn withdraw_device(&self, who: &impl Asks, id: &DeviceId, uid: &Uid) -> Result<()> {
+        let device = match who.user() {
+            Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
+            _ => self.owned_device(who, id).await?,
+        };
+        let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
+        withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))
+    }
+
+    /// Those of the project's users to whom a device is shared, in the order of sharing.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own the device.
+    pub async fn sharees(&self, who: &impl Asks, id: &DeviceId) -> Result<Vec<User>> {
+        let device = self.owned_device(who, id).await?;
+        self.registry.sharees(who.project().no, device.no, BINDING_PAGE_MAX).await
     }
 
     /// Takes a device from everybody, or, when it is only shared to the caller's users, from those.

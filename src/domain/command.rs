@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use super::caller::source;
 use super::event::CODE_BYTES_MAX;
 use super::product::Function;
-use super::{
-    Access, Caller, Cloud, Device, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Result, Value,
-};
+use super::{Access, Asks, Cloud, Device, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Result, Value};
 
 /// Wishes that one call may carry.
 pub const WISHES_MAX: usize = 100;
@@ -58,32 +57,32 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::abroad`]; [`Error::CommandNotSupported`];
     /// [`Error::Offline`]; [`Error::Busy`]. Nothing was sent then.
-    pub async fn set_values(&self, caller: &Caller, id: &DeviceId, wishes: Vec<Wish>) -> Result<()> {
-        let device = self.device_at_home(caller, id).await?;
+    pub async fn set_values(&self, who: &impl Asks, id: &DeviceId, wishes: Vec<Wish>) -> Result<()> {
+        let device = self.device_at_home(who, id).await?;
         check_wishes(&device, &wishes)?;
-        self.command(&device, Command::Set(wishes)).await.map(drop)
+        self.command(source(who), &device, Command::Set(wishes)).await.map(drop)
     }
 
     /// Has a device do something, and waits for what comes of it: JSON text.
     ///
     /// # Errors
     /// As [`Cloud::set_values`], and [`Error::NoAnswer`].
-    pub async fn invoke(&self, caller: &Caller, id: &DeviceId, name: &str, input: Value) -> Result<String> {
-        let device = self.device_at_home(caller, id).await?;
+    pub async fn invoke(&self, who: &impl Asks, id: &DeviceId, name: &str, input: Value) -> Result<String> {
+        let device = self.device_at_home(who, id).await?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         if name.is_empty() || name.len() > CODE_BYTES_MAX || !name.bytes().all(is_plain) {
             let allowed = format!("1 to {CODE_BYTES_MAX} letters, digits, '_', '-' and '.'");
             return Err(Error::OutOfRange { param: "identifier", allowed });
         }
-        self.command(&device, Command::Do { name: name.to_owned(), input }).await
+        self.command(source(who), &device, Command::Do { name: name.to_owned(), input }).await
     }
 
-    async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String> {
+    async fn command(&self, source: EventSource, device: &Arc<Device>, command: Command) -> Result<String> {
         let presence = self.telemetry.presence(&[device.no]).await?;
         if !presence.into_iter().any(|presence| self.is_online(presence)) {
             return Err(Error::Offline);
         }
-        self.telemetry.append(rows(device.no, &command, self.now_ms())).await?;
+        self.telemetry.append(rows(device.no, source, &command, self.now_ms())).await?;
         Ok(self.downlink.command(device, command).await?)
     }
 
@@ -93,28 +92,28 @@ impl Cloud {
     /// [`Error::NotVisible`], [`Error::CommandNotSupported`].
     pub async fn desire_values(
         &self,
-        caller: &Caller,
+        who: &impl Asks,
         id: &DeviceId,
         wishes: Vec<Wish>,
         for_ms: i64,
         is_told: bool,
     ) -> Result<()> {
-        let device = self.device_at_home(caller, id).await?;
+        let device = self.device_at_home(who, id).await?;
         check_wishes(&device, &wishes)?;
         if is_told && self.online(&[device.no]).await? == [true] {
-            return self.command(&device, Command::Set(wishes)).await.map(drop);
+            return self.command(source(who), &device, Command::Set(wishes)).await.map(drop);
         }
         self.note_desires(&device, wishes, self.now_ms().saturating_add(for_ms), is_told).await
     }
 }
 
 /// Each command is a row: the wished values by their codes, a service by its name.
-fn rows(device: DeviceNo, command: &Command, time_ms: i64) -> Vec<NewEvent> {
+fn rows(device: DeviceNo, source: EventSource, command: &Command, time_ms: i64) -> Vec<NewEvent> {
     let row = |(code, value): (Arc<str>, Value)| NewEvent {
         device,
         time_ms,
         kind: EventType::Command,
-        source: EventSource::CLOUD,
+        source,
         code: Some(code),
         value: Some(value),
     };

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::caller::{DeviceRole, check_self, seen_as};
 use super::event::{EventTypes, PageStart};
 use super::{
-    Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest, NewEvent,
-    Noun, Product, ProductId, Result, RowRef, Schema, Uid,
+    Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest,
+    NewEvent, Noun, Product, ProductId, Result, RowRef, Schema, Uid, UserNo,
 };
 
 /// A device's name may be this long, in characters.
@@ -134,6 +135,8 @@ pub struct DeviceCursor {
 /// Which devices of those that a project sees are wanted. What is `None` does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceQuery {
+    /// Only those that this user has: owned, shared, or in a home that the user lives in.
+    pub user: Option<UserNo>,
     /// Only devices bound to users of this app.
     pub schema: Option<Schema>,
     /// Only devices of this product.
@@ -171,20 +174,41 @@ pub enum Leaving {
 }
 
 impl Cloud {
-    /// A device that the caller may see.
+    /// A device that whoever asks may see, as it is seen.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
-    pub(super) async fn visible_device(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
-        self.registry.device(caller.project.no, id).await?.ok_or(Error::NotVisible(Noun::Device))
+    pub(super) async fn visible_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+        let (device, role) = self.device_and_role(who, id).await?;
+        Ok(seen_as(device, role))
     }
 
-    /// A device that the caller may see and whose people are the caller's.
+    /// A device that whoever asks may name and share: its owner, or a project that sees it.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who sees it and does not own it.
+    pub(super) async fn owned_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+        let (device, role) = self.device_and_role(who, id).await?;
+        (role == DeviceRole::Owner)
+            .then_some(device)
+            .ok_or(Error::NotAllowed("only the owner of the device may do that"))
+    }
+
+    async fn device_and_role(&self, who: &impl Asks, id: &DeviceId) -> Result<(Arc<Device>, DeviceRole)> {
+        let device = self.registry.device(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
+        let role = match who.user() {
+            None => Some(DeviceRole::Owner),
+            Some(user) => self.registry.device_roles(user.no, &[device.no]).await?.pop().flatten(),
+        };
+        Ok((device, role.ok_or(Error::NotVisible(Noun::Device))?))
+    }
+
+    /// A device that whoever asks may see and whose people are the project's.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also for one that is [`Device::abroad`].
-    pub(super) async fn device_at_home(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
-        let device = self.visible_device(caller, id).await?;
+    pub(super) async fn device_at_home(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(who, id).await?;
         (!device.abroad).then_some(device).ok_or(Error::NotVisible(Noun::Device))
     }
 
@@ -192,8 +216,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn device(&self, caller: &Caller, id: &DeviceId) -> Result<DeviceState> {
-        let device = self.visible_device(caller, id).await?;
+    pub async fn device(&self, who: &impl Asks, id: &DeviceId) -> Result<DeviceState> {
+        let device = self.visible_device(who, id).await?;
         let mut states = self.with_state([device]).await?;
         states.pop().ok_or(Error::NotVisible(Noun::Device))
     }
@@ -218,68 +242,72 @@ impl Cloud {
     /// A user's devices, in order of creation; `offset` and `limit` in devices.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the caller's.
+    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
     pub async fn devices_of_user(
         &self,
-        caller: &Caller,
+        who: &impl Asks,
         uid: &Uid,
         which: UserDevices,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<DeviceState>> {
+        check_self(who, uid)?;
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_user(caller.project.no, uid, which, offset, limit + 1).await?;
+        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit + 1).await?;
         let mut devices = devices.ok_or(Error::NotVisible(Noun::User))?;
         if devices.len() > DEVICE_LIST_MAX {
             let allowed = format!("given by a user of more than {DEVICE_LIST_MAX} devices");
             return Err(Error::OutOfRange { param: "page_size", allowed });
         }
         devices.truncate(limit);
-        self.with_state(devices.into_iter().map(Arc::new)).await
+        self.seen_with_state(who, devices).await
     }
 
-    /// A page of the devices that the caller sees.
+    /// A page of the devices that whoever asks sees.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a schema or product that is not the caller's; [`Error::OutOfRange`] for too many ids.
-    pub async fn devices(&self, caller: &Caller, query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
+    /// [`Error::NotVisible`] for a schema or product that is not the project's; [`Error::OutOfRange`] for too many ids.
+    pub async fn devices(&self, who: &impl Asks, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
         if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
-        let page = self.registry.devices(caller.project.no, &query).await?;
+        query.user = who.user().map(|user| user.no);
+        let page = self.registry.devices(who.project().no, &query).await?;
         let page = page.ok_or(Error::NotVisible(Noun::App))?;
-        Ok(DevicePage { devices: self.with_state(page.devices.into_iter().map(Arc::new)).await?, total: page.total })
+        Ok(DevicePage { devices: self.seen_with_state(who, page.devices).await?, total: page.total })
     }
 
     /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn sub_devices(&self, caller: &Caller, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
-        let gateway = self.visible_device(caller, gateway).await?;
-        let devices = self.registry.sub_devices(caller.project.no, gateway.no, DEVICE_LIST_MAX).await?;
-        self.with_state(devices.into_iter().map(Arc::new)).await
+    pub async fn sub_devices(&self, who: &impl Asks, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
+        let gateway = self.visible_device(who, gateway).await?;
+        let devices = self.registry.sub_devices(who.project().no, gateway.no, DEVICE_LIST_MAX).await?;
+        self.seen_with_state(who, devices).await
     }
 
-    /// What the factory gave those of `ids` that the caller sees, at most [`DEVICE_PAGE_MAX`].
+    /// What the factory gave those of `ids` that whoever asks sees, at most [`DEVICE_PAGE_MAX`].
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for too many ids.
-    pub async fn factory_infos(&self, caller: &Caller, ids: Vec<DeviceId>) -> Result<Vec<Device>> {
+    pub async fn factory_infos(&self, who: &impl Asks, ids: Vec<DeviceId>) -> Result<Vec<Device>> {
         if ids.len() > DEVICE_PAGE_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_PAGE_MAX} ids") });
         }
-        let query = DeviceQuery { limit: ids.len(), ids: Some(ids), ..DeviceQuery::default() };
-        let page = self.registry.devices(caller.project.no, &query).await?;
+        let user = who.user().map(|user| user.no);
+        let query = DeviceQuery { limit: ids.len(), ids: Some(ids), user, ..DeviceQuery::default() };
+        let page = self.registry.devices(who.project().no, &query).await?;
         Ok(page.map(|page| page.devices).unwrap_or_default())
     }
 
     /// Gives a device another name.
     ///
     /// # Errors
-    /// [`Error::NotVisible`].
-    pub async fn rename_device(&self, caller: &Caller, id: &DeviceId, name: &str) -> Result<()> {
-        let renamed = self.registry.rename_device(caller.project.no, id, name, self.now_ms()).await?;
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own it.
+    pub async fn rename_device(&self, who: &impl Asks, id: &DeviceId, name: &str) -> Result<()> {
+        self.owned_device(who, id).await?;
+        let renamed = self.registry.rename_device(who.project().no, id, name, self.now_ms()).await?;
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))
     }
 
@@ -330,6 +358,12 @@ impl Cloud {
     /// writes no row.
     pub(super) fn is_online(&self, presence: Option<(bool, RowRef)>) -> bool {
         presence.is_some_and(|(on, row)| on && row.time_ms >= self.started_ms)
+    }
+
+    /// Those of a project's devices that whoever asks sees, with what each last said.
+    pub(super) async fn seen_with_state(&self, who: &impl Asks, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
+        let seen = self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await?;
+        self.with_state(seen).await
     }
 
     /// Adds what each device last said.

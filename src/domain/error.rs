@@ -61,6 +61,18 @@ pub enum Error {
     /// An access or refresh token that is unknown, expired or replaced.
     #[error("the token is unknown, expired or was replaced by a newer one")]
     TokenInvalid,
+    /// An app user's token where only the project's is taken, or a right that the user does not have.
+    #[error("{0}")]
+    NotAllowed(&'static str),
+    /// No such account, or not its password, or it is shut out.
+    #[error("the account is unknown or disabled, or the password is wrong")]
+    WrongPassword,
+    /// More wrong passwords in this minute than an account or address may have.
+    #[error("too many failed logins of this account or address in this minute")]
+    TooManyFailures,
+    /// The app does not serve the account's country.
+    #[error("country_code must be one of the app's: {0}")]
+    OtherRegion(String),
     /// A page cursor that this server did not give for this query.
     #[error("{0} is not a cursor that this server gave for this device")]
     DamagedCursor(&'static str),
@@ -90,6 +102,8 @@ pub enum Noun {
     Product,
     /// A home.
     Home,
+    /// A pairing token.
+    Pairing,
 }
 
 impl std::fmt::Display for Noun {
@@ -101,6 +115,7 @@ impl std::fmt::Display for Noun {
             Self::Device => "device",
             Self::Product => "product",
             Self::Home => "home",
+            Self::Pairing => "pairing token",
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::Device;
-use super::{Caller, Cloud, DeviceId, DeviceNo, Error, Result};
+use super::{Asks, Cloud, DeviceId, DeviceNo, Error, Result};
 
 /// Rows a page may hold; more is clamped, as the vendor does.
 pub const PAGE_ROWS_MAX: usize = 100;
@@ -243,8 +243,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
-    pub async fn events(&self, caller: &Caller, id: &DeviceId, query: EventQuery) -> Result<EventPage> {
-        let device = self.device_with_log(caller, id).await?;
+    pub async fn events(&self, who: &impl Asks, id: &DeviceId, query: EventQuery) -> Result<EventPage> {
+        let device = self.device_with_log(who, id).await?;
         let query = self.within_history(&device, query);
         self.telemetry.page(device.no, &query).await
     }
@@ -254,8 +254,8 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::events`].
-    pub async fn events_counted(&self, caller: &Caller, id: &DeviceId, query: EventQuery) -> Result<(EventPage, u64)> {
-        let device = self.device_with_log(caller, id).await?;
+    pub async fn events_counted(&self, who: &impl Asks, id: &DeviceId, query: EventQuery) -> Result<(EventPage, u64)> {
+        let device = self.device_with_log(who, id).await?;
         let mut query = self.within_history(&device, query);
         let count = self.telemetry.count(device.no, &query).await?;
         let mut page = self.telemetry.page(device.no, &query).await?;
@@ -285,8 +285,8 @@ impl Cloud {
         }
     }
 
-    async fn device_with_log(&self, caller: &Caller, id: &DeviceId) -> Result<Arc<Device>> {
-        let device = self.visible_device(caller, id).await?;
+    async fn device_with_log(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(who, id).await?;
         if device.product.functions.is_empty() {
             return Err(Error::LogsNotSupported);
         }

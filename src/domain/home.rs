@@ -1,15 +1,19 @@
-//! Homes: the devices of one family (contract tuya §4.2).
+//! Homes: the devices of one family, and who lives there (contract tuya §4.2).
 
-use std::sync::Arc;
-
+use super::caller::check_self;
 use super::device::DEVICE_LIST_MAX;
-use super::{Caller, Cloud, DeviceState, Error, HomeId, Noun, Result, Uid};
+use super::user::User;
+use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, Result, Schema, Uid};
 
 /// Homes that a list may hold.
 pub const HOMES_MAX: usize = 1000;
+/// Homes that one user may own by asking for them.
+pub const HOMES_OF_OWNER_MAX: usize = 100;
+/// People who may live in a home besides its owner.
+pub const MEMBERS_MAX: usize = 100;
 
 /// A home.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Home {
     /// Its id.
     pub id: HomeId,
@@ -17,37 +21,253 @@ pub struct Home {
     pub name: String,
     /// Whose it is.
     pub owner: Uid,
+    /// What people call the place where it is; may be empty.
+    pub geo_name: String,
+    /// Latitude in degrees; 0 when it is not known.
+    pub lat: f64,
+    /// Longitude in degrees; 0 when it is not known.
+    pub lon: f64,
+}
+
+/// What can be said of a home; `None` leaves what is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HomeFacts {
+    /// What people call it.
+    pub name: Option<String>,
+    /// What people call the place where it is.
+    pub geo_name: Option<String>,
+    /// Latitude in degrees.
+    pub lat: Option<f64>,
+    /// Longitude in degrees.
+    pub lon: Option<f64>,
+}
+
+/// What somebody may do in a home, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HomeRole {
+    /// Sees and commands its devices.
+    Member,
+    /// Brings devices and members, and sends members away.
+    Admin,
+    /// Whose it is: changes and removes it, and makes admins.
+    Owner,
+}
+
+/// Somebody who lives in a home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The user.
+    pub user: User,
+    /// What the user may do.
+    pub role: HomeRole,
+    /// What the user is called in this home; empty when nobody said.
+    pub name: String,
+}
+
+/// Who is to live in a home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMember {
+    /// The user's app; without it the only one of the project that knows the name.
+    pub schema: Option<Schema>,
+    /// The user's name in it.
+    pub username: String,
+    /// What the user is called in this home.
+    pub name: String,
+    /// Whether as admin.
+    pub is_admin: bool,
 }
 
 impl Cloud {
-    /// A user's homes, in the order of their ids, at most [`HOMES_MAX`].
+    /// The homes that a user lives in, with what the user may do there, in the order of their ids, at most [`HOMES_MAX`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the caller's.
-    pub async fn homes_of_user(&self, caller: &Caller, uid: &Uid) -> Result<Vec<Home>> {
-        let homes = self.registry.homes_of_user(caller.project.no, uid, HOMES_MAX).await?;
+    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
+    pub async fn homes_of_user(&self, who: &impl Asks, uid: &Uid) -> Result<Vec<(Home, HomeRole)>> {
+        check_self(who, uid)?;
+        let homes = self.registry.homes_of_user(who.project().no, uid, HOMES_MAX).await?;
         homes.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// A home of one of the caller's users.
+    /// The homes that whoever asks sees, in the order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn homes(&self, who: &impl Asks, after: Option<HomeId>, limit: usize) -> Result<Vec<Home>> {
+        let user = who.user().map(|user| user.no);
+        self.registry.homes(who.project().no, user, after.unwrap_or(HomeId(0)), limit.min(HOMES_MAX)).await
+    }
+
+    /// A home of one of the project's users. A user sees those that the user lives in.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn home(&self, caller: &Caller, id: HomeId) -> Result<Home> {
-        self.registry.home(caller.project.no, id).await?.ok_or(Error::NotVisible(Noun::Home))
+    pub async fn home(&self, who: &impl Asks, id: HomeId) -> Result<Home> {
+        self.home_with(who, id, HomeRole::Member).await
+    }
+
+    /// A home in which whoever asks may do at least what a role may. A project may do everything.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for somebody who lives there with a lesser role.
+    pub(super) async fn home_with(&self, who: &impl Asks, id: HomeId, least: HomeRole) -> Result<Home> {
+        let home = self.registry.home(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
+        if let Some(user) = who.user() {
+            let role = self.registry.home_role(user.no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
+            if role < least {
+                return Err(Error::NotAllowed("members of a home may not do that"));
+            }
+        }
+        Ok(home)
     }
 
     /// The devices that stand in a home, in order of creation.
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::OutOfRange`] for more than [`DEVICE_LIST_MAX`].
-    pub async fn devices_of_home(&self, caller: &Caller, id: HomeId) -> Result<Vec<DeviceState>> {
-        let home = self.home(caller, id).await?;
-        let devices = self.registry.devices_of_home(caller.project.no, home.id, DEVICE_LIST_MAX + 1).await?;
+    pub async fn devices_of_home(&self, who: &impl Asks, id: HomeId) -> Result<Vec<DeviceState>> {
+        let home = self.home(who, id).await?;
+        let devices = self.registry.devices_of_home(who.project().no, home.id, DEVICE_LIST_MAX + 1).await?;
         if devices.len() > DEVICE_LIST_MAX {
             let allowed = format!("a home of at most {DEVICE_LIST_MAX} devices");
             return Err(Error::OutOfRange { param: "home_id", allowed });
         }
-        self.with_state(devices.into_iter().map(Arc::new)).await
+        self.seen_with_state(who, devices).await
+    }
+
+    /// Makes a home of a user's.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks;
+    /// [`Error::OutOfRange`] for one with [`HOMES_OF_OWNER_MAX`] already.
+    pub async fn make_home(&self, who: &impl Asks, owner: &Uid, facts: HomeFacts) -> Result<HomeId> {
+        check_self(who, owner)?;
+        let made = self.registry.make_home(who.project().no, owner, facts, HOMES_OF_OWNER_MAX).await?;
+        let too_many = || Error::OutOfRange { param: "uid", allowed: format!("of at most {HOMES_OF_OWNER_MAX} homes") };
+        made.ok_or(Error::NotVisible(Noun::User))?.ok_or_else(too_many)
+    }
+
+    /// Changes what is said of a home.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for anybody but its owner.
+    pub async fn change_home(&self, who: &impl Asks, id: HomeId, facts: HomeFacts) -> Result<()> {
+        self.home_with(who, id, HomeRole::Owner).await?;
+        let changed = self.registry.change_home(who.project().no, id, facts).await?;
+        changed.then_some(()).ok_or(Error::NotVisible(Noun::Home))
+    }
+
+    /// Removes a home. Its devices stay their owners', and stand in no home.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for anybody but its owner.
+    pub async fn remove_home(&self, who: &impl Asks, id: HomeId) -> Result<()> {
+        self.home_with(who, id, HomeRole::Owner).await?;
+        let removed = self.registry.remove_home(who.project().no, id, self.now_ms()).await?;
+        removed.then_some(()).ok_or(Error::NotVisible(Noun::Home))
+    }
+
+    /// Who lives in a home, its owner first.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`].
+    pub async fn members(&self, who: &impl Asks, id: HomeId) -> Result<Vec<Member>> {
+        let home = self.home(who, id).await?;
+        self.registry.members(who.project().no, home.id, MEMBERS_MAX + 1).await
+    }
+
+    /// Takes a user of the project into a home, or gives one who lives there another name and role. The user's id.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] also for an unknown user; [`Error::NotAllowed`] for plain members, and for admins who would
+    /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members.
+    pub async fn add_member(&self, who: &impl Asks, id: HomeId, member: NewMember) -> Result<Uid> {
+        let home = self.home_with(who, id, HomeRole::Admin).await?;
+        let NewMember { schema, username, name, is_admin } = member;
+        let user = self.registry.user_by_name(who.project().no, schema.as_ref(), &username).await?;
+        let user = user.ok_or(Error::NotVisible(Noun::User))?;
+        self.put_member(who, &home, &user.uid, Some(name), Some(is_admin), true).await?;
+        Ok(user.uid)
+    }
+
+    /// Gives somebody who lives in a home another name there, or another role.
+    ///
+    /// # Errors
+    /// As [`Cloud::add_member`]; [`Error::NotVisible`] for somebody who does not live there.
+    pub async fn change_member(
+        &self,
+        who: &impl Asks,
+        id: HomeId,
+        uid: &Uid,
+        name: Option<String>,
+        is_admin: Option<bool>,
+    ) -> Result<()> {
+        let home = self.home_with(who, id, HomeRole::Admin).await?;
+        self.put_member(who, &home, uid, name, is_admin, false).await
+    }
+
+    async fn put_member(
+        &self,
+        who: &impl Asks,
+        home: &Home,
+        uid: &Uid,
+        name: Option<String>,
+        is_admin: Option<bool>,
+        may_come: bool,
+    ) -> Result<()> {
+        if *uid == home.owner {
+            return Err(Error::NotAllowed("the owner of the home stays what the owner is"));
+        }
+        let before = self.registry.member_role(who.project().no, home.id, uid).await?;
+        let (was_admin, is_there) = (before == Some(HomeRole::Admin), before.is_some());
+        if !is_there && !may_come {
+            return Err(Error::NotVisible(Noun::User));
+        }
+        if is_admin.is_some_and(|is_admin| is_admin != was_admin) {
+            self.home_with(who, home.id, HomeRole::Owner).await?;
+        }
+        let put = self
+            .registry
+            .put_member(who.project().no, home.id, uid, name, is_admin.unwrap_or(was_admin), MEMBERS_MAX, self.now_ms())
+            .await?;
+        let too_many = || Error::OutOfRange { param: "home_id", allowed: format!("of at most {MEMBERS_MAX} members") };
+        put.ok_or(Error::NotVisible(Noun::User))?.then_some(()).ok_or_else(too_many)
+    }
+
+    /// Sends somebody away who lives in a home. Everybody but the owner may go.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for plain members who mean somebody else, for
+    /// admins who mean an admin, and for whoever means the owner.
+    pub async fn remove_member(&self, who: &impl Asks, id: HomeId, uid: &Uid) -> Result<()> {
+        let home = self.home(who, id).await?;
+        if *uid == home.owner {
+            return Err(Error::NotAllowed("the owner of the home stays; remove the home"));
+        }
+        if who.user().is_none_or(|user| user.uid != *uid) {
+            let role = self.registry.member_role(who.project().no, id, uid).await?;
+            let least = if role == Some(HomeRole::Admin) { HomeRole::Owner } else { HomeRole::Admin };
+            self.home_with(who, id, least).await?;
+        }
+        let removed = self.registry.remove_member(who.project().no, id, uid).await?;
+        removed.then_some(()).ok_or(Error::NotVisible(Noun::User))
+    }
+
+    /// The home that a device is to stand in when a user brings it: the one named, which the user must be owner or admin
+    /// of, or else the user's first own home.
+    pub(super) async fn home_to_bring_to(
+        &self,
+        who: &impl Asks,
+        uid: &Uid,
+        id: Option<HomeId>,
+    ) -> Result<Option<HomeId>> {
+        let homes = self.homes_of_user(who, uid).await?;
+        let Some(id) = id else {
+            return Ok(homes.iter().find(|(_, role)| *role == HomeRole::Owner).map(|(home, _)| home.id));
+        };
+        let role = homes.iter().find(|(home, _)| home.id == id).map(|(_, role)| *role);
+        match role.ok_or(Error::NotVisible(Noun::Home))? {
+            HomeRole::Member => Err(Error::NotAllowed("members of a home may not bring devices into it")),
+            HomeRole::Admin | HomeRole::Owner => Ok(Some(id)),
+        }
     }
 }

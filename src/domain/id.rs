@@ -46,6 +46,10 @@ text_id! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProjectNo(pub i64);
 
+/// The store's own number of a user. Never leaves the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserNo(pub i64);
+
 /// The store's own number of a device: given once, never given to another device. Telemetry is keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceNo(pub i64);

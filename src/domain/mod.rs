@@ -3,6 +3,7 @@
 
 pub mod attempts;
 pub mod binding;
+pub mod caller;
 pub mod command;
 pub mod data_point;
 pub mod device;
@@ -12,7 +13,10 @@ pub mod event;
 pub mod fact;
 pub mod home;
 pub mod id;
+pub mod login;
 pub mod name;
+pub mod pairing;
+pub mod password;
 pub mod presence;
 pub mod product;
 pub mod project;
@@ -32,11 +36,12 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 
+pub use caller::{AppCaller, Asks, Caller};
 pub use data_point::{DataPoint, Latest};
 pub use device::{Device, DeviceName, DeviceState};
 pub use error::{Error, Noun, Result};
 pub use event::{Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value};
-pub use id::{DeviceId, DeviceNo, DeviceUserId, HomeId, ProductId, ProjectNo, Schema, Uid};
+pub use id::{DeviceId, DeviceNo, DeviceUserId, HomeId, ProductId, ProjectNo, Schema, Uid, UserNo};
 pub use product::{Access, Function, FunctionType, NodeType, Product};
 pub use project::Project;
 pub use user::UsernameType;
@@ -75,19 +80,6 @@ impl Cloud {
     /// Figures of the log's engine, for the operator.
     pub fn telemetry_figures(&self) -> store::TelemetryFigures {
         self.telemetry.figures()
-    }
-}
-
-/// Who is asking. Only [`Cloud::caller`] makes one, so a handler that has one has proven it.
-#[derive(Clone)]
-pub struct Caller {
-    project: Arc<Project>,
-}
-
-impl Caller {
-    /// The tenant.
-    pub fn project(&self) -> &Project {
-        &self.project
     }
 }
 

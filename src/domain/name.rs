@@ -1,6 +1,6 @@
 //! Names of a device's functions: what the gangs of a switch are called (seed 003; contract tuya §3.8, §3.16).
 
-use super::{Caller, Cloud, DeviceId, Error, Result};
+use super::{Asks, Cloud, DeviceId, Error, Result};
 
 /// The name that somebody gave to one function of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,11 @@ impl Cloud {
     /// Names a function of a device.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::FunctionNotSupported`] for a code that the product does not have, which also
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own the device;
+    /// [`Error::FunctionNotSupported`] for a code that the product does not have, which also
     /// bounds the names of a device.
-    pub async fn name_function(&self, caller: &Caller, id: &DeviceId, code: &str, name: &str) -> Result<()> {
-        let device = self.visible_device(caller, id).await?;
+    pub async fn name_function(&self, who: &impl Asks, id: &DeviceId, code: &str, name: &str) -> Result<()> {
+        let device = self.owned_device(who, id).await?;
         if device.product.function(code).is_none() {
             return Err(Error::FunctionNotSupported(code.to_owned()));
         }
@@ -29,8 +30,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn function_names(&self, caller: &Caller, id: &DeviceId) -> Result<Vec<FunctionName>> {
-        let device = self.visible_device(caller, id).await?;
+    pub async fn function_names(&self, who: &impl Asks, id: &DeviceId) -> Result<Vec<FunctionName>> {
+        let device = self.visible_device(who, id).await?;
         self.registry.function_names(device.no).await
     }
 }

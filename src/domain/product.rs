@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
+use super::{Asks, Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
 
 /// A type of device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,12 +171,12 @@ impl Cloud {
         found.ok_or(Error::NotVisible(Noun::Product))
     }
 
-    /// A page of the caller's products, in order of creation.
+    /// A page of the project's products, in order of creation.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn products(&self, caller: &Caller, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
-        self.registry.products(caller.project.no, offset, limit.min(PRODUCT_PAGE_MAX)).await
+    pub async fn products(&self, who: &impl Asks, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
+        self.registry.products(who.project().no, offset, limit.min(PRODUCT_PAGE_MAX)).await
     }
 }
 

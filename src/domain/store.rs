@@ -5,27 +5,32 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::binding::{Bound, BoundDevices, DeviceHolder, Unbound};
+use super::binding::{Bound, BoundDevices, DeviceHolder, Shared, Unbound};
+use super::caller::DeviceRole;
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::fact::{Fact, FactChange, FactKind};
-use super::home::Home;
+use super::home::{Home, HomeFacts, HomeRole, Member};
+use super::login::TokenHolder;
 use super::name::FunctionName;
+use super::pairing::{PairingToken, Redeemed};
+use super::password::Password;
 use super::session::{DeviceClaim, DeviceSecret};
 use super::token::TokenPair;
 use super::topology::{NewSubDevice, ProductSecret};
-use super::user::{User, UserPage, UserQuery, UserSync};
-use super::visual::{Access, Account, VisualKey};
+use super::user::{Account, User, UserPage, UserQuery, UserSync};
+use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
     DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project, ProjectNo,
-    Result, RowRef, Schema, Uid,
+    Result, RowRef, Schema, Uid, UserNo,
 };
 
 /// Facts that change slowly.
 pub trait Registry:
     ProjectStore
     + TokenStore
+    + UserTokenStore
     + CloudTokenStore
     + UserStore
     + ProductStore
@@ -36,6 +41,7 @@ pub trait Registry:
     + DeviceUserStore
     + FactStore
     + HomeStore
+    + PairingStore
     + TopologyStore
     + WorldStore
 {
@@ -44,6 +50,7 @@ pub trait Registry:
 impl<T> Registry for T where
     T: ProjectStore
         + TokenStore
+        + UserTokenStore
         + CloudTokenStore
         + UserStore
         + ProductStore
@@ -54,6 +61,7 @@ impl<T> Registry for T where
         + DeviceUserStore
         + FactStore
         + HomeStore
+        + PairingStore
         + TopologyStore
         + WorldStore
 {
@@ -83,8 +91,31 @@ pub trait TokenStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
     ) -> Result<Option<TokenPair>>;
-    /// Whether this access token of the project is alive.
-    async fn token_lives(&self, project: ProjectNo, access: &str, now_ms: i64) -> Result<bool>;
+    /// Who holds a living access token: a project, or one of its users.
+    async fn token_holder(&self, access: &str, now_ms: i64) -> Result<Option<TokenHolder>>;
+}
+
+/// Logins of users, of which only hashes are kept.
+#[async_trait]
+pub trait UserTokenStore: Send + Sync {
+    /// A new pair that lives `life_ms`; with `max` others of the user the oldest dies. `None` when what ends the
+    /// account's access has happened since its password was checked.
+    async fn grant_user_token(
+        &self,
+        account: &Account,
+        now_ms: i64,
+        life_ms: i64,
+        max: usize,
+    ) -> Result<Option<TokenPair>>;
+    /// A new pair in place of the one with this refresh token of one of the project's users, and whose it is; `None`
+    /// when there is none, or it has died with the account's access.
+    async fn refresh_user_token(
+        &self,
+        project: ProjectNo,
+        refresh: &str,
+        now_ms: i64,
+        life_ms: i64,
+    ) -> Result<Option<(TokenPair, Uid)>>;
 }
 
 /// Alibaba's cloudTokens, of which only hashes are kept.
@@ -116,6 +147,17 @@ pub trait UserStore: Send + Sync {
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>>;
     /// A page of an app's users; `None` for an app that is not the project's.
     async fn users(&self, project: ProjectNo, schema: &Schema, query: &UserQuery) -> Result<Option<UserPage>>;
+    /// The account of that name and password, in an app of the project's; without a schema in the only one that knows
+    /// the name. Not one that is shut out. Takes as long without an account as with a wrong password.
+    async fn account_by_password(
+        &self,
+        project: ProjectNo,
+        schema: Option<&Schema>,
+        username: &str,
+        password: Password,
+    ) -> Result<Option<Account>>;
+    /// A user by the name in an app of the project's; without a schema in the only one that knows it.
+    async fn user_by_name(&self, project: ProjectNo, schema: Option<&Schema>, username: &str) -> Result<Option<User>>;
     /// A user of any of the project's apps.
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>>;
     /// A page of the users of all the project's apps, in order of creation or the newest first.
@@ -154,6 +196,8 @@ pub trait DeviceStore: Send + Sync {
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>>;
     /// A device that the project sees, by another name than its id.
     async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>>;
+    /// What a user has of each of these devices, in their order; nothing of one that was removed.
+    async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
         &self,
@@ -210,6 +254,20 @@ pub trait BindingStore: Send + Sync {
         device: &FactoryName,
         now_ms: i64,
     ) -> Result<Option<Bound>>;
+    /// Shares a device, which somebody owns, to a user, unless it is shared to `max` others; `None` for a user that is
+    /// not the project's.
+    async fn share_device(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        device: DeviceNo,
+        max: usize,
+        now_ms: i64,
+    ) -> Result<Option<Shared>>;
+    /// Ends a share of a user of the project; whether there was one.
+    async fn withdraw_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo) -> Result<bool>;
+    /// Those of the project's users to whom a device is shared, in the order of sharing.
+    async fn sharees(&self, project: ProjectNo, device: DeviceNo, limit: usize) -> Result<Vec<User>>;
     /// Takes a device from a user of the project; from everybody when that user owns it.
     async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound>;
     /// Takes a device from everybody, for its maker's project and its owner's; for any other only from its own users.
@@ -224,7 +282,7 @@ pub trait VisualStore: Send + Sync {
     async fn user_by_password(
         &self,
         username: &str,
-        password: String,
+        password: Password,
         devices: &[FactoryName],
     ) -> Result<Option<Account>>;
     /// Access of an account to a device that it owns or that is shared to it, neither of them disabled.
@@ -264,15 +322,77 @@ pub trait DeviceUserStore: Send + Sync {
     async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>>;
 }
 
-/// Homes of users.
+/// Homes of users, and who lives there.
 #[async_trait]
 pub trait HomeStore: Send + Sync {
-    /// A user's homes, in the order of their ids; `None` for a user that is not the project's.
-    async fn homes_of_user(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Vec<Home>>>;
+    /// The homes that a user lives in, in the order of their ids; `None` for a user that is not the project's.
+    async fn homes_of_user(&self, project: ProjectNo, uid: &Uid, limit: usize)
+    -> Result<Option<Vec<(Home, HomeRole)>>>;
+    /// Homes of the project's users, or of those the ones that one user lives in, in the order of their ids, after
+    /// `after`.
+    async fn homes(&self, project: ProjectNo, user: Option<UserNo>, after: HomeId, limit: usize) -> Result<Vec<Home>>;
     /// A home of one of the project's users.
     async fn home(&self, project: ProjectNo, id: HomeId) -> Result<Option<Home>>;
     /// The devices in a home that the project sees, in order of creation.
     async fn devices_of_home(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Device>>;
+    /// What a user may do in a home.
+    async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>>;
+    /// Makes a home; the outer `None` for a user that is not the project's, the inner for one who owns `max`.
+    async fn make_home(
+        &self,
+        project: ProjectNo,
+        owner: &Uid,
+        facts: HomeFacts,
+        max: usize,
+    ) -> Result<Option<Option<HomeId>>>;
+    /// Whether there was such a home to change.
+    async fn change_home(&self, project: ProjectNo, id: HomeId, facts: HomeFacts) -> Result<bool>;
+    /// Removes a home with its members; its devices stand in none then. Whether there was one.
+    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<bool>;
+    /// Who lives in a home of the project's, the owner first, then in the order in which they came.
+    async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>>;
+    /// What a user of the project, by Tuya's id, may do in a home; nothing for its owner.
+    async fn member_role(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<Option<HomeRole>>;
+    /// Takes a user into a home, or changes one who lives there, where no name leaves the one before; whether there was
+    /// room. `None` for a user or home that is not the project's.
+    #[expect(clippy::too_many_arguments, reason = "one fact about one member")]
+    async fn put_member(
+        &self,
+        project: ProjectNo,
+        id: HomeId,
+        uid: &Uid,
+        name: Option<String>,
+        is_admin: bool,
+        max: usize,
+        now_ms: i64,
+    ) -> Result<Option<bool>>;
+    /// Whether there was such a member to send away.
+    async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool>;
+}
+
+/// Tokens that pair devices, of which only hashes are kept.
+#[async_trait]
+pub trait PairingStore: Send + Sync {
+    /// A token by which a device becomes a user's and stands in a home, or in the user's first, which is made if need be.
+    /// `None` for a user that is not the project's.
+    async fn make_pairing(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        home: Option<HomeId>,
+        now_ms: i64,
+        life_ms: i64,
+    ) -> Result<Option<PairingToken>>;
+    /// The device that redeemed a token of the project's (and of a user's, if one is given), and those that were refused.
+    /// `None` when there is no such token.
+    async fn pairing(
+        &self,
+        project: ProjectNo,
+        user: Option<UserNo>,
+        token: &str,
+    ) -> Result<Option<(Option<Device>, Vec<Device>)>>;
+    /// A device redeems a token: it is activated, and the user's from then on.
+    async fn redeem_pairing(&self, device: DeviceNo, token: &str, now_ms: i64) -> Result<Redeemed>;
 }
 
 /// What is kept of a device under a key.

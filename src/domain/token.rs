@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Cloud, Error, Noun, Project, Result};
+use super::{AppCaller, Caller, Cloud, Error, Noun, Project, Result};
 
 /// How long an access token lives.
 pub const TOKEN_LIFE_MS: i64 = 7200 * 1000;
@@ -50,24 +50,15 @@ impl Cloud {
         self.registry.grant_token(project.no, self.now_ms(), TOKEN_LIFE_MS, TOKEN_LEFT_MS_MIN).await
     }
 
-    /// A new pair for a refresh token; the old pair is dead from then on.
+    /// The project itself, by a living access token of its own. Call it after the signature is proven.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`] for one that is unknown, another project's or used.
-    pub async fn refresh_token(&self, project: &Project, refresh: &str) -> Result<TokenPair> {
-        let pair = self.registry.refresh_token(project.no, refresh, self.now_ms(), TOKEN_LIFE_MS).await?;
-        pair.ok_or(Error::TokenInvalid)
-    }
-
-    /// Who holds a living access token of `project`. Call it after the signature is proven.
-    ///
-    /// # Errors
-    /// [`Error::TokenInvalid`].
+    /// [`Error::TokenInvalid`]; [`Error::NotAllowed`] for one of its users' tokens.
     pub async fn caller(&self, project: Arc<Project>, access: &str) -> Result<Caller> {
-        if self.registry.token_lives(project.no, access, self.now_ms()).await? {
-            Ok(Caller { project })
-        } else {
-            Err(Error::TokenInvalid)
+        let AppCaller { project, user } = self.app_caller(project, access).await?;
+        match user {
+            None => Ok(Caller { project }),
+            Some(_) => Err(Error::NotAllowed("the token is an app user's; this call takes the project's own")),
         }
     }
 

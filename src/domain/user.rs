@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Cloud, Error, Noun, Result, Schema, Uid};
+use super::caller::check_self;
+use super::password::Password;
+use super::{Asks, Caller, Cloud, Error, Noun, Result, Schema, Uid, UserNo};
 
 /// The longest time span of a user list.
 pub const USER_LIST_SPAN_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
@@ -68,6 +70,20 @@ pub struct User {
     pub updated_ms: i64,
 }
 
+/// An account whose password was checked, and how often what ended its access has happened: another password,
+/// disablement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The store's number of the user.
+    pub no: UserNo,
+    /// The user.
+    pub uid: Uid,
+    /// The country's calling code; empty when it is not known.
+    pub country_code: String,
+    /// The count.
+    pub version: i64,
+}
+
 /// What [`Cloud::sync_user`] makes true. No `Debug`: it carries a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserSync {
@@ -76,7 +92,7 @@ pub struct UserSync {
     /// The name, unique in the app.
     pub username: String,
     /// The password as the caller sent it (the vendor recommends its MD5).
-    pub password: String,
+    pub password: Password,
     /// What kind of name it is.
     pub username_type: UsernameType,
     /// New nick name; `None` leaves it.
@@ -204,12 +220,13 @@ impl Cloud {
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// One user of the caller's apps.
+    /// One user of the project's apps. A user sees no other.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn user(&self, caller: &Caller, uid: &Uid) -> Result<User> {
-        self.registry.user(caller.project.no, uid).await?.ok_or(Error::NotVisible(Noun::User))
+    pub async fn user(&self, who: &impl Asks, uid: &Uid) -> Result<User> {
+        check_self(who, uid)?;
+        self.registry.user(who.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
     }
 }
 

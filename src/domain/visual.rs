@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::device::FactoryName;
+use super::login::{Key, network};
+use super::password::Password;
+use super::user::Account;
 use super::{Cloud, Device, DeviceState, Error, EventPage, EventQuery, Noun, Result, Uid};
 
 /// How long a token lives.
@@ -25,15 +28,6 @@ pub struct VisualKey {
     pub public: Vec<u8>,
     /// When it was replaced, milliseconds since 1970; `None` for the one that signs.
     pub retired_ms: Option<i64>,
-}
-
-/// An account, and how often what ended its access has happened: another password, disablement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// The user.
-    pub uid: Uid,
-    /// The count.
-    pub version: i64,
 }
 
 /// Proof that an account may see a device. Only a login or a token makes one.
@@ -88,7 +82,7 @@ impl Cloud {
         if !self.logins.allow(&keys, now_ms) {
             return Ok(Err(LoginRefusal::TooMany));
         }
-        let granted = match self.registry.user_by_password(username, password, devices).await? {
+        let granted = match self.registry.user_by_password(username, Password::Clear(password), devices).await? {
             Some(account) => self.access_to_all(&account, devices).await?,
             None => None,
         };
@@ -155,23 +149,5 @@ impl Cloud {
     /// [`Error::Store`].
     pub async fn rotate_visual_key(&self) -> Result<String> {
         self.registry.rotate_visual_key(self.now_ms(), VISUAL_TOKEN_LIFE_MS + VISUAL_LEEWAY_MS).await
-    }
-}
-
-/// What failures are counted by.
-#[derive(Hash)]
-enum Key<'a> {
-    Account(&'a str),
-    Address(IpAddr),
-}
-
-/// The part of an address that one household has: all of an IPv4 one, the first half of an IPv6 one.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::Gateway;
+use super::link::in_session;
 use super::payload::{Ask, Fault, SubProof, Told};
 use super::session::Session;
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{Fact, FactChange, FactKind};
+use crate::domain::pairing::Redeemed;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::SUB_DEVICES_MAX;
 use crate::domain::{Cloud, Device, Error};
@@ -87,6 +89,7 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
             }
             Ok(Told::Devices(gone))
         }
+        Ask::Pair(token) => pair(session, cloud, device, &token).await,
         Ask::Bind(subs) => {
             let mut bound = Vec::with_capacity(subs.len());
             for sub in subs {
@@ -119,6 +122,22 @@ async fn proven(cloud: &Cloud, sub: &SubProof) -> Result<DeviceSecret, Fault> {
     let Some(proofs) = &sub.proofs else { return found.ok_or(Fault::Topology) };
     let is_proven = |found: &DeviceSecret| proofs.iter().any(|proof| proof.is_proven_by(&found.secret));
     found.filter(is_proven).ok_or(Fault::Proof)
+}
+
+/// A device behind another becomes a user's with it, not by itself.
+async fn pair(session: &mut Session, cloud: &Cloud, device: &Device, token: &str) -> Result<Told, Fault> {
+    if device.no != session.device.no {
+        return Err(Fault::Device);
+    }
+    match cloud.redeem(device, token).await? {
+        Redeemed::Bound => {}
+        Redeemed::Refused => return Err(Fault::Parameter),
+        Redeemed::Unknown => return Err(Fault::Proof),
+    }
+    if let Some(paired) = cloud.device_by_id(&device.id).await? {
+        session.device = Arc::new(in_session(paired));
+    }
+    Ok(Told::Done)
 }
 
 /// All of them or none, as far as their proofs and products go.

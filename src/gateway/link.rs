@@ -133,8 +133,12 @@ async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, 
     if found.device.disabled {
         return Err(Refusal::Forbidden);
     }
-    // A session may last for months: it keeps no key and no text that it has no use for.
-    let device = Device {
+    Ok(Known::Session(Arc::new(in_session(found.device)), protocol))
+}
+
+/// A device as a session keeps it, which may last for months: without any key and text that it has no use for.
+pub fn in_session(device: Device) -> Device {
+    Device {
         local_key: String::new(),
         uuid: String::new(),
         name: String::new(),
@@ -144,9 +148,8 @@ async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, 
         lat: None,
         lon: None,
         time_zone: String::new(),
-        ..found.device
-    };
-    Ok(Known::Session(Arc::new(device), protocol))
+        ..device
+    }
 }
 
 /// A secret goes only where nobody else reads it.

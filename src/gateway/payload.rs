@@ -83,6 +83,8 @@ pub enum Ask {
     Login(Vec<SubProof>),
     /// To speak for them no longer.
     Logout(Vec<DeviceClaim>),
+    /// To become a user's, by a token.
+    Pair(String),
     /// Ids for devices behind it that it names itself.
     Bind(Vec<NewSubDevice>),
     /// The secrets of devices behind it that never connected, each with what proves their product, if need be.

@@ -47,6 +47,7 @@ pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
         "thing/model/get" => frame.answer(&thing_model::tuya_model(&device.product)),
         "thing/property/desired/get" => frame.ask(frame.desired()),
         "thing/property/desired/delete" => frame.ask(frame.desired_taken()),
+        "device/bind" => frame.ask(text(&frame.data()["token"]).map(Ask::Pair)),
         "device/sub/bind" => frame.ask(frame.bind()),
         "device/sub/login" => frame.told(frame.subs().map(|subs| Ask::Login(subs.into_iter().map(unproven).collect()))),
         "device/sub/logout" => frame.told(frame.subs().map(Ask::Logout)),

@@ -2,5 +2,6 @@
 
 pub mod functions;
 pub mod mint;
+pub mod password;
 pub mod seal;
 pub mod sqlite;

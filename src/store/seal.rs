@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use argon2::Argon2;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use super::password::{hash_unless_known, is_kept};
+use crate::domain::password::Password;
 use crate::domain::{Error, Result};
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
-/// Passwords hashed at once: each takes a core for some 30 ms and 19 MiB.
+/// Passwords hashed at once: each takes a core for some 30 or 60 ms and 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
 /// Callers that may wait for a hash before further ones are turned away.
 const HASHES_WAITING_MAX: usize = 64;
@@ -104,29 +104,22 @@ impl Seal {
         Ok((token(b"access")?, token(b"refresh")?))
     }
 
-    /// Hashes a password with argon2id, on a thread of its own, a bounded number at a time. `None` when it is the one
-    /// of `known`, an older hash, which then stays.
+    /// What to keep of a password, hashed with argon2id on a thread of its own, a bounded number at a time. `None` when it
+    /// is the one of `known`, which then stays.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many wait already.
-    pub async fn hash_password(&self, password: String, known: Option<String>) -> Result<Option<String>> {
+    pub async fn hash_password(&self, password: Password, known: Option<String>) -> Result<Option<String>> {
         self.with_argon2(move || hash_unless_known(&password, known.as_deref())).await?
     }
 
-    /// Whether a password is that of a hash, in the way of [`Seal::hash_password`]. Without a hash it is not, and that
-    /// takes as long.
+    /// Whether a password is the one that was kept, in the way of [`Seal::hash_password`]. Without one it is not, and
+    /// that takes as long.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many wait already.
-    pub async fn check_password(&self, password: String, hash: Option<String>) -> Result<bool> {
-        self.with_argon2(move || match hash {
-            Some(hash) => is_password(&password, &hash),
-            None => {
-                let _ = Argon2::default().hash_password(password.as_bytes());
-                false
-            }
-        })
-        .await
+    pub async fn check_password(&self, password: Password, kept: Option<String>) -> Result<bool> {
+        self.with_argon2(move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
     }
 
     async fn with_argon2<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
@@ -140,22 +133,6 @@ impl Seal {
         };
         tokio::task::spawn_blocking(work).await.map_err(Error::store)
     }
-}
-
-/// As [`Seal::hash_password`], on the calling thread and without a turn: for the operator's own documents.
-///
-/// # Errors
-/// [`Error::Store`].
-pub fn hash_unless_known(password: &str, known: Option<&str>) -> Result<Option<String>> {
-    if known.is_some_and(|known| is_password(password, known)) {
-        return Ok(None);
-    }
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    Ok(Some(hash.map_err(|error| Error::store(error.to_string()))?.to_string()))
-}
-
-fn is_password(password: &str, hash: &str) -> bool {
-    Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
 }
 
 /// What is kept of a token. Tokens have 128 random bits, so a fast hash is enough.

@@ -1,6 +1,7 @@
-//! Who is asking (contract tuya §1). A handler that takes a [`Call`] has a caller whose signature and token are proven;
-//! one that forgets to check does not compile.
+//! Who is asking (contract tuya §1). A handler that takes a [`Call`] has a project whose signature and token are proven,
+//! one that takes an [`AppCall`] a project or one of its apps' users; one that forgets to check does not compile.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -13,7 +14,7 @@ use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
 use crate::domain::replay::Seen;
-use crate::domain::{Caller, Cloud, Project, Result as DomainResult};
+use crate::domain::{AppCaller, Caller, Cloud, Project, Result as DomainResult};
 use crate::http::{self, BodyError};
 
 /// A body may be this long.
@@ -21,13 +22,17 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Characters of a header that takes part in a signature.
 const CLAIM_CHARS_MAX: usize = 256;
 
-/// A business call: signed, with a living token.
-pub struct Call {
+/// A business call: signed, with a living token of the project itself.
+pub struct Call<C = Caller> {
     /// Who is asking.
-    pub caller: Caller,
+    pub caller: C,
     /// What was asked.
     pub request: SignedRequest,
 }
+
+/// A business call that an app's user may make too, with the token of a login. What the user may not, the operation
+/// refuses.
+pub type AppCall = Call<AppCaller>;
 
 /// A token call: signed, without a token.
 pub struct TokenCall {
@@ -37,6 +42,9 @@ pub struct TokenCall {
     pub request: SignedRequest,
 }
 
+/// A login: signed, without a token, and never by the old rule alone, which does not cover the body.
+pub struct LoginCall(pub TokenCall);
+
 /// A request whose signature is proven.
 pub struct SignedRequest {
     tuya: Arc<Tuya>,
@@ -45,6 +53,8 @@ pub struct SignedRequest {
     pub query: Query,
     body: Bytes,
     now_ms: i64,
+    /// From where it came.
+    pub address: IpAddr,
 }
 
 impl SignedRequest {
@@ -83,7 +93,7 @@ impl SignedRequest {
     }
 }
 
-impl std::ops::Deref for Call {
+impl<C> std::ops::Deref for Call<C> {
     type Target = SignedRequest;
 
     fn deref(&self) -> &SignedRequest {
@@ -103,8 +113,18 @@ impl FromRequest<Arc<Tuya>> for Call {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, token, request) = proven(request, tuya, false).await?;
+        let (project, token, request) = proven(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.caller(project, &token).await?;
+        Ok(Self { caller, request })
+    }
+}
+
+impl FromRequest<Arc<Tuya>> for AppCall {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
+        let (project, token, request) = proven(request, tuya, Kind::Business).await?;
+        let caller = tuya.cloud.app_caller(project, &token).await?;
         Ok(Self { caller, request })
     }
 }
@@ -113,19 +133,37 @@ impl FromRequest<Arc<Tuya>> for TokenCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, _, request) = proven(request, tuya, true).await?;
+        let (project, _, request) = proven(request, tuya, Kind::Token).await?;
         Ok(Self { project, request })
     }
+}
+
+impl FromRequest<Arc<Tuya>> for LoginCall {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
+        let (project, _, request) = proven(request, tuya, Kind::Login).await?;
+        Ok(Self(TokenCall { project, request }))
+    }
+}
+
+/// Which rules a request is signed by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Business,
+    Token,
+    Login,
 }
 
 /// Proves a signature. Gives the project that signed, the access token that it sent, and the request.
 async fn proven(
     request: Request,
     tuya: &Arc<Tuya>,
-    token_class: bool,
+    kind: Kind,
 ) -> Result<(Arc<Project>, String, SignedRequest), Failure> {
     let now_ms = tuya.cloud.now_ms();
     let (mut parts, body) = request.into_parts();
+    let token_class = kind != Kind::Business;
     let claims = claims(&parts.headers, token_class)?;
     check_time(claims.t, now_ms, tuya.window_ms)?;
     let project = tuya.cloud.project_of(claims.client_id).await?;
@@ -142,7 +180,7 @@ async fn proven(
         body: &body,
     };
     let query = Query::parse(wire.query().unwrap_or_default())?;
-    let rules = Rules { old: token_class || project.legacy_sign, without_token: token_class };
+    let rules = Rules { old: kind == Kind::Token || project.legacy_sign, without_token: token_class };
     if !sign::verify(&project.secret, &claims, &signed, rules) {
         return Err(Failure::new(Code::SIGN, explain_sign(&claims, &signed)));
     }
@@ -153,7 +191,8 @@ async fn proven(
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;
     let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms }))
+    let address = parts.extensions.get::<http::Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
+    Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms, address }))
 }
 
 fn refused_body(error: BodyError) -> Failure {

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::AppCall;
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::command::Wish;
 use crate::domain::{DeviceId, Error, Result, Value};
@@ -41,7 +41,7 @@ struct CommandBody {
 #[utoipa::path(post, path = "/v1.0/devices/{device_id}/commands", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = CommandsBody,
     responses((status = 200, body = Envelope<bool>)))]
-async fn commands(call: Call) -> Reply {
+async fn commands(call: AppCall) -> Reply {
     let wishes = wishes_of_commands(&call)?;
     call.done(call.cloud().set_values(&call.caller, &device_id(&call), wishes).await)
 }
@@ -50,7 +50,7 @@ async fn commands(call: Call) -> Reply {
 #[utoipa::path(post, path = "/v1.0/iot-03/devices/{device_id}/commands", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = CommandsBody,
     responses((status = 200, body = Envelope<bool>)))]
-async fn iot03_commands(call: Call) -> Reply {
+async fn iot03_commands(call: AppCall) -> Reply {
     commands(call).await
 }
 
@@ -86,7 +86,7 @@ struct Empty {}
 #[utoipa::path(post, path = "/v2.0/cloud/thing/{device_id}/shadow/properties/issue", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = PropertiesBody,
     responses((status = 200, body = Envelope<Empty>)))]
-async fn issue_properties(call: Call) -> Reply {
+async fn issue_properties(call: AppCall) -> Reply {
     let wishes = wishes_of_properties(&call)?;
     call.cloud().set_values(&call.caller, &device_id(&call), wishes).await?;
     call.answer(Empty {})
@@ -96,7 +96,7 @@ async fn issue_properties(call: Call) -> Reply {
 #[utoipa::path(post, path = "/v2.0/cloud/thing/{device_id}/shadow/properties/desired", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = DesiredBody,
     responses((status = 200, body = Envelope<Empty>)))]
-async fn desire_properties(call: Call) -> Reply {
+async fn desire_properties(call: AppCall) -> Reply {
     let (wishes, body) = (wishes_of_properties(&call)?, call.body()?);
     let for_ms = body.required_integer("duration", 1..=DURATION_S_MAX)? * 1000;
     let is_told = body.integer("type", 0..=1)?.unwrap_or(1) == 1;
@@ -105,7 +105,7 @@ async fn desire_properties(call: Call) -> Reply {
 }
 
 /// Without `commands` the vendor says 1109.
-fn wishes_of_commands(call: &Call) -> std::result::Result<Vec<Wish>, Failure> {
+fn wishes_of_commands(call: &AppCall) -> std::result::Result<Vec<Wish>, Failure> {
     let body = call.body()?;
     let missing = || Failure::new(Code::ILLEGAL, "commands must be a list of {\"code\", \"value\"}");
     let items = body.items("commands")?.filter(|items| !items.is_empty()).ok_or_else(missing)?;
@@ -119,7 +119,7 @@ fn wishes_of_commands(call: &Call) -> std::result::Result<Vec<Wish>, Failure> {
         .collect()
 }
 
-fn wishes_of_properties(call: &Call) -> std::result::Result<Vec<Wish>, Failure> {
+fn wishes_of_properties(call: &AppCall) -> std::result::Result<Vec<Wish>, Failure> {
     let properties: Map<String, Json> = call.body()?.object("properties")?.ok_or(Error::Missing("properties"))?;
     let wishes: Result<Vec<Wish>> = properties.iter().map(|(code, value)| wish(code, value)).collect();
     Ok(wishes?)
@@ -130,6 +130,6 @@ fn wish(code: &str, value: &Json) -> Result<Wish> {
     Ok((Arc::from(code), Value::from_json(value.to_string()).ok_or_else(too_long)?))
 }
 
-fn device_id(call: &Call) -> DeviceId {
+fn device_id(call: &AppCall) -> DeviceId {
     DeviceId::from(call.path("device_id"))
 }

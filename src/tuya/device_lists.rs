@@ -8,8 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::{AppCall, Call, SignedRequest};
 use super::devices::{DeviceView, cursor, parse_cursor, states_of_ids};
+use super::homes::home_id;
 use super::reply::{Envelope, Failure, Reply};
 use crate::domain::device::{DEVICE_IDS_MAX, DEVICE_PAGE_MAX, DeviceQuery, Leaving, UserDevices};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId, Schema, Uid};
@@ -29,22 +30,22 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 }
 
 /// A page of devices, and where the next one begins.
-struct Page {
-    devices: Vec<DeviceState>,
-    has_more: bool,
-    last_row_key: String,
-    total: u64,
+pub(super) struct Page {
+    pub devices: Vec<DeviceState>,
+    pub has_more: bool,
+    pub last_row_key: String,
+    pub total: u64,
 }
 
 /// How many devices a page is to have.
-fn page_size(call: &Call, param: &'static str) -> Result<usize, Failure> {
+pub(super) fn page_size(call: &SignedRequest, param: &'static str) -> Result<usize, Failure> {
     let size = call.query.integer(param)?.unwrap_or(SIZE);
     let fits = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
     Ok(fits.ok_or_else(|| Error::OutOfRange { param, allowed: format!("1 to {PAGE_MAX}") })?)
 }
 
 /// A page of what a query selects, longer than the store's own pages if need be.
-async fn page(call: &Call, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
+async fn page(call: &AppCall, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
     let size = page_size(call, size_param)?;
     query.after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
     let (mut devices, mut total): (Vec<DeviceState>, _) = (Vec::new(), None);
@@ -80,7 +81,7 @@ struct AssociatedView<'a> {
     params(("size" = Option<i64>, Query, description = "1 to 200, 20 by default"),
         ("last_row_key" = Option<String>, Query, description = "Of the page before")),
     responses((status = 200, body = Envelope<AssociatedView>)))]
-async fn associated_devices(call: Call) -> Reply {
+async fn associated_devices(call: AppCall) -> Reply {
     let page = page(&call, "size", DeviceQuery::default()).await?;
     let devices = page.devices.iter().map(DeviceView::of).collect();
     let Page { has_more, last_row_key, total, .. } = page;
@@ -91,7 +92,7 @@ async fn associated_devices(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}", tag = "device_lists",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<DeviceView>)))]
-async fn iot03_device(call: Call) -> Reply {
+async fn iot03_device(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
     call.answer(DeviceView::of(&state))
 }
@@ -106,7 +107,7 @@ struct ListView<'a> {
 #[utoipa::path(get, path = "/v1.0/iot-03/devices", tag = "device_lists",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<ListView>)))]
-async fn iot03_devices(call: Call) -> Reply {
+async fn iot03_devices(call: AppCall) -> Reply {
     let states = states_of_ids(&call).await?;
     call.answer(ListView { list: states.iter().map(DeviceView::of).collect(), total: states.len() })
 }
@@ -138,22 +139,27 @@ struct SourcedView<'a> {
     total: u64,
 }
 
-/// A page of devices: a user's, an app's, a product's, or all that the project sees.
+/// A page of devices: a user's, an app's, a product's, a home's, or all that whoever asks sees.
 #[utoipa::path(get, path = "/v1.3/iot-03/devices", tag = "device_lists",
     params(("source_type" = Option<String>, Query, description = "tuyaUser, homeApp, product or asset"),
-        ("source_id" = Option<String>, Query, description = "The user's uid, the app's schema, the product's id"),
+        ("source_id" = Option<String>, Query, description = "The user's uid, the app's schema, the product's id, the home's id"),
         ("device_ids" = Option<String>, Query, description = "Only these, at most 20, separated by commas"),
         ("page_size" = Option<i64>, Query, description = "1 to 200, 20 by default"),
         ("last_row_key" = Option<String>, Query, description = "Of the page before")),
     responses((status = 200, body = Envelope<SourcedView>)))]
-async fn sourced_devices(call: Call) -> Reply {
+async fn sourced_devices(call: AppCall) -> Reply {
     let id = || call.query.text("source_id").map(str::to_owned).ok_or(Error::Missing("source_id"));
     let ids = call.query.list("device_ids")?;
     let mut query =
         DeviceQuery { ids: ids.map(|ids| ids.into_iter().map(DeviceId::from).collect()), ..DeviceQuery::default() };
     match call.query.text("source_type") {
-        // There are no assets here: every device is among those of the project.
-        None | Some("asset") => {}
+        // Homes stand for assets; without one every device that is seen is meant.
+        None | Some("asset") => {
+            if let Some(home) = call.query.text("source_id") {
+                let states = call.cloud().devices_of_home(&call.caller, home_id(home)?).await?;
+                return sourced(&call, cut(&call, states)?);
+            }
+        }
         Some("product") => query.product = Some(ProductId::from(id()?.as_str())),
         Some("homeApp") => query.schema = Some(Schema::from(id()?.as_str())),
         Some("tuyaUser") => return devices_of_user(&call, Uid(id()?), query.ids).await,
@@ -162,31 +168,40 @@ async fn sourced_devices(call: Call) -> Reply {
             return Err(Error::OutOfRange { param: "source_type", allowed }.into());
         }
     }
-    let page = page(&call, "page_size", query).await?;
-    let list = page.devices.iter().map(DeviceView::of).collect();
-    let Page { has_more, last_row_key, total, .. } = page;
-    call.answer(SourcedView { list, has_more, last_row_key, total })
+    sourced(&call, page(&call, "page_size", query).await?)
 }
 
 /// Owned and shared devices of a user, which are few enough to be cut into pages here.
-async fn devices_of_user(call: &Call, uid: Uid, ids: Option<Vec<DeviceId>>) -> Reply {
+async fn devices_of_user(call: &AppCall, uid: Uid, ids: Option<Vec<DeviceId>>) -> Reply {
     if ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
         return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") }.into());
     }
-    let size = page_size(call, "page_size")?;
-    let after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
     let mut all = Vec::new();
     for which in [UserDevices::Home, UserDevices::Shared] {
         all.extend(call.cloud().devices_of_user(&call.caller, &uid, which, 0, usize::MAX).await?);
     }
     all.retain(|state| ids.as_ref().is_none_or(|ids| ids.contains(&state.device.id)));
+    // One may be shared to somebody in whose home it stands.
     all.sort_by(|a, b| (a.device.created_ms, &a.device.id.0).cmp(&(b.device.created_ms, &b.device.id.0)));
+    all.dedup_by(|a, b| a.device.id == b.device.id);
+    sourced(call, cut(call, all)?)
+}
+
+fn sourced(call: &AppCall, page: Page) -> Reply {
+    let list = page.devices.iter().map(DeviceView::of).collect();
+    let Page { has_more, last_row_key, total, .. } = page;
+    call.answer(SourcedView { list, has_more, last_row_key, total })
+}
+
+/// The page of a whole list, in order of creation, that `page_size` and `last_row_key` ask for.
+pub(super) fn cut(call: &SignedRequest, mut all: Vec<DeviceState>) -> Result<Page, Failure> {
+    let size = page_size(call, "page_size")?;
     let total = all.len() as u64;
-    if let Some(after) = after {
+    if let Some(after) = call.query.text("last_row_key").map(parse_cursor).transpose()? {
         all.retain(|state| (state.device.created_ms, &state.device.id.0) > (after.created_ms, &after.id.0));
     }
     let has_more = all.len() > size;
     all.truncate(size);
     let last_row_key = all.last().filter(|_| has_more).map(|state| cursor(&state.device)).unwrap_or_default();
-    call.answer(SourcedView { list: all.iter().map(DeviceView::of).collect(), has_more, last_row_key, total })
+    Ok(Page { devices: all, has_more, last_row_key, total })
 }

@@ -9,13 +9,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::{AppCall, Call, SignedRequest};
 use super::params::check_text;
 use super::reply::{Envelope, Reply};
 use crate::domain::device::{
     DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, Leaving, NAME_CHARS_MAX, UserDevices,
 };
-use crate::domain::{DataPoint, DeviceId, DeviceState, Error, ProductId, Result, Schema, Uid};
+use crate::domain::{Asks, DataPoint, DeviceId, DeviceState, Error, ProductId, Result, Schema, Uid};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -119,7 +119,7 @@ pub(super) fn status(state: &DeviceState) -> Vec<StatusView<'_>> {
 }
 
 /// Those of the devices that the query names in `device_ids` which the project sees.
-pub(super) async fn states_of_ids(call: &Call) -> Result<Vec<DeviceState>> {
+pub(super) async fn states_of_ids<C: Asks>(call: &Call<C>) -> Result<Vec<DeviceState>> {
     let ids = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
     let ids = ids.into_iter().map(DeviceId::from).collect();
     let query = DeviceQuery { ids: Some(ids), limit: DEVICE_PAGE_MAX, ..DeviceQuery::default() };
@@ -135,7 +135,7 @@ pub(super) fn owner_id(device: &Device) -> String {
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}", tag = "devices",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<DeviceView>)))]
-async fn device(call: Call) -> Reply {
+async fn device(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
     call.answer(DeviceView::of(&state))
 }
@@ -147,7 +147,7 @@ async fn device(call: Call) -> Reply {
         ("page_no" = Option<i64>, Query, description = "From 1"),
         ("page_size" = Option<i64>, Query, description = "1 to 100")),
     responses((status = 200, body = Envelope<Vec<DeviceView>>)))]
-async fn user_devices(call: Call) -> Reply {
+async fn user_devices(call: AppCall) -> Reply {
     let which = match call.query.text("from") {
         None | Some("home") => UserDevices::Home,
         Some("sharing") => UserDevices::Shared,
@@ -180,19 +180,20 @@ struct DeviceListView<'a> {
         ("start_time" = Option<i64>, Query, description = "Changed at or after; seconds"),
         ("end_time" = Option<i64>, Query, description = "Changed at or before; seconds")),
     responses((status = 200, body = Envelope<DeviceListView>)))]
-async fn devices(call: Call) -> Reply {
+async fn devices(call: AppCall) -> Reply {
     let page = call.cloud().devices(&call.caller, device_query(&call)?).await?;
     let last_id = page.devices.last().map(|state| cursor(&state.device)).unwrap_or_default();
     let devices = page.devices.iter().map(DeviceView::of).collect();
     call.answer(DeviceListView { devices, last_id, total: page.total })
 }
 
-fn device_query(call: &Call) -> Result<DeviceQuery> {
+fn device_query(call: &SignedRequest) -> Result<DeviceQuery> {
     let after = call.query.text("last_id").map(parse_cursor).transpose()?;
     let (offset, limit) = page(call)?;
     let ids = call.query.list("device_ids")?;
     let end_ms = call.query.seconds("end_time")?.map(|start_of_second| start_of_second + 999);
     Ok(DeviceQuery {
+        user: None,
         schema: call.query.text("schema").map(Schema::from),
         product: call.query.text("product_id").map(ProductId::from),
         ids: ids.map(|ids| ids.into_iter().map(DeviceId::from).collect()),
@@ -223,7 +224,7 @@ pub(super) fn parse_cursor(text: &str) -> Result<DeviceCursor> {
 }
 
 /// `page_no` and `page_size` as devices to skip and devices wanted.
-fn page(call: &Call) -> Result<(usize, usize)> {
+fn page(call: &SignedRequest) -> Result<(usize, usize)> {
     const SIZE: i64 = 20;
     let page_no = call.query.integer("page_no")?.unwrap_or(1).max(1);
     let size = call.query.integer("page_size")?.unwrap_or(SIZE);
@@ -244,13 +245,13 @@ struct NameBody {
 #[utoipa::path(put, path = "/v1.0/devices/{device_id}", tag = "devices",
     params(("device_id" = String, Path, description = "The device")), request_body = NameBody,
     responses((status = 200, body = Envelope<bool>)))]
-async fn rename_device(call: Call) -> Reply {
+async fn rename_device(call: AppCall) -> Reply {
     let name = name_in(&call)?;
     call.done(call.cloud().rename_device(&call.caller, &device_id(&call), &name).await)
 }
 
 /// The name in a body, which one old client sends as a bare string.
-pub(super) fn name_in(call: &Call) -> std::result::Result<String, super::reply::Failure> {
+pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super::reply::Failure> {
     let body = call.body()?;
     let name = match body.bare_text() {
         Some(text) => check_text("name", text.to_owned(), NAME_CHARS_MAX)?,
@@ -304,7 +305,7 @@ struct SubDeviceView<'a> {
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/sub-devices", tag = "devices",
     params(("device_id" = String, Path, description = "The gateway")),
     responses((status = 200, body = Envelope<Vec<SubDeviceView>>)))]
-async fn sub_devices(call: Call) -> Reply {
+async fn sub_devices(call: AppCall) -> Reply {
     let states = call.cloud().sub_devices(&call.caller, &device_id(&call)).await?;
     call.answer(states.iter().map(sub_device).collect::<Vec<_>>())
 }
@@ -338,7 +339,7 @@ struct FactoryInfoView<'a> {
 #[utoipa::path(get, path = "/v1.0/devices/factory-infos", tag = "devices",
     params(("device_ids" = String, Query, description = "At most 100, separated by commas")),
     responses((status = 200, body = Envelope<Vec<FactoryInfoView>>)))]
-async fn factory_infos(call: Call) -> Reply {
+async fn factory_infos(call: AppCall) -> Reply {
     let ids = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
     let ids = ids.into_iter().map(DeviceId::from).collect();
     let devices = call.cloud().factory_infos(&call.caller, ids).await?;
@@ -349,6 +350,6 @@ fn factory_info(device: &Device) -> FactoryInfoView<'_> {
     FactoryInfoView { id: device.id.as_str(), uuid: &device.uuid, sn: device.sn.as_deref(), mac: device.mac.as_deref() }
 }
 
-fn device_id(call: &Call) -> DeviceId {
+fn device_id(call: &SignedRequest) -> DeviceId {
     DeviceId::from(call.path("device_id"))
 }

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::AppCall;
 use super::devices::states_of_ids;
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::product::PRODUCT_PAGE_MAX;
@@ -80,7 +80,7 @@ fn is_reported(function: &&Function) -> bool {
 }
 
 /// A device with functions, and the names that its owner gave them.
-async fn described(call: &Call) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
+async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
     let id = DeviceId::from(call.path("device_id"));
     let device = call.cloud().device(&call.caller, &id).await?.device;
     if device.product.functions.is_empty() {
@@ -94,7 +94,7 @@ async fn described(call: &Call) -> Result<(Arc<Device>, HashMap<String, String>)
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/functions", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
-async fn functions(call: Call) -> Reply {
+async fn functions(call: AppCall) -> Reply {
     let (device, names) = described(&call).await?;
     let functions = device.product.functions.iter().filter(is_commanded);
     let functions = functions.map(|function| FunctionView::of(function, &names)).collect();
@@ -105,7 +105,7 @@ async fn functions(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}/functions", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
-async fn iot03_functions(call: Call) -> Reply {
+async fn iot03_functions(call: AppCall) -> Reply {
     functions(call).await
 }
 
@@ -122,7 +122,7 @@ struct ProductFunctionsView {
 #[utoipa::path(get, path = "/v1.0/devices/functions", tag = "functions",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<ProductFunctionsView>>)))]
-async fn devices_functions(call: Call) -> Reply {
+async fn devices_functions(call: AppCall) -> Reply {
     let mut products: Vec<ProductFunctionsView> = Vec::new();
     for state in states_of_ids(&call).await? {
         let (product, id) = (&state.device.product, state.device.id.0.clone());
@@ -146,7 +146,7 @@ async fn devices_functions(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/functions/{category}", tag = "functions",
     params(("category" = String, Path, description = "For example cz")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
-async fn category_functions(call: Call) -> Reply {
+async fn category_functions(call: AppCall) -> Reply {
     let category = call.path("category");
     let products = call.cloud().products(&call.caller, 0, PRODUCT_PAGE_MAX).await?;
     let mut found: Vec<FunctionView> = Vec::new();
@@ -167,7 +167,7 @@ async fn category_functions(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/iot-03/categories/{category}/functions", tag = "functions",
     params(("category" = String, Path, description = "For example cz")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
-async fn iot03_category_functions(call: Call) -> Reply {
+async fn iot03_category_functions(call: AppCall) -> Reply {
     category_functions(call).await
 }
 
@@ -194,7 +194,7 @@ struct SpecificationRow {
     name: Option<String>,
 }
 
-async fn specification(call: &Call, with_points: bool) -> Reply {
+async fn specification(call: &AppCall, with_points: bool) -> Reply {
     let (device, names) = described(call).await?;
     let row = |function: &Function| SpecificationRow {
         code: function.code.clone(),
@@ -215,7 +215,7 @@ async fn specification(call: &Call, with_points: bool) -> Reply {
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/specifications", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]
-async fn specifications(call: Call) -> Reply {
+async fn specifications(call: AppCall) -> Reply {
     specification(&call, false).await
 }
 
@@ -223,7 +223,7 @@ async fn specifications(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.1/devices/{device_id}/specifications", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]
-async fn specifications_with_points(call: Call) -> Reply {
+async fn specifications_with_points(call: AppCall) -> Reply {
     specification(&call, true).await
 }
 
@@ -231,6 +231,6 @@ async fn specifications_with_points(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}/specification", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]
-async fn iot03_specification(call: Call) -> Reply {
+async fn iot03_specification(call: AppCall) -> Reply {
     specification(&call, false).await
 }

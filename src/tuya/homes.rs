@@ -1,4 +1,4 @@
-//! Homes, and what stands in them (contract tuya §4.2).
+//! Homes, and what stands in them (contract tuya §4.2). Who lives there is in `members`.
 
 use std::sync::Arc;
 
@@ -8,24 +8,23 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::{AppCall, SignedRequest};
 use super::devices::DeviceView;
+use super::params::Body;
 use super::reply::{Envelope, Reply};
-use crate::domain::home::Home;
+use crate::domain::device::NAME_CHARS_MAX;
+use crate::domain::home::{Home, HomeFacts, HomeRole};
 use crate::domain::{Error, HomeId, Noun, Result, Uid};
-
-/// Where a home is, is not kept.
-const NOWHERE: f64 = 0.0;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
         .routes(routes!(user_homes))
+        .routes(routes!(create_home))
         .routes(routes!(home))
+        .routes(routes!(change_home))
+        .routes(routes!(remove_home))
         .routes(routes!(home_devices))
-        .routes(routes!(home_members))
         .routes(routes!(home_rooms))
-        .routes(routes!(home_scenes))
-        .routes(routes!(home_scenes_of_today))
 }
 
 /// A home.
@@ -33,76 +32,123 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 struct HomeView<'a> {
     home_id: i64,
     name: &'a str,
-    /// Empty: where a home is, is not kept.
+    /// What people call the place; may be empty.
     geo_name: &'a str,
+    /// 0 when it is not known.
     lat: f64,
+    /// 0 when it is not known.
     lon: f64,
-    /// Of the user who is asked for: `OWNER`.
+    /// Of the user who is asked for: `OWNER`, `ADMIN` or `MEMBER`.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
 }
 
 impl<'a> HomeView<'a> {
     fn of(home: &'a Home, role: Option<&'a str>) -> Self {
-        Self { home_id: home.id.0, name: &home.name, geo_name: "", lat: NOWHERE, lon: NOWHERE, role }
+        let Home { id, name, geo_name, lat, lon, .. } = home;
+        Self { home_id: id.0, name, geo_name, lat: *lat, lon: *lon, role }
     }
 }
 
-/// A user's homes.
+/// The vendor's word for a role.
+fn role(role: HomeRole) -> &'static str {
+    match role {
+        HomeRole::Owner => "OWNER",
+        HomeRole::Admin => "ADMIN",
+        HomeRole::Member => "MEMBER",
+    }
+}
+
+/// The homes that a user lives in.
 #[utoipa::path(get, path = "/v1.0/users/{uid}/homes", tag = "homes",
     params(("uid" = String, Path, description = "The user")),
     responses((status = 200, body = Envelope<Vec<HomeView>>)))]
-async fn user_homes(call: Call) -> Reply {
+async fn user_homes(call: AppCall) -> Reply {
     let homes = call.cloud().homes_of_user(&call.caller, &Uid(call.path("uid").to_owned())).await?;
-    call.answer(homes.iter().map(|home| HomeView::of(home, Some("OWNER"))).collect::<Vec<_>>())
+    call.answer(homes.iter().map(|(home, is)| HomeView::of(home, Some(role(*is)))).collect::<Vec<_>>())
+}
+
+/// A home to make.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents the body, which is read member by member")]
+struct CreateHomeBody {
+    /// Whose it will be.
+    uid: String,
+    home: HomeBody,
+    /// Taken and not kept.
+    rooms: Option<Vec<String>>,
+}
+
+/// What is said of a home.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents the body, which is read member by member")]
+struct HomeBody {
+    name: String,
+    geo_name: Option<String>,
+    /// Degrees.
+    lat: Option<f64>,
+    /// Degrees.
+    lon: Option<f64>,
+}
+
+/// Makes a home of a user's, and gives its id. A user may own 100.
+#[utoipa::path(post, path = "/v1.0/home/create-home", tag = "homes", request_body = CreateHomeBody,
+    responses((status = 200, body = Envelope<i64>)))]
+async fn create_home(call: AppCall) -> Reply {
+    let body = call.body()?;
+    let owner = Uid(body.required_text("uid", 64)?);
+    let facts = facts(&body.inner("home")?)?;
+    if facts.name.is_none() {
+        return Err(Error::Missing("name").into());
+    }
+    call.answer(call.cloud().make_home(&call.caller, &owner, facts).await?.0)
+}
+
+fn facts(body: &Body) -> Result<HomeFacts> {
+    Ok(HomeFacts {
+        name: body.text("name", NAME_CHARS_MAX)?,
+        geo_name: body.text("geo_name", NAME_CHARS_MAX)?,
+        lat: body.degrees("lat", 90.0)?,
+        lon: body.degrees("lon", 180.0)?,
+    })
 }
 
 /// One home.
 #[utoipa::path(get, path = "/v1.0/homes/{home_id}", tag = "homes",
     params(("home_id" = String, Path, description = "The home")),
     responses((status = 200, body = Envelope<HomeView>)))]
-async fn home(call: Call) -> Reply {
-    let home = call.cloud().home(&call.caller, home_id(&call)?).await?;
+async fn home(call: AppCall) -> Reply {
+    let home = call.cloud().home(&call.caller, home_in(&call)?).await?;
     call.answer(HomeView::of(&home, None))
 }
 
-/// The devices that stand in a home.
+/// Changes what is said of a home. A user must own it.
+#[utoipa::path(put, path = "/v1.0/homes/{home_id}", tag = "homes",
+    params(("home_id" = String, Path, description = "The home")), request_body = HomeBody,
+    responses((status = 200, body = Envelope<bool>)))]
+async fn change_home(call: AppCall) -> Reply {
+    let facts = facts(&call.body()?)?;
+    if facts == HomeFacts::default() {
+        return Err(Error::Missing("name").into());
+    }
+    call.done(call.cloud().change_home(&call.caller, home_in(&call)?, facts).await)
+}
+
+/// Removes a home. Its devices stay their owners', and stand in none. A user must own it.
+#[utoipa::path(delete, path = "/v1.0/homes/{home_id}", tag = "homes",
+    params(("home_id" = String, Path, description = "The home")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn remove_home(call: AppCall) -> Reply {
+    call.done(call.cloud().remove_home(&call.caller, home_in(&call)?).await)
+}
+
+/// The devices that stand in a home, at most 1,000.
 #[utoipa::path(get, path = "/v1.0/homes/{home_id}/devices", tag = "homes",
     params(("home_id" = String, Path, description = "The home")),
     responses((status = 200, body = Envelope<Vec<DeviceView>>)))]
-async fn home_devices(call: Call) -> Reply {
-    let states = call.cloud().devices_of_home(&call.caller, home_id(&call)?).await?;
+async fn home_devices(call: AppCall) -> Reply {
+    let states = call.cloud().devices_of_home(&call.caller, home_in(&call)?).await?;
     call.answer(states.iter().map(DeviceView::of).collect::<Vec<_>>())
-}
-
-/// Somebody who lives in a home.
-#[derive(Serialize, ToSchema)]
-struct MemberView {
-    uid: String,
-    name: String,
-    avatar: String,
-    country_code: String,
-    member_account: String,
-    admin: bool,
-    owner: bool,
-}
-
-/// Who lives in a home: so far its owner alone.
-#[utoipa::path(get, path = "/v1.0/homes/{home_id}/members", tag = "homes",
-    params(("home_id" = String, Path, description = "The home")),
-    responses((status = 200, body = Envelope<Vec<MemberView>>)))]
-async fn home_members(call: Call) -> Reply {
-    let home = call.cloud().home(&call.caller, home_id(&call)?).await?;
-    let owner = call.cloud().user(&call.caller, &home.owner).await?;
-    call.answer(vec![MemberView {
-        uid: home.owner.0,
-        name: owner.nick_name,
-        avatar: owner.avatar,
-        country_code: owner.country_code,
-        member_account: owner.username,
-        admin: true,
-        owner: true,
-    }])
 }
 
 /// A home and its rooms.
@@ -118,29 +164,17 @@ struct RoomsView<'a> {
 #[utoipa::path(get, path = "/v1.0/homes/{home_id}/rooms", tag = "homes",
     params(("home_id" = String, Path, description = "The home")),
     responses((status = 200, body = Envelope<RoomsView>)))]
-async fn home_rooms(call: Call) -> Reply {
-    let home = call.cloud().home(&call.caller, home_id(&call)?).await?;
+async fn home_rooms(call: AppCall) -> Reply {
+    let home = call.cloud().home(&call.caller, home_in(&call)?).await?;
     call.answer(RoomsView { home: HomeView::of(&home, None), rooms: Vec::new() })
 }
 
-/// The scenes of a home: none are kept.
-#[utoipa::path(get, path = "/v1.0/homes/{home_id}/scenes", tag = "homes",
-    params(("home_id" = String, Path, description = "The home")),
-    responses((status = 200, body = Envelope<Vec<Object>>)))]
-async fn home_scenes(call: Call) -> Reply {
-    call.cloud().home(&call.caller, home_id(&call)?).await?;
-    call.answer(Vec::<String>::new())
-}
-
-/// As v1.0.
-#[utoipa::path(get, path = "/v1.1/homes/{home_id}/scenes", tag = "homes",
-    params(("home_id" = String, Path, description = "The home")),
-    responses((status = 200, body = Envelope<Vec<Object>>)))]
-async fn home_scenes_of_today(call: Call) -> Reply {
-    home_scenes(call).await
+/// The home that the path names.
+pub(super) fn home_in(call: &SignedRequest) -> Result<HomeId> {
+    home_id(call.path("home_id"))
 }
 
 /// What is no number is no home.
-fn home_id(call: &Call) -> Result<HomeId> {
-    call.path("home_id").parse().map(HomeId).map_err(|_| Error::NotVisible(Noun::Home))
+pub(super) fn home_id(text: &str) -> Result<HomeId> {
+    text.parse().map(HomeId).map_err(|_| Error::NotVisible(Noun::Home))
 }

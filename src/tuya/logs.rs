@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::AppCall;
 use super::reply::{Envelope, Reply};
 use super::row_key::RowKeys;
 use crate::domain::event::{PAGE_ROWS_MAX, PageStart};
@@ -79,7 +79,7 @@ struct LogView {
         ("last_row_key" = Option<String>, Query, description = "Paid: `row` of the last row seen"),
         ("last_event_time" = Option<i64>, Query, description = "Paid: `event_time` of the last row seen")),
     responses((status = 200, body = Envelope<FreePageView>)))]
-async fn device_logs(call: Call) -> Reply {
+async fn device_logs(call: AppCall) -> Reply {
     let id = DeviceId::from(call.path("device_id"));
     let mut query = event_query(&call)?;
     let keys = RowKeys::of(id.as_str());
@@ -112,7 +112,7 @@ async fn device_logs(call: Call) -> Reply {
     }
 }
 
-fn paid_start(call: &Call, keys: &RowKeys) -> Result<PageStart> {
+fn paid_start(call: &AppCall, keys: &RowKeys) -> Result<PageStart> {
     let Some(key) = call.query.text("last_row_key") else {
         // With a time alone the caller would get the first page for ever.
         let alone = call.query.integer("last_event_time")?.is_some_and(|time_ms| time_ms != 0);
@@ -125,7 +125,7 @@ fn paid_start(call: &Call, keys: &RowKeys) -> Result<PageStart> {
     }
 }
 
-fn event_query(call: &Call) -> Result<EventQuery> {
+fn event_query(call: &AppCall) -> Result<EventQuery> {
     let types = call.query.list("type")?.ok_or(Error::Missing("type"))?;
     let types = types.into_iter().map(event_type).collect::<Result<EventTypes>>()?;
     let from_ms = match call.query.integer("start_time")? {

@@ -1,5 +1,6 @@
 //! The Tuya Cloud OpenAPI. One file a resource, each with its routes on top; this file only names them.
 
+mod assets;
 mod auth;
 mod commands;
 mod device_lists;
@@ -8,11 +9,16 @@ mod devices;
 pub mod explain;
 mod functions;
 mod homes;
+mod logins;
 mod logs;
+mod members;
 mod names;
+mod pairing;
 pub mod params;
 pub mod reply;
 mod row_key;
+mod scenes;
+mod shares;
 pub mod sign;
 mod status;
 mod things;
@@ -72,9 +78,15 @@ pub fn openapi() -> OpenApi {
 fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
         .merge(token::routes())
+        .merge(logins::routes())
         .merge(users::routes())
         .merge(devices::routes())
+        .merge(shares::routes())
         .merge(homes::routes())
+        .merge(members::routes())
+        .merge(scenes::routes())
+        .merge(assets::routes())
+        .merge(pairing::routes())
         .merge(device_lists::routes())
         .merge(status::routes())
         .merge(functions::routes())

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::AppCall;
 use super::devices::name_in;
 use super::reply::{Envelope, Reply};
 use crate::domain::DeviceId;
@@ -34,7 +34,7 @@ struct FunctionNameBody {
     params(("device_id" = String, Path, description = "The device"),
         ("function_code" = String, Path, description = "The function")),
     request_body = FunctionNameBody, responses((status = 200, body = Envelope<bool>)))]
-async fn name_function(call: Call) -> Reply {
+async fn name_function(call: AppCall) -> Reply {
     let (id, name) = (DeviceId::from(call.path("device_id")), name_in(&call)?);
     call.done(call.cloud().name_function(&call.caller, &id, call.path("function_code"), &name).await)
 }
@@ -52,7 +52,7 @@ struct MultipleNameBody {
 #[utoipa::path(put, path = "/v1.0/devices/{device_id}/multiple-name", tag = "names",
     params(("device_id" = String, Path, description = "The device")),
     request_body = MultipleNameBody, responses((status = 200, body = Envelope<bool>)))]
-async fn set_multiple_name(call: Call) -> Reply {
+async fn set_multiple_name(call: AppCall) -> Reply {
     let body = call.body()?;
     let code = body.required_text("identifier", CODE_BYTES_MAX)?;
     let name = body.required_text("name", NAME_CHARS_MAX)?;
@@ -71,7 +71,7 @@ struct MultipleNameView {
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/multiple-names", tag = "names",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<MultipleNameView>>)))]
-async fn multiple_names(call: Call) -> Reply {
+async fn multiple_names(call: AppCall) -> Reply {
     let names = call.cloud().function_names(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
     let view = names.into_iter().map(|name| MultipleNameView { identifier: name.code, name: name.name });
     call.answer(view.collect::<Vec<_>>())

@@ -156,6 +156,49 @@ impl Body {
         self.member(name).map(|value| value.as_array().map(Vec::as_slice).ok_or(wrong)).transpose()
     }
 
+    /// The body of a member that is an object; without one it has no members.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] for anything else.
+    pub fn inner(&self, name: &'static str) -> Result<Self> {
+        match self.member(name) {
+            None => Ok(Self(Json::Null)),
+            Some(object @ Json::Object(_)) => Ok(Self(object.clone())),
+            Some(_) => Err(Error::WrongType { param: name, expected: "an object" }),
+        }
+    }
+
+    /// Whether, `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] for anything but a boolean, bare or as text.
+    pub fn flag(&self, name: &'static str) -> Result<Option<bool>> {
+        match self.member(name) {
+            None => Ok(None),
+            Some(Json::Bool(flag)) => Ok(Some(*flag)),
+            Some(Json::String(text)) if text == "true" || text == "false" => Ok(Some(text == "true")),
+            Some(_) => Err(Error::WrongType { param: name, expected: "true or false" }),
+        }
+    }
+
+    /// Degrees within a range, `None` when it is absent or empty.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], [`Error::OutOfRange`].
+    pub fn degrees(&self, name: &'static str, most: f64) -> Result<Option<f64>> {
+        let wrong = Error::WrongType { param: name, expected: "a number" };
+        let number = match self.member(name) {
+            None => return Ok(None),
+            Some(Json::String(text)) if text.is_empty() => return Ok(None),
+            Some(Json::String(text)) => text.trim().parse::<f64>().map_err(|_| wrong)?,
+            Some(value) => value.as_f64().ok_or(wrong)?,
+        };
+        if !(-most..=most).contains(&number) {
+            return Err(Error::OutOfRange { param: name, allowed: format!("-{most} to {most}") });
+        }
+        Ok(Some(number))
+    }
+
     /// A text that must be there.
     ///
     /// # Errors

@@ -94,6 +94,7 @@ codes! {
     PATH = 1108, "uri path invalid", "请求地址无效";
     ILLEGAL = 1109, "param is illegal, please check it", "请求参数非法，请检查";
     BUSY = 1111, "system is busy, please retry later", "系统繁忙，请稍后重试";
+    FREQUENT = 1199, "your requests are too frequent", "请求过于频繁";
     OFFLINE = 2001, "device is offline", "设备离线";
     FUNCTION = 2003, "function not support", "不支持该功能点";
     USER = 2006, "user not exist", "用户不存在";
@@ -101,7 +102,10 @@ codes! {
     DEVICE_SUPPORT = 2009, "not support this device", "不支持该设备";
     MOBILE = 2021, "Illegal phone", "手机号不合法";
     EMAIL = 2022, "Illegal email", "邮箱不合法";
+    PASSWORD = 2401, "username or password wrong", "用户名或密码错误";
     COUNTRY = 2403, "country code not support this area", "该区域不支持此国家码";
+    REGION = 2406, "skill id invalid", "技能 ID 无效";
+    SCENE = 2503, "scene not exist", "场景不存在";
 }
 
 /// A refused request: the vendor's code for the caller, and which part was wrong for whoever may know.
@@ -129,7 +133,10 @@ impl From<Error> for Failure {
             Error::Missing(_) => Code::EMPTY,
             Error::WrongType { .. } | Error::DamagedCursor(_) | Error::Refused(_) => Code::ILLEGAL,
             Error::OutOfRange { .. } => Code::RANGE,
-            Error::NotVisible(_) => Code::PERMISSION,
+            Error::NotVisible(_) | Error::NotAllowed(_) => Code::PERMISSION,
+            Error::WrongPassword => Code::PASSWORD,
+            Error::TooManyFailures => Code::FREQUENT,
+            Error::OtherRegion(_) => Code::REGION,
             Error::CountryNotServed(_) => Code::COUNTRY,
             Error::InvalidMobile => Code::MOBILE,
             Error::InvalidEmail => Code::EMAIL,

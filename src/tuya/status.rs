@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::AppCall;
 use super::devices::{StatusView, states_of_ids, status};
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::{DeviceId, DeviceState};
@@ -26,7 +26,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/status", tag = "status",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<StatusView>>)))]
-async fn device_status(call: Call) -> Reply {
+async fn device_status(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
     if state.device.product.functions.is_empty() {
         return Err(Failure::new(Code::FUNCTION, "the device's product has no functions"));
@@ -38,7 +38,7 @@ async fn device_status(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/iot-03/devices/{device_id}/status", tag = "status",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<StatusView>>)))]
-async fn iot03_device_status(call: Call) -> Reply {
+async fn iot03_device_status(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
     call.answer(status(&state))
 }
@@ -47,7 +47,7 @@ async fn iot03_device_status(call: Call) -> Reply {
 #[utoipa::path(get, path = "/v1.0/devices/status", tag = "status",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<BTreeMap<String, Vec<StatusView>>>)))]
-async fn devices_status(call: Call) -> Reply {
+async fn devices_status(call: AppCall) -> Reply {
     let states = states_of_ids(&call).await?;
     let by_id: BTreeMap<&str, _> = states.iter().map(|state| (state.device.id.as_str(), status(state))).collect();
     call.answer(by_id)
@@ -64,7 +64,7 @@ struct DeviceStatusView<'a> {
 #[utoipa::path(get, path = "/v1.0/iot-03/devices/status", tag = "status",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<DeviceStatusView>>)))]
-async fn iot03_devices_status(call: Call) -> Reply {
+async fn iot03_devices_status(call: AppCall) -> Reply {
     let states = states_of_ids(&call).await?;
     fn view(state: &DeviceState) -> DeviceStatusView<'_> {
         DeviceStatusView { id: state.device.id.as_str(), status: status(state) }

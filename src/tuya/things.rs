@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::AppCall;
 use super::devices::{cursor_of, owner_id};
 use super::reply::{Envelope, Failure, Reply};
 use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery};
@@ -112,7 +112,7 @@ impl<'a> ThingView<'a> {
 #[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}", tag = "things",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<ThingView>)))]
-async fn thing(call: Call) -> Reply {
+async fn thing(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
     call.answer(ThingView::of(&state))
 }
@@ -124,7 +124,7 @@ async fn thing(call: Call) -> Reply {
         ("product_ids" = Option<String>, Query, description = "Only devices of this product"),
         ("device_ids" = Option<String>, Query, description = "Only these, at most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<ThingInListView>>)))]
-async fn things(call: Call) -> Reply {
+async fn things(call: AppCall) -> Reply {
     let size = call.query.integer("page_size")?.unwrap_or(PAGE_MAX);
     let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
     let limit = size.ok_or_else(|| Error::OutOfRange { param: "page_size", allowed: format!("1 to {PAGE_MAX}") })?;
@@ -145,7 +145,7 @@ async fn things(call: Call) -> Reply {
 }
 
 /// The place of the device that `last_id` names: here it is a bare id.
-async fn after(call: &Call) -> Result<Option<DeviceCursor>, Failure> {
+async fn after(call: &AppCall) -> Result<Option<DeviceCursor>, Failure> {
     let Some(id) = call.query.text("last_id") else { return Ok(None) };
     let last = call.cloud().device(&call.caller, &DeviceId::from(id)).await;
     Ok(Some(cursor_of(&last.map_err(|_| Error::DamagedCursor("last_id"))?.device)))
@@ -161,7 +161,7 @@ struct ModelView {
 #[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}/model", tag = "things",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<ModelView>)))]
-async fn thing_model_of_device(call: Call) -> Reply {
+async fn thing_model_of_device(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
     call.answer(ModelView { model: thing_model::tuya_model(&state.device.product).to_string() })
 }
@@ -191,7 +191,7 @@ struct PropertyView<'a> {
     params(("device_id" = String, Path, description = "The device"),
         ("codes" = Option<String>, Query, description = "Only these, separated by commas")),
     responses((status = 200, body = Envelope<PropertiesView>)))]
-async fn shadow_properties(call: Call) -> Reply {
+async fn shadow_properties(call: AppCall) -> Reply {
     let id = device_id(&call);
     let state = call.cloud().device(&call.caller, &id).await?;
     let names = call.cloud().function_names(&call.caller, &id).await?;
@@ -211,6 +211,6 @@ async fn shadow_properties(call: Call) -> Reply {
     call.answer(PropertiesView { properties: properties.collect() })
 }
 
-fn device_id(call: &Call) -> DeviceId {
+fn device_id(call: &AppCall) -> DeviceId {
     DeviceId::from(call.path("device_id"))
 }

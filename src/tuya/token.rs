@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::Tuya;
 use super::auth::TokenCall;
 use super::reply::{Code, Envelope, Failure, Reply};
+use crate::domain::Uid;
 use crate::domain::token::TokenPair;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -18,15 +19,22 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 
 /// A token and what renews it.
 #[derive(Serialize, ToSchema)]
-struct TokenView<'a> {
+pub(super) struct TokenView<'a> {
     /// Opens business calls; 32 hex digits.
     access_token: &'a str,
     /// Seconds that it still lives.
     expire_time: i64,
     /// Renews it, once; 32 hex digits.
     refresh_token: &'a str,
-    /// The project's own uid.
+    /// The user's uid, or the project's own.
     uid: &'a str,
+}
+
+impl<'a> TokenView<'a> {
+    pub(super) fn of(pair: &'a TokenPair, uid: &'a str, now_ms: i64) -> Self {
+        let expire_time = pair.seconds_left(now_ms);
+        Self { access_token: &pair.access, expire_time, refresh_token: &pair.refresh, uid }
+    }
 }
 
 /// Hands out the project's living token, or a new one when less than a minute is left of it.
@@ -38,23 +46,15 @@ async fn get_token(call: TokenCall) -> Reply {
         return Err(Failure::new(Code::GRANT_TYPE, "grant_type must be 1"));
     }
     let pair = call.cloud().grant_token(&call.project).await?;
-    show(&call, &pair)
+    call.answer(TokenView::of(&pair, &call.project.admin_uid, call.now_ms()))
 }
 
-/// Renews a token. The old pair is dead from then on.
+/// Renews a token, of the project or of one of its users. The old pair is dead from then on.
 #[utoipa::path(get, path = "/v1.0/token/{refresh_token}", tag = "token",
     params(("refresh_token" = String, Path, description = "From the token it renews")),
     responses((status = 200, body = Envelope<TokenView>)))]
 async fn refresh_token(call: TokenCall) -> Reply {
-    let pair = call.cloud().refresh_token(&call.project, call.path("refresh_token")).await?;
-    show(&call, &pair)
-}
-
-fn show(call: &TokenCall, pair: &TokenPair) -> Reply {
-    call.answer(TokenView {
-        access_token: &pair.access,
-        expire_time: pair.seconds_left(call.now_ms()),
-        refresh_token: &pair.refresh,
-        uid: &call.project.admin_uid,
-    })
+    let (pair, uid) = call.cloud().refresh_any_token(&call.project, call.path("refresh_token")).await?;
+    let uid = uid.as_ref().map_or(call.project.admin_uid.as_str(), Uid::as_str);
+    call.answer(TokenView::of(&pair, uid, call.now_ms()))
 }

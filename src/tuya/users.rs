@@ -8,10 +8,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::Call;
+use super::auth::{AppCall, Call};
 use super::reply::{Envelope, Reply};
+use crate::domain::password::Password;
 use crate::domain::user::{USER_PAGE_MAX, User, UserQuery, UserSync};
-use crate::domain::{Error, Result, Schema, Uid, UsernameType};
+use crate::domain::{Asks, Error, Result, Schema, Uid, UsernameType};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -56,7 +57,7 @@ async fn sync_user(call: Call) -> Reply {
     let user = UserSync {
         country_code: body.required_text("country_code", 8)?,
         username: body.required_text("username", 128)?,
-        password: body.required_text("password", 256)?,
+        password: Password::sent(body.required_text("password", 256)?),
         username_type: match body.integer("username_type", 1..=3)? {
             Some(number) => UsernameType::from_number(number).unwrap_or(UsernameType::Other),
             None => UsernameType::Other,
@@ -178,7 +179,7 @@ struct UserInfosView {
 #[utoipa::path(get, path = "/v1.0/users/{uid}/infos", tag = "users",
     params(("uid" = String, Path, description = "The user")),
     responses((status = 200, body = Envelope<UserInfosView>)))]
-async fn user_infos(call: Call) -> Reply {
+async fn user_infos(call: AppCall) -> Reply {
     let user = call.cloud().user(&call.caller, &Uid(call.path("uid").to_owned())).await?;
     let shown = shown_name(&user, call.caller.project().mask_private_fields);
     call.answer(UserInfosView {

@@ -89,6 +89,10 @@ impl From<Error> for Failure {
             | Error::Offline
             | Error::NoAnswer
             | Error::FunctionNotSupported(_)
+            | Error::NotAllowed(_)
+            | Error::WrongPassword
+            | Error::TooManyFailures
+            | Error::OtherRegion(_)
             | Error::DamagedCursor(_)
             | Error::Refused(_) => Self::param(error.to_string()),
         }

@@ -5,6 +5,7 @@ mod commands;
 mod crash;
 mod fuzz;
 mod others;
+mod pairing;
 mod tylink;
 
 use std::time::Duration;

@@ -6,5 +6,6 @@ mod model;
 mod registry;
 mod registry_access;
 mod registry_devices;
+mod registry_users;
 mod sqlite_telemetry;
 mod telemetry;

@@ -3,6 +3,7 @@
 
 use ingle::domain::binding::{Bound, Unbound};
 use ingle::domain::device::FactoryName;
+use ingle::domain::password::Password;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::{DeviceName, DeviceNo, Uid};
 
@@ -194,7 +195,10 @@ fn a_password_opens_what_is_bound() {
         };
         let (plug, abroad) = (name(PLUG).await, name(ABROAD).await);
         let check = async |user: &str, word: &str| {
-            let account = registry.user_by_password(user, word.to_owned(), std::slice::from_ref(&plug)).await.unwrap();
+            let account = registry
+                .user_by_password(user, Password::Clear(word.to_owned()), std::slice::from_ref(&plug))
+                .await
+                .unwrap();
             account.map(|account| account.uid)
         };
         assert_eq!(check("18200000678", "of 18200000678").await, Some(uid(OWNER)));

@@ -3,6 +3,7 @@
 
 use ingle::domain::device::{FactoryName, Leaving};
 use ingle::domain::fact::{Fact, FactChange, FactKind};
+use ingle::domain::home::{Home, HomeRole};
 use ingle::domain::product::Registration;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::topology::NewSubDevice;
@@ -52,7 +53,9 @@ fn homes_and_what_stands_in_them() {
     on_engines(async |registry, first, second| {
         let uid = |text: &str| ingle::domain::Uid::from(text);
         let homes = registry.homes_of_user(first, &uid(OWNER), 10).await.unwrap().unwrap();
-        assert_eq!((homes.len(), homes[0].id.0, homes[0].name.as_str()), (1, 10_700_001, "Home"));
+        assert_eq!((homes.len(), homes[0].1), (1, HomeRole::Owner));
+        let homes: Vec<Home> = homes.into_iter().map(|(home, _)| home).collect();
+        assert_eq!((homes[0].id.0, homes[0].name.as_str()), (10_700_001, "Home"));
         assert_eq!(registry.home(first, homes[0].id).await.unwrap().unwrap(), homes[0]);
         assert!(registry.homes_of_user(first, &uid(OWNER), 0).await.unwrap().unwrap().is_empty());
         assert!(registry.homes_of_user(second, &uid(OWNER), 10).await.unwrap().is_none());

@@ -3,6 +3,7 @@
 pub mod aliyun;
 pub mod http;
 pub mod mqtt;
+pub mod people;
 pub mod tuya;
 pub mod world;
 

@@ -45,6 +45,11 @@ impl TuyaApp {
         token
     }
 
+    /// Takes an access token that somebody got.
+    pub fn hold(&self, token: &str) {
+        *self.token.borrow_mut() = Some(token.to_owned());
+    }
+
     /// Forgets the access token.
     pub fn forget_token(&self) {
         *self.token.borrow_mut() = None;

@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
+use crate::support::people::{ADMIN, MEMBER, people};
 use crate::support::world::{FOREIGN_USER, GATEWAY, GUEST, OWNER, PLUG, SPEAKER};
 
 const HOME: &str = "/v1.0/homes/10700001";
 
 /// What every path of a home refuses: another tenant's, unknown ones, and what is no number.
-fn refuses(cloud: &TestCloud, path: impl Fn(&str) -> String) {
+pub fn refuses(cloud: &TestCloud, path: impl Fn(&str) -> String) {
     for id in ["1", "0", "-1", "x", "a%2Fb", "%F0%9F%92%A1", "99999999999999999999"] {
         assert_eq!(cloud.first().get(&path(id))["code"], 1106, "{id}");
     }
@@ -52,18 +53,6 @@ fn home_devices() {
 }
 
 #[test]
-fn home_members() {
-    let cloud = TestCloud::start();
-    let members = cloud.first().get(&format!("{HOME}/members"))["result"].clone();
-    assert_eq!(
-        members,
-        json!([{"uid": OWNER, "name": "Owner", "avatar": "", "country_code": "86", "member_account": "18200000678",
-            "admin": true, "owner": true}])
-    );
-    refuses(&cloud, |id| format!("/v1.0/homes/{id}/members"));
-}
-
-#[test]
 fn home_rooms() {
     let cloud = TestCloud::start();
     let home = cloud.first().get(&format!("{HOME}/rooms"))["result"].clone();
@@ -72,15 +61,70 @@ fn home_rooms() {
 }
 
 #[test]
-fn home_scenes() {
+fn create_home() {
     let cloud = TestCloud::start();
-    assert_eq!(cloud.first().get(&format!("{HOME}/scenes"))["result"], json!([]));
-    refuses(&cloud, |id| format!("/v1.0/homes/{id}/scenes"));
+    let (app, path) = (cloud.first(), "/v1.0/home/create-home");
+    let place = json!({"name": "Boat", "geo_name": "Elbe", "lat": "53.5", "lon": 9.9});
+    let made = app.post(path, json!({"uid": OWNER, "home": place, "rooms": ["Cabin"]}));
+    let id = made["result"].as_i64().unwrap_or_else(|| panic!("{made}"));
+    let home = json!({"home_id": id, "name": "Boat", "geo_name": "Elbe", "lat": 53.5, "lon": 9.9});
+    assert_eq!(app.get(&format!("/v1.0/homes/{id}"))["result"], home);
+    assert_eq!(app.get(&format!("/v1.0/users/{OWNER}/homes"))["result"].as_array().unwrap().len(), 2);
+    for (body, code) in [
+        (json!({"uid": OWNER}), 1100),
+        (json!({"uid": OWNER, "home": {"name": ""}}), 1100),
+        (json!({"home": {"name": "x"}}), 1100),
+        (json!({"uid": OWNER, "home": "x"}), 1109),
+        (json!({"uid": OWNER, "home": {"name": "x", "lat": 91}}), 1101),
+        (json!({"uid": OWNER, "home": {"name": "x", "lon": "far"}}), 1109),
+        (json!({"uid": OWNER, "home": {"name": "x".repeat(129)}}), 1101),
+        (json!({"uid": FOREIGN_USER, "home": {"name": "x"}}), 1106),
+        (json!({"uid": "nobody", "home": {"name": "x"}}), 1106),
+    ] {
+        assert_eq!(app.post(path, body.clone())["code"], code, "{body}");
+    }
+    for n in 2..100 {
+        assert_eq!(app.post(path, json!({"uid": OWNER, "home": {"name": n.to_string()}}))["success"], true, "{n}");
+    }
+    assert_eq!(app.post(path, json!({"uid": OWNER, "home": {"name": "one too many"}}))["code"], 1101);
+    let people = people(&cloud);
+    assert_eq!(people.member.post(path, json!({"uid": MEMBER, "home": {"name": "Mine"}}))["success"], true);
+    assert_eq!(people.member.post(path, json!({"uid": ADMIN, "home": {"name": "x"}}))["code"], 1106);
 }
 
 #[test]
-fn home_scenes_of_today() {
+fn change_home() {
     let cloud = TestCloud::start();
-    assert_eq!(cloud.first().get("/v1.1/homes/10700001/scenes")["result"], json!([]));
-    refuses(&cloud, |id| format!("/v1.1/homes/{id}/scenes"));
+    let app = cloud.first();
+    assert_eq!(app.put(HOME, json!({"name": "House", "lat": 1.5}))["result"], true);
+    assert_eq!(app.put(HOME, json!({"geo_name": "Hamburg"}))["result"], true);
+    let home = json!({"home_id": 10_700_001, "name": "House", "geo_name": "Hamburg", "lat": 1.5, "lon": 0.0});
+    assert_eq!(app.get(HOME)["result"], home);
+    assert_eq!(app.put(HOME, json!({}))["code"], 1100);
+    for id in ["1", "x", "%F0%9F%92%A1"] {
+        assert_eq!(app.put(&format!("/v1.0/homes/{id}"), json!({"name": "x"}))["code"], 1106);
+    }
+    assert_eq!(cloud.second().put(HOME, json!({"name": "x"}))["code"], 1106);
+    let people = people(&cloud);
+    for user in [&people.admin, &people.member, &people.sharee, &people.stranger] {
+        assert_eq!(user.put(HOME, json!({"name": "x"}))["code"], 1106);
+    }
+    assert_eq!(people.owner.put(HOME, json!({"name": "Mine"}))["result"], true);
+    assert_eq!(people.member.get(HOME)["result"]["name"], "Mine");
+}
+
+#[test]
+fn remove_home() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    for user in [&people.admin, &people.member, &people.stranger, &cloud.second()] {
+        assert_eq!(user.delete(HOME)["code"], 1106);
+    }
+    assert_eq!(people.member.get(&format!("/v1.0/devices/{PLUG}"))["success"], true);
+    assert_eq!(people.owner.delete(HOME)["result"], true);
+    assert_eq!(cloud.first().delete(HOME)["code"], 1106, "the second time");
+    // The devices stay their owner's, and are nobody else's any more.
+    assert_eq!(people.owner.get(&format!("/v1.0/devices/{PLUG}"))["result"]["owner_id"], "");
+    assert_eq!(people.member.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106);
+    assert_eq!(people.member.get(&format!("/v1.0/users/{MEMBER}/homes"))["result"], json!([]));
 }

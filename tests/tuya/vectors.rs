@@ -63,8 +63,8 @@ fn every_vector_is_accepted() {
         let name = vector["name"].as_str().unwrap();
         let login = name == "authorized-login" || name == "users-login";
         if login {
-            // Not served yet: the path is unknown before any signature is looked at.
-            assert_eq!(answer.code(), 1108, "{name}: {answer:?}");
+            // Past the signature there is no such app and no such account here.
+            assert!(matches!(answer.code(), 1106 | 2401), "{name}: {answer:?}");
         } else {
             assert!(signature_accepted(&answer), "{name}: {answer:?}");
         }

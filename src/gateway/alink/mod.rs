@@ -129,6 +129,7 @@ impl Frame<'_> {
             "dsltemplate/get" | "dynamicTsl/get" => {
                 self.answer(&thing_model::tsl(&self.device.product, Some(&self.device.device_name)))
             }
+            "awss/enrollee/match" => self.ask(text(&self.params()["token"]).map(Ask::Pair)),
             "topo/add" => self.ask(self.proven(self.params()).map(Ask::Attach)),
             "topo/delete" => self.ask(self.subs(self.params()).map(Ask::Detach)),
             "topo/get" => self.ask(Some(Ask::Behind)),

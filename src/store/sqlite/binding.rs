@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM, MANAGED, VISIBLE};
 use super::fact::forget_desires;
+use super::user;
 use super::world::refused;
-use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, Unbound};
+use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, Shared, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::store::BindingStore;
+use crate::domain::user::User;
 use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid};
 use crate::store::mint;
 
@@ -121,6 +123,59 @@ impl BindingStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
+    async fn share_device(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        device: DeviceNo,
+        max: usize,
+        now_ms: i64,
+    ) -> Result<Option<Shared>> {
+        let uid = uid.clone();
+        let write = move |connection: &Connection| {
+            let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
+            let sql =
+                "SELECT coalesce(max(owned AND user_no = ?2), 0), count(*) FILTER (WHERE user_no <> ?2 AND owned = 0)
+                       FROM binding WHERE device_no = ?1";
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let found = connection.query_row(sql, params![device.0, user_no], read);
+            let (is_owner, others): (bool, usize) = found.map_err(Error::store)?;
+            if is_owner {
+                return Ok(Some(Shared::Owner));
+            }
+            if others >= max {
+                return Ok(Some(Shared::Full));
+            }
+            bind(connection, device.0, user_no, false, now_ms)?;
+            Ok(Some(Shared::Done))
+        };
+        self.writer.run(write).await
+    }
+
+    async fn withdraw_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo) -> Result<bool> {
+        let uid = uid.clone();
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(false) };
+            let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2 AND owned = 0";
+            Ok(connection.execute(sql, params![device.0, user_no])? == 1)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn sharees(&self, project: ProjectNo, device: DeviceNo, limit: usize) -> Result<Vec<User>> {
+        let sql = format!(
+            "SELECT {} FROM {} JOIN binding b ON b.user_no = u.user_no
+             WHERE b.device_no = ?1 AND b.project_no = ?2 AND b.owned = 0 ORDER BY b.created_ms, b.user_no LIMIT ?3",
+            user::COLUMNS,
+            user::FROM
+        );
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![device.0, project.0, limit], user::user);
+            rows.and_then(Iterator::collect).map_err(Error::store)
+        })
+    }
+
     async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound> {
         let uid = uid.clone();
         let write = move |connection: &Connection| -> rusqlite::Result<Unbound> {
@@ -177,7 +232,8 @@ fn release(connection: &Connection, device: DeviceNo, now_ms: i64) -> rusqlite::
     Ok(true)
 }
 
-fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqlite::Result<Option<i64>> {
+/// The number of a user of the project.
+pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")?
         .query_row(params![uid.0, project.0], |row| row.get(0))
@@ -203,9 +259,18 @@ pub fn bind(connection: &Connection, device_no: i64, user_no: i64, owned: bool, 
 
 /// Where a device stands in a home of its owner's, or else the owner's first home, which is made if need be.
 pub fn home_for(connection: &Connection, device_no: i64, owner_no: i64) -> Result<i64> {
-    let sql = "SELECT h.home_id FROM device d JOIN home h USING (home_id) WHERE d.device_no = ?1 AND h.owner_no = ?2
-               UNION ALL SELECT home_id FROM (SELECT home_id FROM home WHERE owner_no = ?2 ORDER BY home_id)";
+    let sql = "SELECT h.home_id FROM device d JOIN home h USING (home_id) WHERE d.device_no = ?1 AND h.owner_no = ?2";
     let known = connection.query_row(sql, params![device_no, owner_no], |row| row.get(0)).optional();
+    match known.map_err(Error::store)? {
+        Some(home_id) => Ok(home_id),
+        None => first_home(connection, owner_no),
+    }
+}
+
+/// A user's first home, which is made if need be.
+pub fn first_home(connection: &Connection, owner_no: i64) -> Result<i64> {
+    let sql = "SELECT home_id FROM home WHERE owner_no = ?1 ORDER BY home_id LIMIT 1";
+    let known = connection.query_row(sql, params![owner_no], |row| row.get(0)).optional();
     if let Some(home_id) = known.map_err(Error::store)? {
         return Ok(home_id);
     }

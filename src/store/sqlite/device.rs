@@ -9,10 +9,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::SqliteRegistry;
 use super::binding::forget_owner;
 use super::fact::forget_wishes;
+use super::home::LIVES_IN;
+use crate::domain::caller::DeviceRole;
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
-use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid};
+use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
 use crate::store::seal::Seal;
 
 /// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns
@@ -67,6 +69,15 @@ impl DeviceStore for SqliteRegistry {
         Ok(found.map(Arc::new))
     }
 
+    async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
+        let numbers: Vec<String> = devices.iter().map(|device| device.0.to_string()).collect();
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
+            let values = params![user.0, format!("[{}]", numbers.join(","))];
+            connection.prepare_cached(roles_sql())?.query_map(values, |row| Ok(role(row.get(0)?)))?.collect()
+        };
+        self.readers.run(|connection| read(connection).map_err(Error::store))
+    }
+
     async fn devices_of_user(
         &self,
         project: ProjectNo,
@@ -78,7 +89,8 @@ impl DeviceStore for SqliteRegistry {
         let mine = match which {
             UserDevices::Home => {
                 "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
-                 UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2"
+                 UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2
+                 UNION SELECT h.device_no FROM device h JOIN home_member m USING (home_id) WHERE m.user_no = ?2"
             }
             UserDevices::Shared => "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0",
         };
@@ -208,6 +220,30 @@ impl DeviceStore for SqliteRegistry {
     }
 }
 
+/// What the user `?1` has of each of the devices `?2`, a JSON list, as [`role`] reads it.
+fn roles_sql() -> &'static str {
+    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        format!(
+            "SELECT CASE
+                 WHEN EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1 AND b.owned = 1)
+                 THEN 3
+                 WHEN (SELECT home_id FROM device d WHERE d.device_no = a.value) IN ({LIVES_IN}) THEN 2
+                 WHEN EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1) THEN 1
+                 ELSE 0 END FROM json_each(?2) a ORDER BY a.key"
+        )
+    });
+    &SQL
+}
+
+fn role(number: i64) -> Option<DeviceRole> {
+    match number {
+        3 => Some(DeviceRole::Owner),
+        2 => Some(DeviceRole::Resident),
+        1 => Some(DeviceRole::Sharee),
+        _ => None,
+    }
+}
+
 /// The statement of the single device read, which is the most frequent one, made once.
 fn device_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> =
@@ -306,12 +342,18 @@ struct Filter {
     values: Vec<Sql>,
     /// The app, when it is the only restriction.
     app_alone: Option<i64>,
+    /// The place of the user whose devices alone are selected.
+    user: Option<String>,
 }
 
 impl Filter {
     /// `None` when the schema or the product is not the project's.
     fn of(connection: &Connection, project: ProjectNo, query: &DeviceQuery) -> Result<Option<Self>> {
-        let mut filter = Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None };
+        let mut filter =
+            Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None, user: None };
+        if let Some(user) = query.user {
+            filter.user = Some(filter.place(Sql::Integer(user.0)));
+        }
         if let Some(ids) = &query.ids {
             let places: Vec<String> = ids.iter().map(|id| filter.place(Sql::Text(id.0.clone()))).collect();
             filter.conditions.push_str(&format!(" AND d.device_id IN ({})", places.join(", ")));
@@ -331,7 +373,7 @@ impl Filter {
         if let Some(schema) = &query.schema {
             let sql = "SELECT app_no FROM app WHERE schema = ?1 AND project_no = ?2";
             let Some(no) = number(connection, sql, &schema.0, project)? else { return Ok(None) };
-            filter.app_alone = filter.conditions.is_empty().then_some(no);
+            filter.app_alone = (filter.conditions.is_empty() && filter.user.is_none()).then_some(no);
             let place = filter.place(Sql::Integer(no));
             filter.conditions.push_str(&format!(
                 " AND EXISTS (SELECT 1 FROM binding s WHERE s.device_no = d.device_no AND s.app_no = {place})"
@@ -345,10 +387,19 @@ impl Filter {
         format!("?{}", self.values.len())
     }
 
-    /// Both kinds of visible devices: those of the project's products, and other projects' that its users have.
-    fn kinds(&self) -> [String; 2] {
+    /// Both kinds of visible devices: those of the project's products, and other projects' that its users have. Or only
+    /// those that one user has.
+    fn kinds(&self) -> Vec<String> {
         let conditions = &self.conditions;
-        [
+        if let Some(user) = &self.user {
+            let homes = LIVES_IN.replace("?1", user);
+            return vec![format!(
+                "FROM device d WHERE {VISIBLE} AND d.device_no IN (
+                     SELECT device_no FROM binding WHERE user_no = {user}
+                     UNION SELECT device_no FROM device WHERE home_id IN ({homes})){conditions}"
+            )];
+        }
+        vec![
             format!("FROM device d WHERE d.removed = 0 AND d.project_no = ?1{conditions}"),
             format!(
                 "FROM device d WHERE d.removed = 0 AND d.device_no IN
@@ -364,8 +415,8 @@ impl Filter {
                 connection.prepare_cached("SELECT count(DISTINCT device_no) FROM binding WHERE app_no = ?1")?;
             return statement.query_row(params![app_no], |row| row.get(0));
         }
-        let [own, foreign] = self.kinds();
-        let sql = format!("SELECT (SELECT count(*) {own}) + (SELECT count(*) {foreign})");
+        let counts: Vec<String> = self.kinds().iter().map(|kind| format!("(SELECT count(*) {kind})")).collect();
+        let sql = format!("SELECT {}", counts.join(" + "));
         connection.prepare_cached(&sql)?.query_row(params_from_iter(&self.values), |row| row.get(0))
     }
 
@@ -378,13 +429,16 @@ impl Filter {
         let number = |count: usize| Sql::Integer(i64::try_from(count).unwrap_or(i64::MAX));
         let reach = self.place(number(query.offset.saturating_add(query.limit)));
         let (limit, offset) = (self.place(number(query.limit)), self.place(number(query.offset)));
-        let kinds = self.kinds().map(|kind| {
+        let kinds = self.kinds().into_iter().map(|kind| {
             format!(
                 "SELECT * FROM (SELECT d.device_no AS no, d.created_ms AS created, d.device_id AS id {kind}
                  ORDER BY d.created_ms, d.device_id LIMIT {reach})"
             )
         });
-        let sql = format!("{} ORDER BY created, id LIMIT {limit} OFFSET {offset}", kinds.join(" UNION ALL "));
+        let sql = format!(
+            "{} ORDER BY created, id LIMIT {limit} OFFSET {offset}",
+            kinds.collect::<Vec<_>>().join(" UNION ALL ")
+        );
         connection.prepare_cached(&sql)?.query_map(params_from_iter(&self.values), |row| row.get(0))?.collect()
     }
 }

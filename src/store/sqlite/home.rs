@@ -1,38 +1,66 @@
-//! Homes.
+//! Homes, and who lives there.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::binding::{new_home, user_no};
 use super::device::{COLUMNS, FROM, VISIBLE};
-use crate::domain::home::Home;
+use super::user;
+use crate::domain::home::{Home, HomeFacts, HomeRole, Member};
 use crate::domain::store::HomeStore;
-use crate::domain::{Device, Error, HomeId, ProjectNo, Result, Uid};
+use crate::domain::{Device, Error, HomeId, ProjectNo, Result, Uid, UserNo};
+
+/// The columns of [`home`].
+const HOME: &str = "h.home_id, h.name, o.uid, h.geo_name, h.lat, h.lon";
+/// Where [`HOME`] is.
+const HOMES: &str = "home h JOIN app_user o ON o.user_no = h.owner_no";
+/// The homes that the user `?1` lives in.
+pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
+    UNION SELECT home_id FROM home_member WHERE user_no = ?1";
+/// What the user `?1` may do in the home `h`, as [`role`] reads it.
+const ROLE: &str = "CASE WHEN h.owner_no = ?1 THEN 2 ELSE
+    (SELECT m.is_admin FROM home_member m WHERE m.home_id = h.home_id AND m.user_no = ?1) END";
 
 #[async_trait]
 impl HomeStore for SqliteRegistry {
-    async fn homes_of_user(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Vec<Home>>> {
-        let read = |connection: &Connection| -> rusqlite::Result<Option<Vec<Home>>> {
+    async fn homes_of_user(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        limit: usize,
+    ) -> Result<Option<Vec<(Home, HomeRole)>>> {
+        let read = |connection: &Connection| -> rusqlite::Result<Option<Vec<(Home, HomeRole)>>> {
             let snapshot = connection.unchecked_transaction()?;
-            let sql = "SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2";
-            let user_no: Option<i64> =
-                snapshot.prepare_cached(sql)?.query_row(params![uid.0, project.0], |row| row.get(0)).optional()?;
-            let Some(user_no) = user_no else { return Ok(None) };
-            let sql = "SELECT h.home_id, h.name, u.uid FROM home h JOIN app_user u ON u.user_no = h.owner_no
-                       WHERE h.owner_no = ?1 ORDER BY h.home_id LIMIT ?2";
-            let homes: rusqlite::Result<Vec<Home>> =
-                snapshot.prepare_cached(sql)?.query_map(params![user_no, limit], home)?.collect();
+            let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
+            let sql = format!(
+                "SELECT {HOME}, {ROLE} FROM {HOMES} WHERE h.home_id IN ({LIVES_IN}) ORDER BY h.home_id LIMIT ?2"
+            );
+            let both = |row: &Row<'_>| Ok((home(row)?, role(row.get(6)?)));
+            let homes: rusqlite::Result<Vec<_>> =
+                snapshot.prepare_cached(&sql)?.query_map(params![user_no, limit], both)?.collect();
             homes.map(Some)
         };
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
+    async fn homes(&self, project: ProjectNo, user: Option<UserNo>, after: HomeId, limit: usize) -> Result<Vec<Home>> {
+        let sql = format!(
+            "SELECT {HOME} FROM {HOMES} WHERE h.project_no = ?2 AND h.home_id > ?3
+             AND (?1 IS NULL OR h.home_id IN ({LIVES_IN})) ORDER BY h.home_id LIMIT ?4"
+        );
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![user.map(|user| user.0), project.0, after.0, limit], home);
+            rows.and_then(Iterator::collect).map_err(Error::store)
+        })
+    }
+
     async fn home(&self, project: ProjectNo, id: HomeId) -> Result<Option<Home>> {
-        let sql = "SELECT h.home_id, h.name, u.uid FROM home h JOIN app_user u ON u.user_no = h.owner_no
-                   WHERE h.home_id = ?1 AND h.project_no = ?2";
+        let sql = format!("SELECT {HOME} FROM {HOMES} WHERE h.home_id = ?1 AND h.project_no = ?2");
         self.readers.run(|connection| {
             connection
-                .prepare_cached(sql)
+                .prepare_cached(&sql)
                 .and_then(|mut statement| statement.query_row(params![id.0, project.0], home).optional())
                 .map_err(Error::store)
         })
@@ -44,8 +72,162 @@ impl HomeStore for SqliteRegistry {
         );
         self.readers.run(|connection| self.all(connection, &sql, params![project.0, id.0, limit]))
     }
+
+    async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>> {
+        let sql = format!("SELECT {ROLE} FROM home h WHERE h.home_id = ?2");
+        let found: Option<Option<i64>> = self.readers.run(|connection| {
+            connection
+                .prepare_cached(&sql)
+                .and_then(|mut statement| statement.query_row(params![user.0, id.0], |row| row.get(0)).optional())
+                .map_err(Error::store)
+        })?;
+        Ok(found.flatten().map(role))
+    }
+
+    async fn make_home(
+        &self,
+        project: ProjectNo,
+        owner: &Uid,
+        facts: HomeFacts,
+        max: usize,
+    ) -> Result<Option<Option<HomeId>>> {
+        let owner = owner.clone();
+        let write = move |connection: &Connection| {
+            let Some(owner_no) = user_no(connection, project, &owner).map_err(Error::store)? else { return Ok(None) };
+            let sql = "SELECT count(*) FROM home WHERE owner_no = ?1";
+            let count: usize = connection.query_row(sql, params![owner_no], |row| row.get(0)).map_err(Error::store)?;
+            if count >= max {
+                return Ok(Some(None));
+            }
+            let id = HomeId(new_home(connection, project.0, owner_no, facts.name.as_deref().unwrap_or_default())?);
+            change(connection, project, id, &facts).map_err(Error::store)?;
+            Ok(Some(Some(id)))
+        };
+        self.writer.run(write).await
+    }
+
+    async fn change_home(&self, project: ProjectNo, id: HomeId, facts: HomeFacts) -> Result<bool> {
+        self.writer.run(move |connection| change(connection, project, id, &facts).map_err(Error::store)).await
+    }
+
+    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<bool> {
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2";
+            if !connection.prepare_cached(sql)?.exists(params![id.0, project.0])? {
+                return Ok(false);
+            }
+            forget_homes(connection, "?1", id.0, now_ms)?;
+            Ok(true)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>> {
+        let (columns, from) = (user::COLUMNS, user::FROM);
+        let sql = format!(
+            "SELECT {columns}, l.role, l.name FROM {from} JOIN (
+                 SELECT owner_no AS user_no, 2 AS role, '' AS name, 0 AS came_ms FROM home WHERE home_id = ?1
+                 UNION ALL SELECT user_no, is_admin, name, created_ms FROM home_member WHERE home_id = ?1
+             ) l ON l.user_no = u.user_no
+             WHERE u.project_no = ?2 ORDER BY l.role = 2 DESC, l.came_ms, u.user_no LIMIT ?3"
+        );
+        let member =
+            |row: &Row<'_>| Ok(Member { user: user::user(row)?, role: role(row.get(17)?), name: row.get(18)? });
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![id.0, project.0, limit], member);
+            rows.and_then(Iterator::collect).map_err(Error::store)
+        })
+    }
+
+    async fn member_role(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<Option<HomeRole>> {
+        let sql = "SELECT m.is_admin FROM home_member m JOIN app_user u USING (user_no)
+                   WHERE m.home_id = ?1 AND u.uid = ?2 AND u.project_no = ?3";
+        self.readers.run(|connection| {
+            let found = connection.prepare_cached(sql).and_then(|mut statement| {
+                statement.query_row(params![id.0, uid.0, project.0], |row| row.get(0)).optional()
+            });
+            Ok(found.map_err(Error::store)?.map(role))
+        })
+    }
+
+    async fn put_member(
+        &self,
+        project: ProjectNo,
+        id: HomeId,
+        uid: &Uid,
+        name: Option<String>,
+        is_admin: bool,
+        max: usize,
+        now_ms: i64,
+    ) -> Result<Option<bool>> {
+        let uid = uid.clone();
+        let write = move |connection: &Connection| -> rusqlite::Result<Option<bool>> {
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(None) };
+            let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2 AND owner_no <> ?3";
+            if !connection.prepare_cached(sql)?.exists(params![id.0, project.0, user_no])? {
+                return Ok(None);
+            }
+            let sql = "SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2";
+            let others: usize = connection.query_row(sql, params![id.0, user_no], |row| row.get(0))?;
+            if others >= max {
+                return Ok(Some(false));
+            }
+            connection
+                .prepare_cached(
+                    "INSERT INTO home_member (home_id, user_no, is_admin, name, created_ms)
+                     VALUES (?1, ?2, ?3, coalesce(?4, ''), ?5) ON CONFLICT (home_id, user_no)
+                     DO UPDATE SET is_admin = excluded.is_admin, name = coalesce(?4, name)",
+                )?
+                .execute(params![id.0, user_no, is_admin, name, now_ms])?;
+            Ok(Some(true))
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool> {
+        let uid = uid.clone();
+        let sql = "DELETE FROM home_member WHERE home_id = ?1
+                   AND user_no = (SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?3)";
+        let write = move |connection: &Connection| connection.execute(sql, params![id.0, uid.0, project.0]);
+        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+    }
 }
 
 fn home(row: &Row<'_>) -> rusqlite::Result<Home> {
-    Ok(Home { id: HomeId(row.get(0)?), name: row.get(1)?, owner: Uid(row.get(2)?) })
+    Ok(Home {
+        id: HomeId(row.get(0)?),
+        name: row.get(1)?,
+        owner: Uid(row.get(2)?),
+        geo_name: row.get(3)?,
+        lat: row.get(4)?,
+        lon: row.get(5)?,
+    })
+}
+
+fn role(number: i64) -> HomeRole {
+    match number {
+        2 => HomeRole::Owner,
+        1 => HomeRole::Admin,
+        _ => HomeRole::Member,
+    }
+}
+
+fn change(connection: &Connection, project: ProjectNo, id: HomeId, facts: &HomeFacts) -> rusqlite::Result<bool> {
+    let HomeFacts { name, geo_name, lat, lon } = facts;
+    let sql = "UPDATE home SET name = coalesce(?3, name), geo_name = coalesce(?4, geo_name), lat = coalesce(?5, lat),
+               lon = coalesce(?6, lon) WHERE home_id = ?2 AND project_no = ?1";
+    Ok(connection.prepare_cached(sql)?.execute(params![project.0, id.0, name, geo_name, lat, lon])? == 1)
+}
+
+/// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere.
+pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<()> {
+    let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
+    connection.execute(&leave, params![value, now_ms])?;
+    let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");
+    connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![value])?;
+    for table in ["pairing", "home_member", "home"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE home_id IN ({homes})"), params![value])?;
+    }
+    Ok(())
 }

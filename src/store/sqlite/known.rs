@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::binding::BoundDevices;
+use crate::domain::login::TokenHolder;
 use crate::domain::user::User;
 use crate::domain::{Device, DeviceId, Product, Project, ProjectNo, Result, Uid};
 
@@ -28,8 +29,8 @@ pub struct Known {
     pub projects: Map<String, Arc<Project>, SMALL_MAX>,
     /// By AppKey.
     pub keys: Map<String, Arc<Project>, SMALL_MAX>,
-    /// Project and expiry by a token's hash.
-    pub tokens: Map<[u8; 32], (ProjectNo, i64), SMALL_MAX>,
+    /// By a token's hash.
+    pub tokens: Map<[u8; 32], TokenHolder, SMALL_MAX>,
     /// Project and expiry by a cloudToken's hash.
     pub cloud_tokens: Map<[u8; 32], (ProjectNo, i64), SMALL_MAX>,
     /// By number.
@@ -118,6 +119,7 @@ impl Weight for Arc<Project> {}
 impl Weight for Arc<Product> {}
 impl Weight for Arc<User> {}
 impl Weight for Arc<Device> {}
+impl Weight for TokenHolder {}
 impl Weight for (ProjectNo, i64) {}
 
 impl Weight for Arc<BoundDevices> {

@@ -9,12 +9,14 @@ mod fact;
 mod home;
 mod known;
 mod name;
+mod pairing;
 mod product;
 mod project;
 pub mod telemetry;
 mod token;
 mod topology;
 mod user;
+mod user_token;
 mod visual;
 mod world;
 mod world_device;
@@ -35,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_registry.sql"),
     include_str!("../../../migrations/sqlite/0002_second_dialect.sql"),
     include_str!("../../../migrations/sqlite/0003_devices_connect.sql"),
+    include_str!("../../../migrations/sqlite/0004_app_users.sql"),
 ];
 
 /// The registry's file in the data folder.

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
+use crate::domain::caller::AppUser;
+use crate::domain::login::TokenHolder;
 use crate::domain::store::{CloudTokenStore, TokenStore};
 use crate::domain::token::TokenPair;
-use crate::domain::{Error, ProjectNo, Result};
+use crate::domain::{Error, ProjectNo, Result, Uid, UserNo};
 use crate::store::seal::{Seal, TokenSeed, hex, random, token_hash};
 
 #[async_trait]
@@ -47,20 +49,29 @@ impl TokenStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn token_lives(&self, project: ProjectNo, access: &str, now_ms: i64) -> Result<bool> {
+    async fn token_holder(&self, access: &str, now_ms: i64) -> Result<Option<TokenHolder>> {
         let hash = token_hash(access);
         let holder = self.known.get(&self.known.tokens, hash, || {
             self.readers.run(|connection| {
                 connection
-                    .prepare_cached("SELECT project_no, expires_ms FROM token WHERE access_hash = ?1")
-                    .and_then(|mut statement| {
-                        statement.query_row(params![hash], |row| Ok((ProjectNo(row.get(0)?), row.get(1)?))).optional()
-                    })
+                    .prepare_cached(
+                        "SELECT project_no, expires_ms, NULL, NULL FROM token WHERE access_hash = ?1
+                         UNION ALL SELECT u.project_no, t.expires_ms, u.user_no, u.uid
+                         FROM user_token t JOIN app_user u USING (user_no)
+                         WHERE t.access_hash = ?1 AND t.access_version = u.access_version AND u.disabled = 0",
+                    )
+                    .and_then(|mut statement| statement.query_row(params![hash], holder).optional())
                     .map_err(Error::store)
             })
         })?;
-        Ok(holder.is_some_and(|(holder, expires_ms)| holder == project && expires_ms > now_ms))
+        Ok(holder.filter(|holder| holder.expires_ms > now_ms))
     }
+}
+
+fn holder(row: &rusqlite::Row<'_>) -> rusqlite::Result<TokenHolder> {
+    let user_no: Option<i64> = row.get(2)?;
+    let user = user_no.map(|no| Ok::<_, rusqlite::Error>(AppUser { no: UserNo(no), uid: Uid(row.get(3)?) }));
+    Ok(TokenHolder { project: ProjectNo(row.get(0)?), expires_ms: row.get(1)?, user: user.transpose()?.map(Arc::new) })
 }
 
 fn living(connection: &Connection, project: ProjectNo) -> Result<Option<(TokenSeed, i64)>> {

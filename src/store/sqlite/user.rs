@@ -7,18 +7,21 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::binding::forget_owner;
+use super::home::forget_homes;
 use super::known::UserName;
+use crate::domain::password::Password;
 use crate::domain::store::UserStore;
-use crate::domain::user::{User, UserPage, UserQuery, UserSync};
-use crate::domain::{DeviceNo, Error, ProjectNo, Result, Schema, Uid, UsernameType};
+use crate::domain::user::{Account, User, UserPage, UserQuery, UserSync};
+use crate::domain::{DeviceNo, Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
 use crate::store::mint;
 
-const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u.nick_name, u.avatar, u.time_zone_id,
+/// The columns of [`user`].
+pub const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u.nick_name, u.avatar, u.time_zone_id,
     u.created_ms, u.updated_ms, u.identity_id, u.login_id, u.open_id, u.phone, u.email, u.gender, u.last_login_ms,
     a.app_key";
 
 /// Where [`COLUMNS`] are.
-const FROM: &str = "app_user u JOIN app a USING (app_no)";
+pub const FROM: &str = "app_user u JOIN app a USING (app_no)";
 
 #[async_trait]
 impl UserStore for SqliteRegistry {
@@ -69,6 +72,47 @@ impl UserStore for SqliteRegistry {
             let has_more = query.limit > 0 && users.len() > query.limit;
             users.truncate(query.limit);
             Ok(Some(UserPage { users, has_more, total }))
+        })
+    }
+
+    async fn account_by_password(
+        &self,
+        project: ProjectNo,
+        schema: Option<&Schema>,
+        username: &str,
+        password: Password,
+    ) -> Result<Option<Account>> {
+        let sql = "SELECT u.user_no, u.uid, u.country_code, u.access_version,
+                   CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u JOIN app a USING (app_no)
+                   WHERE u.username = ?2 AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3) LIMIT 2";
+        let account = |row: &Row<'_>| {
+            let (no, uid) = (UserNo(row.get(0)?), Uid(row.get(1)?));
+            let account = Account { no, uid, country_code: row.get(2)?, version: row.get(3)? };
+            Ok((account, row.get::<_, Option<String>>(4)?))
+        };
+        let mut found: Vec<(Account, Option<String>)> = self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+            let values = params![project.0, username, schema.map(Schema::as_str)];
+            statement.query_map(values, account).and_then(Iterator::collect).map_err(Error::store)
+        })?;
+        // Two apps may have users of one name: without the app's neither is meant.
+        let only = found.len() == 1;
+        let (account, kept) = found.pop().filter(|_| only).unzip();
+        let is_right = self.seal.check_password(password, kept.flatten()).await?;
+        Ok(account.filter(|_| is_right))
+    }
+
+    async fn user_by_name(&self, project: ProjectNo, schema: Option<&Schema>, username: &str) -> Result<Option<User>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {FROM} WHERE u.username = ?2 AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3)
+             LIMIT 2"
+        );
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![project.0, username, schema.map(Schema::as_str)], user);
+            let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
+            let only = users.len() == 1;
+            Ok(users.pop().filter(|_| only))
         })
     }
 
@@ -154,20 +198,21 @@ impl UserStore for SqliteRegistry {
             let found = connection.query_row(sql, params![uid.0, project.0], |row| row.get(0)).optional()?;
             let Some(user_no): Option<i64> = found else { return Ok(None) };
             let owned = "SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1";
-            let homes = "SELECT home_id FROM home WHERE owner_no = ?1";
             let devices: Vec<DeviceNo> = connection
                 .prepare_cached(owned)?
                 .query_map(params![user_no], |row| row.get(0).map(DeviceNo))?
                 .collect::<rusqlite::Result<_>>()?;
             devices.iter().try_for_each(|device| forget_owner(connection, device.0))?;
-            let leave = format!(
-                "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({owned}) OR home_id IN ({homes})"
-            );
+            let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({owned})");
             connection.execute(&leave, params![user_no, now_ms])?;
             connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({owned})"), params![user_no])?;
-            connection.execute("DELETE FROM binding WHERE user_no = ?1", params![user_no])?;
-            connection.execute("DELETE FROM home WHERE owner_no = ?1", params![user_no])?;
-            connection.execute("DELETE FROM app_user WHERE user_no = ?1", params![user_no])?;
+            forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
+            let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
+            let failures = format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})");
+            connection.execute(&failures, params![user_no])?;
+            for table in ["binding", "home_member", "pairing", "user_token", "app_user"] {
+                connection.execute(&format!("DELETE FROM {table} WHERE user_no = ?1"), params![user_no])?;
+            }
             Ok(Some(devices))
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
@@ -253,7 +298,8 @@ fn users(connection: &Connection, app_no: i64, query: &UserQuery) -> rusqlite::R
         .collect()
 }
 
-fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+/// The user of a row of [`COLUMNS`].
+pub fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
         uid: Uid(row.get(0)?),
         username: row.get(1)?,

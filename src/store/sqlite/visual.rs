@@ -8,9 +8,11 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use crate::domain::device::FactoryName;
+use crate::domain::password::Password;
 use crate::domain::store::VisualStore;
-use crate::domain::visual::{Access, Account, VisualKey};
-use crate::domain::{Error, Result, Uid};
+use crate::domain::user::Account;
+use crate::domain::visual::{Access, VisualKey};
+use crate::domain::{Error, Result, Uid, UserNo};
 use crate::store::mint;
 use crate::store::seal::{Seal, hex, unhex};
 
@@ -19,12 +21,12 @@ impl VisualStore for SqliteRegistry {
     async fn user_by_password(
         &self,
         username: &str,
-        password: String,
+        password: Password,
         devices: &[FactoryName],
     ) -> Result<Option<Account>> {
         let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 2, 2 * n + 3));
         let sql = format!(
-            "SELECT u.uid, u.access_version, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
+            "SELECT u.uid, u.access_version, u.user_no, u.country_code, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
              WHERE u.username = ?1 ORDER BY (
                  SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
                  WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
@@ -49,13 +51,16 @@ impl VisualStore for SqliteRegistry {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
             let account = snapshot
                 .prepare_cached(
-                    "SELECT user_no, project_no, access_version FROM app_user WHERE uid = ?1 AND disabled = 0",
+                    "SELECT user_no, project_no, access_version, country_code FROM app_user WHERE uid = ?1 AND disabled = 0",
                 )
                 .and_then(|mut statement| {
-                    statement.query_row(params![uid.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+                    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+                    statement.query_row(params![uid.0], read).optional()
                 })
                 .map_err(Error::store)?;
-            let Some((user_no, project_no, of_account)): Option<(i64, i64, i64)> = account else { return Ok(None) };
+            let Some((user_no, project_no, of_account, country_code)): Option<(i64, i64, i64, String)> = account else {
+                return Ok(None);
+            };
             let sql = format!(
                 "SELECT {COLUMNS}, d.access_version, b.created_ms FROM binding b JOIN {FROM}
                  WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.device_name = ?4
@@ -69,7 +74,7 @@ impl VisualStore for SqliteRegistry {
             let of_device: i64 = row.get(25).map_err(Error::store)?;
             let of_binding: i64 = row.get(26).map_err(Error::store)?;
             let version = format!("{of_account}.{of_device}.{of_binding}");
-            let account = Account { uid: uid.clone(), version: of_account };
+            let account = Account { no: UserNo(user_no), uid: uid.clone(), country_code, version: of_account };
             Ok(Some(Access { account, device: Arc::new(self.device_of(row)?), version }))
         })
     }
@@ -117,7 +122,8 @@ impl VisualStore for SqliteRegistry {
 
 /// An account and the hash of its password.
 fn account(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Account, Option<String>)> {
-    Ok((Account { uid: Uid(row.get(0)?), version: row.get(1)? }, row.get(2)?))
+    let (uid, version, no) = (Uid(row.get(0)?), row.get(1)?, UserNo(row.get(2)?));
+    Ok((Account { no, uid, country_code: row.get(3)?, version }, row.get(4)?))
 }
 
 /// The current key and those retired at or after `retired_ms`, newest first.

@@ -10,11 +10,13 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::project::{place_of_app_secret, place_of_secret};
 use super::{SqliteRegistry, product};
+use crate::domain::password::Password;
 use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
 use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
 use crate::domain::{DeviceNo, Error, NodeType, Result};
-use crate::store::seal::{Seal, hash_unless_known};
+use crate::store::password::hash_unless_known;
+use crate::store::seal::Seal;
 use crate::store::{functions, mint};
 
 #[async_trait]
@@ -26,7 +28,8 @@ impl WorldStore for SqliteRegistry {
             let users = world.projects.iter_mut().flat_map(|project| &mut project.users);
             for (user, known) in users.zip(known) {
                 if let Some(password) = user.password.take() {
-                    user.password = hash_unless_known(&password, known.as_deref())?;
+                    // The operator writes the text itself, whatever it looks like.
+                    user.password = hash_unless_known(&Password::Clear(password), known.as_deref())?;
                 }
             }
             Ok::<_, Error>(world)

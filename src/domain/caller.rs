@@ -1,0 +1,115 @@
+//! Who is asking: a project, or an app's user with the rights of that user alone (DESIGN §1; contract tuya §1.7).
+
+use std::sync::Arc;
+
+use super::{Cloud, Device, DeviceNo, Error, EventSource, Noun, Project, Result, Uid, UserNo};
+
+/// A project that asks. Only [`Cloud::caller`] and its kin make one, so a handler that has one has proven it.
+#[derive(Clone)]
+pub struct Caller {
+    pub(super) project: Arc<Project>,
+}
+
+impl Caller {
+    /// The tenant.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+}
+
+/// An app's user, by a token of a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppUser {
+    /// The store's number.
+    pub no: UserNo,
+    /// Tuya's id.
+    pub uid: Uid,
+}
+
+/// A project that asks, or one of its apps' users. Only [`Cloud::app_caller`] makes one.
+#[derive(Clone)]
+pub struct AppCaller {
+    pub(super) project: Arc<Project>,
+    pub(super) user: Option<Arc<AppUser>>,
+}
+
+/// Who asks where both may: what a user may not is refused by the operation itself.
+pub trait Asks: Send + Sync {
+    /// The tenant.
+    fn project(&self) -> &Project;
+    /// The user, when it is not the project itself that asks.
+    fn user(&self) -> Option<&AppUser>;
+}
+
+impl Asks for Caller {
+    fn project(&self) -> &Project {
+        &self.project
+    }
+
+    fn user(&self) -> Option<&AppUser> {
+        None
+    }
+}
+
+impl Asks for AppCaller {
+    fn project(&self) -> &Project {
+        &self.project
+    }
+
+    fn user(&self) -> Option<&AppUser> {
+        self.user.as_deref()
+    }
+}
+
+/// What a user has of a device, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceRole {
+    /// It is shared to the user, who sees and commands it.
+    Sharee,
+    /// It stands in a home that the user lives in; it is seen and commanded.
+    Resident,
+    /// The user owns it, and may name and share it too.
+    Owner,
+}
+
+/// Who caused what a caller commands.
+pub(super) fn source(who: &impl Asks) -> EventSource {
+    if who.user().is_some() { EventSource::APP_USER } else { EventSource::CLOUD }
+}
+
+/// Whether whoever asks may speak of a user: the project of all of its own, a user of nobody else.
+///
+/// # Errors
+/// [`Error::NotVisible`].
+pub(super) fn check_self(who: &impl Asks, uid: &Uid) -> Result<()> {
+    who.user().is_none_or(|user| user.uid == *uid).then_some(()).ok_or(Error::NotVisible(Noun::User))
+}
+
+impl Cloud {
+    /// What whoever asks has of each device; a project that sees them has all of it.
+    pub(super) async fn roles(&self, who: &impl Asks, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
+        match who.user() {
+            None => Ok(vec![Some(DeviceRole::Owner); devices.len()]),
+            Some(user) => self.registry.device_roles(user.no, devices).await,
+        }
+    }
+
+    /// Those of a project's devices that whoever asks sees, as they are seen.
+    pub(super) async fn as_seen(&self, who: &impl Asks, devices: Vec<Arc<Device>>) -> Result<Vec<Arc<Device>>> {
+        if who.user().is_none() {
+            return Ok(devices);
+        }
+        let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+        let roles = self.roles(who, &numbers).await?;
+        Ok(devices.into_iter().zip(roles).filter_map(|(device, role)| Some(seen_as(device, role?))).collect())
+    }
+}
+
+/// What opens a home cannot be taken back: one to whom a device is shared learns neither its key nor where it stands.
+pub(super) fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
+    if role > DeviceRole::Sharee {
+        return device;
+    }
+    let (local_key, ip, home, lat, lon) = (String::new(), String::new(), None, None, None);
+    Arc::new(Device { local_key, ip, home, lat, lon, ..Device::clone(&device) })
+}

@@ -1,0 +1,138 @@
+//! Logins of an app's users, and the tokens that they get (contract tuya §1.6, §1.7).
+
+use std::net::IpAddr;
+
+use super::caller::{AppCaller, AppUser};
+use super::password::Password;
+use super::token::{TOKEN_LIFE_MS, TokenPair};
+use super::user::Account;
+use super::{Cloud, Error, Noun, Project, ProjectNo, Result, Schema, Uid};
+
+/// Living logins of one user; the oldest makes room for a further one.
+pub const LOGINS_MAX: usize = 20;
+
+/// What somebody signs in with.
+pub struct Login<'a> {
+    /// The app; without it the only one of the project that knows the name.
+    pub schema: Option<&'a Schema>,
+    /// The account's name in its app.
+    pub username: &'a str,
+    /// Its password.
+    pub password: Password,
+    /// The country's calling code, without a plus.
+    pub country_code: Option<&'a str>,
+    /// From where.
+    pub address: IpAddr,
+}
+
+/// What failures are counted by.
+#[derive(Hash)]
+pub(super) enum Key<'a> {
+    /// An account of the visual login, which has no project.
+    Account(&'a str),
+    /// An account of a project's app.
+    AppAccount(ProjectNo, &'a str),
+    /// The household that asks.
+    Address(IpAddr),
+}
+
+impl Cloud {
+    /// Checks a password and gives a token for the user. An unknown account takes as long as a wrong password.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for an app that is not the project's, and for a country that is not the account's;
+    /// [`Error::OtherRegion`] for one that the app does not serve; [`Error::WrongPassword`] also for an unknown or
+    /// disabled account; [`Error::TooManyFailures`]; [`Error::Busy`].
+    pub async fn log_in(&self, project: &Project, login: Login<'_>) -> Result<(TokenPair, Uid)> {
+        if let Some(schema) = login.schema {
+            let countries = self.registry.app_countries(project.no, schema).await?;
+            let countries = countries.ok_or(Error::NotVisible(Noun::App))?;
+            let is_served = |code: &str| countries.is_empty() || countries.iter().any(|served| served == code);
+            if !login.country_code.is_none_or(is_served) {
+                return Err(Error::OtherRegion(countries.join(", ")));
+            }
+        }
+        let now_ms = self.now_ms();
+        let keys = [
+            (Key::AppAccount(project.no, login.username), self.limits.failures_of_account),
+            (Key::Address(network(login.address)), self.limits.failures_of_address),
+        ];
+        // Those under way are not counted yet; the store checks only so many passwords at once.
+        if !self.logins.allow(&keys, now_ms) {
+            return Err(Error::TooManyFailures);
+        }
+        let Login { schema, username, password, country_code, .. } = login;
+        let found = self.registry.account_by_password(project.no, schema, username, password).await?;
+        let is_at_home = |account: &Account| {
+            account.country_code.is_empty() || country_code.is_none_or(|code| code == account.country_code)
+        };
+        let refusal = match &found {
+            None => Some(Error::WrongPassword),
+            Some(account) if !is_at_home(account) => Some(Error::NotVisible(Noun::User)),
+            Some(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            self.logins.failed(&keys, now_ms);
+            return Err(refusal);
+        }
+        let account = found.ok_or(Error::WrongPassword)?;
+        let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE_MS, LOGINS_MAX).await?;
+        let pair = pair.ok_or(Error::WrongPassword)?;
+        self.registry.note_login(&account.uid, now_ms).await?;
+        Ok((pair, account.uid))
+    }
+
+    /// A new pair for a refresh token of the project or of one of its users, with the user; the old pair is dead then.
+    ///
+    /// # Errors
+    /// [`Error::TokenInvalid`] for one that is unknown, another project's or used.
+    pub async fn refresh_any_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Option<Uid>)> {
+        let (now_ms, life_ms) = (self.now_ms(), TOKEN_LIFE_MS);
+        if let Some(pair) = self.registry.refresh_token(project.no, refresh, now_ms, life_ms).await? {
+            return Ok((pair, None));
+        }
+        let (pair, uid) = self.refresh_user_token(project, refresh).await?;
+        Ok((pair, Some(uid)))
+    }
+
+    /// A new pair for a refresh token of one of the project's users; the old pair is dead then.
+    ///
+    /// # Errors
+    /// [`Error::TokenInvalid`].
+    pub async fn refresh_user_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Uid)> {
+        let fresh = self.registry.refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE_MS).await?;
+        fresh.ok_or(Error::TokenInvalid)
+    }
+
+    /// Who holds a living access token: the project itself, or one of its users. Call it after the signature is proven.
+    ///
+    /// # Errors
+    /// [`Error::TokenInvalid`].
+    pub async fn app_caller(&self, project: std::sync::Arc<Project>, access: &str) -> Result<AppCaller> {
+        let holder = self.registry.token_holder(access, self.now_ms()).await?;
+        let holder = holder.filter(|holder| holder.project == project.no).ok_or(Error::TokenInvalid)?;
+        Ok(AppCaller { project, user: holder.user })
+    }
+}
+
+/// Who holds an access token.
+#[derive(Clone)]
+pub struct TokenHolder {
+    /// The project.
+    pub project: ProjectNo,
+    /// The user, when it is one's.
+    pub user: Option<std::sync::Arc<AppUser>>,
+    /// When the token dies, milliseconds since 1970.
+    pub expires_ms: i64,
+}
+
+/// The part of an address that one household has: all of an IPv4 one, the first half of an IPv6 one.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => {
+            let [a, b, c, d, ..] = six.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
+}

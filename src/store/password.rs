@@ -1,0 +1,111 @@
+//! What is kept of a password: argon2id hashes of the forms in which clients send it (decision 0009).
+//!
+//! Kept is one text: the hash of the MD5 digits and, after a space, the one of the SHA-256 digits; either may be empty.
+//! What an older version kept has no space, and is of the text as it was given.
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use super::seal::hex;
+use crate::domain::password::Password;
+use crate::domain::{Error, Result};
+
+/// What to keep of a password, `None` when it is that of `known`, which then stays. Of digits of a hash only that form
+/// can be kept.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn hash_unless_known(password: &Password, known: Option<&str>) -> Result<Option<String>> {
+    let is_complete = |known: &&str| forms(known).1.is_some() || !matches!(password, Password::Clear(_));
+    if known.filter(is_complete).is_some_and(|known| is_kept(password, known)) {
+        return Ok(None);
+    }
+    let kept = match password {
+        Password::Clear(text) => format!("{} {}", hash(&md5_digits(text))?, hash(&sha256_digits(text))?),
+        Password::Md5(digits) => format!("{} ", hash(digits)?),
+        Password::Sha256(digits) => format!(" {}", hash(digits)?),
+    };
+    Ok(Some(kept))
+}
+
+/// Whether a password is the one that was kept. Without one that takes as long as with another.
+pub fn is_kept(password: &Password, kept: &str) -> bool {
+    let (of_md5, of_sha256) = forms(kept);
+    match password {
+        Password::Md5(digits) => verify(digits, of_md5),
+        Password::Sha256(digits) => verify(digits, of_sha256),
+        Password::Clear(text) => match (of_md5, of_sha256) {
+            (None, Some(_)) => verify(&sha256_digits(text), of_sha256),
+            // Digits may have been given for the text itself, or the text by an older version.
+            _ => verify(&md5_digits(text), of_md5) || verify(text, of_md5),
+        },
+    }
+}
+
+/// The two hashes of what is kept.
+fn forms(kept: &str) -> (Option<&str>, Option<&str>) {
+    let (of_md5, of_sha256) = kept.split_once(' ').unwrap_or((kept, ""));
+    ((!of_md5.is_empty()).then_some(of_md5), (!of_sha256.is_empty()).then_some(of_sha256))
+}
+
+fn verify(text: &str, hash: Option<&str>) -> bool {
+    match hash {
+        Some(hash) => Argon2::default().verify_password(text.as_bytes(), hash).is_ok(),
+        None => {
+            let _ = Argon2::default().hash_password(text.as_bytes());
+            false
+        }
+    }
+}
+
+fn hash(text: &str) -> Result<String> {
+    let hash = Argon2::default().hash_password(text.as_bytes());
+    Ok(hash.map_err(|error| Error::store(error.to_string()))?.to_string())
+}
+
+fn md5_digits(text: &str) -> String {
+    hex(&Md5::digest(text.as_bytes()))
+}
+
+fn sha256_digits(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clear(text: &str) -> Password {
+        Password::Clear(text.to_owned())
+    }
+
+    #[test]
+    fn each_form_of_a_password_opens_what_was_kept_of_another() -> Result<()> {
+        let (md5, sha256) = (Password::sent(md5_digits("secret")), Password::sent(sha256_digits("secret")));
+        let opens = |kept: &str| [&clear("secret"), &md5, &sha256].map(|password| is_kept(password, kept));
+        let of_text = hash_unless_known(&clear("secret"), None)?.unwrap_or_default();
+        assert_eq!(opens(&of_text), [true, true, true]);
+        let of_md5 = hash_unless_known(&md5, None)?.unwrap_or_default();
+        assert_eq!(opens(&of_md5), [true, true, false], "the one form says nothing of the other");
+        let of_sha256 = hash_unless_known(&sha256, None)?.unwrap_or_default();
+        assert_eq!(opens(&of_sha256), [true, false, true]);
+        assert_eq!(opens(&hash("secret")?), [true, false, false], "as an older version kept it");
+        for kept in [&of_text, &of_md5, &of_sha256] {
+            assert!(!is_kept(&clear("other"), kept) && !is_kept(&clear(""), kept));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_known_stays_and_what_is_missing_comes() -> Result<()> {
+        let kept = hash_unless_known(&clear("secret"), None)?.unwrap_or_default();
+        assert_eq!(hash_unless_known(&clear("secret"), Some(&kept))?, None);
+        assert_eq!(hash_unless_known(&Password::sent(md5_digits("secret")), Some(&kept))?, None);
+        assert!(hash_unless_known(&clear("other"), Some(&kept))?.is_some());
+        let half = hash_unless_known(&Password::sent(md5_digits("secret")), None)?.unwrap_or_default();
+        assert!(hash_unless_known(&clear("secret"), Some(&half))?.is_some(), "the text brings the other form");
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Logins of users: several pairs a user, of which only hashes are kept.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteRegistry;
+use crate::domain::store::UserTokenStore;
+use crate::domain::token::TokenPair;
+use crate::domain::user::Account;
+use crate::domain::{Error, ProjectNo, Result, Uid};
+use crate::store::seal::{hex, random, token_hash};
+
+#[async_trait]
+impl UserTokenStore for SqliteRegistry {
+    async fn grant_user_token(
+        &self,
+        account: &Account,
+        now_ms: i64,
+        life_ms: i64,
+        max: usize,
+    ) -> Result<Option<TokenPair>> {
+        let account = account.clone();
+        let write = move |connection: &Connection| {
+            let sql = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
+            let is_alive = connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.exists(params![account.no.0, account.version]))
+                .map_err(Error::store)?;
+            if !is_alive {
+                return Ok(None);
+            }
+            let pair = add(connection, account.no.0, account.version, now_ms, life_ms)?;
+            let surplus = "DELETE FROM user_token WHERE user_no = ?1 AND (access_version <> ?2 OR access_hash IN
+                (SELECT access_hash FROM user_token WHERE user_no = ?1 ORDER BY granted_ms DESC LIMIT -1 OFFSET ?3))";
+            connection
+                .prepare_cached(surplus)
+                .and_then(|mut statement| statement.execute(params![account.no.0, account.version, max]))
+                .map_err(Error::store)?;
+            Ok(Some(pair))
+        };
+        self.writer.run(write).await
+    }
+
+    async fn refresh_user_token(
+        &self,
+        project: ProjectNo,
+        refresh: &str,
+        now_ms: i64,
+        life_ms: i64,
+    ) -> Result<Option<(TokenPair, Uid)>> {
+        let hash = token_hash(refresh);
+        let write = move |connection: &Connection| {
+            let found: Option<(i64, i64, String)> = connection
+                .prepare_cached(
+                    "SELECT u.user_no, u.access_version, u.uid FROM user_token t JOIN app_user u USING (user_no)
+                     WHERE t.refresh_hash = ?1 AND u.project_no = ?2 AND u.disabled = 0
+                     AND t.access_version = u.access_version",
+                )
+                .and_then(|mut statement| {
+                    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                    statement.query_row(params![hash, project.0], read).optional()
+                })
+                .map_err(Error::store)?;
+            let Some((user_no, version, uid)) = found else { return Ok(None) };
+            connection
+                .prepare_cached("DELETE FROM user_token WHERE refresh_hash = ?1")
+                .and_then(|mut statement| statement.execute(params![hash]))
+                .map_err(Error::store)?;
+            Ok(Some((add(connection, user_no, version, now_ms, life_ms)?, Uid(uid))))
+        };
+        self.writer.run(write).await
+    }
+}
+
+fn add(connection: &Connection, user_no: i64, version: i64, now_ms: i64, life_ms: i64) -> Result<TokenPair> {
+    let (access, refresh) = (hex(&random::<16>()?), hex(&random::<16>()?));
+    let pair = TokenPair { access, refresh, expires_ms: now_ms + life_ms };
+    connection
+        .prepare_cached(
+            "INSERT INTO user_token (access_hash, refresh_hash, user_no, access_version, granted_ms, expires_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .and_then(|mut statement| {
+            let (access, refresh) = (token_hash(&pair.access), token_hash(&pair.refresh));
+            statement.execute(params![access, refresh, user_no, version, now_ms, pair.expires_ms])
+        })
+        .map_err(Error::store)?;
+    Ok(pair)
+}

@@ -1,0 +1,290 @@
+//! The contract of the registry, fourth part: logins of users, what they have of devices, homes that are shared, and
+//! tokens that pair devices.
+
+use ingle::domain::binding::Shared;
+use ingle::domain::caller::DeviceRole;
+use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
+use ingle::domain::home::{HomeFacts, HomeRole};
+use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed};
+use ingle::domain::password::Password;
+use ingle::domain::store::Registry;
+use ingle::domain::user::{Account, UserSync};
+use ingle::domain::{DeviceNo, HomeId, ProjectNo, Schema, Uid, UserNo, UsernameType};
+
+use super::registry::{NOW, id, on_engines};
+use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LONELY, OWNER, PLUG, SCALE, SPEAKER};
+
+const HOME: HomeId = HomeId(10_700_001);
+
+fn uid(text: &str) -> Uid {
+    Uid::from(text)
+}
+
+fn clear(text: &str) -> Password {
+    Password::Clear(text.to_owned())
+}
+
+async fn sync(registry: &dyn Registry, project: ProjectNo, schema: &str, username: &str, password: Password) -> Uid {
+    let user = UserSync {
+        country_code: "86".into(),
+        username: username.into(),
+        password,
+        username_type: UsernameType::Other,
+        nick_name: None,
+        time_zone_id: None,
+    };
+    registry.sync_user(project, &Schema::from(schema), user, NOW).await.unwrap().unwrap()
+}
+
+async fn account(registry: &dyn Registry, project: ProjectNo, username: &str) -> Account {
+    let schema = Schema::from("testApp");
+    let found = registry.account_by_password(project, Some(&schema), username, clear("right")).await.unwrap();
+    found.unwrap()
+}
+
+async fn number(registry: &dyn Registry, project: ProjectNo, username: &str) -> UserNo {
+    sync(registry, project, "testApp", username, clear("right")).await;
+    account(registry, project, username).await.no
+}
+
+async fn no(registry: &dyn Registry, project: ProjectNo, device: &str) -> DeviceNo {
+    registry.device(project, &id(device)).await.unwrap().unwrap().no
+}
+
+#[test]
+fn an_account_is_found_by_name_and_password() {
+    on_engines(async |registry, first, second| {
+        let one = sync(&*registry, first, "testApp", "one", clear("right")).await;
+        let check = async |project, schema: Option<&str>, name: &str, word: &str| {
+            let schema = schema.map(Schema::from);
+            let found = registry.account_by_password(project, schema.as_ref(), name, clear(word)).await.unwrap();
+            found.map(|account| account.uid)
+        };
+        for schema in [Some("testApp"), None] {
+            assert_eq!(check(first, schema, "one", "right").await, Some(one.clone()));
+            assert_eq!(check(first, schema, "one", "wrong").await, None);
+            assert_eq!(check(first, schema, "nobody", "right").await, None);
+            assert_eq!(check(second, schema, "one", "right").await, None);
+        }
+        assert_eq!(check(first, Some("emptyApp"), "one", "right").await, None);
+        assert_eq!(check(first, None, "18200000678", "").await, None, "no password is no password");
+        // Two apps with one name: without the app neither is meant.
+        let other = sync(&*registry, first, "emptyApp", "one", clear("right")).await;
+        assert_eq!(check(first, None, "one", "right").await, None);
+        assert_eq!(check(first, Some("emptyApp"), "one", "right").await, Some(other.clone()));
+        let by_name = async |schema: Option<&str>| {
+            let schema = schema.map(Schema::from);
+            let found = registry.user_by_name(first, schema.as_ref(), "one").await.unwrap();
+            found.map(|user| user.uid)
+        };
+        assert_eq!((by_name(None).await, by_name(Some("emptyApp")).await), (None, Some(other)));
+        assert!(registry.user_by_name(second, None, "18200000678").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn logins_live_until_another_password_or_too_many_others() {
+    on_engines(async |registry, first, second| {
+        sync(&*registry, first, "testApp", "one", clear("right")).await;
+        let account = account(&*registry, first, "one").await;
+        let grant = async |now| registry.grant_user_token(&account, now, 1000, 3).await.unwrap();
+        let lives = async |access: &str, now| {
+            let holder = registry.token_holder(access, now).await.unwrap();
+            holder.is_some_and(|holder| {
+                holder.project == first
+                    && holder.user.is_some_and(|user| user.no == account.no && user.uid == account.uid)
+            })
+        };
+        let pair = grant(NOW).await.unwrap();
+        assert!(lives(&pair.access, NOW + 999).await && !lives(&pair.access, NOW + 1000).await);
+        assert!(!lives(&pair.refresh, NOW).await);
+        let refresh =
+            async |project, token: &str| registry.refresh_user_token(project, token, NOW, 1000).await.unwrap();
+        assert!(refresh(second, &pair.refresh).await.is_none());
+        let (fresh, who) = refresh(first, &pair.refresh).await.unwrap();
+        assert_eq!(who, account.uid);
+        assert!(refresh(first, &pair.refresh).await.is_none(), "single use");
+        assert!(lives(&fresh.access, NOW).await && !lives(&pair.access, NOW).await);
+        // Not the project's own.
+        assert!(registry.refresh_token(first, &fresh.refresh, NOW, 1000).await.unwrap().is_none());
+        for n in 1..=3 {
+            grant(NOW + n).await.unwrap();
+        }
+        assert!(!lives(&fresh.access, NOW).await, "the oldest made room");
+        let last = grant(NOW + 9).await.unwrap();
+        sync(&*registry, first, "testApp", "one", clear("right")).await;
+        assert!(lives(&last.access, NOW).await, "the same password ends nothing");
+        sync(&*registry, first, "testApp", "one", clear("another")).await;
+        assert!(!lives(&last.access, NOW).await && refresh(first, &last.refresh).await.is_none());
+        assert!(grant(NOW).await.is_none(), "checked before the password was changed");
+        registry.remove_user(first, &account.uid, NOW).await.unwrap().unwrap();
+        assert!(!lives(&last.access, NOW).await);
+    });
+}
+
+#[test]
+fn what_a_user_has_of_devices() {
+    on_engines(async |registry, first, _| {
+        let member = number(&*registry, first, "member").await;
+        let member_uid = account(&*registry, first, "member").await.uid;
+        let devices = async |names: &[&str]| {
+            let mut numbers = Vec::new();
+            for name in names {
+                numbers.push(no(&*registry, first, name).await);
+            }
+            numbers
+        };
+        let all = devices(&[PLUG, SPEAKER, SCALE, LONELY, PLUG]).await;
+        let roles = async || registry.device_roles(member, &all).await.unwrap();
+        assert_eq!(roles().await, [None; 5]);
+        assert!(registry.device_roles(member, &[]).await.unwrap().is_empty());
+        let put = registry.put_member(first, HOME, &member_uid, None, false, 9, NOW).await.unwrap();
+        assert_eq!(put, Some(true));
+        let home = Some(DeviceRole::Resident);
+        assert_eq!(roles().await, [home, None, home, None, home]);
+        let shared = registry.share_device(first, &member_uid, all[1], 9, NOW).await.unwrap();
+        assert_eq!(shared, Some(Shared::Done));
+        assert_eq!(roles().await, [home, Some(DeviceRole::Sharee), home, None, home]);
+        let page = async || {
+            let query = DeviceQuery { user: Some(member), limit: 100, ..DeviceQuery::default() };
+            registry.devices(first, &query).await.unwrap().unwrap()
+        };
+        let seen = page().await;
+        let numbers: Vec<DeviceNo> = seen.devices.iter().map(|device| device.no).collect();
+        assert_eq!(seen.total as usize, numbers.len());
+        assert!(all[..3].iter().all(|no| numbers.contains(no)) && !numbers.contains(&all[3]));
+        let of_user = async |which| registry.devices_of_user(first, &member_uid, which, 0, 99).await.unwrap().unwrap();
+        assert_eq!(of_user(UserDevices::Shared).await.len(), 1);
+        assert_eq!(of_user(UserDevices::Home).await.len() + 1, numbers.len());
+        // Removed is removed.
+        registry.remove_device(first, &id(PLUG), Leaving::Removed, 0, NOW).await.unwrap();
+        assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
+        registry.remove_member(first, HOME, &member_uid).await.unwrap();
+        assert_eq!(page().await.total, 1);
+    });
+}
+
+#[test]
+fn shares_are_counted_and_withdrawn() {
+    on_engines(async |registry, first, second| {
+        let plug = no(&*registry, first, PLUG).await;
+        let share = async |project, user: &str, max| registry.share_device(project, &uid(user), plug, max, NOW).await;
+        assert_eq!(share(first, OWNER, 9).await.unwrap(), Some(Shared::Owner));
+        assert_eq!(share(first, FOREIGN_USER, 9).await.unwrap(), None);
+        assert_eq!(share(second, FOREIGN_USER, 1).await.unwrap(), Some(Shared::Full));
+        assert_eq!(share(first, GUEST, 1).await.unwrap(), Some(Shared::Done), "had it already");
+        let sharees = async |project| registry.sharees(project, plug, 9).await.unwrap();
+        assert_eq!(sharees(first).await[0].uid, uid(GUEST));
+        assert!(sharees(second).await.is_empty());
+        let withdraw = async |project, user: &str| registry.withdraw_device(project, &uid(user), plug).await.unwrap();
+        assert!(!withdraw(second, GUEST).await && !withdraw(first, OWNER).await);
+        assert!(withdraw(first, GUEST).await && !withdraw(first, GUEST).await);
+        assert!(sharees(first).await.is_empty());
+    });
+}
+
+#[test]
+fn homes_are_made_changed_shared_and_removed() {
+    on_engines(async |registry, first, second| {
+        let named = |name: &str| HomeFacts { name: Some(name.to_owned()), lat: Some(53.5), ..HomeFacts::default() };
+        let make = async |project, owner: &str, max| {
+            registry.make_home(project, &uid(owner), named("Boat"), max).await.unwrap()
+        };
+        assert_eq!((make(second, OWNER, 9).await, make(first, OWNER, 1).await), (None, Some(None)));
+        let boat = make(first, OWNER, 2).await.unwrap().unwrap();
+        let home = async |id| registry.home(first, id).await.unwrap();
+        let made = home(boat).await.unwrap();
+        assert_eq!((made.name.as_str(), made.lat, made.lon, made.owner), ("Boat", 53.5, 0.0, uid(OWNER)));
+        let moved = HomeFacts { geo_name: Some("Elbe".to_owned()), lon: Some(9.9), ..HomeFacts::default() };
+        assert!(!registry.change_home(second, boat, moved.clone()).await.unwrap());
+        assert!(registry.change_home(first, boat, moved).await.unwrap());
+        let changed = home(boat).await.unwrap();
+        assert_eq!((changed.name.as_str(), changed.geo_name.as_str(), changed.lon), ("Boat", "Elbe", 9.9));
+
+        let guest = registry.user_by_name(first, None, "guest@example.com").await.unwrap().unwrap();
+        let put = async |project, name: Option<&str>, is_admin, max| {
+            let name = name.map(str::to_owned);
+            registry.put_member(project, boat, &guest.uid, name, is_admin, max, NOW).await.unwrap()
+        };
+        assert_eq!(registry.put_member(first, boat, &uid(OWNER), None, true, 9, NOW).await.unwrap(), None);
+        assert_eq!(registry.put_member(first, boat, &uid(FOREIGN_USER), None, true, 9, NOW).await.unwrap(), None);
+        assert_eq!((put(second, None, true, 9).await, put(first, None, true, 0).await), (None, Some(false)));
+        assert_eq!(put(first, Some("Skipper"), true, 1).await, Some(true));
+        assert_eq!(put(first, None, false, 1).await, Some(true), "who is there needs no room");
+        let members = registry.members(first, boat, 9).await.unwrap();
+        let roles: Vec<_> = members.iter().map(|member| (member.role, member.name.as_str())).collect();
+        assert_eq!(roles, [(HomeRole::Owner, ""), (HomeRole::Member, "Skipper")]);
+        assert!(registry.members(second, boat, 9).await.unwrap().is_empty());
+        assert_eq!(registry.members(first, boat, 1).await.unwrap().len(), 1);
+        let role = async |user: &str| registry.member_role(first, boat, &uid(user)).await.unwrap();
+        assert_eq!((role(GUEST).await, role(OWNER).await), (Some(HomeRole::Member), None));
+        let homes = registry.homes_of_user(first, &guest.uid, 9).await.unwrap().unwrap();
+        assert!(homes.iter().any(|(home, role)| home.id == boat && *role == HomeRole::Member), "{homes:?}");
+        assert_eq!(registry.homes(first, None, HomeId(0), 99).await.unwrap().len(), 3);
+        assert_eq!(registry.homes(first, None, HOME, 1).await.unwrap().len(), 1);
+        assert_eq!(registry.homes(second, None, HomeId(0), 99).await.unwrap().len(), 1);
+
+        assert!(!registry.remove_member(second, boat, &guest.uid).await.unwrap());
+        assert!(!registry.remove_home(second, HOME, NOW).await.unwrap());
+        assert!(registry.remove_home(first, HOME, NOW + 5).await.unwrap());
+        assert!(!registry.remove_home(first, HOME, NOW).await.unwrap());
+        let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
+        assert_eq!((plug.home, plug.updated_ms, plug.owner.clone()), (None, NOW + 5, Some(uid(OWNER))));
+        // A user goes with homes, memberships and pairings.
+        registry.make_pairing(first, &guest.uid, Some(boat), NOW, 10).await.unwrap().unwrap();
+        registry.remove_user(first, &guest.uid, NOW).await.unwrap().unwrap();
+        registry.make_pairing(first, &uid(OWNER), None, NOW, 10).await.unwrap().unwrap();
+        registry.remove_user(first, &uid(OWNER), NOW).await.unwrap().unwrap();
+        assert!(home(boat).await.is_none());
+    });
+}
+
+#[test]
+fn a_pairing_token_is_redeemed_once() {
+    on_engines(async |registry, first, second| {
+        let (lonely, plug) = (no(&*registry, first, LONELY).await, no(&*registry, first, PLUG).await);
+        let foreign = no(&*registry, second, FOREIGN).await;
+        let make = async |now| registry.make_pairing(first, &uid(GUEST), None, now, 100).await.unwrap().unwrap();
+        assert!(registry.make_pairing(second, &uid(GUEST), None, NOW, 100).await.unwrap().is_none());
+        let made = make(NOW).await;
+        assert_eq!((made.token.len(), made.secret.len()), (12, 4));
+        let redeem = async |device, token: &str, now| registry.redeem_pairing(device, token, now).await.unwrap();
+        let whole = |token: &str, secret: &str| format!("AY{token}{secret}");
+        assert_eq!(redeem(lonely, "nothing", NOW).await, Redeemed::Unknown);
+        assert_eq!(redeem(lonely, &whole(&made.token, "0000"), NOW).await, Redeemed::Unknown);
+        assert_eq!(redeem(lonely, &made.token, NOW + 100).await, Redeemed::Unknown, "expired");
+        assert_eq!(redeem(plug, &made.token, NOW).await, Redeemed::Refused, "somebody else's");
+        assert_eq!(redeem(foreign, &made.token, NOW).await, Redeemed::Refused, "another project's");
+        assert_eq!(redeem(lonely, &whole(&made.token, &made.secret), NOW + 7).await, Redeemed::Bound);
+        assert_eq!(redeem(lonely, &made.token, NOW + 8).await, Redeemed::Unknown, "used");
+        let device = registry.device(first, &id(LONELY)).await.unwrap().unwrap();
+        assert_eq!(
+            (device.owner.clone(), device.active_ms, device.home),
+            (Some(uid(GUEST)), NOW + 7, Some(HomeId(11_600_001)))
+        );
+
+        let result = async |project, user, token: &str| registry.pairing(project, user, token).await.unwrap();
+        let (paired, refused) = result(first, None, &made.token).await.unwrap();
+        assert_eq!((paired.unwrap().no, refused.len()), (lonely, 1), "what another project has is not told");
+        let stranger = number(&*registry, first, "stranger").await;
+        assert!(result(first, Some(stranger), &made.token).await.is_none());
+        assert!(result(second, None, &made.token).await.is_none() && result(first, None, "x").await.is_none());
+        // One's own device may be brought again; what came of old tokens is forgotten.
+        let again = make(NOW + PAIRING_KEPT_MS + 200).await;
+        assert!(result(first, None, &made.token).await.is_none());
+        assert_eq!(redeem(lonely, &again.token, NOW).await, Redeemed::Bound);
+
+        // Many devices want one token: one gets it.
+        let third = make(NOW).await.token;
+        let gateway = no(&*registry, first, GATEWAY).await;
+        registry.remove_device(first, &id(GATEWAY), Leaving::Removed, 0, NOW).await.unwrap();
+        registry.remove_device(first, &id(LONELY), Leaving::Removed, 0, NOW).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..20 {
+            let (registry, third) = (registry.clone(), third.clone());
+            let device = if n % 2 == 0 { gateway } else { lonely };
+            tasks.spawn(async move { registry.redeem_pairing(device, &third, NOW).await.unwrap() == Redeemed::Bound });
+        }
+        assert_eq!(tasks.join_all().await.into_iter().filter(|bound| *bound).count(), 1);
+    });
+}

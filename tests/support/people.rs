@@ -1,0 +1,80 @@
+//! People who sign in to the first project's app, and what each of them has of [`super::world::PLUG`].
+
+use md5::{Digest, Md5};
+use serde_json::{Value, json};
+
+use super::TestCloud;
+use super::tuya::{TuyaApp, hex};
+use super::world::{GUEST, OWNER};
+
+pub const HOME: i64 = 10_700_001;
+pub const ADMIN: &str = "az1578962398648admin1";
+pub const MEMBER: &str = "az1578962398648membe1";
+pub const STRANGER: &str = "az1578962398648stran1";
+/// Everybody's password.
+pub const PASSWORD: &str = "correct horse";
+
+/// Somebody each, signed in.
+pub struct People {
+    /// Owns the plug and the home that it stands in.
+    pub owner: TuyaApp,
+    /// An admin of that home.
+    pub admin: TuyaApp,
+    /// A plain member of it.
+    pub member: TuyaApp,
+    /// To whom the plug is shared.
+    pub sharee: TuyaApp,
+    /// A user of the same app who has nothing to do with any of that.
+    pub stranger: TuyaApp,
+}
+
+/// The account of each.
+pub const ACCOUNTS: [(&str, &str); 5] = [
+    (OWNER, "18200000678"),
+    (GUEST, "guest@example.com"),
+    (ADMIN, "admin"),
+    (MEMBER, "member"),
+    (STRANGER, "stranger"),
+];
+
+/// Gives everybody a password and the home its members, and signs all of them in.
+pub fn people(cloud: &TestCloud) -> People {
+    let users: Vec<Value> = ACCOUNTS
+        .iter()
+        .map(|(uid, name)| {
+            let mut user = json!({"schema": "testApp", "username": name, "uid": uid, "password": PASSWORD});
+            if !name.contains('0') && !name.contains('@') {
+                user["country_code"] = json!("86");
+            }
+            user
+        })
+        .collect();
+    cloud.apply(&json!({"projects": [{"name": "first", "users": users}]}));
+    let first = cloud.first();
+    for (name, admin) in [("admin", true), ("member", false)] {
+        let member = json!({"country_code": "86", "member_account": name, "admin": admin, "name": ""});
+        let body = json!({"app_schema": "testApp", "member": member});
+        assert_eq!(first.post(&format!("/v1.0/homes/{HOME}/members"), body)["result"], true);
+    }
+    let [owner, sharee, admin, member, stranger] = ACCOUNTS.map(|(_, name)| sign_in(cloud, name));
+    People { owner, admin, member, sharee, stranger }
+}
+
+/// A user's app, signed in as the vendor's SDK does.
+pub fn sign_in(cloud: &TestCloud, username: &str) -> TuyaApp {
+    let app = cloud.first();
+    let answer = log_in(&app, username, &md5(PASSWORD));
+    app.hold(answer["result"]["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")));
+    app
+}
+
+/// The answer to a login with a password in some form.
+pub fn log_in(app: &TuyaApp, username: &str, password: &str) -> Value {
+    let body = json!({"username": username, "password": password, "country_code": "86", "schema": "testApp"});
+    let path = "/v1.0/iot-01/associated-users/actions/authorized-login";
+    app.send(&app.signed("POST", path, body.to_string().as_bytes(), "")).body
+}
+
+pub fn md5(text: &str) -> String {
+    hex(&Md5::digest(text))
+}

@@ -1,0 +1,115 @@
+//! Who lives in a home (contract tuya §4.2).
+
+use serde_json::{Value, json};
+
+use super::homes::refuses;
+use crate::support::TestCloud;
+use crate::support::people::{ADMIN, MEMBER, STRANGER, people};
+use crate::support::tuya::TuyaApp;
+use crate::support::world::{FOREIGN_USER, GUEST, OWNER, PLUG};
+
+const MEMBERS: &str = "/v1.0/homes/10700001/members";
+
+/// Each member's uid, and whether admin.
+fn list(app: &TuyaApp) -> Vec<(String, bool)> {
+    let members = app.get(MEMBERS)["result"].clone();
+    let row = |member: &Value| (member["uid"].as_str().unwrap().to_owned(), member["admin"] == true);
+    members.as_array().unwrap_or_else(|| panic!("{members}")).iter().map(row).collect()
+}
+
+fn new(account: &str, admin: bool) -> Value {
+    json!({"app_schema": "testApp", "member": {"country_code": "86", "member_account": account, "admin": admin,
+        "name": "New"}})
+}
+
+#[test]
+fn home_members() {
+    let cloud = TestCloud::start();
+    let members = cloud.first().get(MEMBERS)["result"].clone();
+    assert_eq!(
+        members,
+        json!([{"uid": OWNER, "name": "Owner", "avatar": "", "country_code": "86", "member_account": "18200000678",
+            "admin": true, "owner": true}])
+    );
+    refuses(&cloud, |id| format!("/v1.0/homes/{id}/members"));
+    let people = people(&cloud);
+    let everybody = [(OWNER.to_owned(), true), (ADMIN.to_owned(), true), (MEMBER.to_owned(), false)];
+    for user in [&people.owner, &people.admin, &people.member] {
+        assert_eq!(list(user), everybody);
+    }
+    for user in [&people.sharee, &people.stranger] {
+        assert_eq!(user.get(MEMBERS)["code"], 1106);
+    }
+}
+
+#[test]
+fn add_member() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let plug = format!("/v1.0/devices/{PLUG}");
+    assert_eq!(people.stranger.get(&plug)["code"], 1106);
+    for user in [&people.member, &people.sharee, &people.stranger, &cloud.second()] {
+        assert_eq!(user.post(MEMBERS, new("stranger", false))["code"], 1106);
+    }
+    assert_eq!(people.admin.post(MEMBERS, new("stranger", true))["code"], 1106, "an admin makes no admins");
+    assert_eq!(people.admin.post(MEMBERS, new("stranger", false))["result"], true);
+    assert_eq!(people.stranger.get(&plug)["result"]["id"], PLUG, "seen at once");
+    assert_eq!(people.owner.post(MEMBERS, new("stranger", true))["result"], true, "again, as admin");
+    assert_eq!(list(&people.owner).last().unwrap(), &(STRANGER.to_owned(), true));
+    for (body, code) in [
+        (new("nobody", false), 1106),
+        (new("18200000678", false), 1106),
+        (json!({"app_schema": "otherApp", "member": {"member_account": "other@example.com"}}), 1106),
+        (json!({"member": {}}), 1100),
+        (json!({"member": []}), 1109),
+        (json!({"member": {"member_account": "stranger", "admin": 1}}), 1109),
+        (json!({}), 1100),
+    ] {
+        assert_eq!(people.owner.post(MEMBERS, body.clone())["code"], code, "{body}");
+    }
+    // Without the app it is the only user of that name.
+    assert_eq!(people.owner.post(MEMBERS, json!({"member": {"member_account": "guest@example.com"}}))["result"], true);
+}
+
+#[test]
+fn change_member() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let member = format!("{MEMBERS}/{MEMBER}");
+    assert_eq!(people.admin.put(&member, json!({"name": "Kid"}))["result"], true);
+    let named = people.owner.get(MEMBERS)["result"].clone();
+    assert_eq!(named[2]["name"], "Kid");
+    assert_eq!(people.admin.put(&member, json!({"admin": true}))["code"], 1106);
+    assert_eq!(people.member.put(&member, json!({"name": "Boss"}))["code"], 1106);
+    assert_eq!(people.owner.put(&member, json!({"admin": "true"}))["result"], true);
+    assert_eq!(list(&people.owner)[2], (MEMBER.to_owned(), true));
+    assert_eq!(people.owner.get(MEMBERS)["result"][2]["name"], "Kid", "the name stays");
+    for (uid, body, code) in [
+        (STRANGER, json!({"name": "x"}), 1106),
+        (FOREIGN_USER, json!({"name": "x"}), 1106),
+        (OWNER, json!({"admin": false}), 1106),
+        (MEMBER, json!({}), 1100),
+        ("%F0%9F%92%A1", json!({"name": "x"}), 1106),
+    ] {
+        assert_eq!(people.owner.put(&format!("{MEMBERS}/{uid}"), body)["code"], code, "{uid}");
+    }
+    assert_eq!(list(&people.owner).len(), 3, "nobody came by that way");
+}
+
+#[test]
+fn remove_member() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let gone = |uid: &str| format!("{MEMBERS}/{uid}");
+    assert_eq!(people.member.delete(&gone(ADMIN))["code"], 1106);
+    assert_eq!(people.stranger.delete(&gone(MEMBER))["code"], 1106);
+    assert_eq!(people.owner.delete(&gone(OWNER))["code"], 1106, "the owner stays");
+    assert_eq!(people.owner.delete(&gone(GUEST))["code"], 1106, "does not live there");
+    assert_eq!(people.member.delete(&gone(MEMBER))["result"], true, "everybody may go");
+    assert_eq!(people.member.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106, "at once");
+    assert_eq!(people.owner.delete(&gone(MEMBER))["code"], 1106, "the second time");
+    assert_eq!(people.owner.post(MEMBERS, new("member", true))["result"], true);
+    assert_eq!(people.admin.delete(&gone(MEMBER))["code"], 1106, "an admin sends no admin away");
+    assert_eq!(people.owner.delete(&gone(MEMBER))["result"], true);
+    assert_eq!(cloud.second().delete(&gone(ADMIN))["code"], 1106);
+}
