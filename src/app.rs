@@ -21,7 +21,7 @@ use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
-use crate::gateway::{Gateway, Hub};
+use crate::gateway::{Gateway, Happenings, Hub, Listeners};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
 use crate::store::sqlite::SqliteRegistry;
@@ -111,6 +111,8 @@ pub struct App {
     telemetry: Arc<SqliteTelemetry>,
     waiting: Waiting,
     hub: Arc<Hub>,
+    listeners: Arc<Listeners>,
+    happenings: Happenings,
     /// Held as long as the folder is in use.
     _lock: File,
 }
@@ -177,21 +179,27 @@ impl App {
         let telemetry = SqliteTelemetry::open(folder, options)?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
+        let (listeners, happenings) = gateway::feed();
         let downlink = Downlinks { to_virtual, hub: hub.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let limits = Limits { retention_days, failures_of_account, failures_of_address };
-        let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), Arc::new(downlink), clock, limits));
-        Ok(Self { cloud, config, folder: folder.to_owned(), telemetry, waiting, hub, _lock: lock })
+        let (downlink, feed) = (Arc::new(downlink), listeners.clone());
+        let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
+        let folder = folder.to_owned();
+        Ok(Self { cloud, config, folder, telemetry, waiting, hub, listeners, happenings, _lock: lock })
     }
 
-    /// Every route of every dialect.
-    pub fn router(&self) -> Router {
-        let window_ms = i64::from(self.config.tuya.clock_window_seconds) * 1000;
+    /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
+    pub fn router(&self, addresses: &Addresses) -> Router {
+        let config::Tuya { clock_window_seconds, mqtt_url } = self.config.tuya.clone();
+        let window_ms = i64::from(clock_window_seconds) * 1000;
+        let port = |address: &Option<String>| address.as_ref()?.rsplit_once(':')?.1.parse().ok();
+        let doors = tuya::Doors { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
         let (cloud, explain) = (|| self.cloud.clone(), self.config.api.explain);
         let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
         let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
-        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms))
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, doors))
             .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options)))
             .merge(visual::router(visual::Visual::new(cloud(), explain, self.config.visual.plain_http)));
         openapi().into_iter().fold(dialects, |router, (name, document)| {
@@ -204,7 +212,8 @@ impl App {
     /// Where devices connect.
     pub fn gateway(&self) -> Arc<Gateway> {
         let mqtt = &self.config.mqtt;
-        Gateway::new(self.cloud.clone(), self.hub.clone(), mqtt.connections_max, mqtt.connections_per_address)
+        let (cloud, hub, listeners) = (self.cloud.clone(), self.hub.clone(), self.listeners.clone());
+        Gateway::new(cloud, hub, listeners, mqtt.connections_max, mqtt.connections_per_address)
     }
 
     /// The operator's door, for a process that has opened the folder itself.
@@ -225,23 +234,11 @@ impl App {
         let (stop_all, stopping) = shutdown::channel();
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
-        let router = self.router();
         let api = &self.config.api;
-        if !api.listen.is_empty() {
-            let listener = Listener::bind(&api.listen, None, api.connections_max).await?;
-            addresses.api = Some(format!("http://{}", listener.address()?));
-            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
-        }
         let certificate = || match (api.tls_cert.as_str(), api.tls_key.as_str()) {
             ("", _) => tls::own(&self.folder, &api.tls_names),
             (certificates, key) => tls::given(Path::new(certificates), Path::new(key)),
         };
-        if !api.tls_listen.is_empty() {
-            let tls = certificate()?;
-            let listener = Listener::bind(&api.tls_listen, Some(tls), api.connections_max).await?;
-            addresses.api_tls = Some(format!("https://{}", listener.address()?));
-            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
-        }
         let mqtt = &self.config.mqtt;
         let gateway = self.gateway();
         if !mqtt.listen.is_empty() {
@@ -254,6 +251,17 @@ impl App {
             addresses.mqtt_tls = Some(listener.address()?.to_string());
             tasks.spawn(listener.serve(gateway, stopping.clone()));
         }
+        let router = self.router(&addresses);
+        if !api.listen.is_empty() {
+            let listener = Listener::bind(&api.listen, None, api.connections_max).await?;
+            addresses.api = Some(format!("http://{}", listener.address()?));
+            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
+        }
+        if !api.tls_listen.is_empty() {
+            let listener = Listener::bind(&api.tls_listen, Some(certificate()?), api.connections_max).await?;
+            addresses.api_tls = Some(format!("https://{}", listener.address()?));
+            tasks.spawn(listener.serve(router, stopping.clone()));
+        }
         if !self.config.metrics.listen.is_empty() {
             let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max).await?;
             addresses.metrics = Some(format!("http://{}", listener.address()?));
@@ -262,6 +270,7 @@ impl App {
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         tasks.spawn(socket.serve(self.control(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
+        tasks.spawn(gateway::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));
         tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
         announce(&addresses);
         stop.await;

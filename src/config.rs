@@ -100,6 +100,8 @@ pub enum Durability {
 pub struct Tuya {
     /// How far the clock of a request may be off.
     pub clock_window_seconds: u32,
+    /// Where apps listen to their devices, as they are told.
+    pub mqtt_url: String,
 }
 
 /// `[aliyun]`

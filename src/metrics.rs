@@ -15,7 +15,7 @@ pub fn router(cloud: Arc<Cloud>) -> Router {
 }
 
 async fn show(State(cloud): State<Arc<Cloud>>) -> String {
-    let figures = cloud.telemetry_figures();
+    let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     for (name, kind, help, value) in [
         ("ingle_log_rows_total", "counter", "Rows acknowledged since the start.", figures.rows_appended),
@@ -25,6 +25,8 @@ async fn show(State(cloud): State<Arc<Cloud>>) -> String {
         ("ingle_log_rolls_failed_total", "counter", "Rolls that failed and are tried again.", figures.rolls_failed),
         ("ingle_log_damaged_total", "counter", "Parts on disk with a wrong checksum.", figures.damaged),
         ("ingle_unknown_codes_total", "counter", "Values reported that no product has.", cloud.unknown_codes()),
+        ("ingle_feed_listeners", "gauge", "Apps that listen to their devices.", feed.listeners),
+        ("ingle_feed_dropped_total", "counter", "Messages dropped for listeners that were too slow.", feed.dropped),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

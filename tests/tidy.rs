@@ -117,8 +117,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         &["domain", "shutdown", "thing_model"],
         &[
             "std",
+            "aes_gcm",
             "async_trait",
+            "base64",
             "bytes",
+            "getrandom",
             "rmqtt_codec",
             "serde_json",
             "tokio",

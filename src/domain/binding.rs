@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::caller::AppUser;
 use super::device::FactoryName;
+use super::feed::{Happened, News, Taken};
 use super::user::User;
 use super::{
-    Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result,
-    Uid,
+    Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun,
+    ProjectNo, Result, Uid,
 };
 
 /// Devices of one user that a list goes through.
@@ -151,7 +153,11 @@ impl Cloud {
         if bound == Bound::Unknown {
             return Ok((bound, None));
         }
-        Ok((bound, self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?))
+        let device = self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?;
+        if let (Bound::Owner, Some(device)) = (&bound, &device) {
+            self.tell(device.no, News::Bound(uid.clone()));
+        }
+        Ok((bound, device))
     }
 
     /// Takes a device from one user. When that is its owner, everybody to whom it was shared loses it too, the log
@@ -161,9 +167,16 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device or user that the caller does not see.
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
+        let people = self.people_of(caller.project.no, &device).await?;
+        let user = self.registry.app_user(caller.project.no, uid).await?;
         let unbound = self.registry.unbind_device(caller.project.no, uid, device.no, self.now_ms()).await?;
-        if unbound == Unbound::Owner {
-            self.left_their_owner(&[device.no]).await?;
+        match unbound {
+            Unbound::Owner => {
+                self.left_their_owner(&[device.no]).await?;
+                self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
+            }
+            Unbound::Share => self.tell_share_taken(caller.project.no, device, user),
+            Unbound::Nothing => {}
         }
         Ok(unbound)
     }
@@ -181,7 +194,10 @@ impl Cloud {
         }
         let shared = self.registry.share_device(who.project().no, uid, device.no, SHAREES_MAX, self.now_ms()).await?;
         match shared.ok_or(Error::NotVisible(Noun::User))? {
-            Shared::Done => Ok(()),
+            Shared::Done => {
+                self.tell(device.no, News::Bound(uid.clone()));
+                Ok(())
+            }
             Shared::Owner => Err(Error::NotAllowed("the user owns the device")),
             Shared::Full => Err(Error::OutOfRange {
                 param: "uid",
@@ -200,8 +216,11 @@ impl Cloud {
             Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
             _ => self.owned_device(who, id).await?,
         };
+        let user = self.registry.app_user(who.project().no, uid).await?;
         let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
-        withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))
+        withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))?;
+        self.tell_share_taken(who.project().no, device, user);
+        Ok(())
     }
 
     /// Those of the project's users to whom a device is shared, in the order of sharing.
@@ -222,9 +241,13 @@ impl Cloud {
         if device.abroad {
             return Err(Error::NotVisible(Noun::Device));
         }
+        let people = self.people_of(caller.project.no, &device).await?;
         let unbound = self.registry.unbind_everybody(caller.project.no, device.no, self.now_ms()).await?;
         if unbound == Unbound::Owner {
             self.left_their_owner(&[device.no]).await?;
+        }
+        if unbound != Unbound::Nothing {
+            self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
         }
         Ok(unbound)
     }
@@ -238,6 +261,13 @@ impl Cloud {
         self.left_their_owner(&left.ok_or(Error::NotVisible(Noun::User))?).await
     }
 
+    fn tell_share_taken(&self, project: ProjectNo, device: Arc<Device>, user: Option<AppUser>) {
+        if self.feed.is_heard() {
+            let users = user.into_iter().map(|user| user.no).collect();
+            self.feed.tell(Happened::Taken(Taken { device, project, users, is_shared_on: true }));
+        }
+    }
+
     async fn left_their_owner(&self, devices: &[DeviceNo]) -> Result<()> {
         let row = |device: &DeviceNo| NewEvent {
             device: *device,
@@ -247,7 +277,7 @@ impl Cloud {
             code: None,
             value: None,
         };
-        let logged = self.telemetry.append(devices.iter().map(row).collect()).await;
+        let logged = self.log(devices.iter().map(row).collect()).await;
         for device in devices {
             self.downlink.end_session(*device).await;
         }

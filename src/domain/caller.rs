@@ -24,6 +24,8 @@ pub struct AppUser {
     pub no: UserNo,
     /// Tuya's id.
     pub uid: Uid,
+    /// The account's version when the user signed in: another password or a disablement makes it another.
+    pub version: i64,
 }
 
 /// A project that asks, or one of its apps' users. Only [`Cloud::app_caller`] makes one.
@@ -106,7 +108,7 @@ impl Cloud {
 }
 
 /// What opens a home cannot be taken back: one to whom a device is shared learns neither its key nor where it stands.
-pub(super) fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
+pub fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
     if role > DeviceRole::Sharee {
         return device;
     }

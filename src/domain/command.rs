@@ -82,7 +82,7 @@ impl Cloud {
         if !presence.into_iter().any(|presence| self.is_online(presence)) {
             return Err(Error::Offline);
         }
-        self.telemetry.append(rows(device.no, source, &command, self.now_ms())).await?;
+        self.log(rows(device.no, source, &command, self.now_ms())).await?;
         Ok(self.downlink.command(device, command).await?)
     }
 

@@ -115,7 +115,7 @@ impl Cloud {
         if rows.len() > BATCH_ROWS_MAX {
             return Err(Error::OutOfRange { param: "events", allowed: format!("at most {BATCH_ROWS_MAX} rows") });
         }
-        self.telemetry.append(rows).await
+        self.log(rows).await
     }
 
     /// Appends rows to the log after the checks that every door shares.

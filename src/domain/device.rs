@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{DeviceRole, check_self, seen_as};
 use super::event::{EventTypes, PageStart};
+use super::feed::News;
 use super::{
     Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest,
     NewEvent, Noun, Product, ProductId, Result, RowRef, Schema, Uid, UserNo,
@@ -306,9 +307,11 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own it.
     pub async fn rename_device(&self, who: &impl Asks, id: &DeviceId, name: &str) -> Result<()> {
-        self.owned_device(who, id).await?;
+        let device = self.owned_device(who, id).await?;
         let renamed = self.registry.rename_device(who.project().no, id, name, self.now_ms()).await?;
-        renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))
+        renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))?;
+        self.tell(device.no, News::Renamed(name.to_owned()));
+        Ok(())
     }
 
     /// Takes a device from all its users. It is invisible from then on, until it is bound again; when it is connected
@@ -327,6 +330,7 @@ impl Cloud {
                 (reset_ms, reset_ms)
             }
         };
+        let people = self.people_of(caller.project.no, &device).await?;
         let left = self.registry.remove_device(caller.project.no, id, leaving, history_from_ms, now_ms).await?;
         if !left {
             return Err(Error::NotVisible(Noun::Device));
@@ -336,7 +340,8 @@ impl Cloud {
             Leaving::Reset => EventSource::CLOUD,
         };
         let row = NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
-        let logged = self.telemetry.append(vec![row]).await;
+        let logged = self.log(vec![row]).await;
+        self.tell_taken(people);
         self.downlink.end_session(device.no).await;
         logged
     }

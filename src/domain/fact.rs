@@ -152,7 +152,7 @@ impl Cloud {
         }
         // The log first: a row that comes twice is better than one that never comes.
         if !rows.is_empty() {
-            self.telemetry.append(rows).await?;
+            self.log(rows).await?;
         }
         let changes = versions.into_iter().map(|(part, version)| FactChange::set(part, version)).collect();
         self.change_facts(device, FactKind::Firmware, changes).await

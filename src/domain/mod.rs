@@ -11,6 +11,7 @@ pub mod device_user;
 pub mod error;
 pub mod event;
 pub mod fact;
+pub mod feed;
 pub mod home;
 pub mod id;
 pub mod login;
@@ -51,6 +52,7 @@ pub struct Cloud {
     registry: Arc<dyn store::Registry>,
     telemetry: Arc<dyn store::Telemetry>,
     downlink: Arc<dyn Downlink>,
+    feed: Arc<dyn feed::Feed>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     logins: attempts::Attempts,
@@ -64,12 +66,13 @@ impl Cloud {
         registry: Arc<dyn store::Registry>,
         telemetry: Arc<dyn store::Telemetry>,
         downlink: Arc<dyn Downlink>,
+        feed: Arc<dyn feed::Feed>,
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Self {
         let started_ms = clock.now_ms();
         let (logins, unknown_codes) = Default::default();
-        Self { registry, telemetry, downlink, clock, limits, logins, unknown_codes, started_ms }
+        Self { registry, telemetry, downlink, feed, clock, limits, logins, unknown_codes, started_ms }
     }
 
     /// Now, milliseconds since 1970.

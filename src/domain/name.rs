@@ -1,5 +1,6 @@
 //! Names of a device's functions: what the gangs of a switch are called (seed 003; contract tuya §3.8, §3.16).
 
+use super::feed::News;
 use super::{Asks, Cloud, DeviceId, Error, Result};
 
 /// The name that somebody gave to one function of a device.
@@ -23,7 +24,9 @@ impl Cloud {
         if device.product.function(code).is_none() {
             return Err(Error::FunctionNotSupported(code.to_owned()));
         }
-        self.registry.name_function(device.no, code, name, self.now_ms()).await
+        self.registry.name_function(device.no, code, name, self.now_ms()).await?;
+        self.tell(device.no, News::FunctionNamed(code.to_owned(), name.to_owned()));
+        Ok(())
     }
 
     /// The names that were given, in the order of their codes.

@@ -1,6 +1,7 @@
 //! Pairing: a token that the cloud makes for a user, and that a device redeems to become the user's (contract tuya §4.2;
 //! aliyun §6.8; decision 0010).
 
+use super::feed::News;
 use super::{
     Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, Result, Uid,
 };
@@ -84,7 +85,11 @@ impl Cloud {
         let now_ms = self.now_ms();
         let redeemed = self.registry.redeem_pairing(device.no, token, now_ms).await?;
         if redeemed == Redeemed::Bound {
-            self.telemetry.append(vec![activation(device.no, now_ms)]).await?;
+            self.log(vec![activation(device.no, now_ms)]).await?;
+            let owner = self.registry.device_by_id(&device.id).await?.and_then(|device| device.owner);
+            if let Some(owner) = owner {
+                self.tell(device.no, News::Bound(owner));
+            }
         }
         Ok(redeemed)
     }

@@ -15,7 +15,7 @@ impl Cloud {
             rows.push(presence_row(device, EventType::Activated, time_ms));
         }
         rows.push(presence_row(device, EventType::Online, time_ms));
-        self.telemetry.append(rows).await
+        self.log(rows).await
     }
 
     /// A device has disconnected.
@@ -23,7 +23,7 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn disconnected(&self, device: &Device) -> Result<()> {
-        self.telemetry.append(vec![presence_row(device, EventType::Offline, self.now_ms())]).await
+        self.log(vec![presence_row(device, EventType::Offline, self.now_ms())]).await
     }
 
     /// A device by its id alone: for the device's own session, which its secret has opened, never for a cloud call.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::binding::{Bound, BoundDevices, DeviceHolder, Shared, Unbound};
-use super::caller::DeviceRole;
+use super::caller::{AppUser, DeviceRole};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::fact::{Fact, FactChange, FactKind};
@@ -158,6 +158,8 @@ pub trait UserStore: Send + Sync {
     ) -> Result<Option<Account>>;
     /// A user by the name in an app of the project's; without a schema in the only one that knows it.
     async fn user_by_name(&self, project: ProjectNo, schema: Option<&Schema>, username: &str) -> Result<Option<User>>;
+    /// A user of any of the project's apps, as one who asks, unless shut out.
+    async fn app_user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<AppUser>>;
     /// A user of any of the project's apps.
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>>;
     /// A page of the users of all the project's apps, in order of creation or the newest first.
@@ -198,6 +200,16 @@ pub trait DeviceStore: Send + Sync {
     async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>>;
     /// What a user has of each of these devices, in their order; nothing of one that was removed.
     async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>>;
+    /// A device that the project sees, and of the project's users the one who is given, as long as the account is of
+    /// that version and not shut out. As it is seen: without its key when it is only shared.
+    async fn heard_device(
+        &self,
+        project: ProjectNo,
+        user: Option<&AppUser>,
+        device: DeviceNo,
+    ) -> Result<Option<Arc<Device>>>;
+    /// Who has a device: its owner, those to whom it is shared, and who lives in the home that it stands in.
+    async fn people_of(&self, device: DeviceNo) -> Result<Vec<UserNo>>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
         &self,

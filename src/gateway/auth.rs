@@ -7,6 +7,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use super::listeners::PREFIX;
 use super::wire::Hello;
 use crate::domain::DeviceId;
 use crate::domain::device::FactoryName;
@@ -38,6 +39,8 @@ pub enum Wish {
     Session(DeviceClaim, Protocol),
     /// To learn the device's secret, by its product's.
     Register(FactoryName, Registering),
+    /// To hear what happens to devices, by a name that the cloud API gave.
+    Listen(String),
 }
 
 /// How a device registers (contract aliyun §6.4).
@@ -67,6 +70,11 @@ enum Method {
 
 /// Reads a CONNECT. `None` for one that is of neither protocol.
 pub fn claim(hello: &Hello) -> Option<Claim> {
+    if hello.client_id.starts_with(PREFIX) {
+        let proof = Proof { method: Method::Same, content: String::new(), given: hello.password.to_vec() };
+        return (hello.client_id == hello.username)
+            .then(|| Claim { wish: Wish::Listen(hello.client_id.clone()), proof });
+    }
     match hello.client_id.strip_prefix("tuyalink_") {
         Some(id) => tuyalink(id, &hello.username, &hello.password),
         None => linkkit(&hello.client_id, &hello.username, &hello.password),
@@ -138,6 +146,11 @@ impl Proof {
     /// A signature in hex digits over a content, by a method's name.
     pub fn of(method_name: &str, content: String, sign: &str) -> Option<Self> {
         Some(Self { method: method(method_name)?, content, given: unhex(sign.as_bytes())? })
+    }
+
+    /// What was given.
+    pub fn given(&self) -> &[u8] {
+        &self.given
     }
 
     /// Whether the secret gives what was given, in equal time.
@@ -223,7 +236,7 @@ mod tests {
         }
         let auto = |client: &str| match claim(&hello(client, user, "00")).unwrap().wish {
             Wish::Session(_, protocol) => protocol,
-            Wish::Register(..) => panic!("a session is wanted"),
+            Wish::Register(..) | Wish::Listen(_) => panic!("a session is wanted"),
         };
         assert_eq!(auto("x|_ss=1|"), Protocol::LinkKit { auto_subscribe: true });
         assert_eq!(auto("x||"), Protocol::LinkKit { auto_subscribe: false });

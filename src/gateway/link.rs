@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::alink;
 use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
+use super::listeners::Listening;
 use super::payload::Message;
 use super::wire::{Hello, Malformed, Refusal, Said, Wire};
+use super::{Gateway, alink};
 use crate::domain::device::FactoryName;
 use crate::domain::{Cloud, Device};
 
@@ -78,8 +79,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// The CONNECT, which must come first, and the device that it proves. Its answer is not sent yet.
-    pub async fn greeting(&mut self, cloud: &Cloud, is_private: bool) -> Result<(Arc<Device>, Protocol, u16), Gone> {
+    /// The CONNECT, which must come first, and who it proves. Its answer is not sent yet.
+    pub async fn greeting(&mut self, gateway: &Gateway, is_private: bool) -> Result<(Guest, u16), Gone> {
         let hello = loop {
             match self.wire.next()? {
                 Some(Said::Connect(hello)) => break hello,
@@ -87,10 +88,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 None => self.fill().await?,
             }
         };
-        let refusal = match known(cloud, &hello, is_private).await {
-            Ok(Known::Session(device, protocol)) => {
-                self.wire.trust();
-                return Ok((device, protocol, hello.keep_alive_s));
+        let refusal = match known(gateway, &hello, is_private).await {
+            Ok(Known::Guest(guest)) => {
+                if matches!(guest, Guest::Device(..)) {
+                    self.wire.trust();
+                }
+                return Ok((guest, hello.keep_alive_s));
             }
             Ok(Known::Registered(message)) => {
                 self.wire.welcome(Ok(()));
@@ -113,19 +116,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 }
 
+/// Who is let in.
+pub enum Guest {
+    /// A device, by its secret.
+    Device(Arc<Device>, Protocol),
+    /// Somebody who listens to devices.
+    Listener(Listening),
+}
+
 /// Who a CONNECT turned out to be.
 enum Known {
-    /// A device, by its secret.
-    Session(Arc<Device>, Protocol),
+    /// Somebody who stays.
+    Guest(Guest),
     /// A device, by its product's secret, and what tells it its own.
     Registered(Message),
 }
 
-/// The device of a CONNECT, when it proves it.
-async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, Refusal> {
+/// The device or listener of a CONNECT, when it proves it.
+async fn known(gateway: &Gateway, hello: &Hello, is_private: bool) -> Result<Known, Refusal> {
+    let cloud = &*gateway.cloud;
     let Claim { wish, proof } = auth::claim(hello).ok_or(Refusal::Credentials)?;
     let (who, protocol) = match wish {
         Wish::Session(who, protocol) => (who, protocol),
+        // Its client asks for new credentials when it is told that it may not.
+        Wish::Listen(name) => {
+            let listening =
+                gateway.listeners.connect(&name, proof.given(), cloud.now_ms()).ok_or(Refusal::Forbidden)?;
+            return Ok(Known::Guest(Guest::Listener(listening)));
+        }
         Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, is_private).await,
     };
     let found = cloud.claimed_device(&who).await.map_err(|_| Refusal::Forbidden)?;
@@ -133,7 +151,7 @@ async fn known(cloud: &Cloud, hello: &Hello, is_private: bool) -> Result<Known, 
     if found.device.disabled {
         return Err(Refusal::Forbidden);
     }
-    Ok(Known::Session(Arc::new(in_session(found.device)), protocol))
+    Ok(Known::Guest(Guest::Device(Arc::new(in_session(found.device)), protocol)))
 }
 
 /// A device as a session keeps it, which may last for months: without any key and text that it has no use for.

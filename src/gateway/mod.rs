@@ -1,11 +1,15 @@
-//! Where devices connect: MQTT 3.1.1 and 5, with TuyaLink and LinkKit told apart by the CONNECT.
+//! Where devices connect: MQTT 3.1.1 and 5, with TuyaLink and LinkKit told apart by the CONNECT; and apps that listen to
+//! their devices.
 
 mod alink;
 mod ask;
 mod auth;
+mod feed_message;
 mod filter;
 mod hub;
 mod link;
+mod listeners;
+mod listening;
 mod payload;
 mod session;
 mod tylink;
@@ -29,6 +33,7 @@ use crate::domain::{Cloud, Device};
 use crate::shutdown::Shutdown;
 pub use auth::Protocol;
 pub use hub::Hub;
+pub use listeners::{Happenings, Listeners, feed, tell};
 
 /// A TLS handshake must be done by then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Gateway {
     cloud: Arc<Cloud>,
     hub: Arc<Hub>,
+    listeners: Arc<Listeners>,
     connections: Arc<Semaphore>,
     per_address_max: usize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -47,9 +53,15 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway to a cloud, for at most so many connections, and so many of one address. This machine's own addresses
     /// are not counted.
-    pub fn new(cloud: Arc<Cloud>, hub: Arc<Hub>, connections_max: usize, per_address_max: usize) -> Arc<Self> {
+    pub fn new(
+        cloud: Arc<Cloud>,
+        hub: Arc<Hub>,
+        listeners: Arc<Listeners>,
+        connections_max: usize,
+        per_address_max: usize,
+    ) -> Arc<Self> {
         let (connections, by_address) = (Arc::new(Semaphore::new(connections_max)), Mutex::default());
-        Arc::new(Self { cloud, hub, connections, per_address_max, by_address })
+        Arc::new(Self { cloud, hub, listeners, connections, per_address_max, by_address })
     }
 
     /// Serves one connection, however it came here, to its end. `is_private` when nobody between the device and this

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::auth::Protocol;
 use super::filter::matches;
 use super::hub::{Mailbox, Sent};
-use super::link::{Gone, Link};
+use super::link::{Gone, Guest, Link};
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
 use super::wire::{Published, Said};
-use super::{Gateway, alink, ask, tylink};
+use super::{Gateway, alink, ask, listening, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
 use crate::domain::fact::{Desired, FactChange, FactKind};
@@ -45,21 +45,39 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut link = Link::new(stream);
     // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
     let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway.cloud, is_private))) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, is_private))) => greeted,
         () = shutdown.begun() => return,
     };
-    if let Ok(Ok((device, protocol, keep_alive_s))) = greeted {
-        let mut session = Session::new(device, protocol, is_private);
-        gateway.hub.enter(session.device.no, &session.mailbox);
-        if gateway.cloud.connected(&session.device).await.is_ok() {
-            link.wire.welcome(Ok(()));
-            let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
-            Box::pin(session.end(&gateway)).await;
-        } else {
-            gateway.hub.leave(session.device.no, &session.mailbox);
+    match greeted {
+        Ok(Ok((Guest::Device(device, protocol), keep_alive_s))) => {
+            let mut session = Session::new(device, protocol, is_private);
+            gateway.hub.enter(session.device.no, &session.mailbox);
+            if gateway.cloud.connected(&session.device).await.is_ok() {
+                link.wire.welcome(Ok(()));
+                let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
+                Box::pin(session.end(&gateway)).await;
+            } else {
+                gateway.hub.leave(session.device.no, &session.mailbox);
+            }
         }
+        Ok(Ok((Guest::Listener(listening), keep_alive_s))) => {
+            link.wire.welcome(Ok(()));
+            let now_ms = gateway.cloud.now_ms();
+            // On the heap: a connection of a device has no room for it.
+            let _ = Box::pin(listening::serve(&mut link, listening, keep_alive_s, now_ms, &mut shutdown)).await;
+        }
+        _ => {}
     }
     link.close().await;
+}
+
+/// How long somebody with this keep-alive may say nothing: the protocol's own one and a half times.
+pub fn silence(keep_alive_s: u16) -> Duration {
+    let keep_alive_s = match keep_alive_s {
+        0 => KEEP_ALIVE_S_MAX,
+        seconds => seconds.min(KEEP_ALIVE_S_MAX),
+    };
+    Duration::from_secs(u64::from(keep_alive_s) * 3 / 2)
 }
 
 /// The session of a device, and of those behind it that it speaks for.
@@ -104,12 +122,7 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let keep_alive_s = match keep_alive_s {
-            0 => KEEP_ALIVE_S_MAX,
-            seconds => seconds.min(KEEP_ALIVE_S_MAX),
-        };
-        // The protocol's own one and a half times.
-        let silence = Duration::from_secs(u64::from(keep_alive_s) * 3 / 2);
+        let silence = silence(keep_alive_s);
         loop {
             self.answer(link, gateway).await?;
             link.flush().await?;

@@ -9,10 +9,10 @@ use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, R
 use axum::http::{HeaderMap, Method};
 use serde::Serialize;
 
-use super::Tuya;
 use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
+use super::{Doors, Tuya};
 use crate::domain::replay::Seen;
 use crate::domain::{AppCaller, Caller, Cloud, Project, Result as DomainResult};
 use crate::http::{self, BodyError};
@@ -54,13 +54,20 @@ pub struct SignedRequest {
     body: Bytes,
     now_ms: i64,
     /// From where it came.
-    pub address: IpAddr,
+    pub peer: http::Peer,
+    /// Its headers.
+    pub headers: HeaderMap,
 }
 
 impl SignedRequest {
     /// The cloud.
     pub fn cloud(&self) -> &Cloud {
         &self.tuya.cloud
+    }
+
+    /// Where apps that listen are sent.
+    pub fn doors(&self) -> &Doors {
+        &self.tuya.doors
     }
 
     /// When the request was taken, milliseconds since 1970.
@@ -191,8 +198,10 @@ async fn proven(
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;
     let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let address = parts.extensions.get::<http::Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
-    Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms, address }))
+    let unknown = http::Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
+    let peer = parts.extensions.get::<http::Peer>().copied().unwrap_or(unknown);
+    let headers = parts.headers;
+    Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms, peer, headers }))
 }
 
 fn refused_body(error: BodyError) -> Failure {

@@ -99,7 +99,7 @@ async fn sign_in(
     password: Password,
     country_code: Option<&str>,
 ) -> Reply {
-    let login = Login { schema, username, password, country_code, address: call.address };
+    let login = Login { schema, username, password, country_code, address: call.peer.address };
     let (pair, uid) = call.cloud().log_in(&call.project, login).await?;
     let token = TokenView::of(&pair, uid.as_str(), call.now_ms());
     call.answer(LoginView { token, expire: pair.seconds_left(call.now_ms()) })

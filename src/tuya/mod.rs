@@ -13,6 +13,7 @@ mod logins;
 mod logs;
 mod members;
 mod names;
+mod open_hub;
 mod pairing;
 pub mod params;
 pub mod reply;
@@ -34,6 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
+pub use open_hub::Doors;
 use reply::{Code, Failure};
 
 /// What the routes of this dialect share.
@@ -41,14 +43,15 @@ pub struct Tuya {
     cloud: Arc<Cloud>,
     explain: bool,
     window_ms: i64,
+    doors: Doors,
     replays: Replays,
 }
 
 impl Tuya {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
-    /// request's clock may be off.
-    pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64) -> Self {
-        Self { cloud, explain, window_ms, replays: Replays::default() }
+    /// request's clock may be off; apps that listen are sent to one of the `doors`.
+    pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64, doors: Doors) -> Self {
+        Self { cloud, explain, window_ms, doors, replays: Replays::default() }
     }
 }
 
@@ -87,6 +90,7 @@ fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .merge(scenes::routes())
         .merge(assets::routes())
         .merge(pairing::routes())
+        .merge(open_hub::routes())
         .merge(device_lists::routes())
         .merge(status::routes())
         .merge(functions::routes())

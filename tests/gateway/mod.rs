@@ -4,6 +4,7 @@ mod alink;
 mod commands;
 mod crash;
 mod fuzz;
+mod listeners;
 mod others;
 mod pairing;
 mod tylink;

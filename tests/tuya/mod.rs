@@ -12,6 +12,7 @@ mod logins;
 mod logs;
 mod members;
 mod names;
+mod open_hub;
 mod pairing;
 mod rights;
 mod scenes;

@@ -383,7 +383,7 @@ async fn asked_from(app: &App, method: &str, path: &str, peer: Option<Peer>) -> 
     if let Some(peer) = peer {
         request.extensions_mut().insert(peer);
     }
-    app.router().oneshot(request).await.unwrap().status().as_u16()
+    app.router(&ingle::app::Addresses::default()).oneshot(request).await.unwrap().status().as_u16()
 }
 
 #[test]

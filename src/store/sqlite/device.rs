@@ -10,7 +10,7 @@ use super::SqliteRegistry;
 use super::binding::forget_owner;
 use super::fact::forget_wishes;
 use super::home::LIVES_IN;
-use crate::domain::caller::DeviceRole;
+use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
@@ -76,6 +76,41 @@ impl DeviceStore for SqliteRegistry {
             connection.prepare_cached(roles_sql())?.query_map(values, |row| Ok(role(row.get(0)?)))?.collect()
         };
         self.readers.run(|connection| read(connection).map_err(Error::store))
+    }
+
+    async fn heard_device(
+        &self,
+        project: ProjectNo,
+        user: Option<&AppUser>,
+        device: DeviceNo,
+    ) -> Result<Option<Arc<Device>>> {
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2 AND {VISIBLE}");
+        let account = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
+        let role = match user {
+            None => DeviceRole::Owner,
+            Some(user) => {
+                let is_alive = self.readers.run(|connection| {
+                    let mut statement = connection.prepare_cached(account).map_err(Error::store)?;
+                    statement.exists(params![user.no.0, user.version]).map_err(Error::store)
+                })?;
+                let role = self.device_roles(user.no, &[device]).await?.pop().flatten();
+                let Some(role) = role.filter(|_| is_alive) else { return Ok(None) };
+                role
+            }
+        };
+        let found = self.readers.run(|connection| self.first(connection, &sql, params![project.0, device.0]))?;
+        Ok(found.map(|device| seen_as(Arc::new(device), role)))
+    }
+
+    async fn people_of(&self, device: DeviceNo) -> Result<Vec<UserNo>> {
+        let sql = "SELECT user_no FROM binding WHERE device_no = ?1
+                   UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
+                   UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
+        self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![device.0], |row| row.get(0).map(UserNo));
+            rows.and_then(Iterator::collect).map_err(Error::store)
+        })
     }
 
     async fn devices_of_user(

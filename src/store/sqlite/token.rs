@@ -55,8 +55,8 @@ impl TokenStore for SqliteRegistry {
             self.readers.run(|connection| {
                 connection
                     .prepare_cached(
-                        "SELECT project_no, expires_ms, NULL, NULL FROM token WHERE access_hash = ?1
-                         UNION ALL SELECT u.project_no, t.expires_ms, u.user_no, u.uid
+                        "SELECT project_no, expires_ms, NULL, NULL, NULL FROM token WHERE access_hash = ?1
+                         UNION ALL SELECT u.project_no, t.expires_ms, u.user_no, u.uid, u.access_version
                          FROM user_token t JOIN app_user u USING (user_no)
                          WHERE t.access_hash = ?1 AND t.access_version = u.access_version AND u.disabled = 0",
                     )
@@ -70,7 +70,8 @@ impl TokenStore for SqliteRegistry {
 
 fn holder(row: &rusqlite::Row<'_>) -> rusqlite::Result<TokenHolder> {
     let user_no: Option<i64> = row.get(2)?;
-    let user = user_no.map(|no| Ok::<_, rusqlite::Error>(AppUser { no: UserNo(no), uid: Uid(row.get(3)?) }));
+    let user = user_no
+        .map(|no| Ok::<_, rusqlite::Error>(AppUser { no: UserNo(no), uid: Uid(row.get(3)?), version: row.get(4)? }));
     Ok(TokenHolder { project: ProjectNo(row.get(0)?), expires_ms: row.get(1)?, user: user.transpose()?.map(Arc::new) })
 }
 

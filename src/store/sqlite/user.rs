@@ -9,6 +9,7 @@ use super::SqliteRegistry;
 use super::binding::forget_owner;
 use super::home::forget_homes;
 use super::known::UserName;
+use crate::domain::caller::AppUser;
 use crate::domain::password::Password;
 use crate::domain::store::UserStore;
 use crate::domain::user::{Account, User, UserPage, UserQuery, UserSync};
@@ -113,6 +114,17 @@ impl UserStore for SqliteRegistry {
             let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
             let only = users.len() == 1;
             Ok(users.pop().filter(|_| only))
+        })
+    }
+
+    async fn app_user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<AppUser>> {
+        let sql = "SELECT user_no, access_version FROM app_user WHERE uid = ?1 AND project_no = ?2 AND disabled = 0";
+        let read = |row: &Row<'_>| Ok(AppUser { no: UserNo(row.get(0)?), uid: uid.clone(), version: row.get(1)? });
+        self.readers.run(|connection| {
+            connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], read).optional())
+                .map_err(Error::store)
         })
     }
 

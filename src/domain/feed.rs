@@ -1,0 +1,177 @@
+//! The feed: what happens to devices, told to whoever listens (contract tuya §5.2–5.4). It is told after it is on disk,
+//! and best effort: a listener that is slow misses some of it and asks again.
+
+use std::sync::Arc;
+
+use super::caller::{AppUser, check_self};
+use super::{Asks, Cloud, Device, DeviceNo, Error, NewEvent, Noun, ProjectNo, Result, Uid, UserNo};
+
+/// How long a listener may listen before it must ask again.
+pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
+
+/// The way out to listeners.
+pub trait Feed: Send + Sync {
+    /// Whether anybody listens. What nobody hears need not be told.
+    fn is_heard(&self) -> bool;
+    /// Tells what happened.
+    fn tell(&self, happened: Happened);
+    /// Who is connected, and what was dropped because somebody was too slow.
+    fn figures(&self) -> FeedFigures;
+    /// Lets somebody listen, in place of an earlier listener of the same project, user and link; `None` when too many do.
+    fn admit(&self, listener: Listener) -> Result<Option<Credentials>>;
+}
+
+/// What an operator wants to know of the feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedFigures {
+    /// Listeners that are connected.
+    pub listeners: u64,
+    /// Messages that were dropped since the start.
+    pub dropped: u64,
+}
+
+/// Something that happened.
+#[derive(Clone)]
+pub enum Happened {
+    /// Rows of the log.
+    Logged(Vec<NewEvent>),
+    /// Something else, for everybody who sees the device.
+    News(DeviceNo, News),
+    /// A device was taken from people, who no longer see it.
+    Taken(Taken),
+}
+
+/// What can happen to a device besides rows of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Its owner calls it something else.
+    Renamed(String),
+    /// A function is called something else: its code, its name.
+    FunctionNamed(String, String),
+    /// It is a user's from now on, as owner or sharee.
+    Bound(Uid),
+}
+
+/// A device that was taken from people.
+#[derive(Clone)]
+pub struct Taken {
+    /// The device as it was.
+    pub device: Arc<Device>,
+    /// The project whose people had it.
+    pub project: ProjectNo,
+    /// Who had it.
+    pub users: Vec<UserNo>,
+    /// Whether the project still sees it.
+    pub is_shared_on: bool,
+}
+
+/// Somebody who listens.
+#[derive(Clone)]
+pub struct Listener {
+    /// The tenant.
+    pub project: ProjectNo,
+    /// Whose devices are meant; the project's own without one.
+    pub user: Option<Arc<AppUser>>,
+    /// What tells several listeners of one user apart; the caller's own text.
+    pub link: String,
+    /// In which form messages are wanted.
+    pub form: MessageForm,
+    /// Until when, milliseconds since 1970.
+    pub expires_ms: i64,
+}
+
+/// How messages are encrypted for a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageForm {
+    /// The vendor's 1.0: AES-128-ECB.
+    Ecb,
+    /// The vendor's 2.0: AES-128-GCM.
+    Gcm,
+}
+
+/// What a listener connects with. No `Debug`.
+pub struct Credentials {
+    /// Client id and user name.
+    pub name: String,
+    /// The password, from which messages are encrypted too.
+    pub password: String,
+    /// Where messages come.
+    pub topic: String,
+}
+
+impl Cloud {
+    /// Lets whoever asks listen: a user to what the user sees, a project to all of it or to one of its users.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a user that is not the project's, and for another than the one who asks;
+    /// [`Error::Busy`] when too many listen.
+    pub async fn listen(
+        &self,
+        who: &impl Asks,
+        uid: Option<&Uid>,
+        link: String,
+        form: MessageForm,
+    ) -> Result<Credentials> {
+        let project = who.project().no;
+        let user = match (who.user(), uid) {
+            (Some(user), uid) => {
+                uid.map_or(Ok(()), |uid| check_self(who, uid))?;
+                Some(user.clone())
+            }
+            (None, Some(uid)) if uid.as_str() != who.project().admin_uid => {
+                let found = self.registry.app_user(project, uid).await?;
+                Some(found.ok_or(Error::NotVisible(Noun::User))?)
+            }
+            (None, _) => None,
+        };
+        let expires_ms = self.now_ms() + LISTEN_LIFE_MS;
+        let listener = Listener { project, user: user.map(Arc::new), link, form, expires_ms };
+        self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
+    }
+
+    /// A device as a listener sees it, as long as what the listener signed in with holds.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn heard_device(&self, listener: &Listener, device: DeviceNo) -> Result<Option<Arc<Device>>> {
+        self.registry.heard_device(listener.project, listener.user.as_deref(), device).await
+    }
+
+    /// Figures of the feed, for the operator.
+    pub fn feed_figures(&self) -> FeedFigures {
+        self.feed.figures()
+    }
+
+    /// Appends rows to the log, and tells them once they are on disk.
+    pub(super) async fn log(&self, rows: Vec<NewEvent>) -> Result<()> {
+        let told = self.feed.is_heard().then(|| rows.clone());
+        self.telemetry.append(rows).await?;
+        if let Some(rows) = told {
+            self.feed.tell(Happened::Logged(rows));
+        }
+        Ok(())
+    }
+
+    /// Tells what else happened.
+    pub(super) fn tell(&self, device: DeviceNo, news: News) {
+        if self.feed.is_heard() {
+            self.feed.tell(Happened::News(device, news));
+        }
+    }
+
+    /// Who has a device, before it is taken from them; nothing when nobody listens.
+    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Option<Taken>> {
+        if !self.feed.is_heard() {
+            return Ok(None);
+        }
+        let users = self.registry.people_of(device.no).await?;
+        Ok(Some(Taken { device: device.clone(), project, users, is_shared_on: false }))
+    }
+
+    /// Tells that a device was taken from people.
+    pub(super) fn tell_taken(&self, taken: Option<Taken>) {
+        if let Some(taken) = taken {
+            self.feed.tell(Happened::Taken(taken));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Apps listen to what happens to their devices (contract tuya §5.2–5.4).
+
+use std::time::Duration;
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::aes::Aes128;
+use aes_gcm::aes::cipher::{Array, BlockCipherDecrypt};
+use aes_gcm::{Aes128Gcm, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::{cloud, tuya_plug};
+use crate::support::TestCloud;
+use crate::support::mqtt::MqttDevice;
+use crate::support::people::{STRANGER, people};
+use crate::support::tuya::TuyaApp;
+use crate::support::world::{GUEST, OWNER, PLUG};
+
+/// An app that listens, and decrypts what it hears by the vendor's document.
+struct Ear {
+    connection: MqttDevice,
+    key: [u8; 16],
+    topic: String,
+}
+
+fn config(app: &TuyaApp, form: &str) -> Value {
+    let body = json!({"link_id": format!("ear {form}"), "link_type": "mqtt", "topics": "device",
+        "msg_encrypted_version": form});
+    app.post("/v1.0/iot-03/open-hub/access-config", body)["result"].clone()
+}
+
+fn who(config: &Value) -> [String; 3] {
+    ["client_id", "username", "password"].map(|name| config[name].as_str().unwrap().to_owned())
+}
+
+impl Ear {
+    fn of(cloud: &TestCloud, app: &TuyaApp, form: &str) -> Self {
+        let config = config(app, form);
+        let mut connection = MqttDevice::connect(cloud, &who(&config));
+        let topic = config["source_topic"]["device"].as_str().unwrap().to_owned();
+        assert_eq!(connection.subscribe(&[&topic]), [true]);
+        let key = config["password"].as_str().unwrap().as_bytes()[8..24].try_into().unwrap();
+        Self { connection, key, topic }
+    }
+
+    /// The protocol of the next message, and what it says.
+    fn hears(&mut self) -> (i64, Value) {
+        let (topic, message) = self.connection.message();
+        assert_eq!((topic, &message["pv"]), (self.topic.clone(), &json!("2.0")));
+        let data = STANDARD.decode(message["data"].as_str().unwrap()).unwrap();
+        let text = if data.starts_with(&[0, 0, 0, 12]) {
+            let cipher = Aes128Gcm::new_from_slice(&self.key).unwrap();
+            let (iv, sealed) = data[4..].split_at(12);
+            let time = message["t"].to_string();
+            let payload = Payload { msg: sealed, aad: time.as_bytes() };
+            cipher.decrypt(&Nonce::from(<[u8; 12]>::try_from(iv).unwrap()), payload).unwrap()
+        } else {
+            let cipher = Aes128::new(&Array::from(self.key));
+            let mut text = Vec::new();
+            for block in data.chunks(16) {
+                let mut block = Array::from(<[u8; 16]>::try_from(block).unwrap());
+                cipher.decrypt_block(&mut block);
+                text.extend_from_slice(&block);
+            }
+            let padding = usize::from(*text.last().unwrap());
+            text.truncate(text.len() - padding);
+            text
+        };
+        (message["protocol"].as_i64().unwrap(), serde_json::from_slice(&text).unwrap())
+    }
+
+    /// The next message of another kind than reports: its code and data.
+    fn hears_of(&mut self) -> (String, Value) {
+        let (protocol, told) = self.hears();
+        assert_eq!((protocol, &told["devId"]), (20, &json!(PLUG)), "{told}");
+        (told["bizCode"].as_str().unwrap().to_owned(), told["bizData"].clone())
+    }
+}
+
+/// Nothing that happened before this reaches anybody after it.
+fn nothing_more(ears: &mut [&mut Ear]) {
+    for ear in ears {
+        assert!(ear.connection.pings(), "a message came that should not");
+    }
+}
+
+#[test]
+fn reports_and_presence_reach_those_who_see_the_device() {
+    let cloud = cloud();
+    let people = people(&cloud);
+    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
+    let mut member = Ear::of(&cloud, &people.member, "2.0");
+    let mut sharee = Ear::of(&cloud, &people.sharee, "1.0");
+    let mut project = Ear::of(&cloud, &cloud.first(), "2.0");
+    let mut stranger = Ear::of(&cloud, &people.stranger, "1.0");
+    let mut other = Ear::of(&cloud, &cloud.second(), "1.0");
+
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    let now = cloud.now_ms();
+    let report = json!({"msgId": "1", "data": {"switch_1": {"value": true, "time": now}, "mode": "colour"}});
+    assert!(plug.published(&format!("tylink/{PLUG}/thing/property/report"), &report));
+    for ear in [&mut owner, &mut member, &mut sharee, &mut project] {
+        let (code, data) = ear.hears_of();
+        assert_eq!(code, "online");
+        assert!(data["time"].as_i64().unwrap() >= now - 60_000);
+        let (protocol, told) = ear.hears();
+        assert_eq!((protocol, &told["devId"], &told["productKey"]), (4, &json!(PLUG), &json!("EvolhYPyZNWYP001")));
+        let status = told["status"].as_array().unwrap();
+        let point = |code: &str| status.iter().find(|point| point["code"] == code).unwrap().clone();
+        assert_eq!(point("switch_1"), json!({"code": "switch_1", "value": true, "t": now, "1": "true"}));
+        assert_eq!(point("mode")["value"], "colour");
+        assert!(told["dataId"].is_string());
+    }
+    drop(plug);
+    assert_eq!(owner.hears_of().0, "offline");
+    nothing_more(&mut [&mut stranger, &mut other]);
+}
+
+#[test]
+fn what_changes_hands_and_names_is_told() {
+    let cloud = cloud();
+    let people = people(&cloud);
+    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
+    let mut sharee = Ear::of(&cloud, &people.sharee, "1.0");
+    let mut stranger = Ear::of(&cloud, &people.stranger, "1.0");
+    let path = format!("/v1.0/devices/{PLUG}");
+    assert_eq!(people.owner.put(&path, json!({"name": "水 lamp"}))["result"], true);
+    for ear in [&mut owner, &mut sharee] {
+        let (code, data) = ear.hears_of();
+        assert_eq!((code.as_str(), &data["name"], &data["uid"]), ("nameUpdate", &json!("水 lamp"), &json!(OWNER)));
+    }
+    assert_eq!(people.owner.put(&format!("{path}/functions/switch_1"), json!({"name": "Left"}))["result"], true);
+    for ear in [&mut owner, &mut sharee] {
+        let (code, data) = ear.hears_of();
+        assert_eq!((code.as_str(), &data["name"], &data["dpId"]), ("dpNameUpdate", &json!("Left"), &json!(1)));
+    }
+    assert_eq!(people.owner.post(&format!("{path}/shares"), json!({"uid": STRANGER}))["result"], true);
+    for ear in [&mut owner, &mut sharee, &mut stranger] {
+        let (code, data) = ear.hears_of();
+        assert_eq!((code.as_str(), &data["uid"]), ("bindUser", &json!(STRANGER)));
+    }
+    assert_eq!(people.owner.delete(&format!("{path}/shares/{STRANGER}"))["result"], true);
+    assert_eq!(stranger.hears_of().0, "delete");
+    nothing_more(&mut [&mut owner, &mut sharee]);
+    // What is withdrawn is no longer heard.
+    assert_eq!(people.owner.put(&path, json!({"name": "Other"}))["result"], true);
+    assert_eq!(owner.hears_of().0, "nameUpdate");
+    assert_eq!(sharee.hears_of().0, "nameUpdate");
+    nothing_more(&mut [&mut stranger]);
+    assert_eq!(cloud.first().delete(&path)["result"], true);
+    for ear in [&mut owner, &mut sharee] {
+        assert_eq!(ear.hears_of().0, "delete");
+    }
+    let missing = cloud.first().get(&format!("/v1.0/users/{GUEST}/devices?from=sharing"));
+    assert_eq!(missing["result"], json!([]));
+}
+
+#[test]
+fn who_may_listen_and_for_how_long() {
+    let cloud = TestCloud::at(1_763_800_000_000);
+    crate::support::mqtt::with_secrets(&cloud);
+    let people = people(&cloud);
+    let first = config(&people.owner, "1.0");
+    let mut wrong = who(&first);
+    wrong[2] = "0".repeat(32);
+    let mut renamed = who(&first);
+    renamed[1] = "cloud_other".to_owned();
+    let unknown = ["cloud_x", "cloud_x", "x"].map(str::to_owned);
+    // What makes the vendor's clients ask for new credentials.
+    for (who, code) in [(&wrong, 5), (&unknown, 5), (&renamed, 4)] {
+        assert_eq!(MqttDevice::open(&cloud).greet(who), Some(code), "{who:?}");
+    }
+    let mut ear = MqttDevice::connect(&cloud, &who(&first));
+    let topic = first["source_topic"]["device"].as_str().unwrap();
+    let foreign = format!("tylink/{PLUG}/thing/property/set");
+    assert_eq!(ear.subscribe(&["cloud/token/in/#", "#", &foreign, topic]), [false, false, false, true]);
+    // A second connection takes its place.
+    let mut second = MqttDevice::connect(&cloud, &who(&first));
+    assert!(ear.is_closed());
+    // So does the same link once more.
+    let again = config(&people.owner, "1.0");
+    assert!(second.is_closed());
+    assert_eq!(MqttDevice::open(&cloud).greet(&who(&first)), Some(5));
+    let mut third = MqttDevice::connect(&cloud, &who(&again));
+    third.publish("cloud/token/out/x", b"{}");
+    assert!(third.is_closed(), "commands go by the API");
+    cloud.advance(Duration::from_secs(7200));
+    assert_eq!(MqttDevice::open(&cloud).greet(&who(&again)), Some(5), "its time is over");
+}
+
+#[test]
+fn a_listener_hears_nothing_once_its_login_is_over() {
+    let cloud = cloud();
+    let people = people(&cloud);
+    let mut member = Ear::of(&cloud, &people.member, "1.0");
+    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
+    let change = json!([{"schema": "testApp", "username": "member", "password": "another"}]);
+    cloud.apply(&json!({"projects": [{"name": "first", "users": change}]}));
+    assert_eq!(people.owner.put(&format!("/v1.0/devices/{PLUG}"), json!({"name": "Secret"}))["result"], true);
+    assert_eq!(owner.hears_of().0, "nameUpdate");
+    nothing_more(&mut [&mut member]);
+}
