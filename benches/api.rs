@@ -1,5 +1,5 @@
-//! A signed device read, a signed page of the log, and in the other dialect a signed list of a user's twenty devices,
-//! against a bare axum "hello": each server on one processor and the client on the other.
+//! A signed device read, a signed page of the log, a signed list of a user's hundred devices with their status, as the
+//! project and as the user, and in the other dialect a signed list of a user's twenty devices, against a bare axum "hello": each server on one processor and the client on the other.
 //!
 //! `cargo bench --bench api`. Settings: `INGLE_BENCH_DEVICES` (100000), `INGLE_BENCH_SECONDS` a round (3),
 //! `INGLE_BENCH_ROUNDS` (5).
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use support::server::{
-    DEVICES_OF_USER, Server, cloud_token, device_id, prepare, signed, signed_call, throughput, token,
+    DEVICES_OF_LARGE_USER, DEVICES_OF_USER, LARGE_USERS, Server, cloud_token, device_id, large_user, prepare, signed,
+    signed_call, throughput, token, user_token,
 };
 use support::{median, setting};
 
@@ -74,18 +75,24 @@ fn load() {
     }
     let cold_lists = cold_lists.elapsed();
 
-    let mut samples: Vec<[f64; 4]> = Vec::new();
+    let user_tokens: Vec<String> = (0..LARGE_USERS).map(|n| user_token(server.address, n)).collect();
+    let mut samples: Vec<[f64; 6]> = Vec::new();
     for _ in 0..rounds {
         // Signed anew: a request is valid for five minutes.
         let reads = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}", device_id(n)), &token)).collect();
         let end = "/logs?end_time=4000000000000&size=20&start_time=0&type=7";
         let pages = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}{end}", device_id(n)), &token)).collect();
+        let hundred = |n: usize, token: &str| signed(&format!("/v1.0/users/{}/devices", large_user(n)), token);
+        let of_users = (0..LARGE_USERS).map(|n| hundred(n, &token)).collect();
+        let by_users = (0..LARGE_USERS).map(|n| hundred(n, &user_tokens[n])).collect();
         let lists = (0..lists_a_round).map(|n| list(n % users)).collect();
         samples.push([
             throughput(reference.address, &plain, CONNECTIONS, lasting, b"hello"),
             throughput(server.address, &Rc::new(reads), CONNECTIONS, lasting, b"point_5"),
             throughput(server.address, &Rc::new(pages), CONNECTIONS, lasting, b"current_row_key"),
             throughput(server.address, &Rc::new(lists), CONNECTIONS, lasting, b"identityAlias"),
+            throughput(server.address, &Rc::new(of_users), CONNECTIONS, lasting, b"point_5"),
+            throughput(server.address, &Rc::new(by_users), CONNECTIONS, lasting, b"point_5"),
         ]);
     }
     let column = |index: usize| median(samples.iter().map(|sample| sample[index]).collect());
@@ -94,6 +101,9 @@ fn load() {
     println!("signed device read       {:>9.0} requests/s  ratio {:.2}  (goal 0.30, aim 0.50)", column(1), ratio(1));
     println!("signed page of the log   {:>9.0} requests/s  ratio {:.2}", column(2), ratio(2));
     println!("signed queryByUser of 20  {:>8.0} requests/s  ratio {:.2}  (goal 0.25)", column(3), ratio(3));
+    let many = DEVICES_OF_LARGE_USER;
+    println!("signed list of {many}       {:>9.0} requests/s  ratio {:.3}  (goal 0.05)", column(4), ratio(4));
+    println!("the same by its user     {:>9.0} requests/s  ratio {:.3}", column(5), ratio(5));
     println!("first read of each       {:>9.1} us, one after the other", cold.as_secs_f64() * 1e6 / devices as f64);
     println!("first list of each       {:>9.1} us, one after the other", cold_lists.as_secs_f64() * 1e6 / users as f64);
     println!("({devices} devices, 6 data points each, {CONNECTIONS} connections, medians of {rounds} rounds)");

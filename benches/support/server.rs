@@ -38,22 +38,40 @@ pub fn device_id(n: usize) -> String {
 /// Devices of one user.
 pub const DEVICES_OF_USER: usize = 20;
 
-/// Makes a data folder with one project and `devices` devices that have six data points each, twenty a user.
+/// The password of each user who has many devices.
+const LARGE_PASSWORD: &str = "password";
+/// Users who have many devices, and how many each.
+pub const LARGE_USERS: usize = 20;
+pub const DEVICES_OF_LARGE_USER: usize = 100;
+
+/// The uid of the n-th user who has many.
+pub fn large_user(n: usize) -> String {
+    format!("az{n:017}")
+}
+
+/// Makes a data folder with one project and `devices` devices that have six data points each, twenty a user, and further
+/// ones of [`LARGE_USERS`].
 pub fn prepare(folder: &Path, devices: usize) {
     let functions: Vec<String> =
         (0..POINTS).map(|n| format!(r#"{{"code":"point_{n}","type":"Integer","values":{{}}}}"#)).collect();
-    let list: Vec<String> = (0..devices)
+    let all = devices + LARGE_USERS * DEVICES_OF_LARGE_USER;
+    let owner = |n: usize| match n.checked_sub(devices) {
+        None => format!("u{}", n / DEVICES_OF_USER),
+        Some(more) => format!("large{}", more / DEVICES_OF_LARGE_USER),
+    };
+    let list: Vec<String> = (0..all)
         .map(|n| {
-            format!(
-                r#"{{"product_id":"bench","device_id":"{}","name":"Device {n}","owner":"u{}"}}"#,
-                device_id(n),
-                n / DEVICES_OF_USER
-            )
+            let (id, owner) = (device_id(n), owner(n));
+            format!(r#"{{"product_id":"bench","device_id":"{id}","name":"Device {n}","owner":"{owner}"}}"#)
         })
         .collect();
-    let users: Vec<String> = (0..devices.div_ceil(DEVICES_OF_USER))
+    let mut users: Vec<String> = (0..devices.div_ceil(DEVICES_OF_USER))
         .map(|n| format!(r#"{{"schema":"app","username":"u{n}","open_id":"open{n}"}}"#))
         .collect();
+    users.extend((0..LARGE_USERS).map(|n| {
+        let (uid, password) = (large_user(n), LARGE_PASSWORD);
+        format!(r#"{{"schema":"app","username":"large{n}","uid":"{uid}","password":"{password}"}}"#)
+    }));
     let world = format!(
         r#"{{"projects":[{{"name":"bench","tuya":{{"client_id":"{CLIENT_ID}","secret":"{SECRET}"}},
         "aliyun":{{"project_id":"bench","app_key":"{APP_KEY}","app_secret":"{SECRET}"}},
@@ -67,7 +85,7 @@ pub fn prepare(folder: &Path, devices: usize) {
     run(folder, &["apply", "-"], world.as_bytes());
     let now = SystemClock.now_ms();
     let mut lines = String::new();
-    for (n, point) in (0..devices).flat_map(|n| (0..POINTS).map(move |point| (n, point))) {
+    for (n, point) in (0..all).flat_map(|n| (0..POINTS).map(move |point| (n, point))) {
         lines.push_str(&format!(
             "{{\"device_id\":\"{}\",\"time\":{now},\"type\":7,\"from\":1,\"code\":\"point_{point}\",\"value\":{n}}}\n",
             device_id(n)
@@ -185,18 +203,23 @@ fn first_line(child: &mut Child) -> String {
     line
 }
 
-/// A signed request as it goes over the wire.
+/// A signed read as it goes over the wire.
 pub fn signed(target: &str, token: &str) -> Vec<u8> {
+    signed_with("GET", target, token, "")
+}
+
+fn signed_with(method: &str, target: &str, token: &str, body: &str) -> Vec<u8> {
     let t = SystemClock.now_ms().to_string();
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let claims = Claims { client_id: CLIENT_ID, sign: "", t: &t, nonce: "", access_token: token };
     let headers = axum::http::HeaderMap::new();
-    let parts = SignedParts { method: "GET", path, query, headers: &headers, body: b"" };
+    let parts = SignedParts { method, path, query, headers: &headers, body: body.as_bytes() };
     let sign = sign(SECRET, &claims, &parts).unwrap();
     let token = if token.is_empty() { String::new() } else { format!("access_token: {token}\r\n") };
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
     format!(
-        "GET {target} HTTP/1.1\r\nhost: bench\r\nclient_id: {CLIENT_ID}\r\nt: {t}\r\nsign: {sign}\r\n\
-         sign_method: HMAC-SHA256\r\n{token}\r\n"
+        "{method} {target} HTTP/1.1\r\nhost: bench\r\nclient_id: {CLIENT_ID}\r\nt: {t}\r\nsign: {sign}\r\n\
+         sign_method: HMAC-SHA256\r\n{token}{length}\r\n{body}"
     )
     .into_bytes()
 }
@@ -251,6 +274,14 @@ fn answer_on(stream: &mut TcpStream, request: &[u8]) -> String {
     }
 }
 
+/// An access token of the n-th user who has many devices.
+pub fn user_token(address: SocketAddr, n: usize) -> String {
+    let body = format!(r#"{{"username":"large{n}","password":"{LARGE_PASSWORD}"}}"#);
+    let answer = ask(address, &signed_with("POST", "/v1.0/iot-03/users/login", "", &body));
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    answer["result"]["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
 /// An access token.
 pub fn token(address: SocketAddr) -> String {
     let answer = ask(address, &signed("/v1.0/token?grant_type=1", ""));
@@ -293,7 +324,7 @@ pub fn throughput(
                 tokio::task::spawn_local(async move {
                     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
                     stream.set_nodelay(true).unwrap();
-                    let mut buffer = vec![0; 64 * 1024];
+                    let mut buffer = vec![0; 512 * 1024];
                     let mut done = 0_u64;
                     while began.elapsed() < lasting {
                         // In no order that a cache could like: a step that shares no factor with the length.
