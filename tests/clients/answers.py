@@ -15,6 +15,7 @@ TEXTS = {
     1106: "permission deny",
     1108: "uri path invalid",
     1109: "param is illegal, please check it",
+    1199: "your requests are too frequent",
     2001: "device is offline",
     2003: "function not support",
     2006: "user not exist",
@@ -22,7 +23,10 @@ TEXTS = {
     2009: "not support this device",
     2021: "Illegal phone",
     2022: "Illegal email",
+    2401: "username or password wrong",
     2403: "country code not support this area",
+    2406: "skill id invalid",
+    2503: "scene not exist",
 }
 
 

@@ -15,7 +15,7 @@ from answers import good
 from living import Living
 from server import Server
 from signing import Raw
-from world import new_world
+from world import new_world, with_passwords
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +57,18 @@ def world(server):
 def lasting(server):
     """A world that tests share because they leave it as it is; their tokens may die between two of them."""
     return new_world(server)
+
+
+@pytest.fixture
+def household(world):
+    """A world whose people can sign in."""
+    return with_passwords(world)
+
+
+@pytest.fixture(scope="session")
+def lasting_household(server):
+    """As `household`, for tests that leave it as it is and mistake no password, which is counted for a minute."""
+    return with_passwords(new_world(server))
 
 
 @pytest.fixture(scope="session")

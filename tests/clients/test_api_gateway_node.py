@@ -1,44 +1,17 @@
 """aliyun-api-gateway of npm, unmodified, in a process of its own: each call takes a whole address. It checks no
 certificate, whoever calls it."""
 
-import json
-import os
 import re
-import select
-import subprocess
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from javascript import started
 from living import READING, WRITING, Living, check_headers, good, refused
-
-CALL_SECONDS = 30
-
-
-@contextmanager
-def started(stderr, **environment):
-    """A process that sends what it is told to, one call at a time."""
-    process = subprocess.Popen(["node", Path(__file__).parent / "node" / "call.js"], env=os.environ | environment,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)
-
-    def send(**call):
-        process.stdin.write(json.dumps(call).encode() + b"\n")
-        ready, _, _ = select.select([process.stdout], [], [], CALL_SECONDS)
-        line = process.stdout.readline() if ready else b""
-        assert line, "node did not answer"
-        return json.loads(line)
-
-    try:
-        yield send
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
-    with (tmp_path_factory.mktemp("node") / "stderr.log").open("wb") as stderr, started(stderr) as send:
+    with (tmp_path_factory.mktemp("node") / "stderr.log").open("wb") as stderr, started("call.js", stderr) as send:
         yield send
 
 
@@ -109,7 +82,7 @@ def test_a_refusal_of_the_api_is_returned(lasting, send):
 def test_its_debug_output_has_the_same_text_twice(lasting, send, tmp_path):
     """It prints what it signed above what the server says it should have signed."""
     log = tmp_path / "stderr.log"
-    with log.open("wb") as stderr, started(stderr, DEBUG="api-gateway", DEBUG_COLORS="no") as process:
+    with log.open("wb") as stderr, started("call.js", stderr, DEBUG="api-gateway", DEBUG_COLORS="no") as process:
         thrown(send(lasting.home, "/cloud/token?b=2&a=1", {}, "x", through=process), 400)
     lines = dict(re.findall("api-gateway (client|server): (.+?)(?: \\+[0-9]+ms)?$", log.read_text(), re.MULTILINE))
     assert lines["server"].strip("`") == lines["client"] and lines["client"].endswith("#/cloud/token?a=1&b=2")

@@ -97,6 +97,20 @@ def new_world(server):
                            import_events=server.import_events)
 
 
+def give_passwords(world, project, *people):
+    """Lets them sign in to the project's app. A password is two slow hashes, so only who needs one has one."""
+    project.passwords |= {name: f"Paßwort 密码 of {name} at {project.client_id}" for name in people}
+    users = [{"schema": SCHEMA, "username": name, "password": project.passwords[name]} for name in people]
+    world.apply({"projects": [{"name": project.written["name"], "users": users}]})
+
+
+def with_passwords(world):
+    """Two people of the first project, who share a device with each other, and one of the second."""
+    give_passwords(world, world.home, MOBILE, EMAIL)
+    give_passwords(world, world.other, MOBILE)
+    return world
+
+
 def project(written):
     """What a test asks of an applied project. Devices and products go by the keys above, users by name."""
 
@@ -117,5 +131,6 @@ def project(written):
         app_secret=written["aliyun"]["app_secret"],
         app_keys={row["schema"]: row["app_key"] for row in written["apps"]},
         people={row["username"]: row for row in written["users"]},
+        passwords={},
         product_keys={row["product_id"]: row["product_key"] for row in written["products"]},
     )
