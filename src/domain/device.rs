@@ -1,6 +1,6 @@
 //! Devices: what a project sees of them and may do to them (seed 003; contract tuya §3.4–3.14).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::caller::{DeviceRole, check_self, seen_as};
 use super::event::{EventTypes, PageStart};
@@ -73,7 +73,34 @@ pub struct Device {
     pub disabled: bool,
     /// Whether another project's users have it and none of the asking project's: of their home nothing is shown.
     pub abroad: bool,
+    /// Where a dialect may keep how it writes all of that.
+    pub written: Kept,
 }
+
+/// A text that is made once. A copy has none: what it is made from may be changed there.
+#[derive(Default)]
+pub struct Kept(OnceLock<Box<str>>);
+
+impl Kept {
+    /// The text, made if need be.
+    pub fn get_or(&self, make: impl FnOnce() -> String) -> &str {
+        self.0.get_or_init(|| make().into())
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
 
 /// How a caller names a device in place of its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +143,7 @@ impl DeviceState {
 }
 
 /// Which of a user's devices are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UserDevices {
     /// Those in the user's homes and those the user owns.
     Home,
@@ -261,7 +288,11 @@ impl Cloud {
             return Err(Error::OutOfRange { param: "page_size", allowed });
         }
         devices.truncate(limit);
-        self.seen_with_state(who, devices).await
+        // The user who asks has all of them, in the way that was asked for.
+        if who.user().is_some() && which == UserDevices::Shared {
+            devices = devices.into_iter().map(|device| seen_as(device, DeviceRole::Sharee)).collect();
+        }
+        self.with_state(devices).await
     }
 
     /// A page of the devices that whoever asks sees.

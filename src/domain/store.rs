@@ -218,7 +218,7 @@ pub trait DeviceStore: Send + Sync {
         which: UserDevices,
         offset: usize,
         limit: usize,
-    ) -> Result<Option<Vec<Device>>>;
+    ) -> Result<Option<Vec<Arc<Device>>>>;
     /// A page of what the project sees; `None` for a schema or product that is not the project's.
     async fn devices(&self, project: ProjectNo, query: &DeviceQuery) -> Result<Option<DevicePage<Device>>>;
     /// Those behind a gateway that the project sees.

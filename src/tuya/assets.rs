@@ -19,7 +19,11 @@ use crate::domain::{Error, HomeId};
 const ROOT: &str = "-1";
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
-    OpenApiRouter::new().routes(routes!(user_assets)).routes(routes!(sub_assets)).routes(routes!(asset_devices))
+    OpenApiRouter::new()
+        .routes(routes!(user_assets))
+        .routes(routes!(asset))
+        .routes(routes!(sub_assets))
+        .routes(routes!(asset_devices))
 }
 
 /// A home as an asset.
@@ -69,6 +73,15 @@ async fn user_assets(call: AppCall) -> Reply {
     let assets: Vec<_> = homes.iter().skip(skipped).take(page_size).map(AssetView::of).collect();
     let has_next = skipped.saturating_add(assets.len()) < homes.len();
     call.answer(UserAssetsView { assets, has_next, page_no, page_size, total: homes.len() })
+}
+
+/// A home as an asset.
+#[utoipa::path(get, path = "/v1.0/iot-02/assets/{asset_id}", tag = "assets",
+    params(("asset_id" = String, Path, description = "The home")),
+    responses((status = 200, body = Envelope<AssetView>)))]
+async fn asset(call: AppCall) -> Reply {
+    let home = call.cloud().home(&call.caller, home_id(call.path("asset_id"))?).await?;
+    call.answer(AssetView::of(&home))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -93,6 +93,11 @@ impl SignedRequest {
         reply::success(result, self.now_ms)
     }
 
+    /// The envelope of a result that `write` appends as JSON.
+    pub fn answer_written(&self, write: impl FnOnce(&mut Vec<u8>)) -> Reply {
+        Ok(reply::written(write, self.now_ms))
+    }
+
     /// The vendor's `true` for something done.
     pub fn done(&self, result: DomainResult<()>) -> Reply {
         result?;

@@ -26,6 +26,9 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(iot03_device))
         .routes(routes!(iot03_devices))
         .routes(routes!(remove_devices))
+        .routes(routes!(iot03_remove_device))
+        .routes(routes!(iot03_reset_device))
+        .routes(routes!(iot03_reset_device_post))
         .routes(routes!(sourced_devices))
 }
 
@@ -103,13 +106,14 @@ struct ListView<'a> {
     total: usize,
 }
 
-/// Some devices. Unknown ids are left out.
+/// Some devices, without their status: one client keeps values in what it is given here. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/iot-03/devices", tag = "device_lists",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<ListView>)))]
 async fn iot03_devices(call: AppCall) -> Reply {
     let states = states_of_ids(&call).await?;
-    call.answer(ListView { list: states.iter().map(DeviceView::of).collect(), total: states.len() })
+    let list = states.iter().map(|state| DeviceView::of(state).without_status()).collect();
+    call.answer(ListView { list, total: states.len() })
 }
 
 /// Takes some devices from their users. The first that cannot be taken ends it.
@@ -128,6 +132,30 @@ async fn remove_devices(call: Call) -> Reply {
         call.cloud().remove_device(&call.caller, &DeviceId::from(id), Leaving::Removed).await?;
     }
     call.answer(true)
+}
+
+/// As `DELETE /v1.0/devices/{device_id}`.
+#[utoipa::path(delete, path = "/v1.0/iot-03/devices/{device_id}", tag = "device_lists",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn iot03_remove_device(call: Call) -> Reply {
+    call.done(call.cloud().remove_device(&call.caller, &DeviceId::from(call.path("device_id")), Leaving::Removed).await)
+}
+
+/// As `PUT /v1.0/devices/{device_id}/reset-factory`; one of the vendor's own clients sends DELETE.
+#[utoipa::path(delete, path = "/v1.0/iot-03/devices/{device_id}/actions/reset", tag = "device_lists",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn iot03_reset_device(call: Call) -> Reply {
+    call.done(call.cloud().remove_device(&call.caller, &DeviceId::from(call.path("device_id")), Leaving::Reset).await)
+}
+
+/// As with DELETE.
+#[utoipa::path(post, path = "/v1.0/iot-03/devices/{device_id}/actions/reset", tag = "device_lists",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn iot03_reset_device_post(call: Call) -> Reply {
+    iot03_reset_device(call).await
 }
 
 #[derive(Serialize, ToSchema)]

@@ -60,8 +60,12 @@ pub(super) struct DeviceView<'a> {
     gateway_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node_id: Option<&'a str>,
-    online: bool,
-    status: Vec<StatusView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = true)]
+    online: Option<bool>,
+    /// Absent in the list of the newer calls, where clients ask for it apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Vec<StatusView<'a>>>,
     /// Seconds; 0 before the first activation.
     active_time: i64,
     /// Seconds.
@@ -101,13 +105,52 @@ impl<'a> DeviceView<'a> {
             sub: device.gateway.is_some(),
             gateway_id: device.gateway.as_ref().map(DeviceId::as_str),
             node_id: device.node_id.as_deref(),
-            online: state.online,
-            status: status(state),
+            online: Some(state.online),
+            status: Some(status(state)),
             active_time: device.active_ms / 1000,
             create_time: device.created_ms / 1000,
             update_time: device.updated_ms / 1000,
         }
     }
+}
+
+impl DeviceView<'_> {
+    pub(super) fn without_status(self) -> Self {
+        Self { status: None, ..self }
+    }
+}
+
+/// Writes devices as [`DeviceView`] has them. What seldom changes is written once for each device.
+pub(super) fn write_devices(text: &mut Vec<u8>, states: &[DeviceState]) {
+    text.push(b'[');
+    for (index, state) in states.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        write_device(text, state);
+    }
+    text.push(b']');
+}
+
+fn write_device(text: &mut Vec<u8>, state: &DeviceState) {
+    let facts = state.device.written.get_or(|| {
+        let view = DeviceView { online: None, status: None, ..DeviceView::of(state) };
+        serde_json::to_string(&view).unwrap_or_default()
+    });
+    text.extend_from_slice(facts.strip_suffix('}').unwrap_or(facts).as_bytes());
+    let online: &[u8] = if state.online { b"true" } else { b"false" };
+    text.extend_from_slice(b",\"online\":");
+    text.extend_from_slice(online);
+    text.extend_from_slice(b",\"status\":[");
+    for (index, point) in state.points().enumerate() {
+        text.extend_from_slice(if index > 0 { b",{\"code\":" } else { b"{\"code\":" });
+        // A code is whatever a device says; a value was read as JSON when it came.
+        let _ = serde_json::to_writer(&mut *text, &*point.code);
+        text.extend_from_slice(b",\"value\":");
+        text.extend_from_slice(point.value.as_json().as_bytes());
+        text.push(b'}');
+    }
+    text.extend_from_slice(b"]}");
 }
 
 /// The latest value of each code of a device.
@@ -137,7 +180,7 @@ pub(super) fn owner_id(device: &Device) -> String {
     responses((status = 200, body = Envelope<DeviceView>)))]
 async fn device(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
-    call.answer(DeviceView::of(&state))
+    call.answer_written(|text| write_device(text, &state))
 }
 
 /// A user's devices: those of the user's homes, or those shared to the user. Without paging all of them, at most 1,000.
@@ -157,7 +200,7 @@ async fn user_devices(call: AppCall) -> Reply {
     let (offset, limit) = if paged { page(&call)? } else { (0, DEVICE_LIST_MAX) };
     let uid = Uid(call.path("uid").to_owned());
     let states = call.cloud().devices_of_user(&call.caller, &uid, which, offset, limit).await?;
-    call.answer(states.iter().map(DeviceView::of).collect::<Vec<_>>())
+    call.answer_written(|text| write_devices(text, &states))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -86,8 +86,7 @@ async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, Strin
     if device.product.functions.is_empty() {
         return Err(Failure::new(Code::FUNCTION, "the device's product has no functions"));
     }
-    let names = call.cloud().function_names(&call.caller, &id).await?;
-    Ok((device, names.into_iter().map(|name| (name.code, name.name)).collect()))
+    Ok((device, names(call, &id).await?))
 }
 
 /// What a device can be told. 2003 when its product describes no functions.
@@ -109,37 +108,40 @@ async fn iot03_functions(call: AppCall) -> Reply {
     functions(call).await
 }
 
-/// What the devices of one product can be told.
+/// What a device can be told.
 #[derive(Serialize, ToSchema)]
-struct ProductFunctionsView {
+struct DeviceFunctionsView {
     product_id: String,
     category: String,
-    devices: Vec<String>,
+    /// One: a client looks only at the first.
+    devices: [String; 1],
     functions: Vec<FunctionView>,
 }
 
-/// What some devices can be told, by their products. Unknown ids are left out.
+/// What some devices can be told, a row each. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/functions", tag = "functions",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
-    responses((status = 200, body = Envelope<Vec<ProductFunctionsView>>)))]
+    responses((status = 200, body = Envelope<Vec<DeviceFunctionsView>>)))]
 async fn devices_functions(call: AppCall) -> Reply {
-    let mut products: Vec<ProductFunctionsView> = Vec::new();
+    let mut rows = Vec::new();
     for state in states_of_ids(&call).await? {
-        let (product, id) = (&state.device.product, state.device.id.0.clone());
-        match products.iter_mut().find(|known| known.product_id == product.id.as_str()) {
-            Some(known) => known.devices.push(id),
-            None => {
-                let functions = product.functions.iter().filter(is_commanded);
-                products.push(ProductFunctionsView {
-                    product_id: product.id.as_str().to_owned(),
-                    category: product.category.clone(),
-                    devices: vec![id],
-                    functions: functions.map(|function| FunctionView::of(function, &HashMap::new())).collect(),
-                });
-            }
-        }
+        let (product, id) = (&state.device.product, &state.device.id);
+        let names = names(&call, id).await?;
+        let functions = product.functions.iter().filter(is_commanded);
+        rows.push(DeviceFunctionsView {
+            product_id: product.id.as_str().to_owned(),
+            category: product.category.clone(),
+            devices: [id.0.clone()],
+            functions: functions.map(|function| FunctionView::of(function, &names)).collect(),
+        });
     }
-    call.answer(products)
+    call.answer(rows)
+}
+
+/// The names that its owner gave to a device's functions.
+async fn names(call: &AppCall, id: &DeviceId) -> Result<HashMap<String, String>, Failure> {
+    let names = call.cloud().function_names(&call.caller, id).await?;
+    Ok(names.into_iter().map(|name| (name.code, name.name)).collect())
 }
 
 /// What devices of a category can be told: the functions of the project's products of it, each code once.

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, SignedRequest};
-use super::devices::DeviceView;
+use super::devices::{DeviceView, write_devices};
 use super::params::Body;
 use super::reply::{Envelope, Reply};
 use crate::domain::device::NAME_CHARS_MAX;
@@ -148,7 +148,7 @@ async fn remove_home(call: AppCall) -> Reply {
     responses((status = 200, body = Envelope<Vec<DeviceView>>)))]
 async fn home_devices(call: AppCall) -> Reply {
     let states = call.cloud().devices_of_home(&call.caller, home_in(&call)?).await?;
-    call.answer(states.iter().map(DeviceView::of).collect::<Vec<_>>())
+    call.answer_written(|text| write_devices(text, &states))
 }
 
 /// A home and its rooms.

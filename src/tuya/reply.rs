@@ -49,6 +49,15 @@ pub fn success<T: Serialize>(result: T, now_ms: i64) -> Reply {
     json(&envelope).ok_or_else(|| Failure::new(Code::SYSTEM, "the answer could not be written"))
 }
 
+/// A success whose result `write` appends as JSON, in the members of [`Envelope`].
+pub fn written(write: impl FnOnce(&mut Vec<u8>), now_ms: i64) -> Response {
+    let mut bytes = Vec::with_capacity(1024);
+    bytes.extend_from_slice(b"{\"result\":");
+    write(&mut bytes);
+    bytes.extend_from_slice(format!(r#","success":true,"t":{now_ms},"tid":"{}"}}"#, tid()).as_bytes());
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response()
+}
+
 fn json(envelope: &impl Serialize) -> Option<Response> {
     let mut bytes = Vec::with_capacity(1024);
     serde_json::to_writer(&mut bytes, envelope).ok()?;

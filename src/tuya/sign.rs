@@ -85,6 +85,10 @@ pub fn verify(secret: &str, claims: &Claims<'_>, parts: &SignedParts<'_>, rules:
     false
 }
 
+/// Clients that share the vendor's first JavaScript module sign this parameter as `null`, first in its query, and then do
+/// not send it.
+const NULL_SIGNED: (&str, &str) = ("/v1.0/iot-03/users/assets", "parent_asset_id");
+
 /// Offers every accepted string to sign, the documented one first, until `accept` takes one.
 fn strings_to_sign(parts: &SignedParts<'_>, mut accept: impl FnMut(&[u8]) -> bool) -> bool {
     let block = header_block(parts.headers);
@@ -150,6 +154,9 @@ fn urls(path: &str, query: Option<&str>) -> Vec<String> {
         queries.extend([joined(&sorted), joined(&pairs), joined(&first_of_each)]);
     }
     queries.push(query.to_owned());
+    if path == NULL_SIGNED.0 && !query.contains(NULL_SIGNED.1) {
+        queries.push(format!("{}=null&{query}", NULL_SIGNED.1));
+    }
     let mut urls = Vec::new();
     for (path, query) in paths.into_iter().flat_map(|path| queries.iter().map(move |query| (path, query))) {
         let url = format!("{path}?{query}");

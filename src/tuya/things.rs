@@ -10,10 +10,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::AppCall;
+use super::auth::{AppCall, Call};
 use super::devices::{cursor_of, owner_id};
 use super::reply::{Envelope, Failure, Reply};
-use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery};
+use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId};
 use crate::thing_model;
 
@@ -26,6 +26,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(things))
         .routes(routes!(thing_model_of_device))
         .routes(routes!(shadow_properties))
+        .routes(routes!(reset_thing))
 }
 
 /// One set of members in both of the vendor's spellings.
@@ -209,6 +210,14 @@ async fn shadow_properties(call: AppCall) -> Reply {
         })
     });
     call.answer(PropertiesView { properties: properties.collect() })
+}
+
+/// As `PUT /v1.0/devices/{device_id}/reset-factory`.
+#[utoipa::path(post, path = "/v2.0/cloud/thing/{device_id}/reset", tag = "things",
+    params(("device_id" = String, Path, description = "The device")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn reset_thing(call: Call) -> Reply {
+    call.done(call.cloud().remove_device(&call.caller, &DeviceId::from(call.path("device_id")), Leaving::Reset).await)
 }
 
 fn device_id(call: &AppCall) -> DeviceId {

@@ -7,7 +7,7 @@ use crate::support::TestCloud;
 use crate::support::people::people;
 use crate::support::world::PLUG;
 
-fn asset(id: &str, name: &str) -> Value {
+fn row(id: &str, name: &str) -> Value {
     json!({"asset_id": id, "asset_name": name, "asset_full_name": name, "parent_asset_id": "-1"})
 }
 
@@ -15,7 +15,7 @@ fn asset(id: &str, name: &str) -> Value {
 fn user_assets() {
     let cloud = TestCloud::start();
     let path = "/v1.0/iot-03/users/assets";
-    let both = [asset("10700001", "Home"), asset("11600001", "Flat")];
+    let both = [row("10700001", "Home"), row("11600001", "Flat")];
     for root in
         ["page_size=20", "page_no=0&page_size=100&parent_asset_id=null", "parent_asset_id=-1", "parent_asset_id="]
     {
@@ -38,11 +38,19 @@ fn user_assets() {
 }
 
 #[test]
+fn asset() {
+    let cloud = TestCloud::start();
+    let home = cloud.first().get("/v1.0/iot-02/assets/10700001")["result"].clone();
+    assert_eq!(home, row("10700001", "Home"));
+    refuses(&cloud, |id| format!("/v1.0/iot-02/assets/{id}"));
+}
+
+#[test]
 fn sub_assets() {
     let cloud = TestCloud::start();
     let root = "/v1.0/iot-02/assets/-1/sub-assets";
     let all = cloud.first().get(&format!("{root}?asset_id=-1&last_row_key=&page_size=100"))["result"].clone();
-    assert_eq!(all["list"], json!([asset("10700001", "Home"), asset("11600001", "Flat")]));
+    assert_eq!(all["list"], json!([row("10700001", "Home"), row("11600001", "Flat")]));
     assert_eq!((&all["has_next"], &all["last_row_key"]), (&json!(false), &json!("")));
     let first = cloud.first().get(&format!("{root}?page_size=1"))["result"].clone();
     assert_eq!((&first["list"][0]["asset_id"], &first["has_next"]), (&json!("10700001"), &json!(true)));
@@ -53,7 +61,7 @@ fn sub_assets() {
     assert_eq!(cloud.first().get("/v1.0/iot-02/assets/10700001/sub-assets")["result"]["list"], json!([]));
     refuses(&cloud, |id| format!("/v1.0/iot-02/assets/{}/sub-assets", if id == "-1" { "-2" } else { id }));
     let people = people(&cloud);
-    assert_eq!(people.member.get(root)["result"]["list"], json!([asset("10700001", "Home")]));
+    assert_eq!(people.member.get(root)["result"]["list"], json!([row("10700001", "Home")]));
 }
 
 #[test]

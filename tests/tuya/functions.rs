@@ -67,7 +67,7 @@ fn devices_functions() {
     let answer = cloud.first().get(&format!("{path}?device_ids={PLUG},{SCALE}"))["result"].clone();
     let plugs = answer.as_array().unwrap().iter().find(|row| row["category"] == "cz").unwrap();
     assert_eq!((&plugs["product_id"], &plugs["devices"]), (&json!("EvolhYPyZNWYP001"), &json!([PLUG])));
-    assert_eq!((plugs["functions"].as_array().unwrap().len(), &plugs["functions"][0]["name"]), (3, &json!("Switch")));
+    assert_eq!((plugs["functions"].as_array().unwrap().len(), &plugs["functions"][0]["name"]), (3, &json!("左")));
     batches(&cloud, path, |result| {
         result.as_array().unwrap().iter().map(|row| row["devices"].as_array().unwrap().len()).sum()
     });

@@ -69,7 +69,7 @@ fn row(route: &Route) -> Option<Row> {
         ("devices", "remove_device" | "reset_factory" | "reset_factory_post") => PROJECTS,
         ("device_lists", "iot03_device") => of_device(Done),
         ("device_lists", "associated_devices" | "iot03_devices" | "sourced_devices") => LISTED,
-        ("device_lists", "remove_devices") => PROJECTS,
+        ("device_lists", _) => PROJECTS,
         ("status", "device_status" | "iot03_device_status") => of_device(Done),
         ("status", "devices_status" | "iot03_devices_status") => LISTED,
         ("functions", "devices_functions") => LISTED,
@@ -78,6 +78,7 @@ fn row(route: &Route) -> Option<Row> {
         }
         ("functions", _) => of_device(Done),
         ("things", "things") => LISTED,
+        ("things", "reset_thing") => PROJECTS,
         ("things", _) => of_device(Done),
         ("commands", "desire_properties") => of_device(Done),
         ("commands", _) => of_device(Code(2001)),

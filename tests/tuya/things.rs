@@ -105,3 +105,8 @@ fn shadow_properties() {
     assert_eq!(app.get(&format!("{path}?codes=cur_power,nothing"))["result"], json!({"properties": [power]}));
     assert_eq!(app.get(&format!("/v2.0/cloud/thing/{FOREIGN}/shadow/properties"))["code"], 1106);
 }
+
+#[test]
+fn reset_thing() {
+    super::device_lists::leaves(|app, id| app.post(&format!("/v2.0/cloud/thing/{id}/reset"), json!({})));
+}

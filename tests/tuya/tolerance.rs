@@ -73,6 +73,13 @@ fn queries() {
     }
     let target = format!("/v1.0/devices?device_ids={PLUG}&page_size=5");
     assert_eq!(send(&app, &Habit { target: &target, url: "/v1.0/devices?page_size=5", ..PLAIN }), 1004);
+    // A null that was signed and not sent, in the one place where a client does that.
+    let path = "/v1.0/iot-03/users/assets";
+    let (target, url) =
+        (format!("{path}?page_no=0&page_size=9"), format!("{path}?parent_asset_id=null&page_no=0&page_size=9"));
+    assert_eq!(send(&app, &Habit { target: &target, url: &url, ..PLAIN }), 0);
+    let url = format!("{path}?other=null&page_no=0&page_size=9");
+    assert_eq!(send(&app, &Habit { target: &target, url: &url, ..PLAIN }), 1004);
 }
 
 #[test]

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::binding::forget_owner;
+use super::device_filter::Filter;
 use super::fact::forget_wishes;
 use super::home::LIVES_IN;
+use super::known::LIST_MAX;
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
-use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
+use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
@@ -120,29 +121,20 @@ impl DeviceStore for SqliteRegistry {
         which: UserDevices,
         offset: usize,
         limit: usize,
-    ) -> Result<Option<Vec<Device>>> {
-        let mine = match which {
-            UserDevices::Home => {
-                "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
-                 UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2
-                 UNION SELECT h.device_no FROM device h JOIN home_member m USING (home_id) WHERE m.user_no = ?2"
+    ) -> Result<Option<Vec<Arc<Device>>>> {
+        // A short list is read as a whole and remembered.
+        let known = self.known.get(&self.known.lists, (project, uid.clone(), which), || {
+            let all = self.list_of_user(project, uid, which, 0, LIST_MAX + 1)?;
+            Ok(all.map(|all| all.into_iter().map(Arc::new).collect::<Arc<[_]>>()))
+        })?;
+        match known {
+            None => Ok(None),
+            Some(all) if all.len() <= LIST_MAX => Ok(Some(all.iter().skip(offset).take(limit).cloned().collect())),
+            Some(_) => {
+                let page = self.list_of_user(project, uid, which, offset, limit)?;
+                Ok(page.map(|page| page.into_iter().map(Arc::new).collect()))
             }
-            UserDevices::Shared => "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0",
-        };
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            let user_no: Option<i64> = snapshot
-                .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")
-                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], |row| row.get(0)).optional())
-                .map_err(Error::store)?;
-            let Some(user_no) = user_no else { return Ok(None) };
-            let sql = format!(
-                "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({mine})
-                 ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
-            );
-            let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-            self.all(&snapshot, &sql, params![project.0, user_no, limit, offset]).map(Some)
-        })
+        }
     }
 
     async fn devices(&self, project: ProjectNo, query: &DeviceQuery) -> Result<Option<DevicePage<Device>>> {
@@ -287,6 +279,39 @@ fn device_sql() -> &'static str {
 }
 
 impl SqliteRegistry {
+    /// A part of a user's devices, in order of creation.
+    fn list_of_user(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        which: UserDevices,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Option<Vec<Device>>> {
+        let mine = match which {
+            UserDevices::Home => {
+                "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
+                 UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2
+                 UNION SELECT h.device_no FROM device h JOIN home_member m USING (home_id) WHERE m.user_no = ?2"
+            }
+            UserDevices::Shared => "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0",
+        };
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            let user_no: Option<i64> = snapshot
+                .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")
+                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], |row| row.get(0)).optional())
+                .map_err(Error::store)?;
+            let Some(user_no) = user_no else { return Ok(None) };
+            let sql = format!(
+                "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({mine})
+                 ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
+            );
+            let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+            self.all(&snapshot, &sql, params![project.0, user_no, limit, offset]).map(Some)
+        })
+    }
+
     /// The first device of a statement, which selects [`COLUMNS`].
     pub(super) fn first(
         &self,
@@ -346,6 +371,7 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
             is_virtual: row.get(23)?,
             disabled: row.get(24)?,
             abroad: false,
+            written: Kept::default(),
         })
     };
     let mut device = read().map_err(Error::store)?;
@@ -367,120 +393,4 @@ pub fn place_of_secret(device_id: &str) -> String {
 /// Where a device's local key is sealed.
 pub fn place_of_local_key(device_id: &str) -> String {
     format!("device.local_key:{device_id}")
-}
-
-/// The conditions of a device list, as SQL over `device d`, and their values.
-struct Filter {
-    /// Conditions but for the project's.
-    conditions: String,
-    /// Values from `?1`, the project, on.
-    values: Vec<Sql>,
-    /// The app, when it is the only restriction.
-    app_alone: Option<i64>,
-    /// The place of the user whose devices alone are selected.
-    user: Option<String>,
-}
-
-impl Filter {
-    /// `None` when the schema or the product is not the project's.
-    fn of(connection: &Connection, project: ProjectNo, query: &DeviceQuery) -> Result<Option<Self>> {
-        let mut filter =
-            Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None, user: None };
-        if let Some(user) = query.user {
-            filter.user = Some(filter.place(Sql::Integer(user.0)));
-        }
-        if let Some(ids) = &query.ids {
-            let places: Vec<String> = ids.iter().map(|id| filter.place(Sql::Text(id.0.clone()))).collect();
-            filter.conditions.push_str(&format!(" AND d.device_id IN ({})", places.join(", ")));
-        }
-        if let Some(product) = &query.product {
-            let sql = "SELECT product_no FROM product WHERE product_id = ?1 AND project_no = ?2";
-            let Some(no) = number(connection, sql, &product.0, project)? else { return Ok(None) };
-            let place = filter.place(Sql::Integer(no));
-            filter.conditions.push_str(&format!(" AND d.product_no = {place}"));
-        }
-        for (compare, bound) in [(">=", query.from_ms), ("<=", query.to_ms)] {
-            if let Some(bound) = bound {
-                let place = filter.place(Sql::Integer(bound));
-                filter.conditions.push_str(&format!(" AND d.updated_ms {compare} {place}"));
-            }
-        }
-        if let Some(schema) = &query.schema {
-            let sql = "SELECT app_no FROM app WHERE schema = ?1 AND project_no = ?2";
-            let Some(no) = number(connection, sql, &schema.0, project)? else { return Ok(None) };
-            filter.app_alone = (filter.conditions.is_empty() && filter.user.is_none()).then_some(no);
-            let place = filter.place(Sql::Integer(no));
-            filter.conditions.push_str(&format!(
-                " AND EXISTS (SELECT 1 FROM binding s WHERE s.device_no = d.device_no AND s.app_no = {place})"
-            ));
-        }
-        Ok(Some(filter))
-    }
-
-    fn place(&mut self, value: Sql) -> String {
-        self.values.push(value);
-        format!("?{}", self.values.len())
-    }
-
-    /// Both kinds of visible devices: those of the project's products, and other projects' that its users have. Or only
-    /// those that one user has.
-    fn kinds(&self) -> Vec<String> {
-        let conditions = &self.conditions;
-        if let Some(user) = &self.user {
-            let homes = LIVES_IN.replace("?1", user);
-            return vec![format!(
-                "FROM device d WHERE {VISIBLE} AND d.device_no IN (
-                     SELECT device_no FROM binding WHERE user_no = {user}
-                     UNION SELECT device_no FROM device WHERE home_id IN ({homes})){conditions}"
-            )];
-        }
-        vec![
-            format!("FROM device d WHERE d.removed = 0 AND d.project_no = ?1{conditions}"),
-            format!(
-                "FROM device d WHERE d.removed = 0 AND d.device_no IN
-                 (SELECT device_no FROM binding WHERE project_no = ?1 AND is_foreign = 1){conditions}"
-            ),
-        ]
-    }
-
-    fn count(&self, connection: &Connection) -> rusqlite::Result<u64> {
-        if let Some(app_no) = self.app_alone {
-            // A removed device has no binding.
-            let mut statement =
-                connection.prepare_cached("SELECT count(DISTINCT device_no) FROM binding WHERE app_no = ?1")?;
-            return statement.query_row(params![app_no], |row| row.get(0));
-        }
-        let counts: Vec<String> = self.kinds().iter().map(|kind| format!("(SELECT count(*) {kind})")).collect();
-        let sql = format!("SELECT {}", counts.join(" + "));
-        connection.prepare_cached(&sql)?.query_row(params_from_iter(&self.values), |row| row.get(0))
-    }
-
-    /// The numbers of a page of devices.
-    fn page(mut self, connection: &Connection, query: &DeviceQuery) -> rusqlite::Result<Vec<i64>> {
-        if let Some(after) = &query.after {
-            let (created, id) = (self.place(Sql::Integer(after.created_ms)), self.place(Sql::Text(after.id.0.clone())));
-            self.conditions.push_str(&format!(" AND (d.created_ms, d.device_id) > ({created}, {id})"));
-        }
-        let number = |count: usize| Sql::Integer(i64::try_from(count).unwrap_or(i64::MAX));
-        let reach = self.place(number(query.offset.saturating_add(query.limit)));
-        let (limit, offset) = (self.place(number(query.limit)), self.place(number(query.offset)));
-        let kinds = self.kinds().into_iter().map(|kind| {
-            format!(
-                "SELECT * FROM (SELECT d.device_no AS no, d.created_ms AS created, d.device_id AS id {kind}
-                 ORDER BY d.created_ms, d.device_id LIMIT {reach})"
-            )
-        });
-        let sql = format!(
-            "{} ORDER BY created, id LIMIT {limit} OFFSET {offset}",
-            kinds.collect::<Vec<_>>().join(" UNION ALL ")
-        );
-        connection.prepare_cached(&sql)?.query_map(params_from_iter(&self.values), |row| row.get(0))?.collect()
-    }
-}
-
-fn number(connection: &Connection, sql: &str, name: &str, project: ProjectNo) -> Result<Option<i64>> {
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_row(params![name, project.0], |row| row.get(0)).optional())
-        .map_err(Error::store)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::binding::BoundDevices;
+use crate::domain::device::UserDevices;
 use crate::domain::login::TokenHolder;
 use crate::domain::user::User;
 use crate::domain::{Device, DeviceId, Product, Project, ProjectNo, Result, Uid};
@@ -18,7 +19,7 @@ const USERS_MAX: usize = 16 * 1024;
 /// taken.
 const DEVICES_MAX: usize = 128 * 1024;
 /// A user's devices are remembered up to so many; a longer list is read again each time.
-const LIST_MAX: usize = 256;
+pub const LIST_MAX: usize = 256;
 
 /// Facts that every request needs. All of it is forgotten at every write to the registry, which is simple and right:
 /// an entry is only used as long as nothing was committed since before it was read.
@@ -39,6 +40,8 @@ pub struct Known {
     pub users: Map<(ProjectNo, UserName), Arc<User>, USERS_MAX>,
     /// As a project sees them.
     pub devices: Map<(ProjectNo, DeviceId), Arc<Device>, DEVICES_MAX>,
+    /// A user's devices, or the first of more than [`LIST_MAX`].
+    pub lists: Map<(ProjectNo, Uid, UserDevices), Arc<[Arc<Device>]>, DEVICES_MAX>,
     /// What a user has.
     pub bound: Map<(ProjectNo, Uid), Arc<BoundDevices>, DEVICES_MAX>,
 }
@@ -121,6 +124,12 @@ impl Weight for Arc<User> {}
 impl Weight for Arc<Device> {}
 impl Weight for TokenHolder {}
 impl Weight for (ProjectNo, i64) {}
+
+impl Weight for Arc<[Arc<Device>]> {
+    fn weight(&self) -> Option<usize> {
+        (self.len() <= LIST_MAX).then_some(self.len() + 1)
+    }
+}
 
 impl Weight for Arc<BoundDevices> {
     fn weight(&self) -> Option<usize> {

@@ -4,6 +4,7 @@
 mod binding;
 mod connection;
 mod device;
+mod device_filter;
 mod device_user;
 mod fact;
 mod home;

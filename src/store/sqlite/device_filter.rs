@@ -1,0 +1,126 @@
+//! Which devices a list is of: the conditions of a query as SQL.
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::device::VISIBLE;
+use super::home::LIVES_IN;
+use crate::domain::device::DeviceQuery;
+use crate::domain::{Error, ProjectNo, Result};
+
+/// The conditions of a device list, as SQL over `device d`, and their values.
+pub struct Filter {
+    /// Conditions but for the project's.
+    conditions: String,
+    /// Values from `?1`, the project, on.
+    values: Vec<Sql>,
+    /// The app, when it is the only restriction.
+    app_alone: Option<i64>,
+    /// The place of the user whose devices alone are selected.
+    user: Option<String>,
+}
+
+impl Filter {
+    /// `None` when the schema or the product is not the project's.
+    pub fn of(connection: &Connection, project: ProjectNo, query: &DeviceQuery) -> Result<Option<Self>> {
+        let mut filter =
+            Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None, user: None };
+        if let Some(user) = query.user {
+            filter.user = Some(filter.place(Sql::Integer(user.0)));
+        }
+        if let Some(ids) = &query.ids {
+            let places: Vec<String> = ids.iter().map(|id| filter.place(Sql::Text(id.0.clone()))).collect();
+            filter.conditions.push_str(&format!(" AND d.device_id IN ({})", places.join(", ")));
+        }
+        if let Some(product) = &query.product {
+            let sql = "SELECT product_no FROM product WHERE product_id = ?1 AND project_no = ?2";
+            let Some(no) = number(connection, sql, &product.0, project)? else { return Ok(None) };
+            let place = filter.place(Sql::Integer(no));
+            filter.conditions.push_str(&format!(" AND d.product_no = {place}"));
+        }
+        for (compare, bound) in [(">=", query.from_ms), ("<=", query.to_ms)] {
+            if let Some(bound) = bound {
+                let place = filter.place(Sql::Integer(bound));
+                filter.conditions.push_str(&format!(" AND d.updated_ms {compare} {place}"));
+            }
+        }
+        if let Some(schema) = &query.schema {
+            let sql = "SELECT app_no FROM app WHERE schema = ?1 AND project_no = ?2";
+            let Some(no) = number(connection, sql, &schema.0, project)? else { return Ok(None) };
+            filter.app_alone = (filter.conditions.is_empty() && filter.user.is_none()).then_some(no);
+            let place = filter.place(Sql::Integer(no));
+            filter.conditions.push_str(&format!(
+                " AND EXISTS (SELECT 1 FROM binding s WHERE s.device_no = d.device_no AND s.app_no = {place})"
+            ));
+        }
+        Ok(Some(filter))
+    }
+
+    fn place(&mut self, value: Sql) -> String {
+        self.values.push(value);
+        format!("?{}", self.values.len())
+    }
+
+    /// Both kinds of visible devices: those of the project's products, and other projects' that its users have. Or only
+    /// those that one user has.
+    fn kinds(&self) -> Vec<String> {
+        let conditions = &self.conditions;
+        if let Some(user) = &self.user {
+            let homes = LIVES_IN.replace("?1", user);
+            return vec![format!(
+                "FROM device d WHERE {VISIBLE} AND d.device_no IN (
+                     SELECT device_no FROM binding WHERE user_no = {user}
+                     UNION SELECT device_no FROM device WHERE home_id IN ({homes})){conditions}"
+            )];
+        }
+        vec![
+            format!("FROM device d WHERE d.removed = 0 AND d.project_no = ?1{conditions}"),
+            format!(
+                "FROM device d WHERE d.removed = 0 AND d.device_no IN
+                 (SELECT device_no FROM binding WHERE project_no = ?1 AND is_foreign = 1){conditions}"
+            ),
+        ]
+    }
+
+    /// How many devices there are.
+    pub fn count(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        if let Some(app_no) = self.app_alone {
+            // A removed device has no binding.
+            let mut statement =
+                connection.prepare_cached("SELECT count(DISTINCT device_no) FROM binding WHERE app_no = ?1")?;
+            return statement.query_row(params![app_no], |row| row.get(0));
+        }
+        let counts: Vec<String> = self.kinds().iter().map(|kind| format!("(SELECT count(*) {kind})")).collect();
+        let sql = format!("SELECT {}", counts.join(" + "));
+        connection.prepare_cached(&sql)?.query_row(params_from_iter(&self.values), |row| row.get(0))
+    }
+
+    /// The numbers of a page of devices.
+    pub fn page(mut self, connection: &Connection, query: &DeviceQuery) -> rusqlite::Result<Vec<i64>> {
+        if let Some(after) = &query.after {
+            let (created, id) = (self.place(Sql::Integer(after.created_ms)), self.place(Sql::Text(after.id.0.clone())));
+            self.conditions.push_str(&format!(" AND (d.created_ms, d.device_id) > ({created}, {id})"));
+        }
+        let number = |count: usize| Sql::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+        let reach = self.place(number(query.offset.saturating_add(query.limit)));
+        let (limit, offset) = (self.place(number(query.limit)), self.place(number(query.offset)));
+        let kinds = self.kinds().into_iter().map(|kind| {
+            format!(
+                "SELECT * FROM (SELECT d.device_no AS no, d.created_ms AS created, d.device_id AS id {kind}
+                 ORDER BY d.created_ms, d.device_id LIMIT {reach})"
+            )
+        });
+        let sql = format!(
+            "{} ORDER BY created, id LIMIT {limit} OFFSET {offset}",
+            kinds.collect::<Vec<_>>().join(" UNION ALL ")
+        );
+        connection.prepare_cached(&sql)?.query_map(params_from_iter(&self.values), |row| row.get(0))?.collect()
+    }
+}
+
+fn number(connection: &Connection, sql: &str, name: &str, project: ProjectNo) -> Result<Option<i64>> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_row(params![name, project.0], |row| row.get(0)).optional())
+        .map_err(Error::store)
+}
