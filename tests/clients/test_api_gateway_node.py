@@ -13,6 +13,7 @@ import pytest
 
 from living import READING, WRITING, Living, check_headers, good, refused
 
+CLIENT = "aliyun-api-gateway (npm)"
 CALL_SECONDS = 30
 
 

@@ -12,6 +12,8 @@ from answers import done, good, refused
 from history import DAY_MS, HOUR_MS, TYPES, assert_log
 from world import EMAIL, MOBILE, PLUG, SCHEMA
 
+CLIENT = "tinytuya"
+
 
 @pytest.fixture
 def cloud(server):
@@ -183,7 +185,7 @@ def test_what_a_device_of_nobody_says_and_can(world, cloud):
 
 # What tinytuya can ask for beyond the endpoints that are there is refused cleanly, and it says so.
 def test_endpoints_that_are_not_there(world, cloud):
-    refused(cloud(world.home).cloudrequest("/v1.0/iot-02/assets/1/devices"), 1108)
+    refused(cloud(world.home).cloudrequest("/v1.0/iot-02/assets/1/users"), 1108)
 
 
 def test_a_command(world, cloud, thing):
