@@ -90,7 +90,7 @@ async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, Strin
     Ok((device, names.into_iter().map(|name| (name.code, name.name)).collect()))
 }
 
-/// What a device can be told. 2003 when its product describes no functions.
+/// What a device can be told, with the names that its owner gave. 2003 when its product describes no functions.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/functions", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
@@ -118,7 +118,7 @@ struct ProductFunctionsView {
     functions: Vec<FunctionView>,
 }
 
-/// What some devices can be told, by their products. Unknown ids are left out.
+/// What some devices, at most 20, can be told, by their products. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/functions", tag = "functions",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<ProductFunctionsView>>)))]
