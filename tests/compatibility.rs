@@ -13,9 +13,9 @@ use crate::openapi::{DIALECTS, Route, document, routes};
 
 const HEAD: &str = "# Compatibility
 
-Generated, not written: `INGLE_BLESS=1 cargo test compatibility` makes this file of the comments of the routes' handlers,
-of [releases.json](releases.json), and of `verified.json` and `clients.json` in [tests/clients](../tests/clients), the
-first of which a whole run of `tests/clients/run` holds against the server's log. *Since* is the first release with the
+Generated, not written: `INGLE_BLESS=1 cargo test compatibility` makes this file of the comments of the handlers, of
+[releases.json](releases.json), and of `verified.json` and `clients.json` in [tests/clients](../tests/clients), the first
+of which a whole run of `tests/clients/run` holds against the server's log. *Since* is the first release with the
 endpoint. *Verified by* names the clients, pinned and unmodified, that call it there with success; *documented* means
 that only tests written from the vendor's documents do.
 

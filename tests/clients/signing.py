@@ -58,8 +58,9 @@ class Raw:
             body=body,
             signed_headers=signed_headers,
         )
-        sent = {"client_id": self.project.client_id, "t": t, "sign": signature, "sign_method": "HMAC-SHA256"}
-        sent |= {"access_token": token, "nonce": nonce or None, "User-Agent": OWN_AGENT} | dict(signed_headers) | headers
+        sent = {"User-Agent": OWN_AGENT, "client_id": self.project.client_id, "t": t, "sign": signature}
+        sent |= {"sign_method": "HMAC-SHA256", "access_token": token, "nonce": nonce or None}
+        sent |= dict(signed_headers) | headers
         if signed_headers:
             sent["Signature-Headers"] = ":".join(name for name, _ in signed_headers)
         connection = http.client.HTTPConnection(self.host, timeout=30)
