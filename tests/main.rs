@@ -3,6 +3,7 @@
 
 mod aliyun;
 mod cli;
+mod compatibility;
 mod gateway;
 mod one_world;
 mod openapi;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
+use crate::support::http::{Request, send};
 use crate::support::world::{APP_KEY, FIRST_APP_KEY, OWNER, PLUG};
 use crate::visual::login::{plug, tokens, with_passwords};
 
@@ -118,4 +119,28 @@ fn the_projects_own_key_stands_for_its_apps() {
         let params = json!({"openId": login_id, "openIdAppKey": key});
         assert_eq!(aliyun.data(BY_USER, params)["data"].as_array().unwrap().len(), 6, "{key}");
     }
+}
+
+/// The clients' suites take from it which client called what (`tests/clients/evidence.py`).
+#[test]
+fn the_log_tells_what_was_answered_in_each_dialect() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cloud, log) = TestCloud::logging(&folder.path().join("data"), "debug");
+    cloud.apply(&crate::support::world::standard());
+    let (tuya, aliyun, agent) = (cloud.first(), cloud.aliyun(), format!("a \"b\"\té {}", "x".repeat(100)));
+    let plug = tuya.signed("GET", &format!("/v1.0/devices/{PLUG}"), b"", &tuya.token());
+    send(cloud.api, &plug.with("User-Agent", &agent));
+    aliyun.data(ACCOUNTS, json!({"count": 1}));
+    send(cloud.api, &Request::new("GET", "/.well-known/jwks.json").with("User-Agent", "b"));
+    send(cloud.api, &Request::new("GET", "/v1.0/visual/devices/a/b").with("User-Agent", "b"));
+    cloud.stop();
+    let log = std::fs::read_to_string(log).unwrap();
+    let answered = |method: &str, route: &str, agent: &str| {
+        format!("answered http.method={method} http.route=\"{route}\" http.user_agent=\"{agent}\"\n")
+    };
+    let cut = format!("a \\\"b\\\" {}", "x".repeat(58));
+    assert!(log.contains(&answered("GET", "/v1.0/devices/{device_id}", &cut)), "{log}");
+    assert!(log.contains(&answered("POST", ACCOUNTS, "")), "{log}");
+    assert!(log.contains(&answered("GET", "/.well-known/jwks.json", "b")), "{log}");
+    assert_eq!(log.matches("/v1.0/visual/").count(), 0, "it was refused: {log}");
 }

@@ -18,6 +18,8 @@ pub struct Route {
     pub tag: String,
     /// The name of its handler.
     pub name: String,
+    /// The first words of its handler's comment, in one line.
+    pub summary: String,
     pub parameters: Vec<Parameter>,
     pub has_body: bool,
 }
@@ -29,7 +31,8 @@ pub struct Parameter {
     pub required: bool,
 }
 
-fn document(dialect: &str) -> utoipa::openapi::OpenApi {
+/// A dialect's document.
+pub fn document(dialect: &str) -> utoipa::openapi::OpenApi {
     let mut documents = ingle::app::openapi().into_iter();
     documents.find(|(name, _)| *name == dialect).unwrap().1
 }
@@ -50,6 +53,7 @@ pub fn routes(dialect: &str) -> Vec<Route> {
                 path: path.clone(),
                 tag: operation["tags"][0].as_str().unwrap().to_owned(),
                 name: operation["operationId"].as_str().unwrap().to_owned(),
+                summary: operation["summary"].as_str().unwrap().replace('\n', " "),
                 has_body: operation["requestBody"].is_object(),
                 parameters: operation["parameters"].as_array().into_iter().flatten().map(parameter).collect(),
             });

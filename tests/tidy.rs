@@ -277,15 +277,6 @@ fn every_route_has_a_test_of_its_name() {
 }
 
 #[test]
-fn every_route_is_in_the_compatibility_table() {
-    let table = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
-    for route in DIALECTS.into_iter().flat_map(routes) {
-        let cell = format!("`{} {}`", route.method, route.path);
-        assert!(table.contains(&cell), "docs/compatibility.md lacks {cell}");
-    }
-}
-
-#[test]
 fn files_stay_short() {
     for folder in ["src", "tests", "benches"] {
         for path in rust_files(&root().join(folder)) {

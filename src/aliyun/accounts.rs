@@ -103,14 +103,14 @@ struct PageParams {
     count: Option<i64>,
 }
 
-/// A page of all accounts of the tenant, oldest first.
+/// A page of all accounts of the tenant, oldest first; 20 by default, at most 200.
 #[utoipa::path(post, path = "/cloud/account/queryIdentityByPage", tag = "accounts", request_body = Body<PageParams>,
     responses((status = 200, body = Envelope<Vec<AccountView>>)))]
 async fn query_identity_by_page(call: Call) -> Reply {
     accounts(&call, false).await
 }
 
-/// A page of all accounts of the tenant, newest first.
+/// A page of all accounts of the tenant, newest first; 20 by default, at most 200.
 #[utoipa::path(post, path = "/cloud/account/queryidentitydescbypage", tag = "accounts",
     request_body = Body<PageParams>, responses((status = 200, body = Envelope<Vec<AccountView>>)))]
 async fn query_identity_desc_by_page(call: Call) -> Reply {
@@ -174,7 +174,8 @@ async fn by_open_id(
     })
 }
 
-/// The account of an openId: an object, as the platform answers, though the vendor's example shows a list.
+/// The account of an openId: an object, as the platform answers, though the vendor's example shows a list. The
+/// project's own AppKey stands for any of its apps.
 #[utoipa::path(post, path = "/cloud/account/getByOpenId", tag = "accounts", request_body = Body<AccountParams>,
     responses((status = 200, body = Envelope<AccountView>)))]
 async fn get_by_open_id(call: Call) -> Reply {
@@ -262,7 +263,8 @@ enum OneIdentity {
     List(Vec<String>),
 }
 
-/// The openId of an identity: that of a linked third party's account, or else the identityId itself.
+/// The openId of an identity: that of a linked third party's account, or else the identityId itself. It wants no
+/// cloudToken, and takes `identityId` below `request`, beside it, or as a list of one.
 #[utoipa::path(post, path = "/account/openid/getbyidentityid", tag = "accounts", request_body = Body<OpenIdParams>,
     responses((status = 200, body = Envelope<String>)))]
 async fn open_id_of_identity(call: KeyCall) -> Reply {
@@ -280,7 +282,7 @@ async fn open_id_of_identity(call: KeyCall) -> Reply {
     call.answer(open_id(&user))
 }
 
-/// As `/account/openid/getbyidentityid`, in its later form.
+/// As `/account/openid/getbyidentityid`, in its later form: with a cloudToken, and an `openIdAppKey` that must fit.
 #[utoipa::path(post, path = "/cloud/account/openId/getByIdentityId", tag = "accounts",
     request_body = Body<IdentityParams>, responses((status = 200, body = Envelope<String>)))]
 async fn open_id_of_identity_cloud(call: Call) -> Reply {
@@ -308,7 +310,7 @@ struct UpdateParams {
     nick_name: Option<String>,
 }
 
-/// Gives an account another nick name.
+/// Gives an account another `nickName`.
 #[utoipa::path(post, path = "/user/account/info/update", tag = "accounts", request_body = Body<UpdateParams>,
     responses((status = 200, body = Envelope<String>)))]
 async fn update_account(call: Call) -> Reply {

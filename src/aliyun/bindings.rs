@@ -56,7 +56,8 @@ struct BindView {
     bind_code: u8,
 }
 
-/// Makes a user the owner of devices that nobody owns; each device by itself.
+/// Makes a user the owner of devices that nobody owns, at most 20; each device by itself, with a `bindCode`: 0 bound, 1
+/// somebody else's, 7 no such device.
 #[utoipa::path(post, path = "/living/cloud/user/binding/device/batch/bind", tag = "bindings",
     request_body = Body<BatchBindParams>, responses((status = 200, body = Envelope<Vec<BindView>>)))]
 async fn batch_bind(call: Call) -> Reply {
@@ -135,7 +136,7 @@ struct BindingView {
     node_type: &'static str,
 }
 
-/// The users who have a device, the owner first.
+/// The users who have a device, the owner first; of the caller's own users alone.
 #[utoipa::path(post, path = "/living/user/device/binding/query", tag = "bindings",
     request_body = Body<QueryBindingsParams>, responses((status = 200, body = Envelope<BindingsView>)))]
 async fn query_bindings(call: Call) -> Reply {

@@ -37,7 +37,7 @@ struct SetParams {
 #[derive(Serialize, ToSchema)]
 struct Empty {}
 
-/// Sends values down to a device. 6205 when it is offline.
+/// Sends values down to a device. 6205 when it is offline, 460 for what its product does not have.
 #[utoipa::path(post, path = "/cloud/thing/properties/set", tag = "commands", request_body = Body<SetParams>,
     responses((status = 200, body = Envelope<Empty>)))]
 async fn set_properties(call: Call) -> Reply {

@@ -140,7 +140,8 @@ fn write(devices: &[&BoundDevice], user: &BoundDevices, sharee_owned: u8) -> Wri
     Written { text, states, devices: devices.iter().map(|bound| bound.device.no).collect() }
 }
 
-/// The devices that a user owns and those shared to the user, with their details.
+/// The devices that a user owns and those shared to the user, with their details, in a second envelope; at most 5,000.
+/// `limit` and `offset` count from version 1.0.5 on, `identityId` and the filters from 1.0.7.
 #[utoipa::path(post, path = "/cloud/device/queryByUser", tag = "devices", request_body = Body<QueryByUserParams>,
     responses((status = 200, body = Envelope<Nested<Vec<BoundDeviceView>>>)))]
 async fn query_by_user(call: Call) -> Reply {
@@ -197,7 +198,8 @@ struct UnbindParams {
     device: DeviceParams,
 }
 
-/// Takes a device from one user; from everybody when that user owns it.
+/// Takes a device from one user; from everybody when that user owns it. `data` is the empty text; a second time it is
+/// 2065.
 #[utoipa::path(post, path = "/cloud/user/device/unbind", tag = "devices", request_body = Body<UnbindParams>,
     responses((status = 200, body = Envelope<String>)))]
 async fn unbind_device(call: Call) -> Reply {

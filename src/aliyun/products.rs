@@ -67,7 +67,7 @@ struct ProductParams {
     product_key: Option<String>,
 }
 
-/// One product of the tenant.
+/// One product of the tenant, without the `productSecret`.
 #[utoipa::path(post, path = "/cloud/thing/product/get", tag = "products", request_body = Body<ProductParams>,
     responses((status = 200, body = Envelope<ProductView>)))]
 async fn product(call: Call) -> Reply {
@@ -97,7 +97,7 @@ struct PageParams {
     page_size: Option<i64>,
 }
 
-/// A page of the tenant's products, in order of creation.
+/// A page of the tenant's products, in order of creation. Its parameters stand alone or below `productInfoQuery`.
 #[utoipa::path(post, path = "/cloud/thing/productList/get", tag = "products", request_body = Body<ProductsParams>,
     responses((status = 200, body = Envelope<Vec<ProductView>>)))]
 async fn products(call: Call) -> Reply {

@@ -35,14 +35,14 @@ struct RegionView {
     push_channel_endpoint: String,
 }
 
-/// This server's own endpoints, whoever is asked for.
+/// This server's own endpoints, whoever is asked for. It wants no cloudToken.
 #[utoipa::path(post, path = "/living/cloud/user/region/get", tag = "regions", request_body = Body<AccountParams>,
     responses((status = 200, body = Envelope<RegionView>)))]
 async fn user_region(call: KeyCall) -> Reply {
     here(&call)
 }
 
-/// This server's own endpoints, for an app that has no user yet.
+/// This server's own endpoints, for an app that has no user yet. It wants no cloudToken.
 #[utoipa::path(post, path = "/living/account/region/get", tag = "regions", request_body = Body<AccountParams>,
     responses((status = 200, body = Envelope<RegionView>)))]
 async fn account_region(call: KeyCall) -> Reply {

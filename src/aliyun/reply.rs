@@ -4,11 +4,12 @@
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::Level;
 use utoipa::ToSchema;
 
 use super::Aliyun;
@@ -231,15 +232,17 @@ impl IntoResponse for Failure {
 pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mention = tracing::enabled!(Level::DEBUG).then(|| http::Mention::of(&request));
     let mut response = next.run(request).await;
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
     let request_id = new_id();
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        tracing::debug!(http.route = route, aliyun.code = failure.code.number, "refused");
+        if let Some(of) = mention {
+            tracing::debug!(http.route = of.route(), aliyun.code = failure.code.number, "refused");
+        }
         response = write(&aliyun, &failure, slot.0.get(), &request_id);
-    } else {
-        tracing::debug!(http.route = route, "answered");
+    } else if let Some(of) = mention {
+        let (route, agent) = (of.route(), of.user_agent.as_str());
+        tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
     }
     if let Ok(value) = HeaderValue::from_str(&request_id.to_ascii_uppercase()) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);

@@ -52,7 +52,7 @@ struct PropertyView<'a> {
     value: Json,
 }
 
-/// The latest value of each property.
+/// The latest value of each property, as the thing model has it: booleans as 0 and 1, choices as their index.
 #[utoipa::path(post, path = "/cloud/thing/properties/get", tag = "things", request_body = Body<DeviceParams>,
     responses((status = 200, body = Envelope<Vec<PropertyView>>)))]
 async fn thing_properties(call: Call) -> Reply {
@@ -152,7 +152,7 @@ impl ThingView {
     }
 }
 
-/// What is known of a device.
+/// What is known of a device, without the `deviceSecret`.
 #[utoipa::path(post, path = "/cloud/thing/info/get", tag = "things", request_body = Body<DeviceParams>,
     responses((status = 200, body = Envelope<ThingView>)))]
 async fn thing_info(call: Call) -> Reply {
@@ -179,7 +179,7 @@ struct ThingsParams {
     page_size: Option<i64>,
 }
 
-/// A page of a product's devices, in order of creation.
+/// A page of a product's devices, in order of creation. With a `status` its first 10,000 devices are looked through.
 #[utoipa::path(post, path = "/cloud/things/get", tag = "things", request_body = Body<ThingsParams>,
     responses((status = 200, body = Envelope<Vec<ThingView>>)))]
 async fn things(call: Call) -> Reply {
@@ -242,7 +242,7 @@ fn take(
     }
 }
 
-/// What a device can do and report, in the vendor's thing model.
+/// What a device can do and report, in the vendor's thing model, made from the product's functions.
 #[utoipa::path(post, path = "/cloud/thing/tsl/get", tag = "things", request_body = Body<DeviceParams>,
     responses((status = 200, body = Envelope<Object>)))]
 async fn thing_tsl(call: Call) -> Reply {

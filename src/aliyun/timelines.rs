@@ -101,7 +101,8 @@ struct PropertyRow {
     timestamp: i64,
 }
 
-/// The values of a property over time.
+/// The values of a property over time, in either direction. A page is at most 100 rows, and those of the last one's
+/// millisecond.
 #[utoipa::path(post, path = "/cloud/thing/property/timeline/get", tag = "timelines",
     request_body = Body<TimelineParams>, responses((status = 200, body = Envelope<TimelineView<PropertyRow>>)))]
 async fn property_timeline(call: Call) -> Reply {
@@ -137,7 +138,8 @@ struct EventRow {
     timestamp: i64,
 }
 
-/// The events of one kind over time, and what a device reported as a value that is no property of its product.
+/// The events of one kind over time, and what a device reported as a value that is no property of its product; paged as
+/// the values are.
 #[utoipa::path(post, path = "/cloud/thing/event/timeline/get", tag = "timelines",
     request_body = Body<TimelineParams>, responses((status = 200, body = Envelope<TimelineView<EventRow>>)))]
 async fn event_timeline(call: Call) -> Reply {

@@ -43,7 +43,7 @@ struct TokenView {
     isolation_id: String,
 }
 
-/// A new cloudToken. The one before dies, unless the project keeps them.
+/// A new cloudToken. The one before dies, unless the project keeps them. `expireIn` and `expiresIn` are the same.
 #[utoipa::path(post, path = "/cloud/token", tag = "token", request_body = Body<TokenParams>,
     responses((status = 200, body = Envelope<TokenView>)))]
 async fn cloud_token(call: TokenCall) -> Reply {
@@ -66,7 +66,8 @@ struct RefreshParams {
     cloud_token: Option<String>,
 }
 
-/// A new cloudToken for a living one, which lives five more minutes at most.
+/// A new cloudToken for a living one, which lives five more minutes at most, as do all others unless the project keeps
+/// them.
 #[utoipa::path(post, path = "/cloud/token/refresh", tag = "token", request_body = Body<RefreshParams>,
     responses((status = 200, body = Envelope<TokenView>)))]
 async fn refresh_cloud_token(call: TokenCall) -> Reply {

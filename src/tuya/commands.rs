@@ -82,7 +82,7 @@ const DURATION_S_MAX: i64 = 366 * 24 * 3600;
 #[derive(Serialize, ToSchema)]
 struct Empty {}
 
-/// Sends values down to a device, as its commands.
+/// Sends values down to a device, as its commands. `properties` is an object, or one as JSON in a string.
 #[utoipa::path(post, path = "/v2.0/cloud/thing/{device_id}/shadow/properties/issue", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = PropertiesBody,
     responses((status = 200, body = Envelope<Empty>)))]
@@ -92,7 +92,7 @@ async fn issue_properties(call: AppCall) -> Reply {
     call.answer(Empty {})
 }
 
-/// Notes values that a device should take: it is told when it next connects, or with `type` 0 asks itself.
+/// Notes values that a device should take: it is told at once or when it next connects, or with `type` 0 asks itself.
 #[utoipa::path(post, path = "/v2.0/cloud/thing/{device_id}/shadow/properties/desired", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = DesiredBody,
     responses((status = 200, body = Envelope<Empty>)))]

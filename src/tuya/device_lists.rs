@@ -79,7 +79,7 @@ struct AssociatedView<'a> {
     total: u64,
 }
 
-/// A page of the devices of the project's users and products, in order of creation.
+/// A page of the devices of the project's users and products, in order of creation; `size` is at most 200.
 #[utoipa::path(get, path = "/v1.0/iot-01/associated-users/devices", tag = "device_lists",
     params(("size" = Option<i64>, Query, description = "1 to 200, 20 by default"),
         ("last_row_key" = Option<String>, Query, description = "Of the page before")),
@@ -106,7 +106,8 @@ struct ListView<'a> {
     total: usize,
 }
 
-/// Some devices, without their status: one client keeps values in what it is given here. Unknown ids are left out.
+/// Some devices, at most 20, without their status: one client keeps values in what it is given here. Unknown ids are left
+/// out.
 #[utoipa::path(get, path = "/v1.0/iot-03/devices", tag = "device_lists",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<ListView>)))]
@@ -116,7 +117,7 @@ async fn iot03_devices(call: AppCall) -> Reply {
     call.answer(ListView { list, total: states.len() })
 }
 
-/// Takes some devices from their users. The first that cannot be taken ends it.
+/// Takes some devices, at most 20, from their users; none of them when one is not there.
 #[utoipa::path(delete, path = "/v1.0/iot-03/devices", tag = "device_lists",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<bool>)))]
@@ -167,7 +168,8 @@ struct SourcedView<'a> {
     total: u64,
 }
 
-/// A page of devices: a user's, an app's, a product's, a home's, or all that whoever asks sees.
+/// A page of devices: a user's (`tuyaUser`), an app's (`homeApp`), a product's (`product`), a home's (`asset`), or all
+/// that whoever asks sees.
 #[utoipa::path(get, path = "/v1.3/iot-03/devices", tag = "device_lists",
     params(("source_type" = Option<String>, Query, description = "tuyaUser, homeApp, product or asset"),
         ("source_id" = Option<String>, Query, description = "The user's uid, the app's schema, the product's id, the home's id"),

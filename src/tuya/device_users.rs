@@ -58,7 +58,7 @@ struct DeviceUserView<'a> {
     contact: String,
 }
 
-/// Makes a person known to a device; the result is the person's id.
+/// Makes a person known to a device, at most 100; the result is the person's id.
 #[utoipa::path(post, path = "/v1.0/devices/{device_id}/user", tag = "device_users",
     params(("device_id" = String, Path, description = "The device")), request_body = DeviceUserBody,
     responses((status = 200, body = Envelope<String>)))]
@@ -97,7 +97,7 @@ async fn device_user(call: Call) -> Reply {
     call.answer(view(call.path("device_id"), user))
 }
 
-/// Everybody known to a device.
+/// Everybody known to a device, each with a `user_id`.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/users", tag = "device_users",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<DeviceUserView>>)))]

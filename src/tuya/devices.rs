@@ -183,7 +183,8 @@ async fn device(call: AppCall) -> Reply {
     call.answer_written(|text| write_device(text, &state))
 }
 
-/// A user's devices: those of the user's homes, or those shared to the user. Without paging all of them, at most 1,000.
+/// A user's devices: those of the user's homes, or those shared to the user. Without paging all of them; 1101 when they
+/// are more than 1,000.
 #[utoipa::path(get, path = "/v1.0/users/{uid}/devices", tag = "devices",
     params(("uid" = String, Path, description = "The user"),
         ("from" = Option<String>, Query, description = "`home` (default) or `sharing`"),
@@ -212,7 +213,8 @@ struct DeviceListView<'a> {
     total: u64,
 }
 
-/// A page of the devices that the project sees, in order of creation.
+/// A page of the devices that the project sees, in order of creation. `last_id` is opaque, and stays right while
+/// devices change.
 #[utoipa::path(get, path = "/v1.0/devices", tag = "devices",
     params(("page_no" = Option<i64>, Query, description = "From 1"),
         ("page_size" = Option<i64>, Query, description = "1 to 100, 20 by default"),
@@ -378,7 +380,7 @@ struct FactoryInfoView<'a> {
     mac: Option<&'a str>,
 }
 
-/// What the factory gave some devices. Unknown ids are left out.
+/// What the factory gave some devices, at most 100. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/factory-infos", tag = "devices",
     params(("device_ids" = String, Query, description = "At most 100, separated by commas")),
     responses((status = 200, body = Envelope<Vec<FactoryInfoView>>)))]

@@ -89,7 +89,7 @@ async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, Strin
     Ok((device, names(call, &id).await?))
 }
 
-/// What a device can be told. 2003 when its product describes no functions.
+/// What a device can be told, with the names that its owner gave. 2003 when its product describes no functions.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/functions", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
@@ -118,7 +118,7 @@ struct DeviceFunctionsView {
     functions: Vec<FunctionView>,
 }
 
-/// What some devices can be told, a row each. Unknown ids are left out.
+/// What some devices, at most 20, can be told, a row each. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/functions", tag = "functions",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<DeviceFunctionsView>>)))]

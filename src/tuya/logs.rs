@@ -66,7 +66,8 @@ struct LogView {
     row: Option<String>,
 }
 
-/// What happened to a device, newest first. `query_type` 1 pages with `start_row_key`, 2 with `last_row_key`.
+/// What happened to a device, newest first, at most 100 rows a page. `query_type` 1, the free form, pages with
+/// `start_row_key`, 2, the paid one, with `last_row_key`.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/logs", tag = "logs",
     params(("device_id" = String, Path, description = "The device"),
         ("type" = String, Query, description = "Event types 1 to 10, separated by commas"),

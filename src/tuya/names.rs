@@ -29,7 +29,7 @@ struct FunctionNameBody {
     name: String,
 }
 
-/// Names a function of a device.
+/// Names a function of a device, which its product must have.
 #[utoipa::path(put, path = "/v1.0/devices/{device_id}/functions/{function_code}", tag = "names",
     params(("device_id" = String, Path, description = "The device"),
         ("function_code" = String, Path, description = "The function")),
@@ -48,7 +48,7 @@ struct MultipleNameBody {
     name: String,
 }
 
-/// Names a function of a device, for example a gang of a switch.
+/// Names a function of a device, for example a gang of a switch, which its product must have.
 #[utoipa::path(put, path = "/v1.0/devices/{device_id}/multiple-name", tag = "names",
     params(("device_id" = String, Path, description = "The device")),
     request_body = MultipleNameBody, responses((status = 200, body = Envelope<bool>)))]

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::Level;
 use utoipa::ToSchema;
 
 use super::Tuya;
@@ -177,16 +178,19 @@ impl IntoResponse for Failure {
 /// Writes the failures of every route: code and text in the caller's language, and the explanation if it is wanted.
 pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, request: Request, next: Next) -> Response {
     let chinese = wants_chinese(request.headers());
-    // The route, not the path: a path can hold a refresh token.
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let (method, route) = (request.method().clone(), route.as_ref().map_or("", MatchedPath::as_str));
+    let mention = tracing::enabled!(Level::DEBUG).then(|| http::Mention::of(&request));
     let mut response = next.run(request).await;
     let Some(failure) = response.extensions_mut().remove::<Failure>() else {
-        tracing::debug!(http.method = %method, http.route = route, "answered");
+        if let Some(of) = mention {
+            let (route, agent) = (of.route(), of.user_agent.as_str());
+            tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
+        }
         return response;
     };
     let Failure { code, explain } = failure;
-    tracing::debug!(http.method = %method, http.route = route, tuya.code = code.number, "refused");
+    if let Some(of) = mention {
+        tracing::debug!(http.method = %of.method, http.route = of.route(), tuya.code = code.number, "refused");
+    }
     let msg = if chinese { code.zh } else { code.en };
     let envelope = FailureEnvelope { code: code.number, msg, success: false, t: tuya.cloud.now_ms(), tid: tid() };
     let mut response = json(&envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());

@@ -43,7 +43,7 @@ async fn iot03_device_status(call: AppCall) -> Reply {
     call.answer(status(&state))
 }
 
-/// The latest values of some devices, by their ids. Unknown ids are left out.
+/// The latest values of some devices, at most 20, by their ids. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/status", tag = "status",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<BTreeMap<String, Vec<StatusView>>>)))]
@@ -60,7 +60,7 @@ struct DeviceStatusView<'a> {
     status: Vec<StatusView<'a>>,
 }
 
-/// The latest values of some devices. Unknown ids are left out.
+/// The latest values of some devices, at most 20. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/iot-03/devices/status", tag = "status",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<DeviceStatusView>>)))]

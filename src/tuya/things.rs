@@ -118,7 +118,7 @@ async fn thing(call: AppCall) -> Reply {
     call.answer(ThingView::of(&state))
 }
 
-/// A page of devices, in order of creation.
+/// A page of devices, at most 20, in order of creation; of one product, if that is named.
 #[utoipa::path(get, path = "/v2.0/cloud/thing/device", tag = "things",
     params(("page_size" = Option<i64>, Query, description = "1 to 20, 20 by default"),
         ("last_id" = Option<String>, Query, description = "The id of the last device of the page before"),
@@ -158,7 +158,7 @@ struct ModelView {
     model: String,
 }
 
-/// What a device can do and report, in the vendor's thing model.
+/// What a device can do and report, in the vendor's thing model, made from the product's functions.
 #[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}/model", tag = "things",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<ModelView>)))]

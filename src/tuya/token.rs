@@ -37,7 +37,8 @@ impl<'a> TokenView<'a> {
     }
 }
 
-/// Hands out the project's living token, or a new one when less than a minute is left of it.
+/// Hands out the project's living token, or a new one when less than a minute is left of it. `grant_type` is 1; either
+/// rule of signing is taken.
 #[utoipa::path(get, path = "/v1.0/token", tag = "token",
     params(("grant_type" = i64, Query, description = "1, the simple mode")),
     responses((status = 200, body = Envelope<TokenView>)))]

@@ -69,7 +69,8 @@ async fn sync_user(call: Call) -> Reply {
     call.answer(UidView { uid: uid.0 })
 }
 
-/// A page of an app's users, created within at most 30 days; the last 30 days by default.
+/// A page of an app's users, created within at most 30 days; the last 30 days by default. Private fields are masked
+/// unless the project says otherwise.
 #[utoipa::path(get, path = "/v2.0/apps/{schema}/users", tag = "users",
     params(("schema" = String, Path, description = "The app"),
         ("page_no" = i64, Query, description = "From 1"),
@@ -82,7 +83,7 @@ async fn users(call: Call) -> Reply {
     list(&call, true).await
 }
 
-/// A page of an app's users, whenever they were created.
+/// A page of an app's users, as v2.0 shows them, whenever they were created.
 #[utoipa::path(get, path = "/v1.0/apps/{schema}/users", tag = "users",
     params(("schema" = String, Path, description = "The app"),
         ("page_no" = i64, Query, description = "From 1"),

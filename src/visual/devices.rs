@@ -96,7 +96,7 @@ struct StatusView<'a> {
     time: i64,
 }
 
-/// The device of the token.
+/// The device of the token. Ingle's own: what a visualToken opens.
 #[utoipa::path(get, path = "/v1.0/visual/devices/{product_key}/{device_name}", tag = "devices",
     params(("product_key" = String, Path, description = "The device's product"),
         ("device_name" = String, Path, description = "Its name in the product")),
@@ -158,7 +158,7 @@ impl LogView {
     }
 }
 
-/// A page of the log of the token's device.
+/// A page of the log of the token's device. Ingle's own.
 #[utoipa::path(get, path = "/v1.0/visual/devices/{product_key}/{device_name}/logs", tag = "devices",
     params(("product_key" = String, Path, description = "The device's product"),
         ("device_name" = String, Path, description = "Its name in the product"),

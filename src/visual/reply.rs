@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::Level;
 use utoipa::ToSchema;
 
 use super::Visual;
@@ -110,8 +111,15 @@ impl IntoResponse for Failure {
 
 /// Writes the failures of every route.
 pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: Next) -> Response {
+    let mention = tracing::enabled!(Level::DEBUG).then(|| http::Mention::of(&request));
     let mut response = next.run(request).await;
-    let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else { return response };
+    let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else {
+        if let Some(of) = mention {
+            let (route, agent) = (of.route(), of.user_agent.as_str());
+            tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
+        }
+        return response;
+    };
     tracing::debug!(http.status = status.as_u16(), "a visual call was refused");
     let envelope = Envelope::<()> { success: false, msg: Some(msg), t: visual.cloud.now_ms(), data: None };
     let mut response = write(status, &envelope);

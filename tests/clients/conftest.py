@@ -1,6 +1,7 @@
 import os
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from tuya_connector import TuyaOpenAPI
 
 import history as histories
 from answers import good
+from evidence import Evidence
 from living import Living
 from server import Server
 from signing import Raw
@@ -19,7 +21,24 @@ from world import new_world, with_passwords
 
 
 @pytest.fixture(scope="session")
-def new_server(tmp_path_factory):
+def evidence():
+    """Which client called what; `run` names a file for it when all tests run."""
+    evidence = Evidence()
+    yield evidence
+    if path := os.environ.get("INGLE_EVIDENCE"):
+        evidence.write(Path(path))
+
+
+@pytest.fixture(autouse=True)
+def calls(request, evidence):
+    """The calls of each test go to the client that its file names in `CLIENT`, and to those of the fixtures below."""
+    evidence.begin(getattr(request.module, "CLIENT", None))
+    yield
+    evidence.end()
+
+
+@pytest.fixture(scope="session")
+def new_server(tmp_path_factory, evidence):
     """Starts a server that nobody else has; for tests that stop it."""
 
     @contextmanager
@@ -27,6 +46,7 @@ def new_server(tmp_path_factory):
         binary = os.environ.get("INGLE_BIN")
         assert binary, "INGLE_BIN names the binary to test: use tests/clients/run"
         server = Server(binary, tmp_path_factory.mktemp("server") / "stderr.log")
+        evidence.logs.append(server.log)
         try:
             with pytest.MonkeyPatch.context() as environment:
                 # All that the documented host override needs for https: trust in the server's own CA.
@@ -84,8 +104,9 @@ def base(request, server):
 
 
 @pytest.fixture
-def connect(server):
+def connect(server, evidence):
     """The vendor's connector, connected."""
+    evidence.clients.add("tuya-connector-python")
 
     def connect(project, base=server.http, **options):
         api = TuyaOpenAPI(base, project.client_id, project.secret, **options)
@@ -102,8 +123,9 @@ def raw(server):
 
 
 @pytest.fixture
-def log_in(server):
+def log_in(server, evidence):
     """The Alibaba Living cloud API over one of its clients, logged in."""
+    evidence.clients.add("aliyun-api-gateway-python")
 
     def log_in(project):
         client = ApiGatewayClient(server.http, project.app_key, project.app_secret)

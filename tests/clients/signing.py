@@ -7,6 +7,8 @@ import json
 import time
 from urllib.parse import unquote, urlsplit
 
+from evidence import OWN_AGENT
+
 
 def sign(secret, *, client_id, t, method, target, token="", nonce="", body=b"", signed_headers=()):
     """The new rule: `target` is path and query as the document wants them signed, sorted and decoded."""
@@ -56,8 +58,9 @@ class Raw:
             body=body,
             signed_headers=signed_headers,
         )
-        sent = {"client_id": self.project.client_id, "t": t, "sign": signature, "sign_method": "HMAC-SHA256"}
-        sent |= {"access_token": token, "nonce": nonce or None} | dict(signed_headers) | headers
+        sent = {"User-Agent": OWN_AGENT, "client_id": self.project.client_id, "t": t, "sign": signature}
+        sent |= {"sign_method": "HMAC-SHA256", "access_token": token, "nonce": nonce or None}
+        sent |= dict(signed_headers) | headers
         if signed_headers:
             sent["Signature-Headers"] = ":".join(name for name, _ in signed_headers)
         connection = http.client.HTTPConnection(self.host, timeout=30)

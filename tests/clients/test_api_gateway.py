@@ -13,6 +13,7 @@ from com.aliyun.api.gateway.sdk.http import request as old_requests
 
 from living import READING, WRITING, Living, check_headers, good, refused
 
+CLIENT = "aliyun-api-gateway-python"
 NUMBERS = itertools.count(1)
 
 

@@ -8,6 +8,8 @@ import pytest
 from javascript import started
 from living import READING, WRITING, Living, check_headers, good, refused
 
+CLIENT = "aliyun-api-gateway (npm)"
+
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):

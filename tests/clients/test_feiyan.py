@@ -11,6 +11,8 @@ from feiyan.http.fy_request import FyRequest
 from living import READING, WRITING, Living, check_headers, good, refused
 from world import MOBILE
 
+CLIENT = "feiyan-py3"
+
 
 @pytest.fixture
 def connect(server, base):

@@ -12,6 +12,8 @@ from alibabacloud_tea_util.models import RuntimeOptions
 
 from living import READING, WRITING, Living, check_headers, good, refused
 
+CLIENT = "alibabacloud_iot_api_gateway"
+
 
 @pytest.fixture
 def client(base):

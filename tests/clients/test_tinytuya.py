@@ -12,6 +12,8 @@ from answers import done, good, refused
 from history import DAY_MS, HOUR_MS, TYPES, assert_log
 from world import EMAIL, MOBILE, PLUG, SCHEMA
 
+CLIENT = "tinytuya"
+
 
 @pytest.fixture
 def cloud(server):

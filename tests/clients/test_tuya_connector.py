@@ -10,6 +10,7 @@ from answers import done, good, refused, types_of
 from history import DAY_MS, TYPES, assert_log, expected
 from world import EMAIL, LONER, MOBILE, SCHEMA
 
+CLIENT = "tuya-connector-python"
 NAMES = ["客厅灯", "Küche – Ölofen", "Лампа", "🔥 two  spaces", "quote\" back\\slash </script> %41 + &"]
 
 

@@ -15,9 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from answers import done, types_of
+from evidence import OWN_AGENT
 from world import EMAIL, LONER, MOBILE, SCHEMA
 
+CLIENT = "PyJWT"
 LOGIN = "/v1.0/openapi/visual/d/user/login"
+# The vendor's samples are no client that could be run.
+OWN = {"User-Agent": OWN_AGENT}
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ class Camera:
         return {"productKey": product_keys[fact["product_id"]], "deviceName": fact["device_name"]}
 
     def send(self, body):
-        answer = requests.post(self.base + LOGIN, json=body, timeout=30)
+        answer = requests.post(self.base + LOGIN, json=body, headers=OWN, timeout=30)
         assert answer.headers["Content-Type"].startswith("application/json")
         return answer
 
@@ -72,7 +76,7 @@ class Camera:
 
     def get(self, device, token, path="", **params):
         url = f"{self.base}/v1.0/visual/devices/{device['productKey']}/{device['deviceName']}{path}"
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = OWN | ({} if token is None else {"Authorization": f"Bearer {token}"})
         return requests.get(url, headers=headers, params=params, timeout=30)
 
     def opened(self, device, token, path="", **params):
@@ -87,7 +91,7 @@ class Camera:
             refused(answer.json())
 
     def keys(self):
-        answer = requests.get(self.base + "/.well-known/jwks.json", timeout=30)
+        answer = requests.get(self.base + "/.well-known/jwks.json", headers=OWN, timeout=30)
         assert answer.headers["Content-Type"].startswith("application/json")
         return answer.json()
 
@@ -297,7 +301,7 @@ def test_requests_that_cannot_be(camera):
         assert answer.status_code == 200
         refused(answer.json())
     for broken in (b"", b"{", b"\xff", b"{'userName': 1}"):
-        answer = requests.post(camera.base + LOGIN, data=broken, timeout=30)
+        answer = requests.post(camera.base + LOGIN, data=broken, headers=OWN, timeout=30)
         assert answer.status_code == 400
         refused(answer.json())
 
@@ -307,7 +311,7 @@ def test_the_members_as_the_vendors_table_has_them(camera):
     plug = camera.device("plug")
     device = {"ProductKey": plug["productKey"], "DeviceName": plug["deviceName"], "more": 1}
     body = {"UserName": MOBILE, "Password": camera.passwords[MOBILE], "DeviceList": [device], "More": []}
-    headers = {"Authorization": "APPCODE x", "X-Ca-Key": "1"}
+    headers = OWN | {"Authorization": "APPCODE x", "X-Ca-Key": "1"}
     answer = requests.post(camera.base + LOGIN, json=body, headers=headers, timeout=30).json()
     (token,) = good(answer)["deviceVisualTokenList"]
     camera.server.secrets.add(token["visualToken"])

@@ -71,7 +71,7 @@ fn authorized_login() {
     }
     assert_eq!(post(&cloud.second(), LOGIN, &body(owner, &right, json!("86"), "testApp"))["code"], 1106);
     // The old rule covers no body.
-    let t = app.t.map_or_else(|| cloud.now_ms(), |t| t).to_string();
+    let t = app.t.unwrap_or_else(|| cloud.now_ms()).to_string();
     let sign = hmac_upper(&app.secret, &format!("{}{t}", app.client_id));
     let headers = [("client_id", app.client_id.as_str()), ("t", &t), ("sign", &sign)];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
