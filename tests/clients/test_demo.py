@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from queue import Queue
+from threading import Timer
 
 import pytest
 import requests
@@ -16,6 +18,10 @@ from living import good
 from server import Demo
 
 RUN_SECONDS = 60
+README = (Path(__file__).parents[2] / "README.md").read_text()
+# What it offers to paste for each integration.
+INTEGRATIONS = re.findall("```(python|js)\n(.*?)```", README.partition("## Integrations")[2].partition("\n## ")[0],
+                          re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,39 @@ def test_the_first_lines(demo, program, lines):
     tokens = re.findall("cloudToken['\"]?: ?['\"]([0-9a-f]{32})['\"]", done.stdout)
     assert len(tokens) == 1 and re.search("['\"]?code['\"]?: ?200", done.stdout), done.stdout
     demo.secrets |= set(tokens)
+
+
+@pytest.mark.parametrize(("language", "lines"), INTEGRATIONS, ids=lambda text: text.partition("\n")[0])
+def test_the_integrations_of_the_readme(demo, language, lines):
+    printed = {"CLIENT_ID": demo.client_id, "SECRET": demo.secret, "USER": demo.user, "PASSWORD": demo.password}
+    for word, said in printed.items():
+        lines = re.sub(rf"\b{word}\b", repr(said), lines)
+    for written, real in (("http://127.0.0.1:7700", demo.http), ("127.0.0.1:7743", demo.https.removeprefix("https://"))):
+        lines = lines.replace(written, real)
+    program = {"python": [sys.executable, "-u", "-c"], "js": ["node", "-e"]}[language]
+    with subprocess.Popen([*program, lines], cwd=demo.data, env=os.environ | {"REQUESTS_CA_BUNDLE": "ca.pem"},
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        said = ""
+        if "add_message_listener" in lines:
+            # The virtual devices report all the time.
+            late = Timer(RUN_SECONDS, running.kill)
+            late.start()
+            while "'protocol': 4" not in said:
+                line = running.stdout.readline()
+                assert line, said
+                said += line
+            late.cancel()
+        said += running.communicate("\n", timeout=RUN_SECONDS)[0]
+    assert running.returncode == 0, said
+    assert all(name in said for name in ("Kettle", "客厅灯", "Hall camera")) and "Purifier" not in said
+    if "sendcommand" in lines:
+        assert "'result': True, 'success': True" in said
+    demo.secrets |= set(re.findall("'([0-9a-z]{16})'", said))
+
+
+def test_there_are_three_integrations():
+    assert [re.search("tuya_iot|tinytuya|iobroker", lines)[0] for _, lines in INTEGRATIONS] == [
+        "tuya_iot", "tinytuya", "iobroker"]
 
 
 def test_the_visual_login_of_its_user(demo):
