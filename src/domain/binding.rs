@@ -18,6 +18,8 @@ pub const BINDING_PAGE_MAX: usize = 100;
 
 /// Users to whom one device may be shared by its owner, as with the vendor's apps.
 pub const SHAREES_MAX: usize = 20;
+/// Devices that others may share to one user.
+pub const SHARES_OF_USER_MAX: usize = 500;
 
 /// A device that a user has.
 #[derive(Clone)]
@@ -79,8 +81,10 @@ pub enum Shared {
     Done,
     /// The user owns it.
     Owner,
-    /// It is shared to [`SHAREES_MAX`] others.
+    /// It is shared to [`SHAREES_MAX`] others, or [`SHARES_OF_USER_MAX`] are shared to the user.
     Full,
+    /// Whoever asks does not own it, or no longer.
+    NotOwned,
 }
 
 /// What an unbinding took away.
@@ -192,8 +196,10 @@ impl Cloud {
         if device.abroad || device.owner.is_none() {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let shared = self.registry.share_device(who.project().no, uid, device.no, SHAREES_MAX, self.now_ms()).await?;
+        let by = who.user().map(|user| user.no);
+        let shared = self.registry.share_device(who.project().no, by, uid, device.no, self.now_ms()).await?;
         match shared.ok_or(Error::NotVisible(Noun::User))? {
+            Shared::NotOwned => Err(Error::NotVisible(Noun::Device)),
             Shared::Done => {
                 self.tell(device.no, News::Bound(uid.clone()));
                 Ok(())
@@ -201,7 +207,9 @@ impl Cloud {
             Shared::Owner => Err(Error::NotAllowed("the user owns the device")),
             Shared::Full => Err(Error::OutOfRange {
                 param: "uid",
-                allowed: format!("one of at most {SHAREES_MAX} to whom it is shared"),
+                allowed: format!(
+                    "one of at most {SHAREES_MAX} to whom it is shared, who has at most {SHARES_OF_USER_MAX} such devices"
+                ),
             }),
         }
     }

@@ -107,11 +107,12 @@ impl Cloud {
     }
 }
 
-/// What opens a home cannot be taken back: one to whom a device is shared learns neither its key nor where it stands.
+/// What opens a home cannot be taken back: one to whom a device is shared learns neither its key nor its addresses, and not
+/// where it stands.
 pub fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
     if role > DeviceRole::Sharee {
         return device;
     }
-    let (local_key, ip, home, lat, lon) = (String::new(), String::new(), None, None, None);
-    Arc::new(Device { local_key, ip, home, lat, lon, ..Device::clone(&device) })
+    let (local_key, ip, mac, sn) = Default::default();
+    Arc::new(Device { local_key, ip, mac, sn, home: None, lat: None, lon: None, ..Device::clone(&device) })
 }

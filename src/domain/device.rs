@@ -323,14 +323,15 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for too many ids.
-    pub async fn factory_infos(&self, who: &impl Asks, ids: Vec<DeviceId>) -> Result<Vec<Device>> {
+    pub async fn factory_infos(&self, who: &impl Asks, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
         if ids.len() > DEVICE_PAGE_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_PAGE_MAX} ids") });
         }
         let user = who.user().map(|user| user.no);
         let query = DeviceQuery { limit: ids.len(), ids: Some(ids), user, ..DeviceQuery::default() };
         let page = self.registry.devices(who.project().no, &query).await?;
-        Ok(page.map(|page| page.devices).unwrap_or_default())
+        let devices = page.map(|page| page.devices).unwrap_or_default();
+        self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await
     }
 
     /// Gives a device another name.
@@ -377,7 +378,7 @@ impl Cloud {
         logged
     }
 
-    async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
+    pub(super) async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
         let query = EventQuery {
             types: EventTypes::all(),
             codes: Vec::new(),

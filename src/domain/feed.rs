@@ -80,6 +80,23 @@ pub struct Listener {
     pub expires_ms: i64,
 }
 
+/// Who may see a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audience {
+    /// Projects that make it, or whose people have it.
+    pub projects: Vec<ProjectNo>,
+    /// Its owner, those to whom it is shared, and who lives in the home that it stands in.
+    pub users: Vec<UserNo>,
+}
+
+impl Audience {
+    /// Whether a listener is among them.
+    pub fn has(&self, listener: &Listener) -> bool {
+        self.projects.contains(&listener.project)
+            && listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no))
+    }
+}
+
 /// How messages are encrypted for a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageForm {
@@ -129,6 +146,14 @@ impl Cloud {
         self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
     }
 
+    /// Who may see a device at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn audience(&self, device: DeviceNo) -> Result<Audience> {
+        self.registry.audience(device).await
+    }
+
     /// A device as a listener sees it, as long as what the listener signed in with holds.
     ///
     /// # Errors
@@ -164,7 +189,7 @@ impl Cloud {
         if !self.feed.is_heard() {
             return Ok(None);
         }
-        let users = self.registry.people_of(device.no).await?;
+        let users = self.registry.audience(device.no).await?.users;
         Ok(Some(Taken { device: device.clone(), project, users, is_shared_on: false }))
     }
 

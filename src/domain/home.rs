@@ -3,7 +3,7 @@
 use super::caller::check_self;
 use super::device::DEVICE_LIST_MAX;
 use super::user::User;
-use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, Result, Schema, Uid};
+use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, Result, Schema, Uid, UserNo};
 
 /// Homes that a list may hold.
 pub const HOMES_MAX: usize = 1000;
@@ -11,6 +11,8 @@ pub const HOMES_MAX: usize = 1000;
 pub const HOMES_OF_OWNER_MAX: usize = 100;
 /// People who may live in a home besides its owner.
 pub const MEMBERS_MAX: usize = 100;
+/// Homes of others that one user may live in.
+pub const HOMES_GIVEN_MAX: usize = 100;
 
 /// A home.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +64,32 @@ pub struct Member {
     pub role: HomeRole,
     /// What the user is called in this home; empty when nobody said.
     pub name: String,
+}
+
+/// What is to become of somebody in a home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberChange {
+    /// What the user is called in this home; none leaves what is there.
+    pub name: Option<String>,
+    /// Whether as admin; none leaves it as it is.
+    pub is_admin: Option<bool>,
+    /// Whether for somebody who does not live there yet, too.
+    pub may_come: bool,
+    /// The user who asks; the project without one.
+    pub by: Option<UserNo>,
+}
+
+/// How that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberPut {
+    /// The user lives there so.
+    Done,
+    /// The home has [`MEMBERS_MAX`] members, or the user lives in [`HOMES_GIVEN_MAX`] homes of others.
+    Full,
+    /// No such user lives there, or could.
+    Unknown,
+    /// It is not for whoever asks to do, or no longer.
+    NotAllowed,
 }
 
 /// Who is to live in a home.
@@ -179,13 +207,16 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] also for an unknown user; [`Error::NotAllowed`] for plain members, and for admins who would
-    /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members.
+    /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, and a user in
+    /// [`HOMES_GIVEN_MAX`] homes.
     pub async fn add_member(&self, who: &impl Asks, id: HomeId, member: NewMember) -> Result<Uid> {
         let home = self.home_with(who, id, HomeRole::Admin).await?;
         let NewMember { schema, username, name, is_admin } = member;
         let user = self.registry.user_by_name(who.project().no, schema.as_ref(), &username).await?;
         let user = user.ok_or(Error::NotVisible(Noun::User))?;
-        self.put_member(who, &home, &user.uid, Some(name), Some(is_admin), true).await?;
+        let by = who.user().map(|user| user.no);
+        let change = MemberChange { name: Some(name), is_admin: Some(is_admin), may_come: true, by };
+        self.put_member(who, &home, &user.uid, change).await?;
         Ok(user.uid)
     }
 
@@ -202,35 +233,23 @@ impl Cloud {
         is_admin: Option<bool>,
     ) -> Result<()> {
         let home = self.home_with(who, id, HomeRole::Admin).await?;
-        self.put_member(who, &home, uid, name, is_admin, false).await
+        let by = who.user().map(|user| user.no);
+        self.put_member(who, &home, uid, MemberChange { name, is_admin, may_come: false, by }).await
     }
 
-    async fn put_member(
-        &self,
-        who: &impl Asks,
-        home: &Home,
-        uid: &Uid,
-        name: Option<String>,
-        is_admin: Option<bool>,
-        may_come: bool,
-    ) -> Result<()> {
+    async fn put_member(&self, who: &impl Asks, home: &Home, uid: &Uid, change: MemberChange) -> Result<()> {
         if *uid == home.owner {
             return Err(Error::NotAllowed("the owner of the home stays what the owner is"));
         }
-        let before = self.registry.member_role(who.project().no, home.id, uid).await?;
-        let (was_admin, is_there) = (before == Some(HomeRole::Admin), before.is_some());
-        if !is_there && !may_come {
-            return Err(Error::NotVisible(Noun::User));
+        match self.registry.put_member(who.project().no, home.id, uid, change, self.now_ms()).await? {
+            MemberPut::Done => Ok(()),
+            MemberPut::Unknown => Err(Error::NotVisible(Noun::User)),
+            MemberPut::NotAllowed => Err(Error::NotAllowed("members of a home may not do that")),
+            MemberPut::Full => {
+                let allowed = format!("of at most {MEMBERS_MAX} members, each in at most {HOMES_GIVEN_MAX} homes");
+                Err(Error::OutOfRange { param: "home_id", allowed })
+            }
         }
-        if is_admin.is_some_and(|is_admin| is_admin != was_admin) {
-            self.home_with(who, home.id, HomeRole::Owner).await?;
-        }
-        let put = self
-            .registry
-            .put_member(who.project().no, home.id, uid, name, is_admin.unwrap_or(was_admin), MEMBERS_MAX, self.now_ms())
-            .await?;
-        let too_many = || Error::OutOfRange { param: "home_id", allowed: format!("of at most {MEMBERS_MAX} members") };
-        put.ok_or(Error::NotVisible(Noun::User))?.then_some(()).ok_or_else(too_many)
     }
 
     /// Sends somebody away who lives in a home. Everybody but the owner may go.

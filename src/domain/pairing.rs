@@ -1,6 +1,9 @@
 //! Pairing: a token that the cloud makes for a user, and that a device redeems to become the user's (contract tuya §4.2;
 //! aliyun §6.8; decision 0010).
 
+use std::sync::Arc;
+
+use super::caller::{DeviceRole, seen_as};
 use super::feed::News;
 use super::{
     Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, Result, Uid,
@@ -70,10 +73,13 @@ impl Cloud {
     /// [`Error::NotVisible`] for an unknown one.
     pub async fn pairing_result(&self, who: &impl Asks, token: &str) -> Result<PairingResult> {
         let user = who.user().map(|user| user.no);
-        let found = self.registry.pairing(who.project().no, user, token).await?;
+        let from_ms = self.now_ms() - PAIRING_KEPT_MS;
+        let found = self.registry.pairing(who.project().no, user, token, from_ms).await?;
         let (paired, refused) = found.ok_or(Error::NotVisible(Noun::Pairing))?;
-        let paired = self.with_state(paired.map(std::sync::Arc::new)).await?.pop();
-        let refused = self.with_state(refused.into_iter().map(std::sync::Arc::new)).await?;
+        // It may be somebody else's by now.
+        let paired = self.seen_with_state(who, paired.into_iter().collect()).await?.pop();
+        let strange = |device| if user.is_some() { unknown(device) } else { Arc::new(device) };
+        let refused = self.with_state(refused.into_iter().map(strange)).await?;
         Ok(PairingResult { paired, refused })
     }
 
@@ -83,9 +89,11 @@ impl Cloud {
     /// [`Error::Store`].
     pub async fn redeem(&self, device: &Device, token: &str) -> Result<Redeemed> {
         let now_ms = self.now_ms();
-        let redeemed = self.registry.redeem_pairing(device.no, token, now_ms).await?;
+        // Of a device that is ahead of our clock too, nothing from before shows after it.
+        let from_ms = now_ms.max(self.newest_row_ms(device.no).await? + 1);
+        let redeemed = self.registry.redeem_pairing(device.no, token, from_ms, now_ms).await?;
         if redeemed == Redeemed::Bound {
-            self.log(vec![activation(device.no, now_ms)]).await?;
+            self.log(vec![activation(device.no, from_ms)]).await?;
             let owner = self.registry.device_by_id(&device.id).await?.and_then(|device| device.owner);
             if let Some(owner) = owner {
                 self.tell(device.no, News::Bound(owner));
@@ -93,6 +101,12 @@ impl Cloud {
         }
         Ok(redeemed)
     }
+}
+
+/// A device of somebody else's, as it left the factory.
+fn unknown(device: Device) -> Arc<Device> {
+    let name = device.product.name.clone();
+    seen_as(Arc::new(Device { name, ..device }), DeviceRole::Sharee)
 }
 
 fn activation(device: DeviceNo, time_ms: i64) -> NewEvent {

@@ -10,7 +10,8 @@ use super::caller::{AppUser, DeviceRole};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::fact::{Fact, FactChange, FactKind};
-use super::home::{Home, HomeFacts, HomeRole, Member};
+use super::feed::Audience;
+use super::home::{Home, HomeFacts, HomeRole, Member, MemberChange, MemberPut};
 use super::login::TokenHolder;
 use super::name::FunctionName;
 use super::pairing::{PairingToken, Redeemed};
@@ -208,8 +209,8 @@ pub trait DeviceStore: Send + Sync {
         user: Option<&AppUser>,
         device: DeviceNo,
     ) -> Result<Option<Arc<Device>>>;
-    /// Who has a device: its owner, those to whom it is shared, and who lives in the home that it stands in.
-    async fn people_of(&self, device: DeviceNo) -> Result<Vec<UserNo>>;
+    /// Who may see a device.
+    async fn audience(&self, device: DeviceNo) -> Result<Audience>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
         &self,
@@ -266,14 +267,14 @@ pub trait BindingStore: Send + Sync {
         device: &FactoryName,
         now_ms: i64,
     ) -> Result<Option<Bound>>;
-    /// Shares a device, which somebody owns, to a user, unless it is shared to `max` others; `None` for a user that is
-    /// not the project's.
+    /// Shares a device to a user, for the one who owns it or for its owner's project; `None` for a user that is not the
+    /// project's.
     async fn share_device(
         &self,
         project: ProjectNo,
+        by: Option<UserNo>,
         uid: &Uid,
         device: DeviceNo,
-        max: usize,
         now_ms: i64,
     ) -> Result<Option<Shared>>;
     /// Ends a share of a user of the project; whether there was one.
@@ -365,19 +366,16 @@ pub trait HomeStore: Send + Sync {
     async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>>;
     /// What a user of the project, by Tuya's id, may do in a home; nothing for its owner.
     async fn member_role(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<Option<HomeRole>>;
-    /// Takes a user into a home, or changes one who lives there, where no name leaves the one before; whether there was
-    /// room. `None` for a user or home that is not the project's.
-    #[expect(clippy::too_many_arguments, reason = "one fact about one member")]
+    /// Takes a user into a home, or changes one who lives there, if that is for whoever asks to do. The owner is not one
+    /// to be put.
     async fn put_member(
         &self,
         project: ProjectNo,
         id: HomeId,
         uid: &Uid,
-        name: Option<String>,
-        is_admin: bool,
-        max: usize,
+        change: MemberChange,
         now_ms: i64,
-    ) -> Result<Option<bool>>;
+    ) -> Result<MemberPut>;
     /// Whether there was such a member to send away.
     async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool>;
 }
@@ -395,16 +393,24 @@ pub trait PairingStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
     ) -> Result<Option<PairingToken>>;
-    /// The device that redeemed a token of the project's (and of a user's, if one is given), and those that were refused.
-    /// `None` when there is no such token.
+    /// The device that redeemed a token of the project's (and of a user's, if one is given) that lived at `from_ms` or
+    /// later, and those that were refused. `None` when there is no such token.
     async fn pairing(
         &self,
         project: ProjectNo,
         user: Option<UserNo>,
         token: &str,
+        from_ms: i64,
     ) -> Result<Option<(Option<Device>, Vec<Device>)>>;
-    /// A device redeems a token: it is activated, and the user's from then on.
-    async fn redeem_pairing(&self, device: DeviceNo, token: &str, now_ms: i64) -> Result<Redeemed>;
+    /// A device redeems a token: it is activated, and the user's from then on, with those behind it that are nobody's.
+    /// To another than its last owner it shows no history from before `history_from_ms`.
+    async fn redeem_pairing(
+        &self,
+        device: DeviceNo,
+        token: &str,
+        history_from_ms: i64,
+        now_ms: i64,
+    ) -> Result<Redeemed>;
 }
 
 /// What is kept of a device under a key.

@@ -8,8 +8,9 @@ use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use super::feed_message::{Key, Spoken, Teller};
-use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, Taken};
-use crate::domain::{Cloud, DeviceNo, Error, Result};
+use crate::domain::caller::{DeviceRole, seen_as};
+use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News, Taken};
+use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 
 /// Listeners that may be admitted at once.
@@ -37,6 +38,13 @@ pub struct Listeners {
 
 /// What a feed is told, on its way to those who listen.
 pub struct Happenings(mpsc::Receiver<Happened>);
+
+/// Somebody who is connected, and how to speak so that only they understand.
+struct Ear {
+    listener: Listener,
+    key: Key,
+    to: mpsc::Sender<Message>,
+}
 
 struct Admitted {
     listener: Listener,
@@ -97,11 +105,23 @@ impl Listeners {
         Some(Listening { topic, messages, expires_ms, name: name.to_owned(), listeners: self.clone() })
     }
 
-    /// Everybody who is connected.
-    fn connected(&self) -> Vec<(Listener, Key, mpsc::Sender<Message>)> {
+    /// Who is connected, of those for whom something is.
+    fn connected(&self, is_for: impl Fn(&Listener) -> bool) -> Vec<Ear> {
         let admitted = self.admitted();
-        let open = admitted.values().filter_map(|here| Some((here, here.to.clone()?)));
-        open.filter_map(|(here, to)| Some((here.listener.clone(), Key::of(&here.password)?, to))).collect()
+        let open = admitted.values().filter(|here| is_for(&here.listener));
+        open.filter_map(|here| {
+            Some(Ear { listener: here.listener.clone(), key: Key::of(&here.password)?, to: here.to.clone()? })
+        })
+        .collect()
+    }
+
+    /// Passes on to one listener.
+    fn pass_on(&self, ear: &Ear, told: &[Spoken], now_ms: i64) {
+        for message in told.iter().filter_map(|spoken| spoken.encrypted(&ear.key, ear.listener.form, now_ms)) {
+            if ear.to.try_send(message).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -137,21 +157,32 @@ impl Feed for Listeners {
         admitted.retain(|_, here| {
             here.listener.expires_ms > now_ms && !(is_of_one(&here.listener) && here.listener.link == listener.link)
         });
-        if admitted.values().filter(|here| is_of_one(&here.listener)).count() >= LISTENERS_OF_ONE_MAX {
-            // An app that starts again and again names itself anew each time: the oldest that is not there makes room.
-            let absent = |here: &Admitted| here.to.as_ref().is_none_or(mpsc::Sender::is_closed);
-            let gone = admitted.iter().filter(|(_, here)| is_of_one(&here.listener) && absent(here));
-            let oldest = gone.min_by_key(|(_, here)| here.listener.expires_ms).map(|(name, _)| name.clone());
-            let Some(oldest) = oldest else { return Ok(None) };
-            admitted.remove(&oldest);
+        // An app that starts again and again names itself anew each time.
+        let are_too_many = admitted.values().filter(|here| is_of_one(&here.listener)).count() >= LISTENERS_OF_ONE_MAX;
+        if are_too_many && !make_room(&mut admitted, is_of_one) {
+            return Ok(None);
         }
         if admitted.len() >= LISTENERS_MAX {
-            return Ok(None);
+            // At the cost of the project that has most.
+            let mut counts = HashMap::<ProjectNo, usize>::new();
+            admitted.values().for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
+            let largest = counts.into_iter().max_by_key(|(_, count)| *count).map(|(project, _)| project);
+            if !make_room(&mut admitted, |listener| Some(listener.project) == largest) {
+                return Ok(None);
+            }
         }
         let here = Admitted { listener, password: password.clone(), topic: topic.clone(), to: None };
         admitted.insert(name.clone(), here);
         Ok(Some(Credentials { name, password, topic }))
     }
+}
+
+/// Lets go of the oldest of some that is not there, if there is one.
+fn make_room(admitted: &mut HashMap<String, Admitted>, is_of_them: impl Fn(&Listener) -> bool) -> bool {
+    let is_absent = |here: &Admitted| here.to.as_ref().is_none_or(mpsc::Sender::is_closed);
+    let gone = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && is_absent(here));
+    let oldest = gone.min_by_key(|(_, here)| here.listener.expires_ms).map(|(name, _)| name.clone());
+    oldest.is_some_and(|oldest| admitted.remove(&oldest).is_some())
 }
 
 /// Passes on what happens, to those who may see it, until the shutdown.
@@ -161,40 +192,66 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
             happened = happenings.0.recv() => happened,
             () = shutdown.begun() => return,
         };
-        let Some(happened) = happened else { return };
-        for (listener, key, to) in listeners.connected() {
-            let told = spoken(&cloud, &listener, &happened).await;
-            for message in told.iter().filter_map(|spoken| spoken.encrypted(&key, listener.form, cloud.now_ms())) {
-                if to.try_send(message).is_err() {
-                    listeners.dropped.fetch_add(1, Ordering::Relaxed);
+        match happened {
+            None => return,
+            Some(Happened::Logged(rows)) => {
+                let mut numbers: Vec<DeviceNo> = rows.iter().map(|row| row.device).collect();
+                numbers.sort_unstable();
+                numbers.dedup();
+                for no in numbers {
+                    let said = |device: &Device, _: &_| Teller(device).rows(rows.iter().filter(|row| row.device == no));
+                    tell_of(&cloud, &listeners, no, said).await;
+                }
+            }
+            Some(Happened::News(no, news)) => {
+                let said = |device: &Device, listener: &Listener| {
+                    let is_for = is_for(listener, device, &news);
+                    is_for.then(|| Teller(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
+                };
+                tell_of(&cloud, &listeners, no, said).await;
+            }
+            Some(Happened::Taken(taken)) => {
+                for ear in listeners.connected(|listener| was_taken(listener, &taken)) {
+                    let device = as_it_was(&ear.listener, &taken.device);
+                    listeners.pass_on(&ear, &[Teller(&device).taken()], cloud.now_ms());
                 }
             }
         }
     }
 }
 
-/// What a listener is told of something that happened.
-async fn spoken(cloud: &Cloud, listener: &Listener, happened: &Happened) -> Vec<Spoken> {
-    let mut told = Vec::new();
-    match happened {
-        Happened::Logged(rows) => {
-            let mut numbers: Vec<DeviceNo> = rows.iter().map(|row| row.device).collect();
-            numbers.sort_unstable();
-            numbers.dedup();
-            for no in numbers {
-                if let Ok(Some(device)) = cloud.heard_device(listener, no).await {
-                    told.extend(Teller(&device).rows(rows.iter().filter(|row| row.device == no)));
-                }
-            }
+/// Tells those who see a device at this moment what was said of it.
+async fn tell_of(
+    cloud: &Cloud,
+    listeners: &Listeners,
+    no: DeviceNo,
+    said: impl Fn(&Device, &Listener) -> Vec<Spoken>,
+) {
+    // One look for all, and then a closer one for each whom it may concern.
+    let Ok(audience) = cloud.audience(no).await else { return };
+    for ear in listeners.connected(|listener| audience.has(listener)) {
+        if let Ok(Some(device)) = cloud.heard_device(&ear.listener, no).await {
+            listeners.pass_on(&ear, &said(&device, &ear.listener), cloud.now_ms());
         }
-        Happened::News(no, news) => {
-            if let Ok(Some(device)) = cloud.heard_device(listener, *no).await {
-                told.extend(Teller(&device).news(news, cloud.now_ms()));
-            }
-        }
-        Happened::Taken(taken) => told.extend(was_taken(listener, taken).then(|| Teller(&taken.device).taken())),
     }
-    told
+}
+
+/// Who else has a device is its owner's business.
+fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
+    match (news, &listener.user) {
+        (News::Bound(uid), Some(user)) => {
+            let owner = device.owner.as_ref();
+            owner == Some(uid) || owner == Some(&user.uid) || user.uid == *uid
+        }
+        _ => true,
+    }
+}
+
+/// A device as somebody saw it from whom it was taken.
+fn as_it_was(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
+    let owned = listener.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
+    let role = if owned { DeviceRole::Owner } else { DeviceRole::Sharee };
+    seen_as(device.clone(), role)
 }
 
 /// Whether a listener is one of those from whom a device was taken.

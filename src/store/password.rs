@@ -37,7 +37,8 @@ pub fn is_kept(password: &Password, kept: &str) -> bool {
         Password::Md5(digits) => verify(digits, of_md5),
         Password::Sha256(digits) => verify(digits, of_sha256),
         Password::Clear(text) => match (of_md5, of_sha256) {
-            (None, Some(_)) => verify(&sha256_digits(text), of_sha256),
+            // Twice, as any other.
+            (None, Some(_)) => verify(&sha256_digits(text), of_sha256) || verify(text, None),
             // Digits may have been given for the text itself, or the text by an older version.
             _ => verify(&md5_digits(text), of_md5) || verify(text, of_md5),
         },

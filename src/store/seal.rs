@@ -1,10 +1,11 @@
 //! Secrets at rest: what is encrypted, what is hashed, and the key beside the data (DESIGN §2).
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -14,14 +15,16 @@ use tokio::sync::Semaphore;
 
 use super::password::{hash_unless_known, is_kept};
 use crate::domain::password::Password;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, ProjectNo, Result};
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
 /// Passwords hashed at once: each takes a core for some 30 or 60 ms and 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
 /// Callers that may wait for a hash before further ones are turned away.
-const HASHES_WAITING_MAX: usize = 64;
+const HASHES_WAITING_MAX: usize = 256;
+/// Those of one project.
+const HASHES_WAITING_OF_PROJECT_MAX: usize = 48;
 
 /// Random bytes that a token pair is made from, together with the key.
 pub type TokenSeed = [u8; 16];
@@ -31,7 +34,38 @@ pub struct Seal {
     cipher: Aes256Gcm,
     token_key: [u8; 32],
     hashing: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
+}
+
+/// How many callers of each project wait for a hash; those of the visual login, which has no project, count as one.
+type Waiting = Mutex<HashMap<Option<ProjectNo>, usize>>;
+
+/// A place among those who wait, until it is dropped.
+struct Place {
+    waiting: Arc<Waiting>,
+    project: Option<ProjectNo>,
+}
+
+impl Place {
+    fn take(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
+        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_project = counts.get(&project).copied().unwrap_or(0);
+        if of_project >= HASHES_WAITING_OF_PROJECT_MAX || counts.values().sum::<usize>() >= HASHES_WAITING_MAX {
+            return Err(Error::Busy("too many passwords are being hashed"));
+        }
+        counts.insert(project, of_project + 1);
+        Ok(Self { waiting: waiting.clone(), project })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&self.project) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.project)),
+        }
+    }
 }
 
 impl Seal {
@@ -64,7 +98,7 @@ impl Seal {
             cipher,
             token_key: derive(key, b"token")?,
             hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
-            waiting: Arc::new(Semaphore::new(HASHES_WAITING_MAX)),
+            waiting: Arc::default(),
         })
     }
 
@@ -108,23 +142,36 @@ impl Seal {
     /// is the one of `known`, which then stays.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait already.
-    pub async fn hash_password(&self, password: Password, known: Option<String>) -> Result<Option<String>> {
-        self.with_argon2(move || hash_unless_known(&password, known.as_deref())).await?
+    /// [`Error::Busy`] when too many wait already, of that project or in all.
+    pub async fn hash_password(
+        &self,
+        project: ProjectNo,
+        password: Password,
+        known: Option<String>,
+    ) -> Result<Option<String>> {
+        self.with_argon2(Some(project), move || hash_unless_known(&password, known.as_deref())).await?
     }
 
     /// Whether a password is the one that was kept, in the way of [`Seal::hash_password`]. Without one it is not, and
     /// that takes as long.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait already.
-    pub async fn check_password(&self, password: Password, kept: Option<String>) -> Result<bool> {
-        self.with_argon2(move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
+    /// [`Error::Busy`] when too many wait already, of that project (or of none) or in all.
+    pub async fn check_password(
+        &self,
+        project: Option<ProjectNo>,
+        password: Password,
+        kept: Option<String>,
+    ) -> Result<bool> {
+        self.with_argon2(project, move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
     }
 
-    async fn with_argon2<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let busy = |_| Error::Busy("too many passwords are being hashed");
-        let place = self.waiting.clone().try_acquire_owned().map_err(busy)?;
+    async fn with_argon2<T: Send + 'static>(
+        &self,
+        project: Option<ProjectNo>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let place = Place::take(&self.waiting, project)?;
         let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
         let work = move || {
             // Held until the work is done, also when the caller hangs up.
@@ -190,6 +237,23 @@ fn derive(key: &[u8; 32], purpose: &[u8]) -> Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_project_takes_no_other_its_turn_at_hashing() -> Result<()> {
+        let waiting = Arc::default();
+        let many = |project: i64| -> Vec<Place> {
+            std::iter::from_fn(|| Place::take(&waiting, Some(ProjectNo(project))).ok()).collect()
+        };
+        let first = many(1);
+        assert_eq!(first.len(), HASHES_WAITING_OF_PROJECT_MAX);
+        let second = Place::take(&waiting, Some(ProjectNo(2)))?;
+        Place::take(&waiting, None)?;
+        drop((first, second));
+        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "nothing is left of those who went");
+        let all: Vec<Place> = (0..100).flat_map(many).collect();
+        assert_eq!(all.len(), HASHES_WAITING_MAX);
+        Ok(())
+    }
 
     #[test]
     fn a_sealed_text_opens_only_in_its_place() -> Result<()> {

@@ -388,7 +388,7 @@ async fn factory_infos(call: AppCall) -> Reply {
     let ids = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
     let ids = ids.into_iter().map(DeviceId::from).collect();
     let devices = call.cloud().factory_infos(&call.caller, ids).await?;
-    call.answer(devices.iter().map(factory_info).collect::<Vec<_>>())
+    call.answer(devices.iter().map(|device| factory_info(device)).collect::<Vec<_>>())
 }
 
 fn factory_info(device: &Device) -> FactoryInfoView<'_> {

@@ -11,9 +11,10 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::homes::home_in;
 use super::reply::{Envelope, Reply};
+use super::users::account_name;
 use crate::domain::device::NAME_CHARS_MAX;
 use crate::domain::home::{HomeRole, Member, NewMember};
-use crate::domain::{Error, Schema, Uid};
+use crate::domain::{Asks, Error, Schema, Uid};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -30,20 +31,22 @@ struct MemberView {
     name: String,
     avatar: String,
     country_code: String,
+    /// Masked for a user who asks.
     member_account: String,
     /// Also of the owner.
     admin: bool,
     owner: bool,
 }
 
-impl From<Member> for MemberView {
-    fn from(Member { user, role, name }: Member) -> Self {
+impl MemberView {
+    fn of(Member { user, role, name }: Member, who: &impl Asks) -> Self {
+        let member_account = account_name(&user, who);
         Self {
             uid: user.uid.0,
             name: if name.is_empty() { user.nick_name } else { name },
             avatar: user.avatar,
             country_code: user.country_code,
-            member_account: user.username,
+            member_account,
             admin: role >= HomeRole::Admin,
             owner: role == HomeRole::Owner,
         }
@@ -56,7 +59,7 @@ impl From<Member> for MemberView {
     responses((status = 200, body = Envelope<Vec<MemberView>>)))]
 async fn home_members(call: AppCall) -> Reply {
     let members = call.cloud().members(&call.caller, home_in(&call)?).await?;
-    call.answer(members.into_iter().map(MemberView::from).collect::<Vec<_>>())
+    call.answer(members.into_iter().map(|member| MemberView::of(member, &call.caller)).collect::<Vec<_>>())
 }
 
 /// Somebody to take into a home.

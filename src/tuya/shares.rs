@@ -10,6 +10,8 @@ use utoipa_axum::routes;
 use super::Tuya;
 use super::auth::AppCall;
 use super::reply::{Envelope, Reply};
+use super::users::account_name;
+use crate::domain::user::User;
 use crate::domain::{DeviceId, Uid};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -20,6 +22,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 #[derive(Serialize, ToSchema)]
 struct ShareeView {
     uid: String,
+    /// Masked for a user who asks.
     username: String,
     nick_name: String,
 }
@@ -30,9 +33,11 @@ struct ShareeView {
     responses((status = 200, body = Envelope<Vec<ShareeView>>)))]
 async fn shares(call: AppCall) -> Reply {
     let sharees = call.cloud().sharees(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
-    let view = sharees.into_iter();
-    let view = view.map(|user| ShareeView { uid: user.uid.0, username: user.username, nick_name: user.nick_name });
-    call.answer(view.collect::<Vec<_>>())
+    let view = |user: User| {
+        let username = account_name(&user, &call.caller);
+        ShareeView { uid: user.uid.0, username, nick_name: user.nick_name }
+    };
+    call.answer(sharees.into_iter().map(view).collect::<Vec<_>>())
 }
 
 /// Somebody to share a device to.

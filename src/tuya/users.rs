@@ -197,6 +197,14 @@ async fn user_infos(call: AppCall) -> Reply {
     })
 }
 
+/// Another user's name in its app, which users are shown masked: it is a phone number or an address.
+pub(super) fn account_name(user: &User, who: &impl Asks) -> String {
+    if who.user().is_some() && who.project().mask_private_fields {
+        return shown_name(user, true);
+    }
+    user.username.clone()
+}
+
 /// A number with its country code; masked, the first three and last two characters of the name with six stars between.
 fn shown_name(user: &User, mask: bool) -> String {
     let characters: Vec<char> = user.username.chars().collect();

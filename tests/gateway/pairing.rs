@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::SECRET;
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, linkkit, tuyalink};
-use crate::support::people::{HOME, people};
+use crate::support::people::{HOME, MEMBER, people};
 use crate::support::tuya::TuyaApp;
 use crate::support::world::{GUEST, LONELY, OWNER, PLUG};
 
@@ -134,4 +134,47 @@ fn an_expired_token_does_nothing_and_guessing_ends() {
     }
     lonely.publish(&format!("tylink/{LONELY}/device/bind"), br#"{"msgId":"1","data":{"token":"x"}}"#);
     assert!(lonely.is_closed(), "whoever guesses is sent away");
+}
+
+#[test]
+fn a_device_that_was_sold_shows_its_next_owner_nothing_of_the_one_before() {
+    let cloud = TestCloud::start();
+    with_secrets(&cloud);
+    let people = people(&cloud);
+    let app = cloud.first();
+    let path = format!("/v1.0/devices/{LONELY}");
+    let mut lonely = listening(&cloud, LONELY);
+    let firsts = token(&people.owner, json!({}));
+    assert_eq!(bind(&mut lonely, LONELY, &firsts), 0);
+    assert_eq!(people.owner.put(&path, json!({"name": "Attic"}))["result"], true);
+    let name = json!({"function_code": "weight", "name": "Mine"});
+    assert_eq!(people.owner.put(&format!("{path}/functions/weight"), name)["result"], true);
+    assert_eq!(people.owner.post(&format!("{path}/shares"), json!({"uid": MEMBER}))["result"], true);
+    let report = json!({"msgId": "2", "data": {"weight": 7}});
+    assert!(lonely.published(&format!("tylink/{LONELY}/thing/property/report"), &report));
+    assert_eq!(app.delete(&path)["result"], true);
+    assert!(lonely.is_closed());
+    let mut lonely = listening(&cloud, LONELY);
+    assert_eq!(bind(&mut lonely, LONELY, &token(&people.sharee, json!({}))), 0);
+    // Nor does the first one's token tell anything any more.
+    let result = people.owner.get(&format!("/v1.0/devices/tokens/{firsts}"))["result"].clone();
+    assert_eq!(result, json!({"successDevices": [], "errorDevices": []}));
+
+    let device = people.sharee.get(&path)["result"].clone();
+    assert_eq!((&device["uid"], &device["name"], &device["status"]), (&json!(GUEST), &json!("Scales"), &json!([])));
+    assert_eq!(people.sharee.get(&format!("{path}/multiple-names"))["result"], json!([]));
+    let logs = format!("{path}/logs?end_time={}&size=100&start_time=0&type=1,2,3,4,5,6,7,8,9,10", cloud.now_ms() + 1000);
+    let rows = people.sharee.get(&logs)["result"]["logs"].clone();
+    assert!(rows.as_array().unwrap().iter().all(|row| row["event_id"] != 7), "{rows}");
+    assert_eq!(rows.as_array().unwrap().iter().filter(|row| row["event_id"] == 3).count(), 1, "{rows}");
+    for user in [&people.owner, &people.member] {
+        assert_eq!(user.get(&path)["code"], 1106);
+    }
+
+    // Whoever takes the own device back finds it as it was.
+    assert_eq!(app.delete(&path)["result"], true);
+    let mut lonely = listening(&cloud, LONELY);
+    assert_eq!(bind(&mut lonely, LONELY, &token(&people.sharee, json!({}))), 0);
+    let rows = people.sharee.get(&logs)["result"]["logs"].clone();
+    assert_eq!(rows.as_array().unwrap().iter().filter(|row| row["event_id"] == 3).count(), 2, "{rows}");
 }

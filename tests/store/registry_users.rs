@@ -4,7 +4,8 @@
 use ingle::domain::binding::Shared;
 use ingle::domain::caller::DeviceRole;
 use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
-use ingle::domain::home::{HomeFacts, HomeRole};
+use ingle::domain::fact::{FactChange, FactKind};
+use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};
 use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
@@ -12,7 +13,7 @@ use ingle::domain::user::{Account, UserSync};
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Schema, Uid, UserNo, UsernameType};
 
 use super::registry::{NOW, id, on_engines};
-use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LONELY, OWNER, PLUG, SCALE, SPEAKER};
+use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER};
 
 const HOME: HomeId = HomeId(10_700_001);
 
@@ -138,11 +139,12 @@ fn what_a_user_has_of_devices() {
         let roles = async || registry.device_roles(member, &all).await.unwrap();
         assert_eq!(roles().await, [None; 5]);
         assert!(registry.device_roles(member, &[]).await.unwrap().is_empty());
-        let put = registry.put_member(first, HOME, &member_uid, None, false, 9, NOW).await.unwrap();
-        assert_eq!(put, Some(true));
+        let comes = MemberChange { name: None, is_admin: None, may_come: true, by: None };
+        let put = registry.put_member(first, HOME, &member_uid, comes, NOW).await.unwrap();
+        assert_eq!(put, MemberPut::Done);
         let home = Some(DeviceRole::Resident);
         assert_eq!(roles().await, [home, None, home, None, home]);
-        let shared = registry.share_device(first, &member_uid, all[1], 9, NOW).await.unwrap();
+        let shared = registry.share_device(first, None, &member_uid, all[1], NOW).await.unwrap();
         assert_eq!(shared, Some(Shared::Done));
         assert_eq!(roles().await, [home, Some(DeviceRole::Sharee), home, None, home]);
         let page = async || {
@@ -168,18 +170,33 @@ fn what_a_user_has_of_devices() {
 fn shares_are_counted_and_withdrawn() {
     on_engines(async |registry, first, second| {
         let plug = no(&*registry, first, PLUG).await;
-        let share = async |project, user: &str, max| registry.share_device(project, &uid(user), plug, max, NOW).await;
-        assert_eq!(share(first, OWNER, 9).await.unwrap(), Some(Shared::Owner));
-        assert_eq!(share(first, FOREIGN_USER, 9).await.unwrap(), None);
-        assert_eq!(share(second, FOREIGN_USER, 1).await.unwrap(), Some(Shared::Full));
-        assert_eq!(share(first, GUEST, 1).await.unwrap(), Some(Shared::Done), "had it already");
+        let share = async |project, by: Option<UserNo>, user: &str, device: DeviceNo| {
+            registry.share_device(project, by, &uid(user), device, NOW).await.unwrap()
+        };
+        assert_eq!(share(first, None, OWNER, plug).await, Some(Shared::Owner));
+        assert_eq!(share(first, None, FOREIGN_USER, plug).await, None);
+        assert_eq!(share(first, None, GUEST, plug).await, Some(Shared::Done), "had it already");
+        // Only for the one who has it at that moment.
+        let user = async |user: &str| registry.app_user(first, &uid(user)).await.unwrap().unwrap().no;
+        let (owner, guest) = (user(OWNER).await, user(GUEST).await);
+        assert_eq!(share(first, Some(owner), GUEST, plug).await, Some(Shared::Done));
+        assert_eq!(share(first, Some(guest), GUEST, plug).await, Some(Shared::NotOwned));
+        assert_eq!(share(second, None, FOREIGN_USER, plug).await, Some(Shared::NotOwned));
+        let lamp = no(&*registry, first, SPEAKER).await;
+        registry.remove_device(first, &id(SPEAKER), Leaving::Removed, 0, NOW).await.unwrap();
+        assert_eq!(share(first, None, GUEST, lamp).await, Some(Shared::NotOwned));
+        assert!(registry.device(first, &id(SPEAKER)).await.unwrap().is_none(), "removed is removed");
         let sharees = async |project| registry.sharees(project, plug, 9).await.unwrap();
         assert_eq!(sharees(first).await[0].uid, uid(GUEST));
         assert!(sharees(second).await.is_empty());
         let withdraw = async |project, user: &str| registry.withdraw_device(project, &uid(user), plug).await.unwrap();
         assert!(!withdraw(second, GUEST).await && !withdraw(first, OWNER).await);
+        // What may have been wished under a share goes with it.
+        let wish = vec![FactChange::set("switch_1", "true")];
+        registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
         assert!(withdraw(first, GUEST).await && !withdraw(first, GUEST).await);
         assert!(sharees(first).await.is_empty());
+        assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty());
     });
 }
 
@@ -202,15 +219,26 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!((changed.name.as_str(), changed.geo_name.as_str(), changed.lon), ("Boat", "Elbe", 9.9));
 
         let guest = registry.user_by_name(first, None, "guest@example.com").await.unwrap().unwrap();
-        let put = async |project, name: Option<&str>, is_admin, max| {
-            let name = name.map(str::to_owned);
-            registry.put_member(project, boat, &guest.uid, name, is_admin, max, NOW).await.unwrap()
+        let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let put = async |project, user: &Uid, change: MemberChange| {
+            registry.put_member(project, boat, user, change, NOW).await.unwrap()
         };
-        assert_eq!(registry.put_member(first, boat, &uid(OWNER), None, true, 9, NOW).await.unwrap(), None);
-        assert_eq!(registry.put_member(first, boat, &uid(FOREIGN_USER), None, true, 9, NOW).await.unwrap(), None);
-        assert_eq!((put(second, None, true, 9).await, put(first, None, true, 0).await), (None, Some(false)));
-        assert_eq!(put(first, Some("Skipper"), true, 1).await, Some(true));
-        assert_eq!(put(first, None, false, 1).await, Some(true), "who is there needs no room");
+        for (project, user) in [(first, OWNER), (first, FOREIGN_USER), (second, GUEST), (second, FOREIGN_USER)] {
+            assert_eq!(put(project, &uid(user), admin.clone()).await, MemberPut::Unknown, "{user}");
+        }
+        let there = MemberChange { may_come: false, ..admin.clone() };
+        assert_eq!(put(first, &guest.uid, there.clone()).await, MemberPut::Unknown, "does not live there");
+        let skipper = MemberChange { name: Some("Skipper".to_owned()), ..admin.clone() };
+        assert_eq!(put(first, &guest.uid, skipper).await, MemberPut::Done);
+        // Whoever asks has the rights of this moment.
+        let guest_no = registry.app_user(first, &guest.uid).await.unwrap().unwrap().no;
+        let by_guest = MemberChange { is_admin: None, by: Some(guest_no), ..there };
+        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Done);
+        let demoted = MemberChange { is_admin: Some(false), ..admin.clone() };
+        assert_eq!(put(first, &guest.uid, demoted).await, MemberPut::Done);
+        for change in [by_guest.clone(), MemberChange { may_come: true, ..by_guest.clone() }] {
+            assert_eq!(put(first, &guest.uid, change).await, MemberPut::NotAllowed);
+        }
         let members = registry.members(first, boat, 9).await.unwrap();
         let roles: Vec<_> = members.iter().map(|member| (member.role, member.name.as_str())).collect();
         assert_eq!(roles, [(HomeRole::Owner, ""), (HomeRole::Member, "Skipper")]);
@@ -225,6 +253,15 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!(registry.homes(second, None, HomeId(0), 99).await.unwrap().len(), 1);
 
         assert!(!registry.remove_member(second, boat, &guest.uid).await.unwrap());
+        assert!(registry.remove_member(first, boat, &guest.uid).await.unwrap());
+        let plug = no(&*registry, first, PLUG).await;
+        let wish = vec![FactChange::set("switch_1", "true")];
+        registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
+        registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
+        assert!(registry.remove_member(first, HOME, &guest.uid).await.unwrap());
+        assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty(), "as with a share");
+        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
+        assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);
         assert!(!registry.remove_home(second, HOME, NOW).await.unwrap());
         assert!(registry.remove_home(first, HOME, NOW + 5).await.unwrap());
         assert!(!registry.remove_home(first, HOME, NOW).await.unwrap());
@@ -248,7 +285,7 @@ fn a_pairing_token_is_redeemed_once() {
         assert!(registry.make_pairing(second, &uid(GUEST), None, NOW, 100).await.unwrap().is_none());
         let made = make(NOW).await;
         assert_eq!((made.token.len(), made.secret.len()), (12, 4));
-        let redeem = async |device, token: &str, now| registry.redeem_pairing(device, token, now).await.unwrap();
+        let redeem = async |device, token: &str, now| registry.redeem_pairing(device, token, now, now).await.unwrap();
         let whole = |token: &str, secret: &str| format!("AY{token}{secret}");
         assert_eq!(redeem(lonely, "nothing", NOW).await, Redeemed::Unknown);
         assert_eq!(redeem(lonely, &whole(&made.token, "0000"), NOW).await, Redeemed::Unknown);
@@ -263,7 +300,8 @@ fn a_pairing_token_is_redeemed_once() {
             (Some(uid(GUEST)), NOW + 7, Some(HomeId(11_600_001)))
         );
 
-        let result = async |project, user, token: &str| registry.pairing(project, user, token).await.unwrap();
+        let result = async |project, user, token: &str| registry.pairing(project, user, token, NOW).await.unwrap();
+        assert!(registry.pairing(first, None, &made.token, NOW + 101).await.unwrap().is_none(), "too old");
         let (paired, refused) = result(first, None, &made.token).await.unwrap();
         assert_eq!((paired.unwrap().no, refused.len()), (lonely, 1), "what another project has is not told");
         let stranger = number(&*registry, first, "stranger").await;
@@ -274,16 +312,35 @@ fn a_pairing_token_is_redeemed_once() {
         assert!(result(first, None, &made.token).await.is_none());
         assert_eq!(redeem(lonely, &again.token, NOW).await, Redeemed::Bound);
 
+        // One who may not bring devices to a home any more does not by an older token.
+        let guest = registry.app_user(first, &uid(GUEST)).await.unwrap().unwrap();
+        let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        registry.put_member(first, HOME, &guest.uid, admin.clone(), NOW).await.unwrap();
+        let mine = registry.make_pairing(first, &guest.uid, Some(HOME), NOW, 100).await.unwrap().unwrap();
+        let demoted = MemberChange { is_admin: Some(false), ..admin };
+        registry.put_member(first, HOME, &guest.uid, demoted, NOW).await.unwrap();
+        assert_eq!(redeem(lonely, &mine.token, NOW).await, Redeemed::Unknown);
+
+        // What is behind a gateway and nobody's becomes the user's with it.
+        let (gateway, leak) = (no(&*registry, first, GATEWAY).await, no(&*registry, first, LEAK).await);
+        for name in [GATEWAY, LEAK] {
+            registry.remove_device(first, &id(name), Leaving::Removed, 0, NOW).await.unwrap();
+        }
+        assert!(registry.attach(leak, gateway, 9, NOW).await.unwrap());
+        assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none(), "nobody's yet");
+        assert_eq!(redeem(gateway, &make(NOW).await.token, NOW).await, Redeemed::Bound);
+        let behind = registry.device(first, &id(LEAK)).await.unwrap().unwrap();
+        assert_eq!((behind.owner.clone(), behind.home), (Some(uid(GUEST)), Some(HomeId(11_600_001))));
+
         // Many devices want one token: one gets it.
         let third = make(NOW).await.token;
-        let gateway = no(&*registry, first, GATEWAY).await;
         registry.remove_device(first, &id(GATEWAY), Leaving::Removed, 0, NOW).await.unwrap();
         registry.remove_device(first, &id(LONELY), Leaving::Removed, 0, NOW).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..20 {
             let (registry, third) = (registry.clone(), third.clone());
             let device = if n % 2 == 0 { gateway } else { lonely };
-            tasks.spawn(async move { registry.redeem_pairing(device, &third, NOW).await.unwrap() == Redeemed::Bound });
+            tasks.spawn(async move { registry.redeem_pairing(device, &third, NOW, NOW).await.unwrap() == Redeemed::Bound });
         }
         assert_eq!(tasks.join_all().await.into_iter().filter(|bound| *bound).count(), 1);
     });

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
+use crate::support::people::people;
 use crate::support::world::{
     ABROAD, DOOR, DUMB, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER,
 };
@@ -300,6 +301,9 @@ fn factory_infos() {
             json!({"id": SCALE, "uuid": "60613135b23cddc29410"}),
         ]
     );
+    let path = format!("/v1.0/devices/factory-infos?device_ids={PLUG}");
+    let shared = json!([{"id": PLUG, "uuid": PLUG}]);
+    assert_eq!(people(&cloud).sharee.get(&path)["result"], shared, "no address for whom it is shared to");
     assert_eq!(app.get("/v1.0/devices/factory-infos")["code"], 1100);
     assert_eq!(app.get("/v1.0/devices/factory-infos?device_ids=")["code"], 1100);
     assert_eq!(app.get("/v1.0/devices/factory-infos?device_ids=unknown")["result"], json!([]));

@@ -36,6 +36,8 @@ fn home_members() {
     let everybody = [(OWNER.to_owned(), true), (ADMIN.to_owned(), true), (MEMBER.to_owned(), false)];
     for user in [&people.owner, &people.admin, &people.member] {
         assert_eq!(list(user), everybody);
+        let account = &user.get(MEMBERS)["result"][0]["member_account"];
+        assert_eq!(account, "86-182******78", "users are not shown each other's accounts");
     }
     for user in [&people.sharee, &people.stranger] {
         assert_eq!(user.get(MEMBERS)["code"], 1106);

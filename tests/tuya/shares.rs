@@ -22,7 +22,8 @@ fn shares() {
     let guest = json!([{"uid": GUEST, "username": "guest@example.com", "nick_name": ""}]);
     assert_eq!(cloud.first().get(&path())["result"], guest);
     let people = people(&cloud);
-    assert_eq!(people.owner.get(&path())["result"], guest);
+    let masked = json!([{"uid": GUEST, "username": "gue******om", "nick_name": ""}]);
+    assert_eq!(people.owner.get(&path())["result"], masked, "users are not shown each other's accounts");
     for user in [&people.admin, &people.member, &people.sharee, &people.stranger, &cloud.second()] {
         assert_eq!(user.get(&path())["code"], 1106);
     }

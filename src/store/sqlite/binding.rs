@@ -7,14 +7,16 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM, MANAGED, VISIBLE};
-use super::fact::forget_desires;
+use super::fact::{forget_desires, forget_wishes};
 use super::user;
 use super::world::refused;
-use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, Shared, Unbound};
+use crate::domain::binding::{
+    Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
+};
 use crate::domain::device::FactoryName;
 use crate::domain::store::BindingStore;
 use crate::domain::user::User;
-use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid};
+use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid, UserNo};
 use crate::store::mint;
 
 /// What a new owner's first home is called.
@@ -108,14 +110,8 @@ impl BindingStore for SqliteRegistry {
                 Some(owner_no) if owner_no == user_no => Ok(Some(Bound::Owner)),
                 Some::<i64>(_) => Ok(Some(Bound::Taken)),
                 None => {
-                    bind(connection, device_no, user_no, true, now_ms)?;
                     let home_id = home_for(connection, device_no, user_no)?;
-                    connection
-                        .execute(
-                            "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1",
-                            params![device_no, home_id, now_ms],
-                        )
-                        .map_err(Error::store)?;
+                    hand_over(connection, device_no, Owner { user_no, home_id }, now_ms, now_ms)?;
                     Ok(Some(Bound::Owner))
                 }
             }
@@ -126,24 +122,33 @@ impl BindingStore for SqliteRegistry {
     async fn share_device(
         &self,
         project: ProjectNo,
+        by: Option<UserNo>,
         uid: &Uid,
         device: DeviceNo,
-        max: usize,
         now_ms: i64,
     ) -> Result<Option<Shared>> {
         let uid = uid.clone();
         let write = move |connection: &Connection| {
+            // Whoever has lost it meanwhile leaves nobody behind.
+            let sql = "SELECT 1 FROM binding b JOIN device d USING (device_no) WHERE b.device_no = ?1 AND b.owned = 1
+                       AND d.removed = 0 AND b.project_no = ?2 AND (?3 IS NULL OR b.user_no = ?3)";
+            let values = params![device.0, project.0, by.map(|user| user.0)];
+            let is_owned = connection.prepare_cached(sql).and_then(|mut statement| statement.exists(values));
+            if !is_owned.map_err(Error::store)? {
+                return Ok(Some(Shared::NotOwned));
+            }
             let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
             let sql =
-                "SELECT coalesce(max(owned AND user_no = ?2), 0), count(*) FILTER (WHERE user_no <> ?2 AND owned = 0)
-                       FROM binding WHERE device_no = ?1";
-            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+                "SELECT coalesce(max(owned AND user_no = ?2), 0), count(*) FILTER (WHERE user_no <> ?2 AND owned = 0),
+                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1)
+                 FROM binding WHERE device_no = ?1";
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
             let found = connection.query_row(sql, params![device.0, user_no], read);
-            let (is_owner, others): (bool, usize) = found.map_err(Error::store)?;
+            let (is_owner, others, of_user): (bool, usize, usize) = found.map_err(Error::store)?;
             if is_owner {
                 return Ok(Some(Shared::Owner));
             }
-            if others >= max {
+            if others >= SHAREES_MAX || of_user >= SHARES_OF_USER_MAX {
                 return Ok(Some(Shared::Full));
             }
             bind(connection, device.0, user_no, false, now_ms)?;
@@ -156,8 +161,7 @@ impl BindingStore for SqliteRegistry {
         let uid = uid.clone();
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
             let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(false) };
-            let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2 AND owned = 0";
-            Ok(connection.execute(sql, params![device.0, user_no])? == 1)
+            end_share(connection, device, user_no)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
@@ -184,8 +188,7 @@ impl BindingStore for SqliteRegistry {
             match connection.query_row(sql, params![device.0, user_no], |row| row.get(0)).optional()? {
                 None => Ok(Unbound::Nothing),
                 Some(false) => {
-                    let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2";
-                    connection.execute(sql, params![device.0, user_no])?;
+                    end_share(connection, device, user_no)?;
                     Ok(Unbound::Share)
                 }
                 Some(true) => {
@@ -212,10 +215,81 @@ impl BindingStore for SqliteRegistry {
     }
 }
 
+/// Ends one share, and what may have been wished under it; whether there was one.
+fn end_share(connection: &Connection, device: DeviceNo, user_no: i64) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2 AND owned = 0";
+    let ended = connection.execute(sql, params![device.0, user_no])? == 1;
+    if ended {
+        forget_desires(connection, "?1", device.0)?;
+    }
+    Ok(ended)
+}
+
+/// Whose a device is to be, and where it is to stand.
+#[derive(Clone, Copy)]
+pub struct Owner {
+    pub user_no: i64,
+    pub home_id: i64,
+}
+
+/// Makes a device that nobody else owns a user's. Nobody is left from before, and to somebody new it is as after a
+/// reset: `history_from_ms` hides what the one before did.
+pub fn hand_over(
+    connection: &Connection,
+    device_no: i64,
+    owner: Owner,
+    history_from_ms: i64,
+    now_ms: i64,
+) -> Result<()> {
+    let Owner { user_no, home_id } = owner;
+    let sql = "SELECT d.last_owner_no, EXISTS
+                   (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.user_no = ?2 AND b.owned = 1)
+               FROM device d WHERE d.device_no = ?1";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let known = connection.query_row(sql, params![device_no, user_no], read).map_err(Error::store)?;
+    let (last_owner_no, is_owner): (Option<i64>, bool) = known;
+    let write = || -> rusqlite::Result<()> {
+        if !is_owner {
+            connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device_no])?;
+        }
+        if last_owner_no.is_some_and(|last| last != user_no) {
+            forget_people(connection, device_no)?;
+            let sql = "UPDATE device SET history_from_ms = max(history_from_ms, ?2) WHERE device_no = ?1";
+            connection.execute(sql, params![device_no, history_from_ms])?;
+        }
+        let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1";
+        connection.execute(sql, params![device_no, home_id, now_ms])?;
+        Ok(())
+    };
+    write().map_err(Error::store)?;
+    bind(connection, device_no, user_no, true, now_ms)
+}
+
+/// Who owns a device, and where it stands or is to stand.
+pub fn owner_of(connection: &Connection, device_no: i64) -> Result<Option<Owner>> {
+    let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
+    let found = connection.query_row(sql, params![device_no], |row| row.get(0)).optional().map_err(Error::store)?;
+    let Some(user_no) = found else { return Ok(None) };
+    let sql = "SELECT home_id FROM device WHERE device_no = ?1";
+    let stands: Option<i64> = connection.query_row(sql, params![device_no], |row| row.get(0)).map_err(Error::store)?;
+    let home_id = stands.map_or_else(|| first_home(connection, user_no), Ok)?;
+    Ok(Some(Owner { user_no, home_id }))
+}
+
+/// What people said of a device: its names, its users, what was wished of it.
+pub fn forget_people(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE device SET name = (SELECT name FROM product p WHERE p.product_no = device.product_no)
+               WHERE device_no = ?1";
+    connection.execute(sql, params![device_no])?;
+    connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![device_no])?;
+    connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![device_no])?;
+    forget_wishes(connection, device_no)
+}
+
 /// What goes with a device's owner, however that comes about: what was wished of it, and its place in a network. A
 /// gateway no longer has anything behind it.
 pub fn forget_owner(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
-    forget_desires(connection, device_no)?;
+    forget_desires(connection, "?1", device_no)?;
     let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
     connection.execute(sql, params![device_no])?;
     Ok(())
@@ -254,6 +328,8 @@ pub fn bind(connection: &Connection, device_no: i64, user_no: i64, owned: bool, 
         .map_err(refused)?;
     let back = "UPDATE device SET removed = 0 WHERE device_no = ?1 AND removed = 1";
     connection.execute(back, params![device_no]).map_err(refused)?;
+    let sql = "UPDATE device SET last_owner_no = ?2 WHERE device_no = ?1 AND ?3 AND last_owner_no IS NOT ?2";
+    connection.execute(sql, params![device_no, user_no, owned]).map_err(refused)?;
     Ok(())
 }
 

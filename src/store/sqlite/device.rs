@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::binding::forget_owner;
+use super::binding::{forget_owner, forget_people};
 use super::device_filter::Filter;
-use super::fact::forget_wishes;
 use super::home::LIVES_IN;
 use super::known::LIST_MAX;
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
+use crate::domain::feed::Audience;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
@@ -103,15 +103,22 @@ impl DeviceStore for SqliteRegistry {
         Ok(found.map(|device| seen_as(Arc::new(device), role)))
     }
 
-    async fn people_of(&self, device: DeviceNo) -> Result<Vec<UserNo>> {
-        let sql = "SELECT user_no FROM binding WHERE device_no = ?1
-                   UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
-                   UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
-            let rows = statement.query_map(params![device.0], |row| row.get(0).map(UserNo));
-            rows.and_then(Iterator::collect).map_err(Error::store)
-        })
+    async fn audience(&self, device: DeviceNo) -> Result<Audience> {
+        let projects = "SELECT project_no FROM device WHERE device_no = ?1
+                        UNION SELECT project_no FROM binding WHERE device_no = ?1";
+        let users = "SELECT user_no FROM binding WHERE device_no = ?1
+                     UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
+                     UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
+        let read = |connection: &Connection| -> rusqlite::Result<Audience> {
+            let numbers = |sql| -> rusqlite::Result<Vec<i64>> {
+                connection.prepare_cached(sql)?.query_map(params![device.0], |row| row.get(0))?.collect()
+            };
+            Ok(Audience {
+                projects: numbers(projects)?.into_iter().map(ProjectNo).collect(),
+                users: numbers(users)?.into_iter().map(UserNo).collect(),
+            })
+        };
+        self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
     async fn devices_of_user(
@@ -187,14 +194,7 @@ impl DeviceStore for SqliteRegistry {
                 params![no, history_from_ms, now_ms],
             )?;
             if leaving == Leaving::Reset {
-                connection.execute(
-                    "UPDATE device SET name = (SELECT name FROM product p WHERE p.product_no = device.product_no)
-                     WHERE device_no = ?1",
-                    params![no],
-                )?;
-                connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![no])?;
-                connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![no])?;
-                forget_wishes(connection, no)?;
+                forget_people(connection, no)?;
             }
             Ok(true)
         };

@@ -90,9 +90,9 @@ fn number(kind: FactKind) -> i64 {
 }
 
 /// Forgets what a device should be: who wished it no longer has the device.
-pub fn forget_desires(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM device_fact WHERE device_no = ?1 AND kind = ?2";
-    connection.execute(sql, params![device_no, number(FactKind::Desired)])?;
+pub fn forget_desires(connection: &Connection, devices: &str, value: i64) -> rusqlite::Result<()> {
+    let sql = format!("DELETE FROM device_fact WHERE device_no IN ({devices}) AND kind = ?2");
+    connection.execute(&sql, params![value, number(FactKind::Desired)])?;
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::binding::{new_home, user_no};
 use super::device::{COLUMNS, FROM, VISIBLE};
+use super::fact::forget_desires;
 use super::user;
-use crate::domain::home::{Home, HomeFacts, HomeRole, Member};
+use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
 use crate::domain::store::HomeStore;
 use crate::domain::{Device, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 
@@ -156,41 +157,29 @@ impl HomeStore for SqliteRegistry {
         project: ProjectNo,
         id: HomeId,
         uid: &Uid,
-        name: Option<String>,
-        is_admin: bool,
-        max: usize,
+        change: MemberChange,
         now_ms: i64,
-    ) -> Result<Option<bool>> {
+    ) -> Result<MemberPut> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<Option<bool>> {
-            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(None) };
-            let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2 AND owner_no <> ?3";
-            if !connection.prepare_cached(sql)?.exists(params![id.0, project.0, user_no])? {
-                return Ok(None);
-            }
-            let sql = "SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2";
-            let others: usize = connection.query_row(sql, params![id.0, user_no], |row| row.get(0))?;
-            if others >= max {
-                return Ok(Some(false));
-            }
-            connection
-                .prepare_cached(
-                    "INSERT INTO home_member (home_id, user_no, is_admin, name, created_ms)
-                     VALUES (?1, ?2, ?3, coalesce(?4, ''), ?5) ON CONFLICT (home_id, user_no)
-                     DO UPDATE SET is_admin = excluded.is_admin, name = coalesce(?4, name)",
-                )?
-                .execute(params![id.0, user_no, is_admin, name, now_ms])?;
-            Ok(Some(true))
+        let write = move |connection: &Connection| {
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(MemberPut::Unknown) };
+            put(connection, project, id, user_no, &change, now_ms)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
     async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool> {
         let uid = uid.clone();
-        let sql = "DELETE FROM home_member WHERE home_id = ?1
-                   AND user_no = (SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?3)";
-        let write = move |connection: &Connection| connection.execute(sql, params![id.0, uid.0, project.0]);
-        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let sql = "DELETE FROM home_member WHERE home_id = ?1
+                       AND user_no = (SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?3)";
+            if connection.execute(sql, params![id.0, uid.0, project.0])? == 0 {
+                return Ok(false);
+            }
+            forget_desires(connection, "SELECT device_no FROM device WHERE home_id = ?1", id.0)?;
+            Ok(true)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 }
 
@@ -211,6 +200,54 @@ fn role(number: i64) -> HomeRole {
         1 => HomeRole::Admin,
         _ => HomeRole::Member,
     }
+}
+
+/// What [`HomeStore::put_member`] does, with what whoever asks may do at this moment.
+fn put(
+    connection: &Connection,
+    project: ProjectNo,
+    id: HomeId,
+    user_no: i64,
+    change: &MemberChange,
+    now_ms: i64,
+) -> rusqlite::Result<MemberPut> {
+    let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2 AND owner_no <> ?3";
+    if !connection.prepare_cached(sql)?.exists(params![id.0, project.0, user_no])? {
+        return Ok(MemberPut::Unknown);
+    }
+    let role_of = |user_no: i64| -> rusqlite::Result<Option<HomeRole>> {
+        let sql = format!("SELECT {ROLE} FROM home h WHERE h.home_id = ?2");
+        let found: Option<i64> =
+            connection.prepare_cached(&sql)?.query_row(params![user_no, id.0], |row| row.get(0))?;
+        Ok(found.map(role))
+    };
+    let before = role_of(user_no)?;
+    if before.is_none() && !change.may_come {
+        return Ok(MemberPut::Unknown);
+    }
+    let was_admin = before == Some(HomeRole::Admin);
+    let is_admin = change.is_admin.unwrap_or(was_admin);
+    if let Some(by) = change.by {
+        let least = if is_admin == was_admin { HomeRole::Admin } else { HomeRole::Owner };
+        if role_of(by.0)?.is_none_or(|role| role < least) {
+            return Ok(MemberPut::NotAllowed);
+        }
+    }
+    let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2),
+                   (SELECT count(*) FROM home_member WHERE user_no = ?2 AND home_id <> ?1)";
+    let counts = connection.query_row(sql, params![id.0, user_no], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (members, homes): (usize, usize) = counts?;
+    if members >= MEMBERS_MAX || homes >= HOMES_GIVEN_MAX {
+        return Ok(MemberPut::Full);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO home_member (home_id, user_no, is_admin, name, created_ms)
+             VALUES (?1, ?2, ?3, coalesce(?4, ''), ?5) ON CONFLICT (home_id, user_no)
+             DO UPDATE SET is_admin = excluded.is_admin, name = coalesce(?4, name)",
+        )?
+        .execute(params![id.0, user_no, is_admin, change.name, now_ms])?;
+    Ok(MemberPut::Done)
 }
 
 fn change(connection: &Connection, project: ProjectNo, id: HomeId, facts: &HomeFacts) -> rusqlite::Result<bool> {

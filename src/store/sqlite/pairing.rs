@@ -1,11 +1,11 @@
 //! Tokens that pair devices, of which only hashes are kept.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::fmt::Write;
 
 use super::SqliteRegistry;
-use super::binding::{bind, first_home, user_no};
+use super::binding::{Owner, first_home, hand_over, user_no};
 use super::device::{COLUMNS, FROM, VISIBLE};
 use crate::domain::pairing::{FAILURES_MAX, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed};
 use crate::domain::store::PairingStore;
@@ -63,16 +63,17 @@ impl PairingStore for SqliteRegistry {
         project: ProjectNo,
         user: Option<UserNo>,
         token: &str,
+        from_ms: i64,
     ) -> Result<Option<(Option<Device>, Vec<Device>)>> {
         let hash = token_hash(token);
         self.readers.run(|connection| {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
             let sql = "SELECT device_no FROM pairing WHERE token_hash = ?1 AND project_no = ?2
-                       AND (?3 IS NULL OR user_no = ?3)";
+                       AND (?3 IS NULL OR user_no = ?3) AND expires_ms >= ?4";
             let found: Option<Option<i64>> = snapshot
                 .prepare_cached(sql)
                 .and_then(|mut statement| {
-                    let values = params![hash, project.0, user.map(|user| user.0)];
+                    let values = params![hash, project.0, user.map(|user| user.0), from_ms];
                     statement.query_row(values, |row| row.get(0)).optional()
                 })
                 .map_err(Error::store)?;
@@ -85,9 +86,19 @@ impl PairingStore for SqliteRegistry {
         })
     }
 
-    async fn redeem_pairing(&self, device: DeviceNo, token: &str, now_ms: i64) -> Result<Redeemed> {
-        let token = Sent::of(token);
-        self.writer.run(move |connection| redeem(connection, device, &token, now_ms)).await
+    async fn redeem_pairing(
+        &self,
+        device: DeviceNo,
+        token: &str,
+        history_from_ms: i64,
+        now_ms: i64,
+    ) -> Result<Redeemed> {
+        let sent = Sent::of(token);
+        // Guesses write nothing.
+        if self.readers.run(|connection| living(connection, &sent, now_ms))?.is_none() {
+            return Ok(Redeemed::Unknown);
+        }
+        self.writer.run(move |connection| redeem(connection, device, &sent, history_from_ms, now_ms)).await
     }
 }
 
@@ -107,21 +118,47 @@ impl Sent {
     }
 }
 
-fn redeem(connection: &Connection, device: DeviceNo, sent: &Sent, now_ms: i64) -> Result<Redeemed> {
-    let sql = "SELECT project_no, user_no, home_id, secret_hash FROM pairing
-               WHERE token_hash = ?1 AND expires_ms > ?2 AND device_no IS NULL";
-    let found: Option<(i64, i64, i64, [u8; 32])> = connection
-        .query_row(sql, params![sent.token, now_ms], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()
+/// A token that can be redeemed.
+struct Living {
+    project_no: i64,
+    owner: Owner,
+}
+
+/// The token that was sent, if it can be redeemed still: by a user who may bring devices into that home still.
+fn living(connection: &Connection, sent: &Sent, now_ms: i64) -> Result<Option<Living>> {
+    let sql = "SELECT p.project_no, p.user_no, p.home_id, p.secret_hash
+               FROM pairing p JOIN app_user u USING (user_no) JOIN home h USING (home_id)
+               WHERE p.token_hash = ?1 AND p.expires_ms > ?2 AND p.device_no IS NULL AND u.disabled = 0
+               AND (h.owner_no = p.user_no OR EXISTS (SELECT 1 FROM home_member m
+                   WHERE m.home_id = p.home_id AND m.user_no = p.user_no AND m.is_admin = 1))";
+    let found = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            let read = |row: &Row<'_>| {
+                let owner = Owner { user_no: row.get(1)?, home_id: row.get(2)? };
+                Ok((Living { project_no: row.get(0)?, owner }, row.get::<_, [u8; 32]>(3)?))
+            };
+            statement.query_row(params![sent.token, now_ms], read).optional()
+        })
         .map_err(Error::store)?;
-    let found = found.filter(|(.., secret)| sent.secret.is_none_or(|sent| sent == *secret));
-    let Some((project_no, user_no, home_id, _)) = found else { return Ok(Redeemed::Unknown) };
+    let found = found.filter(|(_, secret)| sent.secret.is_none_or(|sent| sent == *secret));
+    Ok(found.map(|(living, _)| living))
+}
+
+fn redeem(
+    connection: &Connection,
+    device: DeviceNo,
+    sent: &Sent,
+    history_from_ms: i64,
+    now_ms: i64,
+) -> Result<Redeemed> {
+    let Some(Living { project_no, owner }) = living(connection, sent, now_ms)? else { return Ok(Redeemed::Unknown) };
     // Of the project's products, and nobody else's.
     let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.project_no = ?2 AND NOT EXISTS
                (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1 AND b.user_no <> ?3)";
     let is_free = connection
         .prepare_cached(sql)
-        .and_then(|mut statement| statement.exists(params![device.0, project_no, user_no]))
+        .and_then(|mut statement| statement.exists(params![device.0, project_no, owner.user_no]))
         .map_err(Error::store)?;
     if !is_free {
         let sql = "INSERT OR IGNORE INTO pairing_failure (token_hash, device_no) SELECT ?1, ?2
@@ -129,10 +166,17 @@ fn redeem(connection: &Connection, device: DeviceNo, sent: &Sent, now_ms: i64) -
         connection.execute(sql, params![sent.token, device.0, FAILURES_MAX]).map_err(Error::store)?;
         return Ok(Redeemed::Refused);
     }
-    bind(connection, device.0, user_no, true, now_ms)?;
+    hand_over(connection, device.0, owner, history_from_ms, now_ms)?;
+    let sql = "SELECT device_no FROM device d WHERE gateway_no = ?1 AND NOT EXISTS
+               (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
+    let behind: rusqlite::Result<Vec<i64>> = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(params![device.0], |row| row.get(0))?.collect());
+    for sub_no in behind.map_err(Error::store)? {
+        hand_over(connection, sub_no, owner, now_ms, now_ms)?;
+    }
     let write = || -> rusqlite::Result<()> {
-        let sql = "UPDATE device SET home_id = ?2, active_ms = ?3, updated_ms = ?3 WHERE device_no = ?1";
-        connection.execute(sql, params![device.0, home_id, now_ms])?;
+        connection.execute("UPDATE device SET active_ms = ?2 WHERE device_no = ?1", params![device.0, now_ms])?;
         let sql = "UPDATE pairing SET device_no = ?2 WHERE token_hash = ?1";
         connection.execute(sql, params![sent.token, device.0])?;
         Ok(())

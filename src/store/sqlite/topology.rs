@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
-use super::binding::bind;
+use super::binding::{bind, hand_over, owner_of};
 use super::device::{COLUMNS, FROM, place_of_local_key, place_of_secret};
 use super::product::node_type_text;
 use super::world::place_of_product_secret;
@@ -46,16 +46,16 @@ impl TopologyStore for SqliteRegistry {
     }
 
     async fn attach(&self, sub: DeviceNo, gateway: DeviceNo, max: usize, now_ms: i64) -> Result<bool> {
-        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+        let write = move |connection: &Connection| {
             let sql = "SELECT count(*) FROM device WHERE gateway_no = ?1 AND device_no <> ?2";
-            let others: usize = connection.query_row(sql, params![gateway.0, sub.0], |row| row.get(0))?;
-            if others >= max {
+            let others = connection.query_row(sql, params![gateway.0, sub.0], |row| row.get::<_, usize>(0));
+            if others.map_err(Error::store)? >= max {
                 return Ok(false);
             }
             put_behind(connection, sub.0, gateway, now_ms)?;
             Ok(true)
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        self.writer.run(write).await
     }
 
     async fn detach(&self, sub: DeviceNo, gateway: DeviceNo, now_ms: i64) -> Result<bool> {
@@ -71,11 +71,15 @@ impl TopologyStore for SqliteRegistry {
     }
 }
 
-fn put_behind(connection: &Connection, sub_no: i64, gateway: DeviceNo, now_ms: i64) -> rusqlite::Result<()> {
+/// What is behind a gateway is its owner's, unless somebody has it already.
+fn put_behind(connection: &Connection, sub_no: i64, gateway: DeviceNo, now_ms: i64) -> Result<()> {
     let sql = "UPDATE device SET gateway_no = ?2, updated_ms = ?3
                WHERE device_no = ?1 AND gateway_no IS NOT ?2";
-    connection.execute(sql, params![sub_no, gateway.0, now_ms])?;
-    Ok(())
+    connection.execute(sql, params![sub_no, gateway.0, now_ms]).map_err(Error::store)?;
+    match (owner_of(connection, gateway.0)?, owner_of(connection, sub_no)?) {
+        (Some(owner), None) => hand_over(connection, sub_no, owner, now_ms, now_ms),
+        _ => Ok(()),
+    }
 }
 
 /// The number of the device, made when there is none.
@@ -116,7 +120,7 @@ fn make(
             return Ok(None);
         }
         if let Some(gateway) = gateway {
-            put_behind(connection, no, gateway, now_ms).map_err(Error::store)?;
+            put_behind(connection, no, gateway, now_ms)?;
         }
         return Ok(Some(no));
     }

@@ -52,7 +52,7 @@ impl UserStore for SqliteRegistry {
                 })
                 .map_err(Error::store)
         })?;
-        let hash = self.seal.hash_password(user.password.clone(), known.flatten()).await?;
+        let hash = self.seal.hash_password(project, user.password.clone(), known.flatten()).await?;
         let schema = schema.clone();
         let write = move |connection: &Connection| {
             let Some(app_no) = app_no(connection, project, &schema)? else { return Ok(None) };
@@ -99,7 +99,7 @@ impl UserStore for SqliteRegistry {
         // Two apps may have users of one name: without the app's neither is meant.
         let only = found.len() == 1;
         let (account, kept) = found.pop().filter(|_| only).unzip();
-        let is_right = self.seal.check_password(password, kept.flatten()).await?;
+        let is_right = self.seal.check_password(Some(project), password, kept.flatten()).await?;
         Ok(account.filter(|_| is_right))
     }
 
@@ -219,6 +219,9 @@ impl UserStore for SqliteRegistry {
             connection.execute(&leave, params![user_no, now_ms])?;
             connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({owned})"), params![user_no])?;
             forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
+            // The number may be another user's one day.
+            let gone = "UPDATE device SET last_owner_no = 0 WHERE last_owner_no = ?1";
+            connection.execute(gone, params![user_no])?;
             let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
             let failures = format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})");
             connection.execute(&failures, params![user_no])?;

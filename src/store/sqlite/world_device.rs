@@ -189,8 +189,8 @@ impl Builder<'_> {
             let owner_no = self.user_no(owner)?;
             let others = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2";
             if self.find(others, params![no, owner_no], |_| Ok(()))?.is_some() {
-                // With another owner it leaves the home of the one before.
-                self.write("DELETE FROM binding WHERE device_no = ?1 AND owned = 1", params![no])?;
+                // With another owner it leaves the home of the one before, and everybody who had it through that one.
+                self.write("DELETE FROM binding WHERE device_no = ?1", params![no])?;
                 binding::forget_owner(self.connection, no).map_err(refused)?;
                 self.ended.borrow_mut().push(DeviceNo(no));
                 self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
