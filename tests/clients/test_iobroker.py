@@ -146,11 +146,10 @@ def test_smart_home_devices(household, smart_home):
     assert set(devices) == ids(home, *AT_HOME, "lamp")
     assert values(devices[plug]["status"]) == {"switch_1": True, "note": "客"}
     assert (devices[plug]["name"], devices[plug]["local_key"]) == ("Kettle", home.facts[plug]["local_key"])
-    # It looks for a device at the head of each product's: of several of one product, one gets the functions.
-    merged = {home.facts[device]["product_id"]: {function["code"] for function in shown["functions"]}
-              for device, shown in devices.items() if "functions" in shown}
-    assert merged == {home.products["plug"]: COMMANDED, home.products["gate"]: {"master_state"},
-                      home.products["scale"]: set(), home.products["leak"]: set(), home.products["bare"]: set()}
+    # Each gets its functions, also where two are of one product.
+    merged = {device: {function["code"] for function in shown["functions"]} for device, shown in devices.items()}
+    assert merged == dict.fromkeys(devices, set()) | dict.fromkeys(ids(home, "plug", "lamp"), COMMANDED) | {
+        home.devices["gate"]: {"master_state"}}
 
 
 def test_smart_home_many_devices(household, smart_home):
@@ -245,6 +244,30 @@ def test_custom_devices(household, logged_in):
     functions = {function["code"] for function in api("getDeviceFunctions", plug)["functions"]}
     assert functions == COMMANDED
     assert api("getDeviceListInfo", []) == api("getDeviceListStatus", []) == []
+
+
+def test_custom_lists_devices_from_start_to_end(household, logged_in):
+    """The assets, what stands in each, what is known of that, what it says and what it can. It signs a parameter that
+    it does not send."""
+    home, other, plug = household.home, household.other, household.home.devices["plug"]
+    say(household, plug, switch_1=True, note="客")
+    for project, person, name, seen in [
+        (home, MOBILE, "Home", ids(home, *AT_HOME)),
+        (home, EMAIL, "Flat", ids(home, "lamp")),
+        (other, MOBILE, "Home", ids(other, "away", "both")),
+    ]:
+        api, own = logged_in(project, person), str(project.homes[person])
+        assert api("get_assets") == [
+            {"asset_id": own, "asset_name": name, "asset_full_name": name, "parent_asset_id": "-1"}]
+        devices = {device["id"]: device for device in api("getDeviceList")}
+        assert set(devices) == seen
+        assert api.paths[:4] == ["/v1.0/iot-03/users/assets", f"/v1.0/iot-02/assets/{own}/devices",
+                                 "/v1.0/iot-03/devices", "/v1.0/iot-03/devices/status"]
+        statuses = {device: values(shown["status"]) for device, shown in devices.items()}
+        assert statuses == dict.fromkeys(seen, {}) | ({plug: {"switch_1": True, "note": "客"}} if plug in seen else {})
+        if plug in seen:
+            assert (devices[plug]["name"], devices[plug]["category"]) == ("Kettle", "cz")
+            assert {function["code"] for function in devices[plug]["functions"]} == COMMANDED
 
 
 def test_custom_one_device(lasting_household, logged_in):
