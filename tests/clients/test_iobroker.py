@@ -1,9 +1,11 @@
 """iobroker.tuya's cloud modules, unmodified, without ioBroker. TuyaSHOpenAPI takes its host from a table of countries:
-its `endpoint` is set afterwards. TuyaOpenAPI is given it. Both hide refusals, so those are read from what they log."""
+its `endpoint` is set afterwards. TuyaOpenAPI is given it. Both hide refusals, so those are read from what they log.
+TuyaOpenMQ listens for either."""
 
 import json
 import re
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ from world import EMAIL, MOBILE, SCHEMA
 CLIENT = "iobroker.tuya"
 
 LOGIN = "/v1.0/iot-01/associated-users/actions/authorized-login"
+ACCESS = "/v1.0/iot-03/open-hub/access-config"
 LOGINS = (LOGIN, "/v1.0/iot-03/users/login")
 COMMANDED = {"switch_1", "switch_2", "countdown_1", "work_mode", "note", "colour_data", "ir_code"}
 AT_HOME = ("plug", "scal", "gate", "sub1", "sub2", "bare")
@@ -85,6 +88,24 @@ def logged_in(custom):
         return api
 
     return logged_in
+
+
+@pytest.fixture(params=["1.0", "2.0"])
+def listen(request, server, node):
+    """Listens for one that is logged in, in either encryption. It does not check that of the second."""
+    started = []
+
+    def listen(api):
+        ear = Module(server, node, "TuyaOpenMQ", api.number, request.param)
+        started.append(ear)
+        assert ear("start") is True
+        (told,) = [answer["result"] for path, answer in ear.answers if path == ACCESS]
+        server.secrets.add(told["password"])
+        return ear
+
+    yield listen
+    for ear in started:
+        ear("stop")
 
 
 def good_login(result, project, person=MOBILE):
@@ -317,3 +338,43 @@ def test_one_nonce_for_everything(household, smart_home, logged_in, thing):
             assert kettle.next("on_thing_prop_changed") == ({"switch_1": 1},)
             nonces |= {headers["nonce"] for headers in api.headers}
         assert len(nonces) == 1 and all(nonces)
+
+
+# Listening
+
+
+@pytest.mark.parametrize("kind", ["smart_home", "logged_in"])
+def test_it_hears_of_a_device(request, household, kind, base, listen, thing):
+    home, plug = household.home, household.home.devices["plug"]
+    api = request.getfixturevalue(kind)(home)
+    assert api("getDeviceInfo", plug)["online"] is False
+    ear = listen(api)
+    (connecting,) = [answer["result"]["url"] for path, answer in ear.answers if path == ACCESS]
+    assert urlsplit(connecting).scheme == {"http": "tcp", "https": "ssl"}[urlsplit(base).scheme]
+    kettle = thing(home, plug).connect()
+    heard = ear("next")
+    assert (heard["devId"], heard["bizCode"]) == (plug, "online")
+    kettle.publish(f"{kettle.sys}thing/event/property/post", {
+        "id": "7", "version": "1.0", "params": {"switch_1": 1, "note": "水 🔥"}, "method": "thing.event.property.post"})
+    heard = ear("next")
+    assert (heard["devId"], values(heard["status"])) == (plug, {"switch_1": True, "note": "水 🔥"})
+    # It looks a value up by the number of its data point, too.
+    (switch,) = [point for point in heard["status"] if point["code"] == "switch_1"]
+    assert switch["1"] == "true" and abs(switch["t"] - heard["t"]) < 60_000
+    kettle.kit.disconnect()
+    heard = ear("next")
+    assert (heard["devId"], heard["bizCode"]) == (plug, "offline")
+
+
+def test_it_hears_of_what_its_user_sees(household, logged_in, listen, raw):
+    home, plug = household.home, household.home.devices["plug"]
+    ear, project = listen(logged_in(home, EMAIL)), raw(home)
+    token = project.token()
+    for device, name in (("gate", "Zentrale"), ("plug", "Wasserkocher"), ("lamp", "Licht")):
+        done(project.send("PUT", f"/v1.0/devices/{home.devices[device]}", json.dumps({"name": name}).encode(),
+                          token=token))
+    done(project.send("DELETE", f"/v1.0/devices/{plug}", token=token))
+    # Nothing of the first, which is not shared to it.
+    told = [ear("next") for _ in range(3)]
+    assert [(one["devId"], one["bizCode"], one["bizData"].get("name")) for one in told] == [
+        (plug, "nameUpdate", "Wasserkocher"), (home.devices["lamp"], "nameUpdate", "Licht"), (plug, "delete", None)]
