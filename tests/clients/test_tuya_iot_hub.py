@@ -12,6 +12,7 @@ from tuya_iot import TUYA_LOGGER, TuyaDevice, TuyaDeviceListener, TuyaDeviceMana
 from tuya_iot.openmq import TO_C_CUSTOM_MQTT_CONFIG_API, TO_C_SMART_HOME_MQTT_CONFIG_API
 
 from answers import done, good, refused
+from pairing import newcomer
 from test_tuya_iot import api_of, auth, device_path, ids, say, sign_in, words
 from things import SECONDS
 from world import EMAIL, MOBILE, new_world, with_passwords
@@ -85,7 +86,8 @@ def start(server, sdk_log, monkeypatch):
         ear = Ear(api)
         # Its caches begin with one dictionary of values that all devices of the process have.
         monkeypatch.setattr(TuyaDevice, "status", {})
-        ear.manager.update_device_caches(devices)
+        if devices:
+            ear.manager.update_device_caches(devices)
         for device in ear.manager.device_map.values():
             device.status = dict(device.status)
         # It sleeps until it must ask again: nobody waits for its thread.
@@ -203,6 +205,21 @@ def test_a_device_is_shared_and_withdrawn(household, auth, listen, thing):
     assert [guest.message() for _ in range(5)] == [
         (scale, "bindUser"), (scale, "online"), (scale, {"weight": 71_000}), (scale, "delete"),
         (home.devices["lamp"], "nameUpdate")]
+
+
+def test_a_device_is_paired(server, household, auth, listen, thing):
+    """With a token that its user asked for."""
+    home, new = household.home, newcomer(household)
+    ear, device = listen(home, auth), thing(home, new).connect()
+    made = good(ear.api.post("/v1.0/devices/token", {"uid": home.uids[MOBILE]}))
+    server.secrets.add(made["token"])
+    assert device.ask(f"{device.sys}thing/awss/enrollee/match", {"token": made["token"]})[0] == 200
+    added = ear.next("add", new)
+    assert (added.name, added.online) == ("Neu", True) and set(ear.manager.device_map) == {new}
+    told = good(ear.api.get(f"/v1.0/devices/tokens/{made['token']}"))
+    assert [row["id"] for row in told["successDevices"]] == [new]
+    report(device, weight=70_000)
+    assert ear.next("update", new).status == {"weight": 70_000}
 
 
 @pytest.mark.parametrize(("method", "path"), [
