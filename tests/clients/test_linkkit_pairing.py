@@ -1,5 +1,5 @@
-"""A device of aliyun-iot-linkkit becomes a user's by a token, which it sends as any message: the library has no function
-for it. It goes on as it is, and its user sees what it reports."""
+"""A device of aliyun-iot-linkkit becomes a user's by a token, which it sends as any message: the library has no
+function for it. It goes on as it is, and its user sees what it reports."""
 
 import pytest
 
