@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 # Their assertions are as telling as those of a test.
-pytest.register_assert_rewrite("answers", "history", "living", "things", "tylink")
+pytest.register_assert_rewrite("answers", "history", "living", "pairing", "things", "tylink")
 
 from aliyun_api_gateway import ApiGatewayClient
 from tuya_connector import TuyaOpenAPI

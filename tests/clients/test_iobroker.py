@@ -1,9 +1,11 @@
 """iobroker.tuya's cloud modules, unmodified, without ioBroker. TuyaSHOpenAPI takes its host from a table of countries:
-its `endpoint` is set afterwards. TuyaOpenAPI is given it. Both hide refusals, so those are read from what they log."""
+its `endpoint` is set afterwards. TuyaOpenAPI is given it. Both hide refusals, so those are read from what they log.
+TuyaOpenMQ listens for either."""
 
 import json
 import re
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ from world import EMAIL, MOBILE, SCHEMA
 CLIENT = "iobroker.tuya"
 
 LOGIN = "/v1.0/iot-01/associated-users/actions/authorized-login"
+ACCESS = "/v1.0/iot-03/open-hub/access-config"
 LOGINS = (LOGIN, "/v1.0/iot-03/users/login")
 COMMANDED = {"switch_1", "switch_2", "countdown_1", "work_mode", "note", "colour_data", "ir_code"}
 AT_HOME = ("plug", "scal", "gate", "sub1", "sub2", "bare")
@@ -87,6 +90,24 @@ def logged_in(custom):
     return logged_in
 
 
+@pytest.fixture(params=["1.0", "2.0"])
+def listen(request, server, node):
+    """Listens for one that is logged in, in either encryption. It does not check that of the second."""
+    started = []
+
+    def listen(api):
+        ear = Module(server, node, "TuyaOpenMQ", api.number, request.param)
+        started.append(ear)
+        assert ear("start") is True
+        (told,) = [answer["result"] for path, answer in ear.answers if path == ACCESS]
+        server.secrets.add(told["password"])
+        return ear
+
+    yield listen
+    for ear in started:
+        ear("stop")
+
+
 def good_login(result, project, person=MOBILE):
     assert types_of(result) == {"access_token": str, "expire_time": int, "expire": int, "refresh_token": str,
                                 "uid": str}
@@ -146,11 +167,10 @@ def test_smart_home_devices(household, smart_home):
     assert set(devices) == ids(home, *AT_HOME, "lamp")
     assert values(devices[plug]["status"]) == {"switch_1": True, "note": "客"}
     assert (devices[plug]["name"], devices[plug]["local_key"]) == ("Kettle", home.facts[plug]["local_key"])
-    # It looks for a device at the head of each product's: of several of one product, one gets the functions.
-    merged = {home.facts[device]["product_id"]: {function["code"] for function in shown["functions"]}
-              for device, shown in devices.items() if "functions" in shown}
-    assert merged == {home.products["plug"]: COMMANDED, home.products["gate"]: {"master_state"},
-                      home.products["scale"]: set(), home.products["leak"]: set(), home.products["bare"]: set()}
+    # Each gets its functions, also where two are of one product.
+    merged = {device: {function["code"] for function in shown["functions"]} for device, shown in devices.items()}
+    assert merged == dict.fromkeys(devices, set()) | dict.fromkeys(ids(home, "plug", "lamp"), COMMANDED) | {
+        home.devices["gate"]: {"master_state"}}
 
 
 def test_smart_home_many_devices(household, smart_home):
@@ -247,6 +267,30 @@ def test_custom_devices(household, logged_in):
     assert api("getDeviceListInfo", []) == api("getDeviceListStatus", []) == []
 
 
+def test_custom_lists_devices_from_start_to_end(household, logged_in):
+    """The assets, what stands in each, what is known of that, what it says and what it can. It signs a parameter that
+    it does not send."""
+    home, other, plug = household.home, household.other, household.home.devices["plug"]
+    say(household, plug, switch_1=True, note="客")
+    for project, person, name, seen in [
+        (home, MOBILE, "Home", ids(home, *AT_HOME)),
+        (home, EMAIL, "Flat", ids(home, "lamp")),
+        (other, MOBILE, "Home", ids(other, "away", "both")),
+    ]:
+        api, own = logged_in(project, person), str(project.homes[person])
+        assert api("get_assets") == [
+            {"asset_id": own, "asset_name": name, "asset_full_name": name, "parent_asset_id": "-1"}]
+        devices = {device["id"]: device for device in api("getDeviceList")}
+        assert set(devices) == seen
+        assert api.paths[:4] == ["/v1.0/iot-03/users/assets", f"/v1.0/iot-02/assets/{own}/devices",
+                                 "/v1.0/iot-03/devices", "/v1.0/iot-03/devices/status"]
+        statuses = {device: values(shown["status"]) for device, shown in devices.items()}
+        assert statuses == dict.fromkeys(seen, {}) | ({plug: {"switch_1": True, "note": "客"}} if plug in seen else {})
+        if plug in seen:
+            assert (devices[plug]["name"], devices[plug]["category"]) == ("Kettle", "cz")
+            assert {function["code"] for function in devices[plug]["functions"]} == COMMANDED
+
+
 def test_custom_one_device(lasting_household, logged_in):
     home = lasting_household.home
     api = logged_in(home)
@@ -294,3 +338,43 @@ def test_one_nonce_for_everything(household, smart_home, logged_in, thing):
             assert kettle.next("on_thing_prop_changed") == ({"switch_1": 1},)
             nonces |= {headers["nonce"] for headers in api.headers}
         assert len(nonces) == 1 and all(nonces)
+
+
+# Listening
+
+
+@pytest.mark.parametrize("kind", ["smart_home", "logged_in"])
+def test_it_hears_of_a_device(request, household, kind, base, listen, thing):
+    home, plug = household.home, household.home.devices["plug"]
+    api = request.getfixturevalue(kind)(home)
+    assert api("getDeviceInfo", plug)["online"] is False
+    ear = listen(api)
+    (connecting,) = [answer["result"]["url"] for path, answer in ear.answers if path == ACCESS]
+    assert urlsplit(connecting).scheme == {"http": "tcp", "https": "ssl"}[urlsplit(base).scheme]
+    kettle = thing(home, plug).connect()
+    heard = ear("next")
+    assert (heard["devId"], heard["bizCode"]) == (plug, "online")
+    kettle.publish(f"{kettle.sys}thing/event/property/post", {
+        "id": "7", "version": "1.0", "params": {"switch_1": 1, "note": "水 🔥"}, "method": "thing.event.property.post"})
+    heard = ear("next")
+    assert (heard["devId"], values(heard["status"])) == (plug, {"switch_1": True, "note": "水 🔥"})
+    # It looks a value up by the number of its data point, too.
+    (switch,) = [point for point in heard["status"] if point["code"] == "switch_1"]
+    assert switch["1"] == "true" and abs(switch["t"] - heard["t"]) < 60_000
+    kettle.kit.disconnect()
+    heard = ear("next")
+    assert (heard["devId"], heard["bizCode"]) == (plug, "offline")
+
+
+def test_it_hears_of_what_its_user_sees(household, logged_in, listen, raw):
+    home, plug = household.home, household.home.devices["plug"]
+    ear, project = listen(logged_in(home, EMAIL)), raw(home)
+    token = project.token()
+    for device, name in (("gate", "Zentrale"), ("plug", "Wasserkocher"), ("lamp", "Licht")):
+        done(project.send("PUT", f"/v1.0/devices/{home.devices[device]}", json.dumps({"name": name}).encode(),
+                          token=token))
+    done(project.send("DELETE", f"/v1.0/devices/{plug}", token=token))
+    # Nothing of the first, which is not shared to it.
+    told = [ear("next") for _ in range(3)]
+    assert [(one["devId"], one["bizCode"], one["bizData"].get("name")) for one in told] == [
+        (plug, "nameUpdate", "Wasserkocher"), (home.devices["lamp"], "nameUpdate", "Licht"), (plug, "delete", None)]

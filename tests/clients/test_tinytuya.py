@@ -1,12 +1,14 @@
 """tinytuya, unmodified. It speaks https only, to a host from a table: `setregion` is the documented place to change it,
 and the server's own CA is trusted through REQUESTS_CA_BUNDLE."""
 
+import io
 import json
 import time
 from urllib.parse import urlsplit
 
 import pytest
 import tinytuya
+import tinytuya.wizard
 
 from answers import done, good, refused
 from history import DAY_MS, HOUR_MS, TYPES, assert_log
@@ -243,6 +245,109 @@ def test_a_dead_token_and_a_wrong_secret(world, cloud):
     refused(connected.cloudrequest("/v1.0/devices"), 1004)
 
 
+# The wizard, which makes its own Cloud: `setregion` is changed where that finds it.
+
+
+@pytest.fixture
+def wizard(server, tmp_path, monkeypatch):
+    """Runs it in a folder of its own, with answers to its questions, and gives what it printed."""
+    host, made = urlsplit(server.https).netloc, []
+
+    def setregion(self, apiRegion=None):
+        self.apiRegion, self.urlhost = apiRegion or self.apiRegion, host
+        made.append(self)
+
+    monkeypatch.setattr(tinytuya.Cloud, "setregion", setregion)
+    monkeypatch.chdir(tmp_path)
+
+    def wizard(*answers, **options):
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{answer}\n" for answer in answers)))
+        monkeypatch.setattr("sys.stdout", printed := io.StringIO())
+        tinytuya.wizard.wizard(color=False, **options)
+        server.secrets |= {cloud.token for cloud in made if cloud.token}
+        return printed.getvalue()
+
+    return wizard
+
+
+def written(name):
+    """What stands in a file that it left."""
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def credentials(project, device="", secret=None):
+    return {"apiKey": project.client_id, "apiSecret": secret or project.secret, "apiRegion": "us",
+            "apiDeviceID": device}
+
+
+def assert_plug(plug, project):
+    """Everything that it keeps of the kettle."""
+    facts = project.facts[plug["id"]]
+    mapping = plug.pop("mapping")
+    assert {number: row["code"] for number, row in mapping.items()} == {str(row["dp_id"]): row["code"] for row in PLUG}
+    assert mapping["9"] == {"code": "countdown_1", "type": "Integer", "values": {"min": 0, "max": 86400, "unit": "s"}}
+    assert {name: plug[name] for name in ("name", "key", "mac", "uuid", "sn", "category", "product_id", "product_name",
+                                          "model", "sub")} == {
+        "name": "Kettle", "key": facts["local_key"], "mac": "5c:cf:7f:53:00:01", "uuid": facts["uuid"],
+        "sn": facts["sn"], "category": "cz", "product_id": project.products["plug"],
+        "product_name": "Wi-Fi 智能插座", "model": "P1", "sub": False}
+
+
+def test_the_wizard_asks(world, wizard):
+    """From nothing, with a device to start from, and no network to poll."""
+    home, plug = world.home, world.home.devices["plug"]
+    said = wizard(home.client_id, home.secret, plug, "us", "y", "n")
+    assert "6 registered devices saved" in said and said.endswith("Done.\n\n")
+    assert written("tinytuya.json") == credentials(home, plug)
+    devices = {device["id"]: device for device in written("devices.json")}
+    assert set(devices) == {home.devices[key] for key in ("plug", "scal", "gate", "sub1", "sub2", "bare")}
+    assert_plug(devices[plug], home)
+    sub = devices[home.devices["sub1"]]
+    assert (sub["parent"], sub["node_id"], sub["sub"]) == (home.devices["gate"], "00124b0001", True)
+    assert all("parent" not in device for device in devices.values() if not device["sub"])
+    raw = written("tuya-raw.json")
+    assert (raw["success"], raw["file"]["account"], raw["file"]["name"]) == (True, home.client_id, "tuya-raw.json")
+    assert {device["id"]: device["local_key"] for device in raw["result"]} == {
+        device: home.facts[device]["local_key"] for device in devices}
+
+
+def test_the_wizard_finds_everything_again(world, wizard):
+    """From no device, with what it was told before, and without asking."""
+    home, plug = world.home, world.home.devices["plug"]
+    wizard(assume_yes=True, skip_poll=True, credentials=credentials(home, plug))
+    with open("tinytuya.json", "w", encoding="utf-8") as file:
+        json.dump(credentials(home), file)
+    # Of what stood there, a device with another key is written anew; it looks at no names.
+    known = written("devices.json")
+    known[0] |= {"key": "old", "name": "old"}
+    with open("devices.json", "w", encoding="utf-8") as file:
+        json.dump(known, file)
+    assert "Existing settings:" in wizard(assume_yes=True, skip_poll=True)
+    devices = {device["id"]: device for device in written("devices.json")}
+    assert set(devices) >= set(home.devices.values())
+    facts = {device: home.facts[device] for device in home.devices.values()}
+    assert {device: devices[device]["key"] for device in facts} == {
+        device: fact["local_key"] for device, fact in facts.items()}
+    assert {devices[device]["name"] for device in facts} == {
+        "Kettle", "体脂秤", "Gateway", "水浸警报", "Cellar", "Bare", "Лампа"}
+    assert_plug(devices[plug], home)
+    # Without the cloud it shows what it has.
+    before = written("devices.json")
+    assert f"{len(before)} registered devices saved" in wizard(assume_yes=True, skip_poll=True, nocloud=True)
+    assert written("devices.json") == before
+
+
+def test_the_wizard_is_refused(world, wizard, tmp_path):
+    for given, why in [
+        (credentials(world.home, world.home.devices["plug"], secret=world.other.secret), "sign invalid"),
+        (credentials(world.home, world.other.devices["away"]), "permission deny"),
+    ]:
+        said = wizard(assume_yes=True, skip_poll=True, credentials=given)
+        assert "Error from Tuya server: " in said and why in said
+    assert list(tmp_path.iterdir()) == []
+
+
 # Logs
 
 
@@ -368,11 +473,16 @@ def test_lists(world, cloud):
     assert [device["id"] for device in shared] == [home.devices["lamp"]]
 
 
-@pytest.mark.parametrize(("action", "end"), [("DELETE", ""), ("PUT", "/reset-factory"), ("POST", "/reset-factory")])
-def test_leaving(side, action, end):
+@pytest.mark.parametrize(("action", "way"), [
+    ("DELETE", "/v1.0/devices/{}"), ("PUT", "/v1.0/devices/{}/reset-factory"),
+    ("POST", "/v1.0/devices/{}/reset-factory"), ("DELETE", "/v1.0/iot-03/devices/{}"),
+    ("DELETE", "/v1.0/iot-03/devices/{}/actions/reset"), ("POST", "/v1.0/iot-03/devices/{}/actions/reset"),
+    ("POST", "/v2.0/cloud/thing/{}/reset"),
+])
+def test_leaving(side, action, way):
     project, connect = side
-    cloud, path = connect(), f"/v1.0/devices/{device_of(project)}"
-    done(cloud.cloudrequest(path + end, action=action))
-    refused(cloud.cloudrequest(path + end, action=action), 1106)
+    cloud, path, way = connect(), f"/v1.0/devices/{device_of(project)}", way.format(device_of(project))
+    done(cloud.cloudrequest(way, action=action))
+    refused(cloud.cloudrequest(way, action=action), 1106)
     refused(cloud.cloudrequest(path), 1106)
     refused(cloud.cloudrequest(f"{path}/logs", query={"type": TYPES, "end_time": 1}), 1106)

@@ -2,18 +2,54 @@
 // a method of one that was made; the line that goes out has what it returned or threw, and what it logged meanwhile.
 'use strict';
 
+const {once} = require('node:events');
 const {createInterface} = require('node:readline');
+const {setImmediate} = require('node:timers/promises');
 
 // One of them prints what it was given at a login: standard output is for answers.
 console.log = console.error;
 
+const TuyaOpenMQ = require('iobroker.tuya/lib/tuya/lib/tuyamqttapi');
+
+const made = [];
+let logged = [];
+const log = {log: (...what) => logged.push(what.map(String).join(' '))};
+
+// A TuyaOpenMQ for one that was made, which is asked for what it heard instead of calling back.
+class Ear {
+  constructor(api, version, log) {
+    this.mq = new TuyaOpenMQ(made[api], version, log);
+    this.heard = [];
+    this.wanted = [];
+    this.mq.addMessageListener((message) => (this.wanted.shift() ?? this.heard.push.bind(this.heard))(message));
+  }
+
+  // Until its topic was granted, and whether it was.
+  async start() {
+    this.mq.start();
+    while (this.mq.running && !this.mq.client) await setImmediate();
+    if (!this.mq.running) return false;
+    for (;;) {
+      const [packet] = await once(this.mq.client, 'packetreceive');
+      if (packet.cmd === 'suback') return packet.granted.every((code) => code < 128);
+    }
+  }
+
+  // The next message.
+  next() {
+    return this.heard.shift() ?? new Promise((resolve) => this.wanted.push(resolve));
+  }
+
+  stop() {
+    this.mq.stop();
+  }
+}
+
 const modules = {
   TuyaOpenAPI: require('iobroker.tuya/lib/tuya/lib/tuyaopenapi'),
   TuyaSHOpenAPI: require('iobroker.tuya/lib/tuya/lib/tuyashopenapi'),
+  TuyaOpenMQ: Ear,
 };
-const made = [];
-let logged = [];
-const log = {log: (what) => logged.push(String(what))};
 
 // The log stands behind a module's other arguments.
 async function run({module, of = made.length, method, args, members}) {
