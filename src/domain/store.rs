@@ -403,14 +403,8 @@ pub trait PairingStore: Send + Sync {
         from_ms: i64,
     ) -> Result<Option<(Option<Device>, Vec<Device>)>>;
     /// A device redeems a token: it is activated, and the user's from then on, with those behind it that are nobody's.
-    /// To another than its last owner it shows no history from before `history_from_ms`.
-    async fn redeem_pairing(
-        &self,
-        device: DeviceNo,
-        token: &str,
-        history_from_ms: i64,
-        now_ms: i64,
-    ) -> Result<Redeemed>;
+    /// To another than its last owner it shows no history from before `from_ms`.
+    async fn redeem_pairing(&self, device: DeviceNo, token: &str, from_ms: i64, now_ms: i64) -> Result<Redeemed>;
 }
 
 /// What is kept of a device under a key.

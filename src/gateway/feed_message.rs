@@ -38,17 +38,18 @@ const REPORT: u8 = 4;
 const OTHER: u8 = 20;
 
 impl Spoken {
-    /// The message as it goes to a listener; `None` when the system gives no randomness.
+    /// The message as it goes to a listener, with the time in seconds; `None` when the system gives no randomness.
     pub fn encrypted(&self, key: &Key, form: MessageForm, now_ms: i64) -> Option<Vec<u8>> {
+        let time_s = now_ms / 1000;
         let data = match form {
             MessageForm::Ecb => STANDARD.encode(ecb(key, self.text.as_bytes())),
-            MessageForm::Gcm => STANDARD.encode(gcm(key, self.text.as_bytes(), now_ms, &iv()?)?),
+            MessageForm::Gcm => STANDARD.encode(gcm(key, self.text.as_bytes(), time_s, &random()?)?),
         };
         let key_text = String::from_utf8_lossy(&key.0);
-        let signed = format!("data={data}||protocol={}||pv=2.0||t={now_ms}||{key_text}", self.protocol);
+        let signed = format!("data={data}||protocol={}||pv=2.0||t={time_s}||{key_text}", self.protocol);
         let sign: String = Md5::digest(signed).iter().map(|byte| format!("{byte:02x}")).collect();
         Some(
-            format!(r#"{{"data":"{data}","protocol":{},"pv":"2.0","sign":"{sign}","t":{now_ms}}}"#, self.protocol)
+            format!(r#"{{"data":"{data}","protocol":{},"pv":"2.0","sign":"{sign}","t":{time_s}}}"#, self.protocol)
                 .into_bytes(),
         )
     }
@@ -69,61 +70,68 @@ fn ecb(key: &Key, text: &[u8]) -> Vec<u8> {
 }
 
 /// AES-128-GCM: the length of the IV in four bytes, the IV, the text and its tag. The time is authenticated.
-fn gcm(key: &Key, text: &[u8], now_ms: i64, iv: &[u8; IV_BYTES]) -> Option<Vec<u8>> {
+fn gcm(key: &Key, text: &[u8], time_s: i64, iv: &[u8; IV_BYTES]) -> Option<Vec<u8>> {
     let cipher = Aes128Gcm::new_from_slice(&key.0).ok()?;
-    let time = now_ms.to_string();
+    let time = time_s.to_string();
     let sealed = cipher.encrypt(&Nonce::from(*iv), Payload { msg: text, aad: time.as_bytes() }).ok()?;
     let length = u32::try_from(IV_BYTES).ok()?.to_be_bytes();
     Some([&length[..], iv, &sealed].concat())
 }
 
-fn iv() -> Option<[u8; IV_BYTES]> {
-    let mut iv = [0; IV_BYTES];
-    getrandom::fill(&mut iv).ok()?;
-    Some(iv)
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Tells of one device.
 pub struct Teller<'a>(pub &'a Device);
 
 impl Teller<'_> {
-    /// What rows of its log say: its values together, and each connect and disconnect.
+    /// What rows of its log say: values together until a code comes again, and each connect and disconnect.
     pub fn rows<'a>(&self, rows: impl Iterator<Item = &'a NewEvent>) -> Vec<Spoken> {
-        let (mut status, mut told) = (Vec::new(), Vec::new());
-        let mut newest_ms = 0;
+        let (mut status, mut told) = (Vec::<Json>::new(), Vec::new());
         for row in rows {
             match (row.kind, &row.code, &row.value) {
                 (EventType::DataPoint, Some(code), Some(value)) => {
-                    newest_ms = newest_ms.max(row.time_ms);
+                    if status.iter().any(|point| point["code"] == **code) {
+                        told.push(self.report(&std::mem::take(&mut status)));
+                    }
                     status.push(self.point(code, value.as_json(), row.time_ms));
                 }
-                (EventType::Online, ..) => told.push(self.other("online", &json!({"time": row.time_ms}), row.time_ms)),
-                (EventType::Offline, ..) => {
-                    told.push(self.other("offline", &json!({"time": row.time_ms}), row.time_ms));
-                }
+                (EventType::Online, ..) => told.push(self.presence("online", row.time_ms)),
+                (EventType::Offline, ..) => told.push(self.presence("offline", row.time_ms)),
                 _ => {}
             }
         }
         if !status.is_empty() {
-            let data_id = format!("{newest_ms:x}");
-            let text = json!({"dataId": data_id, "devId": self.id(), "productKey": self.product(), "status": status});
-            told.push(Spoken { protocol: REPORT, text: text.to_string() });
+            told.push(self.report(&status));
         }
         told
     }
 
-    /// A value, also as text under the number of its data point.
+    fn report(&self, status: &[Json]) -> Spoken {
+        let data_id = u128::from_be_bytes(random().unwrap_or_default());
+        let text = json!({"dataId": format!("{data_id:032x}"), "devId": self.id(), "productKey": self.product(),
+            "status": status});
+        Spoken { protocol: REPORT, text: text.to_string() }
+    }
+
+    /// A value, also under the number of its data point; the time in seconds, as text (decision 0012).
     fn point(&self, code: &str, value: &str, time_ms: i64) -> Json {
         let value: Json = serde_json::from_str(value).unwrap_or_default();
         let mut point = Map::new();
         if let Some(function) = self.0.product.function(code) {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            point.insert(function.dp_id.to_string(), text.into());
+            point.insert(function.dp_id.to_string(), value.clone());
         }
         point.insert("code".to_owned(), code.into());
-        point.insert("t".to_owned(), time_ms.into());
+        point.insert("t".to_owned(), (time_ms / 1000).to_string().into());
         point.insert("value".to_owned(), value);
         point.into()
+    }
+
+    fn presence(&self, code: &str, time_ms: i64) -> Spoken {
+        self.other(code, &json!({"time": time_ms / 1000}), time_ms)
     }
 
     /// What else happened.

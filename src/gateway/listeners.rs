@@ -221,12 +221,7 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
 }
 
 /// Tells those who see a device at this moment what was said of it.
-async fn tell_of(
-    cloud: &Cloud,
-    listeners: &Listeners,
-    no: DeviceNo,
-    said: impl Fn(&Device, &Listener) -> Vec<Spoken>,
-) {
+async fn tell_of(cloud: &Cloud, listeners: &Listeners, no: DeviceNo, said: impl Fn(&Device, &Listener) -> Vec<Spoken>) {
     // One look for all, and then a closer one for each whom it may concern.
     let Ok(audience) = cloud.audience(no).await else { return };
     for ear in listeners.connected(|listener| audience.has(listener)) {

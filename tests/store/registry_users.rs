@@ -340,7 +340,9 @@ fn a_pairing_token_is_redeemed_once() {
         for n in 0..20 {
             let (registry, third) = (registry.clone(), third.clone());
             let device = if n % 2 == 0 { gateway } else { lonely };
-            tasks.spawn(async move { registry.redeem_pairing(device, &third, NOW, NOW).await.unwrap() == Redeemed::Bound });
+            tasks.spawn(
+                async move { registry.redeem_pairing(device, &third, NOW, NOW).await.unwrap() == Redeemed::Bound },
+            );
         }
         assert_eq!(tasks.join_all().await.into_iter().filter(|bound| *bound).count(), 1);
     });

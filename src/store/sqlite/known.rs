@@ -41,10 +41,13 @@ pub struct Known {
     /// As a project sees them.
     pub devices: Map<(ProjectNo, DeviceId), Arc<Device>, DEVICES_MAX>,
     /// A user's devices, or the first of more than [`LIST_MAX`].
-    pub lists: Map<(ProjectNo, Uid, UserDevices), Arc<[Arc<Device>]>, DEVICES_MAX>,
+    pub lists: Map<(ProjectNo, Uid, UserDevices), List, DEVICES_MAX>,
     /// What a user has.
     pub bound: Map<(ProjectNo, Uid), Arc<BoundDevices>, DEVICES_MAX>,
 }
+
+/// Devices in their order.
+pub type List = Arc<[Arc<Device>]>;
 
 /// What a user is found by.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -125,7 +128,7 @@ impl Weight for Arc<Device> {}
 impl Weight for TokenHolder {}
 impl Weight for (ProjectNo, i64) {}
 
-impl Weight for Arc<[Arc<Device>]> {
+impl Weight for List {
     fn weight(&self) -> Option<usize> {
         (self.len() <= LIST_MAX).then_some(self.len() + 1)
     }

@@ -86,19 +86,13 @@ impl PairingStore for SqliteRegistry {
         })
     }
 
-    async fn redeem_pairing(
-        &self,
-        device: DeviceNo,
-        token: &str,
-        history_from_ms: i64,
-        now_ms: i64,
-    ) -> Result<Redeemed> {
+    async fn redeem_pairing(&self, device: DeviceNo, token: &str, from_ms: i64, now_ms: i64) -> Result<Redeemed> {
         let sent = Sent::of(token);
         // Guesses write nothing.
         if self.readers.run(|connection| living(connection, &sent, now_ms))?.is_none() {
             return Ok(Redeemed::Unknown);
         }
-        self.writer.run(move |connection| redeem(connection, device, &sent, history_from_ms, now_ms)).await
+        self.writer.run(move |connection| redeem(connection, device, &sent, from_ms, now_ms)).await
     }
 }
 
@@ -145,13 +139,7 @@ fn living(connection: &Connection, sent: &Sent, now_ms: i64) -> Result<Option<Li
     Ok(found.map(|(living, _)| living))
 }
 
-fn redeem(
-    connection: &Connection,
-    device: DeviceNo,
-    sent: &Sent,
-    history_from_ms: i64,
-    now_ms: i64,
-) -> Result<Redeemed> {
+fn redeem(connection: &Connection, device: DeviceNo, sent: &Sent, from_ms: i64, now_ms: i64) -> Result<Redeemed> {
     let Some(Living { project_no, owner }) = living(connection, sent, now_ms)? else { return Ok(Redeemed::Unknown) };
     // Of the project's products, and nobody else's.
     let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.project_no = ?2 AND NOT EXISTS
@@ -166,7 +154,7 @@ fn redeem(
         connection.execute(sql, params![sent.token, device.0, FAILURES_MAX]).map_err(Error::store)?;
         return Ok(Redeemed::Refused);
     }
-    hand_over(connection, device.0, owner, history_from_ms, now_ms)?;
+    hand_over(connection, device.0, owner, from_ms, now_ms)?;
     let sql = "SELECT device_no FROM device d WHERE gateway_no = ?1 AND NOT EXISTS
                (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
     let behind: rusqlite::Result<Vec<i64>> = connection
