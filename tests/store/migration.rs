@@ -1,11 +1,17 @@
 //! A registry that an older version wrote opens, with everything in it.
 
-use ingle::domain::store::{ProjectStore, UserStore};
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher;
+use ingle::domain::device::Leaving;
+use ingle::domain::pairing::Redeemed;
+use ingle::domain::password::Password;
+use ingle::domain::store::{DeviceStore, PairingStore, ProjectStore, UserStore};
+use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
 
 use super::registry::{NOW, world};
-use crate::support::world::{FIRST_APP_KEY, OWNER};
+use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 
 /// A registry of the first form, filled from one of today's.
 fn first_form(old: &std::path::Path, new: &std::path::Path) {
@@ -24,6 +30,9 @@ fn first_form(old: &std::path::Path, new: &std::path::Path) {
     }
     // As generated open ids were then.
     connection.execute("UPDATE main.app_user SET open_id = lower(hex(randomblob(16)))", []).unwrap();
+    // A password was one hash then, of its text.
+    let hash = Argon2::default().hash_password(b"secret").unwrap().to_string();
+    connection.execute("UPDATE main.app_user SET password_hash = ?1", params![hash]).unwrap();
     connection.execute_batch("PRAGMA user_version = 1").unwrap();
 }
 
@@ -45,5 +54,25 @@ fn a_registry_of_the_first_form_is_brought_up() {
         assert_eq!((users.len(), users[0].uid.as_str()), (2, OWNER));
         assert_eq!(users[0].open_id, users[0].login_id, "no third party's account was linked");
         assert_ne!(users[0].login_id, users[1].login_id);
+        let opens = async |password| {
+            let username = &users[0].username;
+            registry.account_by_password(project.no, None, username, password).await.unwrap().is_some()
+        };
+        let md5 = Password::Md5("5ebe2294ecd0e0f08eab7690d2a6ee69".to_owned());
+        let opened = runtime.block_on(async { (opens(Password::Clear("secret".to_owned())).await, opens(md5).await) });
+        assert_eq!(opened, (true, false), "of the text nothing is known but whether it is it");
     }
+    // Whose a device was is known, so the next one does not find it as it was left.
+    let registry = SqliteRegistry::open(before.path()).unwrap();
+    runtime.block_on(async {
+        let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
+        let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
+        registry.rename_device(project, &plug.id, "Mine", NOW).await.unwrap();
+        registry.remove_device(project, &plug.id, Leaving::Removed, 0, NOW).await.unwrap();
+        let made = registry.make_pairing(project, &Uid::from(GUEST), None, NOW, 100).await.unwrap().unwrap();
+        let redeemed = registry.redeem_pairing(plug.no, &made.token, NOW + 7, NOW).await.unwrap();
+        assert_eq!(redeemed, Redeemed::Bound);
+        let after = registry.device(project, &plug.id).await.unwrap().unwrap();
+        assert_eq!((&after.name, after.history_from_ms), (&plug.product.name, NOW + 7));
+    });
 }
