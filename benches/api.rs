@@ -1,5 +1,6 @@
 //! A signed device read, a signed page of the log, a signed list of a user's hundred devices with their status, as the
-//! project and as the user, and in the other dialect a signed list of a user's twenty devices, against a bare axum "hello": each server on one processor and the client on the other.
+//! project and as the user, and in the other dialect a signed list of a user's twenty devices, against a bare axum
+//! "hello": each server on one processor and the client on the other.
 //!
 //! `cargo bench --bench api`. Settings: `INGLE_BENCH_DEVICES` (100000), `INGLE_BENCH_SECONDS` a round (3),
 //! `INGLE_BENCH_ROUNDS` (5).

@@ -305,7 +305,7 @@ pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super
     Ok(name.ok_or(Error::Missing("name"))?)
 }
 
-/// Takes a device from its users. Its history stays and shows again when it is bound again.
+/// Takes a device from its users. Its history stays, and shows when its last owner binds it again.
 #[utoipa::path(delete, path = "/v1.0/devices/{device_id}", tag = "devices",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
