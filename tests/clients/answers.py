@@ -59,3 +59,24 @@ def refused(answer, code):
 def types_of(members):
     """The JSON type of each member, for comparing a whole shape at once."""
     return {name: type(value) for name, value in members.items()}
+
+
+ANY = object()
+
+
+def assert_shape(value, shape):
+    """Exactly these members and types, all the way down. A shape is a type, `ANY`, a dictionary of shapes, the shape of a
+    list's rows in a list, or an empty list for an empty one. A member whose name ends in "?" need not be there."""
+    if isinstance(shape, dict):
+        shape = {name.rstrip("?"): inner for name, inner in shape.items()
+                 if not name.endswith("?") or name.rstrip("?") in value}
+        flat = {name: inner if isinstance(inner, type) else type(value.get(name)) for name, inner in shape.items()}
+        assert types_of(value) == flat
+        for name, inner in shape.items():
+            assert_shape(value[name], inner)
+    elif isinstance(shape, list):
+        assert isinstance(value, list) and bool(value) == bool(shape), value
+        for row in value:
+            assert_shape(row, shape[0])
+    else:
+        assert shape is ANY or type(value) is shape, (value, shape)
