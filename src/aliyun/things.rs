@@ -203,7 +203,8 @@ async fn list(call: &Call) -> Reply {
     let (offset, size) = page(params.current_page, params.page_size, PAGE_SIZE_MAX)?;
     let key = required(params.product_key, "productKey")?;
     let product = call.cloud().product(&call.caller, &key).await?;
-    let mut query = DeviceQuery { product: Some(product.id.clone()), limit: DEVICE_PAGE_MAX, ..DeviceQuery::default() };
+    let mut query =
+        DeviceQuery { products: vec![product.id.clone()], limit: DEVICE_PAGE_MAX, ..DeviceQuery::default() };
     // Without a status the pages are the store's; with one they are counted among those that have it.
     let (mut skip, mut looked_through) = (0, 0);
     match wanted {

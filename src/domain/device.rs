@@ -167,8 +167,10 @@ pub struct DeviceQuery {
     pub user: Option<UserNo>,
     /// Only devices bound to users of this app.
     pub schema: Option<Schema>,
-    /// Only devices of this product.
-    pub product: Option<ProductId>,
+    /// Only devices of these products; of all without one.
+    pub products: Vec<ProductId>,
+    /// Only devices of products of these categories; of all without one.
+    pub categories: Vec<String>,
     /// Only these; at most [`DEVICE_IDS_MAX`].
     pub ids: Option<Vec<DeviceId>>,
     /// Changed at or after; milliseconds.

@@ -220,7 +220,7 @@ pub trait DeviceStore: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Vec<Arc<Device>>>>;
-    /// A page of what the project sees; `None` for a schema or product that is not the project's.
+    /// A page of what the project sees; `None` for a schema or a product that is not the project's.
     async fn devices(&self, project: ProjectNo, query: &DeviceQuery) -> Result<Option<DevicePage<Device>>>;
     /// Those behind a gateway that the project sees.
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>>;

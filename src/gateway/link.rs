@@ -18,6 +18,8 @@ use crate::domain::{Cloud, Device};
 
 /// A device that takes nothing for so long is gone.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a device that names no keep-alive, or a longer one.
+const KEEP_ALIVE_S_MAX: u16 = 1200;
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -33,6 +35,15 @@ impl From<Malformed> for Gone {
     fn from(_: Malformed) -> Self {
         Self
     }
+}
+
+/// How long somebody with this keep-alive may say nothing: the protocol's own one and a half times.
+pub fn silence(keep_alive_s: u16) -> Duration {
+    let keep_alive_s = match keep_alive_s {
+        0 => KEEP_ALIVE_S_MAX,
+        seconds => seconds.min(KEEP_ALIVE_S_MAX),
+    };
+    Duration::from_secs(u64::from(keep_alive_s) * 3 / 2)
 }
 
 /// A connection and what is under way on it.

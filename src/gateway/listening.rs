@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use super::link::{Gone, Link};
+use super::link::{Gone, Link, silence};
 use super::listeners::Listening;
-use super::session::silence;
 use super::wire::Said;
 use crate::shutdown::Shutdown;
 

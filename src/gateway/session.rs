@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::auth::Protocol;
 use super::filter::matches;
 use super::hub::{Mailbox, Sent};
-use super::link::{Gone, Guest, Link};
+use super::link::{Gone, Guest, Link, silence};
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
 use super::wire::{Published, Said};
 use super::{Gateway, alink, ask, listening, tylink};
@@ -24,8 +24,6 @@ use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of a device that names no keep-alive, or a longer one.
-const KEEP_ALIVE_S_MAX: u16 = 1200;
 /// Filters that a device may have subscribed to.
 const FILTERS_MAX: usize = 64;
 /// A filter may be this long.
@@ -69,15 +67,6 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         _ => {}
     }
     link.close().await;
-}
-
-/// How long somebody with this keep-alive may say nothing: the protocol's own one and a half times.
-pub fn silence(keep_alive_s: u16) -> Duration {
-    let keep_alive_s = match keep_alive_s {
-        0 => KEEP_ALIVE_S_MAX,
-        seconds => seconds.min(KEEP_ALIVE_S_MAX),
-    };
-    Duration::from_secs(u64::from(keep_alive_s) * 3 / 2)
 }
 
 /// The session of a device, and of those behind it that it speaks for.

@@ -3,14 +3,103 @@
 //! Kept is one text: the hash of the MD5 digits and, after a space, the one of the SHA-256 digits; either may be empty.
 //! What an older version kept has no space, and is of the text as it was given.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use md5::Md5;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::seal::hex;
 use crate::domain::password::Password;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, ProjectNo, Result};
+
+/// Passwords hashed at once: each takes a core for some 30 or 60 ms and 19 MiB.
+const HASHES_AT_ONCE: usize = 2;
+/// Callers that may wait for a hash before further ones are turned away.
+const HASHES_WAITING_MAX: usize = 256;
+/// Those of one project.
+const HASHES_WAITING_OF_PROJECT_MAX: usize = 48;
+
+/// Hashes passwords, a bounded number at a time.
+pub struct Passwords {
+    hashing: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
+}
+
+/// How many callers of each project wait for a hash; those of the visual login, which has no project, count as one.
+type Waiting = Mutex<HashMap<Option<ProjectNo>, usize>>;
+
+/// A place among those who wait, until it is dropped.
+struct Place {
+    waiting: Arc<Waiting>,
+    project: Option<ProjectNo>,
+}
+
+impl Place {
+    fn take(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
+        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_project = counts.get(&project).copied().unwrap_or(0);
+        if of_project >= HASHES_WAITING_OF_PROJECT_MAX || counts.values().sum::<usize>() >= HASHES_WAITING_MAX {
+            return Err(Error::Busy("too many passwords are being hashed"));
+        }
+        counts.insert(project, of_project + 1);
+        Ok(Self { waiting: waiting.clone(), project })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&self.project) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.project)),
+        }
+    }
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)), waiting: Arc::default() }
+    }
+}
+
+impl Passwords {
+    /// What to keep of a password, hashed with argon2id on a thread of its own, a bounded number at a time. `None` when it
+    /// is the one of `known`, which then stays.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait already, of that project or in all.
+    pub async fn hash(&self, project: ProjectNo, password: Password, known: Option<String>) -> Result<Option<String>> {
+        self.with_argon2(Some(project), move || hash_unless_known(&password, known.as_deref())).await?
+    }
+
+    /// Whether a password is the one that was kept, in the way of [`Passwords::hash`]. Without one it is not, and
+    /// that takes as long.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait already, of that project (or of none) or in all.
+    pub async fn check(&self, project: Option<ProjectNo>, password: Password, kept: Option<String>) -> Result<bool> {
+        self.with_argon2(project, move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
+    }
+
+    async fn with_argon2<T: Send + 'static>(
+        &self,
+        project: Option<ProjectNo>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let place = Place::take(&self.waiting, project)?;
+        let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
+        let work = move || {
+            // Held until the work is done, also when the caller hangs up.
+            let _held = (place, turn);
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(Error::store)
+    }
+}
 
 /// What to keep of a password, `None` when it is that of `known`, which then stays. Of digits of a hash only that form
 /// can be kept.
@@ -80,6 +169,23 @@ mod tests {
 
     fn clear(text: &str) -> Password {
         Password::Clear(text.to_owned())
+    }
+
+    #[test]
+    fn one_project_takes_no_other_its_turn_at_hashing() -> Result<()> {
+        let waiting = Arc::default();
+        let many = |project: i64| -> Vec<Place> {
+            std::iter::from_fn(|| Place::take(&waiting, Some(ProjectNo(project))).ok()).collect()
+        };
+        let first = many(1);
+        assert_eq!(first.len(), HASHES_WAITING_OF_PROJECT_MAX);
+        let second = Place::take(&waiting, Some(ProjectNo(2)))?;
+        Place::take(&waiting, None)?;
+        drop((first, second));
+        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "nothing is left of those who went");
+        let all: Vec<Place> = (0..100).flat_map(many).collect();
+        assert_eq!(all.len(), HASHES_WAITING_MAX);
+        Ok(())
     }
 
     #[test]

@@ -1,31 +1,19 @@
 //! Secrets at rest: what is encrypted, what is hashed, and the key beside the data (DESIGN §2).
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
-use super::password::{hash_unless_known, is_kept};
-use crate::domain::password::Password;
-use crate::domain::{Error, ProjectNo, Result};
+use crate::domain::{Error, Result};
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
-/// Passwords hashed at once: each takes a core for some 30 or 60 ms and 19 MiB.
-const HASHES_AT_ONCE: usize = 2;
-/// Callers that may wait for a hash before further ones are turned away.
-const HASHES_WAITING_MAX: usize = 256;
-/// Those of one project.
-const HASHES_WAITING_OF_PROJECT_MAX: usize = 48;
-
 /// Random bytes that a token pair is made from, together with the key.
 pub type TokenSeed = [u8; 16];
 
@@ -33,39 +21,6 @@ pub type TokenSeed = [u8; 16];
 pub struct Seal {
     cipher: Aes256Gcm,
     token_key: [u8; 32],
-    hashing: Arc<Semaphore>,
-    waiting: Arc<Waiting>,
-}
-
-/// How many callers of each project wait for a hash; those of the visual login, which has no project, count as one.
-type Waiting = Mutex<HashMap<Option<ProjectNo>, usize>>;
-
-/// A place among those who wait, until it is dropped.
-struct Place {
-    waiting: Arc<Waiting>,
-    project: Option<ProjectNo>,
-}
-
-impl Place {
-    fn take(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
-        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_project = counts.get(&project).copied().unwrap_or(0);
-        if of_project >= HASHES_WAITING_OF_PROJECT_MAX || counts.values().sum::<usize>() >= HASHES_WAITING_MAX {
-            return Err(Error::Busy("too many passwords are being hashed"));
-        }
-        counts.insert(project, of_project + 1);
-        Ok(Self { waiting: waiting.clone(), project })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(&self.project) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(&self.project)),
-        }
-    }
 }
 
 impl Seal {
@@ -94,12 +49,7 @@ impl Seal {
 
     fn from_key(key: &[u8; 32]) -> Result<Self> {
         let cipher = Aes256Gcm::new_from_slice(&derive(key, b"at rest")?).map_err(Error::store)?;
-        Ok(Self {
-            cipher,
-            token_key: derive(key, b"token")?,
-            hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
-            waiting: Arc::default(),
-        })
+        Ok(Self { cipher, token_key: derive(key, b"token")? })
     }
 
     /// Encrypts `text` for one `place` (a column and a row); it opens nowhere else.
@@ -136,49 +86,6 @@ impl Seal {
             Ok(hex(&mac[..16]))
         };
         Ok((token(b"access")?, token(b"refresh")?))
-    }
-
-    /// What to keep of a password, hashed with argon2id on a thread of its own, a bounded number at a time. `None` when it
-    /// is the one of `known`, which then stays.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when too many wait already, of that project or in all.
-    pub async fn hash_password(
-        &self,
-        project: ProjectNo,
-        password: Password,
-        known: Option<String>,
-    ) -> Result<Option<String>> {
-        self.with_argon2(Some(project), move || hash_unless_known(&password, known.as_deref())).await?
-    }
-
-    /// Whether a password is the one that was kept, in the way of [`Seal::hash_password`]. Without one it is not, and
-    /// that takes as long.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when too many wait already, of that project (or of none) or in all.
-    pub async fn check_password(
-        &self,
-        project: Option<ProjectNo>,
-        password: Password,
-        kept: Option<String>,
-    ) -> Result<bool> {
-        self.with_argon2(project, move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
-    }
-
-    async fn with_argon2<T: Send + 'static>(
-        &self,
-        project: Option<ProjectNo>,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
-        let place = Place::take(&self.waiting, project)?;
-        let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
-        let work = move || {
-            // Held until the work is done, also when the caller hangs up.
-            let _held = (place, turn);
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(Error::store)
     }
 }
 
@@ -237,23 +144,6 @@ fn derive(key: &[u8; 32], purpose: &[u8]) -> Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_project_takes_no_other_its_turn_at_hashing() -> Result<()> {
-        let waiting = Arc::default();
-        let many = |project: i64| -> Vec<Place> {
-            std::iter::from_fn(|| Place::take(&waiting, Some(ProjectNo(project))).ok()).collect()
-        };
-        let first = many(1);
-        assert_eq!(first.len(), HASHES_WAITING_OF_PROJECT_MAX);
-        let second = Place::take(&waiting, Some(ProjectNo(2)))?;
-        Place::take(&waiting, None)?;
-        drop((first, second));
-        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "nothing is left of those who went");
-        let all: Vec<Place> = (0..100).flat_map(many).collect();
-        assert_eq!(all.len(), HASHES_WAITING_MAX);
-        Ok(())
-    }
 
     #[test]
     fn a_sealed_text_opens_only_in_its_place() -> Result<()> {

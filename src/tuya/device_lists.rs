@@ -190,7 +190,7 @@ async fn sourced_devices(call: AppCall) -> Reply {
                 return sourced(&call, cut(&call, states)?);
             }
         }
-        Some("product") => query.product = Some(ProductId::from(id()?.as_str())),
+        Some("product") => query.products = vec![ProductId::from(id()?.as_str())],
         Some("homeApp") => query.schema = Some(Schema::from(id()?.as_str())),
         Some("tuyaUser") => return devices_of_user(&call, Uid(id()?), query.ids).await,
         Some(_) => {

@@ -240,7 +240,8 @@ fn device_query(call: &SignedRequest) -> Result<DeviceQuery> {
     Ok(DeviceQuery {
         user: None,
         schema: call.query.text("schema").map(Schema::from),
-        product: call.query.text("product_id").map(ProductId::from),
+        products: call.query.text("product_id").map(ProductId::from).into_iter().collect(),
+        categories: Vec::new(),
         ids: ids.map(|ids| ids.into_iter().map(DeviceId::from).collect()),
         from_ms: call.query.seconds("start_time")?,
         to_ms: end_ms,

@@ -118,29 +118,30 @@ async fn thing(call: AppCall) -> Reply {
     call.answer(ThingView::of(&state))
 }
 
-/// A page of devices, at most 20, in order of creation; of one product, if that is named.
+/// A page of devices, at most 20, in order of creation.
 #[utoipa::path(get, path = "/v2.0/cloud/thing/device", tag = "things",
     params(("page_size" = Option<i64>, Query, description = "1 to 20, 20 by default"),
         ("last_id" = Option<String>, Query, description = "The id of the last device of the page before"),
-        ("product_ids" = Option<String>, Query, description = "Only devices of this product"),
+        ("product_ids" = Option<String>, Query, description = "Only devices of these products, separated by commas"),
+        ("categories" = Option<String>, Query, description = "Only devices of these categories, separated by commas"),
         ("device_ids" = Option<String>, Query, description = "Only these, at most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<ThingInListView>>)))]
 async fn things(call: AppCall) -> Reply {
     let size = call.query.integer("page_size")?.unwrap_or(PAGE_MAX);
     let size = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
     let limit = size.ok_or_else(|| Error::OutOfRange { param: "page_size", allowed: format!("1 to {PAGE_MAX}") })?;
-    let product = match call.query.list("product_ids")?.as_deref() {
-        None => None,
-        Some([one]) => Some(ProductId::from(*one)),
-        Some(_) => return Err(Error::OutOfRange { param: "product_ids", allowed: "one id".to_owned() }.into()),
+    let list = |param| -> Result<Option<Vec<&str>>, Error> {
+        let items = call.query.list(param)?;
+        let is_short = items.as_ref().is_none_or(|items| items.len() <= DEVICE_IDS_MAX);
+        is_short
+            .then_some(items)
+            .ok_or_else(|| Error::OutOfRange { param, allowed: format!("at most {DEVICE_IDS_MAX}") })
     };
-    let ids = call.query.list("device_ids")?;
-    if ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
-        return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") }.into());
-    }
-    let ids = ids.map(|ids| ids.into_iter().map(DeviceId::from).collect());
+    let products = list("product_ids")?.unwrap_or_default().into_iter().map(ProductId::from).collect();
+    let categories = list("categories")?.unwrap_or_default().into_iter().map(str::to_owned).collect();
+    let ids = list("device_ids")?.map(|ids| ids.into_iter().map(DeviceId::from).collect());
     let after = after(&call).await?;
-    let query = DeviceQuery { product, ids, after, limit, ..DeviceQuery::default() };
+    let query = DeviceQuery { products, categories, ids, after, limit, ..DeviceQuery::default() };
     let page = call.cloud().devices(&call.caller, query).await?;
     call.answer(page.devices.iter().map(|state| ThingInListView::from(ThingView::of(state))).collect::<Vec<_>>())
 }

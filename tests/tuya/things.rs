@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
-use crate::support::world::{FOREIGN, PLUG};
+use crate::support::world::{FOREIGN, PLUG, SCALE};
 
 #[test]
 fn thing() {
@@ -59,13 +59,23 @@ fn things() {
     );
     assert!(one["is_online"].is_null(), "spelled otherwise than the detail");
     assert_eq!(ids(&app.get(&format!("{path}?product_ids=EvolhYPyZNWYP001"))), [PLUG]);
+    let both = ids(&app.get(&format!("{path}?product_ids=EvolhYPyZNWYP001,g0er6hSKgMqr0001")));
+    assert!(both.len() > 1 && both.iter().any(|id| id == PLUG) && both.iter().any(|id| id == SCALE), "{both:?}");
+    let sockets = ids(&app.get(&format!("{path}?categories=cz")));
+    assert!(sockets.iter().any(|id| id == PLUG) && !sockets.iter().any(|id| id == SCALE), "{sockets:?}");
+    let scales = app.get(&format!("/v2.0/cloud/thing/{SCALE}"))["result"]["category"].clone();
+    let two = ids(&app.get(&format!("{path}?categories=cz,{}", scales.as_str().unwrap())));
+    assert!(two.iter().any(|id| id == PLUG) && two.iter().any(|id| id == SCALE), "{two:?}");
+    assert_eq!(app.get(&format!("{path}?categories=none"))["result"], json!([]));
     let many = (0..21).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
     for (query, code) in [
         ("page_size=21".to_owned(), 1101),
         ("page_size=0".to_owned(), 1101),
         ("last_id=nobody".to_owned(), 1109),
         (format!("last_id={FOREIGN}"), 1109),
-        ("product_ids=a,b".to_owned(), 1101),
+        ("product_ids=a,b".to_owned(), 1106),
+        (format!("product_ids={many}"), 1101),
+        (format!("categories={many}"), 1101),
         ("product_ids=foreign000000001".to_owned(), 1106),
         (format!("device_ids={many}"), 1101),
     ] {

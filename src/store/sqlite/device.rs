@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::binding::{forget_owner, forget_people};
+
 use super::device_filter::Filter;
-use super::home::LIVES_IN;
 use super::known::LIST_MAX;
+use super::owner::{forget_owner, forget_people};
+use super::sight::{LIVES_IN, MANAGED, VISIBLE};
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
 use crate::domain::feed::Audience;
@@ -33,15 +34,6 @@ pub const FROM: &str = "device d
     LEFT JOIN device g ON g.device_no = d.gateway_no
     LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
     LEFT JOIN app_user u ON u.user_no = o.user_no AND (?1 IS NULL OR u.project_no = ?1)";
-
-/// Whether the project `?1` sees the device `d`.
-pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
-    (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1))";
-
-/// Whether the project `?1` may take the device `d` from everybody: as its maker or as its owner's project, not because
-/// it is shared to one of its users.
-pub const MANAGED: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
-    (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1 AND v.owned = 1))";
 
 #[async_trait]
 impl DeviceStore for SqliteRegistry {

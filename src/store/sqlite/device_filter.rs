@@ -3,8 +3,7 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::device::VISIBLE;
-use super::home::LIVES_IN;
+use super::sight::{LIVES_IN, VISIBLE};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
 
@@ -21,7 +20,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// `None` when the schema or the product is not the project's.
+    /// `None` when the schema or a product is not the project's.
     pub fn of(connection: &Connection, project: ProjectNo, query: &DeviceQuery) -> Result<Option<Self>> {
         let mut filter =
             Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None, user: None };
@@ -32,11 +31,22 @@ impl Filter {
             let places: Vec<String> = ids.iter().map(|id| filter.place(Sql::Text(id.0.clone()))).collect();
             filter.conditions.push_str(&format!(" AND d.device_id IN ({})", places.join(", ")));
         }
-        if let Some(product) = &query.product {
+        let mut products = Vec::with_capacity(query.products.len());
+        for product in &query.products {
             let sql = "SELECT product_no FROM product WHERE product_id = ?1 AND project_no = ?2";
             let Some(no) = number(connection, sql, &product.0, project)? else { return Ok(None) };
-            let place = filter.place(Sql::Integer(no));
-            filter.conditions.push_str(&format!(" AND d.product_no = {place}"));
+            products.push(filter.place(Sql::Integer(no)));
+        }
+        if !products.is_empty() {
+            filter.conditions.push_str(&format!(" AND d.product_no IN ({})", products.join(", ")));
+        }
+        if !query.categories.is_empty() {
+            let places = query.categories.iter().map(|category| filter.place(Sql::Text(category.clone())));
+            let places: Vec<String> = places.collect();
+            filter.conditions.push_str(&format!(
+                " AND d.product_no IN (SELECT product_no FROM product WHERE category IN ({}))",
+                places.join(", ")
+            ));
         }
         for (compare, bound) in [(">=", query.from_ms), ("<=", query.to_ms)] {
             if let Some(bound) = bound {

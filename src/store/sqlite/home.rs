@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::binding::{new_home, user_no};
-use super::device::{COLUMNS, FROM, VISIBLE};
+use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
+use super::owner::{new_home, user_no};
+use super::sight::{LIVES_IN, VISIBLE};
 use super::user;
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
 use crate::domain::store::HomeStore;
@@ -16,9 +17,6 @@ use crate::domain::{Device, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 const HOME: &str = "h.home_id, h.name, o.uid, h.geo_name, h.lat, h.lon";
 /// Where [`HOME`] is.
 const HOMES: &str = "home h JOIN app_user o ON o.user_no = h.owner_no";
-/// The homes that the user `?1` lives in.
-pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
-    UNION SELECT home_id FROM home_member WHERE user_no = ?1";
 /// What the user `?1` may do in the home `h`, as [`role`] reads it.
 const ROLE: &str = "CASE WHEN h.owner_no = ?1 THEN 2 ELSE
     (SELECT m.is_admin FROM home_member m WHERE m.home_id = h.home_id AND m.user_no = ?1) END";

@@ -10,9 +10,11 @@ mod fact;
 mod home;
 mod known;
 mod name;
+mod owner;
 mod pairing;
 mod product;
 mod project;
+mod sight;
 pub mod telemetry;
 mod token;
 mod topology;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::domain::{Error, Result};
+use crate::store::password::Passwords;
 use crate::store::seal::Seal;
 
 use connection::{Readers, Writer};
@@ -49,6 +52,7 @@ pub struct SqliteRegistry {
     writer: Writer,
     readers: Readers,
     seal: Arc<Seal>,
+    passwords: Passwords,
     known: Arc<known::Known>,
 }
 
@@ -65,7 +69,7 @@ impl SqliteRegistry {
         let known = Arc::new(known::Known::default());
         let forget = known.clone();
         let writer = Writer::start(connection, move || forget.forget())?;
-        Ok(Self { writer, readers: Readers::new(path), seal, known })
+        Ok(Self { writer, readers: Readers::new(path), seal, passwords: Passwords::default(), known })
     }
 }
 

@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::fmt::Write;
 
 use super::SqliteRegistry;
-use super::binding::{Owner, first_home, hand_over, user_no};
-use super::device::{COLUMNS, FROM, VISIBLE};
+use super::device::{COLUMNS, FROM};
+use super::owner::{Owner, first_home, hand_over, user_no};
+use super::sight::VISIBLE;
 use crate::domain::pairing::{FAILURES_MAX, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed};
 use crate::domain::store::PairingStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};

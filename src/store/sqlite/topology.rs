@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
-use super::binding::{bind, hand_over, owner_of};
 use super::device::{COLUMNS, FROM, place_of_local_key, place_of_secret};
+use super::owner::{bind, hand_over, owner_of};
 use super::product::node_type_text;
 use super::world::place_of_product_secret;
 use crate::domain::store::TopologyStore;

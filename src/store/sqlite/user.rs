@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::binding::forget_owner;
 use super::home::forget_homes;
 use super::known::UserName;
+use super::owner::forget_owner;
 use crate::domain::caller::AppUser;
 use crate::domain::password::Password;
 use crate::domain::store::UserStore;
@@ -52,7 +52,7 @@ impl UserStore for SqliteRegistry {
                 })
                 .map_err(Error::store)
         })?;
-        let hash = self.seal.hash_password(project, user.password.clone(), known.flatten()).await?;
+        let hash = self.passwords.hash(project, user.password.clone(), known.flatten()).await?;
         let schema = schema.clone();
         let write = move |connection: &Connection| {
             let Some(app_no) = app_no(connection, project, &schema)? else { return Ok(None) };
@@ -99,7 +99,7 @@ impl UserStore for SqliteRegistry {
         // Two apps may have users of one name: without the app's neither is meant.
         let only = found.len() == 1;
         let (account, kept) = found.pop().filter(|_| only).unzip();
-        let is_right = self.seal.check_password(Some(project), password, kept.flatten()).await?;
+        let is_right = self.passwords.check(Some(project), password, kept.flatten()).await?;
         Ok(account.filter(|_| is_right))
     }
 

@@ -42,7 +42,7 @@ impl VisualStore for SqliteRegistry {
                 .map_err(Error::store)
         })?;
         let (account, hash) = found.unzip();
-        let right = self.seal.check_password(None, password, hash.flatten()).await?;
+        let right = self.passwords.check(None, password, hash.flatten()).await?;
         Ok(account.filter(|_| right))
     }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::binding;
 use super::device::{place_of_local_key, place_of_secret};
+use super::owner;
 use super::product::node_type;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
@@ -191,13 +191,13 @@ impl Builder<'_> {
             if self.find(others, params![no, owner_no], |_| Ok(()))?.is_some() {
                 // With another owner it leaves the home of the one before, and everybody who had it through that one.
                 self.write("DELETE FROM binding WHERE device_no = ?1", params![no])?;
-                binding::forget_owner(self.connection, no).map_err(refused)?;
+                owner::forget_owner(self.connection, no).map_err(refused)?;
                 self.ended.borrow_mut().push(DeviceNo(no));
                 self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
             }
-            binding::bind(self.connection, no, owner_no, true, self.now_ms)?;
+            owner::bind(self.connection, no, owner_no, true, self.now_ms)?;
             if world.home_id.is_none() {
-                world.home_id = Some(binding::home_for(self.connection, no, owner_no)?);
+                world.home_id = Some(owner::home_for(self.connection, no, owner_no)?);
             }
         }
         if let Some(gateway) = &world.gateway {
@@ -227,7 +227,7 @@ impl Builder<'_> {
             let others = format!("DELETE FROM binding WHERE device_no = ?1 AND owned = 0 AND user_no NOT IN ({list})");
             self.write(&others, params![no])?;
             for user_no in users {
-                binding::bind(self.connection, no, user_no, false, self.now_ms)?;
+                owner::bind(self.connection, no, user_no, false, self.now_ms)?;
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::binding;
+use super::owner;
 use super::world::{Builder, fill};
 use crate::domain::world::{WorldHome, WorldUser};
 use crate::domain::{Error, Result, UsernameType};
@@ -145,7 +145,7 @@ impl Builder<'_> {
                     params![id, self.project_no, owner_no, world.name],
                 )?;
             }
-            None => world.home_id = Some(binding::new_home(self.connection, self.project_no, owner_no, &world.name)?),
+            None => world.home_id = Some(owner::new_home(self.connection, self.project_no, owner_no, &world.name)?),
         }
         Ok(())
     }
