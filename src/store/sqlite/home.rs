@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
-use super::owner::{new_home, user_no};
+use super::owner::{forget_homes, new_home, user_no};
 use super::sight::{LIVES_IN, VISIBLE};
 use super::user;
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
@@ -253,16 +253,4 @@ fn change(connection: &Connection, project: ProjectNo, id: HomeId, facts: &HomeF
     let sql = "UPDATE home SET name = coalesce(?3, name), geo_name = coalesce(?4, geo_name), lat = coalesce(?5, lat),
                lon = coalesce(?6, lon) WHERE home_id = ?2 AND project_no = ?1";
     Ok(connection.prepare_cached(sql)?.execute(params![project.0, id.0, name, geo_name, lat, lon])? == 1)
-}
-
-/// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere.
-pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<()> {
-    let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
-    connection.execute(&leave, params![value, now_ms])?;
-    let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");
-    connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![value])?;
-    for table in ["pairing", "home_member", "home"] {
-        connection.execute(&format!("DELETE FROM {table} WHERE home_id IN ({homes})"), params![value])?;
-    }
-    Ok(())
 }

@@ -140,3 +140,15 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
         .query_row(params![uid.0, project.0], |row| row.get(0))
         .optional()
 }
+
+/// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere.
+pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<()> {
+    let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
+    connection.execute(&leave, params![value, now_ms])?;
+    let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");
+    connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![value])?;
+    for table in ["pairing", "home_member", "home"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE home_id IN ({homes})"), params![value])?;
+    }
+    Ok(())
+}

@@ -6,9 +6,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::home::forget_homes;
 use super::known::UserName;
-use super::owner::forget_owner;
+use super::owner::{forget_homes, forget_owner};
 use crate::domain::caller::AppUser;
 use crate::domain::password::Password;
 use crate::domain::store::UserStore;
