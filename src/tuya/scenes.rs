@@ -19,6 +19,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(home_scenes_of_today))
         .routes(routes!(trigger_scene))
         .routes(routes!(scene_rules))
+        .routes(routes!(trigger_rule))
         .routes(routes!(allocate_stream))
 }
 
@@ -65,6 +66,14 @@ async fn scene_rules(call: AppCall) -> Reply {
     let space = call.query.text("space_id").ok_or(Error::Missing("space_id"))?;
     call.cloud().home(&call.caller, home_id(space)?).await?;
     call.answer(RulesView { has_more: false, list: Vec::new(), total: 0 })
+}
+
+/// Triggers no scene or automation, as there are none: 2503.
+#[utoipa::path(post, path = "/v2.0/cloud/scene/rule/{rule_id}/actions/trigger", tag = "scenes",
+    params(("rule_id" = String, Path, description = "The scene or automation")),
+    responses((status = 200, body = Envelope<bool>)))]
+async fn trigger_rule(_call: AppCall) -> Reply {
+    Err(Failure::new(Code::SCENE, "scenes are not kept here"))
 }
 
 /// Allocates no stream: 2009, as no device here is a camera.

@@ -29,6 +29,8 @@ type Row = [Cell; 7];
 
 const UNSIGNED: Cell = Code(1105);
 const DENIED: Cell = Code(1106);
+/// There is no scene to trigger.
+const NONE: Cell = Code(2503);
 
 /// Whoever has the device gets this.
 const fn of_device(cell: Cell) -> Row {
@@ -94,7 +96,8 @@ fn row(route: &Route) -> Option<Row> {
         ("members", "home_members") => of_home(Done),
         ("members", "remove_member") => of_home(Done),
         ("members", _) => OWNERS,
-        ("scenes", "trigger_scene") => of_home(Code(2503)),
+        ("scenes", "trigger_scene") => of_home(NONE),
+        ("scenes", "trigger_rule") => [UNSIGNED, NONE, NONE, NONE, NONE, NONE, NONE],
         ("scenes", "allocate_stream") => of_device(Code(2009)),
         ("scenes", _) => of_home(Done),
         ("assets", "user_assets") => HOME_LISTED,

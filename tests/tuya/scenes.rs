@@ -41,6 +41,13 @@ fn scene_rules() {
 }
 
 #[test]
+fn trigger_rule() {
+    let cloud = TestCloud::start();
+    let trigger = cloud.first().post("/v2.0/cloud/scene/rule/1/actions/trigger", json!({}));
+    assert_eq!(trigger["code"], 2503);
+}
+
+#[test]
 fn allocate_stream() {
     let cloud = TestCloud::start();
     let allocate = |id: &str| {
