@@ -49,7 +49,9 @@ CREATE TABLE pairing_failure (
     PRIMARY KEY (token_hash, device_no)
 ) WITHOUT ROWID;
 
--- Who owned a device last, also when nobody does now; 0 for one who is gone. Somebody else finds it as after a reset.
+-- Who owned a device last, also when nobody does now; 0 for one who is not known. Somebody else finds it as after
+-- a reset.
 ALTER TABLE device ADD COLUMN last_owner_no INTEGER;
 UPDATE device SET last_owner_no =
     (SELECT b.user_no FROM binding b WHERE b.device_no = device.device_no AND b.owned = 1);
+UPDATE device SET last_owner_no = 0 WHERE last_owner_no IS NULL AND (removed = 1 OR active_ms > 0);

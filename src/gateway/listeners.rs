@@ -54,6 +54,12 @@ struct Admitted {
     to: Option<mpsc::Sender<Message>>,
 }
 
+impl Admitted {
+    fn is_absent(&self) -> bool {
+        self.to.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+}
+
 /// A listener that is connected.
 pub struct Listening {
     /// What it may subscribe to.
@@ -163,9 +169,10 @@ impl Feed for Listeners {
             return Ok(None);
         }
         if admitted.len() >= LISTENERS_MAX {
-            // At the cost of the project that has most.
+            // At the cost of the project that has most who are not there.
             let mut counts = HashMap::<ProjectNo, usize>::new();
-            admitted.values().for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
+            let absent = admitted.values().filter(|here| here.is_absent());
+            absent.for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
             let largest = counts.into_iter().max_by_key(|(_, count)| *count).map(|(project, _)| project);
             if !make_room(&mut admitted, |listener| Some(listener.project) == largest) {
                 return Ok(None);
@@ -179,8 +186,7 @@ impl Feed for Listeners {
 
 /// Lets go of the oldest of some that is not there, if there is one.
 fn make_room(admitted: &mut HashMap<String, Admitted>, is_of_them: impl Fn(&Listener) -> bool) -> bool {
-    let is_absent = |here: &Admitted| here.to.as_ref().is_none_or(mpsc::Sender::is_closed);
-    let gone = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && is_absent(here));
+    let gone = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && here.is_absent());
     let oldest = gone.min_by_key(|(_, here)| here.listener.expires_ms).map(|(name, _)| name.clone());
     oldest.is_some_and(|oldest| admitted.remove(&oldest).is_some())
 }

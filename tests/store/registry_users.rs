@@ -1,7 +1,7 @@
 //! The contract of the registry, fourth part: logins of users, what they have of devices, homes that are shared, and
 //! tokens that pair devices.
 
-use ingle::domain::binding::Shared;
+use ingle::domain::binding::{Shared, Unbound};
 use ingle::domain::caller::DeviceRole;
 use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
 use ingle::domain::fact::{FactChange, FactKind};
@@ -331,6 +331,18 @@ fn a_pairing_token_is_redeemed_once() {
         assert_eq!(redeem(gateway, &make(NOW).await.token, NOW).await, Redeemed::Bound);
         let behind = registry.device(first, &id(LEAK)).await.unwrap().unwrap();
         assert_eq!((behind.owner.clone(), behind.home), (Some(uid(GUEST)), Some(HomeId(11_600_001))));
+
+        // And goes with it, so that the next owner of the gateway gets it too; what was removed comes back by a token alone.
+        let no_binding = registry.unbind_device(first, &uid(GUEST), gateway, NOW).await.unwrap();
+        assert_eq!(no_binding, Unbound::Owner);
+        assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, None);
+        let owners = registry.make_pairing(first, &uid(OWNER), None, NOW, 100).await.unwrap().unwrap();
+        assert_eq!(redeem(gateway, &owners.token, NOW).await, Redeemed::Bound);
+        assert!(registry.attach(leak, gateway, 9, NOW).await.unwrap());
+        assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, Some(uid(OWNER)));
+        registry.remove_device(first, &id(LEAK), Leaving::Removed, 0, NOW).await.unwrap();
+        assert!(registry.attach(leak, gateway, 9, NOW).await.unwrap());
+        assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none());
 
         // Many devices want one token: one gets it.
         let third = make(NOW).await.token;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
-use super::owner::{Owner, bind, forget_owner, hand_over, home_for, user_no};
+use super::owner::{Owner, bind, forget_owner, hand_over, home_for, release_behind, user_no};
 use super::sight::{MANAGED, VISIBLE};
 use super::user;
 use crate::domain::binding::{
@@ -205,8 +205,11 @@ impl BindingStore for SqliteRegistry {
                 return Ok(if ended { Unbound::Owner } else { Unbound::Nothing });
             }
             let sql = "DELETE FROM binding WHERE device_no = ?1 AND project_no = ?2";
-            let ended = connection.execute(sql, params![device.0, project.0])?;
-            Ok(if ended > 0 { Unbound::Share } else { Unbound::Nothing })
+            if connection.execute(sql, params![device.0, project.0])? == 0 {
+                return Ok(Unbound::Nothing);
+            }
+            forget_desires(connection, "?1", device.0)?;
+            Ok(Unbound::Share)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
@@ -224,6 +227,7 @@ fn end_share(connection: &Connection, device: DeviceNo, user_no: i64) -> rusqlit
 
 /// Ends every binding of a device; whether there was one.
 fn release(connection: &Connection, device: DeviceNo, now_ms: i64) -> rusqlite::Result<bool> {
+    release_behind(connection, device.0, now_ms)?;
     if connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device.0])? == 0 {
         return Ok(false);
     }

@@ -9,7 +9,7 @@ use super::SqliteRegistry;
 
 use super::device_filter::Filter;
 use super::known::LIST_MAX;
-use super::owner::{forget_owner, forget_people};
+use super::owner::{forget_owner, forget_people, release_behind};
 use super::sight::{LIVES_IN, MANAGED, VISIBLE};
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
@@ -178,10 +178,12 @@ impl DeviceStore for SqliteRegistry {
             let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {MANAGED}");
             let no: Option<i64> = connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
             let Some(no) = no else { return Ok(false) };
+            release_behind(connection, no, now_ms)?;
             connection.execute("DELETE FROM binding WHERE device_no = ?1", params![no])?;
             forget_owner(connection, no)?;
             connection.execute(
-                "UPDATE device SET removed = 1, home_id = NULL, history_from_ms = ?2, updated_ms = ?3
+                "UPDATE device SET removed = 1, home_id = NULL, history_from_ms = max(history_from_ms, ?2),
+                     updated_ms = ?3
                  WHERE device_no = ?1",
                 params![no, history_from_ms, now_ms],
             )?;

@@ -90,6 +90,18 @@ pub fn forget_people(connection: &Connection, device_no: i64) -> rusqlite::Resul
     forget_wishes(connection, device_no)
 }
 
+/// What is behind a gateway goes with it, when both are the same user's: whoever gets the gateway next gets that too.
+pub fn release_behind(connection: &Connection, gateway_no: i64, now_ms: i64) -> rusqlite::Result<()> {
+    let behind = "SELECT s.device_no FROM device s JOIN binding b ON b.device_no = s.device_no AND b.owned = 1
+                  WHERE s.gateway_no = ?1 AND b.user_no =
+                      (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1)";
+    forget_desires(connection, behind, gateway_no)?;
+    let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({behind})");
+    connection.execute(&leave, params![gateway_no, now_ms])?;
+    connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({behind})"), params![gateway_no])?;
+    Ok(())
+}
+
 /// What goes with a device's owner, however that comes about: what was wished of it, and its place in a network. A
 /// gateway no longer has anything behind it.
 pub fn forget_owner(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
@@ -143,6 +155,7 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
 
 /// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere.
 pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<()> {
+    forget_desires(connection, &format!("SELECT device_no FROM device WHERE home_id IN ({homes})"), value)?;
     let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
     connection.execute(&leave, params![value, now_ms])?;
     let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");

@@ -156,11 +156,11 @@ fn redeem(connection: &Connection, device: DeviceNo, sent: &Sent, from_ms: i64, 
         return Ok(Redeemed::Refused);
     }
     hand_over(connection, device.0, owner, from_ms, now_ms)?;
-    let sql = "SELECT device_no FROM device d WHERE gateway_no = ?1 AND NOT EXISTS
+    let sql = "SELECT device_no FROM device d WHERE gateway_no = ?1 AND project_no = ?2 AND NOT EXISTS
                (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
     let behind: rusqlite::Result<Vec<i64>> = connection
         .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_map(params![device.0], |row| row.get(0))?.collect());
+        .and_then(|mut statement| statement.query_map(params![device.0, project_no], |row| row.get(0))?.collect());
     for sub_no in behind.map_err(Error::store)? {
         hand_over(connection, sub_no, owner, now_ms, now_ms)?;
     }

@@ -71,14 +71,21 @@ impl TopologyStore for SqliteRegistry {
     }
 }
 
-/// What is behind a gateway is its owner's, unless somebody has it already.
+/// What comes behind a gateway of the same project is its owner's, unless somebody has it or it was removed.
 fn put_behind(connection: &Connection, sub_no: i64, gateway: DeviceNo, now_ms: i64) -> Result<()> {
     let sql = "UPDATE device SET gateway_no = ?2, updated_ms = ?3
                WHERE device_no = ?1 AND gateway_no IS NOT ?2";
     connection.execute(sql, params![sub_no, gateway.0, now_ms]).map_err(Error::store)?;
-    match (owner_of(connection, gateway.0)?, owner_of(connection, sub_no)?) {
-        (Some(owner), None) => hand_over(connection, sub_no, owner, now_ms, now_ms),
-        _ => Ok(()),
+    let sql = "SELECT 1 FROM device s JOIN device g ON g.project_no = s.project_no
+               WHERE s.device_no = ?1 AND g.device_no = ?2 AND s.removed = 0
+               AND NOT EXISTS (SELECT 1 FROM binding b WHERE b.device_no = s.device_no AND b.owned = 1)";
+    let is_free = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.exists(params![sub_no, gateway.0]))
+        .map_err(Error::store)?;
+    match is_free.then(|| owner_of(connection, gateway.0)).transpose()?.flatten() {
+        Some(owner) => hand_over(connection, sub_no, owner, now_ms, now_ms),
+        None => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::fact::forget_desires;
 use super::known::UserName;
 use super::owner::{forget_homes, forget_owner};
 use crate::domain::caller::AppUser;
@@ -217,10 +218,10 @@ impl UserStore for SqliteRegistry {
             let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({owned})");
             connection.execute(&leave, params![user_no, now_ms])?;
             connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({owned})"), params![user_no])?;
+            let shared = "SELECT device_no FROM binding WHERE user_no = ?1 UNION
+                          SELECT device_no FROM device JOIN home_member m USING (home_id) WHERE m.user_no = ?1";
+            forget_desires(connection, shared, user_no)?;
             forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
-            // The number may be another user's one day.
-            let gone = "UPDATE device SET last_owner_no = 0 WHERE last_owner_no = ?1";
-            connection.execute(gone, params![user_no])?;
             let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
             let failures = format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})");
             connection.execute(&failures, params![user_no])?;

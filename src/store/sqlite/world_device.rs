@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::params;
 
 use super::device::{place_of_local_key, place_of_secret};
+use super::fact::forget_desires;
 use super::owner;
 use super::product::node_type;
 use super::world::{Builder, at, fill, refused};
@@ -225,7 +226,9 @@ impl Builder<'_> {
             // Those that stay keep the time of their binding, and with it what it gave access to.
             let list = users.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
             let others = format!("DELETE FROM binding WHERE device_no = ?1 AND owned = 0 AND user_no NOT IN ({list})");
-            self.write(&others, params![no])?;
+            if self.connection.execute(&others, params![no]).map_err(refused)? > 0 {
+                forget_desires(self.connection, "?1", no).map_err(refused)?;
+            }
             for user_no in users {
                 owner::bind(self.connection, no, user_no, false, self.now_ms)?;
             }
