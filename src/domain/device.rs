@@ -197,7 +197,7 @@ pub struct DevicePage<T> {
 /// How a device leaves its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
-    /// The bindings go; names, device users and history stay for the next binding.
+    /// The bindings go; names, device users and history stay for its last owner.
     Removed,
     /// The bindings go, and with them its name and those of its functions, device users and the sight of all history.
     Reset,
