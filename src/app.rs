@@ -20,11 +20,14 @@ use utoipa::openapi::OpenApi;
 use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::gateway::{Gateway, Happenings, Hub, Listeners};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
 use crate::store::sqlite::SqliteRegistry;
+use crate::store::sqlite::recover;
+pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
@@ -108,13 +111,24 @@ pub struct App {
     pub cloud: Arc<Cloud>,
     config: Config,
     folder: PathBuf,
-    telemetry: Arc<SqliteTelemetry>,
     waiting: Waiting,
     hub: Arc<Hub>,
     listeners: Arc<Listeners>,
     happenings: Happenings,
+    _folder: OpenFolder,
+}
+
+/// A data folder in use. When it is dropped its files are left whole.
+struct OpenFolder {
+    telemetry: Arc<SqliteTelemetry>,
     /// Held as long as the folder is in use.
     _lock: File,
+}
+
+impl Drop for OpenFolder {
+    fn drop(&mut self) {
+        self.telemetry.stop();
+    }
 }
 
 /// The addresses in force, as `serve --json` prints them.
@@ -157,15 +171,7 @@ impl App {
     /// # Errors
     /// [`AppError`], with what to do in its text.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
-        let unusable = |error| AppError::Folder(folder.to_owned(), error);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE));
-        let lock = lock.map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(AppError::InUse(folder.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
+        let lock = lock(folder)?;
         let registry = Arc::new(SqliteRegistry::open(folder)?);
         let options = TelemetryOptions {
             durability: match config.telemetry.durability {
@@ -176,7 +182,7 @@ impl App {
             roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
-        let telemetry = SqliteTelemetry::open(folder, options)?;
+        let telemetry = SqliteTelemetry::open_of(folder, options, registry.stamp())?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
         let (listeners, happenings) = gateway::feed();
@@ -186,8 +192,8 @@ impl App {
         let limits = Limits { retention_days, failures_of_account, failures_of_address };
         let (downlink, feed) = (Arc::new(downlink), listeners.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
-        let folder = folder.to_owned();
-        Ok(Self { cloud, config, folder, telemetry, waiting, hub, listeners, happenings, _lock: lock })
+        let (folder, _folder) = (folder.to_owned(), OpenFolder { telemetry, _lock: lock });
+        Ok(Self { cloud, config, folder, waiting, hub, listeners, happenings, _folder })
     }
 
     /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
@@ -276,9 +282,33 @@ impl App {
         stop.await;
         stop_all.now();
         while tasks.join_next().await.is_some() {}
-        self.telemetry.close();
         Ok(())
     }
+}
+
+/// Takes a data folder for this process, making it if need be.
+fn lock(folder: &Path) -> Result<File, AppError> {
+    let unusable = |error| AppError::Folder(folder.to_owned(), error);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE));
+    let lock = lock.map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(AppError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// Makes a data folder one that opens again although its registry lost something.
+///
+/// # Errors
+/// [`AppError`], with what to do in its text.
+pub fn recover(folder: &Path, keep_history: bool) -> Result<Recovered, AppError> {
+    if !folder.join(LOCK_FILE).exists() {
+        return Err(AppError::Store(format!("{} is no data folder: name it with --data", folder.display())));
+    }
+    let _lock = lock(folder)?;
+    Ok(recover::recover(folder, keep_history, SystemClock.now_ms())?)
 }
 
 async fn expire(cloud: Arc<Cloud>, mut shutdown: Shutdown) {
@@ -286,8 +316,8 @@ async fn expire(cloud: Arc<Cloud>, mut shutdown: Shutdown) {
     loop {
         tokio::select! {
             _ = periods.tick() => {
-                if let Err(error) = cloud.expire_events().await {
-                    tracing::warn!(%error, "what the retention no longer keeps could not be dropped");
+                if let Err(error) = cloud.expire_events(Consent::NotGiven).await {
+                    tracing::warn!(%error, "what the retention no longer keeps could not be removed");
                 }
             }
             () = shutdown.begun() => return,

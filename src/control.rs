@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceExt;
 
+use crate::domain::event::Consent;
 use crate::domain::{
     Cloud, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Project, Result as DomainResult, Value,
 };
@@ -57,6 +58,7 @@ pub fn router(cloud: Arc<Cloud>) -> Router {
         .route("/events/check", post(check))
         .route("/projects", get(projects))
         .route("/visual-key", post(rotate_visual_key))
+        .route("/expire", post(expire))
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
         .with_state(cloud)
 }
@@ -100,6 +102,10 @@ async fn projects(State(cloud): State<Arc<Cloud>>) -> Result<Response, Refusal> 
 
 async fn rotate_visual_key(State(cloud): State<Arc<Cloud>>) -> Result<String, Refusal> {
     Ok(cloud.rotate_visual_key().await?)
+}
+
+async fn expire(State(cloud): State<Arc<Cloud>>) -> Result<String, Refusal> {
+    Ok(cloud.expire_events(Consent::Given).await?.removed.to_string())
 }
 
 async fn import(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {

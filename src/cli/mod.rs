@@ -4,9 +4,11 @@ mod apply;
 mod call;
 mod check_config;
 mod demo;
+mod expire;
 mod explain;
 mod import;
 mod openapi;
+mod recover;
 mod rotate;
 mod serve;
 mod simulate;
@@ -53,6 +55,8 @@ enum Command {
     Call(call::Call),
     Explain(explain::Explain),
     Rotate(rotate::Rotate),
+    Expire(expire::Expire),
+    Recover(recover::Recover),
     Simulate(simulate::Simulate),
     Openapi(openapi::Openapi),
     CheckConfig(check_config::CheckConfig),
@@ -100,6 +104,8 @@ pub fn run() -> Outcome {
                     Command::Call(command) => command.run().await,
                     Command::Explain(command) => command.run().await,
                     Command::Rotate(command) => command.run().await,
+                    Command::Expire(command) => command.run().await,
+                    Command::Recover(command) => command.run(),
                     Command::Simulate(command) => command.run().await,
                     Command::Openapi(command) => command.run(),
                     Command::CheckConfig(command) => command.run(),

@@ -238,6 +238,24 @@ pub struct NextRow {
     pub kind: EventType,
 }
 
+/// Whether retention may go as far as the clock alone says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Only as far as is certain whatever the clock says.
+    NotGiven,
+    /// The operator knows that the clock is right.
+    Given,
+}
+
+/// What a pass of the retention did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// Files that were removed.
+    pub removed: u64,
+    /// Files that the clock says are too old, and that wait for the operator's consent or for time to pass.
+    pub waiting: u64,
+}
+
 impl Cloud {
     /// A page of a device's log. Rows past the retention, or from before the device's last reset, are never in it.
     ///
@@ -302,14 +320,19 @@ impl Cloud {
 
     /// The oldest millisecond that the retention keeps.
     pub fn oldest_kept_ms(&self) -> i64 {
-        self.now_ms() - i64::from(self.limits.retention_days) * 24 * 3600 * 1000
+        self.now_ms() - self.retention_ms()
     }
 
-    /// Drops what the retention no longer keeps, in whole files.
+    /// Removes what the retention no longer keeps, in whole files. Without the operator's consent only as far as is certain
+    /// although clocks jump.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn expire_events(&self) -> Result<()> {
-        self.telemetry.expire(self.oldest_kept_ms()).await
+    pub async fn expire_events(&self, consent: Consent) -> Result<Expiry> {
+        self.telemetry.expire(self.now_ms(), self.retention_ms(), consent).await
+    }
+
+    fn retention_ms(&self) -> i64 {
+        i64::from(self.limits.retention_days) * 24 * 3600 * 1000
     }
 }

@@ -9,6 +9,7 @@ use super::binding::{Bound, BoundDevices, DeviceHolder, Shared, Unbound};
 use super::caller::{AppUser, DeviceRole};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
+use super::event::{Consent, Expiry};
 use super::fact::{Fact, FactChange, FactKind};
 use super::feed::Audience;
 use super::home::{Home, HomeFacts, HomeRole, Member, MemberChange, MemberPut};
@@ -470,8 +471,10 @@ pub trait Telemetry: Send + Sync {
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
     /// The presence alone of each device, as [`Telemetry::latest`] has it.
     async fn presence(&self, devices: &[DeviceNo]) -> Result<Vec<Option<(bool, RowRef)>>>;
-    /// Drops what is older than `before_ms`, in whole files: something older may stay, nothing newer goes.
-    async fn expire(&self, before_ms: i64) -> Result<()>;
+    /// Removes what is older than `keep_ms` before now, in whole files: something older may stay, nothing newer goes. Without
+    /// consent nothing goes because a clock jumped: not more than became too old since the last time while the engine ran,
+    /// and nothing within `keep_ms` of the newest row.
+    async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry>;
     /// Figures for the operator.
     fn figures(&self) -> TelemetryFigures;
 }
@@ -489,8 +492,12 @@ pub struct TelemetryFigures {
     pub rolls: u64,
     /// Rolls that failed and will be tried again.
     pub rolls_failed: u64,
-    /// Blobs on disk whose checksum was wrong when read.
+    /// Parts of files that were found damaged.
     pub damaged: u64,
+    /// Acknowledged rows that were found missing, ever.
+    pub lost_rows: u64,
+    /// Files that retention would remove and that wait for the operator's consent.
+    pub waiting_to_expire: u64,
     /// Whether an acknowledgement waits for the disk.
     pub durable: bool,
 }

@@ -1,6 +1,8 @@
 //! The contract of the engines: one suite, run on each.
 
 mod crash;
+mod damage;
+mod folder;
 mod migration;
 mod model;
 mod registry;

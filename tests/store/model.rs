@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use ingle::domain::event::PageStart;
+use ingle::domain::event::{Consent, PageStart};
 use ingle::domain::store::Telemetry;
 use ingle::domain::{DeviceNo, Event, EventQuery, EventSource, EventType, EventTypes, Latest, NewEvent, RowRef, Value};
 use ingle::store::sqlite::telemetry::{Durability, SqliteTelemetry, TelemetryOptions};
@@ -243,7 +243,7 @@ async fn history(seed: u64) {
                 // What is in memory does not expire, so that the model need not know what is.
                 telemetry.flush().unwrap();
                 let before_ms = now_ms - random.below(4 * SPAN_MS as u64) as i64;
-                telemetry.expire(before_ms).await.unwrap();
+                telemetry.expire(before_ms, 0, Consent::Given).await.unwrap();
                 model.expire(before_ms);
             }
             16 => {

@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+use super::upkeep::Upkeep;
 use crate::domain::{Error, Result};
 
 /// Writes that may wait; further callers wait before they are queued.
@@ -69,7 +70,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Store`] when the system gives no thread.
-    pub fn start(connection: Connection, committed: impl Fn() + Send + 'static) -> Result<Self> {
+    pub fn start(connection: Connection, mut upkeep: Upkeep, committed: impl Fn() + Send + 'static) -> Result<Self> {
         let (queue, mut waiting) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let run = move || {
             while let Some(first) = waiting.blocking_recv() {
@@ -79,12 +80,16 @@ impl Writer {
                 {
                     jobs.push(next);
                 }
-                let outcome = commit_together(&connection, &mut jobs);
+                let outcome = commit_together(&connection, &upkeep, &mut jobs);
+                if outcome.is_ok() {
+                    upkeep.committed(&connection);
+                }
                 committed();
                 for job in jobs {
                     job.answer(outcome.clone());
                 }
             }
+            upkeep.close(&connection);
         };
         let thread = thread::Builder::new().name("registry".to_owned()).spawn(run).map_err(Error::store)?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
@@ -115,7 +120,11 @@ impl Drop for Writer {
     }
 }
 
-fn commit_together(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> std::result::Result<(), String> {
+fn commit_together(
+    connection: &Connection,
+    upkeep: &Upkeep,
+    jobs: &mut [Box<dyn Job>],
+) -> std::result::Result<(), String> {
     let outcome = (|| {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for job in jobs {
@@ -125,6 +134,7 @@ fn commit_together(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> std::r
                 return Err(rusqlite::Error::InvalidQuery);
             }
         }
+        upkeep.count(connection)?;
         connection.execute_batch("COMMIT")
     })();
     outcome.map_err(|error| {
@@ -171,14 +181,30 @@ impl Readers {
 /// [`Error::Store`].
 pub fn open_writer(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path).map_err(Error::store)?;
+    // First, so that nothing of a file that another connection left is moved before it is checked.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(Error::store)?;
+    write_ahead(&connection).map_err(Error::store)?;
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
         )
         .map_err(Error::store)?;
     prepare(&connection)?;
     Ok(connection)
+}
+
+/// Puts a database into WAL mode. SQLite answers in which mode it is, and reports no error when it could not change it.
+///
+/// # Errors
+/// Those of SQLite, and when the mode is another one afterwards.
+pub fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+    Err(rusqlite::Error::SqliteFailure(failure, Some(format!("the journal mode is {mode} and cannot be made WAL"))))
 }
 
 fn open_reader(path: &Path) -> Result<Connection> {

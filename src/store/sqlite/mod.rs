@@ -9,18 +9,23 @@ mod device_user;
 mod fact;
 mod home;
 mod known;
+mod mark;
 mod name;
 mod owner;
+mod pages;
 mod pairing;
 mod product;
 mod project;
+pub mod recover;
 mod sight;
 pub mod telemetry;
 mod token;
 mod topology;
+mod upkeep;
 mod user;
 mod user_token;
 mod visual;
+mod wal;
 mod world;
 mod world_device;
 mod world_user;
@@ -35,6 +40,8 @@ use crate::store::password::Passwords;
 use crate::store::seal::Seal;
 
 use connection::{Readers, Writer};
+pub use upkeep::FolderStamp;
+use upkeep::Upkeep;
 
 /// Migrations of the registry in order. `PRAGMA user_version` is how many have run.
 const MIGRATIONS: &[&str] = &[
@@ -42,6 +49,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0002_second_dialect.sql"),
     include_str!("../../../migrations/sqlite/0003_devices_connect.sql"),
     include_str!("../../../migrations/sqlite/0004_app_users.sql"),
+    include_str!("../../../migrations/sqlite/0005_folder.sql"),
 ];
 
 /// The registry's file in the data folder.
@@ -54,22 +62,31 @@ pub struct SqliteRegistry {
     seal: Arc<Seal>,
     passwords: Passwords,
     known: Arc<known::Known>,
+    stamp: FolderStamp,
 }
 
 impl SqliteRegistry {
     /// Opens or creates the registry of a data folder and brings it to the newest form.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a folder of a newer version or without its key; [`Error::Store`].
+    /// [`Error::Refused`] for a folder of a newer version, without its key or with another, and for files that are
+    /// damaged or lack acknowledged changes, by name; [`Error::Store`].
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(REGISTRY_FILE);
+        upkeep::check_files(&path)?;
         let seal = Arc::new(Seal::open(folder, !path.exists())?);
         let connection = connection::open_writer(&path)?;
         migrate(&connection)?;
+        let (upkeep, stamp) = Upkeep::open(&connection, &path, &seal)?;
         let known = Arc::new(known::Known::default());
         let forget = known.clone();
-        let writer = Writer::start(connection, move || forget.forget())?;
-        Ok(Self { writer, readers: Readers::new(path), seal, passwords: Passwords::default(), known })
+        let writer = Writer::start(connection, upkeep, move || forget.forget())?;
+        Ok(Self { writer, readers: Readers::new(path), seal, passwords: Passwords::default(), known, stamp })
+    }
+
+    /// By what the event log knows this registry.
+    pub fn stamp(&self) -> FolderStamp {
+        self.stamp.clone()
     }
 }
 

@@ -119,6 +119,8 @@ impl Committer {
         self.order.clear();
         self.order.extend(rows.iter().enumerate().map(|(at, row)| (row.device.0, row.time_ms, at as u32)));
         self.order.sort_unstable();
+        let newest_ms = self.order.iter().map(|(_, time_ms, _)| *time_ms).max();
+        self.engine.newest_ms.fetch_max(newest_ms.unwrap_or(i64::MIN), Ordering::AcqRel);
         self.numbering.assign(&self.engine, &generations, &self.order, &mut self.numbers)?;
         let ordered = self.order.iter().zip(&self.numbers).filter_map(|(&(device, _, at), &n)| {
             let row = rows.get(at as usize)?;
@@ -159,7 +161,7 @@ impl Committer {
         let prepared = self.engine.change_state(|state| state.next_journal.take()).filter(|journal| journal.no == no);
         let created = match prepared {
             Some(journal) => Ok(journal),
-            None => Journal::create(&self.engine.folder, no, options.durability),
+            None => Journal::create(&self.engine.folder, no, self.engine.stamp.id, options.durability),
         };
         match created {
             Ok(journal) => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::super::upkeep::FolderStamp;
 use super::TelemetryOptions;
 use super::fault::{Fault, Result};
 use super::files::Files;
@@ -12,6 +13,7 @@ use super::journal::Journal;
 use super::latest::Cache;
 use super::memory::{Generation, Generations};
 use super::queue::Queue;
+use super::retention::Progress;
 
 /// Buckets of devices for the newest time that is on disk.
 const ROLLED_BUCKETS: usize = 1 << 16;
@@ -22,6 +24,8 @@ pub struct Engine {
     pub folder: PathBuf,
     /// Settings.
     pub options: TelemetryOptions,
+    /// The registry that it belongs to.
+    pub stamp: FolderStamp,
     /// What waits for the committer.
     pub queue: Queue,
     /// The rows in memory.
@@ -34,6 +38,10 @@ pub struct Engine {
     pub rolled: RolledTimes,
     /// Held by whoever makes a journal, so that no two make the same.
     pub journal_making: Mutex<()>,
+    /// The newest row's time; `i64::MIN` without one.
+    pub newest_ms: AtomicI64,
+    /// How far retention went.
+    pub retention: Mutex<Progress>,
     /// What the threads tell each other.
     state: Mutex<RollState>,
     /// Signals every change of `state` and of the generations.
@@ -55,6 +63,10 @@ pub struct Counters {
     pub rolls_failed: AtomicU64,
     /// Journal entries that were damaged at open.
     pub damaged_entries: AtomicU64,
+    /// Acknowledged rows that were found missing, at this open or an earlier one.
+    pub lost_rows: AtomicU64,
+    /// Files that retention would remove and that wait for the operator's consent.
+    pub waiting_to_expire: AtomicU64,
 }
 
 /// What the threads tell each other.
@@ -74,6 +86,8 @@ pub struct RollState {
     pub filling_since: Option<Instant>,
     /// The journal for the generation after the youngest one, made in advance.
     pub next_journal: Option<Journal>,
+    /// Generations whose damaged journals are kept for an examination.
+    pub set_aside: Vec<i64>,
 }
 
 impl Engine {
@@ -81,6 +95,7 @@ impl Engine {
     pub fn new(
         folder: PathBuf,
         options: TelemetryOptions,
+        stamp: FolderStamp,
         files: Files,
         generations: Vec<Arc<Generation>>,
         rolled: RolledTimes,
@@ -88,6 +103,9 @@ impl Engine {
         Self {
             folder,
             options,
+            stamp,
+            newest_ms: AtomicI64::new(i64::MIN),
+            retention: Mutex::default(),
             queue: Queue::new(),
             generations: RwLock::new(Arc::new(Generations { list: generations })),
             files,

@@ -1,5 +1,6 @@
 //! What can go wrong inside the engine, before it becomes a domain error.
 
+use super::super::pages::CheckpointError;
 use crate::domain;
 
 /// An inner failure.
@@ -42,6 +43,27 @@ pub enum Fault {
     /// A file of this folder was written by a newer version.
     #[error("{0} was written by a newer version of this server")]
     Newer(String),
+    /// Files that do not belong together; the text names them and says what to do.
+    #[error("{0}")]
+    Foreign(String),
+}
+
+impl Fault {
+    /// Whether SQLite found that a file is damaged, as opposed to a disk that cannot be read or written now.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let Self::Sqlite { cause, .. } = self else { return false };
+        match cause {
+            rusqlite::Error::SqliteFailure(failure, _) => matches!(failure.code, DatabaseCorrupt | NotADatabase),
+            // A column holds what was never written there.
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => true,
+            // A table or column is missing.
+            rusqlite::Error::SqlInputError { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// What inner functions return.
@@ -49,7 +71,21 @@ pub type Result<T> = std::result::Result<T, Fault>;
 
 impl From<Fault> for domain::Error {
     fn from(fault: Fault) -> Self {
-        Self::store(fault)
+        match fault {
+            Fault::Foreign(text) => Self::Refused(text),
+            newer @ Fault::Newer(_) => Self::Refused(newer.to_string()),
+            fault => Self::store(fault),
+        }
+    }
+}
+
+impl From<CheckpointError> for Fault {
+    fn from(error: CheckpointError) -> Self {
+        const CONTEXT: &str = "a checkpoint";
+        match error {
+            CheckpointError::Sqlite(cause) => Self::Sqlite { context: CONTEXT, cause },
+            CheckpointError::Io(cause) => Self::Io { context: CONTEXT, cause },
+        }
     }
 }
 

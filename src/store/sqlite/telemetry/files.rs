@@ -14,8 +14,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 use rustc_hash::FxHashSet;
 
+use super::super::connection::write_ahead;
+use super::super::wal;
 use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
+use super::retention;
 use super::row::Key;
 
 /// The days of one span: retention drops whole spans.
@@ -27,7 +30,6 @@ const DAMAGED_MAX: usize = 10_000;
 const FORMAT: i64 = 1;
 
 const SCHEMA: &str = "
-PRAGMA page_size=16384; PRAGMA journal_mode=WAL;
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS run(run INTEGER PRIMARY KEY, state INTEGER NOT NULL, first_gen INTEGER NOT NULL,
   last_gen INTEGER NOT NULL, rows INTEGER NOT NULL, oldest_ms INTEGER NOT NULL, newest_ms INTEGER NOT NULL);
@@ -36,6 +38,13 @@ CREATE TABLE IF NOT EXISTS block(run INTEGER, device INTEGER, inv_time INTEGER, 
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version=1;
 COMMIT;";
+
+/// The id of the data folder that a file belongs to, among the numbers beside its runs.
+pub const FOLDER: &str = "folder";
+const PREFIX: &str = "events-";
+const SUFFIX: &str = ".db";
+/// Stands between the span and the number of a file that was set aside.
+const ASIDE: &str = ".damaged-";
 
 /// The span that a time falls into.
 pub fn span_of(time_ms: i64) -> i64 {
@@ -80,35 +89,54 @@ pub struct RunFile {
     id: u64,
     /// Where it lies.
     pub path: PathBuf,
+    /// The data folder that it belongs to; 0 when that is not checked.
+    folder_id: i64,
     /// Whether the retention removed it.
     pub retired: AtomicBool,
+    /// Whether it was renamed, and is another entry now.
+    pub moved: AtomicBool,
 }
 
 impl RunFile {
-    fn new(path: PathBuf) -> Arc<Self> {
+    fn new(path: PathBuf, folder_id: i64) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), path, retired: AtomicBool::new(false) })
+        let (id, retired, moved) =
+            (NEXT.fetch_add(1, Ordering::Relaxed), AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { id, path, folder_id, retired, moved })
     }
 
     /// Opens it for writing; makes it if need be.
     pub fn writer(&self) -> Result<Connection> {
-        let connection = Connection::open(&self.path).during("opening a telemetry file")?;
-        connection.busy_timeout(Duration::from_secs(30)).during("opening a telemetry file")?;
+        const OPENING: &str = "opening a telemetry file";
+        let connection = Connection::open(&self.path).during(OPENING)?;
+        connection.busy_timeout(Duration::from_secs(30)).during(OPENING)?;
+        // Checkpoints are made by `runs::checkpoint` alone, which notes the checksums of the pages.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during(OPENING)?;
         connection
             .execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-8192;")
-            .during("opening a telemetry file")?;
-        let version: i64 =
-            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).during("opening a telemetry file")?;
+            .during(OPENING)?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).during(OPENING)?;
         if version > FORMAT {
             return Err(Fault::Newer(self.path.display().to_string()));
         }
         if version < FORMAT {
-            connection.execute_batch(SCHEMA).during("creating a telemetry file")?;
+            const CREATING: &str = "creating a telemetry file";
+            connection.execute_batch("PRAGMA page_size=16384").during(CREATING)?;
+            write_ahead(&connection).and_then(|()| connection.execute_batch(SCHEMA)).during(CREATING)?;
+        }
+        match meta(&connection, FOLDER)? {
+            None if self.folder_id != 0 => set_meta(&connection, FOLDER, self.folder_id)?,
+            Some(other) if self.folder_id != 0 && other != self.folder_id => {
+                let text = format!("{} belongs to another data folder than registry.db", self.path.display());
+                return Err(Fault::Foreign(text));
+            }
+            _ => {}
         }
         Ok(connection)
     }
 
-    fn reader(&self) -> Result<Connection> {
+    /// Opens it for reading.
+    pub fn reader(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).during("opening a telemetry file")?;
         connection.busy_timeout(Duration::from_secs(10)).during("opening a telemetry file")?;
@@ -124,10 +152,14 @@ impl RunFile {
     }
 }
 
+/// A span, and 0 for the file that new rows of it go to, or the number of one that was set aside.
+pub type Place = (i64, u32);
+
 /// All files of runs.
 pub struct Files {
     folder: PathBuf,
-    spans: RwLock<BTreeMap<i64, Arc<RunFile>>>,
+    folder_id: i64,
+    spans: RwLock<BTreeMap<Place, Arc<RunFile>>>,
     /// The file of the latest values.
     pub latest: Arc<RunFile>,
     idle: Mutex<Vec<(u64, Connection)>>,
@@ -138,22 +170,22 @@ pub struct Files {
 
 impl Files {
     /// Finds the files of a folder.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path, folder_id: i64) -> Result<Self> {
         let mut spans = BTreeMap::new();
         for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
             let entry = entry.during("listing the telemetry folder")?;
             let name = entry.file_name();
-            let span = name.to_str().and_then(|name| name.strip_prefix("events-")?.strip_suffix(".db")?.parse().ok());
-            if let Some(span) = span
+            if let Some(place) = name.to_str().and_then(place_of)
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
             {
-                spans.insert(span, RunFile::new(entry.path()));
+                spans.insert(place, RunFile::new(entry.path(), folder_id));
             }
         }
         Ok(Self {
             folder: folder.to_owned(),
+            folder_id,
             spans: RwLock::new(spans),
-            latest: RunFile::new(folder.join("latest.db")),
+            latest: RunFile::new(folder.join("latest.db"), folder_id),
             idle: Mutex::default(),
             writing: Mutex::default(),
             damaged: Mutex::default(),
@@ -161,18 +193,52 @@ impl Files {
         })
     }
 
-    /// The file of a span, if there is one.
-    pub fn span(&self, span: i64) -> Option<Arc<RunFile>> {
-        self.spans.read().unwrap_or_else(PoisonError::into_inner).get(&span).cloned()
+    /// The file of a span that takes new rows, opened for writing and made if need be. Readers know it from then on.
+    pub fn open_span(&self, span: i64) -> Result<(Arc<RunFile>, Connection)> {
+        let known = self.spans.read().unwrap_or_else(PoisonError::into_inner).get(&(span, 0)).cloned();
+        let new = || RunFile::new(self.folder.join(format!("{PREFIX}{span}{SUFFIX}")), self.folder_id);
+        let file = known.unwrap_or_else(new);
+        if !file.path.exists() {
+            // What is left of an earlier file of that name is not its own.
+            retention::remove(&file.path)?;
+        }
+        let connection = file.writer()?;
+        self.spans.write().unwrap_or_else(PoisonError::into_inner).insert((span, 0), file.clone());
+        Ok((file, connection))
     }
 
-    /// The file of a span, opened for writing and made if need be. Readers know it from then on.
-    pub fn open_span(&self, span: i64) -> Result<(Arc<RunFile>, Connection)> {
-        let known = self.span(span);
-        let file = known.unwrap_or_else(|| RunFile::new(self.folder.join(format!("events-{span}.db"))));
-        let connection = file.writer()?;
-        self.spans.write().unwrap_or_else(PoisonError::into_inner).insert(span, file.clone());
-        Ok((file, connection))
+    /// Renames a damaged file of a span, so that new rows go to another one. What can be read of it is read as before. The
+    /// caller holds [`Files::writing`].
+    pub fn set_aside(&self, span: i64, why: &dyn std::fmt::Display) -> Result<()> {
+        const DOING: &str = "setting a damaged file aside";
+        let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
+        let file = match spans.get(&(span, 0)) {
+            Some(file) => file.clone(),
+            None => RunFile::new(self.folder.join(format!("{PREFIX}{span}{SUFFIX}")), self.folder_id),
+        };
+        let last = spans.range((span, 0)..=(span, u32::MAX)).next_back();
+        let number = last.map_or(0, |((_, number), _)| *number) + 1;
+        let path = self.folder.join(format!("{PREFIX}{span}{ASIDE}{number}{SUFFIX}"));
+        self.forget_idle(&file);
+        // The log goes with its database, and before it: alone it is nothing.
+        let log = wal::path(&file.path);
+        if log.exists() {
+            fs::rename(log, wal::path(&path)).during(DOING)?;
+        }
+        fs::rename(&file.path, &path).during(DOING)?;
+        for left in [file.path.with_extension("pages"), file.path.with_extension("db-shm")] {
+            if left.exists() {
+                fs::remove_file(left).during(DOING)?;
+            }
+        }
+        fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).during(DOING)?;
+        let (from, to) = (file.path.display(), path.display());
+        tracing::error!(%from, %to, %why, "a damaged file of the event log is set aside; rows of it may be missing");
+        file.moved.store(true, Ordering::Release);
+        spans.remove(&(span, 0));
+        spans.insert((span, number), RunFile::new(path, self.folder_id));
+        self.damaged_count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The files of a range of spans, and the newest millisecond of each.
@@ -181,31 +247,20 @@ impl Files {
         if first > last {
             return Vec::new();
         }
-        spans.range(first..=last).map(|(span, file)| (span_end_ms(*span), file.clone())).collect()
+        let found = spans.range((first, 0)..=(last, u32::MAX));
+        found.map(|((span, _), file)| (span_end_ms(*span), file.clone())).collect()
     }
 
-    /// Every file.
-    pub fn all(&self) -> Vec<Arc<RunFile>> {
+    /// Every file of events with its place, the oldest span first.
+    pub fn events(&self) -> Vec<(Place, Arc<RunFile>)> {
         let spans = self.spans.read().unwrap_or_else(PoisonError::into_inner);
-        spans.values().cloned().chain([self.latest.clone()]).collect()
+        spans.iter().map(|(place, file)| (*place, file.clone())).collect()
     }
 
-    /// The last generation that any file has rows of, and the newest row's time.
-    pub fn last(&self) -> (i64, i64) {
-        let (mut last_gen, mut newest_ms) = (0, i64::MIN);
-        for file in self.all() {
-            match file.writer().and_then(|connection| runs(&connection, RunState::Live)) {
-                Ok(runs) => {
-                    for run in runs {
-                        (last_gen, newest_ms) = (run.last_gen.max(last_gen), run.newest_ms.max(newest_ms));
-                    }
-                }
-                Err(fault) => {
-                    tracing::error!(file = %file.path.display(), error = %fault, "a telemetry file cannot be read");
-                }
-            }
-        }
-        (last_gen, newest_ms)
+    /// Every file that is written to.
+    pub fn all(&self) -> Vec<Arc<RunFile>> {
+        let events = self.events().into_iter().filter(|((_, number), _)| *number == 0);
+        events.map(|(_, file)| file).chain([self.latest.clone()]).collect()
     }
 
     /// Only one thread writes files or removes them.
@@ -213,30 +268,20 @@ impl Files {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the files of spans that are wholly older than `before_ms`.
-    pub fn expire(&self, before_ms: i64) -> Result<()> {
-        let _writing = self.writing();
-        let old: Vec<_> = {
-            let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
-            let kept = spans.split_off(&span_of(before_ms));
-            std::mem::replace(&mut *spans, kept).into_values().collect()
-        };
-        let mut removed = Ok(());
-        for file in old {
+    /// Takes the files of spans that are wholly older than `before_ms` out of every later read, and returns them.
+    pub fn retire(&self, before_ms: i64) -> Vec<Arc<RunFile>> {
+        let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = spans.split_off(&(span_of(before_ms), 0));
+        let old: Vec<_> = std::mem::replace(&mut *spans, kept).into_values().collect();
+        for file in &old {
             file.retired.store(true, Ordering::Release);
-            self.idle().retain(|(id, _)| *id != file.id);
-            for suffix in ["", "-wal", "-shm"] {
-                let mut name = file.path.clone().into_os_string();
-                name.push(suffix);
-                match fs::remove_file(name) {
-                    Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                        removed = Err(cause).during("removing a telemetry file");
-                    }
-                    _ => {}
-                }
-            }
+            self.forget_idle(file);
         }
-        removed
+        old
+    }
+
+    fn forget_idle(&self, file: &RunFile) {
+        self.idle().retain(|(id, _)| *id != file.id);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(u64, Connection)>> {
@@ -257,7 +302,30 @@ impl Files {
             execute(&connection, "BEGIN")?;
             Ok(Snapshot { files: self, file: file.clone(), connection: Some(connection) })
         });
-        begun.map_err(|fault| if file.retired.load(Ordering::Acquire) { Fault::Retired } else { fault })
+        begun.map_err(|fault| {
+            if file.retired.load(Ordering::Acquire) {
+                Fault::Retired
+            } else if file.moved.load(Ordering::Acquire) {
+                Fault::Moved
+            } else {
+                fault
+            }
+        })
+    }
+
+    /// Notes that SQLite cannot read a part of a file: what can be read goes on to be used.
+    pub fn note_unreadable(&self, file: &RunFile, fault: &Fault) {
+        let mut known = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = Key { device: i64::MIN, inv_time: 0, inv_n: 0 };
+        if known.len() < DAMAGED_MAX && known.insert((file.id, whole)) {
+            self.damaged_count.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(file = %file.path.display(), error = %fault, "a telemetry file is damaged; rows are missing");
+        }
+    }
+
+    /// Counts damage that was said already.
+    pub fn count_damage(&self, count: u64) {
+        self.damaged_count.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Notes that a blob is damaged.
@@ -288,6 +356,7 @@ impl Drop for Snapshot<'_> {
         if let Some(connection) = self.connection.take()
             && execute(&connection, "COMMIT").is_ok()
             && !self.file.retired.load(Ordering::Acquire)
+            && !self.file.moved.load(Ordering::Acquire)
         {
             let mut idle = self.files.idle();
             if idle.len() >= IDLE_READERS_MAX {
@@ -301,6 +370,11 @@ impl Drop for Snapshot<'_> {
 impl Snapshot<'_> {
     fn connection(&self) -> Result<&Connection> {
         self.connection.as_ref().ok_or(Fault::Closed)
+    }
+
+    /// [`Files::note_unreadable`] of this file.
+    pub fn note_unreadable(&self, fault: &Fault) {
+        self.files.note_unreadable(&self.file, fault);
     }
 
     /// The runs that count.
@@ -366,6 +440,21 @@ pub fn runs(connection: &Connection, state: RunState) -> Result<Vec<Run>> {
         Ok(Run { no, first_gen, last_gen, rows: row.get(3)?, oldest_ms: row.get(4)?, newest_ms: row.get(5)? })
     });
     found.and_then(Iterator::collect).during("reading the runs")
+}
+
+/// The place of a file of events, by its name.
+fn place_of(name: &str) -> Option<Place> {
+    let middle = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    match middle.split_once(ASIDE) {
+        Some((span, number)) => Some((span.parse().ok()?, number.parse().ok().filter(|number| *number > 0)?)),
+        None => Some((middle.parse().ok()?, 0)),
+    }
+}
+
+/// Keeps a number beside the runs.
+pub fn set_meta(connection: &Connection, name: &str, value: i64) -> Result<()> {
+    const SET: &str = "INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)";
+    connection.execute(SET, params![name, value]).during("noting a number").map(drop)
 }
 
 /// A number kept beside the runs.

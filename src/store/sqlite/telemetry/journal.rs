@@ -1,5 +1,8 @@
 //! The journal: a file for each generation, a row for each group commit. Its write-ahead log is never checkpointed;
 //! the whole file goes once its generation is rolled.
+//!
+//! SQLite stops reading a write-ahead log at the first damaged frame, without a word. So a mark beside each journal
+//! (`journal-….mark`) says how many entries and rows were acknowledged, and a replay that finds fewer says so.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,6 +11,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
+use super::super::connection::write_ahead;
+use super::super::mark::{self, Mark};
 use super::Durability;
 use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
@@ -22,12 +27,35 @@ const BUSY_MAX: Duration = Duration::from_millis(250);
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".db";
+/// Part of the name of what is left of a damaged journal.
+const ASIDE: &str = "damaged";
 
 /// An open journal.
 pub struct Journal {
     /// The generation's number.
     pub no: i64,
     connection: Connection,
+    folder_id: i64,
+    mark: Mark,
+    entries: i64,
+    rows: i64,
+}
+
+/// What became of a journal that was read back.
+pub struct Replayed {
+    /// What could be read.
+    pub generation: Generation,
+    /// Entries that are there and damaged.
+    pub damaged: u64,
+    /// Rows that were acknowledged and are not there.
+    pub lost_rows: u64,
+}
+
+impl Replayed {
+    /// Whether something of the journal is missing, so that it is to be kept for an examination.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged > 0 || self.lost_rows > 0
+    }
 }
 
 /// Where the journal of a generation lies.
@@ -35,7 +63,13 @@ pub fn path(folder: &Path, no: i64) -> PathBuf {
     folder.join(format!("{PREFIX}{no:010}{SUFFIX}"))
 }
 
-/// The generations that have a journal in a folder, oldest first. What is left of journals already gone is removed.
+/// Where the mark of a generation's journal lies.
+fn mark_path(folder: &Path, no: i64) -> PathBuf {
+    path(folder, no).with_extension("mark")
+}
+
+/// The generations that have a journal in a folder, or a mark of one that had rows, oldest first. What is left of
+/// journals already gone is removed.
 pub fn list(folder: &Path) -> Result<Vec<i64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
@@ -44,35 +78,66 @@ pub fn list(folder: &Path) -> Result<Vec<i64>> {
             continue;
         };
         let Ok(no) = number.parse() else { continue };
-        if rest == "db" {
-            found.push(no);
-        } else if !path(folder, no).exists() {
-            remove(folder, no)?;
+        match rest {
+            "db" => found.push(no),
+            _ if rest.starts_with(ASIDE) || path(folder, no).exists() || found.contains(&no) => {}
+            _ if marked_rows(folder, no)? > 0 => found.push(no),
+            _ => remove(folder, no)?,
         }
     }
     found.sort_unstable();
     Ok(found)
 }
 
-/// Removes a journal. Its write-ahead log goes first, so that none is ever found beside another file.
+/// How many rows the mark of a journal says that it holds.
+fn marked_rows(folder: &Path, no: i64) -> Result<i64> {
+    let marked = mark::read(&mark_path(folder, no)).during("reading a journal's mark")?;
+    Ok(marked.map_or(0, |[.., rows]| rows))
+}
+
+/// Removes a journal. Its write-ahead log goes first, so that none is ever found beside another file; the mark goes last,
+/// so that it never speaks of a journal that was removed on purpose.
 pub fn remove(folder: &Path, no: i64) -> Result<()> {
+    let mark = mark_path(folder, no);
+    if mark.exists() {
+        // From here on nothing is missing.
+        Mark::open(&mark, [0; mark::NUMBERS]).during("removing a journal")?;
+    }
+    each_file(folder, no, |file| match fs::remove_file(file) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause).during("removing a journal"),
+        _ => Ok(()),
+    })
+}
+
+/// Renames what is left of a damaged journal, so that it can be examined and is not read again.
+pub fn set_aside(folder: &Path, no: i64) -> Result<()> {
+    each_file(folder, no, |file| {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some((stem, kind)) = name.split_once('.') else { return Ok(()) };
+        if kind.ends_with("-shm") {
+            return Ok(());
+        }
+        match fs::rename(file, folder.join(format!("{stem}.{ASIDE}.{kind}"))) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause).during("setting a journal aside"),
+            _ => Ok(()),
+        }
+    })?;
+    remove(folder, no)
+}
+
+fn each_file(folder: &Path, no: i64, act: impl Fn(&Path) -> Result<()>) -> Result<()> {
     let file = path(folder, no);
     for suffix in ["-wal", "-shm", ""] {
         let mut name = file.clone().into_os_string();
         name.push(suffix);
-        match fs::remove_file(&name) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                return Err(cause).during("removing a journal");
-            }
-            _ => {}
-        }
+        act(Path::new(&name))?;
     }
-    Ok(())
+    act(&mark_path(folder, no))
 }
 
 impl Journal {
     /// Makes the journal of a new generation, and sure that it will be found again.
-    pub fn create(folder: &Path, no: i64, durability: Durability) -> Result<Self> {
+    pub fn create(folder: &Path, no: i64, folder_id: i64, durability: Durability) -> Result<Self> {
         remove(folder, no)?;
         let connection = Connection::open(path(folder, no)).during("creating a journal")?;
         connection.busy_timeout(BUSY_MAX).during("creating a journal")?;
@@ -82,20 +147,26 @@ impl Journal {
         };
         // Small pages, because a commit writes whole ones, and a small commit should not write much.
         connection
-            .execute_batch(&format!(
-                "PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};
-                 PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512; PRAGMA user_version=1;
-                 CREATE TABLE IF NOT EXISTS journal(batch INTEGER PRIMARY KEY, rows BLOB NOT NULL);"
-            ))
+            .execute_batch("PRAGMA page_size=512")
+            .and_then(|()| write_ahead(&connection))
+            .and_then(|()| {
+                connection.execute_batch(&format!(
+                    "PRAGMA synchronous={synchronous}; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512;
+                     PRAGMA user_version=1; PRAGMA application_id={};
+                     CREATE TABLE IF NOT EXISTS journal(batch INTEGER PRIMARY KEY, rows BLOB NOT NULL);",
+                    application_id(folder_id)
+                ))
+            })
             .during("creating a journal")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("creating a journal")?;
+        let mark = Mark::open(&mark_path(folder, no), [folder_id, no, 0, 0]).during("creating a journal's mark")?;
         File::open(folder).and_then(|folder| folder.sync_all()).during("syncing the telemetry folder")?;
-        Ok(Self { no, connection })
+        Ok(Self { no, connection, folder_id, mark, entries: 0, rows: 0 })
     }
 
     /// Commits rows, as a whole or not at all. `rows` hands each row with its device to the function it is given,
     /// which says when it has had enough for one entry.
-    pub fn commit<'a>(&self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<()> {
+    pub fn commit<'a>(&mut self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<()> {
         let written = self.write(encoder, rows);
         if written.is_err() {
             encoder.clear();
@@ -104,10 +175,17 @@ impl Journal {
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
         }
-        written
+        let (entries, rows) = written?;
+        (self.entries, self.rows) = (entries, self.rows + rows);
+        // Whoever waits for the commit has it: without the mark a later loss would only not be noticed.
+        if let Err(error) = self.mark.put([self.folder_id, self.no, self.entries, self.rows]) {
+            tracing::warn!(%error, journal = self.no, "a commit could not be marked");
+        }
+        Ok(())
     }
 
-    fn write<'a>(&self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<()> {
+    /// The number of the last entry then, and how many rows were written.
+    fn write<'a>(&self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<(i64, i64)> {
         let run = |sql| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         run("BEGIN IMMEDIATE").during("beginning a commit")?;
         let last = "SELECT coalesce(max(batch), 0) FROM journal";
@@ -119,7 +197,9 @@ impl Journal {
         let mut insert =
             self.connection.prepare_cached("INSERT INTO journal(batch, rows) VALUES(?1, ?2)").during("a commit")?;
         let mut rows = rows.peekable();
+        let mut count = 0;
         while let Some((device, row)) = rows.next() {
+            count += 1;
             encoder.push(device, &row);
             if rows.peek().is_none() || encoder.bytes() >= ENTRY_BYTES {
                 batch += 1;
@@ -128,42 +208,72 @@ impl Journal {
             }
         }
         run("COMMIT").during("committing to the journal")?;
-        Ok(())
+        Ok((batch, count))
     }
 }
 
-/// Reads a journal back into memory. Also returns how many entries were damaged.
-pub fn replay(folder: &Path, no: i64) -> Result<(Generation, u64)> {
-    let generation = Generation::new(no);
+/// As much of a folder's id as SQLite keeps of an application's.
+fn application_id(folder_id: i64) -> i32 {
+    (folder_id & i64::from(i32::MAX)) as i32
+}
+
+/// Reads a journal back into memory, as far as it is undamaged, and says what is missing.
+pub fn replay(folder: &Path, no: i64, folder_id: i64) -> Result<Replayed> {
+    let mut replayed = Replayed { generation: Generation::new(no), damaged: 0, lost_rows: 0 };
+    let file = path(folder, no);
+    match read(&file, folder_id, &mut replayed) {
+        Ok(()) => {}
+        Err(fault) if fault.is_damage() => {
+            tracing::error!(file = %file.display(), error = %fault, "a journal is damaged");
+            replayed.damaged += 1;
+        }
+        Err(fault) => return Err(fault),
+    }
+    let marked = u64::try_from(marked_rows(folder, no)?).unwrap_or(0);
+    replayed.lost_rows = marked.saturating_sub(replayed.generation.rows() as u64);
+    if replayed.lost_rows > 0 {
+        let (file, lost_rows) = (file.display(), replayed.lost_rows);
+        tracing::error!(%file, lost_rows, marked, "acknowledged rows are missing: the journal is damaged or was removed");
+    }
+    Ok(replayed)
+}
+
+fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path(folder, no), flags).during("opening a journal")?;
+    let connection = Connection::open_with_flags(file, flags).during("opening a journal")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("opening a journal")?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).during("opening a journal")?;
-    if version > 1 {
-        return Err(Fault::Newer(path(folder, no).display().to_string()));
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).during("opening a journal");
+    if number("PRAGMA user_version")? > 1 {
+        return Err(Fault::Newer(file.display().to_string()));
     }
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'journal'";
-    if connection.query_row(tables, [], |row| row.get::<_, i64>(0)).during("opening a journal")? == 0 {
+    if number("SELECT count(*) FROM sqlite_schema WHERE name = 'journal'")? == 0 {
         // It was being made when the server ended.
-        return Ok((generation, 0));
+        return Ok(());
     }
-    let mut damaged = 0;
+    let application = number("PRAGMA application_id")?;
+    if folder_id != 0 && application != 0 && application != i64::from(application_id(folder_id)) {
+        return Err(Fault::Foreign(format!("{} belongs to another data folder", file.display())));
+    }
+    let generation = &replayed.generation;
     let mut select =
         connection.prepare("SELECT batch, rows FROM journal ORDER BY batch").during("reading a journal")?;
     let mut entries = select.query([]).during("reading a journal")?;
     while let Some(entry) = entries.next().during("reading a journal")? {
         let batch: i64 = entry.get(0).during("reading a journal")?;
         let blob = entry.get_ref(1).during("reading a journal")?.as_blob().unwrap_or_default();
-        match replay_entry(&generation, blob, batch) {
+        match replay_entry(generation, blob, batch) {
             Ok(()) => {}
             Err(Fault::Damaged(how)) => {
-                tracing::warn!(journal = no, batch, how, "a journal entry is damaged; its rows are lost");
-                damaged += 1;
+                tracing::warn!(journal = generation.no, batch, how, "a journal entry is damaged; its rows are lost");
+                replayed.damaged += 1;
             }
             Err(fault) => return Err(fault),
         }
     }
-    Ok((generation, damaged))
+    Ok(())
 }
 
 fn replay_entry(generation: &Generation, blob: &[u8], batch: i64) -> Result<()> {

@@ -104,8 +104,12 @@ pub fn newest_mark(time_ms: i64) -> RowView<'static> {
 /// has seen of the memory, never older.
 pub fn load(files: &Files, device: i64) -> Result<Newest> {
     let mut newest = Newest::default();
-    let snapshot = files.snapshot(&files.latest)?;
-    load_into(&snapshot, device, &mut newest)?;
+    let read = files.snapshot(&files.latest).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
+    match read {
+        // The next start makes the file again from the log.
+        Err(fault) if fault.is_damage() => files.note_unreadable(&files.latest, &fault),
+        other => other?,
+    }
     Ok(newest)
 }
 

@@ -79,7 +79,7 @@ impl Merger {
                 }
                 let connection = job.file.writer()?;
                 let merged = transaction(&connection, || job.slice(engine, &connection));
-                checkpoint(&connection);
+                checkpoint(&connection, &job.file);
                 match merged {
                     Ok(true) => self.look_at(&job.file),
                     Ok(false) => self.job = Some(job),
@@ -113,7 +113,7 @@ impl Merger {
         }
         if let Some(run) = files::runs(&connection, RunState::Dying)?.first() {
             transaction(&connection, || runs::remove(&connection, run.no))?;
-            checkpoint(&connection);
+            checkpoint(&connection, &file);
             return Ok(());
         }
         let latest = Arc::ptr_eq(&file, &engine.files.latest);

@@ -8,6 +8,7 @@
 //!   then its journal is unlinked and the memory freed. Runs of like size are merged (`merge`).
 //! - A read merges memory and runs, newest first (`read`).
 
+mod check;
 mod codec;
 mod commit;
 mod engine;
@@ -20,6 +21,8 @@ mod merge;
 mod numbering;
 mod queue;
 mod read;
+mod rebuild;
+mod retention;
 mod roll;
 mod row;
 mod runs;
@@ -42,8 +45,12 @@ use self::latest::{Lookup, Newest};
 use self::memory::{DeviceRows, Generation, Generations, Shard};
 use self::numbering::Numbering;
 use self::roll::Roller;
+use super::upkeep::FolderStamp;
+use crate::domain::event::{Consent, Expiry};
 use crate::domain::store::{Telemetry, TelemetryFigures};
 use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
+
+pub use check::{LogFacts, log_facts};
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,43 +106,78 @@ pub struct SqliteTelemetry {
 }
 
 impl SqliteTelemetry {
+    /// Opens the event log of a folder without a registry, for tests and benchmarks of the log alone. Blocks.
+    ///
+    /// # Errors
+    /// As [`SqliteTelemetry::open_of`].
+    pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
+        Self::open_of(folder, options, FolderStamp::alone())
+    }
+
     /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Store`] when the folder cannot be read or written, or a newer version wrote it.
-    pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self::open_inner(folder, options)?))
+    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or the log and the registry of this stamp
+    /// do not belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is no
+    /// error: it is logged, counted and contained.
+    pub fn open_of(folder: &Path, options: TelemetryOptions, stamp: FolderStamp) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::open_inner(folder, options, stamp)?))
     }
 
-    fn open_inner(folder: &Path, options: TelemetryOptions) -> fault::Result<Self> {
+    fn open_inner(folder: &Path, options: TelemetryOptions, stamp: FolderStamp) -> fault::Result<Self> {
         fs::create_dir_all(folder).during("making the telemetry folder")?;
-        let files = Files::open(folder)?;
-        let rolled_to = files::meta(&files.latest.writer()?, roll::ROLLED_TO)?.unwrap_or(0);
-        // From every file, so that a number is never used again, not even when the file of the latest values was lost.
-        let (last_gen, newest_ms) = files.last();
+        let files = Files::open(folder, stamp.id)?;
+        let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified } =
+            check::folder(&files, folder, &stamp)?;
         let mut generations = Vec::new();
-        let (mut last_no, mut seen_ms, mut damaged) = (rolled_to.max(last_gen), newest_ms, 0);
+        let (mut last_no, mut seen_ms, mut damaged, mut lost) = (last_gen, newest_ms, 0, 0);
+        let mut set_aside = Vec::new();
         for no in journal::list(folder)? {
             last_no = last_no.max(no);
-            if no > rolled_to {
-                let (generation, damaged_here) = journal::replay(folder, no)?;
-                damaged += damaged_here;
-                if generation.rows() > 0 {
-                    seen_ms = seen_ms.max(generation.freeze().newest_ms().unwrap_or(i64::MIN));
-                    generations.push(Arc::new(generation));
-                    continue;
-                }
+            if no <= rolled_to {
+                journal::remove(folder, no)?;
+                continue;
             }
-            journal::remove(folder, no)?;
+            let replayed = journal::replay(folder, no, stamp.id)?;
+            damaged += replayed.damaged;
+            lost += replayed.lost_rows;
+            let is_damaged = replayed.is_damaged();
+            let generation = replayed.generation;
+            if generation.rows() > 0 {
+                let device_no = generation.freeze().devices().last().map_or(0, |(no, ..)| *no);
+                check::is_given(&journal::path(folder, no), &stamp, device_no)?;
+                seen_ms = seen_ms.max(generation.freeze().newest_ms().unwrap_or(i64::MIN));
+                if is_damaged {
+                    set_aside.push(no);
+                }
+                generations.push(Arc::new(generation));
+            } else if is_damaged {
+                journal::set_aside(folder, no)?;
+            } else {
+                journal::remove(folder, no)?;
+            }
         }
-        let journal = Journal::create(folder, last_no + 1, options.durability)?;
+        if lost > 0 {
+            lost_rows = check::note_lost(&files.latest.writer()?, lost)?;
+        }
+        let journal = Journal::create(folder, last_no + 1, stamp.id, options.durability)?;
         generations.push(Arc::new(Generation::new(last_no + 1)));
         let rolled = RolledTimes::new(newest_ms);
-        let engine = Arc::new(Engine::new(folder.to_owned(), options, files, generations, rolled));
+        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, files, generations, rolled));
+        engine.newest_ms.store(seen_ms, Ordering::Release);
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
+        engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
+        engine.change_state(|state| state.set_aside = set_aside);
         let opened = Self { engine: engine.clone(), threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
+        if !unverified.is_empty() {
+            let engine = engine.clone();
+            let is_closing = move |engine: &Engine| engine.state().closing;
+            opened.spawn("telemetry-verify", move || {
+                check::verify_rest(&engine.files, unverified, || is_closing(&engine));
+            })?;
+        }
         opened.spawn("telemetry-roll", move || Roller::new(engine).run())?;
         Ok(opened)
     }
@@ -161,6 +203,29 @@ impl SqliteTelemetry {
     /// [`crate::domain::Error::Store`] when a roll or a merge failed; it is tried again, and nothing is lost.
     pub fn settle(&self) -> Result<()> {
         Ok(self.engine.settle()?)
+    }
+
+    /// Rolls what is in memory and ends the threads: every row is in a file that is whole by itself then. When a roll is
+    /// not possible, the rows stay in their journal, where they are as safe. Blocks.
+    pub fn stop(&self) {
+        if self.engine.generations().size().0 > 0
+            && let Err(fault) = self.engine.flush()
+        {
+            tracing::warn!(error = %fault, "rows stay in the journal: they could not be rolled");
+        }
+        if let Err(fault) = retention::note_progress(&self.engine) {
+            tracing::warn!(error = %fault, "how far the retention went could not be noted");
+        }
+        self.close();
+        // Journals without a row are of no use to anybody.
+        drop(self.engine.change_state(|state| state.next_journal.take()));
+        let generations = self.engine.generations();
+        let is_used = |no| generations.list.iter().any(|generation| generation.no == no && generation.rows() > 0);
+        let unused = journal::list(&self.engine.folder).map(|all| all.into_iter().filter(|no| !is_used(*no)));
+        let removed = unused.and_then(|mut unused| unused.try_for_each(|no| journal::remove(&self.engine.folder, no)));
+        if let Err(fault) = removed {
+            tracing::warn!(error = %fault, "an empty journal could not be removed");
+        }
     }
 
     /// Commits what waits and ends the threads. What is in memory stays in its journal for the next open. Blocks.
@@ -260,9 +325,9 @@ impl Telemetry for SqliteTelemetry {
         devices.iter().map(|device| Ok(self.presence_of(&generations, device.0)?)).collect()
     }
 
-    async fn expire(&self, before_ms: i64) -> Result<()> {
+    async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry> {
         let engine = self.engine.clone();
-        aside(move || engine.files.expire(before_ms)).await
+        aside(move || retention::pass(&engine, now_ms, keep_ms, consent)).await
     }
 
     fn figures(&self) -> TelemetryFigures {
@@ -274,6 +339,8 @@ impl Telemetry for SqliteTelemetry {
             rolls: counters.rolls.load(Ordering::Relaxed),
             rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
+            lost_rows: counters.lost_rows.load(Ordering::Relaxed),
+            waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
         }
     }

@@ -39,6 +39,7 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery) -> Result<u64> {
             match count_file(engine, &file, &generations, device, query) {
                 Ok(found) => count += found,
                 Err(Fault::Retired) => {}
+                Err(fault) if fault.is_damage() => engine.files.note_unreadable(&file, &fault),
                 Err(fault) => return Err(fault),
             }
         }
@@ -55,9 +56,9 @@ pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
 
 /// The largest number among a device's rows of one millisecond on disk.
 pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<Option<u32>> {
-    let Some(file) = files.span(span_of(time_ms)) else { return Ok(None) };
-    let search = || {
-        let snapshot = files.snapshot(&file)?;
+    let span = span_of(time_ms);
+    let search = |file: &Arc<RunFile>| {
+        let snapshot = files.snapshot(file)?;
         let from = Key::new(device, RowRef { time_ms, n: u32::MAX });
         let mut last = None;
         for run in snapshot.runs()? {
@@ -75,10 +76,16 @@ pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<O
         }
         Ok(last)
     };
-    match search() {
-        Err(Fault::Retired) => Ok(None),
-        other => other,
+    let mut last = None;
+    for (_, file) in files.spans(span, span) {
+        match search(&file) {
+            Ok(found) => last = last.max(found),
+            Err(Fault::Retired) => {}
+            Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
+            Err(fault) => return Err(fault),
+        }
     }
+    Ok(last)
 }
 
 fn retry<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
@@ -240,11 +247,16 @@ impl<'a> Scan<'a> {
         for at in 0..self.streams.len() {
             self.refill(at)?;
         }
-        let mut page = EventPage::default();
+        let (mut page, mut last) = (EventPage::default(), None);
         while let Some(at) = self.newest()? {
             let Some(stream) = self.streams.get(at) else { break };
             let Some(row) = stream.rows.rows.get(stream.at) else { break };
-            let matches = wants(self.query, &stream.rows.view(row));
+            let (place, matches) = (row.place(), wants(self.query, &stream.rows.view(row)));
+            if last == Some(place) {
+                // A row that a damaged file had already, and that was rolled once more into the one after it.
+                self.advance(at)?;
+                continue;
+            }
             if self.scanned >= self.engine.options.scan_rows || (matches && page.rows.len() == self.query.limit) {
                 let kind =
                     EventType::from_number(i64::from(row.kind)).ok_or(Fault::Damaged("an unknown event type"))?;
@@ -255,6 +267,7 @@ impl<'a> Scan<'a> {
                 page.rows.push(stream.rows.event(row)?);
             }
             self.scanned += 1;
+            last = Some(place);
             self.advance(at)?;
         }
         Ok(page)
@@ -284,6 +297,10 @@ impl<'a> Scan<'a> {
                 let (snapshot, runs) = match opened {
                     Ok(opened) => opened,
                     Err(Fault::Retired) => return Ok(()),
+                    Err(fault) if fault.is_damage() => {
+                        self.engine.files.note_unreadable(&file, &fault);
+                        return Ok(());
+                    }
                     Err(fault) => return Err(fault),
                 };
                 let snapshots = self.snapshots.len();
@@ -330,7 +347,7 @@ impl<'a> Scan<'a> {
                 let Some(snapshot) = self.snapshots.get(*snapshot) else { return Ok(()) };
                 let (device, query, code_bits) = (self.device, self.query, self.code_bits);
                 let skips = &mut self.skips;
-                snapshot.blocks(*run, Key::new(device, upper), |key, block| {
+                let read = snapshot.blocks(*run, Key::new(device, upper), |key, block| {
                     let head = &block.head;
                     if key.device == device && *skips > 0 && hopeless(head, query, code_bits) {
                         *skips -= 1;
@@ -350,7 +367,14 @@ impl<'a> Scan<'a> {
                     }
                     let empty = stream.rows.rows.is_empty() && goes_on;
                     Ok(if empty { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-                })
+                });
+                match read {
+                    Err(fault) if fault.is_damage() => {
+                        snapshot.note_unreadable(&fault);
+                        Ok(())
+                    }
+                    other => other,
+                }
             }
         }
     }

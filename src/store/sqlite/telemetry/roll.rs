@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use super::check;
 use super::engine::Engine;
 use super::fault::{Context, Fault, Result};
 use super::files::{self, RunState, span_of};
@@ -15,6 +16,7 @@ use super::journal::{self, Journal};
 use super::latest::{self, newest_mark};
 use super::memory::{DeviceRows, Generation, Shard};
 use super::merge::Merger;
+use super::rebuild;
 use super::row::{Key, Row};
 use super::runs::{Cut, RunWriter, checkpoint, transaction};
 
@@ -139,7 +141,11 @@ impl Roller {
         let rolled = self.write(generation).and_then(|()| {
             let folder = &engine.folder;
             engine.change_generations(|list| list.retain(|other| other.no != generation.no));
-            journal::remove(folder, generation.no)
+            if engine.state().set_aside.contains(&generation.no) {
+                journal::set_aside(folder, generation.no)
+            } else {
+                journal::remove(folder, generation.no)
+            }
         });
         match rolled {
             Ok(()) => {
@@ -170,24 +176,60 @@ impl Roller {
                 engine.rolled.note(*device, row.time_ms);
             }
         }
+        let mut added = Vec::new();
         for span in frozen.spans(span_of) {
             let _writing = engine.files.writing();
-            let (file, connection) = engine.files.open_span(span)?;
-            self.merger.look_at(&file);
-            transaction(&connection, || write_span(&engine, &connection, generation.no, span, &devices))?;
-            checkpoint(&connection);
+            let mut written = self.write_span(generation.no, span, &devices);
+            if let Err(fault) = &written
+                && fault.is_damage()
+            {
+                engine.files.set_aside(span, fault)?;
+                written = self.write_span(generation.no, span, &devices);
+            }
+            added.push((span, written?));
         }
         {
             let _writing = engine.files.writing();
-            let connection = engine.files.latest.writer()?;
-            self.merger.look_at(&engine.files.latest);
-            transaction(&connection, || write_latest(&engine, &connection, generation.no, &devices))?;
-            checkpoint(&connection);
+            let mut written = self.write_latest(generation.no, &devices, &added);
+            if let Err(fault) = &written
+                && fault.is_damage()
+            {
+                tracing::error!(error = %fault, "the latest values are damaged; they are made again from the log");
+                engine.files.count_damage(1);
+                drop(rebuild::latest(&engine.files, generation.no - 1)?);
+                written = self.write_latest(generation.no, &devices, &added);
+            }
+            written?;
         }
         File::open(&engine.folder).and_then(|folder| folder.sync_all()).during("syncing the telemetry folder")?;
         // From here on the disk is newer than what the cache has, and memory still covers the difference.
         engine.cache.begin_epoch();
         devices.iter().try_for_each(|(device, found, shard)| engine.cache.refresh(*device, shard, found))
+    }
+
+    /// Brings a generation's rows of one span to its file; how many there are.
+    fn write_span(&mut self, generation: i64, span: i64, devices: &Devices<'_>) -> Result<usize> {
+        let engine = &self.engine;
+        let (file, connection) = engine.files.open_span(span)?;
+        self.merger.look_at(&file);
+        transaction(&connection, || write_span(engine, &connection, generation, span, devices))?;
+        checkpoint(&connection, &file);
+        Ok(devices.iter().map(|(_, found, _)| in_span(&found.rows, span).len()).sum())
+    }
+
+    fn write_latest(&mut self, generation: i64, devices: &Devices<'_>, added: &[(i64, usize)]) -> Result<()> {
+        let (engine, file) = (&self.engine, &self.engine.files.latest);
+        let connection = file.writer()?;
+        self.merger.look_at(file);
+        transaction(&connection, || {
+            if write_latest(engine, &connection, generation, devices)? {
+                check::note_spans(&connection, generation, added)?;
+            }
+            let commits = engine.stamp.commits.load(Ordering::Acquire);
+            files::set_meta(&connection, check::REGISTRY_COMMITS, commits)
+        })?;
+        checkpoint(&connection, file);
+        Ok(())
     }
 
     fn merge(&mut self) {
@@ -211,7 +253,7 @@ impl Roller {
             // The committer was faster.
             return;
         }
-        match Journal::create(&engine.folder, no, engine.options.durability) {
+        match Journal::create(&engine.folder, no, engine.stamp.id, engine.options.durability) {
             Ok(journal) => engine.state().next_journal = Some(journal),
             Err(fault) => {
                 self.retry.failed();
@@ -268,10 +310,10 @@ fn in_span(rows: &[Row], span: i64) -> &[Row] {
     }
 }
 
-fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devices: &Devices<'_>) -> Result<()> {
-    const SET: &str = "INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)";
+/// Writes a generation's latest values unless they are there already; whether it did.
+fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devices: &Devices<'_>) -> Result<bool> {
     if files::meta(connection, ROLLED_TO)?.is_some_and(|rolled_to| rolled_to >= generation) {
-        return Ok(());
+        return Ok(false);
     }
     let generations = (generation, generation);
     let mut writer = RunWriter::begin(connection, generations, Cut::BetweenDevices, RunState::Building)?;
@@ -295,6 +337,6 @@ fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devic
         }
     }
     writer.finish(connection)?;
-    connection.execute(SET, params![ROLLED_TO, generation]).during("noting what was rolled")?;
-    Ok(())
+    files::set_meta(connection, ROLLED_TO, generation)?;
+    Ok(true)
 }

@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, params};
 
+use super::super::pages::{self, CheckpointError};
 use super::codec::Encoder;
 use super::fault::{Context, Result};
-use super::files::{Run, RunState, salt};
+use super::files::{Run, RunFile, RunState, salt};
 use super::row::{Key, RowView};
 
 /// A block is closed at about this size before compression.
@@ -123,13 +124,17 @@ pub fn transaction<T>(connection: &Connection, action: impl FnOnce() -> Result<T
     Ok(done)
 }
 
-/// Moves what was committed from the write-ahead log into the file; what readers still need stays for the next time.
-pub fn checkpoint(connection: &Connection) {
-    let moved = connection
-        .busy_timeout(std::time::Duration::ZERO)
-        .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
-        .and_then(|()| connection.busy_timeout(std::time::Duration::from_secs(30)));
-    if let Err(cause) = moved {
-        tracing::debug!(%cause, "a checkpoint has to wait");
+/// Moves what was committed from the write-ahead log into the file and notes its checksums; what readers still need stays
+/// for the next time.
+pub fn checkpoint(connection: &Connection, file: &RunFile) {
+    let moved = connection.busy_timeout(std::time::Duration::ZERO).map_err(CheckpointError::from).and_then(|()| {
+        let moved = pages::checkpoint(connection, &file.path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(30))?;
+        Ok(moved)
+    });
+    match moved {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!(file = %file.path.display(), "a checkpoint has to wait for a reader"),
+        Err(error) => tracing::debug!(file = %file.path.display(), %error, "a checkpoint has to wait"),
     }
 }

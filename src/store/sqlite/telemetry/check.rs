@@ -1,0 +1,328 @@
+//! What is looked at when the log is opened: whether its files are whole, belong to this folder and its registry, and hold
+//! all that they must. Damage is named, counted and contained; what can be made again is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::pages::{self, Verdict};
+use super::super::upkeep::FolderStamp;
+use super::fault::{Context, Fault, Result};
+use super::files::{self, Files, Place, RunFile, RunState};
+use super::runs::{checkpoint, transaction};
+use super::{journal, rebuild};
+
+/// Bytes of events that are compared with their checksums before the start; the rest follows while the server works.
+const VERIFIED_AT_START_BYTES: u64 = 64 << 20;
+/// How many rows were found missing, ever: a number in the file of the latest values.
+const LOST_ROWS: &str = "lost_rows";
+/// How often the registry had been written to, at the last roll.
+pub const REGISTRY_COMMITS: &str = "registry_commits";
+/// What each span's files must hold at least, kept in the file of the latest values.
+const SPANS: &str = "CREATE TABLE IF NOT EXISTS span(span INTEGER PRIMARY KEY, last_gen INTEGER NOT NULL,
+    rows INTEGER NOT NULL) WITHOUT ROWID";
+
+/// What the files of a folder were found to hold.
+pub struct Found {
+    /// The last generation that any file has rows of, or that is known to be rolled.
+    pub last_gen: i64,
+    /// The last generation that is on disk as a whole.
+    pub rolled_to: i64,
+    /// The newest row's time; `i64::MIN` without one.
+    pub newest_ms: i64,
+    /// Rows that are missing, now or at an earlier start.
+    pub lost_rows: u64,
+    /// Files that are compared with their checksums later.
+    pub unverified: Vec<(Place, Arc<RunFile>)>,
+}
+
+/// What one file of events holds.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    last_gen: i64,
+    rows: i64,
+}
+
+/// What an event log says of the registry that it belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFacts {
+    /// The data folder's id; 0 when no file says it.
+    pub folder_id: i64,
+    /// The highest device number with rows or values.
+    pub device_no: i64,
+    /// How often the registry had been written to, at the last roll.
+    pub registry_commits: i64,
+    /// The newest row's time, milliseconds since 1970; 0 without one.
+    pub newest_ms: i64,
+}
+
+/// Reads from the event log of a folder, which no server has open, what it says of its registry. What is damaged is
+/// passed over.
+///
+/// # Errors
+/// [`crate::domain::Error::Store`] when the folder cannot be read.
+pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
+    let mut facts = LogFacts::default();
+    if !folder.exists() {
+        return Ok(facts);
+    }
+    let files = Files::open(folder, 0)?;
+    let latest = Some(files.latest.clone()).filter(|file| file.path.exists());
+    for file in files.events().into_iter().map(|(_, file)| file).chain(latest) {
+        let mut read = || -> Result<()> {
+            let connection = file.reader()?;
+            for run in files::runs(&connection, RunState::Live)? {
+                facts.newest_ms = facts.newest_ms.max(run.newest_ms);
+                facts.device_no = facts.device_no.max(last_device(&connection, run.no)?);
+            }
+            let number = |name| Ok::<i64, Fault>(files::meta(&connection, name)?.unwrap_or(0));
+            facts.registry_commits = facts.registry_commits.max(number(REGISTRY_COMMITS)?);
+            facts.folder_id = Some(number(files::FOLDER)?).filter(|id| *id != 0).unwrap_or(facts.folder_id);
+            Ok(())
+        };
+        if let Err(fault) = read() {
+            tracing::warn!(file = %file.path.display(), error = %fault, "a file of the event log cannot be read");
+        }
+    }
+    for no in journal::list(folder)? {
+        let generation = journal::replay(folder, no, 0)?.generation;
+        let frozen = generation.freeze();
+        facts.device_no = facts.device_no.max(frozen.devices().last().map_or(0, |(device, ..)| *device));
+        facts.newest_ms = facts.newest_ms.max(frozen.newest_ms().unwrap_or(0));
+    }
+    Ok(facts)
+}
+
+/// Looks at every file but the journals.
+///
+/// # Errors
+/// [`Fault::Foreign`] for files of another folder or of another time than the registry; [`Fault::Newer`]; those of the
+/// file system. Damage is none.
+pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found> {
+    let journals = journal::list(folder)?;
+    let mut found = Found { last_gen: 0, rolled_to: 0, newest_ms: i64::MIN, lost_rows: 0, unverified: Vec::new() };
+    let mut bytes = 0;
+    let (mut spans, mut device_no) = (BTreeMap::<i64, Held>::new(), 0);
+    for (place, file) in files.events().into_iter().rev() {
+        bytes += std::fs::metadata(&file.path).map_or(0, |found| found.len());
+        if place.1 == 0 && bytes > VERIFIED_AT_START_BYTES {
+            found.unverified.push((place, file.clone()));
+        } else {
+            verify(files, place, &file)?;
+        }
+        let held = spans.entry(place.0).or_default();
+        match hold(&file, place.1 == 0, &mut found, &mut device_no) {
+            Ok(here) => {
+                *held = Held { last_gen: held.last_gen.max(here.last_gen), rows: held.rows + here.rows };
+            }
+            Err(fault) if fault.is_damage() && place.1 == 0 => {
+                files.set_aside(place.0, &fault)?;
+                found.unverified.retain(|(known, _)| *known != place);
+            }
+            Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
+            // A roll that needs the file is tried again and again.
+            Err(fault @ (Fault::Foreign(_) | Fault::Newer(_))) => return Err(fault),
+            Err(fault) => tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be opened"),
+        }
+    }
+    let oldest_journal = journals.first().copied();
+    let had_rows = !spans.is_empty();
+    let connection = latest(files, had_rows, found.last_gen, oldest_journal)?;
+    found.rolled_to = files::meta(&connection, super::roll::ROLLED_TO)?.unwrap_or(0);
+    found.last_gen = found.last_gen.max(found.rolled_to);
+    belongs(&connection, &files.latest, stamp, device_no)?;
+    connection.execute_batch(SPANS).during("reading what the files must hold")?;
+    let lost = missing_from_spans(&connection, folder, &spans)?;
+    found.lost_rows = note_lost(&connection, lost)?;
+    checkpoint(&connection, &files.latest);
+    Ok(found)
+}
+
+/// Adds rows that were found missing to those of earlier starts; the number of all.
+pub fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
+    let before = files::meta(connection, LOST_ROWS)?.unwrap_or(0);
+    let all = before.saturating_add(i64::try_from(lost).unwrap_or(i64::MAX));
+    if lost > 0 {
+        files::set_meta(connection, LOST_ROWS, all)?;
+    }
+    Ok(u64::try_from(all).unwrap_or(0))
+}
+
+/// Compares a file of events with its checksums; sets a damaged one aside.
+fn verify(files: &Files, place: Place, file: &RunFile) -> Result<()> {
+    if place.1 != 0 {
+        return Ok(());
+    }
+    match pages::verify(&file.path).during("reading a telemetry file")? {
+        Verdict::Whole | Verdict::Unknown => Ok(()),
+        Verdict::Damaged(pages) => {
+            let first = pages.first().copied().unwrap_or(0);
+            let why = format!("{} of its pages are not what was written, the first is page {first}", pages.len());
+            files.set_aside(place.0, &why)
+        }
+        Verdict::SumsDamaged => {
+            tracing::warn!(file = %pages::path(&file.path).display(), "checksums are damaged; they are made again");
+            Ok(())
+        }
+    }
+}
+
+/// Compares the files with their checksums that were too large for the start.
+pub fn verify_rest(files: &Files, unverified: Vec<(Place, Arc<RunFile>)>, is_closing: impl Fn() -> bool) {
+    for (place, file) in unverified {
+        let _writing = files.writing();
+        let is_gone = file.retired.load(Ordering::Acquire) || file.moved.load(Ordering::Acquire);
+        if is_closing() {
+            return;
+        }
+        if is_gone {
+            continue;
+        }
+        if let Err(fault) = verify(files, place, &file) {
+            tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be compared with its checksums");
+        }
+    }
+}
+
+/// What a file holds. One that takes new rows is left without anything in its write-ahead log.
+fn hold(file: &RunFile, is_written: bool, found: &mut Found, device_no: &mut i64) -> Result<Held> {
+    let connection = if is_written { file.writer()? } else { file.reader()? };
+    if is_written {
+        checkpoint(&connection, file);
+    }
+    let mut held = Held::default();
+    for run in files::runs(&connection, RunState::Live)? {
+        held = Held { last_gen: held.last_gen.max(run.last_gen), rows: held.rows.saturating_add(run.rows) };
+        found.newest_ms = found.newest_ms.max(run.newest_ms);
+        *device_no = (*device_no).max(last_device(&connection, run.no)?);
+    }
+    found.last_gen = found.last_gen.max(held.last_gen);
+    Ok(held)
+}
+
+/// The highest device number in a run.
+fn last_device(connection: &Connection, run: i64) -> Result<i64> {
+    let sql = "SELECT device FROM block WHERE run = ?1 ORDER BY run DESC, device DESC LIMIT 1";
+    let found = connection.query_row(sql, [run], |row| row.get(0)).optional();
+    Ok(found.during("reading a telemetry file")?.unwrap_or(0))
+}
+
+/// The file of the latest values, made again from the log when it is damaged or missing.
+fn latest(files: &Files, had_rows: bool, last_gen: i64, oldest_journal: Option<i64>) -> Result<Connection> {
+    let file = &files.latest;
+    let is_missing = !file.path.exists();
+    let verdict = pages::verify(&file.path).during("reading the latest values")?;
+    let why = match verdict {
+        _ if is_missing && had_rows => Some("it is missing".to_owned()),
+        Verdict::Damaged(pages) if !is_missing => {
+            Some(format!("{} of its pages are not what was written", pages.len()))
+        }
+        _ => None,
+    };
+    let open = || -> Result<Connection> {
+        let connection = file.writer()?;
+        checkpoint(&connection, file);
+        files::runs(&connection, RunState::Live)?;
+        files::meta(&connection, super::roll::ROLLED_TO)?;
+        Ok(connection)
+    };
+    let why = match why {
+        Some(why) => why,
+        None => match open() {
+            Ok(connection) => return Ok(connection),
+            Err(fault) if fault.is_damage() => fault.to_string(),
+            Err(fault) => return Err(fault),
+        },
+    };
+    tracing::error!(file = %file.path.display(), why, "the latest values are made again from the log");
+    files.count_damage(1);
+    // A generation that still has its journal is rolled once more; what of it is there already is left as it is.
+    let rolled_to = oldest_journal.map_or(last_gen, |oldest| last_gen.min(oldest - 1));
+    rebuild::latest(files, rolled_to)
+}
+
+/// Whether the log belongs to the registry, as it is now.
+fn belongs(connection: &Connection, file: &RunFile, stamp: &FolderStamp, device_no: i64) -> Result<()> {
+    let mut device_no = device_no;
+    for run in files::runs(connection, RunState::Live)? {
+        device_no = device_no.max(last_device(connection, run.no)?);
+    }
+    let commits = files::meta(connection, REGISTRY_COMMITS)?.unwrap_or(0);
+    let is_known = stamp.id != 0;
+    if is_known && (device_no > stamp.device_no || commits > stamp.commits.load(Ordering::Acquire)) {
+        let folder = file.path.parent().unwrap_or(&file.path).display();
+        return Err(Fault::Foreign(format!(
+            "registry.db is older than the event log in {folder}: the log knows device number {device_no} and {commits} \
+             commits of the registry, the registry gave numbers up to {} and has {} commits. Restore files that belong \
+             together, or go on with `ingle recover`, which gives no number twice",
+            stamp.device_no,
+            stamp.commits.load(Ordering::Acquire),
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a journal with rows of a device that the registry never gave a number.
+pub fn is_given(journal: &Path, stamp: &FolderStamp, device_no: i64) -> Result<()> {
+    if stamp.id == 0 || device_no <= stamp.device_no {
+        return Ok(());
+    }
+    Err(Fault::Foreign(format!(
+        "registry.db is older than {}, which knows device number {device_no}: the registry gave numbers up to {}. Restore \
+         files that belong together, or go on with `ingle recover`, which gives no number twice",
+        journal.display(),
+        stamp.device_no
+    )))
+}
+
+/// The rows that the files of a span lack; each span is named.
+fn missing_from_spans(connection: &Connection, folder: &Path, spans: &BTreeMap<i64, Held>) -> Result<u64> {
+    const READING: &str = "reading what the files must hold";
+    let mut select = connection.prepare("SELECT span, last_gen, rows FROM span").during(READING)?;
+    let known = select.query_map([], |row| Ok((row.get(0)?, Held { last_gen: row.get(1)?, rows: row.get(2)? })));
+    let known: Vec<(i64, Held)> = known.and_then(Iterator::collect).during(READING)?;
+    let mut lost = 0;
+    for (span, must) in known {
+        let held = spans.get(&span).copied().unwrap_or_default();
+        if held.rows >= must.rows && held.last_gen >= must.last_gen {
+            continue;
+        }
+        let missing = u64::try_from(must.rows - held.rows).unwrap_or(0);
+        let file = folder.join(format!("events-{span}.db"));
+        tracing::error!(
+            file = %file.display(),
+            missing,
+            "rows are missing: the file was removed, is damaged, or is an older copy"
+        );
+        lost += missing.max(1);
+        let sql = "UPDATE span SET rows = ?2, last_gen = ?3 WHERE span = ?1";
+        connection.execute(sql, params![span, held.rows, held.last_gen]).during(READING)?;
+    }
+    Ok(lost)
+}
+
+/// Notes what the rows of a generation add to the spans, in the transaction of its latest values.
+pub fn note_spans(connection: &Connection, generation: i64, added: &[(i64, usize)]) -> Result<()> {
+    const NOTE: &str = "INSERT INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3) ON CONFLICT(span)
+        DO UPDATE SET last_gen = max(last_gen, excluded.last_gen), rows = rows + excluded.rows";
+    for (span, rows) in added {
+        connection
+            .prepare_cached(NOTE)
+            .and_then(|mut note| note.execute(params![span, generation, *rows as i64]))
+            .during("noting what the files must hold")?;
+    }
+    Ok(())
+}
+
+/// Forgets what the files of spans that retention removes must hold; before they are removed.
+pub fn forget_spans(files: &Files, before_span: i64) -> Result<()> {
+    let connection = files.latest.writer()?;
+    transaction(&connection, || {
+        connection.execute("DELETE FROM span WHERE span < ?1", [before_span]).during("retention").map(drop)
+    })?;
+    checkpoint(&connection, &files.latest);
+    Ok(())
+}
