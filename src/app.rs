@@ -25,6 +25,7 @@ use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::gateway::{Gateway, Happenings, Hub, Listeners};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
+use crate::store::space::Space;
 use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::Recovered;
@@ -36,6 +37,9 @@ use crate::{aliyun, config, gateway, metrics, tuya, visual};
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
+
+/// Between two looks at the room on the disk.
+const SPACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What keeps the server from starting or running.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +119,13 @@ pub struct App {
     hub: Arc<Hub>,
     listeners: Arc<Listeners>,
     happenings: Happenings,
-    _folder: OpenFolder,
+    opened: OpenFolder,
 }
 
 /// A data folder in use. When it is dropped its files are left whole.
 struct OpenFolder {
     telemetry: Arc<SqliteTelemetry>,
+    space: Arc<Space>,
     /// Held as long as the folder is in use.
     _lock: File,
 }
@@ -172,6 +177,8 @@ impl App {
     /// [`AppError`], with what to do in its text.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let lock = lock(folder)?;
+        let space = Arc::new(Space::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
+        space.look();
         let registry = Arc::new(SqliteRegistry::open(folder)?);
         let options = TelemetryOptions {
             durability: match config.telemetry.durability {
@@ -182,7 +189,7 @@ impl App {
             roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
-        let telemetry = SqliteTelemetry::open_of(folder, options, registry.stamp())?;
+        let telemetry = SqliteTelemetry::open_of(folder, options, registry.stamp(), space.clone())?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
         let (listeners, happenings) = gateway::feed();
@@ -192,8 +199,8 @@ impl App {
         let limits = Limits { retention_days, failures_of_account, failures_of_address };
         let (downlink, feed) = (Arc::new(downlink), listeners.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
-        let (folder, _folder) = (folder.to_owned(), OpenFolder { telemetry, _lock: lock });
-        Ok(Self { cloud, config, folder, waiting, hub, listeners, happenings, _folder })
+        let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
+        Ok(Self { cloud, config, folder, waiting, hub, listeners, happenings, opened })
     }
 
     /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
@@ -275,6 +282,7 @@ impl App {
         }
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         tasks.spawn(socket.serve(self.control(), stopping.clone()));
+        tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(gateway::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));
         tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
@@ -309,6 +317,17 @@ pub fn recover(folder: &Path, keep_history: bool) -> Result<Recovered, AppError>
     }
     let _lock = lock(folder)?;
     Ok(recover::recover(folder, keep_history, SystemClock.now_ms())?)
+}
+
+/// Watches the room on the disk.
+async fn watch(space: Arc<Space>, mut shutdown: Shutdown) {
+    let mut periods = tokio::time::interval(SPACE_PERIOD);
+    loop {
+        tokio::select! {
+            _ = periods.tick() => space.look(),
+            () = shutdown.begun() => return,
+        }
+    }
 }
 
 async fn expire(cloud: Arc<Cloud>, mut shutdown: Shutdown) {

@@ -82,6 +82,8 @@ pub struct Telemetry {
     pub memory_rows: usize,
     /// Megabytes that they may take.
     pub memory_megabytes: usize,
+    /// Megabytes that stay free on the disk.
+    pub free_megabytes: u64,
 }
 
 /// What an acknowledgement waits for.

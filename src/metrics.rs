@@ -5,13 +5,23 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::domain::Cloud;
 
 /// `/healthz` and `/metrics`.
 pub fn router(cloud: Arc<Cloud>) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/metrics", get(show)).with_state(cloud)
+    Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(cloud)
+}
+
+/// Whether everything works: 200 and `ok`, or 503 and what does not.
+async fn health(State(cloud): State<Arc<Cloud>>) -> (StatusCode, &'static str) {
+    if cloud.telemetry_figures().is_writing {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not writing: the disk is full\n")
+    }
 }
 
 async fn show(State(cloud): State<Arc<Cloud>>) -> String {
@@ -24,6 +34,8 @@ async fn show(State(cloud): State<Arc<Cloud>>) -> String {
         ("ingle_log_rolls_total", "counter", "Rolls finished since the start.", figures.rolls),
         ("ingle_log_rolls_failed_total", "counter", "Rolls that failed and are tried again.", figures.rolls_failed),
         ("ingle_log_damaged_total", "counter", "Parts of files that were found damaged.", figures.damaged),
+        ("ingle_log_writing", "gauge", "0 while the disk is full and rows are refused.", u64::from(figures.is_writing)),
+        ("ingle_log_refused_rows_total", "counter", "Rows refused because the disk is full.", figures.refused_rows),
         ("ingle_log_lost_rows_total", "counter", "Acknowledged rows found missing, at any start.", figures.lost_rows),
         (
             "ingle_log_waiting_to_expire",

@@ -496,6 +496,10 @@ pub struct TelemetryFigures {
     pub damaged: u64,
     /// Acknowledged rows that were found missing, ever.
     pub lost_rows: u64,
+    /// Whether rows are taken; otherwise the disk is full.
+    pub is_writing: bool,
+    /// Rows refused since the start because the disk is full.
+    pub refused_rows: u64,
     /// Files that retention would remove and that wait for the operator's consent.
     pub waiting_to_expire: u64,
     /// Whether an acknowledgement waits for the disk.

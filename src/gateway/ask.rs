@@ -23,6 +23,7 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
             Error::Unfit(_) => Self::Unfit,
+            Error::Busy(_) => Self::Service,
             Error::Store(cause) => {
                 tracing::error!(error.cause = %cause, "the store failed");
                 Self::Service

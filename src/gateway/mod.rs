@@ -4,6 +4,7 @@
 mod alink;
 mod ask;
 mod auth;
+mod batch;
 mod feed_message;
 mod filter;
 mod hub;

@@ -1,7 +1,6 @@
 //! One connection of a device, from its CONNECT to its end.
 
 use std::collections::HashMap;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +9,17 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::auth::Protocol;
+use super::batch::{Answer, Batch};
 use super::filter::matches;
 use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
-use super::wire::{Published, Said};
+use super::wire::{Published, Refusal, Said};
 use super::{Gateway, alink, ask, listening, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
 use crate::domain::fact::{Desired, FactChange, FactKind};
-use crate::domain::{Cloud, Device, NodeType};
+use crate::domain::{Cloud, Device, Error, NodeType};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
@@ -56,6 +56,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 Box::pin(session.end(&gateway)).await;
             } else {
                 gateway.hub.leave(session.device.no, &session.mailbox);
+                link.wire.welcome(Err(Refusal::Unavailable));
+                let _ = link.flush().await;
             }
         }
         Ok(Ok((Guest::Listener(listening), keep_alive_s))) => {
@@ -238,7 +240,8 @@ impl Session {
             // It came back in the meantime, and that row may be the older one.
             noted = noted.and(gateway.cloud.connected(device).await);
         }
-        if let Err(error) = noted {
+        // A full disk is said once for all.
+        if let Err(error) = noted.or_else(unless_busy) {
             tracing::warn!(%error, "a device could not be disconnected");
         }
     }
@@ -252,15 +255,26 @@ impl Session {
         loop {
             let mut batch = Batch::default();
             let heard = self.hear(link, gateway, &mut batch).await;
-            if gateway.cloud.keep(batch.reported).await.is_err() {
-                // Nothing was kept and nothing is acknowledged: the device sends it again.
+            let is_kept = gateway.cloud.keep(batch.reported).await.is_ok();
+            if is_kept {
+                batch.acknowledged.into_iter().for_each(|id| link.wire.acknowledge(id));
+            }
+            for answer in batch.answers {
+                let message = match answer {
+                    Answer::Ready(message) => message,
+                    // Nothing was kept and nothing is acknowledged: the device is told, and sends it again.
+                    Answer::OfReport(device, reply, outcome) => {
+                        let outcome = if is_kept { outcome } else { Err(Fault::Service) };
+                        self.reply(&device, reply, &outcome, gateway.cloud.now_ms())
+                    }
+                };
+                if self.wants(&message.topic) {
+                    link.wire.publish(&message.topic, message.payload);
+                }
+            }
+            if !is_kept {
+                link.flush().await?;
                 return Err(Gone);
-            }
-            for id in batch.acknowledged {
-                link.wire.acknowledge(id);
-            }
-            for message in batch.messages.into_iter().filter(|message| self.wants(&message.topic)) {
-                link.wire.publish(&message.topic, message.payload);
             }
             if heard.is_err() || batch.is_cut {
                 link.flush().await?;
@@ -273,9 +287,8 @@ impl Session {
 
     /// `Gone` when something ends the session; what was said before it is in the batch.
     async fn hear<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
-        let bytes = |message: &Message| message.topic.len() + message.payload.len();
         loop {
-            if batch.messages.iter().map(bytes).sum::<usize>() > ANSWERS_BYTES_MAX {
+            if batch.answers.iter().map(Answer::bytes).sum::<usize>() > ANSWERS_BYTES_MAX {
                 batch.is_cut = true;
                 return Ok(());
             }
@@ -308,11 +321,11 @@ impl Session {
                     batch.reported.extend(reported);
                     Told::Done
                 });
-                batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
+                batch.answers.extend(reply.map(|reply| Answer::OfReport(device, reply, outcome)));
             }
             Step::KeepAll(all, reply) => {
                 let outcome = self.keep_all(cloud, &device, all, &mut batch.reported).map(|()| Told::Done);
-                batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
+                batch.answers.extend(reply.map(|reply| Answer::OfReport(device, reply, outcome)));
             }
             Step::Ask(ask, reply) => {
                 let outcome = Box::pin(ask::done(self, gateway, &device, ask)).await;
@@ -325,9 +338,10 @@ impl Session {
                     _ => {}
                 }
                 let reply = reply.filter(|reply| self.wants(&reply.topic));
-                batch.messages.extend(reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms())));
+                let answer = reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms()));
+                batch.answers.extend(answer.map(Answer::Ready));
             }
-            Step::Answer(message) => batch.messages.push(message),
+            Step::Answer(message) => batch.answers.push(Answer::Ready(message)),
             Step::Answered { id, output } => {
                 if let Some(at) = self.awaited.iter().position(|(awaited, _)| *awaited == id) {
                     let _ = self.awaited.swap_remove(at).1.send(output);
@@ -337,12 +351,13 @@ impl Session {
             // A gateway may not know yet that it no longer speaks for a device.
             Step::Foreign if self.protocol == Protocol::TuyaLink => {
                 let is_gateway = self.device.product.node_type == NodeType::Gateway;
-                batch.messages.extend(tylink::stranger(&topic, &payload, cloud.now_ms()).filter(|_| is_gateway));
+                let stranger = tylink::stranger(&topic, &payload, cloud.now_ms()).filter(|_| is_gateway);
+                batch.answers.extend(stranger.map(Answer::Ready));
                 if !is_gateway {
                     return Err(Gone);
                 }
             }
-            Step::Foreign => batch.messages.push(alink::say::illegal_topic(&self.device, &topic)),
+            Step::Foreign => batch.answers.push(Answer::Ready(alink::say::illegal_topic(&self.device, &topic))),
         }
         batch.acknowledged.extend(id);
         Ok(())
@@ -457,12 +472,7 @@ fn checked(cloud: &Cloud, device: &Device, heard: Heard) -> Result<Reported, Fau
     Ok(reported)
 }
 
-/// What came in one read.
-#[derive(Default)]
-struct Batch {
-    reported: Reported,
-    acknowledged: Vec<NonZeroU16>,
-    messages: Vec<Message>,
-    /// Whether more was said than is answered at once.
-    is_cut: bool,
+/// A full disk, which is said once for all, is no failure of a device.
+fn unless_busy(error: Error) -> Result<(), Error> {
+    if matches!(error, Error::Busy(_)) { Ok(()) } else { Err(error) }
 }

@@ -69,6 +69,8 @@ pub enum Refusal {
     Credentials,
     /// It is shut out.
     Forbidden,
+    /// Nothing can be kept now: the disk is full, or the store failed.
+    Unavailable,
 }
 
 /// What is no MQTT, or nothing that a device may say.
@@ -135,6 +137,9 @@ impl Wire {
             Ok(()) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
             Err(Refusal::Credentials) => {
                 (v3::ConnectAckReason::BadUserNameOrPassword, v5::ConnectAckReason::BadUserNameOrPassword)
+            }
+            Err(Refusal::Unavailable) => {
+                (v3::ConnectAckReason::ServiceUnavailable, v5::ConnectAckReason::ServerUnavailable)
             }
             Err(Refusal::Forbidden) => (v3::ConnectAckReason::NotAuthorized, v5::ConnectAckReason::NotAuthorized),
         };

@@ -4,4 +4,5 @@ pub mod functions;
 pub mod mint;
 pub mod password;
 pub mod seal;
+pub mod space;
 pub mod sqlite;

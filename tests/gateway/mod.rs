@@ -17,7 +17,7 @@ use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, connect, linkkit, packet, tuyalink, with_secrets};
 use crate::support::world::PLUG;
 
-const SECRET: &str = "5c1e2d3f4a5b6c7d";
+pub const SECRET: &str = "5c1e2d3f4a5b6c7d";
 
 fn cloud() -> TestCloud {
     let cloud = TestCloud::start();

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod disk_full;
 mod folder;
 mod migration;
 mod model;

@@ -40,6 +40,11 @@ impl AliyunApp {
         }
     }
 
+    /// The same client, with its token, of a server that was started again.
+    pub fn moved_to(self, cloud: &TestCloud) -> Self {
+        Self { api: cloud.api, ..self }
+    }
+
     /// A new cloudToken.
     pub fn new_token(&self) -> String {
         let params = json!({"grantType": "project", "res": self.project_id});

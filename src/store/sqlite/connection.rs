@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+use super::telemetry::{DISK_FULL, is_full};
 use super::upkeep::Upkeep;
 use crate::domain::{Error, Result};
 
@@ -29,7 +30,7 @@ pub struct Writer {
 
 trait Job: Send {
     fn run(&mut self, connection: &Connection);
-    fn answer(self: Box<Self>, committed: std::result::Result<(), String>);
+    fn answer(self: Box<Self>, committed: std::result::Result<(), Failure>);
 }
 
 struct Pending<T, F> {
@@ -45,15 +46,31 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Job for Pending<T, F> 
         }
     }
 
-    fn answer(self: Box<Self>, committed: std::result::Result<(), String>) {
+    fn answer(self: Box<Self>, committed: std::result::Result<(), Failure>) {
         let result = match (self.result, committed) {
-            (Some(Err(error)), _) => Err(error),
+            (Some(Err(error)), _) => Err(or_full(error)),
             (Some(Ok(value)), Ok(())) => Ok(value),
-            (_, Err(cause)) => Err(Error::store(cause)),
+            (_, Err(Failure { is_full: true, .. })) => Err(Error::Busy(DISK_FULL)),
+            (_, Err(Failure { cause, .. })) => Err(Error::store(cause)),
             (None, Ok(())) => Err(Error::store("a write did not run")),
         };
         // Nobody waits any more when the caller hung up; the write stands.
         let _ = self.reply.send(result);
+    }
+}
+
+/// A commit that failed.
+#[derive(Clone)]
+struct Failure {
+    cause: String,
+    is_full: bool,
+}
+
+/// A failure of the store that is a full disk, told as such: it is no fault of the store.
+fn or_full(error: Error) -> Error {
+    match error {
+        Error::Store(cause) if cause.downcast_ref::<rusqlite::Error>().is_some_and(is_full) => Error::Busy(DISK_FULL),
+        other => other,
     }
 }
 
@@ -124,7 +141,7 @@ fn commit_together(
     connection: &Connection,
     upkeep: &Upkeep,
     jobs: &mut [Box<dyn Job>],
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Failure> {
     let outcome = (|| {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for job in jobs {
@@ -140,7 +157,7 @@ fn commit_together(
     outcome.map_err(|error| {
         // After a failed BEGIN there is nothing to roll back, which is then what SQLite says.
         let _ = connection.execute_batch("ROLLBACK");
-        error.to_string()
+        Failure { is_full: is_full(&error), cause: error.to_string() }
     })
 }
 

@@ -110,7 +110,7 @@ mod tests {
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute("INSERT INTO t VALUES(zeroblob(20000))", [])?;
-        assert_eq!(committed_pages(&database)?, (1..=7).filter(|page| *page != 3 || true).take(6).collect());
+        assert_eq!(committed_pages(&database)?, (1..=6).collect());
         let whole = std::fs::read(path(&database))?;
         let frames = (whole.len() - HEADER_BYTES) / (FRAME_BYTES + 4096);
         let mut damaged = whole.clone();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::codec::Encoder;
 use super::engine::Engine;
-use super::fault::{Fault, Result};
+use super::fault::{DISK_FULL, Fault, Result};
 use super::journal::Journal;
 use super::memory::{Generation, Generations};
 use super::numbering::Numbering;
@@ -61,14 +61,24 @@ impl Committer {
     }
 
     fn commit(&mut self, mut group: Vec<Job>) {
-        let outcome = self.admit(group.iter().map(|job| job.rows.len()).sum()).and_then(|()| {
+        let rows = group.iter().map(|job| job.rows.len()).sum();
+        let space = self.engine.space.clone();
+        let room = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
+        let outcome = room.and_then(|()| self.admit(rows)).and_then(|()| {
             self.rows.clear();
             match group.as_mut_slice() {
                 [only] => mem::swap(&mut self.rows, &mut only.rows),
                 many => self.rows.extend(many.iter_mut().flat_map(|job| job.rows.drain(..))),
             }
-            Ok(self.write()?)
+            Ok(self.write().inspect_err(|fault| {
+                if fault.is_full() {
+                    space.note_full();
+                }
+            })?)
         });
+        if space.is_low() && outcome.is_err() {
+            space.count_refused(rows);
+        }
         match outcome {
             Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
             Err(error) => group.into_iter().for_each(|job| job.answer(Err(same(&error)))),

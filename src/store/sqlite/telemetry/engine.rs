@@ -14,6 +14,7 @@ use super::latest::Cache;
 use super::memory::{Generation, Generations};
 use super::queue::Queue;
 use super::retention::Progress;
+use crate::store::space::Space;
 
 /// Buckets of devices for the newest time that is on disk.
 const ROLLED_BUCKETS: usize = 1 << 16;
@@ -26,6 +27,8 @@ pub struct Engine {
     pub options: TelemetryOptions,
     /// The registry that it belongs to.
     pub stamp: FolderStamp,
+    /// The room on its disk.
+    pub space: Arc<Space>,
     /// What waits for the committer.
     pub queue: Queue,
     /// The rows in memory.
@@ -96,6 +99,7 @@ impl Engine {
         folder: PathBuf,
         options: TelemetryOptions,
         stamp: FolderStamp,
+        space: Arc<Space>,
         files: Files,
         generations: Vec<Arc<Generation>>,
         rolled: RolledTimes,
@@ -104,6 +108,7 @@ impl Engine {
             folder,
             options,
             stamp,
+            space,
             newest_ms: AtomicI64::new(i64::MIN),
             retention: Mutex::default(),
             queue: Queue::new(),

@@ -49,6 +49,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Sqlite { cause, .. } => is_full(cause),
+            Self::Io { cause, .. } => cause.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// Whether SQLite found that a file is damaged, as opposed to a disk that cannot be read or written now.
     pub fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
@@ -66,13 +75,25 @@ impl Fault {
     }
 }
 
+/// What whoever wants something written is told when the disk is full.
+pub const DISK_FULL: &str = "the disk is full";
+
 /// What inner functions return.
 pub type Result<T> = std::result::Result<T, Fault>;
+
+/// Whether SQLite found the disk full: of its own files, or of the memory that it shares between connections.
+pub fn is_full(cause: &rusqlite::Error) -> bool {
+    let failure = cause.sqlite_error();
+    failure.is_some_and(|failure| {
+        failure.code == rusqlite::ErrorCode::DiskFull || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    })
+}
 
 impl From<Fault> for domain::Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Foreign(text) => Self::Refused(text),
+            full if full.is_full() => Self::Busy(DISK_FULL),
             newer @ Fault::Newer(_) => Self::Refused(newer.to_string()),
             fault => Self::store(fault),
         }

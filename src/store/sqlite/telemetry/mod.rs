@@ -49,8 +49,10 @@ use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry};
 use crate::domain::store::{Telemetry, TelemetryFigures};
 use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
+use crate::store::space::Space;
 
 pub use check::{LogFacts, log_facts};
+pub use fault::{DISK_FULL, is_full};
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +113,7 @@ impl SqliteTelemetry {
     /// # Errors
     /// As [`SqliteTelemetry::open_of`].
     pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
-        Self::open_of(folder, options, FolderStamp::alone())
+        Self::open_of(folder, options, FolderStamp::alone(), Arc::new(Space::unlimited()))
     }
 
     /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
@@ -120,11 +122,21 @@ impl SqliteTelemetry {
     /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or the log and the registry of this stamp
     /// do not belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is no
     /// error: it is logged, counted and contained.
-    pub fn open_of(folder: &Path, options: TelemetryOptions, stamp: FolderStamp) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self::open_inner(folder, options, stamp)?))
+    pub fn open_of(
+        folder: &Path,
+        options: TelemetryOptions,
+        stamp: FolderStamp,
+        space: Arc<Space>,
+    ) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::open_inner(folder, options, stamp, space)?))
     }
 
-    fn open_inner(folder: &Path, options: TelemetryOptions, stamp: FolderStamp) -> fault::Result<Self> {
+    fn open_inner(
+        folder: &Path,
+        options: TelemetryOptions,
+        stamp: FolderStamp,
+        space: Arc<Space>,
+    ) -> fault::Result<Self> {
         fs::create_dir_all(folder).during("making the telemetry folder")?;
         let files = Files::open(folder, stamp.id)?;
         let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified } =
@@ -163,7 +175,7 @@ impl SqliteTelemetry {
         let journal = Journal::create(folder, last_no + 1, stamp.id, options.durability)?;
         generations.push(Arc::new(Generation::new(last_no + 1)));
         let rolled = RolledTimes::new(newest_ms);
-        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, files, generations, rolled));
+        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, generations, rolled));
         engine.newest_ms.store(seen_ms, Ordering::Release);
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
@@ -340,6 +352,8 @@ impl Telemetry for SqliteTelemetry {
             rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             lost_rows: counters.lost_rows.load(Ordering::Relaxed),
+            is_writing: !self.engine.space.is_low(),
+            refused_rows: self.engine.space.refused(),
             waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
         }

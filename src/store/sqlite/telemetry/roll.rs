@@ -46,9 +46,12 @@ struct Retry {
 }
 
 impl Retry {
-    fn failed(&mut self) {
+    /// Whether it is the first failure in a row.
+    fn failed(&mut self) -> bool {
+        let is_first = self.at.is_none() && self.delay.is_zero();
         self.delay = (self.delay * 2).clamp(RETRY_MIN, RETRY_MAX);
         self.at = Some(Instant::now() + self.delay);
+        is_first
     }
 
     fn succeeded(&mut self) {
@@ -110,7 +113,8 @@ impl Roller {
             if state.next_journal.as_ref().is_none_or(|journal| journal.no != youngest.no + 1) && self.retry.due() {
                 return Next::Prepare(youngest.no + 1);
             }
-            if self.merger.has_work() {
+            // A merge needs as much room again as what it merges.
+            if self.merger.has_work() && !engine.space.is_low() {
                 if self.merge_retry.due() {
                     return Next::Merge;
                 }
@@ -157,9 +161,13 @@ impl Roller {
             }
             Err(Fault::Closed) => {}
             Err(fault) => {
-                self.retry.failed();
+                let is_first = self.retry.failed();
                 engine.counters.rolls_failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(error = %fault, retry_in_ms = self.retry.delay.as_millis() as u64, "a roll failed");
+                if fault.is_full() {
+                    engine.space.note_full();
+                } else if is_first {
+                    tracing::error!(error = %fault, "a roll failed; it is tried again, and the metrics count how often");
+                }
                 engine.change_state(|state| state.failed = Some((state.attempts, fault.to_string())));
             }
         }
@@ -238,8 +246,12 @@ impl Roller {
             Ok(()) => self.merge_retry.succeeded(),
             Err(Fault::Closed) => {}
             Err(fault) => {
-                self.merge_retry.failed();
-                tracing::error!(error = %fault, "runs cannot be merged; reads get slower until they are");
+                let is_first = self.merge_retry.failed();
+                if fault.is_full() {
+                    engine.space.note_full();
+                } else if is_first {
+                    tracing::error!(error = %fault, "runs cannot be merged; reads get slower until they are");
+                }
                 engine.change_state(|state| state.merged = Some(Err(fault.to_string())));
             }
         }
@@ -256,8 +268,12 @@ impl Roller {
         match Journal::create(&engine.folder, no, engine.stamp.id, engine.options.durability) {
             Ok(journal) => engine.state().next_journal = Some(journal),
             Err(fault) => {
-                self.retry.failed();
-                tracing::warn!(error = %fault, "a journal cannot be made in advance");
+                let is_first = self.retry.failed();
+                if fault.is_full() {
+                    engine.space.note_full();
+                } else if is_first {
+                    tracing::warn!(error = %fault, "a journal cannot be made in advance");
+                }
             }
         }
     }

@@ -1,0 +1,110 @@
+//! Room on the disk. Below a bound the event log takes nothing more, so that reads, the registry and the next start still
+//! have some: a disk that is full to the last byte stops all of them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A file that only takes room, and is removed when even a start or a read has none left.
+const RESERVE_FILE: &str = "reserve";
+const RESERVE_BYTES: u64 = 1 << 20;
+/// With less left, the reserve is given up.
+const LAST_BYTES: u64 = 512 << 10;
+
+/// The room on the disk of one data folder.
+pub struct Space {
+    /// None when nobody looks, for tests and benchmarks of an engine alone.
+    folder: Option<PathBuf>,
+    min_bytes: u64,
+    is_low: AtomicBool,
+    refused: AtomicU64,
+}
+
+impl Space {
+    /// The room for a data folder, in which the event log leaves `min_bytes` free.
+    pub fn new(folder: &Path, min_bytes: u64) -> Self {
+        Self { folder: Some(folder.to_owned()), min_bytes, is_low: AtomicBool::new(false), refused: AtomicU64::new(0) }
+    }
+
+    /// Room without a bound.
+    pub fn unlimited() -> Self {
+        Self { folder: None, min_bytes: 0, is_low: AtomicBool::new(false), refused: AtomicU64::new(0) }
+    }
+
+    /// Whether the event log may take nothing more.
+    pub fn is_low(&self) -> bool {
+        self.is_low.load(Ordering::Acquire)
+    }
+
+    /// Rows that were refused for want of room since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts rows that were refused.
+    pub fn count_refused(&self, rows: usize) {
+        self.refused.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Looks how much room is left; to be called about once a second. A change is logged, once.
+    pub fn look(&self) {
+        let Some(folder) = &self.folder else { return };
+        let free = match rustix::fs::statvfs(folder) {
+            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+            Err(error) => {
+                tracing::debug!(%error, folder = %folder.display(), "the room on the disk cannot be read");
+                return;
+            }
+        };
+        // Half as much again, so that it does not change with every row.
+        let enough = self.min_bytes.saturating_add(self.min_bytes / 2);
+        let reserve = folder.join(RESERVE_FILE);
+        if free < self.min_bytes {
+            self.note(free);
+        } else if self.is_low() && free >= enough {
+            self.is_low.store(false, Ordering::Release);
+            tracing::info!(folder = %folder.display(), free, refused_rows = self.refused(), "there is room again: writing");
+        }
+        if free < LAST_BYTES && reserve.exists() {
+            match fs::remove_file(&reserve) {
+                Ok(()) => tracing::warn!(file = %reserve.display(), "the disk is full: the reserve is given up"),
+                Err(error) => tracing::warn!(file = %reserve.display(), %error, "the reserve cannot be given up"),
+            }
+        } else if free >= enough + RESERVE_BYTES
+            && !reserve.exists()
+            && let Err(error) = make(&reserve)
+        {
+            tracing::debug!(file = %reserve.display(), %error, "the reserve cannot be made");
+        }
+    }
+
+    /// A write failed because the disk is full.
+    pub fn note_full(&self) {
+        if self.folder.is_some() {
+            self.note(0);
+        }
+    }
+
+    fn note(&self, free: u64) {
+        if !self.is_low.swap(true, Ordering::AcqRel) {
+            let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
+            tracing::error!(
+                %folder,
+                free,
+                at_least = self.min_bytes,
+                "the disk is full: reports of devices are refused until there is room; reads go on"
+            );
+        }
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    // Not zeros alone: some file systems keep none for them.
+    let written = (0..RESERVE_BYTES / 4096).try_for_each(|_| file.write_all(&[0xA5; 4096]));
+    written.and_then(|()| file.sync_all()).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}

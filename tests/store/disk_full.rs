@@ -1,0 +1,154 @@
+//! A disk that is full: reads go on, devices are refused in words of their protocol, the operator sees it, and the server
+//! starts. On a small file system of its own, in a mount namespace that ends with the test.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::gateway::SECRET;
+use crate::support::aliyun::AliyunApp;
+use crate::support::mqtt::{MqttDevice, linkkit, tuyalink, with_secrets};
+use crate::support::world::{OWNER, PLUG, standard};
+use crate::support::{TestCloud, raw};
+
+/// Where the small file system is mounted, in the process that has it.
+const PLACE: &str = "INGLE_SMALL_FILE_SYSTEM";
+
+/// A file system of some megabytes.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts it; in a mount namespace of this process alone.
+    fn mount(path: PathBuf, megabytes: u64) -> Self {
+        let size = format!("size={megabytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).status().unwrap();
+        assert!(mounted.success());
+        Self { path }
+    }
+
+    /// Fills it but for some kilobytes.
+    fn fill(&self, left_kilobytes: u64) {
+        let mut file = fs::File::create(self.path.join("filler")).unwrap();
+        let block = [0x5A; 4096];
+        while file.write_all(&block).is_ok() {}
+        let length = file.metadata().unwrap().len();
+        file.set_len(length.saturating_sub(left_kilobytes * 1024)).unwrap();
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.path.join("filler")).unwrap();
+    }
+}
+
+/// Runs [`child`] in a mount namespace of its own, which ends with it.
+#[test]
+fn on_a_full_disk_reads_go_on_devices_are_told_and_the_server_starts() {
+    let place = tempfile::tempdir().unwrap();
+    let is_root = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    let mut command = Command::new("unshare");
+    command.args(if is_root { &["-m"][..] } else { &["-U", "-r", "-m"][..] }).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "store::disk_full::child", "--nocapture"]).env(PLACE, place.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
+    let lines = said.lines().filter(|line| line.contains("the disk is full: reports")).count();
+    assert_eq!(lines, 3, "once a run of the server: {said}");
+    assert!(said.lines().filter(|line| line.contains("ERROR")).count() <= 4, "{said}");
+}
+
+fn operator(cloud: &TestCloud, path: &str) -> String {
+    let address = cloud.addresses["metrics"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+    raw(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+}
+
+/// What clients read, of a device with history.
+fn reads(cloud: &TestCloud, aliyun: &AliyunApp) {
+    let app = cloud.first();
+    let end = cloud.now_ms() + 1000;
+    for path in [
+        format!("/v1.0/devices/{PLUG}"),
+        format!("/v1.0/devices/{PLUG}/status"),
+        format!("/v1.0/devices/{PLUG}/logs?type=7&start_time=0&end_time={end}"),
+        format!("/v1.0/devices/{PLUG}/logs?type=7&start_time=0&end_time={end}&query_type=2"),
+        format!("/v1.0/users/{OWNER}/devices"),
+    ] {
+        let answer = app.get(&path);
+        assert_eq!(answer["success"], json!(true), "{path}: {answer}");
+    }
+    let rows = app.get(&format!("/v1.0/devices/{PLUG}/logs?type=7&start_time=0&end_time={end}"));
+    assert!(rows["result"]["logs"].as_array().unwrap().len() >= 2, "{rows}");
+    let page = json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": "switch_1", "start": 0, "end": end,
+        "pageSize": 10});
+    let page = aliyun.data("/cloud/thing/property/timeline/get", page);
+    assert!(page["items"].as_array().unwrap().len() >= 2, "{page}");
+}
+
+/// Not a test by itself.
+#[test]
+fn child() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let disk = SmallDisk::mount(place.into(), 40);
+    let folder = disk.path.join("data");
+    let settings = [("INGLE_TELEMETRY_FREE_MEGABYTES", "4"), ("INGLE_TELEMETRY_MEMORY_ROWS", "1000")];
+    let cloud = TestCloud::binary(&folder, &settings);
+    cloud.apply(&standard());
+    with_secrets(&cloud);
+    let day = 24 * 3600 * 1000;
+    let rows: Vec<_> =
+        (0..3).map(|n| (PLUG, cloud.now_ms() - n * 7 * day - 1000, 7, 1, "switch_1", json!(true))).collect();
+    cloud.import(&rows);
+    let topic = format!("tylink/{PLUG}/thing/property/report");
+    let report = json!({"msgId": "45", "sys": {"ack": 1}, "data": {"switch_1": {"value": false}}});
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, SECRET));
+    plug.subscribe(&[&format!("{topic}_response")]);
+    assert_eq!(plug.asked(&topic, &report).1["code"], json!(0));
+    let aliyun = cloud.aliyun();
+    reads(&cloud, &aliyun);
+
+    disk.fill(2048);
+    cloud.wait(|| operator(&cloud, "/healthz").contains("503"));
+    assert!(operator(&cloud, "/healthz").ends_with("not writing: the disk is full\n"));
+    // The device is told, and not acknowledged, and told again when it comes back.
+    let id = plug.publish(&topic, report.to_string().as_bytes());
+    let (told, payload) = plug.message();
+    assert_eq!((told, payload["code"].clone()), (format!("{topic}_response"), json!(1001)), "{id}");
+    assert!(plug.is_closed());
+    assert_eq!(MqttDevice::open(&cloud).greet(&tuyalink(PLUG, SECRET)), Some(3));
+    assert_eq!(MqttDevice::open(&cloud).greet(&linkkit("none", "none", "none", "")), Some(4));
+    let metrics = operator(&cloud, "/metrics");
+    assert!(metrics.contains("ingle_log_writing 0"), "{metrics}");
+    assert!(!metrics.contains("ingle_log_refused_rows_total 0"), "{metrics}");
+    for left in [512, 0] {
+        disk.empty();
+        disk.fill(left);
+        reads(&cloud, &aliyun);
+    }
+    // It stops and starts with not a byte left, and still answers.
+    cloud.stop();
+    disk.empty();
+    disk.fill(0);
+    let cloud = TestCloud::binary(&folder, &settings);
+    let aliyun = aliyun.moved_to(&cloud);
+    reads(&cloud, &aliyun);
+    assert!(operator(&cloud, "/healthz").ends_with("not writing: the disk is full\n"));
+    cloud.kill();
+    disk.empty();
+    disk.fill(0);
+    let cloud = TestCloud::binary(&folder, &settings);
+    let aliyun = aliyun.moved_to(&cloud);
+    reads(&cloud, &aliyun);
+
+    disk.empty();
+    cloud.wait(|| operator(&cloud, "/healthz").ends_with("ok\n"));
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, SECRET));
+    plug.subscribe(&[&format!("{topic}_response")]);
+    assert_eq!(plug.asked(&topic, &report).1["code"], json!(0));
+    let status = cloud.first().get(&format!("/v1.0/devices/{PLUG}/status"));
+    assert!(status["result"].as_array().unwrap().contains(&json!({"code": "switch_1", "value": false})), "{status}");
+    assert!(operator(&cloud, "/metrics").contains("ingle_log_lost_rows_total 0"));
+}
