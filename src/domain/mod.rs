@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod fact;
 pub mod feed;
+pub mod figures;
 pub mod home;
 pub mod id;
 pub mod login;
@@ -81,7 +82,7 @@ impl Cloud {
     }
 
     /// Figures of the log's engine, for the operator.
-    pub fn telemetry_figures(&self) -> store::TelemetryFigures {
+    pub fn telemetry_figures(&self) -> figures::TelemetryFigures {
         self.telemetry.figures()
     }
 }

@@ -47,7 +47,8 @@ use self::numbering::Numbering;
 use self::roll::Roller;
 use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry};
-use crate::domain::store::{Telemetry, TelemetryFigures};
+use crate::domain::figures::TelemetryFigures;
+use crate::domain::store::Telemetry;
 use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
 use crate::store::space::Space;
 
