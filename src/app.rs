@@ -1,9 +1,8 @@
 //! Putting the rooms together: the only file that names an engine.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
+use crate::durable_file::FileError;
 use crate::gateway::{Gateway, Happenings, Hub, Listeners};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
@@ -28,7 +28,7 @@ use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
-use crate::{aliyun, config, gateway, metrics, tuya, visual};
+use crate::{aliyun, config, durable_file, gateway, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -43,6 +43,9 @@ pub enum AppError {
     /// The data folder cannot be used.
     #[error("the data folder {0}: {1}")]
     Folder(PathBuf, #[source] io::Error),
+    /// A file of the data folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The stores cannot be opened.
     #[error("{0}")]
     Store(String),
@@ -158,7 +161,7 @@ impl App {
     /// [`AppError`], with what to do in its text.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let unusable = |error| AppError::Folder(folder.to_owned(), error);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+        durable_file::make_folder(folder)?;
         let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE));
         let lock = lock.map_err(unusable)?;
         match lock.try_lock() {
@@ -166,6 +169,7 @@ impl App {
             Err(TryLockError::WouldBlock) => return Err(AppError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
+        durable_file::tighten(folder)?;
         let registry = Arc::new(SqliteRegistry::open(folder)?);
         let options = TelemetryOptions {
             durability: match config.telemetry.durability {

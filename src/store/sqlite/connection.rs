@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::{Error, Result};
+use crate::durable_file;
 
 /// Writes that may wait; further callers wait before they are queued.
 const QUEUE_MAX: usize = 1024;
@@ -170,6 +171,7 @@ impl Readers {
 /// # Errors
 /// [`Error::Store`].
 pub fn open_writer(path: &Path) -> Result<Connection> {
+    durable_file::create_private(path).map_err(Error::store)?;
     let connection = Connection::open(path).map_err(Error::store)?;
     connection
         .execute_batch(

@@ -1,6 +1,7 @@
 //! What can go wrong inside the engine, before it becomes a domain error.
 
 use crate::domain;
+use crate::durable_file::FileError;
 
 /// An inner failure.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum Fault {
         /// The system's own words.
         cause: std::io::Error,
     },
+    /// A file could not be made.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A blob is not what was written.
     #[error("damaged blob: {0}")]
     Damaged(&'static str),

@@ -17,6 +17,7 @@ use rustc_hash::FxHashSet;
 use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
 use super::row::Key;
+use crate::durable_file;
 
 /// The days of one span: retention drops whole spans.
 const SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -92,6 +93,7 @@ impl RunFile {
 
     /// Opens it for writing; makes it if need be.
     pub fn writer(&self) -> Result<Connection> {
+        durable_file::create_private(&self.path)?;
         let connection = Connection::open(&self.path).during("opening a telemetry file")?;
         connection.busy_timeout(Duration::from_secs(30)).during("opening a telemetry file")?;
         connection

@@ -24,7 +24,6 @@ mod roll;
 mod row;
 mod runs;
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +43,7 @@ use self::numbering::Numbering;
 use self::roll::Roller;
 use crate::domain::store::{Telemetry, TelemetryFigures};
 use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
+use crate::durable_file;
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl SqliteTelemetry {
     }
 
     fn open_inner(folder: &Path, options: TelemetryOptions) -> fault::Result<Self> {
-        fs::create_dir_all(folder).during("making the telemetry folder")?;
+        durable_file::make_folder(folder)?;
         let files = Files::open(folder)?;
         let rolled_to = files::meta(&files.latest.writer()?, roll::ROLLED_TO)?.unwrap_or(0);
         // From every file, so that a number is never used again, not even when the file of the latest values was lost.
