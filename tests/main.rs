@@ -8,6 +8,7 @@ mod data_folder;
 mod gateway;
 mod one_world;
 mod openapi;
+mod power_cut;
 mod simulate;
 mod store;
 mod support;

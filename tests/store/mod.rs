@@ -2,7 +2,7 @@
 
 mod crash;
 mod migration;
-mod model;
+pub mod model;
 mod registry;
 mod registry_access;
 mod registry_devices;
