@@ -72,7 +72,7 @@ struct Life {
     base: Base,
     recording: Recording,
     retention_days: i64,
-    /// The words between which power cuts fall; half of them in each.
+    /// The words between which power cuts fall, as often in each.
     phases: Vec<(&'static str, &'static str)>,
     _temporary: TempDir,
 }
@@ -186,7 +186,7 @@ fn ordinary_life() -> Life {
     Life { name: "ordinary", base: Base(Vec::new()), recording, retention_days: 30, phases, _temporary: temporary }
 }
 
-/// A start with history of which a part is past the retention, some load, and a clean stop.
+/// A start after a kill, with history of which a part is past the retention, some load, and a clean stop.
 fn life_with_retention() -> Life {
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
@@ -196,7 +196,7 @@ fn life_with_retention() -> Life {
     let rows = (0..HISTORY_DAYS * ROWS_A_DAY).map(|n| (HISTORY, now - DAY_MS * n / ROWS_A_DAY, 7, 1, "n", json!(n)));
     cloud.import(&rows.collect::<Vec<_>>());
     cloud.wait(|| rolls(&cloud) > 0);
-    cloud.stop();
+    cloud.kill();
     let base = Base::read(&data);
     let old = events_files(&data);
     assert!(old.len() >= 4, "{old:?}");
@@ -338,7 +338,7 @@ fn nothing_acknowledged_is_lost_by_a_power_cut() {
                     let mut random = Random(seed.wrapping_add(index.wrapping_mul(1_000_003)));
                     let (life, (from, to)) = phases[index as usize % phases.len()];
                     let (from_at, to_at) = (life.recording.position(from), life.recording.position(to));
-                    let cut = from_at + random.below((to_at - from_at) as u64) as usize;
+                    let cut = life.recording.moment(from_at, to_at, &mut random);
                     let mut disk = Disk::before(&life.base, &life.recording);
                     disk.replay(0..cut);
                     let temporary = tempfile::tempdir().unwrap();

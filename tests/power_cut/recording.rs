@@ -100,6 +100,17 @@ impl Recording {
         })
     }
 
+    /// A moment between two points: any, or one close to a change of names or sizes, which are few among the writes.
+    pub fn moment(&self, from: usize, to: usize, random: &mut Random) -> usize {
+        let is_rare = |at: &usize| !matches!(self.calls[*at], Call::Write { .. } | Call::Sync { .. } | Call::Mark(_));
+        let rare: Vec<usize> = (from..to).filter(is_rare).collect();
+        if rare.is_empty() || random.below(2) == 0 {
+            return from + random.below((to - from) as u64) as usize;
+        }
+        let near = rare[random.below(rare.len() as u64) as usize] + random.below(6) as usize;
+        near.saturating_sub(2).clamp(from, to)
+    }
+
     /// Where a word stands.
     pub fn position(&self, mark: &str) -> usize {
         let found = self.calls.iter().position(|call| matches!(call, Call::Mark(text) if text == mark));
