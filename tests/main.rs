@@ -4,6 +4,7 @@
 mod aliyun;
 mod cli;
 mod compatibility;
+mod damage;
 mod data_folder;
 mod gateway;
 mod one_world;

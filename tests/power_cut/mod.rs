@@ -31,6 +31,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Rows of each day that the retention's folder has history of.
 const ROWS_A_DAY: i64 = 60;
 const HISTORY_DAYS: i64 = 28;
+/// One disk of so many has the power cut twice. No divisor of the number of phases, so that each has its turn.
+const CUT_AGAIN: u64 = 5;
 /// Servers at once.
 const THREADS: usize = 2;
 
@@ -318,6 +320,29 @@ fn check(folder: &Path, life: &Life, cut: usize) {
     }
 }
 
+/// Cuts the power once, or once more while the server starts from the first disk, and starts it again.
+fn cut_and_check(life: &Life, phase: (&str, &str), again: bool, random: &mut Random, temporary: &Path) {
+    let recording = &life.recording;
+    let cut = recording.moment(recording.position(phase.0), recording.position(phase.1), random);
+    let mut disk = Disk::before(&life.base, recording);
+    disk.replay(0..cut);
+    let folder = temporary.join("data");
+    recording::write_image(&folder, &disk.after_a_power_cut(random));
+    if !again {
+        check(&folder, life, cut);
+        return;
+    }
+    let base = Base::read(&folder);
+    Recorded::start(temporary, &folder, life.retention_days).stop();
+    let recovery = Recording::read(&log_of(temporary));
+    the_recording_is_complete(&recovery, &base, &folder);
+    let mut disk = Disk::before(&base, &recovery);
+    disk.replay(0..recovery.moment(0, recovery.calls.len(), random));
+    let folder = temporary.join("again");
+    recording::write_image(&folder, &disk.after_a_power_cut(random));
+    check(&folder, life, cut);
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_by_a_power_cut() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -325,7 +350,7 @@ fn nothing_acknowledged_is_lost_by_a_power_cut() {
     let seed = number("INGLE_POWER_CUT_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("INGLE_POWER_CUT_SEED={seed}");
     let lives = [ordinary_life(), life_with_retention()];
-    let phases: Vec<_> = lives.iter().flat_map(|life| life.phases.iter().map(move |phase| (life, phase))).collect();
+    let phases: Vec<_> = lives.iter().flat_map(|life| life.phases.iter().map(move |phase| (life, *phase))).collect();
     let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -336,19 +361,18 @@ fn nothing_acknowledged_is_lost_by_a_power_cut() {
                         return;
                     }
                     let mut random = Random(seed.wrapping_add(index.wrapping_mul(1_000_003)));
-                    let (life, (from, to)) = phases[index as usize % phases.len()];
-                    let (from_at, to_at) = (life.recording.position(from), life.recording.position(to));
-                    let cut = life.recording.moment(from_at, to_at, &mut random);
-                    let mut disk = Disk::before(&life.base, &life.recording);
-                    disk.replay(0..cut);
+                    let (life, phase) = phases[index as usize % phases.len()];
+                    let again = index % CUT_AGAIN == CUT_AGAIN - 1;
                     let temporary = tempfile::tempdir().unwrap();
-                    let folder = temporary.path().join("data");
-                    recording::write_image(&folder, &disk.after_a_power_cut(&mut random));
-                    let checked = catch_unwind(AssertUnwindSafe(|| check(&folder, life, cut)));
+                    let checked = catch_unwind(AssertUnwindSafe(|| {
+                        cut_and_check(life, phase, again, &mut random, temporary.path());
+                    }));
                     if let Err(panicked) = checked {
                         let text = panicked.downcast_ref::<String>().cloned().unwrap_or_default();
-                        let log = std::fs::read_to_string(TestCloud::log_of(&folder)).unwrap_or_default();
-                        let place = format!("disk {index} ({}, {from} to {to}, call {cut})", life.name);
+                        let logs = ["data.log", "again.log"].map(|name| temporary.path().join(name));
+                        let log: String = logs.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+                        let twice = if again { ", twice" } else { "" };
+                        let place = format!("disk {index} ({}, {} to {}{twice})", life.name, phase.0, phase.1);
                         failures.lock().unwrap().push(format!("{place}: {text}\n{log}"));
                     }
                 }
