@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -311,6 +311,7 @@ impl Base {
 pub fn write_image(folder: &Path, image: &BTreeMap<String, Vec<u8>>) {
     fs::create_dir(folder).unwrap();
     for (name, bytes) in image {
-        fs::write(folder.join(name), bytes).unwrap();
+        let file = File::options().write(true).create_new(true).mode(0o600).open(folder.join(name));
+        file.unwrap().write_all(bytes).unwrap();
     }
 }
