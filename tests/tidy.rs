@@ -280,6 +280,31 @@ fn every_route_has_a_test_of_its_name() {
     }
 }
 
+/// Names by which files are made, and the only files of the source that may use them: what they make survives a power
+/// cut. The lock of the data folder holds nothing, and the databases are SQLite's.
+const MAKES_FILES: &[(&str, &[&str])] = &[
+    ("OpenOptions", &["durable_file.rs"]),
+    ("File::create", &[]),
+    ("fs::write", &[]),
+    ("fs::copy", &[]),
+    ("fs::rename", &["durable_file.rs"]),
+    ("create_dir", &[]),
+    ("DirBuilder", &["durable_file.rs"]),
+    ("File::options", &["app.rs"]),
+];
+
+#[test]
+fn files_are_made_by_the_module_that_makes_them_durable() {
+    let source = root().join("src");
+    for path in rust_files(&source) {
+        let name = path.strip_prefix(&source).unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for (call, allowed) in MAKES_FILES {
+            assert!(!text.contains(call) || allowed.contains(&name), "{name} uses {call}: use durable_file");
+        }
+    }
+}
+
 #[test]
 fn files_stay_short() {
     for folder in ["src", "tests", "benches"] {
