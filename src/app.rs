@@ -1,9 +1,8 @@
 //! Putting the rooms together: the only file that names an engine.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
+use crate::durable_file::FileError;
 use crate::gateway::{Gateway, Happenings, Hub, Listeners};
 use crate::http::Listener;
 use crate::shutdown::{self, Shutdown};
@@ -32,7 +32,7 @@ pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
-use crate::{aliyun, config, gateway, metrics, tuya, visual};
+use crate::{aliyun, config, durable_file, gateway, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -50,6 +50,9 @@ pub enum AppError {
     /// The data folder cannot be used.
     #[error("the data folder {0}: {1}")]
     Folder(PathBuf, #[source] io::Error),
+    /// A file of the data folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The stores cannot be opened.
     #[error("{0}")]
     Store(String),
@@ -177,6 +180,7 @@ impl App {
     /// [`AppError`], with what to do in its text.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let lock = lock(folder)?;
+        durable_file::tighten(folder)?;
         let space = Arc::new(Space::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
         space.look();
         let registry = Arc::new(SqliteRegistry::open(folder)?);
@@ -297,7 +301,7 @@ impl App {
 /// Takes a data folder for this process, making it if need be.
 fn lock(folder: &Path) -> Result<File, AppError> {
     let unusable = |error| AppError::Folder(folder.to_owned(), error);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    durable_file::make_folder(folder)?;
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE));
     let lock = lock.map_err(unusable)?;
     match lock.try_lock() {

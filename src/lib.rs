@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod domain;
+pub mod durable_file;
 pub mod gateway;
 pub mod http;
 pub mod metrics;

@@ -1,16 +1,18 @@
 //! Certificates: the operator's, or one that the data folder's own CA signs.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use time::{Duration, OffsetDateTime};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+
+use crate::durable_file::{self, FileError, PUBLIC_MODE, SECRET_MODE};
 
 /// The own CA's certificate in the data folder, for clients to trust.
 pub const CA_FILE: &str = "ca.pem";
@@ -22,8 +24,8 @@ const LEAF_DAYS: i64 = 800;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file of the data folder could not be read or written.
-    #[error("{0}: {1}")]
-    File(String, #[source] std::io::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The own CA or its certificate could not be made.
     #[error("the own certificate: {0}")]
     Own(#[from] rcgen::Error),
@@ -53,7 +55,8 @@ pub fn given(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsEr
 }
 
 /// A configuration with a certificate for localhost and `names` from the folder's own CA, which is made first if
-/// there is none.
+/// there is none. A damaged certificate of the CA is made again from its key, and a damaged key is set aside for a new
+/// CA; the log says so.
 ///
 /// # Errors
 /// [`TlsError`].
@@ -92,25 +95,86 @@ fn ca_params() -> Result<CertificateParams, TlsError> {
     Ok(params)
 }
 
+/// The key of the folder's CA, whose certificate lies beside it when this returns. The key is on the disk first: a
+/// certificate can be made again from it.
 fn ca_key(folder: &Path) -> Result<KeyPair, TlsError> {
     let (key_path, ca_path) = (folder.join(CA_KEY_FILE), folder.join(CA_FILE));
-    let failed = |path: &Path| {
-        let name = path.display().to_string();
-        |error| TlsError::File(name, error)
+    let (key_file, ca_file) = (key_path.display(), ca_path.display());
+    let stored = read(&key_path)?;
+    let certificate = read(&ca_path)?;
+    let readable = stored.as_deref().and_then(|text| KeyPair::from_pem(std::str::from_utf8(text).ok()?).ok());
+    let Some(key) = readable else {
+        if stored.is_some() {
+            let aside = durable_file::set_aside(&key_path)?;
+            let aside = aside.display();
+            tracing::error!(file = %key_file, %aside, "the CA's key is damaged and was set aside");
+        }
+        let key = KeyPair::generate()?;
+        durable_file::write(&key_path, key.serialize_pem().as_bytes(), SECRET_MODE)?;
+        durable_file::write(&ca_path, ca_params()?.self_signed(&key)?.pem().as_bytes(), PUBLIC_MODE)?;
+        if stored.is_some() || certificate.is_some() {
+            tracing::error!(
+                file = %key_file,
+                "there was no usable key of the CA, so a new CA was made: clients must trust the new {ca_file}"
+            );
+        }
+        return Ok(key);
     };
-    if key_path.exists() && ca_path.exists() {
-        return Ok(KeyPair::from_pem(&fs::read_to_string(&key_path).map_err(failed(&key_path))?)?);
+    if !certificate.as_deref().is_some_and(|pem| is_certificate_of(pem, &key)) {
+        if certificate.is_some() {
+            let aside = durable_file::set_aside(&ca_path)?;
+            tracing::warn!(file = %ca_file, aside = %aside.display(), "the CA's certificate is damaged and was set aside");
+        }
+        durable_file::write(&ca_path, ca_params()?.self_signed(&key)?.pem().as_bytes(), PUBLIC_MODE)?;
+        tracing::warn!(file = %ca_file, "the CA's certificate was made again from {key_file}");
     }
-    let key = KeyPair::generate()?;
-    let certificate = ca_params()?.self_signed(&key)?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&key_path)
-        .map_err(failed(&key_path))?;
-    file.write_all(key.serialize_pem().as_bytes()).map_err(failed(&key_path))?;
-    fs::write(&ca_path, certificate.pem()).map_err(failed(&ca_path))?;
     Ok(key)
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(FileError { path: path.to_owned(), cause }.into()),
+    }
+}
+
+/// The algorithm ecdsa-with-SHA256 as a certificate names it.
+const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];
+
+/// Whether this is a whole certificate that the key signed.
+fn is_certificate_of(pem: &[u8], key: &KeyPair) -> bool {
+    let Ok(certificate) = CertificateDer::from_pem_slice(pem) else { return false };
+    let verified = (|| {
+        let (whole, after) = der_element(&certificate)?;
+        let (signed, rest) = der_element(whole.content)?;
+        let (algorithm, rest) = der_element(rest)?;
+        let (signature, end) = der_element(rest)?;
+        // A bit string begins with the number of bits that it does not use.
+        let (0, signature) = signature.content.split_first().map(|(unused, bits)| (*unused, bits))? else {
+            return None;
+        };
+        let is_whole = after.is_empty() && end.is_empty() && algorithm.all == ECDSA_WITH_SHA256;
+        let public_key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key_raw());
+        (is_whole && public_key.verify(signed.all, signature).is_ok()).then_some(())
+    })();
+    verified.is_some()
+}
+
+/// An element of DER: all its bytes, and those after tag and length.
+struct Element<'a> {
+    all: &'a [u8],
+    content: &'a [u8],
+}
+
+/// The first element, and what follows it.
+fn der_element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
+    let (head, length) = match *bytes.get(1)? {
+        short @ 0..=0x7F => (2, usize::from(short)),
+        0x81 => (3, usize::from(*bytes.get(2)?)),
+        0x82 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
+        _ => return None,
+    };
+    let (all, rest) = bytes.split_at_checked(head + length)?;
+    Some((Element { all, content: all.get(head..)? }, rest))
 }

@@ -78,9 +78,15 @@ fn endpoint(route: &Route) -> String {
     format!("{} {}", route.method, route.path)
 }
 
+/// The numbers of a version, by which releases are ordered.
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map(|number| number.parse().unwrap_or_else(|_| panic!("{text} is no version"))).collect()
+}
+
 /// The first release that had an endpoint.
 fn since<'a>(releases: &'a Lists, endpoint: &String) -> &'a str {
-    releases.iter().find(|(_, endpoints)| endpoints.contains(endpoint)).map_or("unreleased", |(version, _)| version)
+    let having = releases.iter().filter(|(_, endpoints)| endpoints.contains(endpoint)).map(|(version, _)| version);
+    having.min_by_key(|name| version(name)).map_or("unreleased", String::as_str)
 }
 
 fn table() -> String {
@@ -124,6 +130,25 @@ fn what_was_released_or_verified_is_a_route() {
     for endpoint in releases.values().flatten().chain(verified().keys()) {
         assert!(routes.contains(endpoint), "{endpoint} is no route: docs/releases.json, tests/clients/verified.json");
     }
+}
+
+#[test]
+fn releases_are_those_of_the_changelog() {
+    let changelog = text("CHANGELOG.md");
+    let headings = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    let told: BTreeSet<String> = headings
+        .filter(|heading| *heading != "Unreleased")
+        .map(|heading| heading.split(' ').next().unwrap().trim_matches(['[', ']']).to_owned())
+        .collect();
+    let listed: BTreeSet<String> = json::<Lists>("docs/releases.json").into_keys().collect();
+    assert_eq!(listed, told, "docs/releases.json has the releases of CHANGELOG.md, and no other");
+}
+
+#[test]
+fn an_endpoint_is_since_the_first_of_its_releases() {
+    let had = |versions: &[&str]| versions.iter().map(|name| ((*name).to_owned(), vec!["GET /a".to_owned()])).collect();
+    assert_eq!(since(&had(&["0.10.0", "0.9.0", "1.0.0"]), &"GET /a".to_owned()), "0.9.0");
+    assert_eq!(since(&had(&[]), &"GET /a".to_owned()), "unreleased");
 }
 
 #[test]

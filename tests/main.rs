@@ -4,9 +4,12 @@
 mod aliyun;
 mod cli;
 mod compatibility;
+mod damage;
+mod data_folder;
 mod gateway;
 mod one_world;
 mod openapi;
+mod power_cut;
 mod simulate;
 mod store;
 mod support;

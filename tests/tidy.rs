@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::openapi::{DIALECTS, routes};
+use crate::support::tuya::hex;
 
 /// Lines that a source file may have.
 const FILE_LINES_MAX: usize = 500;
@@ -14,7 +17,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait"]),
     (
         "store",
-        &["domain"],
+        &["domain", "durable_file"],
         &[
             "std",
             "async_trait",
@@ -136,7 +139,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("thing_model", &["domain"], &["serde", "serde_json"]),
-    ("tls", &[], &["std", "rcgen", "time", "tokio_rustls", "thiserror"]),
+    ("durable_file", &[], &["std", "thiserror", "tracing"]),
+    ("tls", &["durable_file"], &["std", "rcgen", "ring", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("world", &["domain"], &["serde", "serde_json"]),
@@ -276,6 +280,31 @@ fn every_route_has_a_test_of_its_name() {
     }
 }
 
+/// Names by which files are made, and the only files of the source that may use them: what they make survives a power
+/// cut. The lock of the data folder holds nothing, and the databases are SQLite's.
+const MAKES_FILES: &[(&str, &[&str])] = &[
+    ("OpenOptions", &["durable_file.rs"]),
+    ("File::create", &[]),
+    ("fs::write", &[]),
+    ("fs::copy", &[]),
+    ("fs::rename", &["durable_file.rs"]),
+    ("create_dir", &[]),
+    ("DirBuilder", &["durable_file.rs"]),
+    ("File::options", &["app.rs"]),
+];
+
+#[test]
+fn files_are_made_by_the_module_that_makes_them_durable() {
+    let source = root().join("src");
+    for path in rust_files(&source) {
+        let name = path.strip_prefix(&source).unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for (call, allowed) in MAKES_FILES {
+            assert!(!text.contains(call) || allowed.contains(&name), "{name} uses {call}: use durable_file");
+        }
+    }
+}
+
 #[test]
 fn files_stay_short() {
     for folder in ["src", "tests", "benches"] {
@@ -296,6 +325,28 @@ fn migrations_have_no_gap_and_are_all_run() {
     for (index, name) in names.iter().enumerate() {
         assert!(name.starts_with(&format!("{:04}_", index + 1)), "{name} is out of order");
         assert!(source.contains(name.as_str()), "{name} is not run");
+    }
+}
+
+/// What each migration that has landed is, by SHA-256. A folder that ran one of them runs no other in its place, so an
+/// entry is added with a migration and never changed.
+const LANDED: &[(&str, &str)] = &[
+    ("0001_registry.sql", "a05bdd5cd0d3d0f01b5b1b61eba3d3152cb7c66d9c18edff7c774bc14e9b8948"),
+    ("0002_second_dialect.sql", "76afa7145a0c33acd9395e75038f654cc5b550c3bbe737d48e5424ec1e911e77"),
+    ("0003_devices_connect.sql", "b306ae1a7217caa1996f8324499c8e930d62d149e0608169bd03990ef932c4ca"),
+    ("0004_app_users.sql", "dabf5014df0cdc080928ebda3dcbfb8b59742400fc9dcfd16310256f5e9dfa1e"),
+];
+
+#[test]
+fn migrations_that_landed_are_never_edited() {
+    let folder = root().join("migrations/sqlite");
+    let digest = |name: &str| hex(&Sha256::digest(fs::read(folder.join(name)).unwrap()));
+    for (name, landed) in LANDED {
+        assert_eq!(digest(name), *landed, "{name} was edited: write a new migration");
+    }
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(LANDED.iter().any(|(landed, _)| *landed == name), "add (\"{name}\", \"{}\") to LANDED", digest(&name));
     }
 }
 

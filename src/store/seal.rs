@@ -1,8 +1,7 @@
 //! Secrets at rest: what is encrypted, what is hashed, and the key beside the data (DESIGN §2).
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -11,6 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{Error, Result};
+use crate::durable_file::{self, SECRET_MODE};
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
@@ -24,25 +24,32 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Reads the key of a data folder. With `create` it makes one, readable by its owner alone, if there is none.
+    /// Reads the key of a data folder. With `create`, which says that nothing was sealed yet, it makes one, readable by
+    /// its owner alone, if there is none, and instead of a damaged one, which is set aside.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the key is missing or damaged, with what to do.
+    /// [`Error::Refused`] when the key is missing or damaged, with what to do; [`Error::Store`]. Both name the file.
     pub fn open(folder: &Path, create: bool) -> Result<Self> {
         let path = folder.join(KEY_FILE);
-        let key = match fs::File::open(&path) {
-            Ok(mut file) => {
-                let mut key = Vec::new();
-                file.read_to_end(&mut key).map_err(Error::store)?;
-                <[u8; 32]>::try_from(key)
-                    .map_err(|_| Error::Refused(format!("{} is damaged: restore it from a backup", path.display())))?
-            }
+        let key = match fs::read(&path) {
+            Ok(key) => match <[u8; 32]>::try_from(key) {
+                Ok(key) => key,
+                Err(_) if create => {
+                    let aside = durable_file::set_aside(&path).map_err(Error::store)?;
+                    let (file, aside) = (path.display(), aside.display());
+                    tracing::error!(%file, %aside, "the key is damaged; nothing was sealed with it, a new one is made");
+                    create_key(&path)?
+                }
+                Err(_) => {
+                    return Err(Error::Refused(format!("{} is damaged: restore it from a backup", path.display())));
+                }
+            },
             Err(error) if error.kind() == ErrorKind::NotFound && create => create_key(&path)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let text = format!("{} is missing: without it the data cannot be read; restore it", path.display());
                 return Err(Error::Refused(text));
             }
-            Err(error) => return Err(Error::store(error)),
+            Err(error) => return Err(Error::store(format!("{}: {error}", path.display()))),
         };
         Self::from_key(&key)
     }
@@ -120,12 +127,7 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 
 fn create_key(path: &Path) -> Result<[u8; 32]> {
     let key = random::<32>()?;
-    // Whole or not at all: a half-written key would lock the folder.
-    let draft = path.with_extension("key.new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
-    let file = file.as_mut().map_err(|error| Error::store(std::io::Error::from(error.kind())))?;
-    file.write_all(&key).and_then(|()| file.sync_all()).map_err(Error::store)?;
-    fs::rename(&draft, path).map_err(Error::store)?;
+    durable_file::write(path, &key, SECRET_MODE).map_err(Error::store)?;
     Ok(key)
 }
 

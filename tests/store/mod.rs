@@ -5,7 +5,7 @@ mod damage;
 mod disk_full;
 mod folder;
 mod migration;
-mod model;
+pub mod model;
 mod registry;
 mod registry_access;
 mod registry_devices;

@@ -82,6 +82,30 @@ impl TestCloud {
         }
     }
 
+    /// A server by any command that takes the binary's arguments. Its log is appended to the file of
+    /// [`TestCloud::log_of`]; when it refuses to start, what it wrote there is given back.
+    pub fn by(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
+        let path = Self::log_of(folder);
+        let log = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        let before = usize::try_from(log.metadata().unwrap().len()).unwrap();
+        command.args(["serve", "--json", "--data"]).arg(folder).envs(free_ports()).envs(settings.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Ok(addresses) = serde_json::from_str::<Value>(&line) else {
+            let _ = child.kill();
+            child.wait().unwrap();
+            return Err(String::from_utf8_lossy(&std::fs::read(path).unwrap()[before..]).into_owned());
+        };
+        let (folder, api) = (folder.to_owned(), address_of(&addresses));
+        Ok(Self { folder, api, addresses, clock: None, running: Running::Binary(child), _temporary: None })
+    }
+
+    /// Where [`TestCloud::by`] lets the server of a folder log.
+    pub fn log_of(folder: &Path) -> PathBuf {
+        folder.with_extension("log")
+    }
+
     /// The built binary with a log at this level, and the log's file.
     pub fn logging(folder: &Path, level: &str) -> (Self, PathBuf) {
         let path = folder.with_extension("log");

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::telemetry::{DISK_FULL, is_full};
 use super::upkeep::Upkeep;
 use crate::domain::{Error, Result};
+use crate::durable_file;
 
 /// Writes that may wait; further callers wait before they are queued.
 const QUEUE_MAX: usize = 1024;
@@ -197,6 +198,7 @@ impl Readers {
 /// # Errors
 /// [`Error::Store`].
 pub fn open_writer(path: &Path) -> Result<Connection> {
+    durable_file::create_private(path).map_err(Error::store)?;
     let connection = Connection::open(path).map_err(Error::store)?;
     // First, so that nothing of a file that another connection left is moved before it is checked.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(Error::store)?;

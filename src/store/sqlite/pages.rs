@@ -5,14 +5,15 @@
 //! log still holds needs no checksum: it is read from there. So at every moment, also after a power cut, each page either
 //! is in the log or has the checksum that stands in the file.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::wal;
+use crate::durable_file;
 
 const MAGIC: &[u8; 8] = b"inglepg1";
 /// Magic, page size and number of pages.
@@ -187,13 +188,7 @@ impl Sums {
         bytes.extend(self.pages.iter().flat_map(|sum| sum.to_le_bytes()));
         let sum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        let path = path(database);
-        let draft = path.with_extension("pages.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        Ok(durable_file::write(&path(database), &bytes, durable_file::SECRET_MODE).map_err(|error| error.cause)?)
     }
 }
 

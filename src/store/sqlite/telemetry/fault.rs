@@ -2,6 +2,7 @@
 
 use super::super::pages::CheckpointError;
 use crate::domain;
+use crate::durable_file::FileError;
 
 /// An inner failure.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Fault {
         /// The system's own words.
         cause: std::io::Error,
     },
+    /// A file could not be made.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A blob is not what was written.
     #[error("damaged blob: {0}")]
     Damaged(&'static str),

@@ -20,6 +20,7 @@ use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
 use super::retention;
 use super::row::Key;
+use crate::durable_file;
 
 /// The days of one span: retention drops whole spans.
 const SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -108,6 +109,7 @@ impl RunFile {
     /// Opens it for writing; makes it if need be.
     pub fn writer(&self) -> Result<Connection> {
         const OPENING: &str = "opening a telemetry file";
+        durable_file::create_private(&self.path)?;
         let connection = Connection::open(&self.path).during(OPENING)?;
         connection.busy_timeout(Duration::from_secs(30)).during(OPENING)?;
         // Checkpoints are made by `runs::checkpoint` alone, which notes the checksums of the pages.

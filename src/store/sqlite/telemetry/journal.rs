@@ -18,6 +18,7 @@ use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
 use super::memory::Generation;
 use super::row::RowView;
+use crate::durable_file;
 
 /// A commit is split into entries of about this size.
 pub const ENTRY_BYTES: usize = 4 << 20;
@@ -139,6 +140,7 @@ impl Journal {
     /// Makes the journal of a new generation, and sure that it will be found again.
     pub fn create(folder: &Path, no: i64, folder_id: i64, durability: Durability) -> Result<Self> {
         remove(folder, no)?;
+        durable_file::create_private(&path(folder, no))?;
         let connection = Connection::open(path(folder, no)).during("creating a journal")?;
         connection.busy_timeout(BUSY_MAX).during("creating a journal")?;
         let synchronous = match durability {

@@ -27,7 +27,6 @@ mod roll;
 mod row;
 mod runs;
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +49,7 @@ use crate::domain::event::{Consent, Expiry};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
 use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
+use crate::durable_file;
 use crate::store::space::Space;
 
 pub use check::{LogFacts, log_facts};
@@ -138,7 +138,7 @@ impl SqliteTelemetry {
         stamp: FolderStamp,
         space: Arc<Space>,
     ) -> fault::Result<Self> {
-        fs::create_dir_all(folder).during("making the telemetry folder")?;
+        durable_file::make_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
         let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified } =
             check::folder(&files, folder, &stamp)?;

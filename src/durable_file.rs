@@ -1,0 +1,135 @@
+//! Files that survive a power cut, and that only their owner reads. A file is written whole or not at all: to a draft
+//! beside it, fsync, rename, fsync of the folder.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// Read and written by the owner alone: keys, databases, and what is derived from them.
+pub const SECRET_MODE: u32 = 0o600;
+/// Read by everybody: certificates.
+pub const PUBLIC_MODE: u32 = 0o644;
+/// The data folder.
+const FOLDER_MODE: u32 = 0o700;
+/// The permission bits of the group and of others.
+const OTHERS_BITS: u32 = 0o077;
+
+/// What could not be done with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}", path.display())]
+pub struct FileError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The system's own words.
+    #[source]
+    pub cause: io::Error,
+}
+
+/// What functions here return.
+pub type Result<T> = std::result::Result<T, FileError>;
+
+fn named<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+    result.map_err(|cause| FileError { path: path.to_owned(), cause })
+}
+
+/// Puts a file in place with exactly these permissions, whatever the umask. When it returns `Ok`, file and name are on
+/// the disk; after a power cut the file is the old one (or none) or the new one, never a part of it.
+///
+/// # Errors
+/// [`FileError`].
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut draft = path.to_owned().into_os_string();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    })();
+    named(&draft, written)?;
+    named(path, fs::rename(&draft, path))?;
+    sync_folder_of(path)
+}
+
+/// Makes a folder that only its owner opens, and those above it that are missing, and brings their names to the disk.
+///
+/// # Errors
+/// [`FileError`].
+pub fn make_folder(path: &Path) -> Result<()> {
+    let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let missing: Vec<&Path> = missing.collect();
+    named(path, DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path))?;
+    missing.into_iter().try_for_each(sync_folder_of)
+}
+
+/// Makes an empty file that only its owner reads, unless there is one: before SQLite opens it, which gives its other
+/// files the permissions of the database.
+///
+/// # Errors
+/// [`FileError`].
+pub fn create_private(path: &Path) -> Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(SECRET_MODE).open(path) {
+        Ok(file) => named(path, file.set_permissions(Permissions::from_mode(SECRET_MODE))),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) => Err(FileError { path: path.to_owned(), cause }),
+    }
+}
+
+/// Takes from the group and from others what they may do with the keys and databases of a folder, with a line in the
+/// log for each such file. Other files are the operator's own business.
+///
+/// # Errors
+/// [`FileError`] when a file's permissions cannot be changed.
+pub fn tighten(folder: &Path) -> Result<()> {
+    for entry in named(folder, fs::read_dir(folder))? {
+        let path = named(folder, entry)?.path();
+        if !path.file_name().and_then(|name| name.to_str()).is_some_and(is_private) {
+            continue;
+        }
+        let mode = match fs::metadata(&path) {
+            Ok(found) if found.is_file() => found.permissions().mode(),
+            Ok(_) => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(cause) => return Err(FileError { path, cause }),
+        };
+        if mode & OTHERS_BITS != 0 {
+            named(&path, fs::set_permissions(&path, Permissions::from_mode(SECRET_MODE)))?;
+            let was = format!("{:03o}", mode & 0o777);
+            tracing::warn!(file = %path.display(), was, "others could use this file; it is its owner's alone now (600)");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file of the data folder holds keys or data, by its name: also one that was set aside.
+fn is_private(name: &str) -> bool {
+    [".key", ".db", ".mark", ".pages"].iter().any(|part| name.contains(part))
+}
+
+/// Renames a damaged file to `<name>.damaged-<ms>`, by when it was last written, so that the operator still has it.
+/// Returns the new name.
+///
+/// # Errors
+/// [`FileError`].
+pub fn set_aside(path: &Path) -> Result<PathBuf> {
+    let modified = named(path, fs::metadata(path).and_then(|found| found.modified()))?;
+    let mut number = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let mut aside = path.to_owned();
+    while aside.exists() {
+        let mut name = path.to_owned().into_os_string();
+        name.push(format!(".damaged-{number}"));
+        (aside, number) = (PathBuf::from(name), number + 1);
+    }
+    named(path, fs::rename(path, &aside))?;
+    sync_folder_of(path)?;
+    Ok(aside)
+}
+
+/// Brings the names in the folder of a file to the disk.
+fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    named(folder, File::open(folder).and_then(|folder| folder.sync_all()))
+}
