@@ -64,10 +64,10 @@ impl Model {
             rows.insert(row, event);
             let latest = self.latest.entry(new.device.0).or_default();
             match (new.kind, &new.code, &new.value) {
-                (EventType::Online | EventType::Offline, ..) => {
-                    if latest.presence.is_none_or(|known| !new.is_history || known.1 <= row) {
-                        latest.presence = Some((new.kind == EventType::Online, row));
-                    }
+                (EventType::Online | EventType::Offline, ..)
+                    if latest.presence.is_none_or(|known| !new.is_history || known.1 <= row) =>
+                {
+                    latest.presence = Some((new.kind == EventType::Online, row));
                 }
                 (EventType::DataPoint, Some(code), Some(value)) => {
                     let point = ingle::domain::DataPoint { code: code.clone(), value: value.clone(), row };

@@ -84,7 +84,7 @@ impl Journal {
         connection
             .execute_batch(&format!(
                 "PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};
-                 PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512; PRAGMA user_version=1;
+                 PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512; PRAGMA user_version=2;
                  CREATE TABLE IF NOT EXISTS journal(batch INTEGER PRIMARY KEY, rows BLOB NOT NULL);"
             ))
             .during("creating a journal")?;
@@ -139,7 +139,7 @@ pub fn replay(folder: &Path, no: i64) -> Result<(Generation, u64)> {
     let connection = Connection::open_with_flags(path(folder, no), flags).during("opening a journal")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("opening a journal")?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).during("opening a journal")?;
-    if version > 1 {
+    if version > 2 {
         return Err(Fault::Newer(path(folder, no).display().to_string()));
     }
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'journal'";

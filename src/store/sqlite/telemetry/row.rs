@@ -9,18 +9,19 @@ use crate::domain::{Event, EventSource, EventType, RowRef, Value};
 pub const NEWEST_MARK: u8 = 0;
 /// The bits of a row's kind that are its event type's number.
 pub const TYPE_BITS: u8 = 15;
-/// The bit of a row's kind that says that the row was uploaded later. Such a row is the state only when it is newer than
-/// the row that is, while any other row is the state from its arrival on.
-pub const HISTORY: u8 = 16;
+/// The bit of a row's kind that says that it was so when the row arrived: it is the state from then on, whatever its time.
+/// A row without it was uploaded later, or written before there was this bit, and is the state only when it is newer than
+/// the row that is.
+const NOW: u8 = 16;
 
 /// The kind of a row.
 pub fn kind_of(event: EventType, is_history: bool) -> u8 {
-    event.number() | if is_history { HISTORY } else { 0 }
+    event.number() | if is_history { 0 } else { NOW }
 }
 
 /// Whether a row takes the place of another one of its kind and code that arrived before it.
 pub fn replaces(row: RowRef, kind: u8, known: RowRef) -> bool {
-    kind & HISTORY == 0 || row >= known
+    kind & NOW != 0 || row >= known
 }
 
 /// A row whose code and value lie in a dictionary and a byte arena beside it.
@@ -36,7 +37,7 @@ pub struct Row {
     pub at: u32,
     /// The value's bytes; 0 for none.
     pub len: u16,
-    /// The event type's number, and perhaps [`HISTORY`].
+    /// The event type's number, and perhaps the bit of [`kind_of`].
     pub kind: u8,
     /// The source's number.
     pub source: i8,
@@ -57,7 +58,7 @@ impl Row {
     /// either of them is no history.
     pub fn after(self, known: Self) -> Self {
         let row = if replaces(self.place(), self.kind, known.place()) { self } else { known };
-        Self { kind: row.kind & (known.kind & self.kind | TYPE_BITS), ..row }
+        Self { kind: row.kind | (known.kind | self.kind) & NOW, ..row }
     }
 }
 
@@ -72,7 +73,7 @@ pub struct RowView<'a> {
     pub time_ms: i64,
     /// Number among the device's rows of that millisecond.
     pub n: u32,
-    /// The event type's number, and perhaps [`HISTORY`].
+    /// The event type's number, and perhaps the bit of [`kind_of`].
     pub kind: u8,
     /// The source's number.
     pub source: i8,
@@ -95,7 +96,7 @@ impl RowView<'_> {
 
     /// Whether the row was uploaded later.
     pub fn is_history(&self) -> bool {
-        self.kind & HISTORY != 0
+        self.kind & NOW == 0
     }
 }
 
