@@ -131,9 +131,10 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
-    /// When it last connected or disconnected, if it ever did.
+    /// When it last connected or disconnected, if it did since the last reset.
     pub fn presence_ms(&self) -> Option<i64> {
-        self.latest.presence.map(|(_, row)| row.time_ms)
+        let shown = self.latest.presence.filter(|(_, row)| row.time_ms >= self.device.history_from_ms);
+        shown.map(|(_, row)| row.time_ms)
     }
 
     /// The latest value of each code, but for those from before the last reset.

@@ -30,6 +30,8 @@ const FILTERS_MAX: usize = 64;
 const FILTER_BYTES_MAX: usize = 256;
 /// Devices that a gateway may claim without proving them before it is closed.
 const FAILURES_MAX: usize = 16;
+/// Devices of a connection of whose wrong clocks the log has a line.
+const WRONG_CLOCKS_MAX: usize = 64;
 /// Answers that wait together to be sent.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
@@ -420,7 +422,8 @@ impl Session {
         let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
         let mut reported = cloud.reported(device, points)?;
         reported.extend(happened.unwrap_or_default());
-        if reported.is_clock_wrong && !self.wrong_clocks.contains(&device.no) {
+        let may_be_told = self.wrong_clocks.len() < WRONG_CLOCKS_MAX && !self.wrong_clocks.contains(&device.no);
+        if reported.is_clock_wrong && may_be_told {
             self.wrong_clocks.push(device.no);
             tracing::debug!(device = %device.id, "a device's clock is wrong; what it says gets the server's time");
         }

@@ -399,11 +399,15 @@ fn a_cut_that_is_ahead_of_the_clock_hides_nothing_that_comes_after_it() {
     cloud.apply(&json!({"projects": [{"name": "first", "devices":
         [{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "owner": "18200000678"}]}]}));
     assert_eq!((last_word(&cloud, "cur_power"), last_word(&cloud, "mode")), (Value::Null, Value::Null));
+    let there = json!({"productKey": "a1plug00001", "deviceName": "dev001"});
+    let status = || cloud.aliyun().data("/cloud/thing/status/get", there.clone());
+    assert_eq!(status()["time"], 0, "nor when it came and went");
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     for (value, power) in [(2, json!(2)), (3, json!({"value": 3, "time": NOW})), (4, json!({"value": 4, "time": 0}))] {
         says(&mut plug, "property/report", json!({"cur_power": power}));
         assert_eq!(last_word(&cloud, "cur_power"), value);
     }
+    assert_eq!(status()["status"], 1);
     let commands = json!({"commands": [{"code": "switch_1", "value": true}]});
     assert_eq!(cloud.first().post(&format!("/v1.0/devices/{PLUG}/commands"), commands)["result"], true);
     // What was before the cut and is uploaded after it stays before it.
