@@ -111,7 +111,7 @@ async fn expire(State(cloud): State<Arc<Cloud>>) -> Result<String, Refusal> {
 async fn import(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
     let events = events(&cloud, &body).await?;
     let count = events.len();
-    cloud.append(events).await?;
+    cloud.import(events).await?;
     Ok(count.to_string())
 }
 
@@ -168,9 +168,9 @@ async fn event(cloud: &Cloud, line: &str, devices: &mut HashMap<String, DeviceNo
         source: EventSource::from_number(line.from).ok_or_else(|| refuse("from must be -1, 1 to 13 or 16"))?,
         code: line.code.map(Arc::from),
         value: value.map(|value| value.ok_or_else(|| refuse("the value is too long"))).transpose()?,
+        is_history: true,
     };
-    cloud.check_event(&event)?;
-    Ok(event)
+    cloud.row_imported(event)
 }
 
 /// The socket of a running server, removed when it is dropped.

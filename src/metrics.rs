@@ -44,6 +44,7 @@ async fn show(State(cloud): State<Arc<Cloud>>) -> String {
             figures.waiting_to_expire,
         ),
         ("ingle_unknown_codes_total", "counter", "Values reported that no product has.", cloud.unknown_codes()),
+        ("ingle_clock_corrected_total", "counter", "Times by devices that could not be.", cloud.clocks_corrected()),
         ("ingle_feed_listeners", "gauge", "Apps that listen to their devices.", feed.listeners),
         ("ingle_feed_dropped_total", "counter", "Messages dropped for listeners that were too slow.", feed.dropped),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::row_time::When;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
 
@@ -86,7 +87,7 @@ pub async fn play(cloud: Arc<Cloud>, mut waiting: Waiting, mut shutdown: Shutdow
 }
 
 async fn disconnect(cloud: &Cloud, device: &Device) {
-    if let Err(error) = cloud.disconnected(device).await {
+    if let Err(error) = cloud.disconnected(device, || false).await {
         tracing::warn!(%error, "a virtual device could not be disconnected");
     }
 }
@@ -100,7 +101,7 @@ async fn obey(cloud: &Cloud, player: &mut Player, command: Command) {
             playing.shown = playing.kind.shown(value);
         }
     }
-    let points = wishes.into_iter().map(|(code, value)| (code, value, now_ms)).collect();
+    let points = wishes.into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
     if let Err(error) = cloud.report(&player.device, points).await {
         tracing::warn!(%error, "a virtual device could not report what it was told");
     }
@@ -111,17 +112,17 @@ async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result
     let known: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
     let gone: Vec<DeviceNo> = players.keys().filter(|no| !known.contains(no)).copied().collect();
     for player in gone.iter().filter_map(|no| players.remove(no)) {
-        cloud.disconnected(&player.device).await?;
+        cloud.disconnected(&player.device, || false).await?;
     }
     for device in devices {
         if let Entry::Vacant(place) = players.entry(device.no) {
-            cloud.connected(&device).await?;
+            cloud.connected(&device, || true).await?;
             place.insert(Player::new(device));
         }
     }
     for player in players.values_mut() {
         let now_ms = cloud.now_ms();
-        let changed = player.changes().into_iter().map(|(code, value)| (code, value, now_ms)).collect();
+        let changed = player.changes().into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
         cloud.report(&player.device, changed).await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::TestCloud;
 use crate::support::http::{Request, send};
+use crate::support::mqtt::MqttDevice;
 use crate::support::world::{APP_KEY, FIRST_APP_KEY, OWNER, PLUG};
 use crate::visual::login::{plug, tokens, with_passwords};
 
@@ -97,14 +98,14 @@ fn a_rename_in_one_is_seen_in_the_others() {
 fn a_report_is_read_by_all() {
     let cloud = TestCloud::start();
     with_passwords(&cloud);
-    let now = cloud.now_ms();
-    cloud.import(&[(PLUG, now, 7, 1, "switch", json!(true)), (PLUG, now, 1, 1, "", Value::Null)]);
+    let _there = MqttDevice::of(&cloud, "EvolhYPyZNWYP001", PLUG);
+    cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "switch", json!(true))]);
     let plug_here = cloud.first().get(&format!("/v1.0/devices/{PLUG}"))["result"].clone();
     assert_eq!((&plug_here["status"][0]["value"], &plug_here["online"]), (&json!(true), &json!(true)));
     let there = json!({"productKey": "wkNCAsnnlsYSnI6n", "deviceName": "2ac4d7cffa"});
     let rows = cloud.aliyun().data("/cloud/thing/properties/get", there.clone());
     assert_eq!((&rows[0]["attribute"], &rows[0]["value"]), (&json!("switch"), &json!(1)), "as the thing model has it");
-    assert_eq!(cloud.aliyun().data("/cloud/thing/status/get", there)["time"], now);
+    assert_eq!(cloud.aliyun().data("/cloud/thing/status/get", there)["status"], 1);
     let token = tokens(&cloud, "18200000678", "owner's", json!([plug()])).remove(0);
     let shown = crate::visual::devices::get(&cloud, &token, "").body["data"].clone();
     assert_eq!((&shown["status"][0]["value"], &shown["online"]), (&json!(true), &json!(true)));

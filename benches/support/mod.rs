@@ -34,6 +34,7 @@ pub fn report(codes: &[Arc<str>; 3], device: i64, time_ms: i64, count: u64) -> N
         source: EventSource::DEVICE,
         code: Some(codes[code].clone()),
         value: Value::from_json(value),
+        is_history: false,
     }
 }
 

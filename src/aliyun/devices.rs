@@ -179,7 +179,7 @@ async fn query_by_user(call: Call) -> Reply {
         part = write();
         &part
     };
-    let online = call.cloud().online(&written.devices).await?;
+    let online = call.cloud().online(written.devices.iter().copied());
     call.answer_written(&written.text, |text| {
         for (at, _) in written.states.iter().zip(online).filter(|(_, online)| *online) {
             if let Some(state) = text.get_mut(*at).filter(|state| **state == OFFLINE) {

@@ -33,8 +33,8 @@ enum What {
 ///
 /// One JSON object a line: {"device_id": "...", "time": 1763800000000, "type": 7, "from": 1, "code": "switch_1",
 /// "value": true}; time in milliseconds, type and from as the vendor numbers them, code and value for type 7, the
-/// value in its JSON type. Latest values follow where the rows are newer. The whole file is checked first: a bad line
-/// is named and nothing is imported.
+/// value in its JSON type. Latest values follow where the rows are newer; a time that is a little ahead becomes the
+/// server's. The whole file is checked first: a bad line is named and nothing is imported.
 #[derive(Args)]
 struct Events {
     /// The file; it is read twice.

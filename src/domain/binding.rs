@@ -114,15 +114,6 @@ impl Cloud {
         Ok(devices)
     }
 
-    /// Whether each of these devices is connected.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn online(&self, devices: &[DeviceNo]) -> Result<Vec<bool>> {
-        let presence = self.telemetry.presence(devices).await?;
-        Ok(presence.into_iter().map(|presence| self.is_online(presence)).collect())
-    }
-
     /// Those of the caller's users who have a device, the owner first, and how many they are.
     ///
     /// # Errors
@@ -284,6 +275,7 @@ impl Cloud {
             source: EventSource::PROJECT_REMOVAL,
             code: None,
             value: None,
+            is_history: false,
         };
         let logged = self.log(devices.iter().map(row).collect()).await;
         for device in devices {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::caller::source;
 use super::event::CODE_BYTES_MAX;
 use super::product::Function;
-use super::{Access, Asks, Cloud, Device, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Result, Value};
+use super::{Access, Asks, Cloud, Device, DeviceId, Error, EventSource, EventType, NewEvent, Result, Value};
 
 /// Wishes that one call may carry.
 pub const WISHES_MAX: usize = 100;
@@ -78,11 +78,10 @@ impl Cloud {
     }
 
     async fn command(&self, source: EventSource, device: &Arc<Device>, command: Command) -> Result<String> {
-        let presence = self.telemetry.presence(&[device.no]).await?;
-        if !presence.into_iter().any(|presence| self.is_online(presence)) {
+        if !self.is_online(device.no) {
             return Err(Error::Offline);
         }
-        self.log(rows(device.no, source, &command, self.now_ms())).await?;
+        self.log(rows(&self.row_now(device, EventType::Command, source), &command)).await?;
         Ok(self.downlink.command(device, command).await?)
     }
 
@@ -100,7 +99,7 @@ impl Cloud {
     ) -> Result<()> {
         let device = self.device_at_home(who, id).await?;
         check_wishes(&device, &wishes)?;
-        if is_told && self.online(&[device.no]).await? == [true] {
+        if is_told && self.is_online(device.no) {
             return self.command(source(who), &device, Command::Set(wishes)).await.map(drop);
         }
         self.note_desires(&device, wishes, self.now_ms().saturating_add(for_ms), is_told).await
@@ -108,15 +107,8 @@ impl Cloud {
 }
 
 /// Each command is a row: the wished values by their codes, a service by its name.
-fn rows(device: DeviceNo, source: EventSource, command: &Command, time_ms: i64) -> Vec<NewEvent> {
-    let row = |(code, value): (Arc<str>, Value)| NewEvent {
-        device,
-        time_ms,
-        kind: EventType::Command,
-        source,
-        code: Some(code),
-        value: Some(value),
-    };
+fn rows(row: &NewEvent, command: &Command) -> Vec<NewEvent> {
+    let row = |(code, value): (Arc<str>, Value)| NewEvent { code: Some(code), value: Some(value), ..row.clone() };
     match command {
         Command::Set(wishes) => wishes.iter().cloned().map(row).collect(),
         Command::Do { name, input } => vec![row((Arc::from(name.as_str()), input.clone()))],

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::event::{BATCH_ROWS_MAX, CODE_BYTES_MAX, FUTURE_MS_MAX};
-use super::{Cloud, Device, DeviceNo, Error, EventSource, EventType, NewEvent, Result, RowRef, Value};
+use super::event::BATCH_ROWS_MAX;
+use super::row_time::{When, check_row};
+use super::{Cloud, Device, Error, EventType, NewEvent, Result, RowRef, Value};
 
 /// The latest value of one code of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub struct DataPoint {
 pub struct Latest {
     /// One entry a code, in the order in which the codes first appeared.
     pub points: Vec<DataPoint>,
-    /// The newest connect (`true`) or disconnect (`false`) and its row.
+    /// The last connect (`true`) or disconnect (`false`) and its row. Whether the device is connected now is another
+    /// question: [`Cloud::online`].
     pub presence: Option<(bool, RowRef)>,
 }
 
@@ -30,14 +32,22 @@ pub struct Latest {
 /// code are in the log, but not among the latest values.
 pub const CODES_PER_DEVICE_MAX: usize = 512;
 
+/// What a device says: code, value, and when it was so.
+pub type Said = (Arc<str>, Value, When);
+
 /// Rows of reports that were checked.
 #[derive(Default)]
-pub struct Reported(Vec<NewEvent>);
+pub struct Reported {
+    rows: Vec<NewEvent>,
+    /// Whether a time in it could not be, so that a row got the server's.
+    pub is_clock_wrong: bool,
+}
 
 impl Reported {
     /// Adds those of another report.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.rows.extend(other.rows);
+        self.is_clock_wrong |= other.is_clock_wrong;
     }
 }
 
@@ -45,9 +55,9 @@ impl Cloud {
     /// Takes what a device reports. When this returns, every row is on disk and the latest values are visible.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for a time beyond the retention or more than a day ahead, a code or batch that is too
-    /// long; [`Error::Unfit`] for a value that its function cannot have. Nothing of the batch is kept then.
-    pub async fn report(&self, device: &Device, points: Vec<(Arc<str>, Value, i64)>) -> Result<()> {
+    /// [`Error::OutOfRange`] for a code or batch that is too long; [`Error::Unfit`] for a value that its function cannot
+    /// have. Nothing of the batch is kept then.
+    pub async fn report(&self, device: &Device, points: Vec<Said>) -> Result<()> {
         self.keep(self.reported(device, points)?).await
     }
 
@@ -55,7 +65,7 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn reported(&self, device: &Device, points: Vec<(Arc<str>, Value, i64)>) -> Result<Reported> {
+    pub fn reported(&self, device: &Device, points: Vec<Said>) -> Result<Reported> {
         let mut unknown = 0;
         for (code, value, _) in &points {
             match device.product.function(code) {
@@ -64,7 +74,7 @@ impl Cloud {
                 None => unknown += 1,
             }
         }
-        let reported = self.rows_reported(device.no, EventType::DataPoint, points)?;
+        let reported = self.rows_reported(device, EventType::DataPoint, points)?;
         if unknown > 0 {
             self.unknown_codes.fetch_add(unknown, Ordering::Relaxed);
         }
@@ -75,8 +85,8 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn happened(&self, device: &Device, events: Vec<(Arc<str>, Value, i64)>) -> Result<Reported> {
-        self.rows_reported(device.no, EventType::Happened, events)
+    pub fn happened(&self, device: &Device, events: Vec<Said>) -> Result<Reported> {
+        self.rows_reported(device, EventType::Happened, events)
     }
 
     /// Data points taken so far whose codes their products do not have.
@@ -84,23 +94,16 @@ impl Cloud {
         self.unknown_codes.load(Ordering::Relaxed)
     }
 
-    fn rows_reported(
-        &self,
-        device: DeviceNo,
-        kind: EventType,
-        points: Vec<(Arc<str>, Value, i64)>,
-    ) -> Result<Reported> {
-        let rows = points.into_iter().map(|(code, value, time_ms)| NewEvent {
-            device,
-            time_ms,
-            kind,
-            source: EventSource::DEVICE,
-            code: Some(code),
-            value: Some(value),
-        });
-        let rows: Vec<NewEvent> = rows.collect();
-        rows.iter().try_for_each(|row| self.check_event(row))?;
-        Ok(Reported(rows))
+    fn rows_reported(&self, device: &Device, kind: EventType, said: Vec<Said>) -> Result<Reported> {
+        let mut reported = Reported { rows: Vec::with_capacity(said.len()), is_clock_wrong: false };
+        for (code, value, when) in said {
+            let (row, is_clock_wrong) = self.row_said(device, kind, when);
+            let row = NewEvent { code: Some(code), value: Some(value), ..row };
+            check_row(&row)?;
+            reported.rows.push(row);
+            reported.is_clock_wrong |= is_clock_wrong;
+        }
+        Ok(reported)
     }
 
     /// Keeps checked reports, all of them or none, in one batch.
@@ -108,7 +111,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::OutOfRange`] for a batch that is too long, [`Error::Store`].
     pub async fn keep(&self, reported: Reported) -> Result<()> {
-        let Reported(rows) = reported;
+        let rows = reported.rows;
         if rows.is_empty() {
             return Ok(());
         }
@@ -118,40 +121,12 @@ impl Cloud {
         self.log(rows).await
     }
 
-    /// Appends rows to the log after the checks that every door shares.
+    /// Appends rows of an operator's document to the log.
     ///
     /// # Errors
-    /// As [`Cloud::report`].
-    pub async fn append(&self, rows: Vec<NewEvent>) -> Result<()> {
-        rows.iter().try_for_each(|row| self.check_event(row))?;
-        self.keep(Reported(rows)).await
+    /// As [`Cloud::row_imported`] and [`Cloud::keep`].
+    pub async fn import(&self, rows: Vec<NewEvent>) -> Result<()> {
+        let rows = rows.into_iter().map(|row| self.row_imported(row)).collect::<Result<_>>()?;
+        self.keep(Reported { rows, is_clock_wrong: false }).await
     }
-
-    /// Whether [`Cloud::append`] would take a row.
-    ///
-    /// # Errors
-    /// As [`Cloud::report`].
-    pub fn check_event(&self, row: &NewEvent) -> Result<()> {
-        check_row(row, self.oldest_kept_ms(), self.now_ms() + FUTURE_MS_MAX)
-    }
-}
-
-fn check_row(row: &NewEvent, oldest_ms: i64, newest_ms: i64) -> Result<()> {
-    if row.time_ms < oldest_ms.max(0) {
-        let allowed = format!("within the retention: {oldest_ms} or later (telemetry.retention_days)");
-        return Err(Error::OutOfRange { param: "time", allowed });
-    }
-    if row.time_ms > newest_ms {
-        return Err(Error::OutOfRange {
-            param: "time",
-            allowed: format!("at most a day ahead: {newest_ms} or earlier"),
-        });
-    }
-    if row.code.as_ref().is_some_and(|code| code.is_empty() || code.len() > CODE_BYTES_MAX) {
-        return Err(Error::OutOfRange { param: "code", allowed: format!("1 to {CODE_BYTES_MAX} bytes") });
-    }
-    if row.kind == EventType::DataPoint && (row.code.is_none() || row.value.is_none()) {
-        return Err(Error::Missing("code and value of a data point"));
-    }
-    Ok(())
 }

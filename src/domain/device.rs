@@ -7,7 +7,7 @@ use super::event::{EventTypes, PageStart};
 use super::feed::News;
 use super::{
     Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest,
-    NewEvent, Noun, Product, ProductId, Result, RowRef, Schema, Uid, UserNo,
+    NewEvent, Noun, Product, ProductId, Result, Schema, Uid, UserNo,
 };
 
 /// A device's name may be this long, in characters.
@@ -131,9 +131,10 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
-    /// When it last connected or disconnected, if it ever did.
+    /// When it last connected or disconnected, if it did since the last reset.
     pub fn presence_ms(&self) -> Option<i64> {
-        self.latest.presence.map(|(_, row)| row.time_ms)
+        let shown = self.latest.presence.filter(|(_, row)| row.time_ms >= self.device.history_from_ms);
+        shown.map(|(_, row)| row.time_ms)
     }
 
     /// The latest value of each code, but for those from before the last reset.
@@ -357,7 +358,7 @@ impl Cloud {
         let device = self.visible_device(caller, id).await?;
         let now_ms = self.now_ms();
         let (time_ms, history_from_ms) = match leaving {
-            Leaving::Removed => (now_ms, device.history_from_ms),
+            Leaving::Removed => (self.row_ms(&device), device.history_from_ms),
             Leaving::Reset => {
                 // A device may be ahead of our clock: what it reported before the reset must not show after it.
                 let reset_ms = now_ms.max(self.newest_row_ms(device.no).await?) + 1;
@@ -373,7 +374,7 @@ impl Cloud {
             Leaving::Removed => EventSource::PROJECT_REMOVAL,
             Leaving::Reset => EventSource::CLOUD,
         };
-        let row = NewEvent { device: device.no, time_ms, kind: EventType::Reset, source, code: None, value: None };
+        let row = NewEvent { time_ms, ..self.row_now(&device, EventType::Reset, source) };
         let logged = self.log(vec![row]).await;
         self.tell_taken(people);
         self.downlink.end_session(device.no).await;
@@ -393,12 +394,6 @@ impl Cloud {
         Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
     }
 
-    /// Whether a device with this newest connect or disconnect is connected: to this run of the server, since a crash
-    /// writes no row.
-    pub(super) fn is_online(&self, presence: Option<(bool, RowRef)>) -> bool {
-        presence.is_some_and(|(on, row)| on && row.time_ms >= self.started_ms)
-    }
-
     /// Those of a project's devices that whoever asks sees, with what each last said.
     pub(super) async fn seen_with_state(&self, who: &impl Asks, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
         let seen = self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await?;
@@ -410,10 +405,8 @@ impl Cloud {
         let devices: Vec<Arc<Device>> = devices.into_iter().collect();
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
         let latest = self.telemetry.latest(&numbers).await?;
-        let states = devices.into_iter().zip(latest).map(|(device, latest)| {
-            let online = self.is_online(latest.presence);
-            DeviceState { device, online, latest }
-        });
-        Ok(states.collect())
+        let online = self.online(numbers);
+        let states = devices.into_iter().zip(latest).zip(online);
+        Ok(states.map(|((device, latest), online)| DeviceState { device, online, latest }).collect())
     }
 }

@@ -11,8 +11,6 @@ pub const PAGE_ROWS_MAX: usize = 100;
 pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// A code may be this long.
 pub const CODE_BYTES_MAX: usize = 64;
-/// How far ahead of the server's clock an event may be.
-pub const FUTURE_MS_MAX: i64 = 24 * 3600 * 1000;
 /// Rows one call may append.
 pub const BATCH_ROWS_MAX: usize = 100_000;
 
@@ -156,6 +154,8 @@ pub struct NewEvent {
     pub code: Option<Arc<str>>,
     /// Its value.
     pub value: Option<Value>,
+    /// Whether it was uploaded later than it happened, so that it is the state of the device only when nothing newer is.
+    pub is_history: bool,
 }
 
 /// Names one row among those of a device. Ordered by time, then by number.

@@ -136,12 +136,8 @@ impl Cloud {
         let is_new =
             |(part, version): &&(String, String)| !known.iter().any(|fact| fact.key == *part && fact.text == *version);
         let row = |(_, version): &(String, String)| NewEvent {
-            device: device.no,
-            time_ms: self.now_ms(),
-            kind: EventType::Firmware,
-            source: EventSource::DEVICE,
-            code: None,
             value: Value::from_json(json_text(version)),
+            ..self.row_now(device, EventType::Firmware, EventSource::DEVICE)
         };
         let rows: Vec<NewEvent> = versions.iter().filter(is_new).map(row).collect();
         let is_short = |(part, version): &(String, String)| {

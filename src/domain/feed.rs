@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::caller::{AppUser, check_self};
-use super::{Asks, Cloud, Device, DeviceNo, Error, NewEvent, Noun, ProjectNo, Result, Uid, UserNo};
+use super::{
+    Asks, Cloud, DataPoint, Device, DeviceNo, Error, EventType, NewEvent, Noun, ProjectNo, Result, Uid, UserNo,
+};
 
 /// How long a listener may listen before it must ask again.
 pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
@@ -169,12 +171,43 @@ impl Cloud {
 
     /// Appends rows to the log, and tells them once they are on disk.
     pub(super) async fn log(&self, rows: Vec<NewEvent>) -> Result<()> {
+        self.log_then(rows, || ()).await
+    }
+
+    /// The same, and does something in between, also when nothing can be kept: before anybody hears of it.
+    pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
         let told = self.feed.is_heard().then(|| rows.clone());
-        self.telemetry.append(rows).await?;
+        let kept = self.telemetry.append(rows).await;
+        then();
+        kept?;
         if let Some(rows) = told {
-            self.feed.tell(Happened::Logged(rows));
+            self.feed.tell(Happened::Logged(self.news_of(rows).await));
         }
         Ok(())
+    }
+
+    /// What of these rows is news: of what was uploaded later only what is the state now.
+    async fn news_of(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
+        let is_late = |row: &&NewEvent| row.is_history && row.kind != EventType::Happened;
+        let mut late: Vec<DeviceNo> = rows.iter().filter(is_late).map(|row| row.device).collect();
+        if late.is_empty() {
+            return rows;
+        }
+        late.sort_unstable();
+        late.dedup();
+        // They are on disk whether that can be read or not.
+        let latest = self.telemetry.latest(&late).await.unwrap_or_default();
+        rows.retain(|row| {
+            let points =
+                late.binary_search(&row.device).ok().and_then(|at| latest.get(at)).map(|latest| &latest.points);
+            let is_state = |point: &DataPoint| {
+                row.kind == EventType::DataPoint
+                    && (Some(&point.code), Some(&point.value)) == (row.code.as_ref(), row.value.as_ref())
+                    && point.row.time_ms == row.time_ms
+            };
+            !is_late(&row) || points.is_some_and(|points| points.iter().any(is_state))
+        });
+        rows
     }
 
     /// Tells what else happened.

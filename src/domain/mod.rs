@@ -23,6 +23,7 @@ pub mod presence;
 pub mod product;
 pub mod project;
 pub mod replay;
+pub mod row_time;
 pub mod session;
 pub mod store;
 pub mod timeline;
@@ -58,7 +59,8 @@ pub struct Cloud {
     limits: Limits,
     logins: attempts::Attempts,
     unknown_codes: AtomicU64,
-    started_ms: i64,
+    corrections: row_time::Corrections,
+    present: presence::Present,
 }
 
 impl Cloud {
@@ -71,9 +73,8 @@ impl Cloud {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Self {
-        let started_ms = clock.now_ms();
-        let (logins, unknown_codes) = Default::default();
-        Self { registry, telemetry, downlink, feed, clock, limits, logins, unknown_codes, started_ms }
+        let (logins, unknown_codes, corrections, present) = Default::default();
+        Self { registry, telemetry, downlink, feed, clock, limits, logins, unknown_codes, corrections, present }
     }
 
     /// Now, milliseconds since 1970.

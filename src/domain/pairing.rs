@@ -111,5 +111,5 @@ fn unknown(device: Device) -> Arc<Device> {
 
 fn activation(device: DeviceNo, time_ms: i64) -> NewEvent {
     let (kind, source) = (EventType::Activated, EventSource::DEVICE);
-    NewEvent { device, time_ms, kind, source, code: None, value: None }
+    NewEvent { device, time_ms, kind, source, code: None, value: None, is_history: false }
 }

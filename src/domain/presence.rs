@@ -1,29 +1,69 @@
-//! Presence: devices that connect and disconnect.
+//! Presence: devices that connect and disconnect. Who is connected is what this process knows at the moment; the log and
+//! the time of the last change are only a record of it (decisions 0004 and 0015).
 
-use super::{Cloud, Device, DeviceId, EventSource, EventType, NewEvent, Result};
+use std::collections::HashSet;
+use std::sync::{PoisonError, RwLock};
+
+use super::{Cloud, Device, DeviceId, DeviceNo, EventSource, EventType, Result};
+
+/// The devices that are connected to this process: nobody at its start.
+#[derive(Default)]
+pub(super) struct Present(RwLock<HashSet<DeviceNo>>);
+
+/// Notes whether a device is connected once it is dropped, also when whoever waited for that has gone.
+struct Noting<'a, F: Fn() -> bool> {
+    present: &'a Present,
+    device: DeviceNo,
+    has_session: F,
+}
+
+impl<F: Fn() -> bool> Drop for Noting<'_, F> {
+    fn drop(&mut self) {
+        let mut present = self.present.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Asked while nobody else notes anything: of two that do, the last one knows how it is after both.
+        if (self.has_session)() {
+            present.insert(self.device);
+        } else {
+            present.remove(&self.device);
+        }
+    }
+}
 
 impl Cloud {
-    /// A device has connected. The first time also activates it.
+    /// A device has connected. The first time also activates it. `has_session` says at any time whether a session of this
+    /// process stands for the device, so that what happens at the same time is noted in the right order.
     ///
     /// # Errors
-    /// [`super::Error::Store`].
-    pub async fn connected(&self, device: &Device) -> Result<()> {
-        let time_ms = self.now_ms();
+    /// [`super::Error::Store`]; who is connected is noted all the same.
+    pub async fn connected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
+        let noting = Noting { present: &self.present, device: device.no, has_session };
         let mut rows = Vec::with_capacity(2);
         // The registry is asked only when it may be the first time: a write makes everybody read anew.
-        if device.active_ms == 0 && self.registry.activate_device(device.no, time_ms).await? {
-            rows.push(presence_row(device, EventType::Activated, time_ms));
+        if device.active_ms == 0 && self.registry.activate_device(device.no, self.now_ms()).await? {
+            rows.push(self.row_now(device, EventType::Activated, EventSource::DEVICE));
         }
-        rows.push(presence_row(device, EventType::Online, time_ms));
-        self.log(rows).await
+        rows.push(self.row_now(device, EventType::Online, EventSource::DEVICE));
+        self.log_then(rows, || drop(noting)).await
     }
 
-    /// A device has disconnected.
+    /// A session of a device has ended; `has_session` as with [`Cloud::connected`].
     ///
     /// # Errors
-    /// [`super::Error::Store`].
-    pub async fn disconnected(&self, device: &Device) -> Result<()> {
-        self.log(vec![presence_row(device, EventType::Offline, self.now_ms())]).await
+    /// [`super::Error::Store`]; who is connected is noted all the same.
+    pub async fn disconnected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
+        let noting = Noting { present: &self.present, device: device.no, has_session };
+        let row = self.row_now(device, EventType::Offline, EventSource::DEVICE);
+        self.log_then(vec![row], || drop(noting)).await
+    }
+
+    /// Whether each of these devices is connected.
+    pub fn online(&self, devices: impl IntoIterator<Item = DeviceNo>) -> Vec<bool> {
+        let present = self.present.0.read().unwrap_or_else(PoisonError::into_inner);
+        devices.into_iter().map(|device| present.contains(&device)).collect()
+    }
+
+    pub(super) fn is_online(&self, device: DeviceNo) -> bool {
+        self.present.0.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
     }
 
     /// A device by its id alone: for the device's own session, which its secret has opened, never for a cloud call.
@@ -41,8 +81,4 @@ impl Cloud {
     pub async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
         self.registry.virtual_devices(limit).await
     }
-}
-
-fn presence_row(device: &Device, kind: EventType, time_ms: i64) -> NewEvent {
-    NewEvent { device: device.no, time_ms, kind, source: EventSource::DEVICE, code: None, value: None }
 }

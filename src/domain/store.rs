@@ -26,7 +26,7 @@ use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
     DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project, ProjectNo,
-    Result, RowRef, Schema, Uid, UserNo,
+    Result, Schema, Uid, UserNo,
 };
 
 /// Facts that change slowly.
@@ -467,11 +467,9 @@ pub trait Telemetry: Send + Sync {
     async fn page(&self, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
     /// How many rows a query selects, whatever its start and limit. Exact.
     async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64>;
-    /// The latest values and presence of each device, in the order asked. Of rows with equal time the later number
-    /// wins. Of presence rows the newest.
+    /// The latest values and presence of each device, in the order asked. The row that arrived last is the state,
+    /// whatever its time; a row that is history is the state only when it is newer than the one that is.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
-    /// The presence alone of each device, as [`Telemetry::latest`] has it.
-    async fn presence(&self, devices: &[DeviceNo]) -> Result<Vec<Option<(bool, RowRef)>>>;
     /// Removes what is older than `keep_ms` before now, in whole files: something older may stay, nothing newer goes. Without
     /// consent nothing goes because a clock jumped: not more than became too old since the last time while the engine ran,
     /// and nothing within `keep_ms` of the newest row.

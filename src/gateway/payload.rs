@@ -5,9 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use super::auth::Proof;
+use crate::domain::data_point::Said;
 use crate::domain::device::FactoryName;
 use crate::domain::event::CODE_BYTES_MAX;
 use crate::domain::fact::{Desired, Fact, FactChange};
+use crate::domain::row_time::When;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, Value};
@@ -24,16 +26,13 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
-/// A data point or event: code, value, milliseconds since 1970.
-pub type Point = (Arc<str>, Value, i64);
-
 /// What a device reports of itself.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// Values.
-    pub points: Vec<Point>,
+    pub points: Vec<Said>,
     /// Events of the thing model.
-    pub events: Vec<Point>,
+    pub events: Vec<Said>,
 }
 
 /// What a message of a device asks for.
@@ -167,18 +166,35 @@ impl Reply {
     }
 }
 
-/// A time in seconds or milliseconds, told apart by its digits.
+/// A time in seconds or milliseconds, told apart by its digits. A number that no clock shows is a time too: a device is
+/// not refused because of its clock.
 pub fn time_ms(time: Option<&Json>, now_ms: i64) -> Option<i64> {
     let number = match time {
         None | Some(Json::Null) => return Some(now_ms),
-        Some(Json::Number(number)) => number.as_i64()?,
+        Some(Json::Number(number)) => number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))?,
         Some(Json::String(text)) => text.parse().ok()?,
         Some(_) => return None,
     };
-    match number {
-        0..=99_999_999_999 => number.checked_mul(1000),
-        100_000_000_000.. => Some(number),
-        _ => None,
+    Some(if number < 100_000_000_000 { number.saturating_mul(1000) } else { number })
+}
+
+/// What the times in a message mean.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// When it was sent, which is the time of what has none of its own.
+    pub sent_ms: i64,
+    /// Whether what has a time of its own is uploaded later.
+    pub is_upload: bool,
+}
+
+impl Times {
+    /// When something was so; `None` for a time that is none.
+    pub fn when(self, own: Option<&Json>) -> Option<When> {
+        match own {
+            None | Some(Json::Null) => Some(When::Now(self.sent_ms)),
+            Some(_) if self.is_upload => Some(When::Then(time_ms(own, self.sent_ms)?)),
+            Some(_) => Some(When::Now(time_ms(own, self.sent_ms)?)),
+        }
     }
 }
 
@@ -187,16 +203,16 @@ pub type Stored<'a> = &'a dyn Fn(&str, &Json) -> String;
 
 /// The points of an object of values, each bare, as `{"value", "time"}`, or as a list of those; `None` when one of
 /// them cannot be.
-pub fn points(values: &Map<String, Json>, default_ms: i64, stored: Stored<'_>) -> Option<Vec<Point>> {
+pub fn points(values: &Map<String, Json>, times: Times, stored: Stored<'_>) -> Option<Vec<Said>> {
     let mut points = Vec::with_capacity(values.len());
     for (code, given) in values {
         match given {
             Json::Array(items) if items.iter().all(is_timed) && !items.is_empty() => {
                 for item in items {
-                    points.push(point(code, item, default_ms, stored)?);
+                    points.push(point(code, item, times, stored)?);
                 }
             }
-            one => points.push(point(code, one, default_ms, stored)?),
+            one => points.push(point(code, one, times, stored)?),
         }
         if points.len() > POINTS_MAX {
             return None;
@@ -209,12 +225,12 @@ fn is_timed(given: &Json) -> bool {
     given.as_object().is_some_and(|object| object.contains_key("value"))
 }
 
-fn point(code: &str, given: &Json, default_ms: i64, stored: Stored<'_>) -> Option<Point> {
+fn point(code: &str, given: &Json, times: Times, stored: Stored<'_>) -> Option<Said> {
     let (value, time) = match given.as_object().filter(|object| object.contains_key("value")) {
         Some(object) => (&object["value"], object.get("time")),
         None => (given, None),
     };
-    Some((code_of(code)?, Value::from_json(stored(code, value))?, time_ms(time, default_ms)?))
+    Some((code_of(code)?, Value::from_json(stored(code, value))?, times.when(time)?))
 }
 
 /// A code that can be kept.

@@ -19,7 +19,7 @@ use super::{Gateway, alink, ask, listening, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
 use crate::domain::fact::{Desired, FactChange, FactKind};
-use crate::domain::{Cloud, Device, Error, NodeType};
+use crate::domain::{Cloud, Device, DeviceNo, Error, NodeType};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
@@ -30,6 +30,8 @@ const FILTERS_MAX: usize = 64;
 const FILTER_BYTES_MAX: usize = 256;
 /// Devices that a gateway may claim without proving them before it is closed.
 const FAILURES_MAX: usize = 16;
+/// Devices of a connection of whose wrong clocks the log has a line.
+const WRONG_CLOCKS_MAX: usize = 64;
 /// Answers that wait together to be sent.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
@@ -50,15 +52,15 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok((Guest::Device(device, protocol), keep_alive_s))) => {
             let mut session = Session::new(device, protocol, is_private);
             gateway.hub.enter(session.device.no, &session.mailbox);
-            if gateway.cloud.connected(&session.device).await.is_ok() {
+            let no = session.device.no;
+            if gateway.cloud.connected(&session.device, || gateway.hub.has(no)).await.is_ok() {
                 link.wire.welcome(Ok(()));
                 let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
-                Box::pin(session.end(&gateway)).await;
             } else {
-                gateway.hub.leave(session.device.no, &session.mailbox);
                 link.wire.welcome(Err(Refusal::Unavailable));
                 let _ = link.flush().await;
             }
+            Box::pin(session.end(&gateway)).await;
         }
         Ok(Ok((Guest::Listener(listening), keep_alive_s))) => {
             link.wire.welcome(Ok(()));
@@ -92,15 +94,30 @@ pub struct Session {
     failures: usize,
     /// Commands whose answers are awaited, by their numbers.
     awaited: Vec<(u32, oneshot::Sender<Option<String>>)>,
+    /// Devices of whose wrong clocks the log has a line.
+    wrong_clocks: Vec<DeviceNo>,
 }
 
 impl Session {
     fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        let (subs, filters, mailbox, awaited) = Default::default();
+        let (subs, filters, mailbox, awaited, wrong_clocks) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
-        Self { device, subs, is_private, protocol, name, filters, is_auto, mailbox, owed, failures, awaited }
+        Self {
+            device,
+            subs,
+            is_private,
+            protocol,
+            name,
+            filters,
+            is_auto,
+            mailbox,
+            owed,
+            failures,
+            awaited,
+            wrong_clocks,
+        }
     }
 
     async fn run<S>(
@@ -207,8 +224,8 @@ impl Session {
             return Ok(());
         }
         gateway.hub.enter(sub.no, &self.mailbox);
-        if let Err(error) = gateway.cloud.connected(sub).await {
-            gateway.hub.leave(sub.no, &self.mailbox);
+        if let Err(error) = gateway.cloud.connected(sub, || gateway.hub.has(sub.no)).await {
+            self.disconnected(gateway, sub).await;
             return Err(error.into());
         }
         self.subs.insert(name, sub.clone());
@@ -235,13 +252,16 @@ impl Session {
         if !gateway.hub.leave(device.no, &self.mailbox) {
             return;
         }
-        let mut noted = gateway.cloud.disconnected(device).await;
-        if gateway.hub.has(device.no) {
+        let has_session = || gateway.hub.has(device.no);
+        let mut noted = gateway.cloud.disconnected(device, has_session).await;
+        if has_session() {
             // It came back in the meantime, and that row may be the older one.
-            noted = noted.and(gateway.cloud.connected(device).await);
+            noted = noted.and(gateway.cloud.connected(device, has_session).await);
         }
         // A full disk is said once for all.
-        if let Err(error) = noted.or_else(unless_busy) {
+        if let Err(error) = noted
+            && !matches!(error, Error::Busy(_))
+        {
             tracing::warn!(%error, "a device could not be disconnected");
         }
     }
@@ -317,7 +337,7 @@ impl Session {
         let (step, device) = self.step(&topic, &payload, cloud.now_ms());
         match step {
             Step::Keep(heard, reply) => {
-                let outcome = checked(cloud, &device, heard).map(|reported| {
+                let outcome = self.checked(cloud, &device, heard).map(|reported| {
                     batch.reported.extend(reported);
                     Told::Done
                 });
@@ -387,7 +407,7 @@ impl Session {
 
     /// Keeps what fits. LinkKit has no word for a part, so there it is all or nothing.
     fn keep_all(
-        &self,
+        &mut self,
         cloud: &Cloud,
         device: &Arc<Device>,
         all: Vec<(Option<String>, Heard)>,
@@ -399,7 +419,9 @@ impl Session {
                 None => Some(device),
                 Some(name) => self.spoken_for(name),
             };
-            kept.extend(device.and_then(|device| checked(cloud, device, self.stored(device, heard)).ok()));
+            let Some(device) = device.cloned() else { continue };
+            let heard = self.stored(&device, heard);
+            kept.extend(self.checked(cloud, &device, heard).ok());
         }
         let outcome = match kept.len() {
             all if all == count => Ok(()),
@@ -410,6 +432,20 @@ impl Session {
             kept.into_iter().for_each(|rows| reported.extend(rows));
         }
         outcome
+    }
+
+    /// What a device reports, as rows. A wrong clock gets one line in the log.
+    fn checked(&mut self, cloud: &Cloud, device: &Device, heard: Heard) -> Result<Reported, Fault> {
+        let Heard { points, events } = heard;
+        let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
+        let mut reported = cloud.reported(device, points)?;
+        reported.extend(happened.unwrap_or_default());
+        let may_be_told = self.wrong_clocks.len() < WRONG_CLOCKS_MAX && !self.wrong_clocks.contains(&device.no);
+        if reported.is_clock_wrong && may_be_told {
+            self.wrong_clocks.push(device.no);
+            tracing::debug!(device = %device.id, "a device's clock is wrong; what it says gets the server's time");
+        }
+        Ok(reported)
     }
 
     /// What was sent on behalf of a device, as it is stored.
@@ -461,18 +497,4 @@ fn name_of(protocol: Protocol, device: &Device) -> String {
         Protocol::TuyaLink => device.id.0.clone(),
         Protocol::LinkKit { .. } => alink::name(device),
     }
-}
-
-/// What a device reports, as rows.
-fn checked(cloud: &Cloud, device: &Device, heard: Heard) -> Result<Reported, Fault> {
-    let Heard { points, events } = heard;
-    let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
-    let mut reported = cloud.reported(device, points)?;
-    reported.extend(happened.unwrap_or_default());
-    Ok(reported)
-}
-
-/// A full disk, which is said once for all, is no failure of a device.
-fn unless_busy(error: Error) -> Result<(), Error> {
-    if matches!(error, Error::Busy(_)) { Ok(()) } else { Err(error) }
 }

@@ -4,9 +4,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, Point, Reply, Step, SubProof, Told, code_of, command_id, points, text, texts, time_ms,
+    Ask, Fault, Heard, Message, Reply, Step, SubProof, Times, Told, code_of, command_id, points, text, texts, time_ms,
 };
 use crate::domain::command::Wish;
+use crate::domain::data_point::Said;
 use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::topology::NewSubDevice;
@@ -137,11 +138,13 @@ impl Frame<'_> {
         }
     }
 
+    fn times(&self, is_upload: bool) -> Option<Times> {
+        Some(Times { sent_ms: time_ms(self.message.get("time"), self.now_ms)?, is_upload })
+    }
+
     fn report(&self) -> Step {
         let Some(values) = self.data().as_object() else { return self.refuse_report(Fault::Format) };
-        let heard =
-            time_ms(self.message.get("time"), self.now_ms).and_then(|sent_ms| points(values, sent_ms, &as_it_is));
-        match heard {
+        match self.times(false).and_then(|times| points(values, times, &as_it_is)) {
             Some(points) => Step::Keep(Heard { points, events: Vec::new() }, self.wanted_reply()),
             None => self.refuse_report(Fault::Parameter),
         }
@@ -149,9 +152,8 @@ impl Frame<'_> {
 
     fn event(&self) -> Step {
         let Some(data) = self.data().as_object() else { return self.refuse_report(Fault::Format) };
-        let sent_ms = time_ms(self.message.get("time"), self.now_ms);
         let code = data.get("eventCode").and_then(Json::as_str);
-        match sent_ms.zip(code).and_then(|(sent_ms, code)| event(code, &self.message["data"], sent_ms)) {
+        match self.times(false).zip(code).and_then(|(times, code)| event(code, self.data(), times)) {
             Some(event) => Step::Keep(Heard { points: Vec::new(), events: vec![event] }, self.wanted_reply()),
             None => self.refuse_report(Fault::Parameter),
         }
@@ -162,21 +164,19 @@ impl Frame<'_> {
         let data = self.data();
         let inner = data["data"].as_object().filter(|_| data.get("msgId").is_some());
         let Some(data) = inner.or(data.as_object()) else { return self.refuse_report(Fault::Format) };
-        let Some(sent_ms) = time_ms(self.message.get("time"), self.now_ms) else {
-            return self.refuse_report(Fault::Parameter);
-        };
+        let Some(times) = self.times(true) else { return self.refuse_report(Fault::Parameter) };
         let subs = data.get("subDevices").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
         if subs.len() > BATCH_SUBS_MAX {
             return self.refuse_report(Fault::TooMany);
         }
         let mut all = Vec::with_capacity(subs.len() + 1);
-        match heard(data, sent_ms) {
+        match heard(data, times) {
             Some(heard) if heard.points.is_empty() && heard.events.is_empty() => {}
             Some(heard) => all.push((None, heard)),
             None => return self.refuse_report(Fault::Parameter),
         }
         for sub in subs {
-            let found = sub.as_object().and_then(|data| Some((sub["deviceId"].as_str()?, heard(data, sent_ms)?)));
+            let found = sub.as_object().and_then(|data| Some((sub["deviceId"].as_str()?, heard(data, times)?)));
             let Some((id, heard)) = found else { return self.refuse_report(Fault::Parameter) };
             all.push((Some(id.to_owned()), heard));
         }
@@ -281,15 +281,15 @@ fn unproven(who: DeviceClaim) -> SubProof {
 }
 
 /// Values and events of one device; one of a code or a list of them.
-fn heard(data: &Map<String, Json>, sent_ms: i64) -> Option<Heard> {
+fn heard(data: &Map<String, Json>, times: Times) -> Option<Heard> {
     let mut heard = Heard::default();
     if let Some(values) = data.get("properties") {
-        heard.points = points(values.as_object()?, sent_ms, &as_it_is)?;
+        heard.points = points(values.as_object()?, times, &as_it_is)?;
     }
     for (code, given) in data.get("events").map_or(Some(&Map::new()), Json::as_object)? {
         let list = given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice);
         for one in list {
-            heard.events.push(event(code, one, sent_ms)?);
+            heard.events.push(event(code, one, times)?);
         }
         if heard.events.len() > super::payload::POINTS_MAX {
             return None;
@@ -298,9 +298,9 @@ fn heard(data: &Map<String, Json>, sent_ms: i64) -> Option<Heard> {
     Some(heard)
 }
 
-fn event(code: &str, given: &Json, sent_ms: i64) -> Option<Point> {
+fn event(code: &str, given: &Json, times: Times) -> Option<Said> {
     let output = if given["outputParams"].is_null() { "{}".to_owned() } else { given["outputParams"].to_string() };
-    Some((code_of(code)?, Value::from_json(output)?, time_ms(given.get("eventTime"), sent_ms)?))
+    Some((code_of(code)?, Value::from_json(output)?, times.when(given.get("eventTime"))?))
 }
 
 /// The code of each refusal (contract §6.2).

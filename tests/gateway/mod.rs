@@ -1,6 +1,7 @@
 //! Devices connect, prove themselves and report.
 
 mod alink;
+mod clock;
 mod commands;
 mod crash;
 mod fuzz;
@@ -109,8 +110,6 @@ fn a_tuyalink_report_is_kept_before_it_is_acknowledged() {
     for (data, code) in [
         (json!("x"), 1003),
         (json!({"cur_power": {"value": 1, "time": "soon"}}), 1002),
-        (json!({"cur_power": {"value": 1, "time": now + 2 * 24 * 3_600_000}}), 1002),
-        (json!({"cur_power": {"value": 1, "time": 1_000_000_000_000_i64}}), 1002),
         (json!({"": 1}), 1002),
         (json!({"cur_power": "x".repeat(20_000)}), 1002),
     ] {

@@ -43,10 +43,7 @@ fn a_value_that_does_not_fit_is_refused_and_an_unknown_code_is_kept() {
     }
     assert_eq!((value(&cloud, "mode"), value(&cloud, "cur_power")), (json!("white"), json!(9)));
     assert_eq!(value(&cloud, "other"), json!({"a": 1}));
-    let metrics = crate::support::raw(
-        cloud.addresses["metrics"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap(),
-        b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-    );
+    let metrics = cloud.metrics();
     assert!(metrics.contains("ingle_unknown_codes_total 1"), "{metrics}");
 }
 

@@ -108,9 +108,11 @@ async fn batches(folder: &Path, random: &mut Random) -> BTreeSet<i64> {
         }
         rows.extend(events.iter().map(|event| event.value.as_ref().unwrap().as_json().parse::<i64>().unwrap()));
         let latest = telemetry.latest(&[DeviceNo(device)]).await.unwrap();
-        let newest = events.first().map(|event| (event.row, event.value.clone().unwrap()));
+        let number = |value: &Value| value.as_json().parse::<i64>().unwrap();
+        let last = events.iter().max_by_key(|event| number(event.value.as_ref().unwrap()));
+        let last = last.map(|event| (event.row, event.value.clone().unwrap()));
         let point = latest[0].points.first().map(|point| (point.row, point.value.clone()));
-        assert_eq!(point, newest, "the latest value is not that of the newest row");
+        assert_eq!(point, last, "the latest value is not the one that arrived last");
     }
     let total = rows.len();
     let distinct: BTreeSet<_> = rows.into_iter().collect();

@@ -1,5 +1,5 @@
-//! Random histories against a plain sorted list: late, equal and repeated times, rolls, merges, retention and reopening
-//! at any point; then every page, count and latest value is compared.
+//! Random histories against a plain sorted list: late, equal and repeated times, uploads, a clock that goes back, rolls,
+//! merges, retention and reopening at any point; then every page, count and latest value is compared.
 //!
 //! A history is made from its seed alone. `INGLE_MODEL_SEED` runs one of them, `INGLE_MODEL_HISTORIES` sets how many.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -54,10 +54,8 @@ struct Model {
 
 impl Model {
     fn append(&mut self, batch: &[NewEvent]) {
-        // The order of first appearance within a batch is that of the log.
-        let mut sorted: Vec<_> = batch.iter().collect();
-        sorted.sort_by_key(|row| (row.device, row.time_ms));
-        for new in sorted {
+        // Numbers and the state go by the order of arrival, whatever the times.
+        for new in batch {
             let rows = self.rows.entry(new.device.0).or_default();
             let last = rows.range(at(new.time_ms, 0)..=at(new.time_ms, u32::MAX)).next_back();
             let row = at(new.time_ms, last.map_or(0, |(row, _)| row.n) + 1);
@@ -66,16 +64,15 @@ impl Model {
             rows.insert(row, event);
             let latest = self.latest.entry(new.device.0).or_default();
             match (new.kind, &new.code, &new.value) {
-                (EventType::Online | EventType::Offline, ..) => {
-                    let known = latest.presence.get_or_insert((true, at(i64::MIN, 0)));
-                    if known.1 <= row {
-                        *known = (new.kind == EventType::Online, row);
-                    }
+                (EventType::Online | EventType::Offline, ..)
+                    if latest.presence.is_none_or(|known| !new.is_history || known.1 <= row) =>
+                {
+                    latest.presence = Some((new.kind == EventType::Online, row));
                 }
                 (EventType::DataPoint, Some(code), Some(value)) => {
                     let point = ingle::domain::DataPoint { code: code.clone(), value: value.clone(), row };
                     match latest.points.iter_mut().find(|known| known.code == *code) {
-                        Some(known) if known.row <= row => *known = point,
+                        Some(known) if !new.is_history || known.row <= row => *known = point,
                         Some(_) => {}
                         None => latest.points.push(point),
                     }
@@ -124,7 +121,8 @@ fn random_event(random: &mut Random, now_ms: i64) -> NewEvent {
     let code = (kind == EventType::DataPoint || random.one_in(4)).then(|| random.pick(&CODES).into());
     let value = (kind == EventType::DataPoint || random.one_in(4)).then(|| random_value(random));
     let source = EventSource::from_number(random.pick(&[-1, 1, 2, 4, 16])).unwrap();
-    NewEvent { device, time_ms: time_ms.max(0), kind, source, code, value }
+    let is_history = random.one_in(3);
+    NewEvent { device, time_ms: time_ms.max(0), kind, source, code, value, is_history }
 }
 
 fn random_value(random: &mut Random) -> Value {
@@ -229,7 +227,7 @@ async fn history(seed: u64) {
     let mut telemetry = open(folder.path(), &mut random);
     let mut now_ms = 100 * SPAN_MS + random.below(SPAN_MS as u64) as i64;
     for _ in 0..STEPS {
-        now_ms += random.pick(&[0, 1, 10, 1000, 3600 * 1000, SPAN_MS / 5]);
+        now_ms += random.pick(&[0, 1, 10, 1000, 3600 * 1000, SPAN_MS / 5, -10, -SPAN_MS / 5]);
         match random.below(20) {
             0..=11 => {
                 let rows = 1 + random.below(40);

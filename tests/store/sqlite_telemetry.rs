@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ingle::domain::event::PageStart;
 use ingle::domain::store::Telemetry;
-use ingle::domain::{DeviceNo, EventQuery};
+use ingle::domain::{DeviceNo, EventQuery, NewEvent};
 use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
 use super::telemetry::{DEVICE, Subject, T, everything, point, walk};
+
+/// A device whose rows are each older than the one before.
+const BACKWARDS: DeviceNo = DeviceNo(12);
 
 /// The embedded engine in a folder of its own.
 pub fn subject() -> Subject {
@@ -277,8 +280,44 @@ async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).close();
     let database = rusqlite::Connection::open(folder.path().join("latest.db")).unwrap();
-    database.execute_batch("PRAGMA user_version = 2").unwrap();
+    database.execute_batch("PRAGMA user_version = 3").unwrap();
     assert!(SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).is_err());
+}
+
+/// Rows from before there was a bit for those that were so when they arrived lie on disk as uploads do.
+#[tokio::test]
+async fn a_folder_from_before_keeps_its_state_by_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = |i: i64| NewEvent { is_history: true, ..point(DEVICE, T + i, "a", &i.to_string()) };
+    let state = async |telemetry: &SqliteTelemetry| {
+        let latest = telemetry.latest(&[DEVICE]).await.unwrap();
+        latest[0].points[0].value.as_json().to_owned()
+    };
+    let telemetry = open(folder.path());
+    for (i, is_rolled) in [(1, true), (9, true), (5, true), (3, false)] {
+        telemetry.append(vec![before(i)]).await.unwrap();
+        if is_rolled {
+            telemetry.settle().unwrap();
+        }
+    }
+    telemetry.close();
+    drop(telemetry);
+    for prefix in ["journal-", "events-", "latest"] {
+        let found = files(folder.path(), prefix);
+        assert!(!found.is_empty());
+        for file in found {
+            let database = rusqlite::Connection::open(file).unwrap();
+            database.execute_batch("PRAGMA user_version = 1").unwrap();
+        }
+    }
+    let telemetry = open(folder.path());
+    assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("9", 4));
+    append(&telemetry, [2, 0].into_iter()).await;
+    assert_eq!(state(&telemetry).await, "0");
+    telemetry.settle().unwrap();
+    drop(telemetry);
+    let telemetry = open(folder.path());
+    assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("0", 6));
 }
 
 /// Rows of one device come in order while they are rolled and merged at every opportunity; whoever reads sees each
@@ -309,9 +348,12 @@ async fn reads_stay_right_while_rows_move() {
                             assert_eq!(times, (0..times.len() as i64).collect::<Vec<_>>());
                         }
                         _ => {
-                            let latest = telemetry.latest(&[DEVICE, DeviceNo(99)]).await.unwrap();
+                            let latest = telemetry.latest(&[DEVICE, DeviceNo(99), BACKWARDS]).await.unwrap();
                             let newest = latest[0].points.first().map_or(0, |point| point.row.time_ms - T + 1);
                             assert!(newest as u64 >= before, "the latest value is {newest} of {before}");
+                            // Of a clock that goes back, too.
+                            let last = latest[2].points.first().map_or(0, |point| T - point.row.time_ms);
+                            assert!(last as u64 >= before, "the last value is {last} of {before}");
                         }
                     }
                     rounds += 1;
@@ -322,6 +364,7 @@ async fn reads_stay_right_while_rows_move() {
         .collect();
     for batch in 0..400 {
         append(&telemetry, batch * 5..(batch + 1) * 5).await;
+        telemetry.append(vec![point(BACKWARDS, T - (batch + 1) * 5, "a", "0")]).await.unwrap();
         acknowledged.store(batch as u64 * 5 + 5, Ordering::Release);
     }
     done.store(true, Ordering::Release);

@@ -36,11 +36,11 @@ pub fn at(time_ms: i64, n: u32) -> RowRef {
 
 pub fn point(device: DeviceNo, time_ms: i64, code: &str, value: &str) -> NewEvent {
     let (kind, source) = (EventType::DataPoint, EventSource::DEVICE);
-    NewEvent { device, time_ms, kind, source, code: Some(code.into()), value: Some(json(value)) }
+    NewEvent { device, time_ms, kind, source, code: Some(code.into()), value: Some(json(value)), is_history: false }
 }
 
 pub fn plain(device: DeviceNo, time_ms: i64, kind: EventType) -> NewEvent {
-    NewEvent { device, time_ms, kind, source: EventSource::DEVICE, code: None, value: None }
+    NewEvent { device, time_ms, kind, source: EventSource::DEVICE, code: None, value: None, is_history: false }
 }
 
 pub fn everything() -> EventQuery {
@@ -93,6 +93,7 @@ async fn a_row_comes_back_as_it_was(subject: Subject) {
         source: EventSource::CLOUD,
         code: Some("mode".into()),
         value: None,
+        is_history: false,
     };
     let long = format!("\"{}\"", "é".repeat(8_000));
     subject.telemetry.append(vec![command, point(DEVICE, T, "text", &long)]).await.unwrap();
@@ -246,51 +247,126 @@ async fn a_time_span_includes_both_ends(subject: Subject) {
     }
 }
 
-async fn a_late_row_does_not_replace_a_newer_value(subject: Subject) {
+/// Code, value, time after `T` and number of each latest value.
+async fn state(telemetry: &dyn Telemetry, device: DeviceNo) -> Vec<(String, String, i64, u32)> {
+    let latest = telemetry.latest(&[OTHER, device]).await.unwrap();
+    let points = latest[1].points.iter();
+    points.map(|p| (p.code.to_string(), p.value.as_json().to_owned(), p.row.time_ms - T, p.row.n)).collect()
+}
+
+fn points(wanted: &[(&str, &str, i64, u32)]) -> Vec<(String, String, i64, u32)> {
+    wanted.iter().map(|(code, value, after, n)| ((*code).to_owned(), (*value).to_owned(), *after, *n)).collect()
+}
+
+/// A data point that was uploaded later.
+fn late(time_ms: i64, code: &str, value: &str) -> NewEvent {
+    NewEvent { is_history: true, ..point(DEVICE, time_ms, code, value) }
+}
+
+async fn what_arrived_last_is_the_state_whatever_its_time(subject: Subject) {
     let telemetry = subject.telemetry;
     let check = async |wanted: &[(&str, &str, i64, u32)]| {
-        let latest = telemetry.latest(&[OTHER, DEVICE]).await.unwrap();
-        let [other, device] = latest.as_slice() else { panic!("{latest:?}") };
-        assert!(other.points.is_empty());
-        let points = device.points.iter();
-        let points = points.map(|point| (&*point.code, point.value.as_json(), point.row.time_ms - T, point.row.n));
-        assert_eq!(points.collect::<Vec<_>>(), wanted);
+        for _ in 0..2 {
+            assert_eq!(state(&*telemetry, DEVICE).await, points(wanted));
+            (subject.tend)();
+        }
+        assert_eq!(state(&*telemetry, OTHER).await, []);
     };
     telemetry.append(vec![point(DEVICE, T + 10, "b", "1"), point(DEVICE, T + 10, "a", "2")]).await.unwrap();
     check(&[("b", "1", 10, 1), ("a", "2", 10, 2)]).await;
-    (subject.tend)();
-    check(&[("b", "1", 10, 1), ("a", "2", 10, 2)]).await;
-    telemetry.append(vec![point(DEVICE, T + 5, "b", "3"), point(DEVICE, T + 10, "a", "4")]).await.unwrap();
-    check(&[("b", "1", 10, 1), ("a", "4", 10, 3)]).await;
-    (subject.tend)();
-    check(&[("b", "1", 10, 1), ("a", "4", 10, 3)]).await;
-    telemetry.append(vec![point(DEVICE, T + 11, "c", "5"), point(DEVICE, T + 12, "b", "6")]).await.unwrap();
-    check(&[("b", "6", 12, 1), ("a", "4", 10, 3), ("c", "5", 11, 1)]).await;
+    // The clock goes back, within one roll and after it.
+    telemetry.append(vec![point(DEVICE, T - DAY, "b", "3"), point(DEVICE, T + 10, "a", "4")]).await.unwrap();
+    check(&[("b", "3", -DAY, 1), ("a", "4", 10, 3)]).await;
+    telemetry.append(vec![point(DEVICE, T - DAY + 1, "a", "5")]).await.unwrap();
+    telemetry.append(vec![point(DEVICE, T - 2 * DAY, "a", "6")]).await.unwrap();
+    check(&[("b", "3", -DAY, 1), ("a", "6", -2 * DAY, 1)]).await;
+    telemetry.append(vec![point(DEVICE, T + 11, "c", "7"), point(DEVICE, T + 12, "b", "8")]).await.unwrap();
+    check(&[("b", "8", 12, 1), ("a", "6", -2 * DAY, 1), ("c", "7", 11, 1)]).await;
     // A command is a wish, not a value.
-    telemetry.append(vec![NewEvent { kind: EventType::Command, ..point(DEVICE, T + 20, "a", "7") }]).await.unwrap();
-    (subject.tend)();
-    check(&[("b", "6", 12, 1), ("a", "4", 10, 3), ("c", "5", 11, 1)]).await;
+    telemetry.append(vec![NewEvent { kind: EventType::Command, ..point(DEVICE, T + 20, "a", "9") }]).await.unwrap();
+    check(&[("b", "8", 12, 1), ("a", "6", -2 * DAY, 1), ("c", "7", 11, 1)]).await;
+    // The log keeps its order by time.
+    let rows = walk(&*telemetry, DEVICE, everything()).await;
+    assert_eq!(values(&rows), ["9", "8", "7", "4", "2", "1", "5", "3", "6"]);
 }
 
-async fn presence_is_the_newest_of_its_rows(subject: Subject) {
+async fn the_order_of_one_batch_is_the_order_of_arrival(subject: Subject) {
     let telemetry = subject.telemetry;
-    let presence = async || {
-        let presence = telemetry.latest(&[DEVICE]).await.unwrap()[0].presence;
-        // Alone it is the same, whether it was asked for before or not.
-        assert_eq!(telemetry.presence(&[DeviceNo(999_999), DEVICE]).await.unwrap(), [None, presence]);
-        presence
-    };
+    let batch = vec![
+        point(DEVICE, T + 5, "a", "1"),
+        point(DEVICE, T + 7, "b", "2"),
+        point(OTHER, T, "a", "0"),
+        point(DEVICE, T + 3, "a", "3"),
+        point(DEVICE, T + 3, "c", "4"),
+        late(T + 4, "b", "5"),
+        point(DEVICE, T + 3, "c", "6"),
+        late(T + 2, "a", "7"),
+    ];
+    telemetry.append(batch).await.unwrap();
+    for _ in 0..2 {
+        let wanted = [("a", "3", 3, 1), ("b", "2", 7, 1), ("c", "6", 3, 3)];
+        assert_eq!(state(&*telemetry, DEVICE).await, points(&wanted));
+        let rows = walk(&*telemetry, DEVICE, everything()).await;
+        assert_eq!(values(&rows), ["2", "1", "5", "6", "4", "3", "7"]);
+        (subject.tend)();
+    }
+}
+
+async fn history_is_the_state_only_when_it_is_newer(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let check = async |wanted: &[(&str, &str, i64, u32)]| assert_eq!(state(&*telemetry, DEVICE).await, points(wanted));
+    // Each step once within a roll and once over several.
+    for (round, tends) in [(0, false), (1, true)] {
+        let (codes, t) = (["a", "b"][round], T + round as i64 * DAY);
+        let step = async |row: NewEvent| {
+            telemetry.append(vec![row]).await.unwrap();
+            if tends {
+                (subject.tend)();
+            }
+        };
+        let wanted = |value: &'static str, after: i64| (codes, value, t - T + after, 1);
+        let only = |last: (&'static str, &'static str, i64, u32)| match round {
+            0 => vec![last],
+            _ => vec![("a", "7", 50, 1), last],
+        };
+        step(late(t + 10, codes, "1")).await;
+        step(late(t + 5, codes, "2")).await;
+        check(&only(wanted("1", 10))).await;
+        step(point(DEVICE, t, codes, "3")).await;
+        step(late(t - 1, codes, "4")).await;
+        check(&only(wanted("3", 0))).await;
+        step(late(t + 60, codes, "5")).await;
+        check(&only(wanted("5", 60))).await;
+        // What a device says now counts whatever was newer, and whatever is uploaded beside it.
+        step(point(DEVICE, t + 20, codes, "6")).await;
+        step(late(t + 50, codes, "7")).await;
+        step(late(t + 40, codes, "8")).await;
+        check(&only(wanted("7", 50))).await;
+    }
+    (subject.tend)();
+    check(&[("a", "7", 50, 1), ("b", "7", DAY + 50, 1)]).await;
+}
+
+async fn presence_is_the_last_of_its_rows(subject: Subject) {
+    let telemetry = subject.telemetry;
+    let presence = async || telemetry.latest(&[DEVICE]).await.unwrap()[0].presence;
     telemetry.append(vec![plain(DEVICE, T, EventType::Online)]).await.unwrap();
     assert_eq!(presence().await, Some((true, at(T, 1))));
     telemetry.append(vec![plain(DEVICE, T, EventType::Offline), plain(DEVICE, T, EventType::Restart)]).await.unwrap();
     assert_eq!(presence().await, Some((false, at(T, 2))));
     (subject.tend)();
-    telemetry.append(vec![plain(DEVICE, T - 1, EventType::Online)]).await.unwrap();
-    assert_eq!(presence().await, Some((false, at(T, 2))));
-    telemetry.append(vec![plain(DEVICE, T + 1, EventType::Online)]).await.unwrap();
-    assert_eq!(presence().await, Some((true, at(T + 1, 1))));
+    telemetry.append(vec![plain(DEVICE, T - DAY, EventType::Online)]).await.unwrap();
+    assert_eq!(presence().await, Some((true, at(T - DAY, 1))));
     (subject.tend)();
-    assert_eq!(presence().await, Some((true, at(T + 1, 1))));
+    assert_eq!(presence().await, Some((true, at(T - DAY, 1))));
+    let late = |time_ms, kind| NewEvent { is_history: true, ..plain(DEVICE, time_ms, kind) };
+    telemetry.append(vec![late(T - 2 * DAY, EventType::Offline)]).await.unwrap();
+    assert_eq!(presence().await, Some((true, at(T - DAY, 1))));
+    (subject.tend)();
+    telemetry.append(vec![late(T, EventType::Offline)]).await.unwrap();
+    assert_eq!(presence().await, Some((false, at(T, 4))));
+    (subject.tend)();
+    assert_eq!(presence().await, Some((false, at(T, 4))));
 }
 
 async fn the_codes_of_a_device_are_bounded(subject: Subject) {
@@ -405,8 +481,10 @@ macro_rules! on_engines {
             the_next_row_is_one_that_matches,
             a_page_scans_a_bounded_number_of_rows,
             a_time_span_includes_both_ends,
-            a_late_row_does_not_replace_a_newer_value,
-            presence_is_the_newest_of_its_rows,
+            what_arrived_last_is_the_state_whatever_its_time,
+            the_order_of_one_batch_is_the_order_of_arrival,
+            history_is_the_state_only_when_it_is_newer,
+            presence_is_the_last_of_its_rows,
             the_codes_of_a_device_are_bounded,
             many_devices_do_not_mix,
             what_is_old_expires_and_nothing_newer,

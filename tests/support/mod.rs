@@ -135,12 +135,18 @@ impl TestCloud {
 
     fn here(now_ms: i64) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let folder = temporary.path().to_owned();
+        let mut cloud = Self::over(temporary.path(), now_ms, &[]);
+        cloud._temporary = Some(temporary);
+        cloud
+    }
+
+    /// The server in this process over a folder, at a time that the test moves, with settings as from the environment.
+    pub fn over(folder: &Path, now_ms: i64, settings: &[(&str, &str)]) -> Self {
         let clock = Arc::new(TestClock(AtomicI64::new(now_ms)));
-        let mut config =
-            Config::load(None, free_ports().map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter()).unwrap();
+        let settings = free_ports().into_iter().chain(settings.iter().copied());
+        let mut config = Config::load(None, settings.map(|(n, v)| (n.to_owned(), v.to_owned()))).unwrap();
         config.api.explain = true;
-        let app = App::open(&folder, config, clock.clone()).unwrap();
+        let app = App::open(folder, config, clock.clone()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -153,12 +159,12 @@ impl TestCloud {
         });
         let addresses = told.recv().unwrap();
         Self {
-            folder,
+            folder: folder.to_owned(),
             api: address_of(&addresses),
             addresses,
             clock: Some(clock),
             running: Running::Here(Some(stop), Some(thread)),
-            _temporary: Some(temporary),
+            _temporary: None,
         }
     }
 
@@ -173,6 +179,17 @@ impl TestCloud {
     /// Moves the time of a server made by [`TestCloud::at`].
     pub fn advance(&self, by: Duration) {
         self.clock.as_ref().unwrap().0.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    /// Sets the clock of such a server back.
+    pub fn set_back(&self, by: Duration) {
+        self.clock.as_ref().unwrap().0.fetch_sub(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    /// What the server tells its operator in `/metrics`.
+    pub fn metrics(&self) -> String {
+        let address = self.addresses["metrics"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        raw(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     }
 
     /// Runs a subcommand on this cloud's folder. Standard output, or standard error.

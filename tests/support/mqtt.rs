@@ -100,6 +100,14 @@ impl MqttDevice {
         device
     }
 
+    /// A device of the first project's world, given a secret and connected by TuyaLink.
+    pub fn of(cloud: &TestCloud, product: &str, device: &str) -> Self {
+        let secret = "secret-of-the-test";
+        cloud.apply(&json!({"projects": [{"name": "first", "devices":
+            [{"product_id": product, "device_id": device, "secret": secret}]}]}));
+        Self::connect(cloud, &tuyalink(device, secret))
+    }
+
     /// The return code of a CONNECT; `None` when the server closes without one.
     pub fn greet(&mut self, who: &[String; 3]) -> Option<u8> {
         self.send(&connect(&who[0], &who[1], &who[2], 60));

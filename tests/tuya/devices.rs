@@ -1,5 +1,7 @@
 //! Devices (seed 003; contract tuya §3.4–3.14).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
@@ -237,15 +239,15 @@ fn remove_device() {
 
 #[test]
 fn reset_factory() {
-    let cloud = TestCloud::start();
+    let cloud = TestCloud::at(1_763_800_000_000);
+    let now = cloud.now_ms();
+    cloud.import(&[(SCALE, now - 1000, 7, 1, "weight", json!(1))]);
+    // The server's clock may have been ahead; such rows are history all the same.
+    cloud.advance(Duration::from_secs(3600));
+    cloud.import(&[(SCALE, now + 3_600_000, 7, 1, "body_r", json!(2))]);
+    cloud.set_back(Duration::from_secs(3600));
     let app = cloud.first();
     let target = format!("/v1.0/devices/{SCALE}");
-    let now = cloud.now_ms();
-    cloud.import(&[
-        (SCALE, now - 1000, 7, 1, "weight", json!(1)),
-        // A device may be ahead of the server's clock; its rows are history all the same.
-        (SCALE, now + 3_600_000, 7, 1, "body_r", json!(2)),
-    ]);
     app.put(&format!("{target}/functions/weight"), json!({"name": "gone"}));
     app.post(&format!("{target}/user"), json!({"nick_name": "n", "sex": 1}));
     assert_eq!(app.put(&format!("{target}/reset-factory"), json!({}))["result"], true);

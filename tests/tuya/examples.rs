@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
+use crate::support::mqtt::MqttDevice;
 use crate::support::world::{GATEWAY, LEAK, OWNER, PLUG, SCALE, SPEAKER};
 
 /// When the log example was taken.
@@ -39,13 +40,26 @@ fn example(text: &str) -> Value {
 }
 
 /// The examples' devices with the values that they show.
-fn cloud() -> TestCloud {
+struct Examples {
+    cloud: TestCloud,
+    /// Those that are connected.
+    _there: Vec<MqttDevice>,
+}
+
+impl std::ops::Deref for Examples {
+    type Target = TestCloud;
+
+    fn deref(&self) -> &TestCloud {
+        &self.cloud
+    }
+}
+
+fn cloud() -> Examples {
     let cloud = TestCloud::start();
     let now = cloud.now_ms();
+    let there = [("g0er6hSKgMqr0001", SCALE), ("EvolhYPyZNWYP001", PLUG), ("rzeSU2h9uoklx001", LEAK)];
+    let there = there.map(|(product, device)| MqttDevice::of(&cloud, product, device));
     let mut rows = Vec::new();
-    for device in [SCALE, PLUG, LEAK] {
-        rows.push((device, now, 1, 1, "", Value::Null));
-    }
     for (device, code, value) in [
         (SCALE, "weight", json!(48900)),
         (SCALE, "left_hand_r", json!(0)),
@@ -75,7 +89,7 @@ fn cloud() -> TestCloud {
         rows.push((device, now, 7, 1, code, value));
     }
     cloud.import(&rows);
-    cloud
+    Examples { cloud, _there: there.into() }
 }
 
 #[test]

@@ -204,12 +204,13 @@ fn nothing_older_than_the_retention_is_shown() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let cloud = TestCloud::at(1_763_800_000_000);
     let start = cloud.now_ms();
+    cloud.advance(Duration::from_millis(1));
     cloud.import(&[(PLUG, start, 7, 1, "switch_1", json!(true)), (PLUG, start + 1, 7, 1, "switch_1", json!(false))]);
     let rows = |cloud: &TestCloud| {
         let page = logs(&cloud.first(), &format!("end_time={}&size=9&start_time=1&type=7", cloud.now_ms()));
         page["result"]["logs"].as_array().unwrap().len()
     };
-    cloud.advance(30 * DAY);
+    cloud.advance(30 * DAY - Duration::from_millis(1));
     assert_eq!(rows(&cloud), 2);
     cloud.advance(Duration::from_millis(1));
     assert_eq!(rows(&cloud), 1);

@@ -7,9 +7,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, POINTS_MAX, Point, Reply, Step, SubProof, code_of, command_id, points, text, texts,
-    time_ms,
+    Ask, Fault, Heard, Message, POINTS_MAX, Reply, Step, SubProof, Times, code_of, command_id, points, text, texts,
 };
+use crate::domain::data_point::Said;
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
@@ -182,14 +182,19 @@ impl Frame<'_> {
         heard.map_or_else(|| self.refuse(Fault::Parameter), |heard| Step::Keep(heard, self.wanted_reply()))
     }
 
+    /// A message has no time of its own.
+    fn times(&self, is_upload: bool) -> Times {
+        Times { sent_ms: self.now_ms, is_upload }
+    }
+
     fn post(&self) -> Step {
         let stored = |code: &str, value: &Json| thing_model::from_alink(self.device.product.function(code), value);
-        let points = self.params().as_object().and_then(|values| points(values, self.now_ms, &stored));
+        let points = self.params().as_object().and_then(|values| points(values, self.times(false), &stored));
         self.keep(points.map(|points| Heard { points, events: Vec::new() }))
     }
 
     fn event(&self, code: &str) -> Step {
-        let event = event(code, self.params(), self.now_ms);
+        let event = event(code, self.params(), self.times(false));
         self.keep(event.map(|event| Heard { points: Vec::new(), events: vec![event] }))
     }
 
@@ -199,18 +204,18 @@ impl Frame<'_> {
         if subs.len() > SUBS_MAX {
             return self.refuse(Fault::TooMany);
         }
-        let own = self.heard(self.params()).filter(|heard| !heard.points.is_empty() || !heard.events.is_empty());
+        let own = self.heard(self.params(), false).filter(|heard| !heard.points.is_empty() || !heard.events.is_empty());
         let is_sound = own.is_some() || !subs.is_empty();
         let mut all: Vec<_> = own.map(|heard| (None, heard)).into_iter().collect();
         for sub in subs {
-            let Some(one) = self.heard_of(sub) else { return self.refuse(Fault::Parameter) };
+            let Some(one) = self.heard_of(sub, false) else { return self.refuse(Fault::Parameter) };
             all.push(one);
         }
         if is_sound { Step::KeepAll(all, self.wanted_reply()) } else { self.refuse(Fault::Parameter) }
     }
 
     fn batch(&self) -> Step {
-        match self.heard(self.params()) {
+        match self.heard(self.params(), true) {
             Some(heard) => Step::KeepAll(vec![(None, heard)], self.wanted_reply()),
             None => self.refuse(Fault::Parameter),
         }
@@ -221,33 +226,34 @@ impl Frame<'_> {
         let Some(items) = self.params().as_array().filter(|items| items.len() <= SUBS_MAX) else {
             return self.refuse(Fault::Parameter);
         };
-        match items.iter().map(|item| self.heard_of(item)).collect::<Option<Vec<_>>>() {
+        match items.iter().map(|item| self.heard_of(item, true)).collect::<Option<Vec<_>>>() {
             Some(all) => Step::KeepAll(all, self.wanted_reply()),
             None => self.refuse(Fault::Parameter),
         }
     }
 
-    fn heard_of(&self, item: &Json) -> Option<(Option<String>, Heard)> {
+    fn heard_of(&self, item: &Json, is_upload: bool) -> Option<(Option<String>, Heard)> {
         let identity = &item["identity"];
         let name = if identity.is_null() {
             name(self.device)
         } else {
             format!("{}/{}", identity["productKey"].as_str()?, identity["deviceName"].as_str()?)
         };
-        Some(((name != self::name(self.device)).then_some(name), self.heard(item)?))
+        Some(((name != self::name(self.device)).then_some(name), self.heard(item, is_upload)?))
     }
 
     /// Both members are objects, or lists of objects. The values are as they were sent: whose they are is not known here.
-    fn heard(&self, data: &Json) -> Option<Heard> {
+    fn heard(&self, data: &Json, is_upload: bool) -> Option<Heard> {
+        let times = self.times(is_upload);
         let mut heard = Heard::default();
         for values in objects(&data["properties"])? {
-            heard.points.extend(points(values, self.now_ms, &|_, value| value.to_string())?);
+            heard.points.extend(points(values, times, &|_, value| value.to_string())?);
         }
         for events in objects(&data["events"])? {
             for (code, given) in events {
                 let list = given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice);
                 for one in list {
-                    heard.events.push(event(code, one, self.now_ms)?);
+                    heard.events.push(event(code, one, times)?);
                 }
             }
         }
@@ -378,12 +384,12 @@ fn factory_name(item: &Json) -> Option<FactoryName> {
 }
 
 /// Values as they are stored, of what a device of this product sent.
-pub fn stored(product: &Product, points: Vec<Point>) -> Vec<Point> {
+pub fn stored(product: &Product, points: Vec<Said>) -> Vec<Said> {
     let value = |code: &str, value: Value| {
         let sent: Json = serde_json::from_str(value.as_json()).unwrap_or_default();
         Value::from_json(thing_model::from_alink(product.function(code), &sent)).unwrap_or(value)
     };
-    points.into_iter().map(|(code, sent, time_ms)| (code.clone(), value(&code, sent), time_ms)).collect()
+    points.into_iter().map(|(code, sent, when)| (code.clone(), value(&code, sent), when)).collect()
 }
 
 /// The objects of a member that is one, a list of them, or absent.
@@ -397,10 +403,10 @@ fn objects(value: &Json) -> Option<Vec<&Map<String, Json>>> {
 }
 
 /// An event with its output under `value`, or bare.
-fn event(code: &str, given: &Json, now_ms: i64) -> Option<Point> {
+fn event(code: &str, given: &Json, times: Times) -> Option<Said> {
     let object = given.as_object()?;
     let output = object.get("value").unwrap_or(given);
-    Some((code_of(code)?, Value::from_json(output.to_string())?, time_ms(object.get("time"), now_ms)?))
+    Some((code_of(code)?, Value::from_json(output.to_string())?, times.when(object.get("time"))?))
 }
 
 #[cfg(test)]

@@ -92,14 +92,24 @@ def test_reports_that_cannot_be(world, plug, seen):
         assert plug.report(data) == CHECK, data
         # One that cannot be stops the others of its message.
         assert plug.report({"note": "after"} | data) == CHECK, data
-    for at in (now_ms() + 2 * 86_400_000, "x", -1):
-        assert plug.report({"note": "after"}, time=at) == PARAMETER, at
-        assert plug.report({"note": {"value": "after", "time": at}}) == PARAMETER, at
+    assert plug.report({"note": "after"}, time="x") == PARAMETER
+    assert plug.report({"note": {"value": "after", "time": "x"}}) == PARAMETER
     # What is no JSON has no id to answer to.
     for payload in (b"", b"{", b"\xff\xfe", b"[1]", b"null", b"{" * 5000):
         plug.put(plug.topic("thing/property/report"), payload)
     assert plug.is_quiet()
     assert seen(world.home, plug.id) == (True, {"note": "before"})
+
+
+def test_clocks_that_are_wrong(world, plug, logs, seen):
+    """Nothing is refused because of them; what is said last is what is so, at the server's time."""
+    begun = now_ms()
+    for n, at in enumerate((begun + 2 * 86_400_000, begun + 600_000, 0, -1, 946_684_800, begun - 2 * 86_400_000)):
+        assert plug.report({"countdown_1": 2 * n}, time=at) == 0, at
+        assert plug.report({"countdown_1": {"value": 2 * n + 1, "time": at}}) == 0, at
+        assert seen(world.home, plug.id) == (True, {"countdown_1": 2 * n + 1}), at
+    rows = logs(world.home, plug.id)
+    assert len(rows) == 12 and all(begun <= time <= now_ms() for time, _, _ in rows)
 
 
 def test_unknown_topics_are_taken(world, plug, seen):

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
 
 use super::fault::{Fault, Result};
-use super::row::{Row, RowView, Rows};
+use super::row::{Row, RowView, Rows, TYPE_BITS};
 
 const VERSION: u8 = 1;
 const PLAIN: u8 = 0;
@@ -130,7 +130,7 @@ impl Encoder {
         section.rows += 1;
         let head = &mut self.head;
         head.rows += 1;
-        head.kinds |= 1 << (row.kind & 15);
+        head.kinds |= 1 << (row.kind & TYPE_BITS);
         head.oldest_ms = head.oldest_ms.min(row.time_ms);
         head.newest_ms = head.newest_ms.max(row.time_ms);
     }

@@ -13,7 +13,7 @@ use super::journal::Journal;
 use super::memory::{Generation, Generations};
 use super::numbering::Numbering;
 use super::queue::{Job, Task};
-use super::row::RowView;
+use super::row::{RowView, kind_of};
 use crate::domain::{self, NewEvent};
 
 /// How long a commit waits for the roller when memory is full, before its callers are told to come again.
@@ -29,8 +29,9 @@ pub struct Committer {
     encoder: Encoder,
     numbering: Numbering,
     rows: Vec<NewEvent>,
-    /// Device, time and place in `rows`: the order in which rows are written.
+    /// Device, time and place in `rows`: first the order in which rows are numbered, then that in which they are written.
     order: Vec<(i64, i64, u32)>,
+    /// The number of each of `rows`.
     numbers: Vec<u32>,
 }
 
@@ -132,9 +133,12 @@ impl Committer {
         let newest_ms = self.order.iter().map(|(_, time_ms, _)| *time_ms).max();
         self.engine.newest_ms.fetch_max(newest_ms.unwrap_or(i64::MIN), Ordering::AcqRel);
         self.numbering.assign(&self.engine, &generations, &self.order, &mut self.numbers)?;
-        let ordered = self.order.iter().zip(&self.numbers).filter_map(|(&(device, _, at), &n)| {
-            let row = rows.get(at as usize)?;
-            Some((device, view(row, n)))
+        // By device and arrival, which is what makes the state. Mostly it is the order already.
+        self.order.sort_unstable_by_key(|&(device, _, at)| (device, at));
+        let numbers = &self.numbers;
+        let ordered = self.order.iter().filter_map(|&(device, _, at)| {
+            let (row, n) = (rows.get(at as usize)?, numbers.get(at as usize)?);
+            Some((device, view(row, *n)))
         });
         self.journal.commit(&mut self.encoder, ordered.clone())?;
         let Some(active) = generations.list.last() else { return Err(Fault::Closed) };
@@ -193,7 +197,7 @@ fn view(row: &NewEvent, n: u32) -> RowView<'_> {
     RowView {
         time_ms: row.time_ms,
         n,
-        kind: row.kind.number(),
+        kind: kind_of(row.kind, row.is_history),
         source: row.source.number(),
         code: row.code.as_ref(),
         value: row.value.as_ref().map_or(&[], |value| value.as_json().as_bytes()),

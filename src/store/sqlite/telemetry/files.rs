@@ -28,7 +28,8 @@ const SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
 const IDLE_READERS_MAX: usize = 48;
 /// Damaged blobs remembered, so that each is logged and counted once.
 const DAMAGED_MAX: usize = 10_000;
-const FORMAT: i64 = 1;
+/// 2 since rows say whether they were so when they arrived; a file of 1 is read as it is.
+const FORMAT: i64 = 2;
 
 const SCHEMA: &str = "
 BEGIN IMMEDIATE;
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS run(run INTEGER PRIMARY KEY, state INTEGER NOT NULL, 
 CREATE TABLE IF NOT EXISTS block(run INTEGER, device INTEGER, inv_time INTEGER, inv_n INTEGER, blob BLOB NOT NULL,
   PRIMARY KEY(run, device, inv_time, inv_n)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version=1;
+PRAGMA user_version=2;
 COMMIT;";
 
 /// The id of the data folder that a file belongs to, among the numbers beside its runs.

@@ -154,7 +154,7 @@ impl Journal {
             .and_then(|()| {
                 connection.execute_batch(&format!(
                     "PRAGMA synchronous={synchronous}; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-512;
-                     PRAGMA user_version=1; PRAGMA application_id={};
+                     PRAGMA user_version=2; PRAGMA application_id={};
                      CREATE TABLE IF NOT EXISTS journal(batch INTEGER PRIMARY KEY, rows BLOB NOT NULL);",
                     application_id(folder_id)
                 ))
@@ -248,7 +248,7 @@ fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
     let connection = Connection::open_with_flags(file, flags).during("opening a journal")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("opening a journal")?;
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).during("opening a journal");
-    if number("PRAGMA user_version")? > 1 {
+    if number("PRAGMA user_version")? > 2 {
         return Err(Fault::Newer(file.display().to_string()));
     }
     if number("SELECT count(*) FROM sqlite_schema WHERE name = 'journal'")? == 0 {

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::fault::Result;
 use super::files::{Files, Snapshot};
 use super::memory::{DeviceRows, Shard};
-use super::row::{self, Key, NEWEST_MARK, RowView};
+use super::row::{self, Key, NEWEST_MARK, RowView, kind_of, replaces};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
 
@@ -17,12 +17,16 @@ use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
 const CODES_SCANNED: usize = 24;
 const CACHE_SHARDS: usize = 64;
 
-/// The latest values of one device while they are put together from parts, oldest part first. Putting a part in twice
-/// changes nothing.
+/// The latest values of one device while they are put together from parts, in the order of their arrival. Putting the
+/// last part in twice changes nothing.
 #[derive(Default)]
 pub struct Newest {
     /// What was put together so far.
     pub latest: Latest,
+    /// A bit for each of its points of which all that was put in is history, so that what arrived before may be newer.
+    history: [u64; CODES_PER_DEVICE_MAX / 64],
+    /// The same of its presence.
+    is_presence_history: bool,
     /// The newest time of any row of the device on disk.
     pub newest_ms: Option<i64>,
     index: Option<FxHashMap<Arc<str>, usize>>,
@@ -31,24 +35,28 @@ pub struct Newest {
 impl Newest {
     /// Goes on from what is known.
     pub fn from_latest(latest: Latest) -> Self {
-        Self { latest, newest_ms: None, index: None }
+        Self { latest, ..Self::default() }
     }
 
     /// Puts a part in.
     pub fn merge<'a>(&mut self, rows: impl Iterator<Item = RowView<'a>>) -> Result<()> {
         for row in rows {
             self.newest_ms = self.newest_ms.max(Some(row.time_ms));
-            match EventType::from_number(i64::from(row.kind)) {
+            match row.event_type() {
                 Some(EventType::DataPoint) => self.merge_point(&row)?,
-                Some(kind @ (EventType::Online | EventType::Offline))
-                    if self.latest.presence.is_none_or(|(_, known)| known <= row.place()) =>
-                {
-                    self.latest.presence = Some((kind == EventType::Online, row.place()));
-                }
+                Some(kind @ (EventType::Online | EventType::Offline)) => self.merge_presence(kind, &row),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn merge_presence(&mut self, kind: EventType, row: &RowView<'_>) {
+        let known = self.latest.presence;
+        if known.is_none_or(|(_, known)| replaces(row.place(), row.kind, known)) {
+            self.latest.presence = Some((kind == EventType::Online, row.place()));
+        }
+        self.is_presence_history = row.is_history() && (known.is_none() || self.is_presence_history);
     }
 
     fn merge_point(&mut self, row: &RowView<'_>) -> Result<()> {
@@ -62,13 +70,19 @@ impl Newest {
             None => points.iter().position(|point| point.code == *code),
         };
         if let Some(known) = known {
-            if let Some(point) = points.get_mut(known).filter(|point| point.row < row.place()) {
+            let replaced =
+                |point: &&mut DataPoint| point.row != row.place() && replaces(row.place(), row.kind, point.row);
+            if let Some(point) = points.get_mut(known).filter(replaced) {
                 (point.value, point.row) = (row::value(row.value)?, row.place());
+            }
+            if !row.is_history() {
+                self.history[known / 64] &= !(1 << (known % 64));
             }
         } else if points.len() < CODES_PER_DEVICE_MAX {
             if let Some(index) = &mut self.index {
                 index.insert(code.clone(), points.len());
             }
+            self.history[points.len() / 64] |= u64::from(row.is_history()) << (points.len() % 64);
             points.push(DataPoint { code: code.clone(), value: row::value(row.value)?, row: row.place() });
         }
         Ok(())
@@ -81,14 +95,16 @@ impl Newest {
 
     /// Hands everything to `write`, in the form in which it lies on disk.
     pub fn each_row(&self, mut write: impl FnMut(&RowView<'_>) -> Result<()>) -> Result<()> {
-        for point in &self.latest.points {
-            let (kind, source) = (EventType::DataPoint.number(), EventSource::DEVICE.number());
+        for (at, point) in self.latest.points.iter().enumerate() {
+            let is_history = self.history[at / 64] >> (at % 64) & 1 == 1;
+            let (kind, source) = (kind_of(EventType::DataPoint, is_history), EventSource::DEVICE.number());
             let RowRef { time_ms, n } = point.row;
             let value = point.value.as_json().as_bytes();
             write(&RowView { time_ms, n, kind, source, code: Some(&point.code), value })?;
         }
         if let Some((online, RowRef { time_ms, n })) = self.latest.presence {
-            let kind = if online { EventType::Online } else { EventType::Offline }.number();
+            let kind = if online { EventType::Online } else { EventType::Offline };
+            let kind = kind_of(kind, self.is_presence_history);
             write(&RowView { time_ms, n, kind, source: EventSource::DEVICE.number(), code: None, value: &[] })?;
         }
         self.newest_ms.map_or(Ok(()), |time_ms| write(&newest_mark(time_ms)))
@@ -138,24 +154,11 @@ pub struct Cache {
 /// Two ages of entries: what is not asked for while the younger age fills is forgotten with the older one.
 #[derive(Default)]
 struct CacheShard {
-    young: FxHashMap<i64, Entry>,
-    old: FxHashMap<i64, Entry>,
+    young: FxHashMap<i64, Arc<Latest>>,
+    old: FxHashMap<i64, Arc<Latest>>,
     young_bytes: usize,
     /// Changes whenever the disk gets newer values.
     epoch: u64,
-}
-
-/// The presence stands beside the rest, so that asking for it alone touches nothing else.
-#[derive(Clone)]
-struct Entry {
-    presence: Option<(bool, RowRef)>,
-    latest: Arc<Latest>,
-}
-
-impl Entry {
-    fn of(latest: Arc<Latest>) -> Self {
-        Self { presence: latest.presence, latest }
-    }
 }
 
 /// What the cache knows of a device.
@@ -182,20 +185,15 @@ impl Cache {
     pub fn get(&self, device: i64) -> Lookup {
         let mut shard = self.shard(device);
         if let Some(found) = shard.young.get(&device) {
-            return Lookup::Known(found.latest.clone());
+            return Lookup::Known(found.clone());
         }
         match shard.old.remove(&device) {
             Some(found) => {
-                shard.put(device, found.latest.clone(), self.shard_bytes_max);
-                Lookup::Known(found.latest)
+                shard.put(device, found.clone(), self.shard_bytes_max);
+                Lookup::Known(found)
             }
             None => Lookup::Unknown(shard.epoch),
         }
-    }
-
-    /// The presence of a device that is asked for often.
-    pub fn presence(&self, device: i64) -> Option<Option<(bool, RowRef)>> {
-        self.shard(device).young.get(&device).map(|found| found.presence)
     }
 
     /// Puts in what was read, unless the disk got newer values meanwhile.
@@ -219,14 +217,14 @@ impl Cache {
         let mut shard = self.shard(device);
         let shard = &mut *shard;
         let Some(known) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
-        let mut newest = Newest::from_latest(Latest::clone(&known.latest));
+        let mut newest = Newest::from_latest(Latest::clone(known));
         if let Err(fault) = newest.merge_memory(memory, found) {
             shard.young.remove(&device);
             shard.old.remove(&device);
             return Err(fault);
         }
-        let grown = weight(&newest.latest).saturating_sub(weight(&known.latest));
-        *known = Entry::of(Arc::new(newest.latest));
+        let grown = weight(&newest.latest).saturating_sub(weight(known));
+        *known = Arc::new(newest.latest);
         shard.grow(grown, self.shard_bytes_max);
         Ok(())
     }
@@ -235,7 +233,7 @@ impl Cache {
 impl CacheShard {
     fn put(&mut self, device: i64, latest: Arc<Latest>, bytes_max: usize) {
         let bytes = weight(&latest);
-        self.young.insert(device, Entry::of(latest));
+        self.young.insert(device, latest);
         self.grow(bytes, bytes_max);
     }
 

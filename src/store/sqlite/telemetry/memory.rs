@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use rustc_hash::FxHashMap;
 
 use super::fault::{Fault, Result};
-use super::row::{self, Row, RowView, Rows};
+use super::row::{self, Row, RowView, Rows, TYPE_BITS};
 use crate::domain::{EventQuery, EventType, RowRef};
 
 const SHARDS: usize = 64;
@@ -39,6 +39,11 @@ impl Generations {
         self.list.first().map_or(i64::MAX, |generation| generation.no)
     }
 
+    /// The youngest generation.
+    pub fn last_no(&self) -> i64 {
+        self.list.last().map_or(i64::MIN, |generation| generation.no)
+    }
+
     /// Rows and bytes of all generations.
     pub fn size(&self) -> (usize, usize) {
         self.list
@@ -61,11 +66,11 @@ pub struct Shard {
 pub struct DeviceRows {
     /// Oldest first.
     pub rows: Vec<Row>,
-    /// The newest data point of each code, in the order in which the codes first appeared.
+    /// The data point of each code that is the state, in the order in which the codes first appeared.
     pub latest: Vec<Row>,
     /// Where in `latest` a code is, once there are many.
     index: Option<Box<FxHashMap<u32, u32>>>,
-    /// The newest connect or disconnect.
+    /// The connect or disconnect that is the state.
     pub presence: Option<Row>,
 }
 
@@ -95,7 +100,7 @@ impl Generation {
         self.shard(device).read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes rows of one device, oldest first, visible together.
+    /// Makes rows of one device, in the order of their arrival, visible together.
     pub fn insert(&self, device: i64, rows: &[RowView<'_>]) -> Result<()> {
         let mut shard = self.shard(device).write().unwrap_or_else(PoisonError::into_inner);
         let added = shard.insert(device, rows)?;
@@ -234,10 +239,9 @@ impl Shard {
             found.rows.push(row);
             found.note(row);
         }
-        if let Some(late) = found.rows.get(sorted_from).filter(|_| sorted_from > 0)
-            && found.rows[sorted_from - 1].place() > late.place()
-        {
-            // Both parts are in order already, which a stable sort merges in one pass.
+        let is_sorted = |rows: &[Row]| rows.is_sorted_by_key(Row::place);
+        if !found.rows.get(sorted_from.saturating_sub(1)..).is_none_or(is_sorted) {
+            // What was there is in order, and mostly what came too, which a stable sort merges in one pass.
             found.rows.sort_by_key(Row::place);
         }
         Ok(added)
@@ -245,14 +249,11 @@ impl Shard {
 }
 
 impl DeviceRows {
-    /// Keeps the latest values and the presence up to date with a row.
+    /// Keeps the latest values and the presence up to date with the row that arrived last.
     fn note(&mut self, row: Row) {
-        let kind = EventType::from_number(i64::from(row.kind));
-        match kind {
-            Some(EventType::Online | EventType::Offline)
-                if self.presence.is_none_or(|known| known.place() <= row.place()) =>
-            {
-                self.presence = Some(row);
+        match row.event_type() {
+            Some(EventType::Online | EventType::Offline) => {
+                self.presence = Some(self.presence.map_or(row, |known| row.after(known)));
             }
             Some(EventType::DataPoint) if row.code > 0 && row.len > 0 => self.note_point(row),
             _ => {}
@@ -265,9 +266,7 @@ impl DeviceRows {
             Some(index) => index.get(&row.code).map(|at| *at as usize),
         };
         if let Some(known) = known.and_then(|at| self.latest.get_mut(at)) {
-            if known.place() <= row.place() {
-                *known = row;
-            }
+            *known = row.after(*known);
             return;
         }
         self.latest.push(row);
@@ -287,7 +286,7 @@ impl DeviceRows {
 
 /// Whether a row satisfies types, codes and time span of a query.
 pub fn wants(query: &EventQuery, row: &RowView<'_>) -> bool {
-    query.types.bits() & (1 << (row.kind & 15)) != 0
+    query.types.bits() & (1 << (row.kind & TYPE_BITS)) != 0
         && (query.from_ms..=query.to_ms).contains(&row.time_ms)
         && (query.codes.is_empty()
             || row.code.is_some_and(|code| query.codes.iter().any(|wanted| wanted.as_str() == &**code)))

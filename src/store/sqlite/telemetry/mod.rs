@@ -48,7 +48,7 @@ use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
-use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
+use crate::domain::{DeviceNo, EventPage, EventQuery, Latest, NewEvent, Result};
 use crate::durable_file;
 use crate::store::space::Space;
 
@@ -274,25 +274,6 @@ impl SqliteTelemetry {
         }
         Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
     }
-
-    fn presence_of(&self, generations: &Generations, device: i64) -> fault::Result<Option<(bool, RowRef)>> {
-        let Some(mut newest) = self.engine.cache.presence(device) else {
-            return Ok(self.latest_of(generations, device)?.presence);
-        };
-        for generation in &generations.list {
-            let found = generation.latest(device, |shard, found| {
-                found.presence.as_ref().map(|row| {
-                    let row = shard.view(row);
-                    (row.kind == EventType::Online.number(), row.place())
-                })
-            });
-            // Of equal rows it does not matter which: they are one row on its way to the disk.
-            if let Some(found) = found.flatten().filter(|found| newest.is_none_or(|known| known.1 <= found.1)) {
-                newest = Some(found);
-            }
-        }
-        Ok(newest)
-    }
 }
 
 impl Drop for SqliteTelemetry {
@@ -329,13 +310,15 @@ impl Telemetry for SqliteTelemetry {
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
-        let generations = self.engine.generations();
-        devices.iter().map(|device| Ok(self.latest_of(&generations, device.0)?)).collect()
-    }
-
-    async fn presence(&self, devices: &[DeviceNo]) -> Result<Vec<Option<(bool, RowRef)>>> {
-        let generations = self.engine.generations();
-        devices.iter().map(|device| Ok(self.presence_of(&generations, device.0)?)).collect()
+        loop {
+            let generations = self.engine.generations();
+            let latest =
+                devices.iter().map(|device| self.latest_of(&generations, device.0)).collect::<fault::Result<_>>()?;
+            // Once all of these generations were rolled, the disk may have had rows of one that arrived after them.
+            if self.engine.generations().first_no() <= generations.last_no() {
+                return Ok(latest);
+            }
+        }
     }
 
     async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry> {

@@ -27,7 +27,7 @@ impl Numbering {
         Self { seen: vec![newest_ms; SEEN_BUCKETS], known: FxHashMap::default(), known_first_no: 0 }
     }
 
-    /// Numbers the rows of a batch, which are given by device, time and arrival.
+    /// Numbers the rows of a batch, which are given by device, time and place in it; the numbers are by that place.
     pub fn assign(
         &mut self,
         engine: &Engine,
@@ -40,14 +40,17 @@ impl Numbering {
             self.known_first_no = generations.first_no();
         }
         numbers.clear();
+        numbers.resize(order.len(), 0);
         let mut last: Option<(i64, i64, u32)> = None;
-        for &(device, time_ms, _) in order {
+        for &(device, time_ms, at) in order {
             let before = match last {
                 Some((last_device, last_ms, n)) if last_device == device && last_ms == time_ms => n,
                 _ => self.last_number(engine, generations, device, time_ms)?,
             };
             let n = before.checked_add(1).ok_or(Fault::TooLarge("rows of one millisecond"))?;
-            numbers.push(n);
+            if let Some(number) = numbers.get_mut(at as usize) {
+                *number = n;
+            }
             last = Some((device, time_ms, n));
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::latest;
 use super::memory::{Generation, Generations, wants};
 use super::row::{Key, Rows};
 use crate::domain::event::{NextRow, PAGE_ROWS_MAX, PageStart};
-use crate::domain::{EventPage, EventQuery, EventType, RowRef};
+use crate::domain::{EventPage, EventQuery, RowRef};
 
 /// So many rows of the bound on rows scanned stand for one block that a page may pass over unread besides.
 const ROWS_PER_SKIP: usize = 16;
@@ -258,8 +258,7 @@ impl<'a> Scan<'a> {
                 continue;
             }
             if self.scanned >= self.engine.options.scan_rows || (matches && page.rows.len() == self.query.limit) {
-                let kind =
-                    EventType::from_number(i64::from(row.kind)).ok_or(Fault::Damaged("an unknown event type"))?;
+                let kind = row.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
                 page.next = Some(NextRow { row: row.place(), kind });
                 break;
             }

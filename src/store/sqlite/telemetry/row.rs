@@ -7,6 +7,22 @@ use crate::domain::{Event, EventSource, EventType, RowRef, Value};
 
 /// The kind of a row that is no event: in the latest values it carries the newest time that a device has on disk.
 pub const NEWEST_MARK: u8 = 0;
+/// The bits of a row's kind that are its event type's number.
+pub const TYPE_BITS: u8 = 15;
+/// The bit of a row's kind that says that it was so when the row arrived: it is the state from then on, whatever its time.
+/// A row without it was uploaded later, or written before there was this bit, and is the state only when it is newer than
+/// the row that is.
+const NOW: u8 = 16;
+
+/// The kind of a row.
+pub fn kind_of(event: EventType, is_history: bool) -> u8 {
+    event.number() | if is_history { 0 } else { NOW }
+}
+
+/// Whether a row takes the place of another one of its kind and code that arrived before it.
+pub fn replaces(row: RowRef, kind: u8, known: RowRef) -> bool {
+    kind & NOW != 0 || row >= known
+}
 
 /// A row whose code and value lie in a dictionary and a byte arena beside it.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +37,7 @@ pub struct Row {
     pub at: u32,
     /// The value's bytes; 0 for none.
     pub len: u16,
-    /// The event type's number.
+    /// The event type's number, and perhaps the bit of [`kind_of`].
     pub kind: u8,
     /// The source's number.
     pub source: i8,
@@ -32,6 +48,22 @@ impl Row {
     pub fn place(&self) -> RowRef {
         RowRef { time_ms: self.time_ms, n: self.n }
     }
+
+    /// What happened; `None` for a row that is no event.
+    pub fn event_type(&self) -> Option<EventType> {
+        event_type(self.kind)
+    }
+
+    /// What is the state after this row and the one that was it before. Whatever came before both no longer counts when
+    /// either of them is no history.
+    pub fn after(self, known: Self) -> Self {
+        let row = if replaces(self.place(), self.kind, known.place()) { self } else { known };
+        Self { kind: row.kind | (known.kind | self.kind) & NOW, ..row }
+    }
+}
+
+fn event_type(kind: u8) -> Option<EventType> {
+    EventType::from_number(i64::from(kind & TYPE_BITS))
 }
 
 /// A row with its code and value at hand.
@@ -41,7 +73,7 @@ pub struct RowView<'a> {
     pub time_ms: i64,
     /// Number among the device's rows of that millisecond.
     pub n: u32,
-    /// The event type's number.
+    /// The event type's number, and perhaps the bit of [`kind_of`].
     pub kind: u8,
     /// The source's number.
     pub source: i8,
@@ -55,6 +87,16 @@ impl RowView<'_> {
     /// The row's place in its device's log.
     pub fn place(&self) -> RowRef {
         RowRef { time_ms: self.time_ms, n: self.n }
+    }
+
+    /// What happened; `None` for a row that is no event.
+    pub fn event_type(&self) -> Option<EventType> {
+        event_type(self.kind)
+    }
+
+    /// Whether the row was uploaded later.
+    pub fn is_history(&self) -> bool {
+        self.kind & NOW == 0
     }
 }
 
@@ -78,7 +120,7 @@ impl Rows {
     /// The row as the domain knows it.
     pub fn event(&self, row: &Row) -> Result<Event> {
         let view = self.view(row);
-        let kind = EventType::from_number(i64::from(view.kind)).ok_or(Fault::Damaged("an unknown event type"))?;
+        let kind = view.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
         let source = EventSource::from_number(i64::from(view.source)).ok_or(Fault::Damaged("an unknown source"))?;
         let value = if view.value.is_empty() { None } else { Some(value(view.value)?) };
         Ok(Event { row: row.place(), kind, source, code: view.code.cloned(), value })
