@@ -9,6 +9,7 @@ pub mod domain;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod repeated;
 pub mod shutdown;
 pub mod simulate;
 pub mod store;

@@ -8,13 +8,26 @@ use axum::extract::State;
 use axum::routing::get;
 
 use crate::domain::Cloud;
+use crate::http::Bodies;
+use crate::repeated::Repeated;
 
-/// `/healthz` and `/metrics`.
-pub fn router(cloud: Arc<Cloud>) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/metrics", get(show)).with_state(cloud)
+/// Where the figures come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The cloud.
+    pub cloud: Arc<Cloud>,
+    /// The bodies of requests.
+    pub bodies: Arc<Bodies>,
+    /// Connections that could not be accepted.
+    pub accepts: Arc<Repeated>,
 }
 
-async fn show(State(cloud): State<Arc<Cloud>>) -> String {
+/// `/healthz` and `/metrics`.
+pub fn router(sources: Sources) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/metrics", get(show)).with_state(sources)
+}
+
+async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> String {
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     for (name, kind, help, value) in [
@@ -27,6 +40,9 @@ async fn show(State(cloud): State<Arc<Cloud>>) -> String {
         ("ingle_unknown_codes_total", "counter", "Values reported that no product has.", cloud.unknown_codes()),
         ("ingle_feed_listeners", "gauge", "Apps that listen to their devices.", feed.listeners),
         ("ingle_feed_dropped_total", "counter", "Messages dropped for listeners that were too slow.", feed.dropped),
+        ("ingle_body_bytes", "gauge", "Bytes held for bodies of requests, beyond small ones.", bodies.held_bytes()),
+        ("ingle_bodies_refused_total", "counter", "Requests refused for want of memory for bodies.", bodies.refused()),
+        ("ingle_accepts_failed_total", "counter", "Connections that could not be accepted.", accepts.total()),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

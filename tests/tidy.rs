@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait"]),
     (
         "store",
-        &["domain"],
+        &["domain", "repeated"],
         &[
             "std",
             "async_trait",
@@ -58,7 +58,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["shutdown"],
+        &["repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -114,7 +114,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "shutdown", "thing_model"],
+        &["domain", "repeated", "shutdown", "thing_model"],
         &[
             "std",
             "aes_gcm",
@@ -140,7 +140,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("world", &["domain"], &["serde", "serde_json"]),
-    ("metrics", &["domain"], &["std", "axum"]),
+    ("metrics", &["domain", "http", "repeated"], &["std", "axum"]),
+    ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),
     (
         "simulate",
