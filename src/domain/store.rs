@@ -23,8 +23,8 @@ use super::user::{Account, User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
-    DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project, ProjectNo,
-    Result, RowRef, Schema, Uid, UserNo,
+    DeviceId, DeviceNo, DeviceUserId, EventCount, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project,
+    ProjectNo, Result, RowRef, Schema, Uid, UserNo,
 };
 
 /// Facts that change slowly.
@@ -461,10 +461,12 @@ pub trait Telemetry: Send + Sync {
     /// Appends rows, as a whole or not at all. When it returns they are on disk and visible to every later read. A
     /// row's number is the next free one of its device and millisecond, in the order of the batch.
     async fn append(&self, rows: Vec<NewEvent>) -> Result<()>;
-    /// A page of a device's log, newest first, with a bound on the rows scanned.
-    async fn page(&self, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
-    /// How many rows a query selects, whatever its start and limit. Exact.
-    async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64>;
+    /// A page of a device's log, newest first, with a bound on the rows scanned. One that takes long waits for a turn of
+    /// the project that asks, of which each has a bounded number; [`super::Error::Busy`] when it gets none.
+    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
+    /// How many rows a query selects, whatever its start and limit, with a bound on the rows scanned, and in turn as
+    /// [`Telemetry::page`].
+    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
     /// The latest values and presence of each device, in the order asked. Of rows with equal time the later number
     /// wins. Of presence rows the newest.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
@@ -493,4 +495,6 @@ pub struct TelemetryFigures {
     pub damaged: u64,
     /// Whether an acknowledgement waits for the disk.
     pub durable: bool,
+    /// Reads that were refused, since too many long ones of their project waited.
+    pub reads_refused: u64,
 }

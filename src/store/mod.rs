@@ -5,3 +5,4 @@ pub mod mint;
 pub mod password;
 pub mod seal;
 pub mod sqlite;
+pub mod turns;

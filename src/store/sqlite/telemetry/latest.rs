@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 
 use super::fault::Result;
-use super::files::{Files, Snapshot};
+use super::files::{Files, Purpose, Snapshot};
 use super::memory::{DeviceRows, Shard};
 use super::row::{self, Key, NEWEST_MARK, RowView};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
@@ -104,7 +104,7 @@ pub fn newest_mark(time_ms: i64) -> RowView<'static> {
 /// has seen of the memory, never older.
 pub fn load(files: &Files, device: i64) -> Result<Newest> {
     let mut newest = Newest::default();
-    let snapshot = files.snapshot(&files.latest)?;
+    let snapshot = files.snapshot(&files.latest, Purpose::Glance)?;
     load_into(&snapshot, device, &mut newest)?;
     Ok(newest)
 }

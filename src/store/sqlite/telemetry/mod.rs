@@ -36,14 +36,19 @@ use async_trait::async_trait;
 use self::commit::Committer;
 use self::engine::{Engine, RolledTimes};
 use self::fault::{Context, Fault};
-use self::files::Files;
+use self::files::{Files, Purpose};
 use self::journal::Journal;
 use self::latest::{Lookup, Newest};
 use self::memory::{DeviceRows, Generation, Generations, Shard};
 use self::numbering::Numbering;
+use self::read::{Reach, Scanned};
 use self::roll::Roller;
+use crate::domain::event::{NextRow, PageStart};
 use crate::domain::store::{Telemetry, TelemetryFigures};
-use crate::domain::{DeviceNo, EventPage, EventQuery, EventType, Latest, NewEvent, Result, RowRef};
+use crate::domain::{
+    DeviceNo, Event, EventCount, EventPage, EventQuery, EventType, Latest, NewEvent, ProjectNo, Result, RowRef,
+};
+use crate::store::turns::Turns;
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub struct TelemetryOptions {
     pub cache_bytes: usize,
     /// Rows that one page examines at most.
     pub scan_rows: usize,
+    /// Rows that one count examines at most.
+    pub count_rows: usize,
     /// Rows of a device in one block at most.
     pub block_rows: u32,
     /// How many runs of like size are merged.
@@ -86,6 +93,7 @@ impl Default for TelemetryOptions {
             // Room for those of 100,000 devices with half a dozen data points each, in either age.
             cache_bytes: 160 << 20,
             scan_rows: 20_000,
+            count_rows: 1_000_000,
             block_rows: 256,
             merge_runs: 8,
         }
@@ -95,6 +103,7 @@ impl Default for TelemetryOptions {
 /// The embedded event log. Ends its threads when it is dropped.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
+    turns: Turns,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -133,7 +142,7 @@ impl SqliteTelemetry {
         let rolled = RolledTimes::new(newest_ms);
         let engine = Arc::new(Engine::new(folder.to_owned(), options, files, generations, rolled));
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
-        let opened = Self { engine: engine.clone(), threads: Mutex::default() };
+        let opened = Self { engine: engine.clone(), turns: Turns::default(), threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         opened.spawn("telemetry-roll", move || Roller::new(engine).run())?;
@@ -174,6 +183,33 @@ impl SqliteTelemetry {
         }
         self.engine.change_state(|state| state.closing = true);
         threads.for_each(joined);
+    }
+
+    /// The rest of a page that takes long: from `next` on, looking at so many rows more.
+    async fn go_on(
+        &self,
+        asker: Option<ProjectNo>,
+        device: DeviceNo,
+        query: &EventQuery,
+        mut found: Vec<Event>,
+        (next, rows): (NextRow, usize),
+    ) -> Result<EventPage> {
+        let missing = query.limit.saturating_sub(found.len());
+        // A page that is full already wants to know which row is the next that matches.
+        let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
+        let (turn, engine) = (self.turns.take(asker).await?, self.engine.clone());
+        let reach = Reach { rows, purpose: Purpose::Long };
+        let more = aside(move || {
+            // Held until the work is done, also when the caller hangs up.
+            let _held = turn;
+            read::page(&engine, device.0, &rest, reach)
+        });
+        let mut page = more.await?.page;
+        match page.rows.first() {
+            Some(event) if missing == 0 => page.next = Some(NextRow { row: event.row, kind: event.kind }),
+            _ => found.append(&mut page.rows),
+        }
+        Ok(EventPage { rows: found, next: page.next })
     }
 
     fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Arc<Latest>> {
@@ -241,13 +277,28 @@ impl Telemetry for SqliteTelemetry {
         if rows.is_empty() { Ok(()) } else { self.engine.queue.append(rows).await }
     }
 
-    async fn page(&self, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
-        Ok(read::page(&self.engine, device.0, query)?)
+    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
+        let glance = Reach { rows: Reach::GLANCE.rows.min(self.engine.options.scan_rows), ..Reach::GLANCE };
+        let Scanned { page, is_cut } = read::page(&self.engine, device.0, query, glance)?;
+        let rows = self.engine.options.scan_rows - glance.rows;
+        match page.next {
+            Some(next) if is_cut && rows > 0 => self.go_on(asker, device, query, page.rows, (next, rows)).await,
+            _ => Ok(page),
+        }
     }
 
-    async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64> {
-        let (engine, query) = (self.engine.clone(), query.clone());
-        aside(move || read::count(&engine, device.0, &query)).await
+    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
+        let count = read::count(&self.engine, device.0, query, Reach::GLANCE)?;
+        if count.is_exact {
+            return Ok(count);
+        }
+        let (turn, engine, query) = (self.turns.take(asker).await?, self.engine.clone(), query.clone());
+        let reach = Reach { rows: engine.options.count_rows, purpose: Purpose::Long };
+        aside(move || {
+            let _held = turn;
+            read::count(&engine, device.0, &query, reach)
+        })
+        .await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
@@ -275,6 +326,7 @@ impl Telemetry for SqliteTelemetry {
             rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             durable: self.engine.options.durability == Durability::Sync,
+            reads_refused: self.turns.refused(),
         }
     }
 }
