@@ -495,6 +495,8 @@ pub struct TelemetryFigures {
     pub damaged: u64,
     /// Whether an acknowledgement waits for the disk.
     pub durable: bool,
+    /// Long reads under way.
+    pub long_reads: u64,
     /// Reads that were refused, since too many long ones of their project waited.
     pub reads_refused: u64,
 }

@@ -18,6 +18,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Who may read at length now, and who waits for it.
 pub struct Turns {
     all: Arc<Semaphore>,
+    all_max: usize,
     of_one_max: usize,
     wait_max: Duration,
     projects: Arc<Projects>,
@@ -56,10 +57,10 @@ impl Default for Turns {
 
 impl Turns {
     /// So many turns in all, and so many for one project.
-    pub fn new(all: usize, of_one_max: usize) -> Self {
+    pub fn new(all_max: usize, of_one_max: usize) -> Self {
         let refused = Repeated::new("a long read was refused: too many of its project waited");
-        let (all, projects) = (Arc::new(Semaphore::new(all)), Arc::default());
-        Self { all, of_one_max, wait_max: WAIT_MAX, projects, refused }
+        let (all, projects) = (Arc::new(Semaphore::new(all_max)), Arc::default());
+        Self { all, all_max, of_one_max, wait_max: WAIT_MAX, projects, refused }
     }
 
     /// Waits for a turn. A project's reads come in their order, and those of several projects in turn.
@@ -83,6 +84,11 @@ impl Turns {
             self.refused.happened("busy");
             Error::Busy("too many long reads of this project are under way")
         })
+    }
+
+    /// Turns that are taken now.
+    pub fn taken(&self) -> u64 {
+        self.all_max.saturating_sub(self.all.available_permits()) as u64
     }
 
     /// Reads that were refused since the start.
@@ -136,9 +142,11 @@ mod tests {
         assert!(at_once(turns.take(one)).is_none());
         let second = at_once(turns.take(two)).unwrap().unwrap();
         assert!(at_once(turns.take(three)).is_none());
+        assert_eq!(turns.taken(), 2);
         drop(first);
         let third = at_once(turns.take(three)).unwrap().unwrap();
         drop((second, third));
+        assert_eq!(turns.taken(), 0);
         assert!(turns.projects.lock().unwrap().is_empty());
     }
 

@@ -326,6 +326,7 @@ impl Telemetry for SqliteTelemetry {
             rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             durable: self.engine.options.durability == Durability::Sync,
+            long_reads: self.turns.taken(),
             reads_refused: self.turns.refused(),
         }
     }
