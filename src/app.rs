@@ -179,7 +179,7 @@ impl App {
             roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
-        let telemetry = SqliteTelemetry::open(folder, options)?;
+        let telemetry = SqliteTelemetry::open_in_turn(folder, options, registry.turns())?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
         let (listeners, happenings) = gateway::feed();

@@ -42,7 +42,7 @@ async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> Stri
         ("ingle_feed_dropped_total", "counter", "Messages dropped for listeners that were too slow.", feed.dropped),
         ("ingle_body_bytes", "gauge", "Bytes held for bodies of requests, beyond small ones.", bodies.held_bytes()),
         ("ingle_bodies_refused_total", "counter", "Requests refused for want of memory for bodies.", bodies.refused()),
-        ("ingle_long_reads", "gauge", "Long reads of logs under way.", figures.long_reads),
+        ("ingle_long_reads", "gauge", "Long reads under way.", figures.long_reads),
         ("ingle_reads_refused_total", "counter", "Long reads refused, too many waited.", figures.reads_refused),
         ("ingle_accepts_failed_total", "counter", "Connections that could not be accepted.", accepts.total()),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),

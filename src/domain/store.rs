@@ -461,11 +461,9 @@ pub trait Telemetry: Send + Sync {
     /// Appends rows, as a whole or not at all. When it returns they are on disk and visible to every later read. A
     /// row's number is the next free one of its device and millisecond, in the order of the batch.
     async fn append(&self, rows: Vec<NewEvent>) -> Result<()>;
-    /// A page of a device's log, newest first, with a bound on the rows scanned. One that takes long waits for a turn of
-    /// the project that asks, of which each has a bounded number; [`super::Error::Busy`] when it gets none.
+    /// A page of a device's log, newest first, with a bound on the rows scanned. A long one waits for the asker's turn.
     async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
-    /// How many rows a query selects, whatever its start and limit, with a bound on the rows scanned, and in turn as
-    /// [`Telemetry::page`].
+    /// How many rows a query selects, whatever its start and limit; bounded and in turn as [`Telemetry::page`].
     async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
     /// The latest values and presence of each device, in the order asked. Of rows with equal time the later number
     /// wins. Of presence rows the newest.
@@ -497,6 +495,6 @@ pub struct TelemetryFigures {
     pub durable: bool,
     /// Long reads under way.
     pub long_reads: u64,
-    /// Reads that were refused, since too many long ones of their project waited.
+    /// Long reads that were refused, as too many waited.
     pub reads_refused: u64,
 }

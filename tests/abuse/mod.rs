@@ -7,6 +7,7 @@ mod accepts;
 mod bodies;
 mod reads;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -81,7 +82,8 @@ fn timed(count: usize, mut call: impl FnMut()) -> Vec<Duration> {
 fn compare(what: &str, idle: u64, peak: u64, quiet: Vec<Duration>, during: Vec<Duration>) {
     let (quiet, during) = (p99(quiet), p99(during));
     let megabytes = |bytes: u64| bytes / (1 << 20);
-    println!(
+    let _ = writeln!(
+        std::io::stdout(),
         "{what}: memory {} MB idle, {} MB at most; another project's p99 {quiet:?} in quiet, {during:?} meanwhile",
         megabytes(idle),
         megabytes(peak)

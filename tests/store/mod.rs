@@ -9,3 +9,4 @@ mod registry_devices;
 mod registry_users;
 mod sqlite_telemetry;
 mod telemetry;
+mod turns;

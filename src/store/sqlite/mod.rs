@@ -33,6 +33,7 @@ use rusqlite::Connection;
 use crate::domain::{Error, Result};
 use crate::store::password::Passwords;
 use crate::store::seal::Seal;
+use crate::store::turns::Turns;
 
 use connection::{Readers, Writer};
 
@@ -50,7 +51,7 @@ pub const REGISTRY_FILE: &str = "registry.db";
 /// The registry on SQLite: the traits of the domain's nouns, but not telemetry.
 pub struct SqliteRegistry {
     writer: Writer,
-    readers: Readers,
+    readers: Arc<Readers>,
     seal: Arc<Seal>,
     passwords: Passwords,
     known: Arc<known::Known>,
@@ -69,7 +70,14 @@ impl SqliteRegistry {
         let known = Arc::new(known::Known::default());
         let forget = known.clone();
         let writer = Writer::start(connection, move || forget.forget())?;
-        Ok(Self { writer, readers: Readers::new(path), seal, passwords: Passwords::default(), known })
+        Ok(Self { writer, readers: Arc::new(Readers::new(path)), seal, passwords: Passwords::default(), known })
+    }
+}
+
+impl SqliteRegistry {
+    /// Whose turn it is to read at length, for the other stores that share the cores with this one.
+    pub fn turns(&self) -> Arc<Turns> {
+        self.readers.turns.clone()
     }
 }
 

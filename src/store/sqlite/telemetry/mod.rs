@@ -103,7 +103,7 @@ impl Default for TelemetryOptions {
 /// The embedded event log. Ends its threads when it is dropped.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
-    turns: Turns,
+    turns: Arc<Turns>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -113,10 +113,18 @@ impl SqliteTelemetry {
     /// # Errors
     /// [`crate::domain::Error::Store`] when the folder cannot be read or written, or a newer version wrote it.
     pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self::open_inner(folder, options)?))
+        Self::open_in_turn(folder, options, Arc::default())
     }
 
-    fn open_inner(folder: &Path, options: TelemetryOptions) -> fault::Result<Self> {
+    /// As [`SqliteTelemetry::open`], sharing with other stores the turns for reads that take long.
+    ///
+    /// # Errors
+    /// As [`SqliteTelemetry::open`].
+    pub fn open_in_turn(folder: &Path, options: TelemetryOptions, turns: Arc<Turns>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::open_inner(folder, options, turns)?))
+    }
+
+    fn open_inner(folder: &Path, options: TelemetryOptions, turns: Arc<Turns>) -> fault::Result<Self> {
         fs::create_dir_all(folder).during("making the telemetry folder")?;
         let files = Files::open(folder)?;
         let rolled_to = files::meta(&files.latest.writer()?, roll::ROLLED_TO)?.unwrap_or(0);
@@ -142,7 +150,7 @@ impl SqliteTelemetry {
         let rolled = RolledTimes::new(newest_ms);
         let engine = Arc::new(Engine::new(folder.to_owned(), options, files, generations, rolled));
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
-        let opened = Self { engine: engine.clone(), turns: Turns::default(), threads: Mutex::default() };
+        let opened = Self { engine: engine.clone(), turns, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         opened.spawn("telemetry-roll", move || Roller::new(engine).run())?;
