@@ -6,6 +6,7 @@
 mod accepts;
 mod bodies;
 mod reads;
+mod searches;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
