@@ -184,7 +184,7 @@ async fn read(telemetry: Arc<SqliteTelemetry>, done: Arc<AtomicBool>) -> Vec<Dur
         let query =
             EventQuery { types, codes: vec![], from_ms: 0, to_ms: i64::MAX, start: PageStart::Newest, limit: 20 };
         let begin = Instant::now();
-        telemetry.page(DeviceNo(device + 1), &query).await.unwrap();
+        telemetry.page(None, DeviceNo(device + 1), &query).await.unwrap();
         pages.push(begin.elapsed());
     }
     pages

@@ -29,7 +29,7 @@ async fn time(telemetry: &SqliteTelemetry, queries: &[EventQuery], pages: usize)
     for at in 0..pages {
         let query = &queries[at % queries.len()];
         let begin = Instant::now();
-        std::hint::black_box(telemetry.page(DeviceNo(1), query).await.unwrap());
+        std::hint::black_box(telemetry.page(None, DeviceNo(1), query).await.unwrap());
         samples.push(begin.elapsed().as_secs_f64() * 1e6);
     }
     median(samples)
@@ -89,7 +89,7 @@ fn main() {
         let code = time(&telemetry, &[code], 5_000).await;
         println!("page of 20 with a filter for one code of three: {code:.1} us");
         let begin = Instant::now();
-        let count = telemetry.count(DeviceNo(1), &query(PageStart::Newest)).await.unwrap();
+        let count = telemetry.count(None, DeviceNo(1), &query(PageStart::Newest)).await.unwrap().rows;
         println!("count of all {count} rows: {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
     });
 }

@@ -23,13 +23,15 @@ use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
 use crate::gateway::{Gateway, Happenings, Hub, Listeners};
-use crate::http::Listener;
+use crate::http::{Bodies, Listener};
+use crate::metrics::Sources;
+use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
 use crate::store::space::Space;
 use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::Recovered;
-use crate::store::sqlite::telemetry::{self, SqliteTelemetry, TelemetryOptions};
+use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
 use crate::{aliyun, config, durable_file, gateway, metrics, tuya, visual};
@@ -122,6 +124,7 @@ pub struct App {
     hub: Arc<Hub>,
     listeners: Arc<Listeners>,
     happenings: Happenings,
+    bodies: Arc<Bodies>,
     opened: OpenFolder,
 }
 
@@ -193,7 +196,8 @@ impl App {
             roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
-        let telemetry = SqliteTelemetry::open_of(folder, options, registry.stamp(), space.clone())?;
+        let shared = Shared { stamp: registry.stamp(), space: space.clone(), turns: registry.turns() };
+        let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
         let (listeners, happenings) = gateway::feed();
@@ -204,7 +208,8 @@ impl App {
         let (downlink, feed) = (Arc::new(downlink), listeners.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
-        Ok(Self { cloud, config, folder, waiting, hub, listeners, happenings, opened })
+        let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
+        Ok(Self { cloud, config, folder, waiting, hub, listeners, happenings, bodies, opened })
     }
 
     /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
@@ -213,12 +218,12 @@ impl App {
         let window_ms = i64::from(clock_window_seconds) * 1000;
         let port = |address: &Option<String>| address.as_ref()?.rsplit_once(':')?.1.parse().ok();
         let doors = tuya::Doors { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
-        let (cloud, explain) = (|| self.cloud.clone(), self.config.api.explain);
+        let (cloud, bodies, explain) = (|| self.cloud.clone(), || self.bodies.clone(), self.config.api.explain);
         let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
         let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
-        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, doors))
-            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options)))
-            .merge(visual::router(visual::Visual::new(cloud(), explain, self.config.visual.plain_http)));
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, doors, bodies()))
+            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies())))
+            .merge(visual::router(visual::Visual::new(cloud(), explain, self.config.visual.plain_http, bodies())));
         openapi().into_iter().fold(dialects, |router, (name, document)| {
             let document = Bytes::from(document.to_json().unwrap_or_default());
             let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
@@ -258,31 +263,34 @@ impl App {
         };
         let mqtt = &self.config.mqtt;
         let gateway = self.gateway();
+        let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
+        let failed = || accepts.clone();
         if !mqtt.listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.listen, None).await?;
+            let listener = gateway::Listener::bind(&mqtt.listen, None, failed()).await?;
             addresses.mqtt = Some(listener.address()?.to_string());
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         if !mqtt.tls_listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.tls_listen, Some(certificate()?)).await?;
+            let listener = gateway::Listener::bind(&mqtt.tls_listen, Some(certificate()?), failed()).await?;
             addresses.mqtt_tls = Some(listener.address()?.to_string());
             tasks.spawn(listener.serve(gateway, stopping.clone()));
         }
         let router = self.router(&addresses);
         if !api.listen.is_empty() {
-            let listener = Listener::bind(&api.listen, None, api.connections_max).await?;
+            let listener = Listener::bind(&api.listen, None, api.connections_max, failed()).await?;
             addresses.api = Some(format!("http://{}", listener.address()?));
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         if !api.tls_listen.is_empty() {
-            let listener = Listener::bind(&api.tls_listen, Some(certificate()?), api.connections_max).await?;
+            let listener = Listener::bind(&api.tls_listen, Some(certificate()?), api.connections_max, failed()).await?;
             addresses.api_tls = Some(format!("https://{}", listener.address()?));
             tasks.spawn(listener.serve(router, stopping.clone()));
         }
         if !self.config.metrics.listen.is_empty() {
-            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max).await?;
+            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max, failed()).await?;
             addresses.metrics = Some(format!("http://{}", listener.address()?));
-            tasks.spawn(listener.serve(metrics::router(self.cloud.clone()), stopping.clone()));
+            let sources = Sources { cloud: self.cloud.clone(), bodies: self.bodies.clone(), accepts: failed() };
+            tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
         }
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         tasks.spawn(socket.serve(self.control(), stopping.clone()));

@@ -44,6 +44,8 @@ pub struct Api {
     pub tls_names: Vec<String>,
     /// Connections at once, of each listener.
     pub connections_max: usize,
+    /// Megabytes that the bodies of requests may take together.
+    pub bodies_megabytes: usize,
     /// Whether refusals are explained.
     pub explain: bool,
 }
@@ -183,6 +185,9 @@ impl Config {
         if !(1..=1_000_000).contains(&self.api.connections_max) {
             return refuse("api.connections_max must be 1 to 1000000");
         }
+        if !(4..=65_536).contains(&self.api.bodies_megabytes) {
+            return refuse("api.bodies_megabytes must be 4 to 65536");
+        }
         if self.api.tls_cert.is_empty() != self.api.tls_key.is_empty() {
             return refuse("api.tls_cert and api.tls_key go together");
         }
@@ -259,6 +264,7 @@ mod tests {
             ("INGLE_API_LISTN", "x", "api.listn"),
             ("INGLE_API_LISTEN", "x", "api.listen"),
             ("INGLE_API_EXPLAIN", "yes", "api.explain"),
+            ("INGLE_API_BODIES_MEGABYTES", "3", "bodies_megabytes"),
             ("INGLE_TELEMETRY_RETENTION_DAYS", "0", "retention_days"),
             ("INGLE_TELEMETRY_DURABILITY", "maybe", "durability"),
             ("INGLE_ALIYUN_SHAREE_OWNED", "1", "sharee_owned"),

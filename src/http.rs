@@ -1,5 +1,7 @@
 //! Serving HTTP/1.1: listeners, TLS, time-outs and bounds. Knows no vendor.
 
+mod bodies;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -8,17 +10,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::Response;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
@@ -26,7 +27,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
 
+use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
+pub use bodies::{Bodies, BodyError, HeldBody, Sender};
 
 /// All headers of a request must have arrived by then, and an idle connection is closed after it.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,15 +39,13 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Request line and headers may be this long together. Their number is bounded by hyper: 100.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// A connection is read in pieces of this size, so that a buffer that was once filled stays small.
+const READ_BYTES_MAX: u64 = 8 * 1024;
 /// Requests under way may take this long after the shutdown began.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptor left, for one) wait this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A body must have arrived by then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of a body that is too long so much is read before the connection is closed.
-const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Says which part of a refused request was wrong. Never a secret.
 const EXPLAIN_HEADER: &str = "x-ingle-explain";
 /// An explanation may be this long in its header.
@@ -66,18 +67,26 @@ pub struct Listener {
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
     connections: Arc<Semaphore>,
+    failed: Arc<Repeated>,
 }
 
 impl Listener {
-    /// Listens at an address. At most `connections_max` connections are open at once; a further one waits.
+    /// Listens at an address. At most `connections_max` connections are open at once; a further one waits. What cannot
+    /// be accepted, for want of a file descriptor for one, is counted in `failed`.
     ///
     /// # Errors
     /// With the address in the text.
-    pub async fn bind(address: &str, tls: Option<Arc<ServerConfig>>, connections_max: usize) -> io::Result<Self> {
+    pub async fn bind(
+        address: &str,
+        tls: Option<Arc<ServerConfig>>,
+        connections_max: usize,
+        failed: Arc<Repeated>,
+    ) -> io::Result<Self> {
         let tcp = TcpListener::bind(address)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), connections: Arc::new(Semaphore::new(connections_max)) })
+        let connections = Arc::new(Semaphore::new(connections_max));
+        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), connections, failed })
     }
 
     /// The address in force.
@@ -99,11 +108,12 @@ impl Listener {
             let (stream, peer, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.failed.happened(&error.to_string());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
+            self.failed.ended();
             let (router, tls, watcher) = (router.clone(), self.tls.clone(), graceful.watcher());
             tokio::spawn(async move {
                 let _permit = permit;
@@ -153,21 +163,22 @@ async fn serve_connection(
             }
         }
     });
+    let stream = Patient { stream: stream.take(READ_BYTES_MAX), stalled: None };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // A client may close its side once it has asked.
         .half_close(true)
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Patient { stream, stalled: None }), service);
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
-/// A stream whose writes fail when its reader takes nothing for [`WRITE_TIMEOUT`].
+/// A stream that is read in pieces, and whose writes fail when its reader takes nothing for [`WRITE_TIMEOUT`].
 struct Patient<S> {
-    stream: S,
+    stream: Take<S>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -189,13 +200,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.stream.set_limit(READ_BYTES_MAX);
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let polled = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
         self.timed(context, polled)
     }
 
@@ -204,21 +216,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let polled = Pin::new(self.stream.get_mut()).poll_write_vectored(context, slices);
         self.timed(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        let polled = Pin::new(self.stream.get_mut()).poll_flush(context);
         self.timed(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        let polled = Pin::new(self.stream.get_mut()).poll_shutdown(context);
         self.timed(context, polled)
     }
 }
@@ -243,55 +255,6 @@ fn without_trailing_slash(mut request: Request) -> Request {
         request.extensions_mut().insert(OriginalUri(original));
     }
     request
-}
-
-/// Why there is no body.
-#[derive(Debug)]
-pub enum BodyError {
-    /// It did not arrive in time.
-    Late,
-    /// It is longer than so many bytes.
-    TooLong(usize),
-    /// Its sender went away, or it is no HTTP.
-    Broken(axum::Error),
-}
-
-impl std::fmt::Display for BodyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Late => f.write_str("the body did not arrive in time"),
-            Self::TooLong(bytes_max) => write!(f, "the body is longer than {bytes_max} bytes"),
-            Self::Broken(error) => write!(f, "the body could not be read: {error}"),
-        }
-    }
-}
-
-/// A whole body of at most `bytes_max`. The rest of a longer one is read and dropped, so that its sender sees why.
-///
-/// # Errors
-/// [`BodyError`].
-pub async fn body(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max)).await.unwrap_or(Err(BodyError::Late))
-}
-
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
-    let (mut whole, mut length) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
-        length += data.len();
-        if length <= bytes_max {
-            whole.extend_from_slice(&data);
-        } else {
-            whole = Vec::new();
-        }
-        if length > DROPPED_BYTES_MAX {
-            break;
-        }
-    }
-    if length > bytes_max { Err(BodyError::TooLong(bytes_max)) } else { Ok(whole.into()) }
 }
 
 /// What is wrong with JSON that could not be read, without the value that stands there: it may be a secret.

@@ -9,14 +9,22 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::domain::Cloud;
+use crate::http::Bodies;
+use crate::repeated::Repeated;
 
-/// `/healthz` and `/metrics`.
-pub fn router(cloud: Arc<Cloud>) -> Router {
-    Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(cloud)
+/// Where the figures come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The cloud.
+    pub cloud: Arc<Cloud>,
+    /// The bodies of requests.
+    pub bodies: Arc<Bodies>,
+    /// Connections that could not be accepted.
+    pub accepts: Arc<Repeated>,
 }
 
 /// Whether everything works: 200 and `ok`, or 503 and what does not.
-async fn health(State(cloud): State<Arc<Cloud>>) -> (StatusCode, &'static str) {
+async fn health(State(Sources { cloud, .. }): State<Sources>) -> (StatusCode, &'static str) {
     if cloud.telemetry_figures().is_writing {
         (StatusCode::OK, "ok\n")
     } else {
@@ -24,7 +32,12 @@ async fn health(State(cloud): State<Arc<Cloud>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn show(State(cloud): State<Arc<Cloud>>) -> String {
+/// `/healthz` and `/metrics`.
+pub fn router(sources: Sources) -> Router {
+    Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(sources)
+}
+
+async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> String {
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     for (name, kind, help, value) in [
@@ -47,6 +60,11 @@ async fn show(State(cloud): State<Arc<Cloud>>) -> String {
         ("ingle_clock_corrected_total", "counter", "Times by devices that could not be.", cloud.clocks_corrected()),
         ("ingle_feed_listeners", "gauge", "Apps that listen to their devices.", feed.listeners),
         ("ingle_feed_dropped_total", "counter", "Messages dropped for listeners that were too slow.", feed.dropped),
+        ("ingle_body_bytes", "gauge", "Bytes held for bodies of requests, beyond small ones.", bodies.held_bytes()),
+        ("ingle_bodies_refused_total", "counter", "Requests refused for want of memory for bodies.", bodies.refused()),
+        ("ingle_long_reads", "gauge", "Long reads under way.", figures.long_reads),
+        ("ingle_reads_refused_total", "counter", "Long reads refused, too many waited.", figures.reads_refused),
+        ("ingle_accepts_failed_total", "counter", "Connections that could not be accepted.", accepts.total()),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

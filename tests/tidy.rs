@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait"]),
     (
         "store",
-        &["domain", "durable_file"],
+        &["domain", "durable_file", "repeated"],
         &[
             "std",
             "async_trait",
@@ -61,7 +61,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["shutdown"],
+        &["repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -117,7 +117,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "shutdown", "thing_model"],
+        &["domain", "repeated", "shutdown", "thing_model"],
         &[
             "std",
             "aes_gcm",
@@ -144,7 +144,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("world", &["domain"], &["serde", "serde_json"]),
-    ("metrics", &["domain"], &["std", "axum"]),
+    ("metrics", &["domain", "http", "repeated"], &["std", "axum"]),
+    ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),
     (
         "simulate",

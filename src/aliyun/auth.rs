@@ -1,6 +1,7 @@
 //! Who is asking (contract aliyun §1, §3). A handler that takes a [`Call`] has a caller whose signature and cloudToken
 //! are proven; one that forgets to check does not compile.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, OriginalUri, Request};
@@ -16,7 +17,7 @@ use super::reply::{self, Failure, Gate, Reply, Slot};
 use super::sign::{self, Method, SignedParts};
 use crate::domain::replay::Seen;
 use crate::domain::{Caller, Cloud, Project};
-use crate::http::{self, BodyError};
+use crate::http::{BodyError, Peer, Sender};
 
 /// A body may be this long.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -154,7 +155,9 @@ async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>,
     };
     let project = project.ok_or_else(|| Failure::at_gate(Gate::APP_KEY, "no project has that X-Ca-Key"))?;
     // Only now: a stranger who knows no project does not make us hold a body.
-    let body = http::body(body, BODY_BYTES_MAX).await.map_err(refused_body)?;
+    let address = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
+    let sender = Sender { project: Some(project.no.0), address };
+    let body = aliyun.bodies.receive(body, BODY_BYTES_MAX, sender).await.map_err(refused_body)?;
     let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
     let signed = SignedParts {
         method: parts.method.as_str(),
@@ -292,7 +295,11 @@ fn claim<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Failure> {
 }
 
 fn refused_body(error: BodyError) -> Failure {
-    Failure::at_gate(Gate::BODY, error.to_string())
+    let gate = match error {
+        BodyError::Busy => Gate::THROTTLED,
+        BodyError::Late | BodyError::TooLong(_) | BodyError::Broken(_) => Gate::BODY,
+    };
+    Failure::at_gate(gate, error.to_string())
 }
 
 fn inside(error: crate::domain::Error) -> Failure {

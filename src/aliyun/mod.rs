@@ -23,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
+use crate::http::Bodies;
 use reply::{Failure, Gate};
 
 /// Where this dialect's paths begin; all below answers in its words.
@@ -36,6 +37,7 @@ pub struct Aliyun {
     require_timestamp: bool,
     sharee_owned: u8,
     mqtt_endpoint: String,
+    bodies: Arc<Bodies>,
     replays: Replays,
     undated: Replays,
 }
@@ -56,11 +58,11 @@ pub struct Options {
 }
 
 impl Aliyun {
-    /// The dialect over a cloud.
-    pub fn new(cloud: Arc<Cloud>, options: Options) -> Self {
+    /// The dialect over a cloud; `bodies` is what the bodies of requests may take.
+    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
         let (replays, undated) = Default::default();
-        Self { cloud, explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint, replays, undated }
+        Self { cloud, explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint, bodies, replays, undated }
     }
 }
 

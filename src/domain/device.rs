@@ -390,7 +390,7 @@ impl Cloud {
             start: PageStart::Newest,
             limit: 1,
         };
-        let page = self.telemetry.page(device, &query).await?;
+        let page = self.telemetry.page(None, device, &query).await?;
         Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
     }
 

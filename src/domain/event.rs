@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::Device;
-use super::{Asks, Cloud, DeviceId, DeviceNo, Error, Result};
+use super::{Asks, Cloud, DeviceId, DeviceNo, Error, ProjectNo, Result};
 
 /// Rows a page may hold; more is clamped, as the vendor does.
 pub const PAGE_ROWS_MAX: usize = 100;
@@ -13,6 +13,8 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 pub const CODE_BYTES_MAX: usize = 64;
 /// Rows one call may append.
 pub const BATCH_ROWS_MAX: usize = 100_000;
+/// Pages that one call may read to find a row that matches.
+const READS_MAX: usize = 16;
 
 /// What kind of thing happened. The numbers up to 10 are the vendor's `event_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -229,6 +231,15 @@ pub struct EventPage {
     pub next: Option<NextRow>,
 }
 
+/// How many rows a query selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventCount {
+    /// Rows that were found.
+    pub rows: u64,
+    /// Whether these are all: a count looks at a bounded number of rows.
+    pub is_exact: bool,
+}
+
 /// The row that a following page starts at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextRow {
@@ -264,43 +275,63 @@ impl Cloud {
     pub async fn events(&self, who: &impl Asks, id: &DeviceId, query: EventQuery) -> Result<EventPage> {
         let device = self.device_with_log(who, id).await?;
         let query = self.within_history(&device, query);
-        self.telemetry.page(device.no, &query).await
+        self.telemetry.page(Some(who.project().no), device.no, &query).await
     }
 
-    /// A page as [`Cloud::events`] gives it, but never empty while older rows match, and with the exact number of all
-    /// rows that match the query whatever its cursor.
+    /// A page as [`Cloud::events`] gives it, but never empty while older rows match, and with the number of all rows
+    /// that match the query whatever its cursor. Of a log that is too long to be looked through it is the number of
+    /// those that were found.
     ///
     /// # Errors
-    /// As [`Cloud::events`].
+    /// As [`Cloud::events`]; [`Error::OutOfRange`] when nothing matches in as many rows as one call looks through.
     pub async fn events_counted(&self, who: &impl Asks, id: &DeviceId, query: EventQuery) -> Result<(EventPage, u64)> {
         let device = self.device_with_log(who, id).await?;
         let mut query = self.within_history(&device, query);
-        let count = self.telemetry.count(device.no, &query).await?;
-        let mut page = self.telemetry.page(device.no, &query).await?;
+        let asker = Some(who.project().no);
+        let count = self.telemetry.count(asker, device.no, &query).await?;
+        if count == (EventCount { rows: 0, is_exact: true }) {
+            return Ok((EventPage::default(), 0));
+        }
+        let mut page = self.telemetry.page(asker, device.no, &query).await?;
+        let mut reads = 1;
         while let (true, Some(next)) = (page.rows.is_empty(), page.next) {
+            if reads == READS_MAX {
+                let allowed = "later: too many rows before end_time were looked through without a match".to_owned();
+                return Err(Error::OutOfRange { param: "start_time", allowed });
+            }
             query.start = PageStart::At(next.row);
-            page = self.telemetry.page(device.no, &query).await?;
+            page = self.telemetry.page(asker, device.no, &query).await?;
+            reads += 1;
         }
         if let Some(next) = page.next {
             // Whether a row that matches follows, not merely a row.
             query.start = PageStart::At(next.row);
             query.limit = 1;
-            page.next = self.first_match(device.no, query).await?;
+            page.next = self.first_match(asker, device.no, query).await?;
         }
-        Ok((page, count))
+        Ok((page, count.rows))
     }
 
-    async fn first_match(&self, device: DeviceNo, mut query: EventQuery) -> Result<Option<NextRow>> {
-        loop {
-            let page = self.telemetry.page(device, &query).await?;
+    /// The next row that matches, or the first that was not looked at any more.
+    async fn first_match(
+        &self,
+        asker: Option<ProjectNo>,
+        device: DeviceNo,
+        mut query: EventQuery,
+    ) -> Result<Option<NextRow>> {
+        let mut unread = None;
+        for _ in 0..READS_MAX {
+            let page = self.telemetry.page(asker, device, &query).await?;
             if let Some(event) = page.rows.first() {
                 return Ok(Some(NextRow { row: event.row, kind: event.kind }));
             }
+            unread = page.next;
             match page.next {
                 Some(next) => query.start = PageStart::At(next.row),
-                None => return Ok(None),
+                None => break,
             }
         }
+        Ok(unread)
     }
 
     async fn device_with_log(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {

@@ -25,4 +25,8 @@ pub struct TelemetryFigures {
     pub waiting_to_expire: u64,
     /// Whether an acknowledgement waits for the disk.
     pub durable: bool,
+    /// Long reads under way.
+    pub long_reads: u64,
+    /// Long reads that were refused, as too many waited.
+    pub reads_refused: u64,
 }

@@ -43,7 +43,9 @@ pub use caller::{AppCaller, Asks, Caller};
 pub use data_point::{DataPoint, Latest};
 pub use device::{Device, DeviceName, DeviceState};
 pub use error::{Error, Noun, Result};
-pub use event::{Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value};
+pub use event::{
+    Event, EventCount, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value,
+};
 pub use id::{DeviceId, DeviceNo, DeviceUserId, HomeId, ProductId, ProjectNo, Schema, Uid, UserNo};
 pub use product::{Access, Function, FunctionType, NodeType, Product};
 pub use project::Project;

@@ -25,8 +25,8 @@ use super::user::{Account, User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
-    DeviceId, DeviceNo, DeviceUserId, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project, ProjectNo,
-    Result, Schema, Uid, UserNo,
+    DeviceId, DeviceNo, DeviceUserId, EventCount, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project,
+    ProjectNo, Result, Schema, Uid, UserNo,
 };
 
 /// Facts that change slowly.
@@ -463,10 +463,10 @@ pub trait Telemetry: Send + Sync {
     /// Appends rows, as a whole or not at all. When it returns they are on disk and visible to every later read. A
     /// row's number is the next free one of its device and millisecond, in the order of the batch.
     async fn append(&self, rows: Vec<NewEvent>) -> Result<()>;
-    /// A page of a device's log, newest first, with a bound on the rows scanned.
-    async fn page(&self, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
-    /// How many rows a query selects, whatever its start and limit. Exact.
-    async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64>;
+    /// A page of a device's log, newest first, with a bound on the rows scanned. A long one waits for the asker's turn.
+    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
+    /// How many rows a query selects, whatever its start and limit; bounded and in turn as [`Telemetry::page`].
+    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
     /// The latest values and presence of each device, in the order asked. The row that arrived last is the state,
     /// whatever its time; a row that is history is the state only when it is newer than the one that is.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;

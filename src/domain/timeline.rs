@@ -9,7 +9,7 @@ use super::{Caller, Cloud, Device, DeviceName, Event, EventQuery, EventType, Res
 /// Rows that one millisecond may add to a page beyond its limit; further ones are skipped.
 const SAME_MS_ROWS_MAX: usize = 1000;
 /// Reads that one page may take.
-const READS_MAX: usize = 256;
+const READS_MAX: usize = 64;
 /// The first span that a page from the oldest row on looks at.
 const SPAN_MS: i64 = 60_000;
 
@@ -66,21 +66,21 @@ impl Cloud {
         let page = if rows.from_ms > rows.to_ms {
             TimelinePage { rows: Vec::new(), next_ms: if query.oldest_first { query.to_ms } else { query.from_ms } }
         } else if query.oldest_first {
-            self.oldest_first(&device, rows).await?
+            self.oldest_first(caller, &device, rows).await?
         } else {
-            self.newest_first(&device, rows).await?
+            self.newest_first(caller, &device, rows).await?
         };
         Ok((device, page))
     }
 
-    async fn newest_first(&self, device: &Device, query: EventQuery) -> Result<TimelinePage> {
+    async fn newest_first(&self, caller: &Caller, device: &Device, query: EventQuery) -> Result<TimelinePage> {
         let from_ms = query.from_ms;
         let mut rows = Vec::new();
         let mut reads = 0;
         let mut at = query.clone();
         while rows.len() < query.limit {
             at.limit = query.limit - rows.len();
-            let page = self.telemetry.page(device.no, &at).await?;
+            let page = self.telemetry.page(Some(caller.project.no), device.no, &at).await?;
             rows.extend(page.rows);
             reads += 1;
             match page.next {
@@ -97,12 +97,12 @@ impl Cloud {
             return Ok(TimelinePage { rows, next_ms: from_ms });
         };
         let rest = EventQuery { from_ms: last.time_ms, start: PageStart::After(last), ..query };
-        rows.extend(self.all(device, rest).await?);
+        rows.extend(self.all(caller, device, rest).await?);
         Ok(TimelinePage { rows, next_ms: last.time_ms - 1 })
     }
 
     /// The log is read newest first, so a page from its old end on is found by spans: each as long as one read takes.
-    async fn oldest_first(&self, device: &Device, query: EventQuery) -> Result<TimelinePage> {
+    async fn oldest_first(&self, caller: &Caller, device: &Device, query: EventQuery) -> Result<TimelinePage> {
         let mut rows: Vec<Event> = Vec::new();
         let (mut from_ms, mut span_ms) = (query.from_ms, SPAN_MS);
         for _ in 0..READS_MAX {
@@ -111,13 +111,13 @@ impl Cloud {
             }
             let to_ms = from_ms.saturating_add(span_ms - 1).min(query.to_ms);
             let span = EventQuery { from_ms, to_ms, limit: PAGE_ROWS_MAX, ..query.clone() };
-            let page = self.telemetry.page(device.no, &span).await?;
+            let page = self.telemetry.page(Some(caller.project.no), device.no, &span).await?;
             let mut found = match page.next {
                 Some(_) if span_ms > 1 => {
                     span_ms = (span_ms / 8).max(1);
                     continue;
                 }
-                Some(_) => self.all(device, span).await?,
+                Some(_) => self.all(caller, device, span).await?,
                 None => page.rows,
             };
             found.reverse();
@@ -133,12 +133,12 @@ impl Cloud {
     }
 
     /// Every row of a query whose span is one millisecond, up to a bound.
-    async fn all(&self, device: &Device, mut query: EventQuery) -> Result<Vec<Event>> {
+    async fn all(&self, caller: &Caller, device: &Device, mut query: EventQuery) -> Result<Vec<Event>> {
         query.limit = PAGE_ROWS_MAX;
         let mut rows = Vec::new();
         let from_ms = query.from_ms;
         loop {
-            let page = self.telemetry.page(device.no, &query).await?;
+            let page = self.telemetry.page(Some(caller.project.no), device.no, &query).await?;
             rows.extend(page.rows);
             match page.next {
                 Some(next) if next.row.time_ms >= from_ms && rows.len() < SAME_MS_ROWS_MAX => {

@@ -132,7 +132,7 @@ impl Cloud {
     /// [`Error::Store`].
     pub async fn accessed_events(&self, access: &Access, query: EventQuery) -> Result<EventPage> {
         let query = self.within_history(&access.device, query);
-        self.telemetry.page(access.device.no, &query).await
+        self.telemetry.page(None, access.device.no, &query).await
     }
 
     /// The keys whose tokens may still live, the one that signs first. The first call makes it.

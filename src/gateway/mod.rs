@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::domain::{Cloud, Device};
+use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 pub use auth::Protocol;
 pub use hub::Hub;
@@ -130,17 +131,18 @@ impl Drop for Place {
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
+    failed: Arc<Repeated>,
 }
 
 impl Listener {
-    /// Listens at an address.
+    /// Listens at an address. What cannot be accepted, for want of a file descriptor for one, is counted in `failed`.
     ///
     /// # Errors
     /// With the address in the text.
-    pub async fn bind(address: &str, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+    pub async fn bind(address: &str, tls: Option<Arc<ServerConfig>>, failed: Arc<Repeated>) -> io::Result<Self> {
         let tcp = TcpListener::bind(address).await;
         let tcp = tcp.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from) })
+        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), failed })
     }
 
     /// The address in force.
@@ -163,11 +165,12 @@ impl Listener {
             let (stream, peer, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection of a device could not be accepted");
+                    self.failed.happened(&error.to_string());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
+            self.failed.ended();
             let Some(place) = gateway.place(peer) else {
                 tracing::debug!(%peer, "an address has all the connections that it may have");
                 continue;

@@ -6,3 +6,4 @@ pub mod password;
 pub mod seal;
 pub mod space;
 pub mod sqlite;
+pub mod turns;

@@ -4,7 +4,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, Request};
 use axum::http::{HeaderMap, Method};
 use serde::Serialize;
@@ -15,7 +14,7 @@ use super::sign::{self, Claims, Rules, SignedParts};
 use super::{Doors, Tuya};
 use crate::domain::replay::Seen;
 use crate::domain::{AppCaller, Caller, Cloud, Project, Result as DomainResult};
-use crate::http::{self, BodyError};
+use crate::http::{self, BodyError, HeldBody, Sender};
 
 /// A body may be this long.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -51,7 +50,7 @@ pub struct SignedRequest {
     path: Vec<(String, String)>,
     /// The query's parameters.
     pub query: Query,
-    body: Bytes,
+    body: HeldBody,
     now_ms: i64,
     /// From where it came.
     pub peer: http::Peer,
@@ -181,7 +180,10 @@ async fn proven(
     let project = tuya.cloud.project_of(claims.client_id).await?;
     let project = project.ok_or_else(|| Failure::new(Code::CLIENT_ID, "no project has that client_id"))?;
     // Only now: a stranger who knows no project does not make us hold a body.
-    let body = http::body(body, BODY_BYTES_MAX).await.map_err(refused_body)?;
+    let unknown = http::Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
+    let peer = parts.extensions.get::<http::Peer>().copied().unwrap_or(unknown);
+    let sender = Sender { project: Some(project.no.0), address: peer.address };
+    let body = tuya.bodies.receive(body, BODY_BYTES_MAX, sender).await.map_err(refused_body)?;
 
     let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
     let signed = SignedParts {
@@ -203,8 +205,6 @@ async fn proven(
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;
     let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let unknown = http::Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
-    let peer = parts.extensions.get::<http::Peer>().copied().unwrap_or(unknown);
     let headers = parts.headers;
     Ok((project, token, SignedRequest { tuya: tuya.clone(), path, query, body, now_ms, peer, headers }))
 }
@@ -214,6 +214,7 @@ fn refused_body(error: BodyError) -> Failure {
         BodyError::Late => Code::SYSTEM,
         BodyError::Broken(_) => Code::ILLEGAL,
         BodyError::TooLong(_) => Code::RANGE,
+        BodyError::Busy => Code::BUSY,
     };
     Failure::new(code, error.to_string())
 }

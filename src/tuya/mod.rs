@@ -35,6 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
+use crate::http::Bodies;
 pub use open_hub::Doors;
 use reply::{Code, Failure};
 
@@ -44,14 +45,16 @@ pub struct Tuya {
     explain: bool,
     window_ms: i64,
     doors: Doors,
+    bodies: Arc<Bodies>,
     replays: Replays,
 }
 
 impl Tuya {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
-    /// request's clock may be off; apps that listen are sent to one of the `doors`.
-    pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64, doors: Doors) -> Self {
-        Self { cloud, explain, window_ms, doors, replays: Replays::default() }
+    /// request's clock may be off; apps that listen are sent to one of the `doors`; `bodies` is what the bodies of
+    /// requests may take.
+    pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64, doors: Doors, bodies: Arc<Bodies>) -> Self {
+        Self { cloud, explain, window_ms, doors, bodies, replays: Replays::default() }
     }
 }
 

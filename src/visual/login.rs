@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
@@ -17,7 +16,7 @@ use super::token::{self, Jwk, LIFE_S};
 use super::{Visual, peer};
 use crate::domain::device::FactoryName;
 use crate::domain::visual::{LoginRefusal, VISUAL_DEVICES_MAX, VisualKey};
-use crate::http;
+use crate::http::{self, BodyError, Sender};
 
 /// A login may be this long.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -135,9 +134,15 @@ impl FromRequest<Arc<Visual>> for Login {
 
     async fn from_request(request: Request, visual: &Arc<Visual>) -> Result<Self, Failure> {
         let address = peer(visual, request.extensions())?.address;
-        let body = http::body(request.into_body(), BODY_BYTES_MAX).await;
+        let sender = Sender { project: None, address };
+        let body = visual.bodies.receive(request.into_body(), BODY_BYTES_MAX, sender).await;
         let unreadable = |text: String| Failure::new(StatusCode::BAD_REQUEST, "the body is not a JSON object", text);
-        let body: Bytes = body.map_err(|error| unreadable(error.to_string()))?;
+        let body = body.map_err(|error| match error {
+            BodyError::Busy => {
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy, try again later", error.to_string())
+            }
+            BodyError::Late | BodyError::TooLong(_) | BodyError::Broken(_) => unreadable(error.to_string()),
+        })?;
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(unreadable("it does not begin with a brace".to_owned()));
         }

@@ -14,7 +14,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::http::Peer;
+use crate::http::{Bodies, Peer};
 use reply::Failure;
 
 /// What the routes of this dialect share.
@@ -22,13 +22,14 @@ pub struct Visual {
     cloud: Arc<Cloud>,
     explain: bool,
     plain_http: bool,
+    bodies: Arc<Bodies>,
 }
 
 impl Visual {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; with `plain_http` passwords and
-    /// tokens are taken in the clear from other machines too.
-    pub fn new(cloud: Arc<Cloud>, explain: bool, plain_http: bool) -> Self {
-        Self { cloud, explain, plain_http }
+    /// tokens are taken in the clear from other machines too; `bodies` is what the bodies of requests may take.
+    pub fn new(cloud: Arc<Cloud>, explain: bool, plain_http: bool, bodies: Arc<Bodies>) -> Self {
+        Self { cloud, explain, plain_http, bodies }
     }
 }
 

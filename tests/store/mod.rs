@@ -12,3 +12,4 @@ mod registry_devices;
 mod registry_users;
 mod sqlite_telemetry;
 mod telemetry;
+mod turns;

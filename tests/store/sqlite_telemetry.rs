@@ -47,7 +47,7 @@ async fn append(telemetry: &SqliteTelemetry, rows: impl Iterator<Item = i64>) {
 }
 
 async fn count(telemetry: &SqliteTelemetry) -> u64 {
-    let count = telemetry.count(DEVICE, &everything()).await.unwrap();
+    let count = telemetry.count(None, DEVICE, &everything()).await.unwrap().rows;
     assert_eq!(walk(telemetry, DEVICE, everything()).await.len() as u64, count);
     count
 }
@@ -264,13 +264,13 @@ async fn a_page_that_finds_nothing_names_the_first_row_it_did_not_look_at() {
     let rows = |i: i64| [point(DEVICE, T + i, "b", "1"), point(DEVICE, T + i, "a", "1")][i.min(1) as usize].clone();
     telemetry.append((0..1_000).map(rows).collect()).await.unwrap();
     let query = EventQuery { codes: vec!["b".to_owned()], ..everything() };
-    let page = telemetry.page(DEVICE, &query).await.unwrap();
+    let page = telemetry.page(None, DEVICE, &query).await.unwrap();
     assert!(page.rows.is_empty());
     assert_eq!(page.next.unwrap().row.time_ms, T + 999 - 64);
     assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 1);
     // On disk, a few blocks without that code are passed over unread besides.
     telemetry.settle().unwrap();
-    let page = telemetry.page(DEVICE, &query).await.unwrap();
+    let page = telemetry.page(None, DEVICE, &query).await.unwrap();
     assert!(page.next.unwrap().row.time_ms < T + 999 - 256);
     assert_eq!(walk(&*telemetry, DEVICE, query).await.len(), 1);
 }
@@ -336,7 +336,7 @@ async fn reads_stay_right_while_rows_move() {
                     let before = acknowledged.load(Ordering::Acquire);
                     match reader {
                         0 => {
-                            let count = telemetry.count(DEVICE, &everything()).await.unwrap();
+                            let count = telemetry.count(None, DEVICE, &everything()).await.unwrap().rows;
                             assert!(count >= before, "{count} of at least {before} rows");
                             assert!(count <= acknowledged.load(Ordering::Acquire) + 1_000);
                         }

@@ -52,7 +52,7 @@ pub fn everything() -> EventQuery {
 pub async fn walk(telemetry: &dyn Telemetry, device: DeviceNo, mut query: EventQuery) -> Vec<Event> {
     let mut rows = Vec::new();
     loop {
-        let page = telemetry.page(device, &query).await.unwrap();
+        let page = telemetry.page(None, device, &query).await.unwrap();
         assert!(page.rows.len() <= query.limit, "a page of {} rows where {} are wanted", page.rows.len(), query.limit);
         rows.extend(page.rows);
         match page.next {
@@ -77,8 +77,8 @@ fn values(events: &[Event]) -> Vec<&str> {
 
 async fn an_empty_log(subject: Subject) {
     let telemetry = subject.telemetry;
-    assert_eq!(telemetry.page(DEVICE, &everything()).await.unwrap(), EventPage::default());
-    assert_eq!(telemetry.count(DEVICE, &everything()).await.unwrap(), 0);
+    assert_eq!(telemetry.page(None, DEVICE, &everything()).await.unwrap(), EventPage::default());
+    assert_eq!(telemetry.count(None, DEVICE, &everything()).await.unwrap().rows, 0);
     assert_eq!(telemetry.latest(&[DEVICE, OTHER]).await.unwrap(), vec![Default::default(), Default::default()]);
     telemetry.append(vec![]).await.unwrap();
     telemetry.expire(T, 0, Consent::Given).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_row_comes_back_as_it_was(subject: Subject) {
     let long = format!("\"{}\"", "é".repeat(8_000));
     subject.telemetry.append(vec![command, point(DEVICE, T, "text", &long)]).await.unwrap();
     for _ in 0..2 {
-        let page = subject.telemetry.page(DEVICE, &everything()).await.unwrap();
+        let page = subject.telemetry.page(None, DEVICE, &everything()).await.unwrap();
         let [text, command] = page.rows.as_slice() else { panic!("{page:?}") };
         assert_eq!((text.row, text.value.as_ref().unwrap().as_json()), (at(T, 2), long.as_str()));
         assert_eq!((command.row, command.kind, command.source), (at(T, 1), EventType::Command, EventSource::CLOUD));
@@ -121,7 +121,7 @@ async fn rows_of_one_millisecond_are_numbered(subject: Subject) {
     let rows = walk(&*telemetry, DEVICE, query).await;
     assert_eq!(rows.iter().map(|event| event.row.n).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1]);
     assert_eq!(values(&rows), ["6", "5", "4", "3", "2", "1"]);
-    assert_eq!(places(&telemetry.page(OTHER, &everything()).await.unwrap()), [(T, 1)]);
+    assert_eq!(places(&telemetry.page(None, OTHER, &everything()).await.unwrap()), [(T, 1)]);
 }
 
 async fn a_page_is_newest_first_whatever_the_order_of_arrival(subject: Subject) {
@@ -145,7 +145,7 @@ async fn a_start_is_inclusive_or_exclusive(subject: Subject) {
     let rows = [T, T, T + 1, T + 2, T + 2].map(|time_ms| plain(DEVICE, time_ms, EventType::Restart));
     telemetry.append(rows.to_vec()).await.unwrap();
     let page = async |start, limit| {
-        let page = telemetry.page(DEVICE, &EventQuery { start, limit, ..everything() }).await.unwrap();
+        let page = telemetry.page(None, DEVICE, &EventQuery { start, limit, ..everything() }).await.unwrap();
         (places(&page), page.next.map(|next| (next.row.time_ms, next.row.n)))
     };
     for _ in 0..2 {
@@ -176,7 +176,7 @@ async fn filters_select_by_type_and_code(subject: Subject) {
         let codes = codes.iter().map(|code| (*code).to_owned()).collect();
         let query = EventQuery { types, codes, limit: 7, ..everything() };
         let rows = walk(&*telemetry, DEVICE, query.clone()).await;
-        assert_eq!(telemetry.count(DEVICE, &query).await.unwrap(), rows.len() as u64);
+        assert_eq!(telemetry.count(None, DEVICE, &query).await.unwrap().rows, rows.len() as u64);
         assert!(rows.iter().all(|event| query.wants(event.row.time_ms, event.kind, event.code.as_deref())));
         rows.len()
     };
@@ -201,7 +201,7 @@ async fn the_next_row_is_one_that_matches(subject: Subject) {
     let types: EventTypes = [EventType::Online].into_iter().collect();
     for _ in 0..2 {
         let query = EventQuery { types, limit: 1, ..everything() };
-        let page = telemetry.page(DEVICE, &query).await.unwrap();
+        let page = telemetry.page(None, DEVICE, &query).await.unwrap();
         assert_eq!(places(&page), [(T + 50, 1)]);
         assert_eq!(page.next, Some(NextRow { row: at(T - 5, 1), kind: EventType::Online }));
         (subject.tend)();
@@ -219,7 +219,7 @@ async fn a_page_scans_a_bounded_number_of_rows(subject: Subject) {
         let rare = EventQuery { types: [EventType::Timer].into_iter().collect(), ..everything() };
         assert_eq!(walk(&*telemetry, DEVICE, rare.clone()).await.len(), 1);
         let page =
-            telemetry.page(DEVICE, &EventQuery { codes: vec!["none".to_owned()], ..everything() }).await.unwrap();
+            telemetry.page(None, DEVICE, &EventQuery { codes: vec!["none".to_owned()], ..everything() }).await.unwrap();
         assert!(page.rows.is_empty());
         assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 29_999);
         (subject.tend)();
@@ -233,16 +233,16 @@ async fn a_time_span_includes_both_ends(subject: Subject) {
         let query = EventQuery { from_ms: T + 3 * DAY, to_ms: T + 12 * DAY, limit: 3, ..everything() };
         let rows = walk(&*telemetry, DEVICE, query.clone()).await;
         assert_eq!(values(&rows), ["12", "11", "10", "9", "8", "7", "6", "5", "4", "3"]);
-        assert_eq!(telemetry.count(DEVICE, &query).await.unwrap(), 10);
+        assert_eq!(telemetry.count(None, DEVICE, &query).await.unwrap().rows, 10);
         let tail = EventQuery { start: PageStart::At(at(T + 4 * DAY, 1)), ..query.clone() };
         assert_eq!(values(&walk(&*telemetry, DEVICE, tail.clone()).await), ["4", "3"]);
-        assert_eq!(telemetry.count(DEVICE, &tail).await.unwrap(), 10);
+        assert_eq!(telemetry.count(None, DEVICE, &tail).await.unwrap().rows, 10);
         let nothing = EventQuery { from_ms: T + 2, to_ms: T + 1, ..everything() };
-        assert_eq!(telemetry.count(DEVICE, &nothing).await.unwrap(), 0);
-        assert_eq!(telemetry.page(DEVICE, &nothing).await.unwrap(), EventPage::default());
+        assert_eq!(telemetry.count(None, DEVICE, &nothing).await.unwrap().rows, 0);
+        assert_eq!(telemetry.page(None, DEVICE, &nothing).await.unwrap(), EventPage::default());
         let wide = EventQuery { from_ms: i64::MIN, to_ms: i64::MAX, ..everything() };
-        assert_eq!(telemetry.count(DEVICE, &wide).await.unwrap(), 20);
-        assert_eq!(telemetry.page(DEVICE, &wide).await.unwrap().rows.len(), 20);
+        assert_eq!(telemetry.count(None, DEVICE, &wide).await.unwrap().rows, 20);
+        assert_eq!(telemetry.page(None, DEVICE, &wide).await.unwrap().rows.len(), 20);
         (subject.tend)();
     }
 }
@@ -392,7 +392,7 @@ async fn the_codes_of_a_device_are_bounded(subject: Subject) {
         assert!(latest.points.iter().all(|point| point.value.as_json() == "3"));
         (subject.tend)();
     }
-    let rows = telemetry.count(DEVICE, &everything()).await.unwrap();
+    let rows = telemetry.count(None, DEVICE, &everything()).await.unwrap().rows;
     assert_eq!(rows, (max - 100 + 400 + max + 300) as u64);
 }
 
@@ -411,7 +411,7 @@ async fn many_devices_do_not_mix(subject: Subject) {
     for device in devices.iter().step_by(37) {
         let rows = walk(&*telemetry, *device, everything()).await;
         assert_eq!(values(&rows), [2, 1, 0].map(|round| (device.0 * 10 + round).to_string()));
-        assert_eq!(telemetry.count(*device, &everything()).await.unwrap(), 3);
+        assert_eq!(telemetry.count(None, *device, &everything()).await.unwrap().rows, 3);
     }
 }
 
@@ -423,7 +423,7 @@ async fn what_is_old_expires_and_nothing_newer(subject: Subject) {
     let rows = walk(&*telemetry, DEVICE, everything()).await;
     assert_eq!(values(&rows)[..30], (30..60).rev().map(|day| day.to_string()).collect::<Vec<_>>());
     assert!(rows.len() < 60, "nothing expired");
-    assert_eq!(telemetry.count(DEVICE, &everything()).await.unwrap(), rows.len() as u64);
+    assert_eq!(telemetry.count(None, DEVICE, &everything()).await.unwrap().rows, rows.len() as u64);
     // The latest value is no log row.
     assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points[0].value.as_json(), "59");
     telemetry.append(vec![point(DEVICE, T, "a", "100")]).await.unwrap();
@@ -441,7 +441,7 @@ async fn appends_at_once_are_each_complete(subject: Subject) {
                 let value = (caller * 10 + batch).to_string();
                 let rows = (0..5).map(|_| point(DEVICE, T, "a", &value)).collect();
                 telemetry.append(rows).await.unwrap();
-                let count = telemetry.count(DEVICE, &everything()).await.unwrap();
+                let count = telemetry.count(None, DEVICE, &everything()).await.unwrap().rows;
                 assert_eq!(count % 5, 0, "half a batch is visible");
             }
         })

@@ -65,7 +65,7 @@ impl BindingStore for SqliteRegistry {
         limit: usize,
     ) -> Result<(Vec<DeviceHolder>, u64)> {
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        let read = |connection: &Connection| -> rusqlite::Result<(Vec<DeviceHolder>, u64)> {
+        let read = move |connection: &Connection| -> rusqlite::Result<(Vec<DeviceHolder>, u64)> {
             let snapshot = connection.unchecked_transaction()?;
             let total = snapshot
                 .prepare_cached("SELECT count(*) FROM binding WHERE device_no = ?1 AND project_no = ?2")?
@@ -81,7 +81,7 @@ impl BindingStore for SqliteRegistry {
                 .collect::<rusqlite::Result<_>>()?;
             Ok((holders, total))
         };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run_in_turn(project, move |connection| read(connection).map_err(Error::store)).await
     }
 
     async fn bind_device(

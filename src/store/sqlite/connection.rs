@@ -1,7 +1,9 @@
 //! Connections to the registry: one writer on a thread of its own, readers on the calling thread.
 
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::telemetry::{DISK_FULL, is_full};
 use super::upkeep::Upkeep;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, ProjectNo, Result};
 use crate::durable_file;
+use crate::store::turns::Turns;
 
 /// Writes that may wait; further callers wait before they are queued.
 const QUEUE_MAX: usize = 1024;
@@ -20,6 +23,8 @@ const QUEUE_MAX: usize = 1024;
 const COMMIT_MAX: usize = 256;
 /// Idle readers that are kept.
 const READERS_MAX: usize = 8;
+/// Steps of SQLite that a statement may take on the thread of whoever asks: about a millisecond.
+const GLANCE_STEPS: c_int = 50_000;
 /// Statements that a connection keeps prepared.
 const STATEMENTS_MAX: usize = 64;
 
@@ -166,12 +171,14 @@ fn commit_together(
 pub struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    /// Whose turn it is to read at length.
+    pub turns: Arc<Turns>,
 }
 
 impl Readers {
     /// Readers of the database at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()) }
+        Self { path, idle: Mutex::new(Vec::new()), turns: Arc::default() }
     }
 
     /// Runs reads on one connection. Several statements that must agree need a transaction.
@@ -179,17 +186,60 @@ impl Readers {
     /// # Errors
     /// Those of `work`; [`Error::Store`].
     pub fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.with(|connection| work(connection))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
+        let mut connection = match idle {
             Some(connection) => connection,
             None => open_reader(&self.path)?,
         };
-        let result = work(&connection);
+        let result = work(&mut connection);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < READERS_MAX {
             idle.push(connection);
         }
         result
+    }
+
+    /// Runs reads that may take long, as a list of many does. They begin on the thread of whoever asks; when that is
+    /// too much for it, they begin again on another, in a turn of the project.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Busy`] when too many long reads of the project wait; [`Error::Store`].
+    pub async fn run_in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        project: ProjectNo,
+        work: impl Fn(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if let Some(done) = self.glance(&work) {
+            return done;
+        }
+        let (turn, readers) = (self.turns.take(Some(project)).await?, self.clone());
+        let aside = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also when the caller hangs up.
+            let _held = turn;
+            readers.run(work)
+        });
+        aside.await.map_err(Error::store)?
+    }
+
+    /// Runs reads, but `None` as soon as one takes more than [`GLANCE_STEPS`].
+    fn glance<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Option<Result<T>> {
+        let is_long = Arc::new(AtomicBool::new(false));
+        let told = is_long.clone();
+        let result = self.with(|connection| {
+            let interrupt = move || {
+                told.store(true, Ordering::Relaxed);
+                true
+            };
+            connection.progress_handler(GLANCE_STEPS, Some(interrupt)).map_err(Error::store)?;
+            let result = work(connection);
+            connection.progress_handler(0, None::<fn() -> bool>).map_err(Error::store)?;
+            result
+        });
+        (!is_long.load(Ordering::Relaxed)).then_some(result)
     }
 }
 
@@ -240,4 +290,38 @@ fn prepare(connection: &Connection) -> Result<()> {
     // Without it SQLite plans a statement anew for every new value of some parameters.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+
+    use super::*;
+
+    /// Counts to a number in steps of SQLite.
+    fn count_to(connection: &Connection, number: i64) -> Result<i64> {
+        const SQL: &str =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
+        connection.query_row(SQL, [number], |row| row.get(0)).map_err(Error::store)
+    }
+
+    #[tokio::test]
+    async fn only_a_read_that_takes_long_waits_for_a_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        drop(open_writer(&path).unwrap());
+        let readers = Arc::new(Readers { turns: Arc::new(Turns::new(1, 1)), ..Readers::new(path) });
+        let project = ProjectNo(1);
+        let held = readers.turns.take(Some(project)).await.unwrap();
+        // A short one needs none.
+        assert_eq!(readers.run_in_turn(project, |connection| count_to(connection, 100)).await.unwrap(), 100);
+        let mut long = Box::pin(readers.run_in_turn(project, |connection| count_to(connection, 1_000_000)));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(long.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        assert_eq!(long.await.unwrap(), 1_000_000);
+        assert_eq!(readers.turns.taken(), 0);
+        // A connection that was interrupted has no bound afterwards.
+        assert_eq!(readers.run(|connection| count_to(connection, 1_000_000)).unwrap(), 1_000_000);
+    }
 }

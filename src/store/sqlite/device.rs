@@ -137,12 +137,19 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn devices(&self, project: ProjectNo, query: &DeviceQuery) -> Result<Option<DevicePage<Device>>> {
+        let query = query.clone();
+        let select = move |connection: &Connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            let Some(filter) = Filter::of(&snapshot, project, &query)? else { return Ok(None) };
+            let total = filter.count(&snapshot).map_err(Error::store)?;
+            let numbers = filter.page(&snapshot, &query).map_err(Error::store)?;
+            Ok(Some((numbers, total)))
+        };
+        // To count and to find them takes long when there are many; to read those of a page does not.
+        let Some((numbers, total)) = self.readers.run_in_turn(project, select).await? else { return Ok(None) };
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2 AND d.removed = 0");
         self.readers.run(|connection| {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            let Some(filter) = Filter::of(&snapshot, project, query)? else { return Ok(None) };
-            let total = filter.count(&snapshot).map_err(Error::store)?;
-            let numbers = filter.page(&snapshot, query).map_err(Error::store)?;
-            let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
             let device = |no| self.first(&snapshot, &sql, params![project.0, no]);
             let devices = numbers.into_iter().filter_map(|no| device(no).transpose()).collect::<Result<Vec<_>>>()?;
             Ok(Some(DevicePage { devices, total }))

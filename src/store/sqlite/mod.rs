@@ -38,6 +38,7 @@ use rusqlite::Connection;
 use crate::domain::{Error, Result};
 use crate::store::password::Passwords;
 use crate::store::seal::Seal;
+use crate::store::turns::Turns;
 
 use connection::{Readers, Writer};
 pub use upkeep::FolderStamp;
@@ -58,7 +59,7 @@ pub const REGISTRY_FILE: &str = "registry.db";
 /// The registry on SQLite: the traits of the domain's nouns, but not telemetry.
 pub struct SqliteRegistry {
     writer: Writer,
-    readers: Readers,
+    readers: Arc<Readers>,
     seal: Arc<Seal>,
     passwords: Passwords,
     known: Arc<known::Known>,
@@ -81,12 +82,18 @@ impl SqliteRegistry {
         let known = Arc::new(known::Known::default());
         let forget = known.clone();
         let writer = Writer::start(connection, upkeep, move || forget.forget())?;
-        Ok(Self { writer, readers: Readers::new(path), seal, passwords: Passwords::default(), known, stamp })
+        let readers = Arc::new(Readers::new(path));
+        Ok(Self { writer, readers, seal, passwords: Passwords::default(), known, stamp })
     }
 
     /// By what the event log knows this registry.
     pub fn stamp(&self) -> FolderStamp {
         self.stamp.clone()
+    }
+
+    /// Whose turn it is to read at length, for the other stores that share the cores with this one.
+    pub fn turns(&self) -> Arc<Turns> {
+        self.readers.turns.clone()
     }
 }
 

@@ -62,10 +62,11 @@ impl UserStore for SqliteRegistry {
     }
 
     async fn users(&self, project: ProjectNo, schema: &Schema, query: &UserQuery) -> Result<Option<UserPage>> {
-        self.readers.run(|connection| {
+        let (schema, query) = (schema.clone(), query.clone());
+        let read = move |connection: &Connection| {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            let Some(app_no) = app_no(&snapshot, project, schema)? else { return Ok(None) };
-            let mut users = users(&snapshot, app_no, query).map_err(Error::store)?;
+            let Some(app_no) = app_no(&snapshot, project, &schema)? else { return Ok(None) };
+            let mut users = users(&snapshot, app_no, &query).map_err(Error::store)?;
             let total = snapshot
                 .prepare_cached("SELECT count(*) FROM app_user WHERE app_no = ?1")
                 .and_then(|mut statement| statement.query_row(params![app_no], |row| row.get(0)))
@@ -73,7 +74,8 @@ impl UserStore for SqliteRegistry {
             let has_more = query.limit > 0 && users.len() > query.limit;
             users.truncate(query.limit);
             Ok(Some(UserPage { users, has_more, total }))
-        })
+        };
+        self.readers.run_in_turn(project, read).await
     }
 
     async fn account_by_password(
@@ -150,11 +152,12 @@ impl UserStore for SqliteRegistry {
              ORDER BY u.created_ms {order}, u.user_no {order} LIMIT ?2 OFFSET ?3"
         );
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        self.readers.run(|connection| {
+        let read = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![project.0, limit, offset], user);
             rows.and_then(Iterator::collect).map_err(Error::store)
-        })
+        };
+        self.readers.run_in_turn(project, read).await
     }
 
     async fn user_by_open_id(

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::pages::{self, Verdict};
 use super::super::upkeep::FolderStamp;
 use super::fault::{Context, Fault, Result};
-use super::files::{self, Files, Place, RunFile, RunState};
+use super::files::{self, Files, Place, Purpose, RunFile, RunState};
 use super::runs::{checkpoint, transaction};
 use super::{journal, rebuild};
 
@@ -73,7 +73,7 @@ pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
     let latest = Some(files.latest.clone()).filter(|file| file.path.exists());
     for file in files.events().into_iter().map(|(_, file)| file).chain(latest) {
         let mut read = || -> Result<()> {
-            let connection = file.reader()?;
+            let connection = file.reader(Purpose::Long)?;
             for run in files::runs(&connection, RunState::Live)? {
                 facts.newest_ms = facts.newest_ms.max(run.newest_ms);
                 facts.device_no = facts.device_no.max(last_device(&connection, run.no)?);
@@ -189,7 +189,7 @@ pub fn verify_rest(files: &Files, unverified: Vec<(Place, Arc<RunFile>)>, is_clo
 
 /// What a file holds. One that takes new rows is left without anything in its write-ahead log.
 fn hold(file: &RunFile, is_written: bool, found: &mut Found, device_no: &mut i64) -> Result<Held> {
-    let connection = if is_written { file.writer()? } else { file.reader()? };
+    let connection = if is_written { file.writer()? } else { file.reader(Purpose::Long)? };
     if is_written {
         checkpoint(&connection, file);
     }

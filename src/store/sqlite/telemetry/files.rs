@@ -86,6 +86,22 @@ pub struct Run {
     pub newest_ms: i64,
 }
 
+/// What a file is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A few blocks. The file is mapped into memory.
+    Glance,
+    /// Much of it. Nothing is mapped: every connection would have the whole file in its memory in the end.
+    Long,
+}
+
+/// A connection that nobody reads through now.
+struct Idle {
+    file: u64,
+    purpose: Purpose,
+    connection: Connection,
+}
+
 /// One file of runs.
 pub struct RunFile {
     id: u64,
@@ -139,7 +155,7 @@ impl RunFile {
     }
 
     /// Opens it for reading.
-    pub fn reader(&self) -> Result<Connection> {
+    pub fn reader(&self, purpose: Purpose) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).during("opening a telemetry file")?;
         connection.busy_timeout(Duration::from_secs(10)).during("opening a telemetry file")?;
@@ -147,8 +163,10 @@ impl RunFile {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             // Without it SQLite plans a statement anew for every new value of some parameters.
             .and_then(|_| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true))
-            .and_then(|_| {
-                connection.execute_batch("PRAGMA query_only=1; PRAGMA cache_size=-1024; PRAGMA mmap_size=268435456;")
+            .and_then(|_| connection.execute_batch("PRAGMA query_only=1; PRAGMA cache_size=-1024;"))
+            .and_then(|()| match purpose {
+                Purpose::Glance => connection.execute_batch("PRAGMA mmap_size=268435456;"),
+                Purpose::Long => Ok(()),
             })
             .during("opening a telemetry file")?;
         Ok(connection)
@@ -165,7 +183,7 @@ pub struct Files {
     spans: RwLock<BTreeMap<Place, Arc<RunFile>>>,
     /// The file of the latest values.
     pub latest: Arc<RunFile>,
-    idle: Mutex<Vec<(u64, Connection)>>,
+    idle: Mutex<Vec<Idle>>,
     writing: Mutex<()>,
     damaged: Mutex<FxHashSet<(u64, Key)>>,
     damaged_count: AtomicU64,
@@ -284,26 +302,27 @@ impl Files {
     }
 
     fn forget_idle(&self, file: &RunFile) {
-        self.idle().retain(|(id, _)| *id != file.id);
+        self.idle().retain(|idle| idle.file != file.id);
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(u64, Connection)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds a file still for reading.
-    pub fn snapshot(&self, file: &Arc<RunFile>) -> Result<Snapshot<'_>> {
+    pub fn snapshot(&self, file: &Arc<RunFile>, purpose: Purpose) -> Result<Snapshot<'_>> {
         let idle = {
             let mut idle = self.idle();
-            idle.iter().rposition(|(id, _)| *id == file.id).map(|at| idle.remove(at).1)
+            let fits = |idle: &Idle| idle.file == file.id && idle.purpose == purpose;
+            idle.iter().rposition(fits).map(|at| idle.remove(at).connection)
         };
         let opened = match idle {
             Some(connection) => Ok(connection),
-            None => file.reader(),
+            None => file.reader(purpose),
         };
         let begun = opened.and_then(|connection| {
             execute(&connection, "BEGIN")?;
-            Ok(Snapshot { files: self, file: file.clone(), connection: Some(connection) })
+            Ok(Snapshot { files: self, file: file.clone(), purpose, connection: Some(connection) })
         });
         begun.map_err(|fault| {
             if file.retired.load(Ordering::Acquire) {
@@ -351,6 +370,7 @@ impl Files {
 pub struct Snapshot<'a> {
     files: &'a Files,
     file: Arc<RunFile>,
+    purpose: Purpose,
     connection: Option<Connection>,
 }
 
@@ -365,7 +385,7 @@ impl Drop for Snapshot<'_> {
             if idle.len() >= IDLE_READERS_MAX {
                 idle.remove(0);
             }
-            idle.push((self.file.id, connection));
+            idle.push(Idle { file: self.file.id, purpose: self.purpose, connection });
         }
     }
 }

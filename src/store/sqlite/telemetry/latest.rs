@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 
 use super::fault::Result;
-use super::files::{Files, Snapshot};
+use super::files::{Files, Purpose, Snapshot};
 use super::memory::{DeviceRows, Shard};
 use super::row::{self, Key, NEWEST_MARK, RowView, kind_of, replaces};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
@@ -120,7 +120,8 @@ pub fn newest_mark(time_ms: i64) -> RowView<'static> {
 /// has seen of the memory, never older.
 pub fn load(files: &Files, device: i64) -> Result<Newest> {
     let mut newest = Newest::default();
-    let read = files.snapshot(&files.latest).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
+    let read =
+        files.snapshot(&files.latest, Purpose::Glance).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
     match read {
         // The next start makes the file again from the log.
         Err(fault) if fault.is_damage() => files.note_unreadable(&files.latest, &fault),

@@ -145,13 +145,14 @@ impl Generation {
         false
     }
 
-    /// How many rows a query selects.
-    pub fn count(&self, device: i64, query: &EventQuery) -> u64 {
+    /// How many rows a query selects among as many as may be looked at, which are taken from `left`.
+    pub fn count(&self, device: i64, query: &EventQuery, left: &mut usize) -> u64 {
         let shard = self.read(device);
         let Some(found) = shard.devices.get(&device) else { return 0 };
         let first = found.rows.partition_point(|row| row.time_ms < query.from_ms);
         let end = found.rows.partition_point(|row| row.time_ms <= query.to_ms);
-        let rows = found.rows.get(first..end).unwrap_or_default();
+        let rows = found.rows.get(first.max(end.saturating_sub(*left))..end).unwrap_or_default();
+        *left = left.saturating_sub(end.saturating_sub(first));
         rows.iter().filter(|row| wants(query, &shard.view(row))).count() as u64
     }
 

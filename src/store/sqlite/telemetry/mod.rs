@@ -38,19 +38,21 @@ use async_trait::async_trait;
 use self::commit::Committer;
 use self::engine::{Engine, RolledTimes};
 use self::fault::{Context, Fault};
-use self::files::Files;
+use self::files::{Files, Purpose};
 use self::journal::Journal;
 use self::latest::{Lookup, Newest};
 use self::memory::{DeviceRows, Generation, Generations, Shard};
 use self::numbering::Numbering;
+use self::read::{Reach, Scanned};
 use self::roll::Roller;
 use super::upkeep::FolderStamp;
-use crate::domain::event::{Consent, Expiry};
+use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
-use crate::domain::{DeviceNo, EventPage, EventQuery, Latest, NewEvent, Result};
+use crate::domain::{DeviceNo, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result};
 use crate::durable_file;
 use crate::store::space::Space;
+use crate::store::turns::Turns;
 
 pub use check::{LogFacts, log_facts};
 pub use fault::{DISK_FULL, is_full};
@@ -80,6 +82,8 @@ pub struct TelemetryOptions {
     pub cache_bytes: usize,
     /// Rows that one page examines at most.
     pub scan_rows: usize,
+    /// Rows that one count examines at most.
+    pub count_rows: usize,
     /// Rows of a device in one block at most.
     pub block_rows: u32,
     /// How many runs of like size are merged.
@@ -96,15 +100,34 @@ impl Default for TelemetryOptions {
             // Room for those of 100,000 devices with half a dozen data points each, in either age.
             cache_bytes: 160 << 20,
             scan_rows: 20_000,
+            count_rows: 1_000_000,
             block_rows: 256,
             merge_runs: 8,
         }
     }
 }
 
+/// What the log shares with the registry of its folder.
+pub struct Shared {
+    /// The registry that it belongs to.
+    pub stamp: FolderStamp,
+    /// The room on the disk.
+    pub space: Arc<Space>,
+    /// Whose turn it is to read at length.
+    pub turns: Arc<Turns>,
+}
+
+impl Shared {
+    /// Of a log without a registry, for tests and benchmarks of the log alone.
+    pub fn alone() -> Self {
+        Self { stamp: FolderStamp::alone(), space: Arc::new(Space::unlimited()), turns: Arc::default() }
+    }
+}
+
 /// The embedded event log. Ends its threads when it is dropped.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
+    turns: Arc<Turns>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -112,32 +135,23 @@ impl SqliteTelemetry {
     /// Opens the event log of a folder without a registry, for tests and benchmarks of the log alone. Blocks.
     ///
     /// # Errors
-    /// As [`SqliteTelemetry::open_of`].
+    /// As [`SqliteTelemetry::open_with`].
     pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
-        Self::open_of(folder, options, FolderStamp::alone(), Arc::new(Space::unlimited()))
+        Self::open_with(folder, options, Shared::alone())
     }
 
     /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or the log and the registry of this stamp
-    /// do not belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is no
-    /// error: it is logged, counted and contained.
-    pub fn open_of(
-        folder: &Path,
-        options: TelemetryOptions,
-        stamp: FolderStamp,
-        space: Arc<Space>,
-    ) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self::open_inner(folder, options, stamp, space)?))
+    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or the log and the registry do not belong
+    /// together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is no error: it is
+    /// logged, counted and contained.
+    pub fn open_with(folder: &Path, options: TelemetryOptions, shared: Shared) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::open_inner(folder, options, shared)?))
     }
 
-    fn open_inner(
-        folder: &Path,
-        options: TelemetryOptions,
-        stamp: FolderStamp,
-        space: Arc<Space>,
-    ) -> fault::Result<Self> {
+    fn open_inner(folder: &Path, options: TelemetryOptions, shared: Shared) -> fault::Result<Self> {
+        let Shared { stamp, space, turns } = shared;
         durable_file::make_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
         let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified } =
@@ -181,7 +195,7 @@ impl SqliteTelemetry {
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
         engine.change_state(|state| state.set_aside = set_aside);
-        let opened = Self { engine: engine.clone(), threads: Mutex::default() };
+        let opened = Self { engine: engine.clone(), turns, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
@@ -254,6 +268,33 @@ impl SqliteTelemetry {
         threads.for_each(joined);
     }
 
+    /// The rest of a page that takes long: from `next` on, looking at so many rows more.
+    async fn go_on(
+        &self,
+        asker: Option<ProjectNo>,
+        device: DeviceNo,
+        query: &EventQuery,
+        mut found: Vec<Event>,
+        (next, rows): (NextRow, usize),
+    ) -> Result<EventPage> {
+        let missing = query.limit.saturating_sub(found.len());
+        // A page that is full already wants to know which row is the next that matches.
+        let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
+        let (turn, engine) = (self.turns.take(asker).await?, self.engine.clone());
+        let reach = Reach { rows, purpose: Purpose::Long };
+        let more = aside(move || {
+            // Held until the work is done, also when the caller hangs up.
+            let _held = turn;
+            read::page(&engine, device.0, &rest, reach)
+        });
+        let mut page = more.await?.page;
+        match page.rows.first() {
+            Some(event) if missing == 0 => page.next = Some(NextRow { row: event.row, kind: event.kind }),
+            _ => found.append(&mut page.rows),
+        }
+        Ok(EventPage { rows: found, next: page.next })
+    }
+
     fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Arc<Latest>> {
         let engine = &self.engine;
         let stored = match engine.cache.get(device) {
@@ -300,13 +341,28 @@ impl Telemetry for SqliteTelemetry {
         if rows.is_empty() { Ok(()) } else { self.engine.queue.append(rows).await }
     }
 
-    async fn page(&self, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
-        Ok(read::page(&self.engine, device.0, query)?)
+    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
+        let glance = Reach { rows: Reach::GLANCE.rows.min(self.engine.options.scan_rows), ..Reach::GLANCE };
+        let Scanned { page, is_cut } = read::page(&self.engine, device.0, query, glance)?;
+        let rows = self.engine.options.scan_rows - glance.rows;
+        match page.next {
+            Some(next) if is_cut && rows > 0 => self.go_on(asker, device, query, page.rows, (next, rows)).await,
+            _ => Ok(page),
+        }
     }
 
-    async fn count(&self, device: DeviceNo, query: &EventQuery) -> Result<u64> {
-        let (engine, query) = (self.engine.clone(), query.clone());
-        aside(move || read::count(&engine, device.0, &query)).await
+    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
+        let count = read::count(&self.engine, device.0, query, Reach::GLANCE)?;
+        if count.is_exact {
+            return Ok(count);
+        }
+        let (turn, engine, query) = (self.turns.take(asker).await?, self.engine.clone(), query.clone());
+        let reach = Reach { rows: engine.options.count_rows, purpose: Purpose::Long };
+        aside(move || {
+            let _held = turn;
+            read::count(&engine, device.0, &query, reach)
+        })
+        .await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
@@ -340,6 +396,8 @@ impl Telemetry for SqliteTelemetry {
             refused_rows: self.engine.space.refused(),
             waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
+            long_reads: self.turns.taken(),
+            reads_refused: self.turns.refused(),
         }
     }
 }

@@ -7,42 +7,71 @@ use std::sync::Arc;
 use super::codec::{Head, code_bit};
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::files::{Files, Run, RunFile, Snapshot, span_of};
+use super::files::{Files, Purpose, Run, RunFile, Snapshot, span_of};
 use super::latest;
 use super::memory::{Generation, Generations, wants};
 use super::row::{Key, Rows};
 use crate::domain::event::{NextRow, PAGE_ROWS_MAX, PageStart};
-use crate::domain::{EventPage, EventQuery, RowRef};
+use crate::domain::{EventCount, EventPage, EventQuery, RowRef};
 
 /// So many rows of the bound on rows scanned stand for one block that a page may pass over unread besides.
 const ROWS_PER_SKIP: usize = 16;
 /// How often a read starts again before it gives up.
 const RETRIES_MAX: usize = 1000;
 
+/// How far a read may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Rows that it may look at. A block that it passes over unread counts as [`ROWS_PER_SKIP`].
+    pub rows: usize,
+    /// How it reads files.
+    pub purpose: Purpose,
+}
+
+impl Reach {
+    /// What a read may do on the thread of whoever asks: some hundred microseconds.
+    pub const GLANCE: Self = Self { rows: 1000, purpose: Purpose::Glance };
+}
+
+/// What a read of a page came to.
+pub struct Scanned {
+    /// The page.
+    pub page: EventPage,
+    /// Whether it ends at the reach, and not at its limit or at the end of the log.
+    pub is_cut: bool,
+}
+
 /// A page of a device's log.
-pub fn page(engine: &Engine, device: i64, query: &EventQuery) -> Result<EventPage> {
-    retry(|| {
-        let Some(upper) = upper(query) else { return Ok(EventPage::default()) };
-        Scan::new(engine, device, query, upper).page()
+pub fn page(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> Result<Scanned> {
+    retry(|| match upper(query) {
+        None => Ok(Scanned { page: EventPage::default(), is_cut: false }),
+        Some(upper) => Scan::new(engine, device, query, upper, reach).page(),
     })
 }
 
-/// How many rows a query selects.
-pub fn count(engine: &Engine, device: i64, query: &EventQuery) -> Result<u64> {
+/// How many rows a query selects; not exact where the reach was not enough.
+pub fn count(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> Result<EventCount> {
     retry(|| {
-        let generations = engine.generations();
-        let mut count = generations.list.iter().map(|generation| generation.count(device, query)).sum();
+        let mut count = EventCount { rows: 0, is_exact: true };
         if query.from_ms > query.to_ms {
-            return Ok(0);
+            return Ok(count);
         }
+        let generations = engine.generations();
+        // One more, so that nothing left means that it was not enough.
+        let mut left = reach.rows + 1;
+        count.rows = generations.list.iter().map(|generation| generation.count(device, query, &mut left)).sum();
         for (_, file) in engine.files.spans(span_of(query.from_ms), span_of(query.to_ms)) {
-            match count_file(engine, &file, &generations, device, query) {
-                Ok(found) => count += found,
+            if left == 0 {
+                break;
+            }
+            match count_file(engine, &file, &generations, device, query, (reach.purpose, &mut left)) {
+                Ok(found) => count.rows += found,
                 Err(Fault::Retired) => {}
                 Err(fault) if fault.is_damage() => engine.files.note_unreadable(&file, &fault),
                 Err(fault) => return Err(fault),
             }
         }
+        count.is_exact = left > 0;
         Ok(count)
     })
 }
@@ -58,7 +87,7 @@ pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
 pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<Option<u32>> {
     let span = span_of(time_ms);
     let search = |file: &Arc<RunFile>| {
-        let snapshot = files.snapshot(file)?;
+        let snapshot = files.snapshot(file, Purpose::Glance)?;
         let from = Key::new(device, RowRef { time_ms, n: u32::MAX });
         let mut last = None;
         for run in snapshot.runs()? {
@@ -135,14 +164,21 @@ fn code_bits(query: &EventQuery) -> u64 {
     query.codes.iter().fold(0, |bits, code| bits | code_bit(code))
 }
 
+/// Takes the cost of a block from what is left; when nothing is, the read ends.
+fn spend(left: &mut usize, rows: usize) -> ControlFlow<()> {
+    *left = left.saturating_sub(rows);
+    if *left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
 fn count_file(
     engine: &Engine,
     file: &Arc<RunFile>,
     generations: &Generations,
     device: i64,
     query: &EventQuery,
+    (purpose, left): (Purpose, &mut usize),
 ) -> Result<u64> {
-    let snapshot = engine.files.snapshot(file)?;
+    let snapshot = engine.files.snapshot(file, purpose)?;
     let from = Key::new(device, RowRef { time_ms: query.to_ms, n: u32::MAX });
     let bits = code_bits(query);
     let mut count = 0;
@@ -158,12 +194,15 @@ fn count_file(
                     return Ok(ControlFlow::Break(()));
                 }
                 if hopeless(head, query, bits) {
-                    return Ok(ControlFlow::Continue(()));
+                    return Ok(spend(left, ROWS_PER_SKIP));
                 }
                 if within && query.codes.is_empty() && head.kinds & !query.types.bits() == 0 {
                     count += u64::from(head.rows);
-                    return Ok(ControlFlow::Continue(()));
+                    return Ok(spend(left, ROWS_PER_SKIP));
                 }
+            }
+            if spend(left, head.rows as usize).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
             let body = block.body()?;
             let begins_after = body.sections.first().is_some_and(|section| section.device > device);
@@ -191,6 +230,7 @@ struct Scan<'a> {
     streams: Vec<Stream>,
     /// Rows looked at.
     scanned: usize,
+    reach: Reach,
     /// Blocks that may still be passed over without decompressing them.
     skips: usize,
 }
@@ -217,7 +257,7 @@ enum Source {
 }
 
 impl<'a> Scan<'a> {
-    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef) -> Self {
+    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef, reach: Reach) -> Self {
         let generations = engine.generations();
         let batch = query.limit.min(PAGE_ROWS_MAX) + 1;
         let memory = generations.list.iter().map(|generation| Stream {
@@ -238,16 +278,17 @@ impl<'a> Scan<'a> {
             unopened: files.into_iter().map(|(end_ms, file)| (end_ms, Unopened::File(file))).collect(),
             streams: memory.collect(),
             scanned: 0,
-            skips: engine.options.scan_rows / ROWS_PER_SKIP,
+            reach,
+            skips: reach.rows / ROWS_PER_SKIP,
             generations,
         }
     }
 
-    fn page(mut self) -> Result<EventPage> {
+    fn page(mut self) -> Result<Scanned> {
         for at in 0..self.streams.len() {
             self.refill(at)?;
         }
-        let (mut page, mut last) = (EventPage::default(), None);
+        let (mut page, mut is_cut, mut last) = (EventPage::default(), false, None);
         while let Some(at) = self.newest()? {
             let Some(stream) = self.streams.get(at) else { break };
             let Some(row) = stream.rows.rows.get(stream.at) else { break };
@@ -257,7 +298,9 @@ impl<'a> Scan<'a> {
                 self.advance(at)?;
                 continue;
             }
-            if self.scanned >= self.engine.options.scan_rows || (matches && page.rows.len() == self.query.limit) {
+            let is_full = matches && page.rows.len() == self.query.limit;
+            if is_full || self.scanned >= self.reach.rows {
+                is_cut = !is_full;
                 let kind = row.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
                 page.next = Some(NextRow { row: row.place(), kind });
                 break;
@@ -269,7 +312,7 @@ impl<'a> Scan<'a> {
             last = Some(place);
             self.advance(at)?;
         }
-        Ok(page)
+        Ok(Scanned { page, is_cut })
     }
 
     /// The stream that has the newest row.
@@ -289,7 +332,7 @@ impl<'a> Scan<'a> {
     fn open(&mut self, at: usize) -> Result<()> {
         match self.unopened.swap_remove(at).1 {
             Unopened::File(file) => {
-                let opened = self.engine.files.snapshot(&file).and_then(|snapshot| {
+                let opened = self.engine.files.snapshot(&file, self.reach.purpose).and_then(|snapshot| {
                     let runs = runs_beside(&snapshot, &self.generations)?;
                     Ok((snapshot, runs))
                 });

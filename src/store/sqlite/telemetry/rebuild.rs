@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rusqlite::Connection;
 
 use super::fault::Result;
-use super::files::{self, Files, Run, RunFile, RunState};
+use super::files::{self, Files, Purpose, Run, RunFile, RunState};
 use super::latest::Newest;
 use super::retention;
 use super::roll::ROLLED_TO;
@@ -40,7 +40,7 @@ fn newest_of(files: &Files) -> Result<BTreeMap<i64, Newest>> {
     let mut devices = BTreeMap::new();
     for (_, file) in files.events() {
         let mut read = || -> Result<()> {
-            let connection = file.reader()?;
+            let connection = file.reader(Purpose::Long)?;
             let mut runs = files::runs(&connection, RunState::Live)?;
             runs.sort_unstable_by_key(|run| run.first_gen);
             runs.iter().try_for_each(|run| put_in(files, &file, &connection, run, &mut devices))

@@ -1,0 +1,314 @@
+//! Bodies in flight: all of them together take a bounded number of bytes, of which nobody gets more than is left for
+//! the others.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use http_body_util::BodyExt;
+
+use crate::repeated::Repeated;
+
+/// A body must have arrived by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a body that is too long or not held so much is read before the connection is closed.
+const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The first bytes of a body are always taken: what they need is bounded by the number of connections. So a small
+/// request is answered however many large ones are under way.
+const SMALL_BYTES: usize = 8 * 1024;
+
+/// Why there is no body.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It did not arrive in time.
+    Late,
+    /// It is longer than so many bytes.
+    TooLong(usize),
+    /// All bodies in flight, or those of this project or address, take as much as they may.
+    Busy,
+    /// Its sender went away, or it is no HTTP.
+    Broken(axum::Error),
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Late => f.write_str("the body did not arrive in time"),
+            Self::TooLong(bytes_max) => write!(f, "the body is longer than {bytes_max} bytes"),
+            Self::Busy => f.write_str("the bodies of too many requests are being received; try again later"),
+            Self::Broken(error) => write!(f, "the body could not be read: {error}"),
+        }
+    }
+}
+
+/// Who sends a body, before anything is proven: whom the request names, and from where it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The number of the project that the request names; `None` for requests that name none.
+    pub project: Option<i64>,
+    /// The other end of the connection. This machine's own addresses have no share of their own: they are a proxy's.
+    pub address: IpAddr,
+}
+
+/// The budget of all bodies in flight.
+///
+/// A body takes from it what it needs as its bytes arrive, and gives it back when its request is done. A project, and an
+/// address, may hold at most as much as is left after that: one alone half of it, two a third each, and so on, so that
+/// there is always something for one who comes later.
+pub struct Bodies {
+    bytes_max: usize,
+    ledger: Mutex<Ledger>,
+    refused: Repeated,
+}
+
+#[derive(Default)]
+struct Ledger {
+    held: usize,
+    by_project: HashMap<Option<i64>, usize>,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A body that was received. What it holds of the budget is given back when it is dropped.
+pub struct HeldBody {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl Deref for HeldBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Bodies {
+    /// A budget of so many bytes.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        let refused = Repeated::new("a request was refused: the bodies in flight take all the memory that they may");
+        Arc::new(Self { bytes_max, ledger: Mutex::default(), refused })
+    }
+
+    /// Bytes that are held now, beyond the small ones.
+    pub fn held_bytes(&self) -> u64 {
+        self.ledger().held as u64
+    }
+
+    /// Bodies that were refused since the start because of the budget.
+    pub fn refused(&self) -> u64 {
+        self.refused.total()
+    }
+
+    /// A whole body of at most `bytes_max`. The rest of one that is too long, or too much for the budget, is read and
+    /// dropped, so that its sender sees why.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub async fn receive(
+        self: &Arc<Self>,
+        body: Body,
+        bytes_max: usize,
+        sender: Sender,
+    ) -> Result<HeldBody, BodyError> {
+        let share = Share { bodies: self.clone(), sender, bytes: 0 };
+        let mut held = HeldBody { bytes: Vec::new(), _share: share };
+        if body.is_end_stream() {
+            return Ok(held);
+        }
+        let mut refusal = None;
+        let received = tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max, &mut held, &mut refusal)).await;
+        // A body that was not held is refused for that, also when the rest of it was late.
+        match (refusal, received) {
+            (Some(refusal), _) => {
+                if matches!(refusal, BodyError::Busy) {
+                    self.refused.happened("api.bodies_megabytes");
+                }
+                Err(refusal)
+            }
+            (None, Ok(Ok(()))) => Ok(held),
+            (None, Ok(Err(broken))) => Err(BodyError::Broken(broken)),
+            (None, Err(_)) => Err(BodyError::Late),
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends what arrives to `held`. With a `refusal` nothing is held any more and the rest is only read.
+async fn collect(
+    mut body: Body,
+    bytes_max: usize,
+    held: &mut HeldBody,
+    refusal: &mut Option<BodyError>,
+) -> Result<(), axum::Error> {
+    let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let longest = declared.unwrap_or(bytes_max).min(bytes_max);
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len();
+        if length > bytes_max {
+            *refusal = Some(BodyError::TooLong(bytes_max));
+        } else if refusal.is_none() && !held.grow(length, longest) {
+            *refusal = Some(BodyError::Busy);
+        }
+        if refusal.is_none() {
+            held.bytes.extend_from_slice(&data);
+        } else {
+            held.give_back();
+        }
+        if length > DROPPED_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl HeldBody {
+    /// Makes room for a body of `length` bytes so far and of `longest` at the end. Whether the budget has it.
+    fn grow(&mut self, length: usize, longest: usize) -> bool {
+        let capacity = self.bytes.capacity();
+        if length <= capacity {
+            return true;
+        }
+        let wanted = (capacity * 2).max(length).max(SMALL_BYTES).min(longest.max(length));
+        if !self._share.grow_to(wanted.saturating_sub(SMALL_BYTES)) {
+            return false;
+        }
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        true
+    }
+
+    fn give_back(&mut self) {
+        self.bytes = Vec::new();
+        self._share.give_back();
+    }
+}
+
+/// What one body holds of the budget.
+struct Share {
+    bodies: Arc<Bodies>,
+    sender: Sender,
+    bytes: usize,
+}
+
+impl Share {
+    fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = more == 0 || self.bodies.ledger().take(self.sender, more, self.bodies.bytes_max);
+        if fits {
+            self.bytes += more;
+        }
+        fits
+    }
+
+    fn give_back(&mut self) {
+        if self.bytes > 0 {
+            self.bodies.ledger().give_back(self.sender, self.bytes);
+            self.bytes = 0;
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Ledger {
+    fn take(&mut self, sender: Sender, more: usize, bytes_max: usize) -> bool {
+        let held = self.held.saturating_add(more);
+        let Some(left) = bytes_max.checked_sub(held) else { return false };
+        let of_project = self.by_project.get(&sender.project).copied().unwrap_or(0) + more;
+        let of_address = self.by_address.get(&sender.address).copied().unwrap_or(0) + more;
+        if of_project > left || (of_address > left && !sender.address.is_loopback()) {
+            return false;
+        }
+        self.held = held;
+        self.by_project.insert(sender.project, of_project);
+        self.by_address.insert(sender.address, of_address);
+        true
+    }
+
+    fn give_back(&mut self, sender: Sender, bytes: usize) {
+        self.held -= bytes;
+        lower(&mut self.by_project, sender.project, bytes);
+        lower(&mut self.by_address, sender.address, bytes);
+    }
+}
+
+fn lower<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, bytes: usize) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= bytes;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    fn sender(project: i64, last: u8) -> Sender {
+        Sender { project: Some(project), address: [192, 0, 2, last].into() }
+    }
+
+    #[test]
+    fn nobody_takes_what_is_left_for_the_others() {
+        let mut ledger = Ledger::default();
+        let mut take = |sender| (0..).take_while(|_| ledger.take(sender, KIB, 900 * KIB)).count();
+        // One project alone: half of it. A second one: half of what is left, and so on.
+        assert_eq!(take(sender(1, 1)), 450);
+        assert_eq!(take(sender(2, 2)), 225);
+        assert_eq!(take(sender(3, 3)), 112);
+        // Another address does not help the first project, nor another project's name the first address.
+        assert_eq!(take(sender(1, 4)), 0);
+        assert_eq!(take(sender(5, 1)), 0);
+    }
+
+    #[test]
+    fn a_proxy_on_this_machine_has_all_its_projects_shares() {
+        let mut ledger = Ledger::default();
+        let here = |project| Sender { project: Some(project), address: [127, 0, 0, 1].into() };
+        let mut take = |project| (0..).take_while(|_| ledger.take(here(project), KIB, 900 * KIB)).count();
+        assert_eq!((take(1), take(2)), (450, 225));
+    }
+
+    #[tokio::test]
+    async fn what_a_body_held_is_given_back() {
+        let bodies = Bodies::new(4096 * KIB);
+        let body = |bytes: usize| Body::from(vec![b'x'; bytes]);
+        let small = bodies.receive(body(SMALL_BYTES), 1024 * KIB, sender(1, 1)).await.unwrap();
+        assert_eq!((small.len(), bodies.held_bytes()), (SMALL_BYTES, 0));
+        let mut held = Vec::new();
+        let refused = loop {
+            match bodies.receive(body(256 * KIB), 1024 * KIB, sender(1, 1)).await {
+                Ok(whole) => held.push(whole),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, BodyError::Busy));
+        assert_eq!(held.len(), 8);
+        assert_eq!(bodies.held_bytes(), held.iter().map(|body| (body.len() - SMALL_BYTES) as u64).sum::<u64>());
+        // Somebody else's is taken, and a small one of the same sender too.
+        assert!(bodies.receive(body(256 * KIB), 1024 * KIB, sender(2, 2)).await.is_ok());
+        assert!(bodies.receive(body(100), 1024 * KIB, sender(1, 1)).await.is_ok());
+        assert_eq!(bodies.refused(), 1);
+        drop(held);
+        assert_eq!(bodies.held_bytes(), 0);
+        assert!(bodies.ledger().by_project.is_empty() && bodies.ledger().by_address.is_empty());
+        let long = bodies.receive(body(2 * KIB), KIB, sender(1, 1)).await;
+        assert!(matches!(long, Err(BodyError::TooLong(KIB))));
+    }
+}

@@ -1,0 +1,152 @@
+//! Something that goes wrong again and again: it is logged when it begins, counted while it lasts, and logged again when
+//! it ends or after an hour.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A cause that goes on is logged again after this time.
+const LOG_AGAIN: Duration = Duration::from_secs(3600);
+/// A cause that did not happen for so long has ended, if the same thing goes well then.
+const QUIET: Duration = Duration::from_secs(60);
+/// Causes that are told apart; further ones are counted together.
+const CAUSES_MAX: usize = 8;
+/// The cause under which those are counted that are one too many.
+const OTHER: &str = "other causes";
+
+/// One kind of failure. It is counted by cause, and the log gets one line a cause and hour, however often it happens.
+pub struct Repeated {
+    what: &'static str,
+    total: AtomicU64,
+    lasts: AtomicBool,
+    causes: Mutex<Vec<Cause>>,
+}
+
+struct Cause {
+    text: String,
+    /// How often since it began.
+    count: u64,
+    logged: Instant,
+    last: Instant,
+}
+
+/// What is to be logged.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Begun,
+    /// It goes on, and happened so often since it began.
+    GoesOn(u64),
+}
+
+impl Repeated {
+    /// Nothing has happened yet. `what` says in a few words what goes wrong, as it stands in the log.
+    pub const fn new(what: &'static str) -> Self {
+        let (total, lasts) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { what, total, lasts, causes: Mutex::new(Vec::new()) }
+    }
+
+    /// It happened. The first time of a cause is logged, and then one time an hour. The text must hold no secret, and
+    /// should be the same whenever the cause is the same.
+    pub fn happened(&self, cause: &str) {
+        match self.note(cause, Instant::now()) {
+            None => {}
+            Some(Line::Begun) => {
+                tracing::warn!(cause, "{}; further ones are counted and not logged", self.what);
+            }
+            Some(Line::GoesOn(count)) => tracing::warn!(cause, count, "{}, still", self.what),
+        }
+    }
+
+    /// It went well. When nothing went wrong for a minute, that is logged, once; so what fails now and then is logged as
+    /// one failure that lasts. Costs one atomic load while nothing was wrong.
+    pub fn ended(&self) {
+        if !self.lasts.load(Ordering::Acquire) {
+            return;
+        }
+        for Cause { text, count, .. } in self.take_ended(Instant::now()) {
+            tracing::info!(cause = text, count, "{}: it has ended", self.what);
+        }
+    }
+
+    /// How often it happened since the start.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    fn causes(&self) -> MutexGuard<'_, Vec<Cause>> {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_ended(&self, now: Instant) -> Vec<Cause> {
+        let mut causes = self.causes();
+        let (ended, lasting) = std::mem::take(&mut *causes)
+            .into_iter()
+            .partition(|known: &Cause| now.saturating_duration_since(known.last) >= QUIET);
+        *causes = lasting;
+        self.lasts.store(!causes.is_empty(), Ordering::Release);
+        ended
+    }
+
+    fn note(&self, cause: &str, now: Instant) -> Option<Line> {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let mut causes = self.causes();
+        self.lasts.store(true, Ordering::Release);
+        let is_full = causes.len() >= CAUSES_MAX && causes.iter().all(|known| known.text != cause);
+        let cause = if is_full { OTHER } else { cause };
+        if let Some(known) = causes.iter_mut().find(|known| known.text == cause) {
+            known.count += 1;
+            known.last = now;
+            if now.saturating_duration_since(known.logged) < LOG_AGAIN {
+                return None;
+            }
+            known.logged = now;
+            return Some(Line::GoesOn(known.count));
+        }
+        causes.push(Cause { text: cause.to_owned(), count: 1, logged: now, last: now });
+        Some(Line::Begun)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_logged_once_an_hour_and_counted_always() {
+        let repeated = Repeated::new("a test fails");
+        let begin = Instant::now();
+        assert_eq!(repeated.note("disk", begin), Some(Line::Begun));
+        for second in 1..3600 {
+            assert_eq!(repeated.note("disk", begin + Duration::from_secs(second)), None);
+        }
+        assert_eq!(repeated.note("network", begin + LOG_AGAIN), Some(Line::Begun));
+        assert_eq!(repeated.note("disk", begin + LOG_AGAIN), Some(Line::GoesOn(3601)));
+        assert_eq!(repeated.note("disk", begin + LOG_AGAIN), None);
+        assert_eq!(repeated.total(), 3603);
+    }
+
+    #[test]
+    fn what_ended_is_logged_again_when_it_begins_again() {
+        let repeated = Repeated::new("a test fails");
+        let begin = Instant::now();
+        assert!(repeated.take_ended(begin).is_empty());
+        assert_eq!(repeated.note("disk", begin), Some(Line::Begun));
+        // It goes well and fails in turn: that is one failure.
+        assert!(repeated.take_ended(begin + QUIET / 2).is_empty());
+        assert_eq!(repeated.note("disk", begin + QUIET / 2), None);
+        assert!(repeated.take_ended(begin + QUIET).is_empty());
+        let ended = repeated.take_ended(begin + QUIET + QUIET / 2);
+        assert_eq!(ended.iter().map(|cause| (cause.text.as_str(), cause.count)).collect::<Vec<_>>(), [("disk", 2)]);
+        assert_eq!(repeated.note("disk", begin + QUIET * 2), Some(Line::Begun));
+        assert_eq!(repeated.total(), 3);
+    }
+
+    #[test]
+    fn causes_without_end_are_counted_together() {
+        let repeated = Repeated::new("a test fails");
+        let now = Instant::now();
+        let lines = (0..1000).filter_map(|n| repeated.note(&format!("cause {n}"), now)).count();
+        assert_eq!((lines, repeated.total()), (CAUSES_MAX + 1, 1000));
+        assert_eq!(repeated.causes().len(), CAUSES_MAX + 1);
+    }
+}
