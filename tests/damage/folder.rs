@@ -17,6 +17,8 @@ use crate::support::{INGLE, TestCloud};
 
 /// Devices of each project.
 const DEVICES: usize = 3;
+/// Devices of each project that have no rows, so that the registry has more in it than a page.
+const IDLE_DEVICES: usize = 90;
 /// Rows of each device that are imported in one go: those of all devices are more than stay in memory.
 const ROWS: i64 = 400;
 /// Rows of each device that are in a journal alone, and in how many commits.
@@ -25,6 +27,27 @@ const LAST_COMMITS: i64 = 4;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// How far the history goes back: over several files.
 const HISTORY_DAYS: i64 = 27;
+
+/// What an idle device is called, and its key.
+pub fn idle(project: usize) -> impl Iterator<Item = (String, String)> {
+    (0..IDLE_DEVICES).map(move |n| {
+        let id = format!("{}-idle{n}", WORDS[project]);
+        let key = key_of(&id);
+        (id, key)
+    })
+}
+
+/// The name that a device gets when it is made.
+pub fn first_name(id: &str) -> String {
+    format!("{id} as made")
+}
+
+fn key_of(id: &str) -> String {
+    format!("key-{id}")
+}
+
+/// What the ids of each project's devices begin with.
+const WORDS: [&str; 2] = ["alpha", "beta"];
 
 /// Name, id and secret of each project.
 pub const PROJECTS: [(&str, &str, &str); 2] = [("first", FIRST_ID, FIRST_SECRET), ("second", SECOND_ID, SECOND_SECRET)];
@@ -69,7 +92,7 @@ pub fn document(name: &str, client_id: &str, secret: &str, devices: &[(String, S
     let product = format!("{name}product");
     let device = |(id, local_key): &(String, String)| {
         json!({"product_id": product, "device_id": id,
-        "device_name": id, "name": format!("{id} as made"), "local_key": local_key, "secret": format!("secret-{id}")})
+        "device_name": id, "name": first_name(id), "local_key": local_key, "secret": format!("secret-{id}")})
     };
     json!({"projects": [{"name": name, "tuya": {"client_id": client_id, "secret": secret},
         "products": [{"product_id": product, "product_key": format!("{name}key"), "name": name, "category": "cz",
@@ -137,8 +160,8 @@ impl Fixture {
 
     fn apply(&self, cloud: &TestCloud, project: usize) {
         let (name, id, secret) = PROJECTS[project];
-        let devices: Vec<_> =
-            self.known[project].iter().map(|known| (known.id.clone(), known.local_key.clone())).collect();
+        let known = self.known[project].iter().map(|known| (known.id.clone(), known.local_key.clone()));
+        let devices: Vec<_> = known.chain(idle(project)).collect();
         cloud.apply(&document(name, id, secret, &devices));
     }
 
@@ -182,9 +205,9 @@ impl Fixture {
 }
 
 fn new_device(project: usize, n: usize) -> Known {
-    let id = format!("{}{n}", ["alpha", "beta"][project]);
-    let names = vec![format!("{id} as made")];
-    Known { local_key: format!("key-{id}"), names, rows: BTreeSet::new(), id }
+    let id = format!("{}{n}", WORDS[project]);
+    let names = vec![first_name(&id)];
+    Known { local_key: key_of(&id), names, rows: BTreeSet::new(), id }
 }
 
 fn rolled(cloud: &TestCloud) {

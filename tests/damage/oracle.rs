@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::folder::{Fixture, Known, PROJECTS, document, metrics, start};
+use super::folder::{Fixture, Known, PROJECTS, document, first_name, idle, metrics, start};
 use crate::support::TestCloud;
 use crate::support::tuya::TuyaApp;
 
@@ -61,7 +61,7 @@ pub fn look(fixture: &Fixture, data: &Path) -> Result<Seen, String> {
             continue;
         }
         let known = &fixture.known[project];
-        look_at_list(&app, known, &mut seen);
+        look_at_list(&app, project, known, &mut seen);
         for known in known {
             look_at_device(&app, known, &everybodys, &mut seen);
         }
@@ -87,20 +87,34 @@ fn has_token(app: &TuyaApp) -> bool {
     })
 }
 
-fn look_at_list(app: &TuyaApp, known: &[Known], seen: &mut Seen) {
+/// The devices that a project sees: all of them, no others, and the idle ones as they were made.
+fn look_at_list(app: &TuyaApp, project: usize, known: &[Known], seen: &mut Seen) {
     let answer = app.get("/v1.0/devices?page_no=1&page_size=100");
-    let Some(list) = answer["result"]["list"].as_array().or(answer["result"]["devices"].as_array()) else {
+    let Some(list) = answer["result"]["devices"].as_array() else {
         seen.lost.push(format!("the list of devices: {answer}"));
         return;
     };
-    let ids: Vec<&str> = list.iter().map(|device| device["id"].as_str().unwrap()).collect();
-    for id in &ids {
-        if !known.iter().any(|known| known.id == *id) {
-            seen.wrong.push(format!("another's device, or one that was never made, is listed: {id:?}"));
+    let mut listed: BTreeMap<&str, &Value> = list.iter().map(|row| (row["id"].as_str().unwrap(), row)).collect();
+    let mut missing = Vec::new();
+    for id in known.iter().map(|known| known.id.as_str()) {
+        if listed.remove(id).is_none() {
+            missing.push(id.to_owned());
         }
     }
-    for known in known.iter().filter(|known| !ids.contains(&known.id.as_str())) {
-        seen.lost.push(format!("{} in the list", known.id));
+    for (id, local_key) in idle(project) {
+        let Some(row) = listed.remove(id.as_str()) else {
+            missing.push(id);
+            continue;
+        };
+        if (row["name"].as_str(), row["local_key"].as_str()) != (Some(&first_name(&id)), Some(&local_key)) {
+            seen.wrong.push(format!("{id} has a name or a key that nobody gave: {row}"));
+        }
+    }
+    for id in listed.keys() {
+        seen.wrong.push(format!("another's device, or one that was never made, is listed: {id:?}"));
+    }
+    if !missing.is_empty() {
+        seen.lost.push(format!("{} devices in the list", missing.join(", ")));
     }
 }
 
