@@ -9,7 +9,7 @@ use ingle::domain::session::DeviceClaim;
 use ingle::domain::topology::NewSubDevice;
 use ingle::domain::{DeviceNo, ProductId};
 
-use super::registry::{NOW, id, on_engines};
+use super::registry::{Cut, NOW, id, on_engines};
 use crate::support::world::{DOOR, GATEWAY, LEAK, OWNER, PLUG, SCALE};
 
 #[test]
@@ -40,7 +40,7 @@ fn facts_are_kept_by_kind_and_key() {
         // A reset forgets what its users left, not what the device is.
         assert!(change(plug, FactKind::Firmware, vec![FactChange::set("0", "1.0.0")]).await);
         assert!(change(plug, FactKind::Desired, vec![FactChange::set("on", "true")]).await);
-        assert!(registry.remove_device(first, &id(PLUG), Leaving::Reset, NOW, NOW).await.unwrap());
+        assert!(registry.remove_devices(first, &[id(PLUG)], Leaving::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
         assert_eq!(facts(plug, FactKind::Firmware).await, [fact("0", "1.0.0", 1)]);
         for kind in [FactKind::Tag, FactKind::Desired, FactKind::Shadow] {
             assert!(facts(plug, kind).await.is_empty(), "{kind:?}");
@@ -77,14 +77,14 @@ fn devices_go_behind_a_gateway_and_leave_it() {
         };
         assert_eq!(behind(10).await, [LEAK, DOOR]);
         assert_eq!(behind(1).await, [LEAK]);
-        assert!(!registry.attach(plug.no, gateway.no, 2, NOW).await.unwrap(), "no room");
-        assert!(registry.attach(leak.no, gateway.no, 2, NOW).await.unwrap(), "there already");
-        assert!(registry.attach(plug.no, gateway.no, 3, NOW).await.unwrap());
+        assert!(!registry.attach(&[plug.no], gateway.no, 2, &Cut(NOW), NOW).await.unwrap().0, "no room");
+        assert!(registry.attach(&[leak.no], gateway.no, 2, &Cut(NOW), NOW).await.unwrap().0, "there already");
+        assert!(registry.attach(&[plug.no], gateway.no, 3, &Cut(NOW), NOW).await.unwrap().0);
         assert_eq!(behind(10).await.len(), 3);
         assert_eq!(device(PLUG).await.gateway, Some(id(GATEWAY)));
-        assert!(registry.detach(plug.no, gateway.no, NOW).await.unwrap());
-        assert!(!registry.detach(plug.no, gateway.no, NOW).await.unwrap());
-        assert!(!registry.detach(leak.no, plug.no, NOW).await.unwrap(), "behind another");
+        assert!(registry.detach(&[plug.no], gateway.no, NOW).await.unwrap());
+        assert!(!registry.detach(&[plug.no], gateway.no, NOW).await.unwrap());
+        assert!(!registry.detach(&[leak.no], plug.no, NOW).await.unwrap(), "behind another");
         assert_eq!(behind(10).await, [LEAK, DOOR]);
     });
 }
@@ -99,8 +99,9 @@ fn devices_are_made_as_they_come() {
             node_id: Some("n7".to_owned()),
         };
         let behind = Some(gateway.no);
-        let make =
-            async |device: &NewSubDevice, gateway, max| registry.make_device(device, gateway, max, NOW).await.unwrap();
+        let make = async |device: &NewSubDevice, gateway, max| {
+            registry.make_device(device, gateway, max, &Cut(NOW), NOW).await.unwrap().0
+        };
         let sub = named("rzeSU2h9uoklx001", "cellar");
         let made = make(&sub, behind, 3).await.unwrap();
         assert_eq!((made.device_name.as_str(), made.node_id.as_deref()), ("cellar", Some("n7")));
