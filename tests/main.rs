@@ -5,6 +5,7 @@ mod aliyun;
 mod cli;
 mod compatibility;
 mod gateway;
+mod handover;
 mod one_world;
 mod openapi;
 mod simulate;

@@ -18,7 +18,7 @@ use crate::support::tuya::TuyaApp;
 use crate::support::world::{GUEST, OWNER, PLUG};
 
 /// An app that listens, and decrypts what it hears by the vendor's document.
-struct Ear {
+pub struct Ear {
     connection: MqttDevice,
     key: [u8; 16],
     topic: String,
@@ -35,7 +35,7 @@ fn who(config: &Value) -> [String; 3] {
 }
 
 impl Ear {
-    fn of(cloud: &TestCloud, app: &TuyaApp, form: &str) -> Self {
+    pub fn of(cloud: &TestCloud, app: &TuyaApp, form: &str) -> Self {
         let config = config(app, form);
         let mut connection = MqttDevice::connect(cloud, &who(&config));
         let topic = config["source_topic"]["device"].as_str().unwrap().to_owned();
@@ -45,7 +45,7 @@ impl Ear {
     }
 
     /// The protocol of the next message, and what it says.
-    fn hears(&mut self) -> (i64, Value) {
+    pub fn hears(&mut self) -> (i64, Value) {
         let (topic, message) = self.connection.message();
         assert_eq!((topic, &message["pv"]), (self.topic.clone(), &json!("2.0")));
         let data = STANDARD.decode(message["data"].as_str().unwrap()).unwrap();

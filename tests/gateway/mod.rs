@@ -4,7 +4,7 @@ mod alink;
 mod commands;
 mod crash;
 mod fuzz;
-mod listeners;
+pub mod listeners;
 mod others;
 mod pairing;
 mod tylink;
