@@ -130,9 +130,12 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
-    /// When it last connected or disconnected, if it ever did.
+    /// When it last connected or disconnected, if it ever did since the last reset. One that stayed connected over a
+    /// change of owners has been there since it was activated for the new one.
     pub fn presence_ms(&self) -> Option<i64> {
-        self.latest.presence.map(|(_, row)| row.time_ms)
+        let (_, row) = self.latest.presence?;
+        let is_shown = row.time_ms >= self.device.history_from_ms;
+        is_shown.then_some(row.time_ms).or(self.online.then_some(self.device.active_ms))
     }
 
     /// The latest value of each code, but for those from before the last reset.

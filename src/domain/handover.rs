@@ -91,8 +91,10 @@ impl Cloud {
         };
         let rows: Vec<NewEvent> = moves.left.iter().map(row).collect();
         let logged = if rows.is_empty() { Ok(()) } else { self.log(rows).await };
-        for left in moves.left {
+        for left in &moves.left {
             self.downlink.end_session(left.no).await;
+        }
+        for left in moves.left {
             self.tell_left(left).await?;
         }
         for (device, owner) in moves.came {

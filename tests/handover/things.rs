@@ -97,7 +97,7 @@ struct Seen([String; 6]);
 impl Seen {
     fn by(scene: &Scene<'_>, owner: &Person, token: &str, heard: String) -> Self {
         let (matrix, id) = (scene.matrix, scene.id.as_str());
-        let device = scene.way.has_connected().then(|| matrix.device_says(id)).unwrap_or_default();
+        let device = if scene.way.has_connected() { matrix.device_says(id) } else { String::new() };
         Self([
             matrix.tuya_says(&owner.app, id),
             matrix.tuya_says(&matrix.tuya[owner.project], id),

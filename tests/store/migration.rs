@@ -68,7 +68,11 @@ fn a_registry_of_the_first_form_is_brought_up() {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
         let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
         registry.rename_device(project, &plug.id, "Mine", NOW).await.unwrap();
-        registry.remove_devices(project, &[plug.id.clone()], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry
+            .remove_devices(project, std::slice::from_ref(&plug.id), Leaving::Removed, &Cut(0), NOW)
+            .await
+            .unwrap()
+            .unwrap();
         let made = registry.make_pairing(project, &Uid::from(GUEST), None, NOW, 100).await.unwrap().unwrap();
         let redeemed = registry.redeem_pairing(plug.no, &made.token, &Cut(NOW + 7), NOW).await.unwrap().0;
         assert_eq!(redeemed, Redeemed::Bound);
