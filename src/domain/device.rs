@@ -70,7 +70,8 @@ pub struct Device {
     pub is_virtual: bool,
     /// Whether its owner has shut it out.
     pub disabled: bool,
-    /// Whether another project's users have it and none of the asking project's: of their home nothing is shown.
+    /// Whether another project's users have it, or had it last, and none of the asking project's has: of their home
+    /// nothing is shown.
     pub abroad: bool,
     /// Where a dialect may keep how it writes all of that.
     pub written: Kept,
@@ -201,7 +202,8 @@ pub struct DevicePage<T> {
 pub enum Leaving {
     /// The bindings go; names, device users and history stay for its last owner.
     Removed,
-    /// The bindings go, and with them its name and those of its functions, device users and the sight of all history.
+    /// The bindings go, and with them its name and those of its functions, place, device users and the sight of all
+    /// history.
     Reset,
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::people::ask;
 use crate::aliyun::bindings::shared_from_elsewhere;
 use crate::support::TestCloud;
+use crate::support::http::{Request, send};
 use crate::support::mqtt::{MqttDevice, tuyalink, with_gateway};
 use crate::support::tuya::TuyaApp;
 use crate::support::world::{ABROAD, FOREIGN, FOREIGN_USER, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE};
@@ -194,6 +195,10 @@ fn a_document_names_only_what_its_project_has() {
     // What the factory knows the maker may say, also of a device abroad; and again what is so already.
     let factory = json!({"sn": "SN-9", "name": "Abroad", "secret": "a-new-secret-0001"});
     cloud.apply(&documented("first", json!([abroad(&factory)])));
+    // The document that comes back tells the maker nothing of that home.
+    let told = cloud.apply(&documented("first", json!([abroad(&json!({}))])));
+    let told = &told["projects"][0]["devices"][0];
+    assert_eq!((&told["sn"], told.get("name"), told.get("local_key")), (&json!("SN-9"), None, None), "{told}");
     assert_eq!(cloud.second().get(&format!("/v1.0/devices/{ABROAD}"))["result"]["uid"], FOREIGN_USER);
 }
 
@@ -250,4 +255,36 @@ fn several_devices_are_removed_together_or_not_at_all() {
     let behind = ask(&mut gate, "gate1", "device/topo/get", &Value::Null).1;
     assert_eq!(behind.as_array().unwrap().len(), 2, "{behind}");
     assert_eq!(ask(&mut gate, "gate1", "device/topo/delete", &json!(["temp1", "temp2"])).0, 0);
+}
+
+#[test]
+fn what_a_removed_user_had_is_as_after_a_reset() {
+    let cloud = lived_with();
+    crate::aliyun::devices::named(&cloud);
+    cloud.aliyun().data("/user/account/unregister", json!({"identityId": "50owner"}));
+    // Nobody can come back for it, so not even its own project sees it any more.
+    assert_eq!(past(&cloud.first()), [0; 4]);
+    let plug = cloud.first().get(&format!("/v1.0/devices/{PLUG}"))["result"].clone();
+    assert_eq!((&plug["name"], &plug["ip"], &plug["uid"]), (&plug["product_name"], &json!(""), &json!("")), "{plug}");
+}
+
+#[test]
+fn a_visual_token_is_dead_once_its_device_was_given_up_however_soon_it_comes_back() {
+    let cloud = TestCloud::at(NOW);
+    crate::aliyun::devices::named(&cloud);
+    let password = json!([{"schema": "testApp", "username": "18200000678", "password": "owner's"}]);
+    cloud.apply(&json!({"projects": [{"name": "first", "users": password}]}));
+    let device = json!({"productKey": "a1FNS8TYhpQ", "deviceName": "VD_plug"});
+    let token = || crate::visual::login::tokens(&cloud, "18200000678", "owner's", json!([device])).remove(0);
+    let opens = |token: &str| {
+        let request = Request::new("GET", "/v1.0/visual/devices/a1FNS8TYhpQ/VD_plug");
+        send(cloud.api, &request.with("Authorization", &format!("Bearer {token}"))).status
+    };
+    let before = token();
+    assert_eq!(opens(&before), 200);
+    let app = cloud.aliyun();
+    app.data("/cloud/user/device/unbind", json!({"identityId": "50owner", "iotId": "iotPlug"}));
+    app.data("/living/cloud/user/binding/device/batch/bind", json!({"identityId": "50owner", "deviceList": [device]}));
+    // In the same millisecond, to the same owner.
+    assert_eq!((opens(&before), opens(&token())), (401, 200));
 }

@@ -193,15 +193,35 @@ impl Matrix {
         ["", "/logs?size=100"].map(|below| self.visual(token, id, below).body.to_string()).concat()
     }
 
-    /// What the device itself is told by either protocol that it should be.
+    /// Connects a device by both protocols, and lets it note a tag by the one and a shadow by the other.
+    pub fn device_notes(&self, id: &str, tag: &str, shadow: &str) {
+        let tags = json!([{"key": "room", "value": tag}]);
+        assert_eq!(ask(&mut self.tuyalink(id), id, "device/tag/report", &tags).0, 0);
+        let state = json!({"reported": {"room": shadow}});
+        let message = json!({"method": "update", "state": state, "version": 1});
+        let answer = self.shadow(&mut self.linkkit(id), id, &message);
+        assert_eq!(answer["payload"]["status"], "success", "{answer}");
+    }
+
+    /// What the device itself is told by either protocol: what it should be, its tags, its shadow.
     pub fn device_says(&self, id: &str) -> String {
-        let secret = format!("secret-of-{id}");
         let mut device = self.tuyalink(id);
-        let told = ask(&mut device, id, "thing/property/desired/get", &Value::Null).1.to_string();
-        let mut device = MqttDevice::connect(&self.cloud, &linkkit("a1matrix", id, &secret, ",_ss=1"));
+        let wished = ask(&mut device, id, "thing/property/desired/get", &Value::Null).1;
+        let tags = ask(&mut device, id, "device/tag/get", &Value::Null).1;
+        let mut device = self.linkkit(id);
         let message = json!({"id": "1", "version": "1.0", "params": ["wish"], "method": "thing.property.desired.get"});
         let topic = format!("/sys/a1matrix/{id}/thing/property/desired/get");
-        told + &device.asked(&topic, &message).1.to_string()
+        let desired = device.asked(&topic, &message).1;
+        let shadow = self.shadow(&mut device, id, &json!({"method": "get"}));
+        format!("{wished}{tags}{desired}{shadow}")
+    }
+
+    fn shadow(&self, device: &mut MqttDevice, id: &str, message: &Value) -> Value {
+        device.asked(&format!("/shadow/update/a1matrix/{id}"), message).1
+    }
+
+    fn linkkit(&self, id: &str) -> MqttDevice {
+        MqttDevice::connect(&self.cloud, &linkkit("a1matrix", id, &format!("secret-of-{id}"), ",_ss=1"))
     }
 
     /// A device or gateway, connected by TuyaLink and listening.

@@ -17,6 +17,7 @@ pub enum Thing {
     DeviceUsers,
     Shares,
     Wishes,
+    Facts,
     Home,
     Place,
     Address,
@@ -29,7 +30,7 @@ pub enum Thing {
 }
 
 impl Thing {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Rows,
         Self::Value,
         Self::ValueAhead,
@@ -39,6 +40,7 @@ impl Thing {
         Self::DeviceUsers,
         Self::Shares,
         Self::Wishes,
+        Self::Facts,
         Self::Home,
         Self::Place,
         Self::Address,
@@ -64,6 +66,7 @@ impl Thing {
             Self::DeviceUsers => (texts(&["Granny Anna", "+4917012345"]), &[TuyaProject]),
             Self::Shares => (vec![scene.sharee.uid(), scene.sharee.identity()], &[TuyaUser, TuyaProject, Alibaba]),
             Self::Wishes => (texts(&["434343434"]), &[Device]),
+            Self::Facts => (texts(&["tag-of-anna", "shadow-of-anna"]), &[Device]),
             Self::Home => (vec![scene.former.home.to_string()], &[TuyaUser, TuyaProject]),
             Self::Place => (texts(&["48.13719", "11.57549"]), &[TuyaUser, TuyaProject]),
             Self::Address => (texts(&["10.11.12.13"]), &[TuyaUser, TuyaProject]),
@@ -173,6 +176,9 @@ impl<'a> Gone<'a> {
             (id, NOW + HOUR_MS, 7, 1, "humid", json!(424_242_424)),
             (id, NOW - 2000, 11, 1, "alarm", json!({"n": 454_545_454})),
         ]);
+        if way.has_connected() {
+            matrix.device_notes(id, "tag-of-anna", "shadow-of-anna");
+        }
         let visual_tokens = [former, scene.sharee].map(|person| matrix.visual_token(person, id));
         let before = Seen::by(&scene, former, &visual_tokens[0], former.heard());
         for person in [former, scene.sharee, scene.member] {

@@ -51,7 +51,8 @@ impl Builder<'_> {
             }
         }
         let before = known.map(|(no, _, before)| (no, before));
-        self.check_sight(world, product_no, before.as_ref())?;
+        let is_abroad = self.check_sight(world, product_no, before.as_ref())?;
+        let said = is_abroad.then(|| world.clone());
         let (no, before) = before.unzip();
         if let Some(before) = before.clone() {
             for (here, there) in [
@@ -75,7 +76,13 @@ impl Builder<'_> {
             world.is_virtual = world.is_virtual.or(before.is_virtual);
             world.disabled = world.disabled.or(before.disabled);
         }
-        self.put_device(no, product_no, before.as_ref(), world)
+        let no = self.put_device(no, product_no, before.as_ref(), world)?;
+        if let Some(said) = said {
+            // What its owner says of it, and the key to that home, is not told to the maker.
+            let WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, .. } = said;
+            *world = WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, ..world.clone() };
+        }
+        Ok(no)
     }
 
     /// Number, product and the facts that the document can change, links aside.
@@ -224,17 +231,17 @@ impl Builder<'_> {
     }
 
     /// A document names only what its project has. The maker of a device that is another project's says of it what the
-    /// factory knows, and no more.
-    fn check_sight(&self, world: &WorldDevice, product_no: i64, before: Option<&(i64, WorldDevice)>) -> Result<()> {
+    /// factory knows, and no more; whether it is such a device.
+    fn check_sight(&self, world: &WorldDevice, product_no: i64, before: Option<&(i64, WorldDevice)>) -> Result<bool> {
         let sql = "SELECT 1 FROM product WHERE product_no = ?1 AND project_no = ?2";
         let is_maker = self.find(sql, params![product_no, self.project_no], |_| Ok(()))?.is_some();
         let Some((no, before)) = before else {
             let refused = "owner: a device of another project's product needs an owner of this project";
             let is_fine = is_maker || world.owner.is_some();
-            return is_fine.then_some(()).ok_or_else(|| Error::Refused(refused.to_owned()));
+            return is_fine.then_some(false).ok_or_else(|| Error::Refused(refused.to_owned()));
         };
         if self.is_own(*no)? {
-            return Ok(());
+            return Ok(false);
         }
         if !is_maker {
             return Err(Error::Refused("the device is another project's".to_owned()));
@@ -259,7 +266,7 @@ impl Builder<'_> {
         let member = changed.or_else(|| switched.into_iter().find(|(_, is_said)| *is_said).map(|(name, _)| name));
         match member {
             Some(member) => Err(Error::Refused(format!("{member}: the device is another project's"))),
-            None => Ok(()),
+            None => Ok(true),
         }
     }
 
