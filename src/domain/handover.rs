@@ -38,6 +38,8 @@ pub struct Moves {
     pub left: Vec<Left>,
     /// Devices that belong to a user who did not own them before.
     pub came: Vec<(DeviceNo, Uid)>,
+    /// Devices that somebody else's gateway no longer speaks for.
+    pub ended: Vec<DeviceNo>,
 }
 
 /// A device that everybody lost, and who that was.
@@ -91,8 +93,8 @@ impl Cloud {
         };
         let rows: Vec<NewEvent> = moves.left.iter().map(row).collect();
         let logged = if rows.is_empty() { Ok(()) } else { self.log(rows).await };
-        for left in &moves.left {
-            self.downlink.end_session(left.no).await;
+        for device in moves.left.iter().map(|left| left.no).chain(moves.ended) {
+            self.downlink.end_session(device).await;
         }
         for left in moves.left {
             self.tell_left(left).await?;

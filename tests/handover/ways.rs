@@ -21,6 +21,7 @@ pub enum Way {
     UnbindBehindPairedGateway,
     UnbindBehindBoundGateway,
     LeavesWithGatewayBind,
+    DeleteReattachedBind,
     Document,
     DocumentAfterRemoval,
     DocumentOfAnotherProject,
@@ -30,7 +31,7 @@ pub enum Way {
 }
 
 impl Way {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnbindBind,
         Self::UnbindEverybodyBind,
         Self::DeleteBind,
@@ -44,6 +45,7 @@ impl Way {
         Self::UnbindBehindPairedGateway,
         Self::UnbindBehindBoundGateway,
         Self::LeavesWithGatewayBind,
+        Self::DeleteReattachedBind,
         Self::Document,
         Self::DocumentAfterRemoval,
         Self::DocumentOfAnotherProject,
@@ -80,6 +82,7 @@ impl Way {
             Self::UnbindBehindBoundGateway => &["unbind_device", "attach", "bind_device"],
             Self::Document | Self::DocumentOfAnotherProject | Self::DocumentFromAbroad => &["apply"],
             Self::DocumentAfterRemoval => &["remove_devices", "apply"],
+            Self::DeleteReattachedBind => &["remove_devices", "attach", "bind_device"],
             Self::UserRemovedBind => &["remove_user", "bind_device"],
         }
     }
@@ -175,6 +178,12 @@ impl<'a> Scene<'a> {
             }
             Way::LeavesWithGatewayBind => {
                 self.unbind_everybody(&self.former_gate);
+                self.bind(id);
+            }
+            Way::DeleteReattachedBind => {
+                self.done(self.matrix.tuya[MAKER].delete(&format!("/v1.0/devices/{id}")));
+                // It is nobody's still, behind the gateway that its former owner has.
+                self.attach(&self.former_gate);
                 self.bind(id);
             }
             Way::Document | Way::DocumentOfAnotherProject | Way::DocumentFromAbroad => self.give(next),

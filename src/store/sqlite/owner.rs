@@ -100,6 +100,7 @@ impl Owners<'_> {
         }
         if owner_no != Some(user_no) {
             self.end_bindings(device_no)?;
+            self.leave_gateway_of_others(device_no, user_no)?;
             if was_anothers && !keeps_history {
                 self.forget_past(device_no)?;
             }
@@ -120,6 +121,16 @@ impl Owners<'_> {
                    (SELECT 1 FROM binding b WHERE b.device_no = s.device_no AND b.owned = 1)";
         for device_no in self.numbers(sql, gateway_no)? {
             self.hand_over(device_no, owner, false)?;
+        }
+        Ok(())
+    }
+
+    /// A gateway that somebody else owns does not speak for a user's device by what it proved before.
+    fn leave_gateway_of_others(&self, device_no: i64, user_no: i64) -> Result<()> {
+        let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE device_no = ?1 AND EXISTS
+                   (SELECT 1 FROM binding b WHERE b.device_no = device.gateway_no AND b.owned = 1 AND b.user_no <> ?2)";
+        if self.connection.execute(sql, params![device_no, user_no]).map_err(Error::store)? > 0 {
+            self.moves.borrow_mut().ended.push(DeviceNo(device_no));
         }
         Ok(())
     }
