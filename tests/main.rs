@@ -8,6 +8,7 @@ mod compatibility;
 mod damage;
 mod data_folder;
 mod gateway;
+mod handover;
 mod one_world;
 mod openapi;
 mod power_cut;

@@ -3,13 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::caller::AppUser;
-use super::device::FactoryName;
+use super::device::{FactoryName, Leaving};
 use super::feed::{Happened, News, Taken};
 use super::user::User;
-use super::{
-    Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun,
-    ProjectNo, Result, Uid,
-};
+use super::{Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, ProjectNo, Result, Uid};
 
 /// Devices of one user that a list goes through.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
@@ -143,15 +140,13 @@ impl Cloud {
         name: &FactoryName,
     ) -> Result<(Bound, Option<Arc<Device>>)> {
         let project = caller.project.no;
-        let bound = self.registry.bind_device(project, uid, name, self.now_ms()).await?;
+        let (bound, moves) = self.registry.bind_device(project, uid, name, self, self.now_ms()).await?;
         let bound = bound.ok_or(Error::NotVisible(Noun::User))?;
         if bound == Bound::Unknown {
             return Ok((bound, None));
         }
+        self.follow(moves, Leaving::Removed).await?;
         let device = self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?;
-        if let (Bound::Owner, Some(device)) = (&bound, &device) {
-            self.tell(device.no, News::Bound(uid.clone()));
-        }
         Ok((bound, device))
     }
 
@@ -162,17 +157,13 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device or user that the caller does not see.
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
-        let people = self.people_of(caller.project.no, &device).await?;
-        let user = self.registry.app_user(caller.project.no, uid).await?;
-        let unbound = self.registry.unbind_device(caller.project.no, uid, device.no, self.now_ms()).await?;
-        match unbound {
-            Unbound::Owner => {
-                self.left_their_owner(&[device.no]).await?;
-                self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
-            }
-            Unbound::Share => self.tell_share_taken(caller.project.no, device, user),
-            Unbound::Nothing => {}
+        let (project, now_ms) = (caller.project.no, self.now_ms());
+        let user = self.registry.app_user(project, uid).await?;
+        let (unbound, moves) = self.registry.unbind_device(project, uid, device.no, self, now_ms).await?;
+        if unbound == Unbound::Share {
+            self.tell_share_taken(project, device, user);
         }
+        self.follow(moves, Leaving::Removed).await?;
         Ok(unbound)
     }
 
@@ -241,23 +232,22 @@ impl Cloud {
             return Err(Error::NotVisible(Noun::Device));
         }
         let people = self.people_of(caller.project.no, &device).await?;
-        let unbound = self.registry.unbind_everybody(caller.project.no, device.no, self.now_ms()).await?;
-        if unbound == Unbound::Owner {
-            self.left_their_owner(&[device.no]).await?;
-        }
-        if unbound != Unbound::Nothing {
+        let (project, now_ms) = (caller.project.no, self.now_ms());
+        let (unbound, moves) = self.registry.unbind_everybody(project, device.no, self, now_ms).await?;
+        if unbound == Unbound::Share {
             self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
         }
+        self.follow(moves, Leaving::Removed).await?;
         Ok(unbound)
     }
 
-    /// Removes a user, with homes and bindings. The user's own devices belong to nobody then.
+    /// Removes a user, with homes and bindings. The user's own devices belong to nobody then, and are as after a reset.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
-        let left = self.registry.remove_user(caller.project.no, uid, self.now_ms()).await?;
-        self.left_their_owner(&left.ok_or(Error::NotVisible(Noun::User))?).await
+        let moves = self.registry.remove_user(caller.project.no, uid, self, self.now_ms()).await?;
+        self.follow(moves.ok_or(Error::NotVisible(Noun::User))?, Leaving::Removed).await
     }
 
     fn tell_share_taken(&self, project: ProjectNo, device: Arc<Device>, user: Option<AppUser>) {
@@ -265,22 +255,5 @@ impl Cloud {
             let users = user.into_iter().map(|user| user.no).collect();
             self.feed.tell(Happened::Taken(Taken { device, project, users, is_shared_on: true }));
         }
-    }
-
-    async fn left_their_owner(&self, devices: &[DeviceNo]) -> Result<()> {
-        let row = |device: &DeviceNo| NewEvent {
-            device: *device,
-            time_ms: self.now_ms(),
-            kind: EventType::Reset,
-            source: EventSource::PROJECT_REMOVAL,
-            code: None,
-            value: None,
-            is_history: false,
-        };
-        let logged = self.log(devices.iter().map(row).collect()).await;
-        for device in devices {
-            self.downlink.end_session(*device).await;
-        }
-        logged
     }
 }

@@ -3,11 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::caller::{DeviceRole, check_self, seen_as};
-use super::event::{EventTypes, PageStart};
 use super::feed::News;
 use super::{
-    Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, EventQuery, EventSource, EventType, HomeId, Latest,
-    NewEvent, Noun, Product, ProductId, Result, Schema, Uid, UserNo,
+    Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, HomeId, Latest, Noun, Product, ProductId, Result,
+    Schema, Uid, UserNo,
 };
 
 /// A device's name may be this long, in characters.
@@ -71,7 +70,8 @@ pub struct Device {
     pub is_virtual: bool,
     /// Whether its owner has shut it out.
     pub disabled: bool,
-    /// Whether another project's users have it and none of the asking project's: of their home nothing is shown.
+    /// Whether another project's users have it, or had it last, and none of the asking project's has: of their home
+    /// nothing is shown.
     pub abroad: bool,
     /// Where a dialect may keep how it writes all of that.
     pub written: Kept,
@@ -131,10 +131,12 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
-    /// When it last connected or disconnected, if it did since the last reset.
+    /// When it last connected or disconnected, if it ever did since the last reset. One that stayed connected over a
+    /// change of owners has been there since it was activated for the new one.
     pub fn presence_ms(&self) -> Option<i64> {
-        let shown = self.latest.presence.filter(|(_, row)| row.time_ms >= self.device.history_from_ms);
-        shown.map(|(_, row)| row.time_ms)
+        let (_, row) = self.latest.presence?;
+        let is_shown = row.time_ms >= self.device.history_from_ms;
+        is_shown.then_some(row.time_ms).or(self.online.then_some(self.device.active_ms))
     }
 
     /// The latest value of each code, but for those from before the last reset.
@@ -200,7 +202,8 @@ pub struct DevicePage<T> {
 pub enum Leaving {
     /// The bindings go; names, device users and history stay for its last owner.
     Removed,
-    /// The bindings go, and with them its name and those of its functions, device users and the sight of all history.
+    /// The bindings go, and with them its name and those of its functions, place, device users and the sight of all
+    /// history.
     Reset,
 }
 
@@ -349,49 +352,19 @@ impl Cloud {
         Ok(())
     }
 
-    /// Takes a device from all its users. It is invisible from then on, until it is bound again; when it is connected
-    /// it is told. The log keeps the removal, or the reset as the first row that is ever seen again.
+    /// Takes devices from all their users, all of them or none. They are invisible from then on, until they are bound
+    /// again; what is connected is told. The log keeps the removal, or the reset as the first row that is ever seen
+    /// again.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also the second time.
-    pub async fn remove_device(&self, caller: &Caller, id: &DeviceId, leaving: Leaving) -> Result<()> {
-        let device = self.visible_device(caller, id).await?;
-        let now_ms = self.now_ms();
-        let (time_ms, history_from_ms) = match leaving {
-            Leaving::Removed => (self.row_ms(&device), device.history_from_ms),
-            Leaving::Reset => {
-                // A device may be ahead of our clock: what it reported before the reset must not show after it.
-                let reset_ms = now_ms.max(self.newest_row_ms(device.no).await?) + 1;
-                (reset_ms, reset_ms)
-            }
-        };
-        let people = self.people_of(caller.project.no, &device).await?;
-        let left = self.registry.remove_device(caller.project.no, id, leaving, history_from_ms, now_ms).await?;
-        if !left {
-            return Err(Error::NotVisible(Noun::Device));
+    /// [`Error::NotVisible`] for one that the caller may not remove, also the second time; [`Error::OutOfRange`] for more
+    /// than [`DEVICE_IDS_MAX`].
+    pub async fn remove_devices(&self, caller: &Caller, ids: &[DeviceId], leaving: Leaving) -> Result<()> {
+        if ids.len() > DEVICE_IDS_MAX {
+            return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
-        let source = match leaving {
-            Leaving::Removed => EventSource::PROJECT_REMOVAL,
-            Leaving::Reset => EventSource::CLOUD,
-        };
-        let row = NewEvent { time_ms, ..self.row_now(&device, EventType::Reset, source) };
-        let logged = self.log(vec![row]).await;
-        self.tell_taken(people);
-        self.downlink.end_session(device.no).await;
-        logged
-    }
-
-    pub(super) async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
-        let query = EventQuery {
-            types: EventTypes::all(),
-            codes: Vec::new(),
-            from_ms: 0,
-            to_ms: i64::MAX,
-            start: PageStart::Newest,
-            limit: 1,
-        };
-        let page = self.telemetry.page(None, device, &query).await?;
-        Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
+        let moves = self.registry.remove_devices(caller.project.no, ids, leaving, self, self.now_ms()).await?;
+        self.follow(moves.ok_or(Error::NotVisible(Noun::Device))?, leaving).await
     }
 
     /// Those of a project's devices that whoever asks sees, with what each last said.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::caller::{DeviceRole, seen_as};
-use super::feed::News;
+use super::device::Leaving;
 use super::{
     Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, Result, Uid,
 };
@@ -88,17 +88,13 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn redeem(&self, device: &Device, token: &str) -> Result<Redeemed> {
-        let now_ms = self.now_ms();
-        // Of a device that is ahead of our clock too, nothing from before shows after it.
-        let from_ms = now_ms.max(self.newest_row_ms(device.no).await? + 1);
-        let redeemed = self.registry.redeem_pairing(device.no, token, from_ms, now_ms).await?;
+        let (redeemed, moves) = self.registry.redeem_pairing(device.no, token, self, self.now_ms()).await?;
         if redeemed == Redeemed::Bound {
-            self.log(vec![activation(device.no, from_ms)]).await?;
-            let owner = self.registry.device_by_id(&device.id).await?.and_then(|device| device.owner);
-            if let Some(owner) = owner {
-                self.tell(device.no, News::Bound(owner));
-            }
+            let history_from_ms = self.registry.device_by_id(&device.id).await?.map(|device| device.history_from_ms);
+            let time_ms = self.now_ms().max(history_from_ms.unwrap_or_default());
+            self.log(vec![activation(device.no, time_ms)]).await?;
         }
+        self.follow(moves, Leaving::Removed).await?;
         Ok(redeemed)
     }
 }

@@ -1,11 +1,11 @@
 //! What the domain asks of an engine: a small trait a noun, each method one atomic fact. No transaction crosses this
 //! seam. `tests/store/contract.rs` says what each method means, for every engine.
+//! Where devices change hands the traits are in [`super::owner_store`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::binding::{Bound, BoundDevices, DeviceHolder, Shared, Unbound};
 use super::caller::{AppUser, DeviceRole};
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
@@ -13,14 +13,14 @@ use super::event::{Consent, Expiry};
 use super::fact::{Fact, FactChange, FactKind};
 use super::feed::Audience;
 use super::figures::TelemetryFigures;
+use super::handover::{HistoryCuts, Moves};
 use super::home::{Home, HomeFacts, HomeRole, Member, MemberChange, MemberPut};
 use super::login::TokenHolder;
 use super::name::FunctionName;
-use super::pairing::{PairingToken, Redeemed};
+pub use super::owner_store::{BindingStore, PairingStore, TopologyStore};
 use super::password::Password;
 use super::session::{DeviceClaim, DeviceSecret};
 use super::token::TokenPair;
-use super::topology::{NewSubDevice, ProductSecret};
 use super::user::{Account, User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
@@ -180,9 +180,15 @@ pub trait UserStore: Send + Sync {
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>>;
     /// Whether there was such a user to rename.
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool>;
-    /// Removes a user with homes and bindings; every binding of a device that the user owned goes. Those
-    /// devices; `None` when there was no such user.
-    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<Option<Vec<DeviceNo>>>;
+    /// Removes a user with homes and bindings; devices that the user owned are nobody's then, and as after a reset.
+    /// `None` when there was no such user.
+    async fn remove_user(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<Option<Moves>>;
 }
 
 /// Types of devices.
@@ -228,15 +234,16 @@ pub trait DeviceStore: Send + Sync {
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>>;
     /// Whether there was such a device to rename.
     async fn rename_device(&self, project: ProjectNo, id: &DeviceId, name: &str, now_ms: i64) -> Result<bool>;
-    /// Unbinds every user, and for a reset drops names and device users; whether the project saw the device.
-    async fn remove_device(
+    /// Takes devices from everybody, all of them or none; for a reset their past goes too. `None` when one of them is
+    /// not the project's to remove: as its maker or as its owner's project.
+    async fn remove_devices(
         &self,
         project: ProjectNo,
-        id: &DeviceId,
+        ids: &[DeviceId],
         leaving: Leaving,
-        history_from_ms: i64,
+        cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<bool>;
+    ) -> Result<Option<Moves>>;
     /// Notes the first activation; whether it was the first.
     async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool>;
     /// A device by its id alone, for the device's own session.
@@ -245,48 +252,6 @@ pub trait DeviceStore: Send + Sync {
     async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>>;
     /// The devices that the server plays itself and that were neither removed nor disabled.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
-}
-
-/// Which user has which device.
-#[async_trait]
-pub trait BindingStore: Send + Sync {
-    /// What a user has, owned and shared, in the order of binding; `None` for a user that is not the project's.
-    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<BoundDevices>>>;
-    /// Those of the project's users who have a device, the owner first, and how many they are.
-    async fn holders(
-        &self,
-        project: ProjectNo,
-        device: DeviceNo,
-        offset: usize,
-        limit: usize,
-    ) -> Result<(Vec<DeviceHolder>, u64)>;
-    /// Makes a user the owner of a device that nobody owns and that is of the project's products or visible to it; it
-    /// stands in the user's first home then. `None` for a user that is not the project's.
-    async fn bind_device(
-        &self,
-        project: ProjectNo,
-        uid: &Uid,
-        device: &FactoryName,
-        now_ms: i64,
-    ) -> Result<Option<Bound>>;
-    /// Shares a device to a user, for the one who owns it or for its owner's project; `None` for a user that is not the
-    /// project's.
-    async fn share_device(
-        &self,
-        project: ProjectNo,
-        by: Option<UserNo>,
-        uid: &Uid,
-        device: DeviceNo,
-        now_ms: i64,
-    ) -> Result<Option<Shared>>;
-    /// Ends a share of a user of the project; whether there was one.
-    async fn withdraw_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo) -> Result<bool>;
-    /// Those of the project's users to whom a device is shared, in the order of sharing.
-    async fn sharees(&self, project: ProjectNo, device: DeviceNo, limit: usize) -> Result<Vec<User>>;
-    /// Takes a device from a user of the project; from everybody when that user owns it.
-    async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound>;
-    /// Takes a device from everybody, for its maker's project and its owner's; for any other only from its own users.
-    async fn unbind_everybody(&self, project: ProjectNo, device: DeviceNo, now_ms: i64) -> Result<Unbound>;
 }
 
 /// Passwords, the access they give, and the keys that attest it.
@@ -382,33 +347,6 @@ pub trait HomeStore: Send + Sync {
     async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool>;
 }
 
-/// Tokens that pair devices, of which only hashes are kept.
-#[async_trait]
-pub trait PairingStore: Send + Sync {
-    /// A token by which a device becomes a user's and stands in a home, or in the user's first, which is made if need be.
-    /// `None` for a user that is not the project's.
-    async fn make_pairing(
-        &self,
-        project: ProjectNo,
-        uid: &Uid,
-        home: Option<HomeId>,
-        now_ms: i64,
-        life_ms: i64,
-    ) -> Result<Option<PairingToken>>;
-    /// The device that redeemed a token of the project's (and of a user's, if one is given) that lived at `from_ms` or
-    /// later, and those that were refused. `None` when there is no such token.
-    async fn pairing(
-        &self,
-        project: ProjectNo,
-        user: Option<UserNo>,
-        token: &str,
-        from_ms: i64,
-    ) -> Result<Option<(Option<Device>, Vec<Device>)>>;
-    /// A device redeems a token: it is activated, and the user's from then on, with those behind it that are nobody's.
-    /// To another than its last owner it shows no history from before `from_ms`.
-    async fn redeem_pairing(&self, device: DeviceNo, token: &str, from_ms: i64, now_ms: i64) -> Result<Redeemed>;
-}
-
 /// What is kept of a device under a key.
 #[async_trait]
 pub trait FactStore: Send + Sync {
@@ -425,36 +363,13 @@ pub trait FactStore: Send + Sync {
     ) -> Result<bool>;
 }
 
-/// Gateways and what is behind them, and devices that are made as they come. For the devices' own sessions.
-#[async_trait]
-pub trait TopologyStore: Send + Sync {
-    /// A product by Alibaba's id, with its secret.
-    async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>>;
-    /// The device of that name, made when there is none, behind a gateway if one is given. `None` when the product is
-    /// not one of the gateway's project's for sub-devices; for a device that is elsewhere: behind another gateway, with
-    /// another owner than the gateway's, removed, or it has connected by itself; and when there are `max` already, by or
-    /// behind the gateway, or without one of the product.
-    async fn make_device(
-        &self,
-        device: &NewSubDevice,
-        gateway: Option<DeviceNo>,
-        max: usize,
-        now_ms: i64,
-    ) -> Result<Option<Device>>;
-    /// Puts a device behind a gateway unless `max` others are; whether it is there now.
-    async fn attach(&self, sub: DeviceNo, gateway: DeviceNo, max: usize, now_ms: i64) -> Result<bool>;
-    /// Takes a device from behind a gateway; whether it was there.
-    async fn detach(&self, sub: DeviceNo, gateway: DeviceNo, now_ms: i64) -> Result<bool>;
-    /// The devices behind a gateway, in order of creation.
-    async fn behind(&self, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>>;
-}
-
 /// The world document.
 #[async_trait]
 pub trait WorldStore: Send + Sync {
     /// Makes a world true, as a whole or not at all. With the devices whose sessions are of something that is no longer
     /// true: another secret, name, owner, gateway or thing model, or the device is shut out.
-    async fn apply(&self, world: World, now_ms: i64) -> Result<(World, Vec<DeviceNo>)>;
+    async fn apply(&self, world: World, cuts: &dyn HistoryCuts, now_ms: i64)
+    -> Result<((World, Vec<DeviceNo>), Moves)>;
 }
 
 /// The event log and the latest values. Facts that change all the time.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::device::FactoryName;
+use super::device::{FactoryName, Leaving};
 use super::product::Registration;
 use super::session::{DeviceClaim, DeviceSecret};
 use super::{Cloud, Device, DeviceNo, NodeType, Product, ProductId, Result};
@@ -62,7 +62,7 @@ impl Cloud {
         }
         let name = NewSubDevice { product: product.id.clone(), name: device_name.to_owned(), node_id: None };
         if is_name(device_name)
-            && self.registry.make_device(&name, None, REGISTERED_MAX, self.now_ms()).await?.is_some()
+            && self.registry.make_device(&name, None, REGISTERED_MAX, self, self.now_ms()).await?.0.is_some()
         {
             return self.unused_device(product, device_name).await;
         }
@@ -105,16 +105,21 @@ impl Cloud {
         if gateway.product.node_type != NodeType::Gateway || !is_name(&sub.name) {
             return Ok(None);
         }
-        self.registry.make_device(sub, Some(gateway.no), SUB_DEVICES_MAX, self.now_ms()).await
+        let now_ms = self.now_ms();
+        let (made, moves) = self.registry.make_device(sub, Some(gateway.no), SUB_DEVICES_MAX, self, now_ms).await?;
+        self.follow(moves, Leaving::Removed).await?;
+        Ok(made)
     }
 
-    /// Puts a device, which proved itself, behind a gateway. Whether both can be that and there is room.
+    /// Puts devices, which proved themselves, behind a gateway, all of them or none. Whether they can be that and there
+    /// is room.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn attach(&self, gateway: &Device, sub: &Device) -> Result<bool> {
-        Ok(Self::may_attach(gateway, sub)
-            && self.registry.attach(sub.no, gateway.no, SUB_DEVICES_MAX, self.now_ms()).await?)
+    pub async fn attach(&self, gateway: &Device, subs: &[DeviceNo]) -> Result<bool> {
+        let (attached, moves) = self.registry.attach(subs, gateway.no, SUB_DEVICES_MAX, self, self.now_ms()).await?;
+        self.follow(moves, Leaving::Removed).await?;
+        Ok(attached)
     }
 
     /// Whether a device is one to put behind that gateway.
@@ -122,12 +127,12 @@ impl Cloud {
         gateway.product.node_type == NodeType::Gateway && sub.product.node_type == NodeType::Sub
     }
 
-    /// Takes a device from behind a gateway. Whether it was there.
+    /// Takes devices from behind a gateway, all of them or none. Whether all were there.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn detach(&self, gateway: &Device, sub: DeviceNo) -> Result<bool> {
-        self.registry.detach(sub, gateway.no, self.now_ms()).await
+    pub async fn detach(&self, gateway: &Device, subs: &[DeviceNo]) -> Result<bool> {
+        self.registry.detach(subs, gateway.no, self.now_ms()).await
     }
 
     /// The devices behind a gateway, for its own session.

@@ -1,5 +1,6 @@
 //! The world: what `apply` makes true (DESIGN §4). Every `None` is left as it is, or generated where nothing is yet.
 
+use super::device::Leaving;
 use super::product::Registration;
 use super::{Cloud, Function, NodeType, Result, UsernameType};
 
@@ -165,6 +166,8 @@ pub struct WorldDevice {
     pub node_id: Option<String>,
     /// The owner's user name.
     pub owner: Option<String>,
+    /// Whether another owner than the last one gets what there is: history, names and people.
+    pub keep_history: Option<bool>,
     /// The home it stands in.
     pub home_id: Option<i64>,
     /// Exactly these users have it shared to them.
@@ -190,10 +193,11 @@ impl Cloud {
     /// [`super::Error::Refused`] with the place in the document; nothing is changed then.
     pub async fn apply(&self, world: World) -> Result<World> {
         world.check()?;
-        let (world, ended) = self.registry.apply(world, self.now_ms()).await?;
+        let ((world, ended), moves) = self.registry.apply(world, self, self.now_ms()).await?;
         for device in ended {
             self.downlink.end_session(device).await;
         }
+        self.follow(moves, Leaving::Removed).await?;
         Ok(world)
     }
 }

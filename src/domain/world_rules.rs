@@ -106,6 +106,9 @@ fn check_device(place: &str, device: &WorldDevice) -> Result<()> {
             ("iot_id", &device.iot_id),
         ],
     )?;
+    if device.keep_history == Some(true) && device.owner.is_none() {
+        return refuse(&place, "keep_history says what another owner gets: name the owner");
+    }
     let texts = [
         &device.sn,
         &device.mac,

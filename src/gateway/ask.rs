@@ -13,7 +13,7 @@ use crate::domain::fact::{Fact, FactChange, FactKind};
 use crate::domain::pairing::Redeemed;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::SUB_DEVICES_MAX;
-use crate::domain::{Cloud, Device, Error};
+use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::gateway::auth::Proof;
 
 /// The only key of a shadow.
@@ -68,12 +68,14 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
         Ask::Detach(subs) => {
             let mut detached = Vec::with_capacity(subs.len());
             for sub in subs {
-                let found = cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device;
-                if !cloud.detach(device, found.no).await? {
-                    return Err(Fault::Topology);
-                }
-                session.drop_sub(gateway, &found).await;
-                detached.push(Arc::new(found));
+                detached.push(Arc::new(cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device));
+            }
+            let numbers: Vec<DeviceNo> = detached.iter().map(|sub| sub.no).collect();
+            if !cloud.detach(device, &numbers).await? {
+                return Err(Fault::Topology);
+            }
+            for sub in &detached {
+                session.drop_sub(gateway, sub).await;
             }
             Ok(Told::Devices(detached))
         }
@@ -150,10 +152,9 @@ async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<
     if !found.iter().all(|sub| Cloud::may_attach(gateway, sub) && !sub.disabled) {
         return Err(Fault::Topology);
     }
-    for sub in &found {
-        if !cloud.attach(gateway, sub).await? {
-            return Err(Fault::Topology);
-        }
+    let numbers: Vec<DeviceNo> = found.iter().map(|sub| sub.no).collect();
+    if !cloud.attach(gateway, &numbers).await? {
+        return Err(Fault::Topology);
     }
     Ok(Told::Devices(found))
 }

@@ -122,17 +122,11 @@ async fn iot03_devices(call: AppCall) -> Reply {
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn remove_devices(call: Call) -> Reply {
-    // All of them are there before the first is taken.
     let mut ids: Vec<&str> = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
     ids.sort_unstable();
     ids.dedup();
-    if states_of_ids(&call).await?.len() < ids.len() {
-        return Err(Error::NotVisible(crate::domain::Noun::Device).into());
-    }
-    for id in ids {
-        call.cloud().remove_device(&call.caller, &DeviceId::from(id), Leaving::Removed).await?;
-    }
-    call.answer(true)
+    let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId::from).collect();
+    call.done(call.cloud().remove_devices(&call.caller, &ids, Leaving::Removed).await)
 }
 
 /// As `DELETE /v1.0/devices/{device_id}`.
@@ -140,7 +134,9 @@ async fn remove_devices(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn iot03_remove_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_device(&call.caller, &DeviceId::from(call.path("device_id")), Leaving::Removed).await)
+    call.done(
+        call.cloud().remove_devices(&call.caller, &[DeviceId::from(call.path("device_id"))], Leaving::Removed).await,
+    )
 }
 
 /// As `PUT /v1.0/devices/{device_id}/reset-factory`; one of the vendor's own clients sends DELETE.
@@ -148,7 +144,9 @@ async fn iot03_remove_device(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn iot03_reset_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_device(&call.caller, &DeviceId::from(call.path("device_id")), Leaving::Reset).await)
+    call.done(
+        call.cloud().remove_devices(&call.caller, &[DeviceId::from(call.path("device_id"))], Leaving::Reset).await,
+    )
 }
 
 /// As with DELETE.

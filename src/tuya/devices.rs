@@ -311,7 +311,7 @@ pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn remove_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_device(&call.caller, &device_id(&call), Leaving::Removed).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[device_id(&call)], Leaving::Removed).await)
 }
 
 /// Takes a device from its users and hides its history, names and users for good.
@@ -319,7 +319,7 @@ async fn remove_device(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn reset_factory(call: Call) -> Reply {
-    call.done(call.cloud().remove_device(&call.caller, &device_id(&call), Leaving::Reset).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[device_id(&call)], Leaving::Reset).await)
 }
 
 /// As with PUT: one of the vendor's own clients sends POST.

@@ -218,7 +218,9 @@ async fn shadow_properties(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn reset_thing(call: Call) -> Reply {
-    call.done(call.cloud().remove_device(&call.caller, &DeviceId::from(call.path("device_id")), Leaving::Reset).await)
+    call.done(
+        call.cloud().remove_devices(&call.caller, &[DeviceId::from(call.path("device_id"))], Leaving::Reset).await,
+    )
 }
 
 fn device_id(call: &AppCall) -> DeviceId {

@@ -144,13 +144,19 @@ fn query_bindings() {
     }
 }
 
-/// A device of a third project that is shared to the first project's guest.
-fn shared_from_elsewhere(cloud: &TestCloud) {
+/// A device of the second project that is shared to the first project's guest, as older versions allowed a document
+/// to do.
+pub fn shared_from_elsewhere(cloud: &TestCloud) {
+    let database = rusqlite::Connection::open(cloud.folder.join("registry.db")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let sql = "INSERT INTO binding (device_no, user_no, project_no, app_no, owned, is_foreign, created_ms)
+               SELECT d.device_no, u.user_no, u.project_no, u.app_no, 0, 1, 1 FROM device d, app_user u
+               WHERE d.device_id = 'foreign0000000000001' AND u.username = 'guest@example.com'";
+    assert_eq!(database.execute(sql, []).unwrap(), 1);
+    // What the server remembers is forgotten at its own next write.
     cloud.apply(&json!({"projects": [{"name": "second",
         "products": [{"product_id": "foreign000000001", "product_key": "a1lamp", "name": "Lamp", "category": "dj"}],
         "devices": [{"product_id": "foreign000000001", "device_id": "foreign0000000000001", "iot_id": "iotForeign"}]}]}));
-    cloud.apply(&json!({"projects": [{"name": "first", "devices": [{"product_id": "foreign000000001",
-        "device_id": "foreign0000000000001", "shared_with": ["guest@example.com"]}]}]}));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 mod accounts;
 mod auth;
 mod bad_input;
-mod bindings;
+pub mod bindings;
 mod commands;
-mod devices;
+pub mod devices;
 mod examples;
 mod products;
 mod regions;

@@ -5,7 +5,7 @@ mod clock;
 mod commands;
 mod crash;
 mod fuzz;
-mod listeners;
+pub mod listeners;
 mod others;
 mod pairing;
 mod tylink;

@@ -10,7 +10,7 @@ use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
 
-use super::registry::{NOW, world};
+use super::registry::{Cut, NOW, world};
 use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 
 /// A registry of the first form, filled from one of today's.
@@ -41,7 +41,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), NOW);
+    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
     runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
     drop(registry);
     std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
@@ -68,9 +68,13 @@ fn a_registry_of_the_first_form_is_brought_up() {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
         let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
         registry.rename_device(project, &plug.id, "Mine", NOW).await.unwrap();
-        registry.remove_device(project, &plug.id, Leaving::Removed, 0, NOW).await.unwrap();
+        registry
+            .remove_devices(project, std::slice::from_ref(&plug.id), Leaving::Removed, &Cut(0), NOW)
+            .await
+            .unwrap()
+            .unwrap();
         let made = registry.make_pairing(project, &Uid::from(GUEST), None, NOW, 100).await.unwrap().unwrap();
-        let redeemed = registry.redeem_pairing(plug.no, &made.token, NOW + 7, NOW).await.unwrap();
+        let redeemed = registry.redeem_pairing(plug.no, &made.token, &Cut(NOW + 7), NOW).await.unwrap().0;
         assert_eq!(redeemed, Redeemed::Bound);
         let after = registry.device(project, &plug.id).await.unwrap().unwrap();
         assert_eq!((&after.name, after.history_from_ms), (&plug.product.name, NOW + 7));

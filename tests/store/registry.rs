@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use ingle::domain::device::{DeviceCursor, DeviceQuery, Leaving, UserDevices};
 use ingle::domain::device_user::DeviceUserFacts;
+use ingle::domain::handover::HistoryCuts;
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
 use ingle::domain::user::{UserQuery, UserSync};
 use ingle::domain::world::World;
-use ingle::domain::{DeviceId, ProjectNo, Schema, Uid, UsernameType};
+use ingle::domain::{DeviceId, DeviceNo, ProjectNo, Schema, Uid, UsernameType};
 use ingle::store::sqlite::SqliteRegistry;
 
 use crate::support::world::{
@@ -28,6 +29,16 @@ pub fn engines() -> Vec<Open> {
     vec![|folder| Arc::new(SqliteRegistry::open(folder).unwrap())]
 }
 
+/// The history of every device ends here for somebody new.
+pub struct Cut(pub i64);
+
+#[async_trait::async_trait]
+impl HistoryCuts for Cut {
+    async fn history_from_ms(&self, devices: &[DeviceNo]) -> ingle::domain::Result<Vec<i64>> {
+        Ok(vec![self.0; devices.len()])
+    }
+}
+
 /// Runs a part of the suite on each engine, filled with the standard world.
 pub fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
     for open in engines() {
@@ -35,7 +46,7 @@ pub fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
         let registry = open(folder.path());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            registry.apply(world(), NOW).await.map_err(|error| error.to_string()).unwrap();
+            registry.apply(world(), &Cut(NOW), NOW).await.map_err(|error| error.to_string()).unwrap();
             let first = registry.project_by_client_id(FIRST_ID).await.unwrap().unwrap().no;
             let second = registry.project_by_client_id(SECOND_ID).await.unwrap().unwrap().no;
             part(registry, first, second).await;
@@ -176,7 +187,7 @@ fn a_new_owner_takes_a_device_home() {
             world.projects[0].devices.iter_mut().find(|device| device.device_id.as_deref() == Some(PLUG)).unwrap();
         plug.owner = Some("guest@example.com".into());
         plug.shared_with = Some(vec!["18200000678".into()]);
-        registry.apply(world, NOW + 1).await.map_err(|error| error.to_string()).unwrap();
+        registry.apply(world, &Cut(NOW), NOW + 1).await.map_err(|error| error.to_string()).unwrap();
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((plug.owner.clone(), plug.home.map(|home| home.0)), (Some(Uid::from(GUEST)), Some(11_600_001)));
         let at_home = async |user: &str, which| {
@@ -222,7 +233,7 @@ fn device_lists_page_filter_and_count() {
 fn removal_and_reset() {
     on_engines(async |registry, first, second| {
         let remove = async |project, device: &str, leaving, from| {
-            registry.remove_device(project, &id(device), leaving, from, NOW + 9).await.unwrap()
+            registry.remove_devices(project, &[id(device)], leaving, &Cut(from), NOW + 9).await.unwrap().is_some()
         };
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         registry.name_function(plug.no, "switch_1", "left", NOW).await.unwrap();
@@ -234,7 +245,7 @@ fn removal_and_reset() {
         assert!(registry.device_by_id(&id(PLUG)).await.unwrap().is_some(), "its own session still finds it");
         assert_eq!(registry.function_names(plug.no).await.unwrap().len(), 1);
         // Bound again, then reset.
-        registry.apply(world(), NOW + 20).await.unwrap();
+        registry.apply(world(), &Cut(NOW), NOW + 20).await.unwrap();
         let again = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((again.no, again.owner.clone()), (plug.no, Some(Uid::from(OWNER))));
         assert!(remove(first, PLUG, Leaving::Reset, NOW + 30).await);
@@ -282,13 +293,13 @@ fn device_users_are_of_one_device_and_bounded() {
 #[test]
 fn a_world_is_true_as_a_whole_or_not_at_all() {
     on_engines(async |registry, first, _| {
-        let before = registry.apply(world(), NOW + 1).await.unwrap();
-        assert!(before == registry.apply(world(), NOW + 2).await.unwrap(), "applying again changes nothing");
+        let before = registry.apply(world(), &Cut(NOW), NOW + 1).await.unwrap();
+        assert!(before == registry.apply(world(), &Cut(NOW), NOW + 2).await.unwrap(), "applying again changes nothing");
         assert_eq!(registry.device(first, &id(PLUG)).await.unwrap().unwrap().updated_ms, NOW);
         let mut broken = world();
         broken.projects[0].devices[0].name = Some("half".into());
         broken.projects[0].devices[1].owner = Some("nobody".into());
-        assert!(registry.apply(broken, NOW + 3).await.is_err());
+        assert!(registry.apply(broken, &Cut(NOW), NOW + 3).await.is_err());
         assert_ne!(registry.device(first, &id(SCALE)).await.unwrap().unwrap().name, "half");
         // Many writers at once lose nothing.
         let mut tasks = tokio::task::JoinSet::new();

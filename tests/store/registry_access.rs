@@ -7,7 +7,7 @@ use ingle::domain::password::Password;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::{DeviceName, DeviceNo, Uid};
 
-use super::registry::{NOW, id, on_engines, world};
+use super::registry::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
     ABROAD, APP_KEY, FIRST_APP_KEY, FIRST_APP_SECRET, FIRST_PROJECT_ID, FOREIGN_USER, GUEST, LONELY, OTHER_APP_KEY,
     OWNER, PLUG, SCALE,
@@ -134,7 +134,9 @@ fn bindings_are_made_and_ended() {
         for n in 0..20 {
             let (registry, lonely) = (registry.clone(), lonely.clone());
             let user = uid(if n % 2 == 0 { OWNER } else { GUEST });
-            tasks.spawn(async move { (n, registry.bind_device(first, &user, &lonely, NOW + 1).await.unwrap()) });
+            tasks.spawn(async move {
+                (n, registry.bind_device(first, &user, &lonely, &Cut(NOW), NOW + 1).await.unwrap().0)
+            });
         }
         let ended = tasks.join_all().await;
         let won: Vec<i32> =
@@ -142,16 +144,17 @@ fn bindings_are_made_and_ended() {
         assert!(won.len() == 10 && won.iter().all(|side| *side == won[0]), "{ended:?}");
         assert!(ended.iter().filter(|(n, _)| n % 2 != won[0]).all(|(_, bound)| *bound == Some(Bound::Taken)));
         assert!(device(LONELY).await.home.is_some());
-        assert_eq!(registry.bind_device(first, &uid(FOREIGN_USER), &lonely, NOW).await.unwrap(), None);
+        assert_eq!(registry.bind_device(first, &uid(FOREIGN_USER), &lonely, &Cut(NOW), NOW).await.unwrap().0, None);
         let nothing = FactoryName { product_key: "x".into(), device_name: "y".into() };
-        let bound = registry.bind_device(first, &uid(OWNER), &nothing, NOW).await.unwrap();
+        let bound = registry.bind_device(first, &uid(OWNER), &nothing, &Cut(NOW), NOW).await.unwrap().0;
         assert_eq!(bound, Some(Bound::Unknown));
         let scale = name(SCALE).await;
-        let foreign = registry.bind_device(second, &uid(FOREIGN_USER), &scale, NOW).await.unwrap();
+        let foreign = registry.bind_device(second, &uid(FOREIGN_USER), &scale, &Cut(NOW), NOW).await.unwrap().0;
         assert_eq!(foreign, Some(Bound::Unknown), "another project's device is none");
 
-        let unbind =
-            async |user: &str, no: DeviceNo| registry.unbind_device(first, &uid(user), no, NOW + 2).await.unwrap();
+        let unbind = async |user: &str, no: DeviceNo| {
+            registry.unbind_device(first, &uid(user), no, &Cut(NOW), NOW + 2).await.unwrap().0
+        };
         assert_eq!(unbind(GUEST, plug.no).await, Unbound::Share);
         assert_eq!(unbind(GUEST, plug.no).await, Unbound::Nothing);
         assert_eq!(unbind(OWNER, plug.no).await, Unbound::Owner);
@@ -160,9 +163,9 @@ fn bindings_are_made_and_ended() {
         assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 2));
         let scale = device(SCALE).await;
         // Another project ends only what its own users have.
-        assert_eq!(registry.unbind_everybody(second, scale.no, NOW + 3).await.unwrap(), Unbound::Nothing);
-        assert_eq!(registry.unbind_everybody(first, scale.no, NOW + 3).await.unwrap(), Unbound::Owner);
-        assert_eq!(registry.unbind_everybody(first, scale.no, NOW + 4).await.unwrap(), Unbound::Nothing);
+        assert_eq!(registry.unbind_everybody(second, scale.no, &Cut(NOW), NOW + 3).await.unwrap().0, Unbound::Nothing);
+        assert_eq!(registry.unbind_everybody(first, scale.no, &Cut(NOW), NOW + 3).await.unwrap().0, Unbound::Owner);
+        assert_eq!(registry.unbind_everybody(first, scale.no, &Cut(NOW), NOW + 4).await.unwrap().0, Unbound::Nothing);
         assert_eq!(device(SCALE).await.updated_ms, NOW + 3, "nothing happened the second time");
     });
 }
@@ -170,9 +173,9 @@ fn bindings_are_made_and_ended() {
 #[test]
 fn a_user_is_removed_with_all_that_was_the_users() {
     on_engines(async |registry, first, second| {
-        assert_eq!(registry.remove_user(second, &uid(OWNER), NOW).await.unwrap(), None);
-        assert_eq!(registry.remove_user(first, &uid(OWNER), NOW + 3).await.unwrap().unwrap().len(), 6);
-        assert_eq!(registry.remove_user(first, &uid(OWNER), NOW).await.unwrap(), None);
+        assert_eq!(registry.remove_user(second, &uid(OWNER), &Cut(NOW), NOW).await.unwrap(), None);
+        assert_eq!(registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW + 3).await.unwrap().unwrap().left.len(), 6);
+        assert_eq!(registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW).await.unwrap(), None);
         assert!(registry.user(first, &uid(OWNER)).await.unwrap().is_none());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 3));
@@ -188,7 +191,7 @@ fn a_password_opens_what_is_bound() {
         for user in world.projects.iter_mut().flat_map(|project| &mut project.users) {
             user.password = Some(format!("of {}", user.username));
         }
-        registry.apply(world, NOW).await.map_err(|error| error.to_string()).unwrap();
+        registry.apply(world, &Cut(NOW), NOW).await.map_err(|error| error.to_string()).unwrap();
         let name = async |text: &str| {
             let device = registry.device(first, &id(text)).await.unwrap().unwrap();
             FactoryName { product_key: device.product.key.clone(), device_name: device.device_name.clone() }

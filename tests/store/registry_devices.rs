@@ -1,16 +1,20 @@
 //! The contract of the registry, third part: what is kept of devices under a key, gateways and what is behind them, and
 //! devices that are made as they come.
 
+use std::sync::Mutex;
+
+use ingle::domain::binding::{Bound, Unbound};
 use ingle::domain::device::{FactoryName, Leaving};
 use ingle::domain::fact::{Fact, FactChange, FactKind};
+use ingle::domain::handover::HistoryCuts;
 use ingle::domain::home::{Home, HomeRole};
 use ingle::domain::product::Registration;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::topology::NewSubDevice;
-use ingle::domain::{DeviceNo, ProductId};
+use ingle::domain::{Device, DeviceId, DeviceNo, ProductId, Uid};
 
-use super::registry::{NOW, id, on_engines};
-use crate::support::world::{DOOR, GATEWAY, LEAK, OWNER, PLUG, SCALE};
+use super::registry::{Cut, NOW, id, on_engines};
+use crate::support::world::{DOOR, FOREIGN, GATEWAY, GUEST, LEAK, OWNER, PLUG, SCALE};
 
 #[test]
 fn facts_are_kept_by_kind_and_key() {
@@ -40,7 +44,7 @@ fn facts_are_kept_by_kind_and_key() {
         // A reset forgets what its users left, not what the device is.
         assert!(change(plug, FactKind::Firmware, vec![FactChange::set("0", "1.0.0")]).await);
         assert!(change(plug, FactKind::Desired, vec![FactChange::set("on", "true")]).await);
-        assert!(registry.remove_device(first, &id(PLUG), Leaving::Reset, NOW, NOW).await.unwrap());
+        assert!(registry.remove_devices(first, &[id(PLUG)], Leaving::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
         assert_eq!(facts(plug, FactKind::Firmware).await, [fact("0", "1.0.0", 1)]);
         for kind in [FactKind::Tag, FactKind::Desired, FactKind::Shadow] {
             assert!(facts(plug, kind).await.is_empty(), "{kind:?}");
@@ -51,7 +55,7 @@ fn facts_are_kept_by_kind_and_key() {
 #[test]
 fn homes_and_what_stands_in_them() {
     on_engines(async |registry, first, second| {
-        let uid = |text: &str| ingle::domain::Uid::from(text);
+        let uid = |text: &str| Uid::from(text);
         let homes = registry.homes_of_user(first, &uid(OWNER), 10).await.unwrap().unwrap();
         assert_eq!((homes.len(), homes[0].1), (1, HomeRole::Owner));
         let homes: Vec<Home> = homes.into_iter().map(|(home, _)| home).collect();
@@ -77,14 +81,14 @@ fn devices_go_behind_a_gateway_and_leave_it() {
         };
         assert_eq!(behind(10).await, [LEAK, DOOR]);
         assert_eq!(behind(1).await, [LEAK]);
-        assert!(!registry.attach(plug.no, gateway.no, 2, NOW).await.unwrap(), "no room");
-        assert!(registry.attach(leak.no, gateway.no, 2, NOW).await.unwrap(), "there already");
-        assert!(registry.attach(plug.no, gateway.no, 3, NOW).await.unwrap());
+        assert!(!registry.attach(&[plug.no], gateway.no, 2, &Cut(NOW), NOW).await.unwrap().0, "no room");
+        assert!(registry.attach(&[leak.no], gateway.no, 2, &Cut(NOW), NOW).await.unwrap().0, "there already");
+        assert!(registry.attach(&[plug.no], gateway.no, 3, &Cut(NOW), NOW).await.unwrap().0);
         assert_eq!(behind(10).await.len(), 3);
         assert_eq!(device(PLUG).await.gateway, Some(id(GATEWAY)));
-        assert!(registry.detach(plug.no, gateway.no, NOW).await.unwrap());
-        assert!(!registry.detach(plug.no, gateway.no, NOW).await.unwrap());
-        assert!(!registry.detach(leak.no, plug.no, NOW).await.unwrap(), "behind another");
+        assert!(registry.detach(&[plug.no], gateway.no, NOW).await.unwrap());
+        assert!(!registry.detach(&[plug.no], gateway.no, NOW).await.unwrap());
+        assert!(!registry.detach(&[leak.no], plug.no, NOW).await.unwrap(), "behind another");
         assert_eq!(behind(10).await, [LEAK, DOOR]);
     });
 }
@@ -99,8 +103,9 @@ fn devices_are_made_as_they_come() {
             node_id: Some("n7".to_owned()),
         };
         let behind = Some(gateway.no);
-        let make =
-            async |device: &NewSubDevice, gateway, max| registry.make_device(device, gateway, max, NOW).await.unwrap();
+        let make = async |device: &NewSubDevice, gateway, max| {
+            registry.make_device(device, gateway, max, &Cut(NOW), NOW).await.unwrap().0
+        };
         let sub = named("rzeSU2h9uoklx001", "cellar");
         let made = make(&sub, behind, 3).await.unwrap();
         assert_eq!((made.device_name.as_str(), made.node_id.as_deref()), ("cellar", Some("n7")));
@@ -134,5 +139,79 @@ fn devices_are_made_as_they_come() {
         let product = registry.product_secret(&alone.product.key).await.unwrap().unwrap();
         assert_eq!((product.product.registration, product.secret.len()), (Registration::Off, 16));
         assert!(registry.product_secret("nothing").await.unwrap().is_none());
+    });
+}
+
+/// Notes for which devices the store asks where their history begins.
+#[derive(Default)]
+struct Asked(Mutex<Vec<DeviceNo>>);
+
+#[async_trait::async_trait]
+impl HistoryCuts for Asked {
+    async fn history_from_ms(&self, devices: &[DeviceNo]) -> ingle::domain::Result<Vec<i64>> {
+        self.0.lock().unwrap().extend_from_slice(devices);
+        Ok(devices.iter().map(|device| NOW + 100 + device.0).collect())
+    }
+}
+
+#[test]
+fn the_history_ends_for_exactly_those_that_go_to_somebody_new() {
+    on_engines(async |registry, first, _| {
+        let device = async |name: &str| registry.device_by_id(&id(name)).await.unwrap().unwrap();
+        let (gateway, leak, door) = (device(GATEWAY).await, device(LEAK).await, device(DOOR).await);
+        let factory = |device: &Device| FactoryName {
+            product_key: device.product.key.clone(),
+            device_name: device.device_name.clone(),
+        };
+        let asked = Asked::default();
+        let taken = || std::mem::take(&mut *asked.0.lock().unwrap());
+        let (owner, guest) = (Uid::from(OWNER), Uid::from(GUEST));
+        // With the gateway those behind it leave; whoever owned them is told of, and nobody's history ends by that.
+        let (unbound, moves) = registry.unbind_device(first, &owner, gateway.no, &asked, NOW).await.unwrap();
+        let mut left: Vec<DeviceNo> = moves.left.iter().map(|left| left.no).collect();
+        left.sort_unstable();
+        assert_eq!((unbound, left), (Unbound::Owner, vec![gateway.no, leak.no, door.no]));
+        assert!(moves.left.iter().all(|left| left.owner.as_ref() == Some(&owner) && left.home.is_some()));
+        assert!(moves.came.is_empty() && taken().is_empty());
+        // The same owner gets them back as they were.
+        let (bound, moves) = registry.bind_device(first, &owner, &factory(&leak), &asked, NOW).await.unwrap();
+        assert_eq!((bound, moves.came), (Some(Bound::Owner), vec![(leak.no, owner.clone())]));
+        assert!(taken().is_empty() && device(LEAK).await.history_from_ms == 0);
+        // Somebody else gets the gateway, and what is behind it and nobody's.
+        assert!(registry.attach(&[door.no], gateway.no, 9, &asked, NOW).await.unwrap().0);
+        let (bound, moves) = registry.bind_device(first, &guest, &factory(&gateway), &asked, NOW).await.unwrap();
+        let came = vec![(gateway.no, guest.clone()), (door.no, guest.clone())];
+        assert_eq!((bound, moves.came), (Some(Bound::Owner), came));
+        assert_eq!(taken(), [gateway.no, door.no]);
+        for one in [&gateway, &door] {
+            assert_eq!(device(one.id.as_str()).await.history_from_ms, NOW + 100 + one.no.0);
+        }
+        // A gateway that somebody owns takes nothing from the owner of what comes behind it.
+        assert!(registry.attach(&[leak.no], gateway.no, 9, &asked, NOW).await.unwrap().0);
+        assert_eq!((device(LEAK).await.owner, taken()), (Some(owner), vec![]));
+        // A user who is removed leaves nothing to anybody.
+        let moves = registry.remove_user(first, &guest, &asked, NOW).await.unwrap().unwrap();
+        assert!(moves.came.is_empty() && taken().contains(&door.no));
+    });
+}
+
+#[test]
+fn devices_are_removed_together_or_not_at_all() {
+    on_engines(async |registry, first, second| {
+        let remove = async |project, names: &[&str]| {
+            let ids: Vec<DeviceId> = names.iter().map(|name| id(name)).collect();
+            registry.remove_devices(project, &ids, Leaving::Reset, &Cut(NOW), NOW).await.unwrap()
+        };
+        let before = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
+        for stranger in ["nobody", FOREIGN] {
+            assert_eq!(remove(first, &[PLUG, SCALE, stranger]).await, None);
+        }
+        assert_eq!(remove(second, &[PLUG]).await, None);
+        assert!(registry.device(first, &id(PLUG)).await.unwrap() == Some(before), "nothing of it was done");
+        let moves = remove(first, &[PLUG, SCALE]).await.unwrap();
+        assert_eq!(moves.left.len(), 2);
+        assert!(moves.left.iter().all(|left| left.history_from_ms == NOW), "{moves:?}");
+        assert_eq!(moves.left[0].projects, [first]);
+        assert_eq!(remove(first, &[PLUG]).await, None, "the second time");
     });
 }

@@ -12,7 +12,7 @@ use ingle::domain::store::Registry;
 use ingle::domain::user::{Account, UserSync};
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Schema, Uid, UserNo, UsernameType};
 
-use super::registry::{NOW, id, on_engines};
+use super::registry::{Cut, NOW, id, on_engines};
 use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER};
 
 const HOME: HomeId = HomeId(10_700_001);
@@ -118,7 +118,7 @@ fn logins_live_until_another_password_or_too_many_others() {
         sync(&*registry, first, "testApp", "one", clear("another")).await;
         assert!(!lives(&last.access, NOW).await && refresh(first, &last.refresh).await.is_none());
         assert!(grant(NOW).await.is_none(), "checked before the password was changed");
-        registry.remove_user(first, &account.uid, NOW).await.unwrap().unwrap();
+        registry.remove_user(first, &account.uid, &Cut(NOW), NOW).await.unwrap().unwrap();
         assert!(!lives(&last.access, NOW).await);
     });
 }
@@ -159,7 +159,7 @@ fn what_a_user_has_of_devices() {
         assert_eq!(of_user(UserDevices::Shared).await.len(), 1);
         assert_eq!(of_user(UserDevices::Home).await.len() + 1, numbers.len());
         // Removed is removed.
-        registry.remove_device(first, &id(PLUG), Leaving::Removed, 0, NOW).await.unwrap();
+        registry.remove_devices(first, &[id(PLUG)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
         registry.remove_member(first, HOME, &member_uid).await.unwrap();
         assert_eq!(page().await.total, 1);
@@ -183,7 +183,7 @@ fn shares_are_counted_and_withdrawn() {
         assert_eq!(share(first, Some(guest), GUEST, plug).await, Some(Shared::NotOwned));
         assert_eq!(share(second, None, FOREIGN_USER, plug).await, Some(Shared::NotOwned));
         let lamp = no(&*registry, first, SPEAKER).await;
-        registry.remove_device(first, &id(SPEAKER), Leaving::Removed, 0, NOW).await.unwrap();
+        registry.remove_devices(first, &[id(SPEAKER)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(share(first, None, GUEST, lamp).await, Some(Shared::NotOwned));
         assert!(registry.device(first, &id(SPEAKER)).await.unwrap().is_none(), "removed is removed");
         let sharees = async |project| registry.sharees(project, plug, 9).await.unwrap();
@@ -269,9 +269,9 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!((plug.home, plug.updated_ms, plug.owner.clone()), (None, NOW + 5, Some(uid(OWNER))));
         // A user goes with homes, memberships and pairings.
         registry.make_pairing(first, &guest.uid, Some(boat), NOW, 10).await.unwrap().unwrap();
-        registry.remove_user(first, &guest.uid, NOW).await.unwrap().unwrap();
+        registry.remove_user(first, &guest.uid, &Cut(NOW), NOW).await.unwrap().unwrap();
         registry.make_pairing(first, &uid(OWNER), None, NOW, 10).await.unwrap().unwrap();
-        registry.remove_user(first, &uid(OWNER), NOW).await.unwrap().unwrap();
+        registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW).await.unwrap().unwrap();
         assert!(home(boat).await.is_none());
     });
 }
@@ -285,7 +285,8 @@ fn a_pairing_token_is_redeemed_once() {
         assert!(registry.make_pairing(second, &uid(GUEST), None, NOW, 100).await.unwrap().is_none());
         let made = make(NOW).await;
         assert_eq!((made.token.len(), made.secret.len()), (12, 4));
-        let redeem = async |device, token: &str, now| registry.redeem_pairing(device, token, now, now).await.unwrap();
+        let redeem =
+            async |device, token: &str, now| registry.redeem_pairing(device, token, &Cut(now), now).await.unwrap().0;
         let whole = |token: &str, secret: &str| format!("AY{token}{secret}");
         assert_eq!(redeem(lonely, "nothing", NOW).await, Redeemed::Unknown);
         assert_eq!(redeem(lonely, &whole(&made.token, "0000"), NOW).await, Redeemed::Unknown);
@@ -324,37 +325,37 @@ fn a_pairing_token_is_redeemed_once() {
         // What is behind a gateway and nobody's becomes the user's with it.
         let (gateway, leak) = (no(&*registry, first, GATEWAY).await, no(&*registry, first, LEAK).await);
         for name in [GATEWAY, LEAK] {
-            registry.remove_device(first, &id(name), Leaving::Removed, 0, NOW).await.unwrap();
+            registry.remove_devices(first, &[id(name)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         }
-        assert!(registry.attach(leak, gateway, 9, NOW).await.unwrap());
+        assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none(), "nobody's yet");
         assert_eq!(redeem(gateway, &make(NOW).await.token, NOW).await, Redeemed::Bound);
         let behind = registry.device(first, &id(LEAK)).await.unwrap().unwrap();
         assert_eq!((behind.owner.clone(), behind.home), (Some(uid(GUEST)), Some(HomeId(11_600_001))));
 
         // And goes with it, so that the next owner of the gateway gets it too; what was removed comes back by a token alone.
-        let no_binding = registry.unbind_device(first, &uid(GUEST), gateway, NOW).await.unwrap();
+        let no_binding = registry.unbind_device(first, &uid(GUEST), gateway, &Cut(NOW), NOW).await.unwrap().0;
         assert_eq!(no_binding, Unbound::Owner);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, None);
         let owners = registry.make_pairing(first, &uid(OWNER), None, NOW, 100).await.unwrap().unwrap();
         assert_eq!(redeem(gateway, &owners.token, NOW).await, Redeemed::Bound);
-        assert!(registry.attach(leak, gateway, 9, NOW).await.unwrap());
+        assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, Some(uid(OWNER)));
-        registry.remove_device(first, &id(LEAK), Leaving::Removed, 0, NOW).await.unwrap();
-        assert!(registry.attach(leak, gateway, 9, NOW).await.unwrap());
+        registry.remove_devices(first, &[id(LEAK)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none());
 
         // Many devices want one token: one gets it.
         let third = make(NOW).await.token;
-        registry.remove_device(first, &id(GATEWAY), Leaving::Removed, 0, NOW).await.unwrap();
-        registry.remove_device(first, &id(LONELY), Leaving::Removed, 0, NOW).await.unwrap();
+        registry.remove_devices(first, &[id(GATEWAY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(LONELY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..20 {
             let (registry, third) = (registry.clone(), third.clone());
             let device = if n % 2 == 0 { gateway } else { lonely };
-            tasks.spawn(
-                async move { registry.redeem_pairing(device, &third, NOW, NOW).await.unwrap() == Redeemed::Bound },
-            );
+            tasks.spawn(async move {
+                registry.redeem_pairing(device, &third, &Cut(NOW), NOW).await.unwrap().0 == Redeemed::Bound
+            });
         }
         assert_eq!(tasks.join_all().await.into_iter().filter(|bound| *bound).count(), 1);
     });

@@ -226,11 +226,11 @@ fn remove_device() {
     assert!(!ids(&app.get(&format!("/v1.0/users/{OWNER}/devices"))["result"]).contains(&PLUG));
     assert_eq!(app.get(&format!("/v1.0/users/{GUEST}/devices?from=sharing"))["result"], json!([]));
     assert!(!ids(&app.get("/v1.0/devices")["result"]["devices"]).contains(&PLUG));
-    // Bound again it has its history, its names, and the removal as a row.
+    // Bound to the same owner again it has its history, its names, and the removal as a row.
     cloud.apply(&json!({"projects": [{"name": "first", "devices":
-        [{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "owner": "guest@example.com"}]}]}));
+        [{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "owner": "18200000678"}]}]}));
     let device = app.get(&target)["result"].clone();
-    assert_eq!((&device["uid"], &device["status"][0]["value"]), (&json!(GUEST), &json!(true)));
+    assert_eq!((&device["uid"], &device["status"][0]["value"]), (&json!(OWNER), &json!(true)));
     assert_eq!(app.get(&format!("{target}/multiple-names"))["result"][0]["name"], "kept");
     let rows = logs(&app, cloud.now_ms(), PLUG);
     assert_eq!((&rows[0]["event_id"], &rows[0]["event_from"]), (&json!(4), &json!("11")));

@@ -3,18 +3,19 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
-use super::owner::{Owner, bind, forget_owner, hand_over, home_for, release_behind, user_no};
+use super::owner::{Owner, Owners, bind, home_for, user_no};
 use super::sight::{MANAGED, VISIBLE};
 use super::user;
 use crate::domain::binding::{
     Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
 };
 use crate::domain::device::FactoryName;
+use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::BindingStore;
 use crate::domain::user::User;
 use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid, UserNo};
@@ -89,10 +90,12 @@ impl BindingStore for SqliteRegistry {
         project: ProjectNo,
         uid: &Uid,
         device: &FactoryName,
+        cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<Option<Bound>> {
+    ) -> Result<(Option<Bound>, Moves)> {
         let (uid, name) = (uid.clone(), device.clone());
-        let write = move |connection: &Connection| {
+        let work = move |owners: &Owners<'_>| {
+            let connection = owners.connection;
             let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
             let sql = format!(
                 "SELECT d.device_no FROM device d JOIN product p USING (product_no)
@@ -107,13 +110,14 @@ impl BindingStore for SqliteRegistry {
                 Some(owner_no) if owner_no == user_no => Ok(Some(Bound::Owner)),
                 Some::<i64>(_) => Ok(Some(Bound::Taken)),
                 None => {
-                    let home_id = home_for(connection, device_no, user_no)?;
-                    hand_over(connection, device_no, Owner { user_no, home_id }, now_ms, now_ms)?;
+                    let owner = Owner { user_no, home_id: home_for(connection, device_no, user_no)? };
+                    owners.hand_over(device_no, owner, false)?;
+                    owners.hand_over_behind(device_no, owner)?;
                     Ok(Some(Bound::Owner))
                 }
             }
         };
-        self.writer.run(write).await
+        self.change_owners(cuts, now_ms, work).await
     }
 
     async fn share_device(
@@ -177,41 +181,66 @@ impl BindingStore for SqliteRegistry {
         })
     }
 
-    async fn unbind_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo, now_ms: i64) -> Result<Unbound> {
+    async fn unbind_device(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        device: DeviceNo,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<(Unbound, Moves)> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<Unbound> {
-            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(Unbound::Nothing) };
+        let work = move |owners: &Owners<'_>| {
+            let connection = owners.connection;
+            let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else {
+                return Ok(Unbound::Nothing);
+            };
             let sql = "SELECT owned FROM binding WHERE device_no = ?1 AND user_no = ?2";
-            match connection.query_row(sql, params![device.0, user_no], |row| row.get(0)).optional()? {
+            let found = connection.query_row(sql, params![device.0, user_no], |row| row.get(0)).optional();
+            match found.map_err(Error::store)? {
                 None => Ok(Unbound::Nothing),
                 Some(false) => {
-                    end_share(connection, device, user_no)?;
+                    end_share(connection, device, user_no).map_err(Error::store)?;
                     Ok(Unbound::Share)
                 }
                 Some(true) => {
-                    release(connection, device, now_ms)?;
+                    owners.release(device.0)?;
                     Ok(Unbound::Owner)
                 }
             }
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        self.change_owners(cuts, now_ms, work).await
     }
 
-    async fn unbind_everybody(&self, project: ProjectNo, device: DeviceNo, now_ms: i64) -> Result<Unbound> {
-        let write = move |connection: &Connection| -> rusqlite::Result<Unbound> {
-            let sql = format!("SELECT 1 FROM device d WHERE d.device_no = ?2 AND {MANAGED}");
-            if connection.prepare_cached(&sql)?.exists(params![project.0, device.0])? {
-                let ended = release(connection, device, now_ms)?;
-                return Ok(if ended { Unbound::Owner } else { Unbound::Nothing });
+    async fn unbind_everybody(
+        &self,
+        project: ProjectNo,
+        device: DeviceNo,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<(Unbound, Moves)> {
+        let work = move |owners: &Owners<'_>| {
+            let connection = owners.connection;
+            let exists = |sql: &str, values: &[i64]| -> Result<bool> {
+                let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+                statement.exists(params_from_iter(values)).map_err(Error::store)
+            };
+            let managed = format!("SELECT 1 FROM device d WHERE d.device_no = ?2 AND {MANAGED}");
+            if exists(&managed, &[project.0, device.0])? {
+                if !exists("SELECT 1 FROM binding WHERE device_no = ?1", &[device.0])? {
+                    return Ok(Unbound::Nothing);
+                }
+                owners.release(device.0)?;
+                return Ok(Unbound::Owner);
             }
             let sql = "DELETE FROM binding WHERE device_no = ?1 AND project_no = ?2";
-            if connection.execute(sql, params![device.0, project.0])? == 0 {
+            if connection.execute(sql, params![device.0, project.0]).map_err(Error::store)? == 0 {
                 return Ok(Unbound::Nothing);
             }
-            forget_desires(connection, "?1", device.0)?;
+            forget_desires(connection, "?1", device.0).map_err(Error::store)?;
             Ok(Unbound::Share)
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        self.change_owners(cuts, now_ms, work).await
     }
 }
 
@@ -223,16 +252,4 @@ fn end_share(connection: &Connection, device: DeviceNo, user_no: i64) -> rusqlit
         forget_desires(connection, "?1", device.0)?;
     }
     Ok(ended)
-}
-
-/// Ends every binding of a device; whether there was one.
-fn release(connection: &Connection, device: DeviceNo, now_ms: i64) -> rusqlite::Result<bool> {
-    release_behind(connection, device.0, now_ms)?;
-    if connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device.0])? == 0 {
-        return Ok(false);
-    }
-    forget_owner(connection, device.0)?;
-    let sql = "UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
-    connection.execute(sql, params![device.0, now_ms])?;
-    Ok(true)
 }

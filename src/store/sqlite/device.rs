@@ -9,24 +9,26 @@ use super::SqliteRegistry;
 
 use super::device_filter::Filter;
 use super::known::LIST_MAX;
-use super::owner::{forget_owner, forget_people, release_behind};
+use super::owner::{Owners, audience};
 use super::sight::{LIVES_IN, MANAGED, VISIBLE};
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
 use crate::domain::feed::Audience;
+use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
 use crate::store::seal::Seal;
 
-/// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns
-/// learns nothing of that home.
+/// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns,
+/// or owned last, learns nothing of that home.
 pub const COLUMNS: &str = "d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
     d.ip, d.lat, d.lon, d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms,
     d.history_from_ms, ?1 IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1)
         AND (EXISTS (SELECT 1 FROM binding f WHERE f.device_no = d.device_no AND f.project_no <> ?1)
-            OR EXISTS (SELECT 1 FROM home h WHERE h.home_id = d.home_id AND h.project_no <> ?1))
-        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1),
+            OR EXISTS (SELECT 1 FROM home h WHERE h.home_id = d.home_id AND h.project_no <> ?1)
+            OR EXISTS (SELECT 1 FROM app_user l WHERE l.user_no = d.last_owner_no AND l.project_no <> ?1)),
     d.iot_id, d.device_name, d.is_virtual, d.disabled";
 
 /// Where [`COLUMNS`] are.
@@ -96,21 +98,7 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn audience(&self, device: DeviceNo) -> Result<Audience> {
-        let projects = "SELECT project_no FROM device WHERE device_no = ?1
-                        UNION SELECT project_no FROM binding WHERE device_no = ?1";
-        let users = "SELECT user_no FROM binding WHERE device_no = ?1
-                     UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
-                     UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
-        let read = |connection: &Connection| -> rusqlite::Result<Audience> {
-            let numbers = |sql| -> rusqlite::Result<Vec<i64>> {
-                connection.prepare_cached(sql)?.query_map(params![device.0], |row| row.get(0))?.collect()
-            };
-            Ok(Audience {
-                projects: numbers(projects)?.into_iter().map(ProjectNo).collect(),
-                users: numbers(users)?.into_iter().map(UserNo).collect(),
-            })
-        };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run(|connection| audience(connection, device).map_err(Error::store))
     }
 
     async fn devices_of_user(
@@ -172,34 +160,36 @@ impl DeviceStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn remove_device(
+    async fn remove_devices(
         &self,
         project: ProjectNo,
-        id: &DeviceId,
+        ids: &[DeviceId],
         leaving: Leaving,
-        history_from_ms: i64,
+        cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<bool> {
-        let id = id.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
-            let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {MANAGED}");
-            let no: Option<i64> = connection.query_row(&sql, params![project.0, id.0], |row| row.get(0)).optional()?;
-            let Some(no) = no else { return Ok(false) };
-            release_behind(connection, no, now_ms)?;
-            connection.execute("DELETE FROM binding WHERE device_no = ?1", params![no])?;
-            forget_owner(connection, no)?;
-            connection.execute(
-                "UPDATE device SET removed = 1, home_id = NULL, history_from_ms = max(history_from_ms, ?2),
-                     updated_ms = ?3
-                 WHERE device_no = ?1",
-                params![no, history_from_ms, now_ms],
-            )?;
-            if leaving == Leaving::Reset {
-                forget_people(connection, no)?;
+    ) -> Result<Option<Moves>> {
+        let ids = ids.to_vec();
+        let sql = format!("SELECT d.device_no FROM device d WHERE d.device_id = ?2 AND {MANAGED}");
+        let work = move |owners: &Owners<'_>| -> Result<bool> {
+            let mut numbers: Vec<i64> = Vec::with_capacity(ids.len());
+            for id in &ids {
+                let mut statement = owners.connection.prepare_cached(&sql).map_err(Error::store)?;
+                let found = statement.query_row(params![project.0, id.0], |row| row.get(0)).optional();
+                let Some(no) = found.map_err(Error::store)? else { return Ok(false) };
+                numbers.push(no);
+            }
+            for no in numbers {
+                owners.release(no)?;
+                let sql = "UPDATE device SET removed = 1 WHERE device_no = ?1";
+                owners.connection.execute(sql, params![no]).map_err(Error::store)?;
+                if leaving == Leaving::Reset {
+                    owners.forget_past(no)?;
+                }
             }
             Ok(true)
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        let (done, moves) = self.change_owners(cuts, now_ms, work).await?;
+        Ok(done.then_some(moves))
     }
 
     async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool> {

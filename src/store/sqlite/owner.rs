@@ -1,14 +1,23 @@
 //! Whose a device is, and where it stands: what changes it, whoever asks for that.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::SqliteRegistry;
 use super::fact::{forget_desires, forget_wishes};
 use super::world::refused;
-use crate::domain::{Error, ProjectNo, Result, Uid};
+use crate::domain::feed::Audience;
+use crate::domain::handover::{HistoryCuts, Left, Moves};
+use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::mint;
 
 /// What a new owner's first home is called.
 const FIRST_HOME: &str = "Home";
+/// How often a change of owners is begun anew because other devices than before go to somebody new.
+const ATTEMPTS_MAX: usize = 8;
 
 /// Whose a device is to be, and where it is to stand.
 #[derive(Clone, Copy)]
@@ -17,37 +26,201 @@ pub struct Owner {
     pub home_id: i64,
 }
 
-/// Makes a device that nobody else owns a user's. Nobody is left from before, and to somebody new it is as after a
-/// reset: `history_from_ms` hides what the one before did.
-pub fn hand_over(
+/// Changes of owners within one transaction.
+pub struct Owners<'a> {
+    pub connection: &'a Connection,
+    pub now_ms: i64,
+    cuts: &'a HashMap<DeviceNo, i64>,
+    wanted: RefCell<Vec<DeviceNo>>,
+    released: RefCell<HashSet<i64>>,
+    moves: RefCell<Moves>,
+}
+
+/// What an attempt came to: done, or undone for want of the history cuts of these devices.
+type Attempt<T> = std::result::Result<(T, Moves), Vec<DeviceNo>>;
+
+impl SqliteRegistry {
+    /// Runs a change that may take devices from their owners and give them to others, as a whole or not at all. It is
+    /// undone and run again when it is found which devices go to somebody new, so that their history ends for them.
+    pub(super) async fn change_owners<T: Send + 'static>(
+        &self,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+        work: impl Fn(&Owners<'_>) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<(T, Moves)> {
+        let work = Arc::new(work);
+        let mut known = HashMap::new();
+        for _ in 0..ATTEMPTS_MAX {
+            let (work, cuts_known) = (work.clone(), known.clone());
+            let attempt = move |connection: &Connection| attempt(connection, &cuts_known, now_ms, &*work);
+            match self.writer.run(attempt).await? {
+                Ok(done) => return Ok(done),
+                Err(wanted) => known.extend(wanted.iter().copied().zip(cuts.history_from_ms(&wanted).await?)),
+            }
+        }
+        Err(Error::Busy("the owners of these devices change all the time"))
+    }
+}
+
+fn attempt<T>(
     connection: &Connection,
-    device_no: i64,
-    owner: Owner,
-    history_from_ms: i64,
+    cuts: &HashMap<DeviceNo, i64>,
     now_ms: i64,
-) -> Result<()> {
-    let Owner { user_no, home_id } = owner;
-    let sql = "SELECT d.last_owner_no, EXISTS
-                   (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.user_no = ?2 AND b.owned = 1)
-               FROM device d WHERE d.device_no = ?1";
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let known = connection.query_row(sql, params![device_no, user_no], read).map_err(Error::store)?;
-    let (last_owner_no, is_owner): (Option<i64>, bool) = known;
-    let write = || -> rusqlite::Result<()> {
-        if !is_owner {
-            connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device_no])?;
+    work: impl Fn(&Owners<'_>) -> Result<T>,
+) -> Result<Attempt<T>> {
+    let (wanted, released, moves) = Default::default();
+    let owners = Owners { connection, now_ms, cuts, wanted, released, moves };
+    connection.execute_batch("SAVEPOINT owners").map_err(Error::store)?;
+    let done = work(&owners)?;
+    let wanted = owners.wanted.into_inner();
+    let is_done = wanted.is_empty();
+    let end = if is_done { "RELEASE owners" } else { "ROLLBACK TO owners; RELEASE owners" };
+    connection.execute_batch(end).map_err(Error::store)?;
+    let mut moves = owners.moves.into_inner();
+    for left in &mut moves.left {
+        let sql = "SELECT history_from_ms FROM device WHERE device_no = ?1";
+        left.history_from_ms = connection.query_row(sql, params![left.no.0], |row| row.get(0)).map_err(Error::store)?;
+    }
+    Ok(if is_done { Ok((done, moves)) } else { Err(wanted) })
+}
+
+impl Owners<'_> {
+    /// Makes a device a user's; whether somebody else had it before, now or last. Whoever had it loses it, and to
+    /// somebody new it is as after a reset, unless the operator keeps what there is.
+    pub fn hand_over(&self, device_no: i64, owner: Owner, keeps_history: bool) -> Result<bool> {
+        let Owner { user_no, home_id } = owner;
+        let sql = "SELECT d.last_owner_no, (SELECT b.user_no FROM binding b WHERE b.device_no = d.device_no
+                   AND b.owned = 1) FROM device d WHERE d.device_no = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let known = self.connection.query_row(sql, params![device_no], read).map_err(Error::store)?;
+        let (last_owner_no, owner_no): (Option<i64>, Option<i64>) = known;
+        let was_anothers = last_owner_no.is_some_and(|last| last != user_no);
+        if owner_no.is_some_and(|owner| owner != user_no) {
+            self.release(device_no)?;
         }
-        if last_owner_no.is_some_and(|last| last != user_no) {
-            forget_people(connection, device_no)?;
-            let sql = "UPDATE device SET history_from_ms = max(history_from_ms, ?2) WHERE device_no = ?1";
-            connection.execute(sql, params![device_no, history_from_ms])?;
+        if owner_no != Some(user_no) {
+            self.end_bindings(device_no)?;
+            self.leave_gateway_of_others(device_no, user_no)?;
+            if was_anothers && !keeps_history {
+                self.forget_past(device_no)?;
+            }
+            let sql = "SELECT uid FROM app_user WHERE user_no = ?1";
+            let uid = self.connection.query_row(sql, params![user_no], |row| row.get(0)).map_err(Error::store)?;
+            self.moves.borrow_mut().came.push((DeviceNo(device_no), Uid(uid)));
         }
-        let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1";
-        connection.execute(sql, params![device_no, home_id, now_ms])?;
+        let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
+        self.connection.execute(sql, params![device_no, home_id, self.now_ms]).map_err(refused)?;
+        bind(self.connection, device_no, user_no, true, self.now_ms)?;
+        Ok(was_anothers)
+    }
+
+    /// Makes what is behind a gateway, of the same project and nobody's, its owner's too.
+    pub fn hand_over_behind(&self, gateway_no: i64, owner: Owner) -> Result<()> {
+        let sql = "SELECT s.device_no FROM device s JOIN device g ON g.device_no = s.gateway_no
+                   WHERE s.gateway_no = ?1 AND s.project_no = g.project_no AND NOT EXISTS
+                   (SELECT 1 FROM binding b WHERE b.device_no = s.device_no AND b.owned = 1)";
+        for device_no in self.numbers(sql, gateway_no)? {
+            self.hand_over(device_no, owner, false)?;
+        }
         Ok(())
+    }
+
+    /// A gateway that somebody else owns does not speak for a user's device by what it proved before.
+    fn leave_gateway_of_others(&self, device_no: i64, user_no: i64) -> Result<()> {
+        let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE device_no = ?1 AND EXISTS
+                   (SELECT 1 FROM binding b WHERE b.device_no = device.gateway_no AND b.owned = 1 AND b.user_no <> ?2)";
+        if self.connection.execute(sql, params![device_no, user_no]).map_err(Error::store)? > 0 {
+            self.moves.borrow_mut().ended.push(DeviceNo(device_no));
+        }
+        Ok(())
+    }
+
+    /// Takes a device from everybody, and with it what is behind it and the same owner's.
+    pub fn release(&self, device_no: i64) -> Result<()> {
+        let sql = "SELECT s.device_no FROM device s JOIN binding b ON b.device_no = s.device_no AND b.owned = 1
+                   WHERE s.gateway_no = ?1 AND s.device_no <> ?1 AND b.user_no =
+                       (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1)";
+        for no in self.numbers(sql, device_no)?.into_iter().chain([device_no]) {
+            if self.released.borrow_mut().insert(no) {
+                let left = self.left(no).map_err(Error::store)?;
+                self.moves.borrow_mut().left.push(left);
+            }
+            self.end_bindings(no)?;
+            leave_gateways(self.connection, no).map_err(Error::store)?;
+        }
+        Ok(())
+    }
+
+    /// As a reset: what people said of a device goes, where it stood, and the sight of its history.
+    pub fn forget_past(&self, device_no: i64) -> Result<()> {
+        forget_people(self.connection, device_no).map_err(Error::store)?;
+        let no = DeviceNo(device_no);
+        let cut_ms = self.cuts.get(&no).copied().unwrap_or_else(|| {
+            self.wanted.borrow_mut().push(no);
+            self.now_ms
+        });
+        let sql = "UPDATE device SET history_from_ms = max(history_from_ms, ?2), lat = NULL, lon = NULL, ip = '',
+                   time_zone = '+00:00', node_id = NULL, updated_ms = ?3 WHERE device_no = ?1";
+        self.connection.execute(sql, params![device_no, cut_ms, self.now_ms]).map_err(Error::store)?;
+        Ok(())
+    }
+
+    /// Ends every binding of a device, and with them what was wished of it, the home and all visual tokens.
+    fn end_bindings(&self, device_no: i64) -> Result<()> {
+        let write = || -> rusqlite::Result<()> {
+            forget_desires(self.connection, "?1", device_no)?;
+            self.connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device_no])?;
+            let sql = "UPDATE device SET home_id = NULL, updated_ms = ?2, access_version = access_version + 1
+                       WHERE device_no = ?1";
+            self.connection.execute(sql, params![device_no, self.now_ms])?;
+            Ok(())
+        };
+        write().map_err(Error::store)
+    }
+
+    /// Who has a device at this moment.
+    fn left(&self, device_no: i64) -> rusqlite::Result<Left> {
+        let sql = "SELECT d.device_id, d.home_id, o.uid, o.project_no FROM device d
+                   LEFT JOIN binding b ON b.device_no = d.device_no AND b.owned = 1
+                   LEFT JOIN app_user o ON o.user_no = b.user_no WHERE d.device_no = ?1";
+        let audience = audience(self.connection, DeviceNo(device_no))?;
+        self.connection.query_row(sql, params![device_no], |row| {
+            Ok(Left {
+                no: DeviceNo(device_no),
+                id: DeviceId(row.get(0)?),
+                home: row.get::<_, Option<i64>>(1)?.map(HomeId),
+                owner: row.get::<_, Option<String>>(2)?.map(Uid),
+                owner_project: row.get::<_, Option<i64>>(3)?.map(ProjectNo),
+                users: audience.users,
+                projects: audience.projects,
+                history_from_ms: 0,
+            })
+        })
+    }
+
+    /// The numbers that a statement over `?1` selects.
+    pub fn numbers(&self, sql: &str, value: i64) -> Result<Vec<i64>> {
+        let read = || -> rusqlite::Result<Vec<i64>> {
+            self.connection.prepare_cached(sql)?.query_map(params![value], |row| row.get(0))?.collect()
+        };
+        read().map_err(Error::store)
+    }
+}
+
+/// Who may see a device at this moment.
+pub fn audience(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Audience> {
+    let projects = "SELECT project_no FROM device WHERE device_no = ?1
+                    UNION SELECT project_no FROM binding WHERE device_no = ?1";
+    let users = "SELECT user_no FROM binding WHERE device_no = ?1
+                 UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
+                 UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
+    let numbers = |sql| -> rusqlite::Result<Vec<i64>> {
+        connection.prepare_cached(sql)?.query_map(params![device.0], |row| row.get(0))?.collect()
     };
-    write().map_err(Error::store)?;
-    bind(connection, device_no, user_no, true, now_ms)
+    Ok(Audience {
+        projects: numbers(projects)?.into_iter().map(ProjectNo).collect(),
+        users: numbers(users)?.into_iter().map(UserNo).collect(),
+    })
 }
 
 /// Who owns a device, and where it stands or is to stand.
@@ -90,22 +263,8 @@ pub fn forget_people(connection: &Connection, device_no: i64) -> rusqlite::Resul
     forget_wishes(connection, device_no)
 }
 
-/// What is behind a gateway goes with it, when both are the same user's: whoever gets the gateway next gets that too.
-pub fn release_behind(connection: &Connection, gateway_no: i64, now_ms: i64) -> rusqlite::Result<()> {
-    let behind = "SELECT s.device_no FROM device s JOIN binding b ON b.device_no = s.device_no AND b.owned = 1
-                  WHERE s.gateway_no = ?1 AND b.user_no =
-                      (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1)";
-    forget_desires(connection, behind, gateway_no)?;
-    let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({behind})");
-    connection.execute(&leave, params![gateway_no, now_ms])?;
-    connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({behind})"), params![gateway_no])?;
-    Ok(())
-}
-
-/// What goes with a device's owner, however that comes about: what was wished of it, and its place in a network. A
-/// gateway no longer has anything behind it.
-pub fn forget_owner(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
-    forget_desires(connection, "?1", device_no)?;
+/// Ends a device's place in a network: behind a gateway, and of what is behind it as a gateway.
+pub fn leave_gateways(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
     connection.execute(sql, params![device_no])?;
     Ok(())

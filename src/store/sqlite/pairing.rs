@@ -6,8 +6,9 @@ use std::fmt::Write;
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
-use super::owner::{Owner, first_home, hand_over, user_no};
+use super::owner::{Owner, Owners, first_home, user_no};
 use super::sight::VISIBLE;
+use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::pairing::{FAILURES_MAX, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed};
 use crate::domain::store::PairingStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
@@ -87,13 +88,19 @@ impl PairingStore for SqliteRegistry {
         })
     }
 
-    async fn redeem_pairing(&self, device: DeviceNo, token: &str, from_ms: i64, now_ms: i64) -> Result<Redeemed> {
+    async fn redeem_pairing(
+        &self,
+        device: DeviceNo,
+        token: &str,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<(Redeemed, Moves)> {
         let sent = Sent::of(token);
         // Guesses write nothing.
         if self.readers.run(|connection| living(connection, &sent, now_ms))?.is_none() {
-            return Ok(Redeemed::Unknown);
+            return Ok((Redeemed::Unknown, Moves::default()));
         }
-        self.writer.run(move |connection| redeem(connection, device, &sent, from_ms, now_ms)).await
+        self.change_owners(cuts, now_ms, move |owners| redeem(owners, device, &sent)).await
     }
 }
 
@@ -140,7 +147,8 @@ fn living(connection: &Connection, sent: &Sent, now_ms: i64) -> Result<Option<Li
     Ok(found.map(|(living, _)| living))
 }
 
-fn redeem(connection: &Connection, device: DeviceNo, sent: &Sent, from_ms: i64, now_ms: i64) -> Result<Redeemed> {
+fn redeem(owners: &Owners<'_>, device: DeviceNo, sent: &Sent) -> Result<Redeemed> {
+    let (connection, now_ms) = (owners.connection, owners.now_ms);
     let Some(Living { project_no, owner }) = living(connection, sent, now_ms)? else { return Ok(Redeemed::Unknown) };
     // Of the project's products, and nobody else's.
     let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.project_no = ?2 AND NOT EXISTS
@@ -155,15 +163,8 @@ fn redeem(connection: &Connection, device: DeviceNo, sent: &Sent, from_ms: i64, 
         connection.execute(sql, params![sent.token, device.0, FAILURES_MAX]).map_err(Error::store)?;
         return Ok(Redeemed::Refused);
     }
-    hand_over(connection, device.0, owner, from_ms, now_ms)?;
-    let sql = "SELECT device_no FROM device d WHERE gateway_no = ?1 AND project_no = ?2 AND NOT EXISTS
-               (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
-    let behind: rusqlite::Result<Vec<i64>> = connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_map(params![device.0, project_no], |row| row.get(0))?.collect());
-    for sub_no in behind.map_err(Error::store)? {
-        hand_over(connection, sub_no, owner, now_ms, now_ms)?;
-    }
+    owners.hand_over(device.0, owner, false)?;
+    owners.hand_over_behind(device.0, owner)?;
     let write = || -> rusqlite::Result<()> {
         connection.execute("UPDATE device SET active_ms = ?2 WHERE device_no = ?1", params![device.0, now_ms])?;
         let sql = "UPDATE pairing SET device_no = ?2 WHERE token_hash = ?1";

@@ -1,13 +1,16 @@
 //! Gateways and what is behind them, and devices that are made as they come.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM, place_of_local_key, place_of_secret};
-use super::owner::{bind, hand_over, owner_of};
+use super::owner::{Owners, bind, owner_of};
 use super::product::node_type_text;
 use super::world::place_of_product_secret;
+use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::TopologyStore;
 use crate::domain::topology::{NewSubDevice, ProductSecret};
 use crate::domain::{Device, DeviceNo, Error, NodeType, Result};
@@ -36,32 +39,55 @@ impl TopologyStore for SqliteRegistry {
         device: &NewSubDevice,
         gateway: Option<DeviceNo>,
         max: usize,
+        cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<Option<Device>> {
+    ) -> Result<(Option<Device>, Moves)> {
         let (device, seal) = (device.clone(), self.seal.clone());
-        let write = move |connection: &Connection| make(connection, &seal, &device, gateway, max, now_ms);
-        let Some(no) = self.writer.run(write).await? else { return Ok(None) };
+        let work = move |owners: &Owners<'_>| make(owners, &seal, &device, gateway, max);
+        let (made, moves) = self.change_owners(cuts, now_ms, work).await?;
+        let Some(no) = made else { return Ok((None, moves)) };
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
-        self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, no]))
+        let made = self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, no]))?;
+        Ok((made, moves))
     }
 
-    async fn attach(&self, sub: DeviceNo, gateway: DeviceNo, max: usize, now_ms: i64) -> Result<bool> {
-        let write = move |connection: &Connection| {
-            let sql = "SELECT count(*) FROM device WHERE gateway_no = ?1 AND device_no <> ?2";
-            let others = connection.query_row(sql, params![gateway.0, sub.0], |row| row.get::<_, usize>(0));
-            if others.map_err(Error::store)? >= max {
+    async fn attach(
+        &self,
+        subs: &[DeviceNo],
+        gateway: DeviceNo,
+        max: usize,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<(bool, Moves)> {
+        let subs = subs.to_vec();
+        let work = move |owners: &Owners<'_>| {
+            let behind = owners.numbers("SELECT device_no FROM device WHERE gateway_no = ?1", gateway.0)?;
+            let together: HashSet<i64> = behind.into_iter().chain(subs.iter().map(|sub| sub.0)).collect();
+            if together.len() > max {
                 return Ok(false);
             }
-            put_behind(connection, sub.0, gateway, now_ms)?;
+            subs.iter().try_for_each(|sub| put_behind(owners, sub.0, gateway))?;
             Ok(true)
         };
-        self.writer.run(write).await
+        self.change_owners(cuts, now_ms, work).await
     }
 
-    async fn detach(&self, sub: DeviceNo, gateway: DeviceNo, now_ms: i64) -> Result<bool> {
-        let sql = "UPDATE device SET gateway_no = NULL, updated_ms = ?3 WHERE device_no = ?1 AND gateway_no = ?2";
-        let write = move |connection: &Connection| connection.execute(sql, params![sub.0, gateway.0, now_ms]);
-        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+    async fn detach(&self, subs: &[DeviceNo], gateway: DeviceNo, now_ms: i64) -> Result<bool> {
+        let subs = subs.to_vec();
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            let is_behind = "SELECT 1 FROM device WHERE device_no = ?1 AND gateway_no = ?2";
+            for sub in &subs {
+                if !connection.prepare_cached(is_behind)?.exists(params![sub.0, gateway.0])? {
+                    return Ok(false);
+                }
+            }
+            let leave = "UPDATE device SET gateway_no = NULL, updated_ms = ?2 WHERE device_no = ?1";
+            for sub in &subs {
+                connection.prepare_cached(leave)?.execute(params![sub.0, now_ms])?;
+            }
+            Ok(true)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
     async fn behind(&self, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
@@ -72,7 +98,8 @@ impl TopologyStore for SqliteRegistry {
 }
 
 /// What comes behind a gateway of the same project is its owner's, unless somebody has it or it was removed.
-fn put_behind(connection: &Connection, sub_no: i64, gateway: DeviceNo, now_ms: i64) -> Result<()> {
+fn put_behind(owners: &Owners<'_>, sub_no: i64, gateway: DeviceNo) -> Result<()> {
+    let (connection, now_ms) = (owners.connection, owners.now_ms);
     let sql = "UPDATE device SET gateway_no = ?2, updated_ms = ?3
                WHERE device_no = ?1 AND gateway_no IS NOT ?2";
     connection.execute(sql, params![sub_no, gateway.0, now_ms]).map_err(Error::store)?;
@@ -84,20 +111,20 @@ fn put_behind(connection: &Connection, sub_no: i64, gateway: DeviceNo, now_ms: i
         .and_then(|mut statement| statement.exists(params![sub_no, gateway.0]))
         .map_err(Error::store)?;
     match is_free.then(|| owner_of(connection, gateway.0)).transpose()?.flatten() {
-        Some(owner) => hand_over(connection, sub_no, owner, now_ms, now_ms),
+        Some(owner) => owners.hand_over(sub_no, owner, false).map(drop),
         None => Ok(()),
     }
 }
 
 /// The number of the device, made when there is none.
 fn make(
-    connection: &Connection,
+    owners: &Owners<'_>,
     seal: &Seal,
     device: &NewSubDevice,
     gateway: Option<DeviceNo>,
     max: usize,
-    now_ms: i64,
 ) -> Result<Option<i64>> {
+    let (connection, now_ms) = (owners.connection, owners.now_ms);
     // Behind a gateway: a product for sub-devices, of the project whose product the gateway is.
     let sql = "SELECT product_no, name FROM product p WHERE product_id = ?1 AND (?2 IS NULL OR (node_type = ?3
                AND project_no = (SELECT project_no FROM device WHERE device_no = ?2)))";
@@ -127,7 +154,7 @@ fn make(
             return Ok(None);
         }
         if let Some(gateway) = gateway {
-            put_behind(connection, no, gateway, now_ms)?;
+            put_behind(owners, no, gateway)?;
         }
         return Ok(Some(no));
     }

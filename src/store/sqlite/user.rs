@@ -8,12 +8,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::fact::forget_desires;
 use super::known::UserName;
-use super::owner::{forget_homes, forget_owner};
+use super::owner::{Owners, forget_homes, user_no};
 use crate::domain::caller::AppUser;
+use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
 use crate::domain::store::UserStore;
 use crate::domain::user::{Account, User, UserPage, UserQuery, UserSync};
-use crate::domain::{DeviceNo, Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
+use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
 use crate::store::mint;
 
 /// The columns of [`user`].
@@ -206,35 +207,44 @@ impl UserStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn remove_user(&self, project: ProjectNo, uid: &Uid, now_ms: i64) -> Result<Option<Vec<DeviceNo>>> {
+    async fn remove_user(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<Option<Moves>> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<Option<Vec<DeviceNo>>> {
-            let sql = "SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2";
-            let found = connection.query_row(sql, params![uid.0, project.0], |row| row.get(0)).optional()?;
-            let Some(user_no): Option<i64> = found else { return Ok(None) };
-            let owned = "SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1";
-            let devices: Vec<DeviceNo> = connection
-                .prepare_cached(owned)?
-                .query_map(params![user_no], |row| row.get(0).map(DeviceNo))?
-                .collect::<rusqlite::Result<_>>()?;
-            devices.iter().try_for_each(|device| forget_owner(connection, device.0))?;
-            let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE device_no IN ({owned})");
-            connection.execute(&leave, params![user_no, now_ms])?;
-            connection.execute(&format!("DELETE FROM binding WHERE device_no IN ({owned})"), params![user_no])?;
-            let shared = "SELECT device_no FROM binding WHERE user_no = ?1 UNION
-                          SELECT device_no FROM device JOIN home_member m USING (home_id) WHERE m.user_no = ?1";
-            forget_desires(connection, shared, user_no)?;
-            forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
-            let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
-            let failures = format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})");
-            connection.execute(&failures, params![user_no])?;
-            for table in ["binding", "home_member", "pairing", "user_token", "app_user"] {
-                connection.execute(&format!("DELETE FROM {table} WHERE user_no = ?1"), params![user_no])?;
+        let work = move |owners: &Owners<'_>| {
+            let found = user_no(owners.connection, project, &uid).map_err(Error::store)?;
+            let Some(user_no) = found else { return Ok(false) };
+            for device_no in
+                owners.numbers("SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1", user_no)?
+            {
+                owners.release(device_no)?;
+                // Nobody can come back for what there was.
+                owners.forget_past(device_no)?;
             }
-            Ok(Some(devices))
+            forget_user(owners.connection, user_no, owners.now_ms).map_err(Error::store)?;
+            Ok(true)
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        let (done, moves) = self.change_owners(cuts, now_ms, work).await?;
+        Ok(done.then_some(moves))
     }
+}
+
+/// Removes a user who owns no device, with all that is the user's.
+fn forget_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::Result<()> {
+    let shared = "SELECT device_no FROM binding WHERE user_no = ?1 UNION
+                  SELECT device_no FROM device JOIN home_member m USING (home_id) WHERE m.user_no = ?1";
+    forget_desires(connection, shared, user_no)?;
+    forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
+    let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
+    connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![user_no])?;
+    for table in ["binding", "home_member", "pairing", "user_token", "app_user"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE user_no = ?1"), params![user_no])?;
+    }
+    Ok(())
 }
 
 fn app_no(connection: &Connection, project: ProjectNo, schema: &Schema) -> Result<Option<i64>> {

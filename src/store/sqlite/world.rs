@@ -8,8 +8,10 @@ use std::cell::RefCell;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::owner::Owners;
 use super::project::{place_of_app_secret, place_of_secret};
 use super::{SqliteRegistry, product};
+use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
 use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
@@ -21,7 +23,12 @@ use crate::store::{functions, mint};
 
 #[async_trait]
 impl WorldStore for SqliteRegistry {
-    async fn apply(&self, mut world: World, now_ms: i64) -> Result<(World, Vec<DeviceNo>)> {
+    async fn apply(
+        &self,
+        mut world: World,
+        cuts: &dyn HistoryCuts,
+        now_ms: i64,
+    ) -> Result<((World, Vec<DeviceNo>), Moves)> {
         let known = self.known_passwords(&world)?;
         let hashed = tokio::task::spawn_blocking(move || {
             // Hashing is slow on purpose: it happens before the writer is held.
@@ -34,18 +41,18 @@ impl WorldStore for SqliteRegistry {
             }
             Ok::<_, Error>(world)
         });
-        let mut world = hashed.await.map_err(Error::store)??;
+        let world = hashed.await.map_err(Error::store)??;
         let seal = self.seal.clone();
-        let write = move |connection: &Connection| {
-            let mut ended = Vec::new();
+        let work = move |owners: &Owners<'_>| {
+            let (mut world, mut ended) = (world.clone(), Vec::new());
             for (index, project) in world.projects.iter_mut().enumerate() {
                 let place = format!("projects[{index}] {:?}", project.name);
-                let built = Builder::build(connection, &seal, now_ms, project);
+                let built = Builder::build(owners, &seal, project);
                 ended.extend(built.map_err(|error| at(&place, error))?);
             }
             Ok((world, ended))
         };
-        self.writer.run(write).await
+        self.change_owners(cuts, now_ms, work).await
     }
 }
 
@@ -87,6 +94,7 @@ pub(super) fn refused(error: rusqlite::Error) -> Error {
 
 /// Builds one project.
 pub(super) struct Builder<'a> {
+    pub(super) owners: &'a Owners<'a>,
     pub(super) connection: &'a Connection,
     pub(super) seal: &'a Seal,
     pub(super) now_ms: i64,
@@ -96,13 +104,9 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn build(
-        connection: &'a Connection,
-        seal: &'a Seal,
-        now_ms: i64,
-        world: &mut WorldProject,
-    ) -> Result<Vec<DeviceNo>> {
-        let mut builder = Self { connection, seal, now_ms, project_no: 0, ended: RefCell::default() };
+    fn build(owners: &'a Owners<'a>, seal: &'a Seal, world: &mut WorldProject) -> Result<Vec<DeviceNo>> {
+        let (connection, now_ms, ended) = (owners.connection, owners.now_ms, RefCell::default());
+        let mut builder = Self { owners, connection, seal, now_ms, project_no: 0, ended };
         builder.project_no = builder.project(world)?;
         for app in &mut world.apps {
             let place = format!("app {:?}", app.schema);

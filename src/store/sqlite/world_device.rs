@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::device::{place_of_local_key, place_of_secret};
 use super::fact::forget_desires;
-use super::owner;
+use super::owner::{self, Owner};
 use super::product::node_type;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
@@ -40,16 +40,20 @@ impl Builder<'_> {
         let product_no: Option<i64> = self.find(sql, params![world.product_id], |row| row.get(0))?;
         let product_no =
             product_no.ok_or_else(|| Error::Refused(format!("there is no product {:?}", world.product_id)))?;
-        let known = self.known_device(world, product_no)?;
-        let (no, before) = match known {
-            Some((no, known_product, before)) => {
-                if known_product != product_no {
-                    return Err(Error::Refused("the device is of another product".to_owned()));
-                }
-                (Some(no), Some(before))
+        let mut known = self.known_device(world, product_no)?;
+        if let Some((no, known_product, _)) = known {
+            if known_product != product_no {
+                return Err(Error::Refused("the device is of another product".to_owned()));
             }
-            None => (None, None),
-        };
+            if self.give(world, no)? {
+                // What the document leaves out is what the hand-over left.
+                known = self.known_device(world, product_no)?;
+            }
+        }
+        let before = known.map(|(no, _, before)| (no, before));
+        let is_abroad = self.check_sight(world, product_no, before.as_ref())?;
+        let said = is_abroad.then(|| world.clone());
+        let (no, before) = before.unzip();
         if let Some(before) = before.clone() {
             for (here, there) in [
                 (&mut world.device_id, before.device_id),
@@ -72,7 +76,13 @@ impl Builder<'_> {
             world.is_virtual = world.is_virtual.or(before.is_virtual);
             world.disabled = world.disabled.or(before.disabled);
         }
-        self.put_device(no, product_no, before.as_ref(), world)
+        let no = self.put_device(no, product_no, before.as_ref(), world)?;
+        if let Some(said) = said {
+            // What its owner says of it, and the key to that home, is not told to the maker.
+            let WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, .. } = said;
+            *world = WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, ..world.clone() };
+        }
+        Ok(no)
     }
 
     /// Number, product and the facts that the document can change, links aside.
@@ -146,6 +156,11 @@ impl Builder<'_> {
             if before.secret != world.secret || before.device_name != world.device_name || is_shut_out {
                 self.ended.borrow_mut().push(DeviceNo(no));
             }
+            if before.secret != world.secret {
+                // The gateway that it is behind was shown the old one, and so was whoever had something wished of it.
+                self.write("UPDATE device SET gateway_no = NULL WHERE device_no = ?1", params![no])?;
+                forget_desires(self.connection, "?1", no).map_err(refused)?;
+            }
         }
         let written = self.write(
             "INSERT INTO device (device_no, product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid,
@@ -184,41 +199,109 @@ impl Builder<'_> {
         Ok(no.unwrap_or(written))
     }
 
+    /// Gives a device to the owner that the document names, in the home that it names or else one of the owner's;
+    /// whether somebody had it before.
+    fn give(&self, world: &mut WorldDevice, no: i64) -> Result<bool> {
+        let Some(owner) = &world.owner else { return Ok(false) };
+        let user_no = self.user_no(owner)?;
+        let home_id = match world.home_id {
+            Some(home_id) => self.own_home(home_id)?,
+            None => owner::home_for(self.connection, no, user_no)?,
+        };
+        world.home_id = Some(home_id);
+        let sql = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no = ?2";
+        let is_new = self.find(sql, params![no, user_no], |_| Ok(()))?.is_none();
+        let owner = Owner { user_no, home_id };
+        let was_anothers = self.owners.hand_over(no, owner, world.keep_history == Some(true))?;
+        if is_new {
+            self.owners.hand_over_behind(no, owner)?;
+        }
+        if is_new && was_anothers {
+            self.ended.borrow_mut().push(DeviceNo(no));
+        }
+        Ok(is_new && was_anothers)
+    }
+
+    /// Whether a device is the project's: one of its users owns it or did last, or nobody and it made the device.
+    fn is_own(&self, no: i64) -> Result<bool> {
+        let sql = "SELECT coalesce((SELECT u.project_no FROM app_user u WHERE u.user_no = coalesce(
+                       (SELECT b.user_no FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1),
+                       d.last_owner_no)), d.project_no) = ?2 FROM device d WHERE d.device_no = ?1";
+        Ok(self.find(sql, params![no, self.project_no], |row| row.get(0))?.unwrap_or(false))
+    }
+
+    /// A document names only what its project has. The maker of a device that is another project's says of it what the
+    /// factory knows, and no more; whether it is such a device.
+    fn check_sight(&self, world: &WorldDevice, product_no: i64, before: Option<&(i64, WorldDevice)>) -> Result<bool> {
+        let sql = "SELECT 1 FROM product WHERE product_no = ?1 AND project_no = ?2";
+        let is_maker = self.find(sql, params![product_no, self.project_no], |_| Ok(()))?.is_some();
+        let Some((no, before)) = before else {
+            let refused = "owner: a device of another project's product needs an owner of this project";
+            let is_fine = is_maker || world.owner.is_some();
+            return is_fine.then_some(false).ok_or_else(|| Error::Refused(refused.to_owned()));
+        };
+        if self.is_own(*no)? {
+            return Ok(false);
+        }
+        if !is_maker {
+            return Err(Error::Refused("the device is another project's".to_owned()));
+        }
+        let facts = [
+            ("name", &world.name, &before.name),
+            ("node_id", &world.node_id, &before.node_id),
+            ("ip", &world.ip, &before.ip),
+            ("lat", &world.lat, &before.lat),
+            ("lon", &world.lon, &before.lon),
+            ("time_zone", &world.time_zone, &before.time_zone),
+        ];
+        let changed = facts.into_iter().find(|(_, here, there)| here.is_some() && here != there).map(|fact| fact.0);
+        let is_other = |here: Option<bool>, there: Option<bool>| here.is_some() && here != there;
+        let switched = [
+            ("virtual", is_other(world.is_virtual, before.is_virtual)),
+            ("disabled", is_other(world.disabled, before.disabled)),
+            ("gateway", world.gateway.is_some()),
+            ("home_id", world.home_id.is_some()),
+            ("shared_with", world.shared_with.is_some()),
+        ];
+        let member = changed.or_else(|| switched.into_iter().find(|(_, is_said)| *is_said).map(|(name, _)| name));
+        match member {
+            Some(member) => Err(Error::Refused(format!("{member}: the device is another project's"))),
+            None => Ok(true),
+        }
+    }
+
+    /// A home of the project's.
+    fn own_home(&self, home_id: i64) -> Result<i64> {
+        let sql = "SELECT home_id FROM home WHERE home_id = ?1 AND project_no = ?2";
+        let found = self.find(sql, params![home_id, self.project_no], |row| row.get(0))?;
+        found.ok_or_else(|| Error::Refused(format!("home_id: the project has no home {home_id}")))
+    }
+
+    /// A gateway of the project's.
+    fn own_gateway(&self, gateway: &str) -> Result<i64> {
+        let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
+                   WHERE d.device_id = ?1";
+        let found =
+            self.find(sql, params![gateway], |row| Ok((row.get::<_, i64>(0)?, node_type(row.get_ref(1)?.as_str()?))))?;
+        match found {
+            Some((no, NodeType::Gateway)) if self.is_own(no)? => Ok(no),
+            Some((_, NodeType::Gateway)) => Err(Error::Refused(format!("gateway: {gateway:?} is another project's"))),
+            _ => Err(Error::Refused(format!("gateway: {gateway:?} is no gateway"))),
+        }
+    }
+
     /// Gateway, home, owner and sharees.
     fn link(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
-        if let Some(owner) = &world.owner {
-            let owner_no = self.user_no(owner)?;
-            let others = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no <> ?2";
-            if self.find(others, params![no, owner_no], |_| Ok(()))?.is_some() {
-                // With another owner it leaves the home of the one before, and everybody who had it through that one.
-                self.write("DELETE FROM binding WHERE device_no = ?1", params![no])?;
-                owner::forget_owner(self.connection, no).map_err(refused)?;
-                self.ended.borrow_mut().push(DeviceNo(no));
-                self.write("UPDATE device SET home_id = NULL WHERE device_no = ?1", params![no])?;
-            }
-            owner::bind(self.connection, no, owner_no, true, self.now_ms)?;
-            if world.home_id.is_none() {
-                world.home_id = Some(owner::home_for(self.connection, no, owner_no)?);
-            }
-        }
+        self.give(world, no)?;
         if let Some(gateway) = &world.gateway {
-            let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
-                       WHERE d.device_id = ?1";
-            let found = self
-                .find(sql, params![gateway], |row| Ok((row.get::<_, i64>(0)?, node_type(row.get_ref(1)?.as_str()?))))?;
-            let Some((gateway_no, NodeType::Gateway)) = found else {
-                return Err(Error::Refused(format!("{gateway:?} is no gateway")));
-            };
+            let gateway_no = self.own_gateway(gateway)?;
             let sql = "UPDATE device SET gateway_no = ?2 WHERE device_no = ?1 AND gateway_no IS NOT ?2";
             if self.connection.execute(sql, params![no, gateway_no]).map_err(refused)? > 0 {
                 self.ended.borrow_mut().push(DeviceNo(no));
             }
         }
         if let Some(home_id) = world.home_id {
-            let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2";
-            if self.find(sql, params![home_id, self.project_no], |_| Ok(()))?.is_none() {
-                return Err(Error::Refused(format!("there is no home {home_id}")));
-            }
+            let home_id = self.own_home(home_id)?;
             self.write("UPDATE device SET home_id = ?2 WHERE device_no = ?1", params![no, home_id])?;
         }
         if let Some(users) = &world.shared_with {
@@ -239,7 +322,8 @@ impl Builder<'_> {
 
 /// What [`Builder::put_device`] writes, without the links.
 fn facts(world: &WorldDevice) -> WorldDevice {
-    WorldDevice { gateway: None, owner: None, home_id: None, shared_with: None, ..world.clone() }
+    let (gateway, owner, keep_history, home_id, shared_with) = Default::default();
+    WorldDevice { gateway, owner, keep_history, home_id, shared_with, ..world.clone() }
 }
 
 fn place(index: usize, device: &WorldDevice) -> String {

@@ -1,0 +1,7 @@
+//! Devices that change hands: every way in which that happens, and everything that could leak (decision 0013).
+
+mod documents;
+mod matrix;
+mod people;
+mod things;
+mod ways;

@@ -1,0 +1,286 @@
+//! Everything of a former owner that the next owner must not get, or that the former must not keep.
+
+use serde_json::json;
+
+use super::people::{HOUR_MS, MAKER, Matrix, NOW, Person, ask};
+use super::ways::{Scene, Way};
+
+/// Something that could leak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thing {
+    Rows,
+    Value,
+    ValueAhead,
+    Events,
+    Name,
+    FunctionName,
+    DeviceUsers,
+    Shares,
+    Wishes,
+    Facts,
+    Home,
+    Place,
+    Address,
+    TimeZone,
+    LocalKey,
+    Gateway,
+    Feed,
+    VisualToken,
+    UserToken,
+}
+
+impl Thing {
+    pub const ALL: [Self; 19] = [
+        Self::Rows,
+        Self::Value,
+        Self::ValueAhead,
+        Self::Events,
+        Self::Name,
+        Self::FunctionName,
+        Self::DeviceUsers,
+        Self::Shares,
+        Self::Wishes,
+        Self::Facts,
+        Self::Home,
+        Self::Place,
+        Self::Address,
+        Self::TimeZone,
+        Self::LocalKey,
+        Self::Gateway,
+        Self::Feed,
+        Self::VisualToken,
+        Self::UserToken,
+    ];
+
+    /// The texts by which the thing is known where it shows, and where it shows to its owner.
+    fn shows(self, scene: &Scene<'_>) -> (Vec<String>, &'static [View]) {
+        use View::{Alibaba, Device, Feed, TuyaProject, TuyaUser, Visual};
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        match self {
+            Self::Rows => (texts(&["404040404"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
+            Self::Value => (texts(&["414141414"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
+            Self::ValueAhead => (texts(&["424242424"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
+            Self::Events => (texts(&["454545454"]), &[Alibaba]),
+            Self::Name => (texts(&["Annas bedroom"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
+            Self::FunctionName => (texts(&["Annas night light"]), &[TuyaUser, TuyaProject, Feed]),
+            Self::DeviceUsers => (texts(&["Granny Anna", "+4917012345"]), &[TuyaProject]),
+            Self::Shares => (vec![scene.sharee.uid(), scene.sharee.identity()], &[TuyaUser, TuyaProject, Alibaba]),
+            Self::Wishes => (texts(&["434343434"]), &[Device]),
+            Self::Facts => (texts(&["tag-of-anna", "shadow-of-anna"]), &[Device]),
+            Self::Home => (vec![scene.former.home.to_string()], &[TuyaUser, TuyaProject]),
+            Self::Place => (texts(&["48.13719", "11.57549"]), &[TuyaUser, TuyaProject]),
+            Self::Address => (texts(&["10.11.12.13"]), &[TuyaUser, TuyaProject]),
+            Self::TimeZone => (texts(&["+05:45"]), &[TuyaUser, TuyaProject]),
+            Self::Gateway => (vec![scene.former_gate.clone(), "node-of-anna".to_owned()], &[TuyaUser, TuyaProject]),
+            // What the device keeps, and what opens it: nobody who had it before has it still.
+            Self::LocalKey | Self::Feed | Self::VisualToken | Self::UserToken => (Vec::new(), &[]),
+        }
+    }
+}
+
+/// Where things show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    TuyaUser,
+    TuyaProject,
+    Alibaba,
+    Visual,
+    Device,
+    Feed,
+}
+
+impl View {
+    pub const ALL: [Self; 6] =
+        [Self::TuyaUser, Self::TuyaProject, Self::Alibaba, Self::Visual, Self::Device, Self::Feed];
+}
+
+/// What an owner sees in each view.
+struct Seen([String; 6]);
+
+impl Seen {
+    fn by(scene: &Scene<'_>, owner: &Person, token: &str, heard: String) -> Self {
+        let (matrix, id) = (scene.matrix, scene.id.as_str());
+        let device = if scene.way.has_connected() { matrix.device_says(id) } else { String::new() };
+        Self([
+            matrix.tuya_says(&owner.app, id),
+            matrix.tuya_says(&matrix.tuya[owner.project], id),
+            matrix.aliyun_says(owner, id),
+            matrix.visual_says(token, id),
+            device,
+            heard,
+        ])
+    }
+
+    fn of(&self, view: View) -> &str {
+        &self.0[view as usize]
+    }
+}
+
+/// A device that has gone its way: what its owners saw before and after, and with what.
+pub struct Gone<'a> {
+    scene: Scene<'a>,
+    before: Seen,
+    after: Seen,
+    /// The former owner's and the sharee's.
+    visual_tokens: [String; 2],
+    /// What the former owner, the sharee and the resident heard afterwards.
+    heard: [String; 3],
+}
+
+/// What belongs to a device before it goes: what the operator says of it.
+pub fn devices_of(scene: &Scene<'_>) -> Vec<serde_json::Value> {
+    let (id, former) = (&scene.id, scene.former.name);
+    let gate = |id: &str| {
+        json!({"product_id": "matrixgate000001", "device_id": id, "device_name": id, "iot_id": format!("iot-{id}"),
+            "secret": format!("secret-of-{id}")})
+    };
+    let mut former_gate = gate(&scene.former_gate);
+    former_gate["owner"] = json!(former);
+    let device = json!({"product_id": "matrixsensor0001", "device_id": id, "device_name": id,
+        "iot_id": format!("iot-{id}"), "secret": format!("secret-of-{id}"), "local_key": format!("key-of-{id}"),
+        "lat": "48.13719", "lon": "11.57549", "ip": "10.11.12.13", "time_zone": "+05:45", "owner": former,
+        "shared_with": [scene.sharee.name], "gateway": scene.former_gate, "node_id": "node-of-anna"});
+    vec![former_gate, device]
+}
+
+/// The gateways of the next owner and of nobody, for the maker's document.
+pub fn other_gates(scene: &Scene<'_>) -> Vec<serde_json::Value> {
+    let gate = |id: &str| json!({"product_id": "matrixgate000001", "device_id": id, "device_name": id, "secret": format!("secret-of-{id}")});
+    let mut next_gate = gate(&scene.next_gate);
+    if scene.next.project == MAKER {
+        next_gate["owner"] = json!(scene.next.name);
+    }
+    vec![next_gate, gate(&scene.free_gate)]
+}
+
+impl<'a> Gone<'a> {
+    /// Lets the former owner live with the device, and brings it to the next.
+    pub fn through(matrix: &'a Matrix, way: Way) -> Self {
+        let scene = Scene::of(matrix, way);
+        let (id, former) = (scene.id.as_str(), scene.former);
+        let path = format!("/v1.0/devices/{id}");
+        for person in [former, scene.sharee, scene.member, scene.next] {
+            person.heard();
+        }
+        assert_eq!(former.app.put(&path, json!({"name": "Annas bedroom"}))["result"], true);
+        let name = json!({"name": "Annas night light"});
+        assert_eq!(former.app.put(&format!("{path}/functions/temp"), name)["result"], true);
+        let person = json!({"nick_name": "Granny Anna", "sex": 2, "contact": "+4917012345"});
+        assert_eq!(matrix.tuya[former.project].post(&format!("{path}/user"), person)["success"], true);
+        let wish = json!({"properties": {"wish": 434_343_434}, "duration": 3600, "type": 0});
+        let desired = format!("/v2.0/cloud/thing/{id}/shadow/properties/desired");
+        assert_eq!(former.app.post(&desired, wish)["success"], true);
+        matrix.cloud.import(&[
+            (id, NOW - 5000, 7, 1, "temp", json!(404_040_404)),
+            (id, NOW - 1000, 7, 1, "temp", json!(414_141_414)),
+            (id, NOW + HOUR_MS, 7, 1, "humid", json!(424_242_424)),
+            (id, NOW - 2000, 11, 1, "alarm", json!({"n": 454_545_454})),
+        ]);
+        if way.has_connected() {
+            matrix.device_notes(id, "tag-of-anna", "shadow-of-anna");
+        }
+        let visual_tokens = [former, scene.sharee].map(|person| matrix.visual_token(person, id));
+        let before = Seen::by(&scene, former, &visual_tokens[0], former.heard());
+        for person in [former, scene.sharee, scene.member] {
+            assert_eq!(person.app.get(&path)["success"], true, "{way:?}: {} has it", person.name);
+        }
+        let heard_by_next = scene.next.heard();
+        assert!(!heard_by_next.contains(id), "{way:?}: {heard_by_next}");
+
+        scene.go();
+        // Later than all that was ever reported.
+        matrix.cloud.import(&[(id, NOW + 2 * HOUR_MS, 7, 1, "temp", json!(515_151_515))]);
+        let token = matrix.visual_token(scene.next, id);
+        let after = Seen::by(&scene, scene.next, &token, scene.next.heard());
+        let heard = [former, scene.sharee, scene.member].map(Person::heard);
+        Self { scene, before, after, visual_tokens, heard }
+    }
+
+    /// Asserts one cell; how many assertions that took.
+    pub fn assert(&self, thing: Thing) -> usize {
+        let Self { scene, before, after, .. } = self;
+        let cell = format!("{:?} × {thing:?}", scene.way);
+        let (texts, views) = thing.shows(scene);
+        let mut asserted = 0;
+        for view in views.iter().filter(|view| **view != View::Device || scene.way.has_connected()) {
+            let shown = texts.iter().any(|text| before.of(*view).contains(text));
+            assert!(shown, "{cell}: its owner sees it in {view:?}: {}", before.of(*view));
+        }
+        for view in View::ALL {
+            for text in &texts {
+                let seen = after.of(view);
+                assert!(!seen.contains(text), "{cell}: the next owner sees {text} in {view:?}: {seen}");
+                asserted += 1;
+            }
+        }
+        asserted + self.is_lost(thing, &cell)
+    }
+
+    /// Asserts that those who had the device no longer have the thing.
+    fn is_lost(&self, thing: Thing, cell: &str) -> usize {
+        let Self { scene, before, after, .. } = self;
+        let (matrix, id) = (scene.matrix, scene.id.as_str());
+        let former_people = [scene.former, scene.sharee, scene.member];
+        match thing {
+            Thing::LocalKey => {
+                let key = format!("key-of-{id}");
+                assert!(before.of(View::TuyaUser).contains(&key) && after.of(View::TuyaUser).contains(&key), "{cell}");
+                for person in former_people {
+                    assert!(!matrix.tuya_says(&person.app, id).contains(&key), "{cell}: {}", person.name);
+                }
+                if scene.former.project != scene.next.project {
+                    let project = matrix.tuya_says(&matrix.tuya[scene.former.project], id);
+                    assert!(!project.contains(&key), "{cell}: {project}");
+                }
+                4
+            }
+            Thing::Home => {
+                for person in [scene.former, scene.member] {
+                    let devices = person.app.get(&format!("/v1.0/homes/{}/devices", scene.former.home)).to_string();
+                    assert!(!devices.contains(id), "{cell}: {}: {devices}", person.name);
+                }
+                2
+            }
+            Thing::Shares => {
+                let (sharee, aliyun) = (scene.sharee, &matrix.aliyun[scene.sharee.project]);
+                let shared = sharee.app.get(&format!("/v1.0/users/{}/devices?from=sharing", sharee.uid()));
+                assert!(!shared.to_string().contains(id), "{cell}: {shared}");
+                let bound = aliyun.data("/cloud/device/queryByUser", json!({"identityId": sharee.identity()}));
+                assert!(!bound.to_string().contains(id), "{cell}: {bound}");
+                2
+            }
+            Thing::Gateway => {
+                let mut gate = matrix.tuyalink(&scene.former_gate);
+                assert_ne!(ask(&mut gate, &scene.former_gate, "device/sub/login", &json!([id])).0, 0, "{cell}");
+                assert_eq!(ask(&mut gate, id, "thing/property/report", &json!({"temp": 1})).0, 1004, "{cell}");
+                2
+            }
+            Thing::Feed => {
+                assert!(after.of(View::Feed).contains("bindUser"), "{cell}: the next owner is told");
+                assert!(after.of(View::Feed).contains("515151515"), "{cell}: the next owner hears it");
+                for (person, heard) in former_people.iter().zip(&self.heard) {
+                    assert!(!heard.contains("515151515"), "{cell}: {} hears {heard}", person.name);
+                    let is_there = scene.way != Way::UserRemovedBind || person.name != scene.former.name;
+                    assert!(!is_there || heard.contains("delete"), "{cell}: {} is told: {heard}", person.name);
+                }
+                5
+            }
+            Thing::VisualToken => {
+                for token in &self.visual_tokens {
+                    for below in ["", "/logs"] {
+                        assert_eq!(matrix.visual(token, id, below).status, 401, "{cell}");
+                    }
+                }
+                4
+            }
+            Thing::UserToken => {
+                for person in former_people {
+                    let answer = person.app.get(&format!("/v1.0/devices/{id}"));
+                    assert_eq!(answer["success"], false, "{cell}: {}", person.name);
+                }
+                3
+            }
+            _ => 0,
+        }
+    }
+}
