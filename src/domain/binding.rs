@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::caller::AppUser;
-use super::device::FactoryName;
-use super::feed::{Happened, News, Taken};
+use super::device::{DEVICE_LIST_MAX, FactoryName, UserDevices};
+use super::feed::News;
 use super::user::User;
 use super::{
-    Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun,
-    ProjectNo, Result, Uid,
+    Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, EventSource, EventType, NewEvent, Noun, Result,
+    Uid,
 };
 
 /// Devices of one user that a list goes through.
@@ -172,15 +171,12 @@ impl Cloud {
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
         let people = self.people_of(caller.project.no, &device).await?;
-        let user = self.registry.app_user(caller.project.no, uid).await?;
         let unbound = self.registry.unbind_device(caller.project.no, uid, device.no, self.now_ms()).await?;
-        match unbound {
-            Unbound::Owner => {
-                self.left_their_owner(&[device.no]).await?;
-                self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
-            }
-            Unbound::Share => self.tell_share_taken(caller.project.no, device, user),
-            Unbound::Nothing => {}
+        if unbound == Unbound::Owner {
+            self.left_their_owner(&[device.no]).await?;
+        }
+        if unbound != Unbound::Nothing {
+            self.tell_taken(people);
         }
         Ok(unbound)
     }
@@ -224,10 +220,10 @@ impl Cloud {
             Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
             _ => self.owned_device(who, id).await?,
         };
-        let user = self.registry.app_user(who.project().no, uid).await?;
+        let people = self.people_of(who.project().no, &device).await?;
         let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
         withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))?;
-        self.tell_share_taken(who.project().no, device, user);
+        self.tell_taken(people);
         Ok(())
     }
 
@@ -255,7 +251,7 @@ impl Cloud {
             self.left_their_owner(&[device.no]).await?;
         }
         if unbound != Unbound::Nothing {
-            self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
+            self.tell_taken(people);
         }
         Ok(unbound)
     }
@@ -265,15 +261,19 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
-        let left = self.registry.remove_user(caller.project.no, uid, self.now_ms()).await?;
-        self.left_their_owner(&left.ok_or(Error::NotVisible(Noun::User))?).await
-    }
-
-    fn tell_share_taken(&self, project: ProjectNo, device: Arc<Device>, user: Option<AppUser>) {
-        if self.feed.is_heard() {
-            let users = user.into_iter().map(|user| user.no).collect();
-            self.feed.tell(Happened::Taken(Taken { device, project, users, is_shared_on: true }));
-        }
+        let project = caller.project.no;
+        let people = match self.feed.is_heard() {
+            true => {
+                let home = UserDevices::Home;
+                let devices = self.registry.devices_of_user(project, uid, home, 0, DEVICE_LIST_MAX).await?;
+                self.people_of_all(project, &devices.unwrap_or_default()).await?
+            }
+            false => Vec::new(),
+        };
+        let left = self.registry.remove_user(project, uid, self.now_ms()).await?;
+        let left = self.left_their_owner(&left.ok_or(Error::NotVisible(Noun::User))?).await;
+        self.tell_taken(people);
+        left
     }
 
     async fn left_their_owner(&self, devices: &[DeviceNo]) -> Result<()> {

@@ -37,7 +37,7 @@ pub struct Device {
     /// The key for talking to it on the local network, 16 characters. Empty, with home and place, for the project of
     /// its product while another project's user owns it.
     pub local_key: String,
-    /// What its owner calls it.
+    /// What its owner calls it; its product's name for a project to which it is [`Device::abroad`].
     pub name: String,
     /// Serial number.
     pub sn: Option<String>,
@@ -49,7 +49,7 @@ pub struct Device {
     pub lat: Option<String>,
     /// Longitude in degrees, as text.
     pub lon: Option<String>,
-    /// Offset from UTC, for example `+08:00`.
+    /// Offset from UTC, for example `+08:00`; `+00:00` while it is [`Device::abroad`].
     pub time_zone: String,
     /// The gateway it connects through.
     pub gateway: Option<DeviceId>,
@@ -63,7 +63,7 @@ pub struct Device {
     pub created_ms: i64,
     /// Last activation, milliseconds since 1970; 0 before the first.
     pub active_ms: i64,
-    /// Last change of these facts, milliseconds since 1970.
+    /// Last change of these facts, milliseconds since 1970. While it is [`Device::abroad`] its creation or activation.
     pub updated_ms: i64,
     /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
     pub history_from_ms: i64,
@@ -71,7 +71,8 @@ pub struct Device {
     pub is_virtual: bool,
     /// Whether its owner has shut it out.
     pub disabled: bool,
-    /// Whether another project's users have it and none of the asking project's: of their home nothing is shown.
+    /// Whether another project's users have it and none of the asking project's: of their home nothing is shown, neither
+    /// the names that they gave nor the time zone, and the asking project may only remove or reset it (decision 0003).
     pub abroad: bool,
     /// Where a dialect may keep how it writes all of that.
     pub written: Kept,
@@ -213,12 +214,17 @@ impl Cloud {
         Ok(seen_as(device, role))
     }
 
-    /// A device that whoever asks may name and share: its owner, or a project that sees it.
+    /// A device that whoever asks may name and share: its owner, or a project that sees it, unless another project's
+    /// people have it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who sees it and does not own it.
+    /// [`Error::NotVisible`], also for one that is [`Device::abroad`]; [`Error::NotAllowed`] for a user who sees it and
+    /// does not own it.
     pub(super) async fn owned_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
         let (device, role) = self.device_and_role(who, id).await?;
+        if device.abroad {
+            return Err(Error::NotVisible(Noun::Device));
+        }
         (role == DeviceRole::Owner)
             .then_some(device)
             .ok_or(Error::NotAllowed("only the owner of the device may do that"))
@@ -311,12 +317,16 @@ impl Cloud {
         Ok(DevicePage { devices: self.seen_with_state(who, page.devices).await?, total: page.total })
     }
 
-    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway.
+    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway, and
+    /// for one that is [`Device::abroad`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn sub_devices(&self, who: &impl Asks, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
         let gateway = self.visible_device(who, gateway).await?;
+        if gateway.abroad {
+            return Ok(Vec::new());
+        }
         let devices = self.registry.sub_devices(who.project().no, gateway.no, DEVICE_LIST_MAX).await?;
         self.seen_with_state(who, devices).await
     }

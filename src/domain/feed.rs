@@ -8,6 +8,8 @@ use super::{Asks, Cloud, Device, DeviceNo, Error, NewEvent, Noun, ProjectNo, Res
 
 /// How long a listener may listen before it must ask again.
 pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
+/// Devices whose loss is told when many are lost at once; a listener asks for the rest.
+pub const TAKEN_MAX: usize = 256;
 
 /// The way out to listeners.
 pub trait Feed: Send + Sync {
@@ -37,7 +39,7 @@ pub enum Happened {
     Logged(Vec<NewEvent>),
     /// Something else, for everybody who sees the device.
     News(DeviceNo, News),
-    /// A device was taken from people, who no longer see it.
+    /// A device was taken from people: those of them who no longer see it are told.
     Taken(Taken),
 }
 
@@ -52,17 +54,24 @@ pub enum News {
     Bound(Uid),
 }
 
-/// A device that was taken from people.
+/// Who saw a device before it was taken from some of them. Those who still see it are not told.
 #[derive(Clone)]
 pub struct Taken {
-    /// The device as it was.
-    pub device: Arc<Device>,
-    /// The project whose people had it.
-    pub project: ProjectNo,
-    /// Who had it.
+    /// The store's number of the device.
+    pub device: DeviceNo,
+    /// The projects that saw it, each with the device as that project saw it.
+    pub views: Vec<(ProjectNo, Arc<Device>)>,
+    /// The users who saw it.
     pub users: Vec<UserNo>,
-    /// Whether the project still sees it.
-    pub is_shared_on: bool,
+}
+
+impl Taken {
+    /// The device as a listener saw it, when the listener was one of those who did.
+    pub fn seen_by(&self, listener: &Listener) -> Option<&Arc<Device>> {
+        let had_it = listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
+        let view = self.views.iter().find(|(project, _)| *project == listener.project);
+        view.filter(|_| had_it).map(|(_, device)| device)
+    }
 }
 
 /// Somebody who listens.
@@ -184,19 +193,31 @@ impl Cloud {
         }
     }
 
-    /// Who has a device, before it is taken from them; nothing when nobody listens.
+    /// Who sees a device, before it is taken from some of them; nothing when nobody listens.
     pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Option<Taken>> {
         if !self.feed.is_heard() {
             return Ok(None);
         }
-        let users = self.registry.audience(device.no).await?.users;
-        Ok(Some(Taken { device: device.clone(), project, users, is_shared_on: false }))
+        let Audience { projects, users } = self.registry.audience(device.no).await?;
+        let mut views = vec![(project, device.clone())];
+        for other in projects.into_iter().filter(|other| *other != project) {
+            // Each project's listeners are told in what that project saw, whoever takes the device.
+            views.extend(self.registry.device(other, &device.id).await?.map(|device| (other, device)));
+        }
+        Ok(Some(Taken { device: device.no, views, users }))
     }
 
-    /// Tells that a device was taken from people.
-    pub(super) fn tell_taken(&self, taken: Option<Taken>) {
-        if let Some(taken) = taken {
-            self.feed.tell(Happened::Taken(taken));
+    /// As [`Cloud::people_of`], of several devices of a project's people; of the first [`TAKEN_MAX`].
+    pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
+        let mut all = Vec::new();
+        for device in devices.iter().take(TAKEN_MAX) {
+            all.extend(self.people_of(project, device).await?);
         }
+        Ok(all)
+    }
+
+    /// Tells those who no longer see a device so, after it was taken.
+    pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
+        taken.into_iter().for_each(|taken| self.feed.tell(Happened::Taken(taken)));
     }
 }

@@ -1,9 +1,12 @@
 //! Homes: the devices of one family, and who lives there (contract tuya §4.2).
 
+use std::sync::Arc;
+
 use super::caller::check_self;
 use super::device::DEVICE_LIST_MAX;
+use super::feed::{TAKEN_MAX, Taken};
 use super::user::User;
-use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, Result, Schema, Uid, UserNo};
+use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, ProjectNo, Result, Schema, Uid, UserNo};
 
 /// Homes that a list may hold.
 pub const HOMES_MAX: usize = 1000;
@@ -190,8 +193,20 @@ impl Cloud {
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for anybody but its owner.
     pub async fn remove_home(&self, who: &impl Asks, id: HomeId) -> Result<()> {
         self.home_with(who, id, HomeRole::Owner).await?;
+        let people = self.people_of_home(who.project().no, id).await?;
         let removed = self.registry.remove_home(who.project().no, id, self.now_ms()).await?;
-        removed.then_some(()).ok_or(Error::NotVisible(Noun::Home))
+        removed.then_some(()).ok_or(Error::NotVisible(Noun::Home))?;
+        self.tell_taken(people);
+        Ok(())
+    }
+
+    /// Who sees the devices in a home, before somebody no longer does; nothing when nobody listens.
+    async fn people_of_home(&self, project: ProjectNo, id: HomeId) -> Result<Vec<Taken>> {
+        if !self.feed.is_heard() {
+            return Ok(Vec::new());
+        }
+        let devices = self.registry.devices_of_home(project, id, TAKEN_MAX).await?;
+        self.people_of_all(project, &devices.into_iter().map(Arc::new).collect::<Vec<_>>()).await
     }
 
     /// Who lives in a home, its owner first.
@@ -252,7 +267,8 @@ impl Cloud {
         }
     }
 
-    /// Sends somebody away who lives in a home. Everybody but the owner may go.
+    /// Sends somebody away who lives in a home. Everybody but the owner may go. The devices that are the user's leave the
+    /// home too: nobody there sees or commands them any more, and nothing that was wished of a device there is kept.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for plain members who mean somebody else, for
@@ -267,8 +283,14 @@ impl Cloud {
             let least = if role == Some(HomeRole::Admin) { HomeRole::Owner } else { HomeRole::Admin };
             self.home_with(who, id, least).await?;
         }
-        let removed = self.registry.remove_member(who.project().no, id, uid).await?;
-        removed.then_some(()).ok_or(Error::NotVisible(Noun::User))
+        let people = self.people_of_home(who.project().no, id).await?;
+        let removed = self.registry.remove_member(who.project().no, id, uid, self.now_ms()).await?;
+        let detached = removed.ok_or(Error::NotVisible(Noun::User))?;
+        self.tell_taken(people);
+        for device in detached {
+            self.downlink.end_session(device).await;
+        }
+        Ok(())
     }
 
     /// The home that a device is to stand in when a user brings it: the one named, which the user must be owner or admin

@@ -376,8 +376,15 @@ pub trait HomeStore: Send + Sync {
         change: MemberChange,
         now_ms: i64,
     ) -> Result<MemberPut>;
-    /// Whether there was such a member to send away.
-    async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool>;
+    /// Sends a member away, with the devices that are that user's: they stand nowhere from then on. With the devices that
+    /// are no longer behind their gateways; `None` when there was no such member.
+    async fn remove_member(
+        &self,
+        project: ProjectNo,
+        id: HomeId,
+        uid: &Uid,
+        now_ms: i64,
+    ) -> Result<Option<Vec<DeviceNo>>>;
 }
 
 /// Tokens that pair devices, of which only hashes are kept.

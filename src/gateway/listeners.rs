@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::feed_message::{Key, Spoken, Teller};
 use crate::domain::caller::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News, Taken};
+use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 
@@ -217,8 +217,12 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
                 tell_of(&cloud, &listeners, no, said).await;
             }
             Some(Happened::Taken(taken)) => {
-                for ear in listeners.connected(|listener| was_taken(listener, &taken)) {
-                    let device = as_it_was(&ear.listener, &taken.device);
+                // Whoever has it in another way still, does not lose it.
+                let Ok(audience) = cloud.audience(taken.device).await else { continue };
+                let lost_it = |listener: &Listener| taken.seen_by(listener).is_some() && !audience.has(listener);
+                for ear in listeners.connected(lost_it) {
+                    let Some(device) = taken.seen_by(&ear.listener) else { continue };
+                    let device = as_it_was(&ear.listener, device);
                     listeners.pass_on(&ear, &[Teller(&device).taken()], cloud.now_ms());
                 }
             }
@@ -237,14 +241,20 @@ async fn tell_of(cloud: &Cloud, listeners: &Listeners, no: DeviceNo, said: impl 
     }
 }
 
-/// Who else has a device is its owner's business.
+/// Whether a listener is told of something besides reports, by what the listener may read. What another project's people
+/// call a device, and who they are, is theirs; and who else has a device is its owner's business.
 fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
+    if device.abroad {
+        return false;
+    }
     match (news, &listener.user) {
         (News::Bound(uid), Some(user)) => {
             let owner = device.owner.as_ref();
             owner == Some(uid) || owner == Some(&user.uid) || user.uid == *uid
         }
-        _ => true,
+        // Its people are those of its owner's project.
+        (News::Bound(_), None) => device.owner.is_some(),
+        (News::Renamed(_) | News::FunctionNamed(..), _) => true,
     }
 }
 
@@ -253,12 +263,4 @@ fn as_it_was(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
     let owned = listener.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
     let role = if owned { DeviceRole::Owner } else { DeviceRole::Sharee };
     seen_as(device.clone(), role)
-}
-
-/// Whether a listener is one of those from whom a device was taken.
-fn was_taken(listener: &Listener, taken: &Taken) -> bool {
-    match &listener.user {
-        Some(user) => taken.users.contains(&user.no),
-        None => listener.project == taken.project && !taken.is_shared_on,
-    }
 }

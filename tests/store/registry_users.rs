@@ -161,7 +161,7 @@ fn what_a_user_has_of_devices() {
         // Removed is removed.
         registry.remove_device(first, &id(PLUG), Leaving::Removed, 0, NOW).await.unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
-        registry.remove_member(first, HOME, &member_uid).await.unwrap();
+        registry.remove_member(first, HOME, &member_uid, NOW).await.unwrap().unwrap();
         assert_eq!(page().await.total, 1);
     });
 }
@@ -252,13 +252,13 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!(registry.homes(first, None, HOME, 1).await.unwrap().len(), 1);
         assert_eq!(registry.homes(second, None, HomeId(0), 99).await.unwrap().len(), 1);
 
-        assert!(!registry.remove_member(second, boat, &guest.uid).await.unwrap());
-        assert!(registry.remove_member(first, boat, &guest.uid).await.unwrap());
+        assert!(registry.remove_member(second, boat, &guest.uid, NOW).await.unwrap().is_none());
+        assert_eq!(registry.remove_member(first, boat, &guest.uid, NOW).await.unwrap(), Some(Vec::new()));
         let plug = no(&*registry, first, PLUG).await;
         let wish = vec![FactChange::set("switch_1", "true")];
         registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
-        assert!(registry.remove_member(first, HOME, &guest.uid).await.unwrap());
+        assert!(registry.remove_member(first, HOME, &guest.uid, NOW).await.unwrap().is_some());
         assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty(), "as with a share");
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
         assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);

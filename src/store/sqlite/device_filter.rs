@@ -3,9 +3,12 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sight::{LIVES_IN, VISIBLE};
+use super::sight::{LIVES_IN, VISIBLE, abroad};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
+
+/// When a device last changed, as the project `?1` is told: what another project's people changed is not told.
+const UPDATED_MS: &str = concat!("CASE WHEN ", abroad!(), " THEN max(d.created_ms, d.active_ms) ELSE d.updated_ms END");
 
 /// The conditions of a device list, as SQL over `device d`, and their values.
 pub struct Filter {
@@ -51,7 +54,7 @@ impl Filter {
         for (compare, bound) in [(">=", query.from_ms), ("<=", query.to_ms)] {
             if let Some(bound) = bound {
                 let place = filter.place(Sql::Integer(bound));
-                filter.conditions.push_str(&format!(" AND d.updated_ms {compare} {place}"));
+                filter.conditions.push_str(&format!(" AND {UPDATED_MS} {compare} {place}"));
             }
         }
         if let Some(schema) = &query.schema {
