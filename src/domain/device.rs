@@ -16,7 +16,7 @@ pub const NAME_CHARS_MAX: usize = 128;
 pub const DEVICE_IDS_MAX: usize = 20;
 /// Devices a page may hold.
 pub const DEVICE_PAGE_MAX: usize = 100;
-/// Devices that a list without paging may hold. A user with more is told to page.
+/// Devices that a list without paging may hold: the first of more, which paging gives.
 pub const DEVICE_LIST_MAX: usize = 1000;
 
 /// What the registry knows of a device. No `Debug`: it holds the local key.
@@ -166,6 +166,10 @@ pub struct DeviceCursor {
 pub struct DeviceQuery {
     /// Only those that this user has: owned, shared, or in a home that the user lives in.
     pub user: Option<UserNo>,
+    /// Only those that this user of the project has, whoever asks.
+    pub of_user: Option<Uid>,
+    /// Only devices that stand in this home.
+    pub home: Option<HomeId>,
     /// Only devices bound to users of this app.
     pub schema: Option<Schema>,
     /// Only devices of these products; of all without one.
@@ -275,7 +279,7 @@ impl Cloud {
         self.with_state([device]).await?.pop().ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A user's devices, in order of creation; `offset` and `limit` in devices.
+    /// A user's devices, in order of creation; `offset` and `limit` in devices, at most [`DEVICE_LIST_MAX`].
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
@@ -289,13 +293,8 @@ impl Cloud {
     ) -> Result<Vec<DeviceState>> {
         check_self(who, uid)?;
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit + 1).await?;
+        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit).await?;
         let mut devices = devices.ok_or(Error::NotVisible(Noun::User))?;
-        if devices.len() > DEVICE_LIST_MAX {
-            let allowed = format!("given by a user of more than {DEVICE_LIST_MAX} devices");
-            return Err(Error::OutOfRange { param: "page_size", allowed });
-        }
-        devices.truncate(limit);
         // The user who asks has all of them, in the way that was asked for.
         if who.user().is_some() && which == UserDevices::Shared {
             devices = devices.into_iter().map(|device| seen_as(device, DeviceRole::Sharee)).collect();
@@ -306,11 +305,13 @@ impl Cloud {
     /// A page of the devices that whoever asks sees.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a schema or product that is not the project's; [`Error::OutOfRange`] for too many ids.
+    /// [`Error::NotVisible`] for a schema, product or user that is not the project's, and for another user than the one who
+    /// asks; [`Error::OutOfRange`] for too many ids.
     pub async fn devices(&self, who: &impl Asks, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
         if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
+        query.of_user.as_ref().map_or(Ok(()), |uid| check_self(who, uid))?;
         query.user = who.user().map(|user| user.no);
         let page = self.registry.devices(who.project().no, &query).await?;
         let page = page.ok_or(Error::NotVisible(Noun::App))?;

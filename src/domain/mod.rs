@@ -14,6 +14,7 @@ pub mod fact;
 pub mod feed;
 pub mod home;
 pub mod id;
+pub mod invitation;
 pub mod login;
 pub mod name;
 pub mod pairing;
@@ -114,4 +115,6 @@ pub struct Limits {
     pub failures_of_account: u16,
     /// Failed logins that an address may have in a minute.
     pub failures_of_address: u16,
+    /// Whether a user's login accepts the invitations that wait for the user.
+    pub accepts_at_login: bool,
 }

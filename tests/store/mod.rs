@@ -6,6 +6,7 @@ mod model;
 mod registry;
 mod registry_access;
 mod registry_devices;
+mod registry_invitations;
 mod registry_users;
 mod sqlite_telemetry;
 mod telemetry;

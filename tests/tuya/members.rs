@@ -56,7 +56,9 @@ fn add_member() {
     }
     assert_eq!(people.admin.post(MEMBERS, new("stranger", true))["code"], 1106, "an admin makes no admins");
     assert_eq!(people.admin.post(MEMBERS, new("stranger", false))["result"], true);
-    assert_eq!(people.stranger.get(&plug)["result"]["id"], PLUG, "seen at once");
+    assert_eq!(people.stranger.get(&plug)["code"], 1106, "only invited");
+    assert_eq!(cloud.first().post(MEMBERS, new("stranger", false))["result"], true);
+    assert_eq!(people.stranger.get(&plug)["result"]["id"], PLUG, "the project takes in at once");
     assert_eq!(people.owner.post(MEMBERS, new("stranger", true))["result"], true, "again, as admin");
     assert_eq!(list(&people.owner).last().unwrap(), &(STRANGER.to_owned(), true));
     for (body, code) in [
@@ -111,7 +113,7 @@ fn remove_member() {
     assert_eq!(people.member.delete(&gone(MEMBER))["result"], true, "everybody may go");
     assert_eq!(people.member.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106, "at once");
     assert_eq!(people.owner.delete(&gone(MEMBER))["code"], 1106, "the second time");
-    assert_eq!(people.owner.post(MEMBERS, new("member", true))["result"], true);
+    assert_eq!(cloud.first().post(MEMBERS, new("member", true))["result"], true);
     assert_eq!(people.admin.delete(&gone(MEMBER))["code"], 1106, "an admin sends no admin away");
     assert_eq!(people.owner.delete(&gone(MEMBER))["result"], true);
     assert_eq!(cloud.second().delete(&gone(ADMIN))["code"], 1106);

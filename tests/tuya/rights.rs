@@ -96,6 +96,9 @@ fn row(route: &Route) -> Option<Row> {
         ("members", "home_members") => of_home(Done),
         ("members", "remove_member") => of_home(Done),
         ("members", _) => OWNERS,
+        ("invitations", "invitations") => OWNERS,
+        // Nobody has invited the owner, whoever asks.
+        ("invitations", "answer_invitation") => [UNSIGNED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED],
         ("scenes", "trigger_scene") => of_home(NONE),
         ("scenes", "trigger_rule") => [UNSIGNED, NONE, NONE, NONE, NONE, NONE, NONE],
         ("scenes", "allocate_stream") => of_device(Code(2009)),
@@ -160,6 +163,7 @@ fn body(route: &Route) -> Value {
         ("shares", _) => json!({"uid": STRANGER}),
         ("homes", "create_home") => json!({"uid": OWNER, "home": {"name": "n"}}),
         ("members", "add_member") => json!({"member": {"member_account": "stranger"}}),
+        ("invitations", _) => json!({"accept": true}),
         ("pairing" | "open_hub", _) => json!({"uid": OWNER, "link_id": "x", "link_type": "mqtt", "topics": "device"}),
         _ => json!({"name": "n"}),
     }

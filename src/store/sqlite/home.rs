@@ -8,7 +8,7 @@ use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{forget_homes, new_home, user_no};
 use super::sight::{LIVES_IN, VISIBLE};
-use super::user;
+use super::{invitation, user};
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
 use crate::domain::store::HomeStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
@@ -65,11 +65,19 @@ impl HomeStore for SqliteRegistry {
         })
     }
 
-    async fn devices_of_home(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Device>> {
+    async fn devices_of_home(
+        &self,
+        project: ProjectNo,
+        id: HomeId,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<Device>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.home_id = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3"
+            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.home_id = ?2
+             ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
         );
-        self.readers.run(|connection| self.all(connection, &sql, params![project.0, id.0, limit]))
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        self.readers.run(|connection| self.all(connection, &sql, params![project.0, id.0, limit, offset]))
     }
 
     async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>> {
@@ -258,6 +266,9 @@ fn put(
             return Ok(MemberPut::NotAllowed);
         }
     }
+    if let (None, Some(by)) = (before, change.by) {
+        return invitation::invite(connection, id, user_no, by, change, now_ms);
+    }
     let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2),
                    (SELECT count(*) FROM home_member WHERE user_no = ?2 AND home_id <> ?1)";
     let counts = connection.query_row(sql, params![id.0, user_no], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -272,6 +283,7 @@ fn put(
              DO UPDATE SET is_admin = excluded.is_admin, name = coalesce(?4, name)",
         )?
         .execute(params![id.0, user_no, is_admin, change.name, now_ms])?;
+    invitation::forget(connection, id, user_no)?;
     Ok(MemberPut::Done)
 }
 

@@ -160,7 +160,7 @@ pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i6
     connection.execute(&leave, params![value, now_ms])?;
     let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");
     connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![value])?;
-    for table in ["pairing", "home_member", "home"] {
+    for table in ["pairing", "home_member", "home_invitation", "home"] {
         connection.execute(&format!("DELETE FROM {table} WHERE home_id IN ({homes})"), params![value])?;
     }
     Ok(())

@@ -225,7 +225,8 @@ impl UserStore for SqliteRegistry {
             let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
             let failures = format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})");
             connection.execute(&failures, params![user_no])?;
-            for table in ["binding", "home_member", "pairing", "user_token", "app_user"] {
+            connection.execute("DELETE FROM home_invitation WHERE by_no = ?1", params![user_no])?;
+            for table in ["binding", "home_member", "home_invitation", "pairing", "user_token", "app_user"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE user_no = ?1"), params![user_no])?;
             }
             Ok(Some(devices))
