@@ -273,6 +273,7 @@ impl Cloud {
         let left = self.registry.remove_user(project, uid, self.now_ms()).await?;
         let left = self.left_their_owner(&left.ok_or(Error::NotVisible(Noun::User))?).await;
         self.tell_taken(people);
+        self.end_listeners(Some(uid)).await?;
         left
     }
 

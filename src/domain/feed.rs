@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::caller::{AppUser, check_self};
-use super::{Asks, Cloud, Device, DeviceNo, Error, NewEvent, Noun, ProjectNo, Result, Uid, UserNo};
+use super::{Asks, Cloud, Device, DeviceNo, Error, NewEvent, Noun, Project, ProjectNo, Result, Uid, UserNo};
 
 /// How long a listener may listen before it must ask again.
 pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
@@ -21,6 +21,10 @@ pub trait Feed: Send + Sync {
     fn figures(&self) -> FeedFigures;
     /// Lets somebody listen, in place of an earlier listener of the same project, user and link; `None` when too many do.
     fn admit(&self, listener: Listener) -> Result<Option<Credentials>>;
+    /// Those of the listeners that may listen which are meant, by their names.
+    fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)>;
+    /// Ends what a listener was admitted with, and its connection.
+    fn end(&self, name: &str);
 }
 
 /// What an operator wants to know of the feed.
@@ -74,11 +78,15 @@ impl Taken {
     }
 }
 
-/// Somebody who listens.
+/// Somebody who listens. No `Debug`: it holds the project's secret.
 #[derive(Clone)]
 pub struct Listener {
     /// The tenant.
     pub project: ProjectNo,
+    /// The tenant's client id when the listener was admitted.
+    pub client_id: String,
+    /// The tenant's secret when the listener was admitted: with another nobody is admitted any more whom it admitted.
+    pub secret: String,
     /// Whose devices are meant; the project's own without one.
     pub user: Option<Arc<AppUser>>,
     /// What tells several listeners of one user apart; the caller's own text.
@@ -151,8 +159,36 @@ impl Cloud {
             (None, _) => None,
         };
         let expires_ms = self.now_ms() + LISTEN_LIFE_MS;
-        let listener = Listener { project, user: user.map(Arc::new), link, form, expires_ms };
+        let (client_id, secret) = (who.project().client_id.clone(), who.project().secret.clone());
+        let listener = Listener { project, client_id, secret, user: user.map(Arc::new), link, form, expires_ms };
         self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
+    }
+
+    /// Whether what a listener was admitted by still holds: the project's secret, and the user's login.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn may_listen(&self, listener: &Listener) -> Result<bool> {
+        let project = self.registry.project_by_client_id(&listener.client_id).await?;
+        let holds = |project: &Project| project.no == listener.project && project.secret == listener.secret;
+        if !project.is_some_and(|project| holds(&project)) {
+            return Ok(false);
+        }
+        let Some(user) = &listener.user else { return Ok(true) };
+        let now = self.registry.app_user(listener.project, &user.uid).await?;
+        Ok(now.is_some_and(|now| now == **user))
+    }
+
+    /// Ends listeners of a user for whom what they were admitted by no longer holds; of everybody without a user.
+    pub(super) async fn end_listeners(&self, of: Option<&Uid>) -> Result<()> {
+        let is_meant =
+            |listener: &Listener| of.is_none_or(|uid| listener.user.as_ref().is_some_and(|user| user.uid == *uid));
+        for (name, listener) in self.feed.admitted(&is_meant) {
+            if !self.may_listen(&listener).await? {
+                self.feed.end(&name);
+            }
+        }
+        Ok(())
     }
 
     /// Who may see a device at this moment.

@@ -194,6 +194,7 @@ impl Cloud {
         for device in ended {
             self.downlink.end_session(device).await;
         }
+        self.end_listeners(None).await?;
         Ok(world)
     }
 }

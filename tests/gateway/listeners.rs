@@ -198,17 +198,59 @@ fn who_may_listen_and_for_how_long() {
     assert_eq!(MqttDevice::open(&cloud).greet(&who(&again)), Some(5), "its time is over");
 }
 
+/// What a listener was admitted by ends: what does it, and which of the two listeners, the member's and the project's.
 #[test]
-fn a_listener_hears_nothing_once_its_login_is_over() {
-    let cloud = cloud();
-    let people = people(&cloud);
-    let mut member = Ear::of(&cloud, &people.member, "1.0");
-    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
-    let change = json!([{"schema": "testApp", "username": "member", "password": "another"}]);
-    cloud.apply(&json!({"projects": [{"name": "first", "users": change}]}));
-    assert_eq!(people.owner.put(&format!("/v1.0/devices/{PLUG}"), json!({"name": "Secret"}))["result"], true);
-    assert_eq!(owner.hears_of().0, "nameUpdate");
-    nothing_more(&mut [&mut member]);
+fn a_listener_ends_with_what_it_was_admitted_by() {
+    type End = fn(&TestCloud);
+    let ends: [(&str, End, [bool; 2]); 6] = [
+        ("another password by document", |cloud| of_member(cloud, "password", json!("another")), [true, false]),
+        ("a disabled account", |cloud| of_member(cloud, "disabled", json!(true)), [true, false]),
+        (
+            "another password by the API",
+            |cloud| {
+                let body = json!({"country_code": "86", "username": "member", "password": "another"});
+                assert_eq!(cloud.first().post("/v1.0/apps/testApp/user", body)["success"], true);
+            },
+            [true, false],
+        ),
+        (
+            "a removed account",
+            |cloud| {
+                let accounts = cloud.aliyun().data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
+                let member = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "member").unwrap();
+                let params = json!({"identityId": member["identityId"]});
+                cloud.aliyun().data("/user/account/unregister", params);
+            },
+            [true, false],
+        ),
+        (
+            "another secret of the project",
+            |cloud| {
+                let secret = json!({"secret": "00000000000000000000000000000000"});
+                cloud.apply(&json!({"projects": [{"name": "first", "tuya": secret}]}));
+            },
+            [true, true],
+        ),
+        ("nothing", |cloud| of_member(cloud, "nick_name", json!("Kid")), [false, false]),
+    ];
+    for (what, end, expected) in ends {
+        let cloud = cloud();
+        let people = people(&cloud);
+        let configs = [config(&people.member, "1.0"), config(&cloud.first(), "1.0")];
+        let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &cloud.first(), "2.0")];
+        end(&cloud);
+        for ((ear, config), over) in ears.iter_mut().zip(&configs).zip(expected) {
+            assert_eq!(if over { ear.connection.is_closed() } else { !ear.connection.pings() }, over, "{what}");
+            // Nor do credentials open anything that were never used.
+            assert_eq!(MqttDevice::open(&cloud).greet(&who(config)), Some(if over { 5 } else { 0 }), "{what}");
+        }
+    }
+}
+
+fn of_member(cloud: &TestCloud, member: &str, value: Value) {
+    let mut user = json!({"schema": "testApp", "username": "member"});
+    user[member] = value;
+    cloud.apply(&json!({"projects": [{"name": "first", "users": [user]}]}));
 }
 
 /// The second project's user has a device of the first project's product, and another user of that project.
