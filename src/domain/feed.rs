@@ -89,6 +89,8 @@ pub struct Listener {
     pub secret: String,
     /// Whose devices are meant; the project's own without one.
     pub user: Option<Arc<AppUser>>,
+    /// Whether that user asked by a login, and not the project for the user.
+    pub by_login: bool,
     /// What tells several listeners of one user apart; the caller's own text.
     pub link: String,
     /// In which form messages are wanted.
@@ -160,7 +162,8 @@ impl Cloud {
         };
         let expires_ms = self.now_ms() + LISTEN_LIFE_MS;
         let (client_id, secret) = (who.project().client_id.clone(), who.project().secret.clone());
-        let listener = Listener { project, client_id, secret, user: user.map(Arc::new), link, form, expires_ms };
+        let (user, by_login) = (user.map(Arc::new), who.user().is_some());
+        let listener = Listener { project, client_id, secret, user, by_login, link, form, expires_ms };
         self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
     }
 
@@ -189,6 +192,13 @@ impl Cloud {
             }
         }
         Ok(())
+    }
+
+    /// Ends the listeners that a user has by logins.
+    pub(super) fn end_own_listeners(&self, user: &AppUser) {
+        let is_meant =
+            |listener: &Listener| listener.by_login && listener.user.as_ref().is_some_and(|other| other.no == user.no);
+        self.feed.admitted(&is_meant).iter().for_each(|(name, _)| self.feed.end(name));
     }
 
     /// Who may see a device at this moment.

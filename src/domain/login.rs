@@ -105,6 +105,18 @@ impl Cloud {
         fresh.ok_or(Error::TokenInvalid)
     }
 
+    /// Ends the login of the user who asks, and whatever listens by that user's own logins: an app that is still signed in
+    /// elsewhere asks for its listener again.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] for the project, whose token is no login; [`Error::TokenInvalid`] when it is over already.
+    pub async fn log_out(&self, caller: &AppCaller, access: &str) -> Result<()> {
+        let user = caller.user.as_ref().ok_or(Error::NotAllowed("only a user's own login can be ended"))?;
+        let ended = self.registry.end_user_token(user.no, access).await?;
+        self.end_own_listeners(user);
+        ended.then_some(()).ok_or(Error::TokenInvalid)
+    }
+
     /// Who holds a living access token: the project itself, or one of its users. Call it after the signature is proven.
     ///
     /// # Errors

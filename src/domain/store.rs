@@ -114,6 +114,8 @@ pub trait UserTokenStore: Send + Sync {
         life_ms: i64,
         max: usize,
     ) -> Result<Option<TokenPair>>;
+    /// Ends the login of a user that an access token is of; whether there was one.
+    async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool>;
     /// A new pair in place of the one with this refresh token of one of the project's users, and whose it is; `None`
     /// when there is none, or it has died with the account's access.
     async fn refresh_user_token(

@@ -334,6 +334,7 @@ mod tests {
             client_id: String::new(),
             secret: String::new(),
             user: None,
+            by_login: false,
             link: link.to_string(),
             form: MessageForm::Ecb,
             expires_ms: LISTEN_LIFE_MS + link as i64,

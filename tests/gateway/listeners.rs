@@ -247,6 +247,17 @@ fn a_listener_ends_with_what_it_was_admitted_by() {
     }
 }
 
+#[test]
+fn a_log_out_ends_what_the_users_logins_listen_by() {
+    let cloud = cloud();
+    let people = people(&cloud);
+    let config_of_member = config(&people.member, "1.0");
+    let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &people.owner, "2.0")];
+    assert_eq!(people.member.post("/v1.0/iot-03/users/logout", json!({}))["result"], true);
+    assert!(ears[0].connection.is_closed() && ears[1].connection.pings(), "the member's alone");
+    assert_eq!(MqttDevice::open(&cloud).greet(&who(&config_of_member)), Some(5));
+}
+
 fn of_member(cloud: &TestCloud, member: &str, value: Value) {
     let mut user = json!({"schema": "testApp", "username": "member"});
     user[member] = value;

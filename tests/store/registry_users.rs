@@ -113,6 +113,12 @@ fn logins_live_until_another_password_or_too_many_others() {
         }
         assert!(!lives(&fresh.access, NOW).await, "the oldest made room");
         let last = grant(NOW + 9).await.unwrap();
+        let out = grant(NOW + 10).await.unwrap();
+        let other = number(&*registry, first, "two").await;
+        assert!(!registry.end_user_token(other, &out.access).await.unwrap(), "somebody else's");
+        assert!(registry.end_user_token(account.no, &out.access).await.unwrap());
+        assert!(!registry.end_user_token(account.no, &out.access).await.unwrap(), "the second time");
+        assert!(!lives(&out.access, NOW).await && refresh(first, &out.refresh).await.is_none());
         sync(&*registry, first, "testApp", "one", clear("right")).await;
         assert!(lives(&last.access, NOW).await, "the same password ends nothing");
         sync(&*registry, first, "testApp", "one", clear("another")).await;
