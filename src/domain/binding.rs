@@ -18,7 +18,9 @@ pub const BINDING_PAGE_MAX: usize = 100;
 /// Users to whom one device may be shared by its owner, as with the vendor's apps.
 pub const SHAREES_MAX: usize = 20;
 /// Devices that others may share to one user.
-pub const SHARES_OF_USER_MAX: usize = 500;
+pub const SHARES_OF_USER_MAX: usize = 5000;
+/// Of those, devices of one owner, so that nobody's fill all of them.
+pub const SHARES_OF_ONE_MAX: usize = 500;
 
 /// A device that a user has.
 #[derive(Clone)]
@@ -80,7 +82,8 @@ pub enum Shared {
     Done,
     /// The user owns it.
     Owner,
-    /// It is shared to [`SHAREES_MAX`] others, or [`SHARES_OF_USER_MAX`] are shared to the user.
+    /// It is shared to [`SHAREES_MAX`] others, or [`SHARES_OF_USER_MAX`] are shared to the user, [`SHARES_OF_ONE_MAX`] of
+    /// them by that owner.
     Full,
     /// Whoever asks does not own it, or no longer.
     NotOwned,
@@ -204,7 +207,8 @@ impl Cloud {
             Shared::Full => Err(Error::OutOfRange {
                 param: "uid",
                 allowed: format!(
-                    "one of at most {SHAREES_MAX} to whom it is shared, who has at most {SHARES_OF_USER_MAX} such devices"
+                    "one of at most {SHAREES_MAX} to whom it is shared, who has at most {SHARES_OF_USER_MAX} such \
+                     devices, {SHARES_OF_ONE_MAX} of one owner"
                 ),
             }),
         }

@@ -1,15 +1,15 @@
-//! The contract of the registry, fifth part: invitations into homes.
+//! The contract of the registry, fifth part: invitations into homes, and what leaves with who lives there no more.
 
 use ingle::domain::home::{HomeFacts, MemberChange, MemberPut};
 use ingle::domain::invitation::{
     INVITATION_LIFE_MS, INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, INVITATIONS_OF_PAIR_MAX, Invitation,
 };
 use ingle::domain::store::Registry;
-use ingle::domain::world::{World, WorldProject, WorldUser};
-use ingle::domain::{HomeId, ProjectNo, Uid, UserNo};
+use ingle::domain::world::{World, WorldDevice, WorldHome, WorldProject, WorldUser};
+use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid, UserNo};
 
-use super::registry::{NOW, on_engines};
-use crate::support::world::{FOREIGN_USER, GUEST, OWNER};
+use super::registry::{NOW, id, on_engines};
+use crate::support::world::{DOOR, FOREIGN_USER, GATEWAY, GUEST, LEAK, OWNER};
 
 const HOME: HomeId = HomeId(10_700_001);
 
@@ -156,5 +156,77 @@ fn invitations_are_counted_by_who_invites_and_nobody_is_kept_out() {
             invite(registry, first, other, OWNER, honest_no, NOW + INVITATION_LIFE_MS).await,
             MemberPut::Invited
         );
+    });
+}
+
+/// The guest's gateway and sensor stand in the owner's home: the sensor behind the owner's gateway, the owner's door sensor
+/// behind the guest's.
+async fn entangled(registry: &dyn Registry, first: ProjectNo) {
+    let device = |product: &str, name: &str| WorldDevice {
+        product_id: product.into(),
+        device_id: Some(name.into()),
+        owner: Some("guest@example.com".into()),
+        home_id: Some(HOME.0),
+        ..WorldDevice::default()
+    };
+    let devices = vec![device("gateway000000001", "guestgate"), device("rzeSU2h9uoklx001", "guestsensor")];
+    let project = WorldProject { name: "first".into(), devices, ..Default::default() };
+    registry.apply(World { projects: vec![project] }, NOW).await.unwrap();
+    let no = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap().no;
+    for (sub, gateway) in [("guestsensor", GATEWAY), (DOOR, "guestgate")] {
+        assert!(registry.attach(no(sub).await, no(gateway).await, 9, NOW).await.unwrap());
+    }
+}
+
+/// What is left of that when the guest lives there no more.
+async fn is_disentangled(registry: &dyn Registry, first: ProjectNo, mut ended: Vec<DeviceNo>) {
+    let device = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap();
+    for (name, owner, home, gateway) in [
+        ("guestgate", GUEST, None, None),
+        ("guestsensor", GUEST, None, None),
+        (DOOR, OWNER, Some(HOME), None),
+        (LEAK, OWNER, Some(HOME), Some(id(GATEWAY))),
+    ] {
+        let found = device(name).await;
+        assert_eq!((&found.owner, found.home, &found.gateway), (&Some(uid(owner)), home, &gateway), "{name}");
+    }
+    ended.sort_unstable();
+    let mut expected = vec![device("guestsensor").await.no, device(DOOR).await.no];
+    expected.sort_unstable();
+    assert_eq!(ended, expected, "the sessions that end");
+}
+
+#[test]
+fn who_leaves_a_home_takes_the_own_devices_along_and_leaves_no_way_to_them() {
+    on_engines(async |registry, first, _| {
+        let registry: &dyn Registry = &*registry;
+        entangled(registry, first).await;
+        let at_once = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap();
+        let ended = registry.remove_member(first, HOME, &uid(GUEST), NOW).await.unwrap().unwrap();
+        is_disentangled(registry, first, ended).await;
+    });
+}
+
+#[test]
+fn a_home_that_gets_another_owner_keeps_nothing_of_the_one_before() {
+    on_engines(async |registry, first, _| {
+        let registry: &dyn Registry = &*registry;
+        let owned_by = |name: &str| {
+            let home = WorldHome { home_id: Some(HOME.0), name: "Home".into(), owner: name.into() };
+            let project = WorldProject { name: "first".into(), homes: vec![home], ..Default::default() };
+            World { projects: vec![project] }
+        };
+        let at_once = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap();
+        registry.apply(owned_by("guest@example.com"), NOW).await.unwrap();
+        let members = registry.members(first, HOME, 9).await.unwrap();
+        assert_eq!(members.iter().map(|member| &member.user.uid).collect::<Vec<_>>(), [&uid(GUEST)]);
+        assert_eq!(registry.member_role(first, HOME, &uid(GUEST)).await.unwrap(), None, "the owner is no member");
+        assert!(registry.devices_of_home(first, HOME, 0, 9).await.unwrap().is_empty());
+        // The same owner once more changes nothing.
+        entangled(registry, first).await;
+        let (_, ended) = registry.apply(owned_by("guest@example.com"), NOW).await.unwrap();
+        assert!(ended.is_empty() && registry.devices_of_home(first, HOME, 0, 9).await.unwrap().len() == 2);
     });
 }

@@ -12,7 +12,7 @@ use super::owner::{Owner, bind, forget_owner, hand_over, home_for, release_behin
 use super::sight::{MANAGED, VISIBLE};
 use super::user;
 use crate::domain::binding::{
-    Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
+    Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_ONE_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
 };
 use crate::domain::device::FactoryName;
 use crate::domain::store::BindingStore;
@@ -137,15 +137,18 @@ impl BindingStore for SqliteRegistry {
             let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
             let sql =
                 "SELECT coalesce(max(owned AND user_no = ?2), 0), count(*) FILTER (WHERE user_no <> ?2 AND owned = 0),
-                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1)
+                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1),
+                     (SELECT count(*) FROM binding s JOIN binding o USING (device_no) WHERE s.user_no = ?2 AND s.owned = 0
+                         AND device_no <> ?1 AND o.owned = 1 AND o.user_no =
+                             (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1))
                  FROM binding WHERE device_no = ?1";
-            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             let found = connection.query_row(sql, params![device.0, user_no], read);
-            let (is_owner, others, of_user): (bool, usize, usize) = found.map_err(Error::store)?;
+            let (is_owner, others, of_user, by_owner): (bool, usize, usize, usize) = found.map_err(Error::store)?;
             if is_owner {
                 return Ok(Some(Shared::Owner));
             }
-            if others >= SHAREES_MAX || of_user >= SHARES_OF_USER_MAX {
+            if others >= SHAREES_MAX || of_user >= SHARES_OF_USER_MAX || by_owner >= SHARES_OF_ONE_MAX {
                 return Ok(Some(Shared::Full));
             }
             bind(connection, device.0, user_no, false, now_ms)?;
