@@ -10,7 +10,7 @@ use super::{
     Uid,
 };
 
-/// Devices of one user that a list goes through.
+/// Devices of one user that are read at once.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
 /// Bindings a page may hold.
 pub const BINDING_PAGE_MAX: usize = 100;
@@ -33,7 +33,7 @@ pub struct BoundDevice {
     pub bound_ms: i64,
 }
 
-/// All that a user has, in the order of binding.
+/// What a user has, in the order of binding.
 pub struct BoundDevices {
     /// Alibaba's id of the user.
     pub identity_id: String,
@@ -101,19 +101,14 @@ pub enum Unbound {
 }
 
 impl Cloud {
-    /// All that a user has, owned and shared, in the order of binding.
+    /// What a user has, owned and shared, in the order of binding: the first [`DEVICES_OF_USER_MAX`], or as many after
+    /// `offset` others.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the caller's; [`Error::OutOfRange`] for more than
-    /// [`DEVICES_OF_USER_MAX`].
-    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid) -> Result<Arc<BoundDevices>> {
-        let devices = self.registry.bound_devices(caller.project.no, uid, DEVICES_OF_USER_MAX + 1).await?;
-        let devices = devices.ok_or(Error::NotVisible(Noun::User))?;
-        if devices.list.len() > DEVICES_OF_USER_MAX {
-            let allowed = format!("a user of at most {DEVICES_OF_USER_MAX} devices");
-            return Err(Error::OutOfRange { param: "openId", allowed });
-        }
-        Ok(devices)
+    /// [`Error::NotVisible`] for a user that is not the caller's.
+    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid, offset: usize) -> Result<Arc<BoundDevices>> {
+        let devices = self.registry.bound_devices(caller.project.no, uid, offset, DEVICES_OF_USER_MAX).await?;
+        devices.ok_or(Error::NotVisible(Noun::User))
     }
 
     /// Whether each of these devices is connected.
