@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::caller::{AppUser, check_self};
-use super::{Asks, Cloud, Device, DeviceNo, Error, NewEvent, Noun, Project, ProjectNo, Result, Uid, UserNo};
+use super::{
+    Asks, Cloud, Device, DeviceId, DeviceNo, Error, NewEvent, NodeType, Noun, Project, ProjectNo, Result, Uid, UserNo,
+};
 
 /// How long a listener may listen before it must ask again.
 pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
@@ -239,27 +241,40 @@ impl Cloud {
         }
     }
 
-    /// Who sees a device, before it is taken from some of them; nothing when nobody listens.
-    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Option<Taken>> {
+    /// Who sees a device, and those behind it when it is a gateway, before they are taken from some of them; nothing when
+    /// nobody listens.
+    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<Taken>> {
         if !self.feed.is_heard() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let Audience { projects, users } = self.registry.audience(device.no).await?;
-        let mut views = vec![(project, device.clone())];
-        for other in projects.into_iter().filter(|other| *other != project) {
-            // Each project's listeners are told in what that project saw, whoever takes the device.
-            views.extend(self.registry.device(other, &device.id).await?.map(|device| (other, device)));
-        }
-        Ok(Some(Taken { device: device.no, views, users }))
-    }
-
-    /// As [`Cloud::people_of`], of several devices of a project's people; of the first [`TAKEN_MAX`].
-    pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
-        let mut all = Vec::new();
-        for device in devices.iter().take(TAKEN_MAX) {
-            all.extend(self.people_of(project, device).await?);
+        let mut all = vec![self.seers(device.no, &device.id, Some((project, device.clone()))).await?];
+        if device.product.node_type == NodeType::Gateway {
+            // What is behind a gateway may go with it.
+            for sub in self.registry.behind(device.no, TAKEN_MAX).await? {
+                all.push(self.seers(sub.no, &sub.id, None).await?);
+            }
         }
         Ok(all)
+    }
+
+    /// Who sees each of several devices of a project's people; of the first [`TAKEN_MAX`].
+    pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
+        let mut all = Vec::new();
+        for device in devices.iter().take(TAKEN_MAX).filter(|_| self.feed.is_heard()) {
+            all.push(self.seers(device.no, &device.id, Some((project, device.clone()))).await?);
+        }
+        Ok(all)
+    }
+
+    /// Who sees a device. Each project's listeners are told in what that project saw, whoever takes the device.
+    async fn seers(&self, no: DeviceNo, id: &DeviceId, known: Option<(ProjectNo, Arc<Device>)>) -> Result<Taken> {
+        let Audience { projects, users } = self.registry.audience(no).await?;
+        let known_to = known.as_ref().map(|(project, _)| *project);
+        let mut views = Vec::from_iter(known);
+        for project in projects.into_iter().filter(|project| Some(*project) != known_to) {
+            views.extend(self.registry.device(project, id).await?.map(|device| (project, device)));
+        }
+        Ok(Taken { device: no, views, users })
     }
 
     /// Tells those who no longer see a device so, after it was taken.

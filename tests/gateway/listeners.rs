@@ -15,7 +15,7 @@ use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink};
 use crate::support::people::{ADMIN, HOME, STRANGER, people};
 use crate::support::tuya::TuyaApp;
-use crate::support::world::{ABROAD, FOREIGN_USER, GUEST, OWNER, PLUG};
+use crate::support::world::{ABROAD, DOOR, FOREIGN_USER, GATEWAY, GUEST, LEAK, OWNER, PLUG};
 
 /// An app that listens, and decrypts what it hears by the vendor's document.
 struct Ear {
@@ -353,4 +353,49 @@ fn whoever_still_has_a_device_in_another_way_does_not_hear_that_it_is_lost() {
     }
     assert!(!lost.contains(&PLUG.to_owned()), "it is shared to the admin: {lost:?}");
     nothing_more(&mut [&mut admin, &mut member]);
+}
+
+/// The devices of the next so many messages, all of which say that one is lost.
+fn lost(ear: &mut Ear, count: usize) -> Vec<String> {
+    let mut devices: Vec<String> = (0..count)
+        .map(|_| {
+            let (_, told) = ear.hears();
+            assert_eq!(told["bizCode"], "delete", "{told}");
+            told["devId"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    devices.sort_unstable();
+    devices
+}
+
+#[test]
+fn whoever_loses_a_device_hears_so_whatever_took_it() {
+    let with_ears = || {
+        let cloud = cloud();
+        let people = people(&cloud);
+        let ears =
+            [&people.owner, &people.member, &people.sharee, &cloud.first()].map(|app| Ear::of(&cloud, app, "1.0"));
+        (cloud, people, ears)
+    };
+    // With a gateway goes what is behind it; that is nobody's then, and the maker still sees it.
+    let (cloud, _people, [mut owner, mut member, mut sharee, mut project]) = with_ears();
+    assert_eq!(cloud.first().delete(&format!("/v1.0/devices/{GATEWAY}"))["result"], true);
+    for ear in [&mut owner, &mut member] {
+        assert_eq!(lost(ear, 3), [GATEWAY, LEAK, DOOR]);
+    }
+    assert_eq!(lost(&mut project, 1), [GATEWAY]);
+    nothing_more(&mut [&mut owner, &mut member, &mut sharee, &mut project]);
+    // A home that is removed leaves its devices to their owner, and nobody else.
+    let (_cloud, people, [mut owner, mut member, mut sharee, mut project]) = with_ears();
+    assert_eq!(people.owner.delete(&format!("/v1.0/homes/{HOME}"))["result"], true);
+    assert_eq!(lost(&mut member, 6).len(), 6);
+    nothing_more(&mut [&mut owner, &mut member, &mut sharee, &mut project]);
+    // A user who is removed takes from everybody what was the user's.
+    let (cloud, _people, [_, mut member, mut sharee, mut project]) = with_ears();
+    let accounts = cloud.aliyun().data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
+    let owner = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "18200000678").unwrap();
+    cloud.aliyun().data("/user/account/unregister", json!({"identityId": owner["identityId"]}));
+    assert_eq!(lost(&mut member, 6).len(), 6);
+    assert_eq!(lost(&mut sharee, 1), [PLUG]);
+    nothing_more(&mut [&mut member, &mut sharee, &mut project]);
 }
