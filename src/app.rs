@@ -204,7 +204,8 @@ impl App {
         let downlink = Downlinks { to_virtual, hub: hub.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
-        let limits = Limits { retention_days, failures_of_account, failures_of_address };
+        let accepts_at_login = config.tuya.accept_invitations_at_login;
+        let limits = Limits { retention_days, failures_of_account, failures_of_address, accepts_at_login };
         let (downlink, feed) = (Arc::new(downlink), listeners.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
@@ -214,7 +215,7 @@ impl App {
 
     /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
     pub fn router(&self, addresses: &Addresses) -> Router {
-        let config::Tuya { clock_window_seconds, mqtt_url } = self.config.tuya.clone();
+        let config::Tuya { clock_window_seconds, mqtt_url, .. } = self.config.tuya.clone();
         let window_ms = i64::from(clock_window_seconds) * 1000;
         let port = |address: &Option<String>| address.as_ref()?.rsplit_once(':')?.1.parse().ok();
         let doors = tuya::Doors { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };

@@ -106,6 +106,8 @@ pub struct Tuya {
     pub clock_window_seconds: u32,
     /// Where apps listen to their devices, as they are told.
     pub mqtt_url: String,
+    /// Whether a user's login accepts the invitations into homes that wait for the user.
+    pub accept_invitations_at_login: bool,
 }
 
 /// `[aliyun]`

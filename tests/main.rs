@@ -1,6 +1,7 @@
 //! One test binary; its folders mirror `src/`. CONTRIBUTING.md says how a test is written.
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that cannot go on says where; worlds are long")]
 
+mod abroad;
 mod abuse;
 mod aliyun;
 mod cli;

@@ -339,6 +339,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0003_devices_connect.sql", "b306ae1a7217caa1996f8324499c8e930d62d149e0608169bd03990ef932c4ca"),
     ("0004_app_users.sql", "dabf5014df0cdc080928ebda3dcbfb8b59742400fc9dcfd16310256f5e9dfa1e"),
     ("0005_folder.sql", "200e7e03d05dbb291d1608030c43a7b93da27445eccc82a852fce858aba3ec99"),
+    ("0006_invitations.sql", "c9a7f094b2427944add69c1f6bb3a4cfe6a153a408ad214e5fb144a5663234c4"),
 ];
 
 #[test]

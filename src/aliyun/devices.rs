@@ -12,9 +12,9 @@ use super::accounts::AccountParams;
 use super::auth::{Call, SignedRequest};
 use super::params::{Body, flag, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::binding::{BoundDevice, BoundDevices, Unbound, Written};
+use crate::domain::binding::{BoundDevice, BoundDevices, DEVICES_OF_USER_MAX, Unbound, Written};
 use crate::domain::device::FactoryName;
-use crate::domain::{Device, DeviceName, DeviceState, NodeType};
+use crate::domain::{Device, DeviceName, DeviceState, NodeType, Uid};
 
 /// From this version on `limit` and `offset` count.
 const PAGED: super::params::Version = (1, 0, 5);
@@ -140,8 +140,8 @@ fn write(devices: &[&BoundDevice], user: &BoundDevices, sharee_owned: u8) -> Wri
     Written { text, states, devices: devices.iter().map(|bound| bound.device.no).collect() }
 }
 
-/// The devices that a user owns and those shared to the user, with their details, in a second envelope; at most 5,000.
-/// `limit` and `offset` count from version 1.0.5 on, `identityId` and the filters from 1.0.7.
+/// The devices that a user owns and those shared to the user, with their details, in a second envelope; without `limit` at
+/// most the first 5,000. `limit` and `offset` count from version 1.0.5 on, `identityId` and the filters from 1.0.7.
 #[utoipa::path(post, path = "/cloud/device/queryByUser", tag = "devices", request_body = Body<QueryByUserParams>,
     responses((status = 200, body = Envelope<Nested<Vec<BoundDeviceView>>>)))]
 async fn query_by_user(call: Call) -> Reply {
@@ -161,22 +161,20 @@ async fn query_by_user(call: Call) -> Reply {
     };
     let QueryByUserParams { open_id, open_id_app_key, identity_id, .. } = params;
     let user = AccountParams { open_id, open_id_app_key, identity_id }.find(&call, &call.caller).await?;
-    let bound = call.cloud().bound_devices(&call.caller, &user.uid).await?;
+    let bound = call.cloud().bound_devices(&call.caller, &user.uid, 0).await?;
     let wanted = |bound: &&BoundDevice| {
         let device = &*bound.device;
         params.is_sub_device.is_none_or(|sub| sub == (device.product.node_type == NodeType::Sub))
             && params.node_type.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case(node_type(device)))
     };
     let is_whole = limit == usize::MAX && offset == 0 && params.is_sub_device.is_none() && params.node_type.is_none();
-    let write = || {
-        let page: Vec<&BoundDevice> = bound.list.iter().filter(wanted).skip(offset).take(limit).collect();
-        write(&page, &bound, call.sharee_owned())
-    };
     let part;
     let written = if is_whole {
+        let write = || write(&bound.list.iter().collect::<Vec<_>>(), &bound, call.sharee_owned());
         bound.written.get_or_init(write)
     } else {
-        part = write();
+        let page = page(&call, &user.uid, &bound, wanted, (offset, limit)).await?;
+        part = write(&page.iter().collect::<Vec<_>>(), &bound, call.sharee_owned());
         &part
     };
     let online = call.cloud().online(written.devices.iter().copied());
@@ -187,6 +185,32 @@ async fn query_by_user(call: Call) -> Reply {
             }
         }
     })
+}
+
+/// The page of a user's devices that is wanted: so many to skip, and so many to give. Without a limit only the first part
+/// of a long list is read.
+async fn page(
+    call: &Call,
+    uid: &Uid,
+    first: &Arc<BoundDevices>,
+    wanted: impl Fn(&&BoundDevice) -> bool,
+    (mut skip, limit): (usize, usize),
+) -> Result<Vec<BoundDevice>, Failure> {
+    let (mut page, mut part, mut read) = (Vec::new(), first.clone(), 0);
+    loop {
+        for bound in part.list.iter().filter(&wanted) {
+            if skip > 0 {
+                skip -= 1;
+            } else if page.len() < limit {
+                page.push(bound.clone());
+            }
+        }
+        read += part.list.len();
+        if page.len() == limit || limit == usize::MAX || part.list.len() < DEVICES_OF_USER_MAX {
+            return Ok(page);
+        }
+        part = call.cloud().bound_devices(&call.caller, uid, read).await?;
+    }
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::caller::AppUser;
-use super::device::{FactoryName, Leaving};
-use super::feed::{Happened, News, Taken};
+use super::device::{DEVICE_LIST_MAX, FactoryName, Leaving, UserDevices};
+use super::feed::News;
 use super::user::User;
-use super::{Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, ProjectNo, Result, Uid};
+use super::{Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, Result, Uid};
 
-/// Devices of one user that a list goes through.
+/// Devices of one user that are read at once.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
 /// Bindings a page may hold.
 pub const BINDING_PAGE_MAX: usize = 100;
@@ -16,7 +15,9 @@ pub const BINDING_PAGE_MAX: usize = 100;
 /// Users to whom one device may be shared by its owner, as with the vendor's apps.
 pub const SHAREES_MAX: usize = 20;
 /// Devices that others may share to one user.
-pub const SHARES_OF_USER_MAX: usize = 500;
+pub const SHARES_OF_USER_MAX: usize = 5000;
+/// Of those, devices of one owner, so that nobody's fill all of them.
+pub const SHARES_OF_ONE_MAX: usize = 500;
 
 /// A device that a user has.
 #[derive(Clone)]
@@ -29,7 +30,7 @@ pub struct BoundDevice {
     pub bound_ms: i64,
 }
 
-/// All that a user has, in the order of binding.
+/// What a user has, in the order of binding.
 pub struct BoundDevices {
     /// Alibaba's id of the user.
     pub identity_id: String,
@@ -78,7 +79,8 @@ pub enum Shared {
     Done,
     /// The user owns it.
     Owner,
-    /// It is shared to [`SHAREES_MAX`] others, or [`SHARES_OF_USER_MAX`] are shared to the user.
+    /// It is shared to [`SHAREES_MAX`] others, or [`SHARES_OF_USER_MAX`] are shared to the user, [`SHARES_OF_ONE_MAX`] of
+    /// them by that owner.
     Full,
     /// Whoever asks does not own it, or no longer.
     NotOwned,
@@ -96,19 +98,14 @@ pub enum Unbound {
 }
 
 impl Cloud {
-    /// All that a user has, owned and shared, in the order of binding.
+    /// What a user has, owned and shared, in the order of binding: the first [`DEVICES_OF_USER_MAX`], or as many after
+    /// `offset` others.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the caller's; [`Error::OutOfRange`] for more than
-    /// [`DEVICES_OF_USER_MAX`].
-    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid) -> Result<Arc<BoundDevices>> {
-        let devices = self.registry.bound_devices(caller.project.no, uid, DEVICES_OF_USER_MAX + 1).await?;
-        let devices = devices.ok_or(Error::NotVisible(Noun::User))?;
-        if devices.list.len() > DEVICES_OF_USER_MAX {
-            let allowed = format!("a user of at most {DEVICES_OF_USER_MAX} devices");
-            return Err(Error::OutOfRange { param: "openId", allowed });
-        }
-        Ok(devices)
+    /// [`Error::NotVisible`] for a user that is not the caller's.
+    pub async fn bound_devices(&self, caller: &Caller, uid: &Uid, offset: usize) -> Result<Arc<BoundDevices>> {
+        let devices = self.registry.bound_devices(caller.project.no, uid, offset, DEVICES_OF_USER_MAX).await?;
+        devices.ok_or(Error::NotVisible(Noun::User))
     }
 
     /// Those of the caller's users who have a device, the owner first, and how many they are.
@@ -157,11 +154,11 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device or user that the caller does not see.
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
+        let people = self.people_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
-        let user = self.registry.app_user(project, uid).await?;
         let (unbound, moves) = self.registry.unbind_device(project, uid, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.tell_share_taken(project, device, user);
+            self.tell_taken(people);
         }
         self.follow(moves, Leaving::Removed).await?;
         Ok(unbound)
@@ -190,7 +187,8 @@ impl Cloud {
             Shared::Full => Err(Error::OutOfRange {
                 param: "uid",
                 allowed: format!(
-                    "one of at most {SHAREES_MAX} to whom it is shared, who has at most {SHARES_OF_USER_MAX} such devices"
+                    "one of at most {SHAREES_MAX} to whom it is shared, who has at most {SHARES_OF_USER_MAX} such \
+                     devices, {SHARES_OF_ONE_MAX} of one owner"
                 ),
             }),
         }
@@ -206,10 +204,10 @@ impl Cloud {
             Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
             _ => self.owned_device(who, id).await?,
         };
-        let user = self.registry.app_user(who.project().no, uid).await?;
+        let people = self.people_of(who.project().no, &device).await?;
         let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
         withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))?;
-        self.tell_share_taken(who.project().no, device, user);
+        self.tell_taken(people);
         Ok(())
     }
 
@@ -235,7 +233,7 @@ impl Cloud {
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_everybody(project, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.tell_taken(people.map(|taken| Taken { is_shared_on: true, ..taken }));
+            self.tell_taken(people);
         }
         self.follow(moves, Leaving::Removed).await?;
         Ok(unbound)
@@ -246,14 +244,22 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
-        let moves = self.registry.remove_user(caller.project.no, uid, self, self.now_ms()).await?;
-        self.follow(moves.ok_or(Error::NotVisible(Noun::User))?, Leaving::Removed).await
-    }
-
-    fn tell_share_taken(&self, project: ProjectNo, device: Arc<Device>, user: Option<AppUser>) {
-        if self.feed.is_heard() {
-            let users = user.into_iter().map(|user| user.no).collect();
-            self.feed.tell(Happened::Taken(Taken { device, project, users, is_shared_on: true }));
-        }
+        let project = caller.project.no;
+        // What stands in the user's homes is lost by those who live there too.
+        let mut people = match self.feed.is_heard() {
+            true => {
+                let home = UserDevices::Home;
+                let devices = self.registry.devices_of_user(project, uid, home, 0, DEVICE_LIST_MAX).await?;
+                self.people_of_all(project, &devices.unwrap_or_default()).await?
+            }
+            false => Vec::new(),
+        };
+        let moves = self.registry.remove_user(project, uid, self, self.now_ms()).await?;
+        let moves = moves.ok_or(Error::NotVisible(Noun::User))?;
+        people.retain(|taken| !moves.left.iter().any(|left| left.no == taken.device));
+        let followed = self.follow(moves, Leaving::Removed).await;
+        self.tell_taken(people);
+        self.end_listeners(Some(uid)).await?;
+        followed
     }
 }

@@ -15,7 +15,7 @@ pub const NAME_CHARS_MAX: usize = 128;
 pub const DEVICE_IDS_MAX: usize = 20;
 /// Devices a page may hold.
 pub const DEVICE_PAGE_MAX: usize = 100;
-/// Devices that a list without paging may hold. A user with more is told to page.
+/// Devices that a list without paging may hold: the first of more, which paging gives.
 pub const DEVICE_LIST_MAX: usize = 1000;
 
 /// What the registry knows of a device. No `Debug`: it holds the local key.
@@ -36,7 +36,7 @@ pub struct Device {
     /// The key for talking to it on the local network, 16 characters. Empty, with home and place, for the project of
     /// its product while another project's user owns it.
     pub local_key: String,
-    /// What its owner calls it.
+    /// What its owner calls it; its product's name for a project to which it is [`Device::abroad`].
     pub name: String,
     /// Serial number.
     pub sn: Option<String>,
@@ -48,7 +48,7 @@ pub struct Device {
     pub lat: Option<String>,
     /// Longitude in degrees, as text.
     pub lon: Option<String>,
-    /// Offset from UTC, for example `+08:00`.
+    /// Offset from UTC, for example `+08:00`; `+00:00` while it is [`Device::abroad`].
     pub time_zone: String,
     /// The gateway it connects through.
     pub gateway: Option<DeviceId>,
@@ -62,7 +62,7 @@ pub struct Device {
     pub created_ms: i64,
     /// Last activation, milliseconds since 1970; 0 before the first.
     pub active_ms: i64,
-    /// Last change of these facts, milliseconds since 1970.
+    /// Last change of these facts, milliseconds since 1970. While it is [`Device::abroad`] its creation or activation.
     pub updated_ms: i64,
     /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
     pub history_from_ms: i64,
@@ -70,8 +70,9 @@ pub struct Device {
     pub is_virtual: bool,
     /// Whether its owner has shut it out.
     pub disabled: bool,
-    /// Whether another project's users have it, or had it last, and none of the asking project's has: of their home
-    /// nothing is shown.
+    /// Whether another project's users have it, or had it last, and none of the asking project's has: of their home nothing
+    /// is shown, neither the names that they gave nor the time zone, and the asking project may only remove or reset it
+    /// (decision 0003).
     pub abroad: bool,
     /// Where a dialect may keep how it writes all of that.
     pub written: Kept,
@@ -168,6 +169,10 @@ pub struct DeviceCursor {
 pub struct DeviceQuery {
     /// Only those that this user has: owned, shared, or in a home that the user lives in.
     pub user: Option<UserNo>,
+    /// Only those that this user of the project has, whoever asks.
+    pub of_user: Option<Uid>,
+    /// Only devices that stand in this home.
+    pub home: Option<HomeId>,
     /// Only devices bound to users of this app.
     pub schema: Option<Schema>,
     /// Only devices of these products; of all without one.
@@ -217,12 +222,17 @@ impl Cloud {
         Ok(seen_as(device, role))
     }
 
-    /// A device that whoever asks may name and share: its owner, or a project that sees it.
+    /// A device that whoever asks may name and share: its owner, or a project that sees it, unless another project's
+    /// people have it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who sees it and does not own it.
+    /// [`Error::NotVisible`], also for one that is [`Device::abroad`]; [`Error::NotAllowed`] for a user who sees it and
+    /// does not own it.
     pub(super) async fn owned_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
         let (device, role) = self.device_and_role(who, id).await?;
+        if device.abroad {
+            return Err(Error::NotVisible(Noun::Device));
+        }
         (role == DeviceRole::Owner)
             .then_some(device)
             .ok_or(Error::NotAllowed("only the owner of the device may do that"))
@@ -273,7 +283,7 @@ impl Cloud {
         self.with_state([device]).await?.pop().ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A user's devices, in order of creation; `offset` and `limit` in devices.
+    /// A user's devices, in order of creation; `offset` and `limit` in devices, at most [`DEVICE_LIST_MAX`].
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
@@ -287,13 +297,8 @@ impl Cloud {
     ) -> Result<Vec<DeviceState>> {
         check_self(who, uid)?;
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit + 1).await?;
+        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit).await?;
         let mut devices = devices.ok_or(Error::NotVisible(Noun::User))?;
-        if devices.len() > DEVICE_LIST_MAX {
-            let allowed = format!("given by a user of more than {DEVICE_LIST_MAX} devices");
-            return Err(Error::OutOfRange { param: "page_size", allowed });
-        }
-        devices.truncate(limit);
         // The user who asks has all of them, in the way that was asked for.
         if who.user().is_some() && which == UserDevices::Shared {
             devices = devices.into_iter().map(|device| seen_as(device, DeviceRole::Sharee)).collect();
@@ -304,23 +309,29 @@ impl Cloud {
     /// A page of the devices that whoever asks sees.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a schema or product that is not the project's; [`Error::OutOfRange`] for too many ids.
+    /// [`Error::NotVisible`] for a schema, product or user that is not the project's, and for another user than the one who
+    /// asks; [`Error::OutOfRange`] for too many ids.
     pub async fn devices(&self, who: &impl Asks, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
         if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
+        query.of_user.as_ref().map_or(Ok(()), |uid| check_self(who, uid))?;
         query.user = who.user().map(|user| user.no);
         let page = self.registry.devices(who.project().no, &query).await?;
         let page = page.ok_or(Error::NotVisible(Noun::App))?;
         Ok(DevicePage { devices: self.seen_with_state(who, page.devices).await?, total: page.total })
     }
 
-    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway.
+    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway, and
+    /// for one that is [`Device::abroad`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn sub_devices(&self, who: &impl Asks, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
         let gateway = self.visible_device(who, gateway).await?;
+        if gateway.abroad {
+            return Ok(Vec::new());
+        }
         let devices = self.registry.sub_devices(who.project().no, gateway.no, DEVICE_LIST_MAX).await?;
         self.seen_with_state(who, devices).await
     }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::caller::{AppUser, check_self};
 use super::{
-    Asks, Cloud, DataPoint, Device, DeviceNo, Error, EventType, NewEvent, Noun, ProjectNo, Result, Uid, UserNo,
+    Asks, Cloud, DataPoint, Device, DeviceId, DeviceNo, Error, EventType, NewEvent, NodeType, Noun, Project, ProjectNo,
+    Result, Uid, UserNo,
 };
 
 /// How long a listener may listen before it must ask again.
 pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
+/// Devices whose loss is told when many are lost at once; a listener asks for the rest.
+pub const TAKEN_MAX: usize = 256;
 
 /// The way out to listeners.
 pub trait Feed: Send + Sync {
@@ -21,6 +24,10 @@ pub trait Feed: Send + Sync {
     fn figures(&self) -> FeedFigures;
     /// Lets somebody listen, in place of an earlier listener of the same project, user and link; `None` when too many do.
     fn admit(&self, listener: Listener) -> Result<Option<Credentials>>;
+    /// Those of the listeners that may listen which are meant, by their names.
+    fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)>;
+    /// Ends what a listener was admitted with, and its connection.
+    fn end(&self, name: &str);
 }
 
 /// What an operator wants to know of the feed.
@@ -39,7 +46,7 @@ pub enum Happened {
     Logged(Vec<NewEvent>),
     /// Something else, for everybody who sees the device.
     News(DeviceNo, News),
-    /// A device was taken from people, who no longer see it.
+    /// A device was taken from people: those of them who no longer see it are told.
     Taken(Taken),
 }
 
@@ -54,26 +61,39 @@ pub enum News {
     Bound(Uid),
 }
 
-/// A device that was taken from people.
+/// Who saw a device before it was taken from some of them. Those who still see it are not told.
 #[derive(Clone)]
 pub struct Taken {
-    /// The device as it was.
-    pub device: Arc<Device>,
-    /// The project whose people had it.
-    pub project: ProjectNo,
-    /// Who had it.
+    /// The store's number of the device.
+    pub device: DeviceNo,
+    /// The projects that saw it, each with the device as that project saw it.
+    pub views: Vec<(ProjectNo, Arc<Device>)>,
+    /// The users who saw it.
     pub users: Vec<UserNo>,
-    /// Whether the project still sees it.
-    pub is_shared_on: bool,
 }
 
-/// Somebody who listens.
+impl Taken {
+    /// The device as a listener saw it, when the listener was one of those who did.
+    pub fn seen_by(&self, listener: &Listener) -> Option<&Arc<Device>> {
+        let had_it = listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
+        let view = self.views.iter().find(|(project, _)| *project == listener.project);
+        view.filter(|_| had_it).map(|(_, device)| device)
+    }
+}
+
+/// Somebody who listens. No `Debug`: it holds the project's secret.
 #[derive(Clone)]
 pub struct Listener {
     /// The tenant.
     pub project: ProjectNo,
+    /// The tenant's client id when the listener was admitted.
+    pub client_id: String,
+    /// The tenant's secret when the listener was admitted: with another nobody is admitted any more whom it admitted.
+    pub secret: String,
     /// Whose devices are meant; the project's own without one.
     pub user: Option<Arc<AppUser>>,
+    /// Whether that user asked by a login, and not the project for the user.
+    pub by_login: bool,
     /// What tells several listeners of one user apart; the caller's own text.
     pub link: String,
     /// In which form messages are wanted.
@@ -144,8 +164,44 @@ impl Cloud {
             (None, _) => None,
         };
         let expires_ms = self.now_ms() + LISTEN_LIFE_MS;
-        let listener = Listener { project, user: user.map(Arc::new), link, form, expires_ms };
+        let (client_id, secret) = (who.project().client_id.clone(), who.project().secret.clone());
+        let (user, by_login) = (user.map(Arc::new), who.user().is_some());
+        let listener = Listener { project, client_id, secret, user, by_login, link, form, expires_ms };
         self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
+    }
+
+    /// Whether what a listener was admitted by still holds: the project's secret, and the user's login.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn may_listen(&self, listener: &Listener) -> Result<bool> {
+        let project = self.registry.project_by_client_id(&listener.client_id).await?;
+        let holds = |project: &Project| project.no == listener.project && project.secret == listener.secret;
+        if !project.is_some_and(|project| holds(&project)) {
+            return Ok(false);
+        }
+        let Some(user) = &listener.user else { return Ok(true) };
+        let now = self.registry.app_user(listener.project, &user.uid).await?;
+        Ok(now.is_some_and(|now| now == **user))
+    }
+
+    /// Ends listeners of a user for whom what they were admitted by no longer holds; of everybody without a user.
+    pub(super) async fn end_listeners(&self, of: Option<&Uid>) -> Result<()> {
+        let is_meant =
+            |listener: &Listener| of.is_none_or(|uid| listener.user.as_ref().is_some_and(|user| user.uid == *uid));
+        for (name, listener) in self.feed.admitted(&is_meant) {
+            if !self.may_listen(&listener).await? {
+                self.feed.end(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the listeners that a user has by logins.
+    pub(super) fn end_own_listeners(&self, user: &AppUser) {
+        let is_meant =
+            |listener: &Listener| listener.by_login && listener.user.as_ref().is_some_and(|other| other.no == user.no);
+        self.feed.admitted(&is_meant).iter().for_each(|(name, _)| self.feed.end(name));
     }
 
     /// Who may see a device at this moment.
@@ -217,19 +273,44 @@ impl Cloud {
         }
     }
 
-    /// Who has a device, before it is taken from them; nothing when nobody listens.
-    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Option<Taken>> {
+    /// Who sees a device, and those behind it when it is a gateway, before they are taken from some of them; nothing when
+    /// nobody listens.
+    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<Taken>> {
         if !self.feed.is_heard() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let users = self.registry.audience(device.no).await?.users;
-        Ok(Some(Taken { device: device.clone(), project, users, is_shared_on: false }))
+        let mut all = vec![self.seers(device.no, &device.id, Some((project, device.clone()))).await?];
+        if device.product.node_type == NodeType::Gateway {
+            // What is behind a gateway may go with it.
+            for sub in self.registry.behind(device.no, TAKEN_MAX).await? {
+                all.push(self.seers(sub.no, &sub.id, None).await?);
+            }
+        }
+        Ok(all)
     }
 
-    /// Tells that a device was taken from people.
-    pub(super) fn tell_taken(&self, taken: Option<Taken>) {
-        if let Some(taken) = taken {
-            self.feed.tell(Happened::Taken(taken));
+    /// Who sees each of several devices of a project's people; of the first [`TAKEN_MAX`].
+    pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
+        let mut all = Vec::new();
+        for device in devices.iter().take(TAKEN_MAX).filter(|_| self.feed.is_heard()) {
+            all.push(self.seers(device.no, &device.id, Some((project, device.clone()))).await?);
         }
+        Ok(all)
+    }
+
+    /// Who sees a device. Each project's listeners are told in what that project saw, whoever takes the device.
+    async fn seers(&self, no: DeviceNo, id: &DeviceId, known: Option<(ProjectNo, Arc<Device>)>) -> Result<Taken> {
+        let Audience { projects, users } = self.registry.audience(no).await?;
+        let known_to = known.as_ref().map(|(project, _)| *project);
+        let mut views = Vec::from_iter(known);
+        for project in projects.into_iter().filter(|project| Some(*project) != known_to) {
+            views.extend(self.registry.device(project, id).await?.map(|device| (project, device)));
+        }
+        Ok(Taken { device: no, views, users })
+    }
+
+    /// Tells those who no longer see a device so, after it was taken.
+    pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
+        taken.into_iter().for_each(|taken| self.feed.tell(Happened::Taken(taken)));
     }
 }

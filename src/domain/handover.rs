@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::device::Leaving;
 use super::event::{EventTypes, PageStart};
-use super::feed::{Happened, News, Taken};
+use super::feed::{News, Taken};
 use super::{
     Cloud, Device, DeviceId, DeviceNo, EventQuery, EventSource, EventType, HomeId, NewEvent, ProjectNo, Result, Uid,
     UserNo,
@@ -118,19 +118,10 @@ impl Cloud {
         let Some(device) = self.registry.device_by_id(&left.id).await? else { return Ok(()) };
         let abroad = Arc::new(Device { owner: None, home: None, ..device.clone() });
         let at_home = Arc::new(Device { owner: left.owner.clone(), home: left.home, ..device });
-        let mut users = Vec::with_capacity(left.users.len());
-        for user in left.users {
-            if self.registry.device_roles(user, &[left.no]).await?.first().is_none_or(Option::is_none) {
-                users.push(user);
-            }
-        }
-        for project in left.projects {
-            let is_home = left.owner_project.is_none_or(|owners| owners == project);
-            let device = if is_home { at_home.clone() } else { abroad.clone() };
-            let is_shared_on = self.registry.device(project, &left.id).await?.is_some();
-            let users = if is_home { std::mem::take(&mut users) } else { Vec::new() };
-            self.feed.tell(Happened::Taken(Taken { device, project, users, is_shared_on }));
-        }
+        let is_home = |project| left.owner_project.is_none_or(|owners| owners == project);
+        let view = |project| (project, if is_home(project) { at_home.clone() } else { abroad.clone() });
+        let views = left.projects.iter().copied().map(view).collect();
+        self.tell_taken([Taken { device: left.no, views, users: left.users }]);
         Ok(())
     }
 

@@ -1,9 +1,13 @@
 //! Homes: the devices of one family, and who lives there (contract tuya §4.2).
 
+use std::sync::Arc;
+
 use super::caller::check_self;
 use super::device::DEVICE_LIST_MAX;
+use super::feed::{TAKEN_MAX, Taken};
+use super::invitation::full;
 use super::user::User;
-use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, Result, Schema, Uid, UserNo};
+use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, ProjectNo, Result, Schema, Uid, UserNo};
 
 /// Homes that a list may hold.
 pub const HOMES_MAX: usize = 1000;
@@ -13,6 +17,8 @@ pub const HOMES_OF_OWNER_MAX: usize = 100;
 pub const MEMBERS_MAX: usize = 100;
 /// Homes of others that one user may live in.
 pub const HOMES_GIVEN_MAX: usize = 100;
+/// Of those, homes of one owner.
+pub const HOMES_OF_ONE_MAX: usize = 20;
 
 /// A home.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +81,7 @@ pub struct MemberChange {
     pub is_admin: Option<bool>,
     /// Whether for somebody who does not live there yet, too.
     pub may_come: bool,
-    /// The user who asks; the project without one.
+    /// The user who asks, and by whom somebody new is only invited; the project without one.
     pub by: Option<UserNo>,
 }
 
@@ -84,7 +90,10 @@ pub struct MemberChange {
 pub enum MemberPut {
     /// The user lives there so.
     Done,
-    /// The home has [`MEMBERS_MAX`] members, or the user lives in [`HOMES_GIVEN_MAX`] homes of others.
+    /// The user is invited, and lives there when the invitation is accepted.
+    Invited,
+    /// The home has [`MEMBERS_MAX`] members, the user lives in [`HOMES_GIVEN_MAX`] homes of others, or whoever asks has
+    /// invited too many.
     Full,
     /// No such user lives there, or could.
     Unknown,
@@ -148,17 +157,21 @@ impl Cloud {
         Ok(home)
     }
 
-    /// The devices that stand in a home, in order of creation.
+    /// The devices that stand in a home, in order of creation; `offset` and `limit` in devices, at most
+    /// [`DEVICE_LIST_MAX`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::OutOfRange`] for more than [`DEVICE_LIST_MAX`].
-    pub async fn devices_of_home(&self, who: &impl Asks, id: HomeId) -> Result<Vec<DeviceState>> {
+    /// [`Error::NotVisible`].
+    pub async fn devices_of_home(
+        &self,
+        who: &impl Asks,
+        id: HomeId,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<DeviceState>> {
         let home = self.home(who, id).await?;
-        let devices = self.registry.devices_of_home(who.project().no, home.id, DEVICE_LIST_MAX + 1).await?;
-        if devices.len() > DEVICE_LIST_MAX {
-            let allowed = format!("a home of at most {DEVICE_LIST_MAX} devices");
-            return Err(Error::OutOfRange { param: "home_id", allowed });
-        }
+        let limit = limit.min(DEVICE_LIST_MAX);
+        let devices = self.registry.devices_of_home(who.project().no, home.id, offset, limit).await?;
         self.seen_with_state(who, devices).await
     }
 
@@ -190,8 +203,20 @@ impl Cloud {
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for anybody but its owner.
     pub async fn remove_home(&self, who: &impl Asks, id: HomeId) -> Result<()> {
         self.home_with(who, id, HomeRole::Owner).await?;
+        let people = self.people_of_home(who.project().no, id).await?;
         let removed = self.registry.remove_home(who.project().no, id, self.now_ms()).await?;
-        removed.then_some(()).ok_or(Error::NotVisible(Noun::Home))
+        removed.then_some(()).ok_or(Error::NotVisible(Noun::Home))?;
+        self.tell_taken(people);
+        Ok(())
+    }
+
+    /// Who sees the devices in a home, before somebody no longer does; nothing when nobody listens.
+    async fn people_of_home(&self, project: ProjectNo, id: HomeId) -> Result<Vec<Taken>> {
+        if !self.feed.is_heard() {
+            return Ok(Vec::new());
+        }
+        let devices = self.registry.devices_of_home(project, id, 0, TAKEN_MAX).await?;
+        self.people_of_all(project, &devices.into_iter().map(Arc::new).collect::<Vec<_>>()).await
     }
 
     /// Who lives in a home, its owner first.
@@ -203,21 +228,21 @@ impl Cloud {
         self.registry.members(who.project().no, home.id, MEMBERS_MAX + 1).await
     }
 
-    /// Takes a user of the project into a home, or gives one who lives there another name and role. The user's id.
+    /// Takes a user of the project into a home, or gives one who lives there another name and role. Whom a user takes in
+    /// is invited and lives there when the invitation is accepted; whom the project takes in, at once (decision 0014).
     ///
     /// # Errors
     /// [`Error::NotVisible`] also for an unknown user; [`Error::NotAllowed`] for plain members, and for admins who would
-    /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, and a user in
-    /// [`HOMES_GIVEN_MAX`] homes.
-    pub async fn add_member(&self, who: &impl Asks, id: HomeId, member: NewMember) -> Result<Uid> {
+    /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, for a user in
+    /// [`HOMES_GIVEN_MAX`] homes when the project asks, and for too many invitations when a user does.
+    pub async fn add_member(&self, who: &impl Asks, id: HomeId, member: NewMember) -> Result<()> {
         let home = self.home_with(who, id, HomeRole::Admin).await?;
         let NewMember { schema, username, name, is_admin } = member;
         let user = self.registry.user_by_name(who.project().no, schema.as_ref(), &username).await?;
         let user = user.ok_or(Error::NotVisible(Noun::User))?;
         let by = who.user().map(|user| user.no);
         let change = MemberChange { name: Some(name), is_admin: Some(is_admin), may_come: true, by };
-        self.put_member(who, &home, &user.uid, change).await?;
-        Ok(user.uid)
+        self.put_member(who, &home, &user.uid, change).await
     }
 
     /// Gives somebody who lives in a home another name there, or another role.
@@ -242,17 +267,15 @@ impl Cloud {
             return Err(Error::NotAllowed("the owner of the home stays what the owner is"));
         }
         match self.registry.put_member(who.project().no, home.id, uid, change, self.now_ms()).await? {
-            MemberPut::Done => Ok(()),
+            MemberPut::Done | MemberPut::Invited => Ok(()),
             MemberPut::Unknown => Err(Error::NotVisible(Noun::User)),
             MemberPut::NotAllowed => Err(Error::NotAllowed("members of a home may not do that")),
-            MemberPut::Full => {
-                let allowed = format!("of at most {MEMBERS_MAX} members, each in at most {HOMES_GIVEN_MAX} homes");
-                Err(Error::OutOfRange { param: "home_id", allowed })
-            }
+            MemberPut::Full => Err(full()),
         }
     }
 
-    /// Sends somebody away who lives in a home. Everybody but the owner may go.
+    /// Sends somebody away who lives in a home. Everybody but the owner may go. The devices that are the user's leave the
+    /// home too: nobody there sees or commands them any more, and nothing that was wished of a device there is kept.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for plain members who mean somebody else, for
@@ -267,8 +290,14 @@ impl Cloud {
             let least = if role == Some(HomeRole::Admin) { HomeRole::Owner } else { HomeRole::Admin };
             self.home_with(who, id, least).await?;
         }
-        let removed = self.registry.remove_member(who.project().no, id, uid).await?;
-        removed.then_some(()).ok_or(Error::NotVisible(Noun::User))
+        let people = self.people_of_home(who.project().no, id).await?;
+        let removed = self.registry.remove_member(who.project().no, id, uid, self.now_ms()).await?;
+        let detached = removed.ok_or(Error::NotVisible(Noun::User))?;
+        self.tell_taken(people);
+        for device in detached {
+            self.downlink.end_session(device).await;
+        }
+        Ok(())
     }
 
     /// The home that a device is to stand in when a user brings it: the one named, which the user must be owner or admin

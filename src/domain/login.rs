@@ -79,6 +79,7 @@ impl Cloud {
         let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE_MS, LOGINS_MAX).await?;
         let pair = pair.ok_or(Error::WrongPassword)?;
         self.registry.note_login(&account.uid, now_ms).await?;
+        self.accept_at_login(account.no).await?;
         Ok((pair, account.uid))
     }
 
@@ -102,6 +103,18 @@ impl Cloud {
     pub async fn refresh_user_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Uid)> {
         let fresh = self.registry.refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE_MS).await?;
         fresh.ok_or(Error::TokenInvalid)
+    }
+
+    /// Ends the login of the user who asks, and whatever listens by that user's own logins: an app that is still signed in
+    /// elsewhere asks for its listener again.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] for the project, whose token is no login; [`Error::TokenInvalid`] when it is over already.
+    pub async fn log_out(&self, caller: &AppCaller, access: &str) -> Result<()> {
+        let user = caller.user.as_ref().ok_or(Error::NotAllowed("only a user's own login can be ended"))?;
+        let ended = self.registry.end_user_token(user.no, access).await?;
+        self.end_own_listeners(user);
+        ended.then_some(()).ok_or(Error::TokenInvalid)
     }
 
     /// Who holds a living access token: the project itself, or one of its users. Call it after the signature is proven.

@@ -16,6 +16,7 @@ pub mod figures;
 pub mod handover;
 pub mod home;
 pub mod id;
+pub mod invitation;
 pub mod login;
 pub mod name;
 pub mod owner_store;
@@ -120,4 +121,6 @@ pub struct Limits {
     pub failures_of_account: u16,
     /// Failed logins that an address may have in a minute.
     pub failures_of_address: u16,
+    /// Whether a user's login accepts the invitations that wait for the user.
+    pub accepts_at_login: bool,
 }

@@ -16,7 +16,8 @@ impl Cloud {
     /// Names a function of a device.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own the device;
+    /// [`Error::NotVisible`], also for a device that is [`super::Device::abroad`]; [`Error::NotAllowed`] for a user who
+    /// does not own the device;
     /// [`Error::FunctionNotSupported`] for a code that the product does not have, which also
     /// bounds the names of a device.
     pub async fn name_function(&self, who: &impl Asks, id: &DeviceId, code: &str, name: &str) -> Result<()> {
@@ -29,12 +30,15 @@ impl Cloud {
         Ok(())
     }
 
-    /// The names that were given, in the order of their codes.
+    /// The names that were given, in the order of their codes; none of a device that is [`super::Device::abroad`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn function_names(&self, who: &impl Asks, id: &DeviceId) -> Result<Vec<FunctionName>> {
         let device = self.visible_device(who, id).await?;
+        if device.abroad {
+            return Ok(Vec::new());
+        }
         self.registry.function_names(device.no).await
     }
 }

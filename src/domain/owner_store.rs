@@ -20,7 +20,13 @@ use super::{DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
 #[async_trait]
 pub trait BindingStore: Send + Sync {
     /// What a user has, owned and shared, in the order of binding; `None` for a user that is not the project's.
-    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<BoundDevices>>>;
+    async fn bound_devices(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Option<Arc<BoundDevices>>>;
     /// Those of the project's users who have a device, the owner first, and how many they are.
     async fn holders(
         &self,

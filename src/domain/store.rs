@@ -2,6 +2,8 @@
 //! seam. `tests/store/contract.rs` says what each method means, for every engine.
 //! Where devices change hands the traits are in [`super::owner_store`].
 
+mod homes;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,7 +16,6 @@ use super::fact::{Fact, FactChange, FactKind};
 use super::feed::Audience;
 use super::figures::TelemetryFigures;
 use super::handover::{HistoryCuts, Moves};
-use super::home::{Home, HomeFacts, HomeRole, Member, MemberChange, MemberPut};
 use super::login::TokenHolder;
 use super::name::FunctionName;
 pub use super::owner_store::{BindingStore, PairingStore, TopologyStore};
@@ -25,9 +26,11 @@ use super::user::{Account, User, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
-    DeviceId, DeviceNo, DeviceUserId, EventCount, EventPage, EventQuery, HomeId, Latest, NewEvent, Product, Project,
-    ProjectNo, Result, Schema, Uid, UserNo,
+    DeviceId, DeviceNo, DeviceUserId, EventCount, EventPage, EventQuery, Latest, NewEvent, Product, Project, ProjectNo,
+    Result, Schema, Uid, UserNo,
 };
+
+pub use homes::{HomeStore, InvitationStore};
 
 /// Facts that change slowly.
 pub trait Registry:
@@ -44,6 +47,7 @@ pub trait Registry:
     + DeviceUserStore
     + FactStore
     + HomeStore
+    + InvitationStore
     + PairingStore
     + TopologyStore
     + WorldStore
@@ -64,6 +68,8 @@ impl<T> Registry for T where
         + DeviceUserStore
         + FactStore
         + HomeStore
+        + InvitationStore
+        + InvitationStore
         + PairingStore
         + TopologyStore
         + WorldStore
@@ -110,6 +116,8 @@ pub trait UserTokenStore: Send + Sync {
         life_ms: i64,
         max: usize,
     ) -> Result<Option<TokenPair>>;
+    /// Ends the login of a user that an access token is of; whether there was one.
+    async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool>;
     /// A new pair in place of the one with this refresh token of one of the project's users, and whose it is; `None`
     /// when there is none, or it has died with the account's access.
     async fn refresh_user_token(
@@ -300,51 +308,6 @@ pub trait DeviceUserStore: Send + Sync {
     async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool>;
     /// Everybody, in order of addition.
     async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>>;
-}
-
-/// Homes of users, and who lives there.
-#[async_trait]
-pub trait HomeStore: Send + Sync {
-    /// The homes that a user lives in, in the order of their ids; `None` for a user that is not the project's.
-    async fn homes_of_user(&self, project: ProjectNo, uid: &Uid, limit: usize)
-    -> Result<Option<Vec<(Home, HomeRole)>>>;
-    /// Homes of the project's users, or of those the ones that one user lives in, in the order of their ids, after
-    /// `after`.
-    async fn homes(&self, project: ProjectNo, user: Option<UserNo>, after: HomeId, limit: usize) -> Result<Vec<Home>>;
-    /// A home of one of the project's users.
-    async fn home(&self, project: ProjectNo, id: HomeId) -> Result<Option<Home>>;
-    /// The devices in a home that the project sees, in order of creation.
-    async fn devices_of_home(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Device>>;
-    /// What a user may do in a home.
-    async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>>;
-    /// Makes a home; the outer `None` for a user that is not the project's, the inner for one who owns `max`.
-    async fn make_home(
-        &self,
-        project: ProjectNo,
-        owner: &Uid,
-        facts: HomeFacts,
-        max: usize,
-    ) -> Result<Option<Option<HomeId>>>;
-    /// Whether there was such a home to change.
-    async fn change_home(&self, project: ProjectNo, id: HomeId, facts: HomeFacts) -> Result<bool>;
-    /// Removes a home with its members; its devices stand in none then. Whether there was one.
-    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<bool>;
-    /// Who lives in a home of the project's, the owner first, then in the order in which they came.
-    async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>>;
-    /// What a user of the project, by Tuya's id, may do in a home; nothing for its owner.
-    async fn member_role(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<Option<HomeRole>>;
-    /// Takes a user into a home, or changes one who lives there, if that is for whoever asks to do. The owner is not one
-    /// to be put.
-    async fn put_member(
-        &self,
-        project: ProjectNo,
-        id: HomeId,
-        uid: &Uid,
-        change: MemberChange,
-        now_ms: i64,
-    ) -> Result<MemberPut>;
-    /// Whether there was such a member to send away.
-    async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool>;
 }
 
 /// What is kept of a device under a key.

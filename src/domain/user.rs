@@ -146,7 +146,10 @@ impl Cloud {
             _ => {}
         }
         let uid = self.registry.sync_user(caller.project.no, schema, user, self.now_ms()).await?;
-        uid.ok_or(Error::NotVisible(Noun::App))
+        let uid = uid.ok_or(Error::NotVisible(Noun::App))?;
+        // With another password.
+        self.end_listeners(Some(&uid)).await?;
+        Ok(uid)
     }
 
     /// A page of an app's users. With `windowed`, the time span defaults to the last 30 days and may not be longer.

@@ -198,6 +198,7 @@ impl Cloud {
             self.downlink.end_session(device).await;
         }
         self.follow(moves, Leaving::Removed).await?;
+        self.end_listeners(None).await?;
         Ok(world)
     }
 }

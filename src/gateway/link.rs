@@ -153,6 +153,9 @@ async fn known(gateway: &Gateway, hello: &Hello, is_private: bool) -> Result<Kno
         Wish::Listen(name) => {
             let listening =
                 gateway.listeners.connect(&name, proof.given(), cloud.now_ms()).ok_or(Refusal::Forbidden)?;
+            if !cloud.may_listen(&listening.listener).await.unwrap_or(false) {
+                return Err(Refusal::Forbidden);
+            }
             return Ok(Known::Guest(Guest::Listener(listening)));
         }
         Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, is_private).await,

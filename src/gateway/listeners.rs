@@ -9,12 +9,14 @@ use tokio::sync::mpsc;
 
 use super::feed_message::{Key, Spoken, Teller};
 use crate::domain::caller::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News, Taken};
+use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 
 /// Listeners that may be admitted at once.
 const LISTENERS_MAX: usize = 10_000;
+/// Of one project with its users.
+const LISTENERS_OF_PROJECT_MAX: usize = 2_500;
 /// Of one user, or of one project by itself.
 const LISTENERS_OF_ONE_MAX: usize = 50;
 /// Happenings that wait to be told; further ones are dropped.
@@ -27,9 +29,21 @@ pub const PREFIX: &str = "cloud_";
 /// A message, encrypted for its listener.
 pub type Message = Vec<u8>;
 
+/// How many listeners may be admitted at once.
+#[derive(Clone, Copy)]
+struct Bounds {
+    in_all: usize,
+    of_project: usize,
+    of_one: usize,
+}
+
+const BOUNDS: Bounds =
+    Bounds { in_all: LISTENERS_MAX, of_project: LISTENERS_OF_PROJECT_MAX, of_one: LISTENERS_OF_ONE_MAX };
+
 /// The feed of this process.
 pub struct Listeners {
     admitted: Mutex<HashMap<String, Admitted>>,
+    bounds: Bounds,
     /// How many are connected.
     connected: AtomicUsize,
     dropped: AtomicU64,
@@ -41,13 +55,13 @@ pub struct Happenings(mpsc::Receiver<Happened>);
 
 /// Somebody who is connected, and how to speak so that only they understand.
 struct Ear {
-    listener: Listener,
+    listener: Arc<Listener>,
     key: Key,
     to: mpsc::Sender<Message>,
 }
 
 struct Admitted {
-    listener: Listener,
+    listener: Arc<Listener>,
     password: String,
     topic: String,
     /// The connection that has it.
@@ -68,6 +82,8 @@ pub struct Listening {
     pub messages: mpsc::Receiver<Message>,
     /// Until when, milliseconds since 1970.
     pub expires_ms: i64,
+    /// Who it is.
+    pub listener: Arc<Listener>,
     name: String,
     listeners: Arc<Listeners>,
 }
@@ -75,7 +91,7 @@ pub struct Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.messages.close();
-        let mut admitted = self.listeners.admitted();
+        let mut admitted = self.listeners.held();
         if let Some(here) = admitted.get_mut(&self.name)
             && here.to.as_ref().is_some_and(mpsc::Sender::is_closed)
         {
@@ -87,19 +103,23 @@ impl Drop for Listening {
 
 /// A feed, and what [`tell`] passes on of it.
 pub fn feed() -> (Arc<Listeners>, Happenings) {
+    bounded_feed(BOUNDS)
+}
+
+fn bounded_feed(bounds: Bounds) -> (Arc<Listeners>, Happenings) {
     let (happenings, waiting) = mpsc::channel(HAPPENINGS_MAX);
     let (admitted, connected, dropped) = Default::default();
-    (Arc::new(Listeners { admitted, connected, dropped, happenings }), Happenings(waiting))
+    (Arc::new(Listeners { admitted, bounds, connected, dropped, happenings }), Happenings(waiting))
 }
 
 impl Listeners {
-    fn admitted(&self) -> MutexGuard<'_, HashMap<String, Admitted>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Admitted>> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The listener of a name and password, connected from now on; an earlier connection of it ends.
     pub fn connect(self: &Arc<Self>, name: &str, password: &[u8], now_ms: i64) -> Option<Listening> {
-        let mut admitted = self.admitted();
+        let mut admitted = self.held();
         let here = admitted.get_mut(name).filter(|here| here.listener.expires_ms > now_ms)?;
         if !bool::from(here.password.as_bytes().ct_eq(password)) {
             return None;
@@ -107,13 +127,14 @@ impl Listeners {
         let (to, messages) = mpsc::channel(MESSAGES_MAX);
         here.to = Some(to);
         self.connected.fetch_add(1, Ordering::Relaxed);
-        let (topic, expires_ms) = (here.topic.clone(), here.listener.expires_ms);
-        Some(Listening { topic, messages, expires_ms, name: name.to_owned(), listeners: self.clone() })
+        let (topic, listener, name) = (here.topic.clone(), here.listener.clone(), name.to_owned());
+        let expires_ms = listener.expires_ms;
+        Some(Listening { topic, messages, expires_ms, listener, name, listeners: self.clone() })
     }
 
     /// Who is connected, of those for whom something is.
     fn connected(&self, is_for: impl Fn(&Listener) -> bool) -> Vec<Ear> {
-        let admitted = self.admitted();
+        let admitted = self.held();
         let open = admitted.values().filter(|here| is_for(&here.listener));
         open.filter_map(|here| {
             Some(Ear { listener: here.listener.clone(), key: Key::of(&here.password)?, to: here.to.clone()? })
@@ -132,6 +153,17 @@ impl Listeners {
 }
 
 impl Feed for Listeners {
+    fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)> {
+        let admitted = self.held();
+        let meant = admitted.iter().filter(|(_, here)| is_meant(&here.listener));
+        meant.map(|(name, here)| (name.clone(), here.listener.clone())).collect()
+    }
+
+    fn end(&self, name: &str) {
+        // Its connection ends with the sender that is kept here.
+        self.held().remove(name);
+    }
+
     fn is_heard(&self) -> bool {
         self.connected.load(Ordering::Relaxed) > 0
     }
@@ -159,35 +191,61 @@ impl Feed for Listeners {
             let of = |listener: &Listener| listener.user.as_ref().map(|user| user.no);
             (other.project, of(other)) == (listener.project, of(&listener))
         };
-        let mut admitted = self.admitted();
+        let mut admitted = self.held();
         admitted.retain(|_, here| {
             here.listener.expires_ms > now_ms && !(is_of_one(&here.listener) && here.listener.link == listener.link)
         });
-        // An app that starts again and again names itself anew each time.
-        let are_too_many = admitted.values().filter(|here| is_of_one(&here.listener)).count() >= LISTENERS_OF_ONE_MAX;
-        if are_too_many && !make_room(&mut admitted, is_of_one) {
+        if !self.bounds.have_room(&mut admitted, listener.project, is_of_one) {
             return Ok(None);
         }
-        if admitted.len() >= LISTENERS_MAX {
-            // At the cost of the project that has most who are not there.
-            let mut counts = HashMap::<ProjectNo, usize>::new();
-            let absent = admitted.values().filter(|here| here.is_absent());
-            absent.for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
-            let largest = counts.into_iter().max_by_key(|(_, count)| *count).map(|(project, _)| project);
-            if !make_room(&mut admitted, |listener| Some(listener.project) == largest) {
-                return Ok(None);
-            }
-        }
-        let here = Admitted { listener, password: password.clone(), topic: topic.clone(), to: None };
+        let here =
+            Admitted { listener: Arc::new(listener), password: password.clone(), topic: topic.clone(), to: None };
         admitted.insert(name.clone(), here);
         Ok(Some(Credentials { name, password, topic }))
     }
 }
 
-/// Lets go of the oldest of some that is not there, if there is one.
-fn make_room(admitted: &mut HashMap<String, Admitted>, is_of_them: impl Fn(&Listener) -> bool) -> bool {
-    let gone = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && here.is_absent());
-    let oldest = gone.min_by_key(|(_, here)| here.listener.expires_ms).map(|(name, _)| name.clone());
+impl Bounds {
+    /// Whether there is room for a further listener of a project, which is made if need be.
+    fn have_room(
+        self,
+        admitted: &mut HashMap<String, Admitted>,
+        project: ProjectNo,
+        is_of_one: impl Fn(&Listener) -> bool,
+    ) -> bool {
+        let count = |admitted: &HashMap<String, Admitted>, is_of_them: &dyn Fn(&Listener) -> bool| {
+            admitted.values().filter(|here| is_of_them(&here.listener)).count()
+        };
+        let is_of_project = |listener: &Listener| listener.project == project;
+        // An app that starts again and again names itself anew each time: the oldest that is not there goes.
+        if count(admitted, &is_of_one) >= self.of_one && !make_room(admitted, &is_of_one, false) {
+            return false;
+        }
+        if count(admitted, &is_of_project) >= self.of_project && !make_room(admitted, is_of_project, false) {
+            return false;
+        }
+        if admitted.len() < self.in_all {
+            return true;
+        }
+        // At the cost of the project that has most, and of those who are there too when it has more than this one.
+        let mut counts = HashMap::<ProjectNo, usize>::new();
+        admitted.values().for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
+        let own = counts.get(&project).copied().unwrap_or(0);
+        let largest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((largest, most)) = largest else { return false };
+        make_room(admitted, |listener| listener.project == largest, most > own)
+    }
+}
+
+/// Lets go of the oldest of some that is not there, if there is one; or else, `if_need_be`, of the oldest that is.
+fn make_room(
+    admitted: &mut HashMap<String, Admitted>,
+    is_of_them: impl Fn(&Listener) -> bool,
+    if_need_be: bool,
+) -> bool {
+    let some = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && (if_need_be || here.is_absent()));
+    let oldest = some.min_by_key(|(_, here)| (!here.is_absent(), here.listener.expires_ms));
+    let oldest = oldest.map(|(name, _)| name.clone());
     oldest.is_some_and(|oldest| admitted.remove(&oldest).is_some())
 }
 
@@ -217,8 +275,12 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
                 tell_of(&cloud, &listeners, no, said).await;
             }
             Some(Happened::Taken(taken)) => {
-                for ear in listeners.connected(|listener| was_taken(listener, &taken)) {
-                    let device = as_it_was(&ear.listener, &taken.device);
+                // Whoever has it in another way still, does not lose it.
+                let Ok(audience) = cloud.audience(taken.device).await else { continue };
+                let lost_it = |listener: &Listener| taken.seen_by(listener).is_some() && !audience.has(listener);
+                for ear in listeners.connected(lost_it) {
+                    let Some(device) = taken.seen_by(&ear.listener) else { continue };
+                    let device = as_it_was(&ear.listener, device);
                     listeners.pass_on(&ear, &[Teller(&device).taken()], cloud.now_ms());
                 }
             }
@@ -237,14 +299,20 @@ async fn tell_of(cloud: &Cloud, listeners: &Listeners, no: DeviceNo, said: impl 
     }
 }
 
-/// Who else has a device is its owner's business.
+/// Whether a listener is told of something besides reports, by what the listener may read. What another project's people
+/// call a device, and who they are, is theirs; and who else has a device is its owner's business.
 fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
+    if device.abroad {
+        return false;
+    }
     match (news, &listener.user) {
         (News::Bound(uid), Some(user)) => {
             let owner = device.owner.as_ref();
             owner == Some(uid) || owner == Some(&user.uid) || user.uid == *uid
         }
-        _ => true,
+        // Its people are those of its owner's project.
+        (News::Bound(_), None) => device.owner.is_some(),
+        (News::Renamed(_) | News::FunctionNamed(..), _) => true,
     }
 }
 
@@ -255,10 +323,60 @@ fn as_it_was(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
     seen_as(device.clone(), role)
 }
 
-/// Whether a listener is one of those from whom a device was taken.
-fn was_taken(listener: &Listener, taken: &Taken) -> bool {
-    match &listener.user {
-        Some(user) => taken.users.contains(&user.no),
-        None => listener.project == taken.project && !taken.is_shared_on,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::feed::MessageForm;
+
+    fn listener(project: i64, link: usize) -> Listener {
+        Listener {
+            project: ProjectNo(project),
+            client_id: String::new(),
+            secret: String::new(),
+            user: None,
+            by_login: false,
+            link: link.to_string(),
+            form: MessageForm::Ecb,
+            expires_ms: LISTEN_LIFE_MS + link as i64,
+        }
+    }
+
+    fn of(listeners: &Listeners, project: i64) -> usize {
+        listeners.admitted(&|listener| listener.project == ProjectNo(project)).len()
+    }
+
+    /// Whether somebody is admitted; the connection of one who stays there.
+    fn admit(listeners: &Arc<Listeners>, project: i64, link: usize, stays: bool) -> Option<Option<Listening>> {
+        let credentials = listeners.admit(listener(project, link)).unwrap()?;
+        Some(stays.then(|| listeners.connect(&credentials.name, credentials.password.as_bytes(), 0).unwrap()))
+    }
+
+    #[test]
+    fn one_project_takes_no_more_than_its_share_and_starves_nobody() {
+        let (listeners, _happenings) = bounded_feed(Bounds { in_all: 12, of_project: 8, of_one: 100 });
+        // Those of the first are all there, so none of them can make room for another of the same.
+        let mut there: Vec<Listening> = (0..8).map(|link| admit(&listeners, 1, link, true).unwrap().unwrap()).collect();
+        assert!(admit(&listeners, 1, 8, true).is_none(), "bounded by project");
+        let others: Vec<Listening> = (0..4).map(|link| admit(&listeners, 2, link, true).unwrap().unwrap()).collect();
+        assert_eq!((of(&listeners, 1), of(&listeners, 2)), (8, 4), "all places are taken");
+        for link in 0..2 {
+            assert!(admit(&listeners, 3, link, true).is_some(), "at the cost of the one that has most");
+        }
+        assert_eq!((of(&listeners, 1), of(&listeners, 2), of(&listeners, 3)), (6, 4, 2));
+        assert!(there[0].messages.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Disconnected));
+        assert!(admit(&listeners, 1, 9, true).is_none(), "which takes no place of theirs in turn");
+        assert_eq!((of(&listeners, 1), of(&listeners, 2), of(&listeners, 3)), (6, 4, 2));
+        drop(others);
+    }
+
+    #[test]
+    fn who_is_not_there_makes_room_first() {
+        let (listeners, _happenings) = bounded_feed(Bounds { in_all: 4, of_project: 3, of_one: 2 });
+        let kept = admit(&listeners, 1, 0, true).unwrap();
+        for link in 1..5 {
+            assert!(admit(&listeners, 1, link, false).is_some(), "{link}");
+            assert!(of(&listeners, 1) <= 2, "of one");
+        }
+        assert!(kept.is_some_and(|mut kept| kept.messages.try_recv() == Err(mpsc::error::TryRecvError::Empty)));
     }
 }

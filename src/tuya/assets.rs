@@ -9,9 +9,10 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::AppCall;
-use super::device_lists::{Page, cut, page_size};
+use super::device_lists::{Page, page, page_size};
 use super::homes::home_id;
 use super::reply::{Envelope, Reply};
+use crate::domain::device::DeviceQuery;
 use crate::domain::home::{HOMES_MAX, Home};
 use crate::domain::{Error, HomeId};
 
@@ -143,8 +144,8 @@ struct AssetDeviceView {
 async fn asset_devices(call: AppCall) -> Reply {
     let home = call.cloud().home(&call.caller, home_id(call.path("asset_id"))?).await?;
     let page_size = page_size(&call, "page_size")?;
-    let Page { devices, has_more, last_row_key, total } =
-        cut(&call, call.cloud().devices_of_home(&call.caller, home.id).await?)?;
+    let query = DeviceQuery { home: Some(home.id), ..DeviceQuery::default() };
+    let Page { devices, has_more, last_row_key, total } = page(&call, "page_size", query).await?;
     let view = |state: &crate::domain::DeviceState| AssetDeviceView {
         asset_id: home.id.0.to_string(),
         asset_name: home.name.clone(),

@@ -12,7 +12,7 @@ use super::auth::{AppCall, Call, SignedRequest};
 use super::devices::{DeviceView, cursor, parse_cursor, states_of_ids};
 use super::homes::home_id;
 use super::reply::{Envelope, Failure, Reply};
-use crate::domain::device::{DEVICE_IDS_MAX, DEVICE_PAGE_MAX, DeviceQuery, Leaving, UserDevices};
+use crate::domain::device::{DEVICE_PAGE_MAX, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId, Schema, Uid};
 
 /// Devices a page may hold here.
@@ -48,7 +48,7 @@ pub(super) fn page_size(call: &SignedRequest, param: &'static str) -> Result<usi
 }
 
 /// A page of what a query selects, longer than the store's own pages if need be.
-async fn page(call: &AppCall, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
+pub(super) async fn page(call: &AppCall, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
     let size = page_size(call, size_param)?;
     query.after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
     let (mut devices, mut total): (Vec<DeviceState>, _) = (Vec::new(), None);
@@ -184,52 +184,19 @@ async fn sourced_devices(call: AppCall) -> Reply {
         // Homes stand for assets; without one every device that is seen is meant.
         None | Some("asset") => {
             if let Some(home) = call.query.text("source_id") {
-                let states = call.cloud().devices_of_home(&call.caller, home_id(home)?).await?;
-                return sourced(&call, cut(&call, states)?);
+                query.home = Some(call.cloud().home(&call.caller, home_id(home)?).await?.id);
             }
         }
         Some("product") => query.products = vec![ProductId::from(id()?.as_str())],
         Some("homeApp") => query.schema = Some(Schema::from(id()?.as_str())),
-        Some("tuyaUser") => return devices_of_user(&call, Uid(id()?), query.ids).await,
+        Some("tuyaUser") => query.of_user = Some(Uid(id()?)),
         Some(_) => {
             let allowed = "tuyaUser, homeApp, product or asset".to_owned();
             return Err(Error::OutOfRange { param: "source_type", allowed }.into());
         }
     }
-    sourced(&call, page(&call, "page_size", query).await?)
-}
-
-/// Owned and shared devices of a user, which are few enough to be cut into pages here.
-async fn devices_of_user(call: &AppCall, uid: Uid, ids: Option<Vec<DeviceId>>) -> Reply {
-    if ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
-        return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") }.into());
-    }
-    let mut all = Vec::new();
-    for which in [UserDevices::Home, UserDevices::Shared] {
-        all.extend(call.cloud().devices_of_user(&call.caller, &uid, which, 0, usize::MAX).await?);
-    }
-    all.retain(|state| ids.as_ref().is_none_or(|ids| ids.contains(&state.device.id)));
-    // One may be shared to somebody in whose home it stands.
-    all.sort_by(|a, b| (a.device.created_ms, &a.device.id.0).cmp(&(b.device.created_ms, &b.device.id.0)));
-    all.dedup_by(|a, b| a.device.id == b.device.id);
-    sourced(call, cut(call, all)?)
-}
-
-fn sourced(call: &AppCall, page: Page) -> Reply {
+    let page = page(&call, "page_size", query).await?;
     let list = page.devices.iter().map(DeviceView::of).collect();
     let Page { has_more, last_row_key, total, .. } = page;
     call.answer(SourcedView { list, has_more, last_row_key, total })
-}
-
-/// The page of a whole list, in order of creation, that `page_size` and `last_row_key` ask for.
-pub(super) fn cut(call: &SignedRequest, mut all: Vec<DeviceState>) -> Result<Page, Failure> {
-    let size = page_size(call, "page_size")?;
-    let total = all.len() as u64;
-    if let Some(after) = call.query.text("last_row_key").map(parse_cursor).transpose()? {
-        all.retain(|state| (state.device.created_ms, &state.device.id.0) > (after.created_ms, &after.id.0));
-    }
-    let has_more = all.len() > size;
-    all.truncate(size);
-    let last_row_key = all.last().filter(|_| has_more).map(|state| cursor(&state.device)).unwrap_or_default();
-    Ok(Page { devices: all, has_more, last_row_key, total })
 }

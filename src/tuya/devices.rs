@@ -183,8 +183,7 @@ async fn device(call: AppCall) -> Reply {
     call.answer_written(|text| write_device(text, &state))
 }
 
-/// A user's devices: those of the user's homes, or those shared to the user. Without paging all of them; 1101 when they
-/// are more than 1,000.
+/// A user's devices: those of the user's homes, or those shared to the user. Without paging the first 1,000.
 #[utoipa::path(get, path = "/v1.0/users/{uid}/devices", tag = "devices",
     params(("uid" = String, Path, description = "The user"),
         ("from" = Option<String>, Query, description = "`home` (default) or `sharing`"),
@@ -197,8 +196,7 @@ async fn user_devices(call: AppCall) -> Reply {
         Some("sharing") => UserDevices::Shared,
         Some(_) => return Err(Error::OutOfRange { param: "from", allowed: "home or sharing".to_owned() }.into()),
     };
-    let paged = call.query.text("page_no").is_some() || call.query.text("page_size").is_some();
-    let (offset, limit) = if paged { page(&call)? } else { (0, DEVICE_LIST_MAX) };
+    let (offset, limit) = page_or_all(&call)?;
     let uid = Uid(call.path("uid").to_owned());
     let states = call.cloud().devices_of_user(&call.caller, &uid, which, offset, limit).await?;
     call.answer_written(|text| write_devices(text, &states))
@@ -238,16 +236,15 @@ fn device_query(call: &SignedRequest) -> Result<DeviceQuery> {
     let ids = call.query.list("device_ids")?;
     let end_ms = call.query.seconds("end_time")?.map(|start_of_second| start_of_second + 999);
     Ok(DeviceQuery {
-        user: None,
         schema: call.query.text("schema").map(Schema::from),
         products: call.query.text("product_id").map(ProductId::from).into_iter().collect(),
-        categories: Vec::new(),
         ids: ids.map(|ids| ids.into_iter().map(DeviceId::from).collect()),
         from_ms: call.query.seconds("start_time")?,
         to_ms: end_ms,
         offset: if after.is_some() { 0 } else { offset },
         after,
         limit,
+        ..DeviceQuery::default()
     })
 }
 
@@ -267,6 +264,12 @@ pub(super) fn parse_cursor(text: &str) -> Result<DeviceCursor> {
     let Some((created_ms, id)) = text.split_once('_') else { return Err(damaged) };
     let Ok(created_ms) = created_ms.parse() else { return Err(damaged) };
     Ok(DeviceCursor { created_ms, id: DeviceId::from(id) })
+}
+
+/// As [`page`] has it; without `page_no` and `page_size` all devices that one answer may hold.
+pub(super) fn page_or_all(call: &SignedRequest) -> Result<(usize, usize)> {
+    let is_paged = call.query.text("page_no").is_some() || call.query.text("page_size").is_some();
+    if is_paged { page(call) } else { Ok((0, DEVICE_LIST_MAX)) }
 }
 
 /// `page_no` and `page_size` as devices to skip and devices wanted.

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, SignedRequest};
-use super::devices::{DeviceView, write_devices};
+use super::devices::{DeviceView, page_or_all, write_devices};
 use super::params::Body;
 use super::reply::{Envelope, Reply};
 use crate::domain::device::NAME_CHARS_MAX;
@@ -142,12 +142,15 @@ async fn remove_home(call: AppCall) -> Reply {
     call.done(call.cloud().remove_home(&call.caller, home_in(&call)?).await)
 }
 
-/// The devices that stand in a home, at most 1,000.
+/// The devices that stand in a home. Without paging the first 1,000.
 #[utoipa::path(get, path = "/v1.0/homes/{home_id}/devices", tag = "homes",
-    params(("home_id" = String, Path, description = "The home")),
+    params(("home_id" = String, Path, description = "The home"),
+        ("page_no" = Option<i64>, Query, description = "From 1"),
+        ("page_size" = Option<i64>, Query, description = "1 to 100")),
     responses((status = 200, body = Envelope<Vec<DeviceView>>)))]
 async fn home_devices(call: AppCall) -> Reply {
-    let states = call.cloud().devices_of_home(&call.caller, home_in(&call)?).await?;
+    let (offset, limit) = page_or_all(&call)?;
+    let states = call.cloud().devices_of_home(&call.caller, home_in(&call)?, offset, limit).await?;
     call.answer_written(|text| write_devices(text, &states))
 }
 

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Tuya;
-use super::auth::{LoginCall, TokenCall};
+use super::auth::{AppCall, LoginCall, TokenCall};
 use super::params::Body;
 use super::reply::{Code, Envelope, Failure, Reply};
 use super::token::TokenView;
@@ -17,7 +17,11 @@ use crate::domain::password::Password;
 use crate::domain::{Error, Result, Schema};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
-    OpenApiRouter::new().routes(routes!(authorized_login)).routes(routes!(custom_login)).routes(routes!(refresh_login))
+    OpenApiRouter::new()
+        .routes(routes!(authorized_login))
+        .routes(routes!(custom_login))
+        .routes(routes!(refresh_login))
+        .routes(routes!(log_out))
 }
 
 /// A user's token.
@@ -86,6 +90,15 @@ async fn refresh_login(call: TokenCall) -> Reply {
     let (pair, uid) = call.cloud().refresh_user_token(&call.project, call.path("refresh_token")).await?;
     let token = TokenView::of(&pair, uid.as_str(), call.now_ms());
     call.answer(LoginView { token, expire: pair.seconds_left(call.now_ms()) })
+}
+
+/// Ends the login of the user whose token it is, and the live messages of all that the user's logins listen by. Ingle's
+/// own: the vendor's apps end a login by a call that it does not publish.
+#[utoipa::path(post, path = "/v1.0/iot-03/users/logout", tag = "logins",
+    responses((status = 200, body = Envelope<bool>)))]
+async fn log_out(call: AppCall) -> Reply {
+    let token = call.headers.get("access_token").and_then(|token| token.to_str().ok()).unwrap_or_default();
+    call.done(call.cloud().log_out(&call.caller, token).await)
 }
 
 fn credentials(body: &Body) -> Result<(String, Password)> {

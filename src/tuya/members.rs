@@ -80,8 +80,8 @@ struct NewMemberBody {
     admin: Option<bool>,
 }
 
-/// Takes a user into a home, who then sees and commands its devices. A user must be its owner, or an admin, who makes no
-/// admins.
+/// Takes a user into a home, who then sees and commands its devices. Whom a user takes in is only invited, and lives there
+/// when the invitation is accepted. A user must be its owner, or an admin, who makes no admins.
 #[utoipa::path(post, path = "/v1.0/homes/{home_id}/members", tag = "members",
     params(("home_id" = String, Path, description = "The home")), request_body = AddMemberBody,
     responses((status = 200, body = Envelope<bool>)))]
@@ -94,8 +94,7 @@ async fn add_member(call: AppCall) -> Reply {
         name: member.text("name", NAME_CHARS_MAX)?.unwrap_or_default(),
         is_admin: member.flag("admin")?.unwrap_or(false),
     };
-    call.cloud().add_member(&call.caller, home_in(&call)?, new).await?;
-    call.answer(true)
+    call.done(call.cloud().add_member(&call.caller, home_in(&call)?, new).await)
 }
 
 /// What changes of somebody who lives in a home.
@@ -120,7 +119,8 @@ async fn change_member(call: AppCall) -> Reply {
     call.done(call.cloud().change_member(&call.caller, home_in(&call)?, &uid, name, is_admin).await)
 }
 
-/// Sends a member away. Everybody but the owner may go; others need the owner, or for plain members an admin.
+/// Sends a member away, with the devices that are the member's own. Everybody but the owner may go; others need the owner,
+/// or for plain members an admin.
 #[utoipa::path(delete, path = "/v1.0/homes/{home_id}/members/{uid}", tag = "members",
     params(("home_id" = String, Path, description = "The home"), ("uid" = String, Path, description = "The member")),
     responses((status = 200, body = Envelope<bool>)))]

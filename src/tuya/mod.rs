@@ -9,6 +9,7 @@ mod devices;
 pub mod explain;
 mod functions;
 mod homes;
+mod invitations;
 mod logins;
 mod logs;
 mod members;
@@ -90,6 +91,7 @@ fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .merge(shares::routes())
         .merge(homes::routes())
         .merge(members::routes())
+        .merge(invitations::routes())
         .merge(scenes::routes())
         .merge(assets::routes())
         .merge(pairing::routes())

@@ -197,12 +197,10 @@ async fn user_infos(call: AppCall) -> Reply {
     })
 }
 
-/// Another user's name in its app, which users are shown masked: it is a phone number or an address.
+/// Another user's name in its app, which users are always shown masked, as it may be a phone number or an address: what
+/// the project may read of its users (`mask_private_fields`) is no other user's to read.
 pub(super) fn account_name(user: &User, who: &impl Asks) -> String {
-    if who.user().is_some() && who.project().mask_private_fields {
-        return shown_name(user, true);
-    }
-    user.username.clone()
+    if who.user().is_some() { shown_name(user, true) } else { user.username.clone() }
 }
 
 /// A number with its country code; masked, the first three and last two characters of the name with six stars between.

@@ -28,7 +28,8 @@ async fn with_small_bounds() -> (TestCloud, Cloud, Caller, i64) {
     let begin = clock.now_ms() - 3_600_000;
     let (downlink, _) = ingle::virtual_devices::downlink();
     let (feed, _) = ingle::gateway::feed();
-    let limits = Limits { retention_days: 30, failures_of_account: 10, failures_of_address: 100 };
+    let limits =
+        Limits { retention_days: 30, failures_of_account: 10, failures_of_address: 100, accepts_at_login: false };
     let cloud = Cloud::new(registry, telemetry.clone(), Arc::new(downlink), feed, clock, limits);
     let device = cloud.device_by_id(&DeviceId(PLUG.to_owned())).await.unwrap().unwrap().no;
     let (source, code, value) = (EventSource::DEVICE, None, None);

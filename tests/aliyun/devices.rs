@@ -217,3 +217,29 @@ fn unbind_foreign(other: &AliyunApp) -> (i64, Value) {
     let answer = other.call_version(UNBIND, "1.0.5", json!({"identityId": "50other", "iotId": "iotAbroad"}));
     (answer.code(), answer.body["data"].clone())
 }
+
+/// More than is read at once: the first of them without pages, and all of them in pages.
+#[test]
+fn a_user_of_more_devices_than_one_answer_holds_reads_all_of_them_in_pages() {
+    let cloud = TestCloud::start();
+    named(&cloud);
+    let device = |n: usize| json!({"product_id": "dumb000000000001", "device_id": format!("many{n:04}"), "device_name": format!("many{n:04}"), "owner": "guest@example.com"});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": (0..5010).map(device).collect::<Vec<Value>>()}]}));
+    let app = cloud.aliyun();
+    let names = |more: Value| -> Vec<String> {
+        let mut params = json!({"identityId": "50guest"});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let rows = app.data("/cloud/device/queryByUser", params)["data"].clone();
+        let rows = rows.as_array().unwrap_or_else(|| panic!("{rows}"));
+        rows.iter().map(|row| row["deviceName"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = names(json!({}));
+    assert_eq!(first.len(), 5000, "what fits");
+    assert_eq!(names(json!({"offset": 4950, "limit": 50})), first[4950..]);
+    // The guest's own speaker, and what is shared to the guest, too.
+    let rest = names(json!({"offset": 4950, "limit": 100}));
+    assert_eq!((rest.len(), &rest[..50]), (5012 - 4950, &first[4950..]));
+    assert_eq!(names(json!({"offset": 5011, "limit": 10})), rest[61..]);
+    assert!(names(json!({"offset": 5012, "limit": 10})).is_empty());
+    assert!(names(json!({"offset": 4999, "limit": 10, "isSubDevice": true})).is_empty());
+}

@@ -672,11 +672,12 @@ def test_a_device_that_two_projects_see(world, connect):
     both = world.other.devices["both"]
     maker, owner = connect(world.home), connect(world.other)
     assert good(owner.get(f"/v1.0/devices/{both}"))["uid"] == world.other.uids[MOBILE]
-    # Who owns it is the other project's affair.
-    seen = good(maker.get(f"/v1.0/devices/{both}"))
-    assert (seen["uid"], seen["owner_id"]) == ("", "")
+    # Who owns it, and what it is called there, is the other project's affair.
     done(owner.put(f"/v1.0/devices/{both}", {"name": "Ours"}))
-    assert good(maker.get(f"/v1.0/devices/{both}"))["name"] == "Ours"
+    seen = good(maker.get(f"/v1.0/devices/{both}"))
+    assert (seen["uid"], seen["owner_id"], seen["name"]) == ("", "", seen["product_name"])
+    refused(maker.put(f"/v1.0/devices/{both}", {"name": "Mine"}), 1106)
+    assert good(owner.get(f"/v1.0/devices/{both}"))["name"] == "Ours"
 
 
 # Logs

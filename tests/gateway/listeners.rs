@@ -10,12 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{cloud, tuya_plug};
+use super::{SECRET, cloud, tuya_plug};
 use crate::support::TestCloud;
-use crate::support::mqtt::MqttDevice;
-use crate::support::people::{STRANGER, people};
+use crate::support::mqtt::{MqttDevice, tuyalink};
+use crate::support::people::{ADMIN, HOME, STRANGER, people};
 use crate::support::tuya::TuyaApp;
-use crate::support::world::{GUEST, OWNER, PLUG};
+use crate::support::world::{ABROAD, DOOR, FOREIGN_USER, GATEWAY, GUEST, LEAK, OWNER, PLUG};
 
 /// An app that listens, and decrypts what it hears by the vendor's document.
 pub struct Ear {
@@ -72,8 +72,12 @@ impl Ear {
 
     /// The next message of another kind than reports: its code and data.
     fn hears_of(&mut self) -> (String, Value) {
+        self.hears_of_device(PLUG)
+    }
+
+    fn hears_of_device(&mut self, device: &str) -> (String, Value) {
         let (protocol, told) = self.hears();
-        assert_eq!((protocol, &told["devId"]), (20, &json!(PLUG)), "{told}");
+        assert_eq!((protocol, &told["devId"]), (20, &json!(device)), "{told}");
         (told["bizCode"].as_str().unwrap().to_owned(), told["bizData"].clone())
     }
 }
@@ -194,15 +198,204 @@ fn who_may_listen_and_for_how_long() {
     assert_eq!(MqttDevice::open(&cloud).greet(&who(&again)), Some(5), "its time is over");
 }
 
+/// What a listener was admitted by ends: what does it, and which of the two listeners, the member's and the project's.
 #[test]
-fn a_listener_hears_nothing_once_its_login_is_over() {
+fn a_listener_ends_with_what_it_was_admitted_by() {
+    type End = fn(&TestCloud);
+    let ends: [(&str, End, [bool; 2]); 6] = [
+        ("another password by document", |cloud| of_member(cloud, "password", json!("another")), [true, false]),
+        ("a disabled account", |cloud| of_member(cloud, "disabled", json!(true)), [true, false]),
+        (
+            "another password by the API",
+            |cloud| {
+                let body = json!({"country_code": "86", "username": "member", "password": "another"});
+                assert_eq!(cloud.first().post("/v1.0/apps/testApp/user", body)["success"], true);
+            },
+            [true, false],
+        ),
+        (
+            "a removed account",
+            |cloud| {
+                let accounts = cloud.aliyun().data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
+                let member = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "member").unwrap();
+                let params = json!({"identityId": member["identityId"]});
+                cloud.aliyun().data("/user/account/unregister", params);
+            },
+            [true, false],
+        ),
+        (
+            "another secret of the project",
+            |cloud| {
+                let secret = json!({"secret": "00000000000000000000000000000000"});
+                cloud.apply(&json!({"projects": [{"name": "first", "tuya": secret}]}));
+            },
+            [true, true],
+        ),
+        ("nothing", |cloud| of_member(cloud, "nick_name", json!("Kid")), [false, false]),
+    ];
+    for (what, end, expected) in ends {
+        let cloud = cloud();
+        let people = people(&cloud);
+        let configs = [config(&people.member, "1.0"), config(&cloud.first(), "1.0")];
+        let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &cloud.first(), "2.0")];
+        end(&cloud);
+        for ((ear, config), over) in ears.iter_mut().zip(&configs).zip(expected) {
+            assert_eq!(if over { ear.connection.is_closed() } else { !ear.connection.pings() }, over, "{what}");
+            // Nor do credentials open anything that were never used.
+            assert_eq!(MqttDevice::open(&cloud).greet(&who(config)), Some(if over { 5 } else { 0 }), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_log_out_ends_what_the_users_logins_listen_by() {
     let cloud = cloud();
     let people = people(&cloud);
-    let mut member = Ear::of(&cloud, &people.member, "1.0");
-    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
-    let change = json!([{"schema": "testApp", "username": "member", "password": "another"}]);
-    cloud.apply(&json!({"projects": [{"name": "first", "users": change}]}));
-    assert_eq!(people.owner.put(&format!("/v1.0/devices/{PLUG}"), json!({"name": "Secret"}))["result"], true);
-    assert_eq!(owner.hears_of().0, "nameUpdate");
-    nothing_more(&mut [&mut member]);
+    let config_of_member = config(&people.member, "1.0");
+    let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &people.owner, "2.0")];
+    assert_eq!(people.member.post("/v1.0/iot-03/users/logout", json!({}))["result"], true);
+    assert!(ears[0].connection.is_closed() && ears[1].connection.pings(), "the member's alone");
+    assert_eq!(MqttDevice::open(&cloud).greet(&who(&config_of_member)), Some(5));
+}
+
+fn of_member(cloud: &TestCloud, member: &str, value: Value) {
+    let mut user = json!({"schema": "testApp", "username": "member"});
+    user[member] = value;
+    cloud.apply(&json!({"projects": [{"name": "first", "users": [user]}]}));
+}
+
+/// The second project's user has a device of the first project's product, and another user of that project.
+fn abroad() -> TestCloud {
+    let cloud = cloud();
+    cloud.apply(&json!({"projects": [{"name": "second",
+        "users": [{"schema": "otherApp", "username": "neighbour", "uid": "az1578962398648neigh1"}],
+        "devices": [{"product_id": "g0er6hSKgMqr0001", "device_id": ABROAD, "secret": SECRET,
+            "owner": "other@example.com"}]}]}));
+    cloud
+}
+
+#[test]
+fn the_makers_listeners_hear_no_names_and_no_people_of_another_project() {
+    let cloud = abroad();
+    let (maker, owners) = (cloud.first(), cloud.second());
+    let (mut at_maker, mut at_owners) = (Ear::of(&cloud, &maker, "1.0"), Ear::of(&cloud, &owners, "2.0"));
+    let path = format!("/v1.0/devices/{ABROAD}");
+    let done = |answer: Value| assert_eq!(answer["result"], true, "{answer}");
+    done(owners.put(&path, json!({"name": "Anna's bedroom"})));
+    done(owners.put(&format!("{path}/functions/weight"), json!({"name": "Anna's weight"})));
+    done(owners.post(&format!("{path}/shares"), json!({"uid": "az1578962398648neigh1"})));
+    done(owners.delete(&format!("{path}/shares/az1578962398648neigh1")));
+    let _scale = MqttDevice::connect(&cloud, &tuyalink(ABROAD, SECRET));
+    // The maker hears of the device itself, and nothing before that.
+    assert_eq!(at_maker.hears_of_device(ABROAD).0, "online");
+    for expected in ["nameUpdate", "dpNameUpdate", "bindUser", "online"] {
+        assert_eq!(at_owners.hears_of_device(ABROAD).0, expected);
+    }
+    nothing_more(&mut [&mut at_maker, &mut at_owners]);
+}
+
+#[test]
+fn the_owners_project_hears_that_the_maker_removed_a_device() {
+    for call in ["delete", "reset"] {
+        let cloud = abroad();
+        let (maker, owners) = (cloud.first(), cloud.second());
+        let home = owners.get(&format!("/v1.0/devices/{ABROAD}"))["result"]["owner_id"].clone();
+        let (mut at_maker, mut at_owners) = (Ear::of(&cloud, &maker, "1.0"), Ear::of(&cloud, &owners, "2.0"));
+        let path = format!("/v1.0/devices/{ABROAD}");
+        let answer = match call {
+            "delete" => maker.delete(&path),
+            _ => maker.put(&format!("{path}/reset-factory"), json!({})),
+        };
+        assert_eq!(answer["result"], true);
+        let (code, data) = at_owners.hears_of_device(ABROAD);
+        assert_eq!((code.as_str(), &data["uid"], &data["ownerId"]), ("delete", &json!(FOREIGN_USER), &home), "{call}");
+        let (code, data) = at_maker.hears_of_device(ABROAD);
+        assert_eq!((code.as_str(), &data["uid"], &data["ownerId"]), ("delete", &json!(""), &json!("")), "{call}");
+        nothing_more(&mut [&mut at_maker, &mut at_owners]);
+    }
+}
+
+#[test]
+fn the_owners_project_hears_that_its_user_lost_a_device_which_the_maker_still_sees() {
+    let cloud = abroad();
+    let (mut at_maker, mut at_owners) =
+        (Ear::of(&cloud, &cloud.first(), "1.0"), Ear::of(&cloud, &cloud.second(), "1.0"));
+    let aliyun = cloud.other_aliyun();
+    let accounts = aliyun.data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
+    let account = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "other@example.com").unwrap();
+    let devices = json!({"identityId": account["identityId"]});
+    let devices = aliyun.data("/cloud/device/queryByUser", devices)["data"].clone();
+    let scale = devices.as_array().unwrap().iter().find(|one| one["productName"] == "Wifi scales_OEM").unwrap();
+    aliyun.data("/living/cloud/user/binding/device/unbind", json!({"iotId": scale["iotId"]}));
+    assert_eq!(at_owners.hears_of_device(ABROAD).0, "delete");
+    nothing_more(&mut [&mut at_maker, &mut at_owners]);
+}
+
+#[test]
+fn whoever_still_has_a_device_in_another_way_does_not_hear_that_it_is_lost() {
+    let cloud = cloud();
+    let people = people(&cloud);
+    let (mut admin, mut member) = (Ear::of(&cloud, &people.admin, "1.0"), Ear::of(&cloud, &people.member, "1.0"));
+    let shares = format!("/v1.0/devices/{PLUG}/shares");
+    assert_eq!(people.owner.post(&shares, json!({"uid": ADMIN}))["result"], true);
+    assert_eq!(admin.hears_of().0, "bindUser");
+    assert_eq!(people.owner.delete(&format!("{shares}/{ADMIN}"))["result"], true);
+    nothing_more(&mut [&mut admin, &mut member]);
+    // Who is sent away loses all that stands in the home.
+    assert_eq!(people.owner.post(&shares, json!({"uid": ADMIN}))["result"], true);
+    assert_eq!(admin.hears_of().0, "bindUser");
+    assert_eq!(people.owner.delete(&format!("/v1.0/homes/{HOME}/members/{ADMIN}"))["result"], true);
+    let mut lost = Vec::new();
+    for _ in 0..5 {
+        let (_, told) = admin.hears();
+        assert_eq!(told["bizCode"], "delete", "{told}");
+        lost.push(told["devId"].as_str().unwrap().to_owned());
+    }
+    assert!(!lost.contains(&PLUG.to_owned()), "it is shared to the admin: {lost:?}");
+    nothing_more(&mut [&mut admin, &mut member]);
+}
+
+/// The devices of the next so many messages, all of which say that one is lost.
+fn lost(ear: &mut Ear, count: usize) -> Vec<String> {
+    let mut devices: Vec<String> = (0..count)
+        .map(|_| {
+            let (_, told) = ear.hears();
+            assert_eq!(told["bizCode"], "delete", "{told}");
+            told["devId"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    devices.sort_unstable();
+    devices
+}
+
+#[test]
+fn whoever_loses_a_device_hears_so_whatever_took_it() {
+    let with_ears = || {
+        let cloud = cloud();
+        let people = people(&cloud);
+        let ears =
+            [&people.owner, &people.member, &people.sharee, &cloud.first()].map(|app| Ear::of(&cloud, app, "1.0"));
+        (cloud, people, ears)
+    };
+    // With a gateway goes what is behind it; that is nobody's then, and the maker still sees it.
+    let (cloud, _people, [mut owner, mut member, mut sharee, mut project]) = with_ears();
+    assert_eq!(cloud.first().delete(&format!("/v1.0/devices/{GATEWAY}"))["result"], true);
+    for ear in [&mut owner, &mut member] {
+        assert_eq!(lost(ear, 3), [GATEWAY, LEAK, DOOR]);
+    }
+    assert_eq!(lost(&mut project, 1), [GATEWAY]);
+    nothing_more(&mut [&mut owner, &mut member, &mut sharee, &mut project]);
+    // A home that is removed leaves its devices to their owner, and nobody else.
+    let (_cloud, people, [mut owner, mut member, mut sharee, mut project]) = with_ears();
+    assert_eq!(people.owner.delete(&format!("/v1.0/homes/{HOME}"))["result"], true);
+    assert_eq!(lost(&mut member, 6).len(), 6);
+    nothing_more(&mut [&mut owner, &mut member, &mut sharee, &mut project]);
+    // A user who is removed takes from everybody what was the user's.
+    let (cloud, _people, [_, mut member, mut sharee, mut project]) = with_ears();
+    let accounts = cloud.aliyun().data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
+    let owner = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "18200000678").unwrap();
+    cloud.aliyun().data("/user/account/unregister", json!({"identityId": owner["identityId"]}));
+    assert_eq!(lost(&mut member, 6).len(), 6);
+    assert_eq!(lost(&mut sharee, 1), [PLUG]);
+    nothing_more(&mut [&mut member, &mut sharee, &mut project]);
 }

@@ -9,6 +9,7 @@ pub mod model;
 mod registry;
 mod registry_access;
 mod registry_devices;
+mod registry_invitations;
 mod registry_users;
 mod sqlite_telemetry;
 mod telemetry;

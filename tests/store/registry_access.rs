@@ -1,7 +1,7 @@
 //! The contract of the registry, second part: AppKeys and cloudTokens, accounts, products, bindings, and what a password
 //! opens.
 
-use ingle::domain::binding::{Bound, Unbound};
+use ingle::domain::binding::{Bound, BoundDevice, Unbound};
 use ingle::domain::device::FactoryName;
 use ingle::domain::password::Password;
 use ingle::domain::session::DeviceClaim;
@@ -109,11 +109,19 @@ fn bindings_are_made_and_ended() {
             FactoryName { product_key: device.product.key.clone(), device_name: device.device_name.clone() }
         };
         let count = async |user: &str| {
-            registry.bound_devices(first, &uid(user), 100).await.unwrap().map(|bound| bound.list.len())
+            registry.bound_devices(first, &uid(user), 0, 100).await.unwrap().map(|bound| bound.list.len())
         };
         assert_eq!((count(OWNER).await, count(GUEST).await, count(FOREIGN_USER).await), (Some(6), Some(2), None));
-        assert_eq!(registry.bound_devices(first, &uid(OWNER), 2).await.unwrap().unwrap().list.len(), 6, "remembered");
-        let guests = registry.bound_devices(first, &uid(GUEST), 100).await.unwrap().unwrap();
+        assert_eq!(
+            registry.bound_devices(first, &uid(OWNER), 0, 2).await.unwrap().unwrap().list.len(),
+            6,
+            "remembered"
+        );
+        let all = registry.bound_devices(first, &uid(OWNER), 0, 100).await.unwrap().unwrap();
+        let part = registry.bound_devices(first, &uid(OWNER), 4, 100).await.unwrap().unwrap();
+        let numbers = |list: &[BoundDevice]| list.iter().map(|bound| bound.device.no).collect::<Vec<_>>();
+        assert_eq!(numbers(&part.list), numbers(&all.list[4..]), "the rest of a long list");
+        let guests = registry.bound_devices(first, &uid(GUEST), 0, 100).await.unwrap().unwrap();
         assert_eq!(guests.list.iter().map(|bound| bound.owned).collect::<Vec<_>>(), [false, true]);
 
         let plug = device(PLUG).await;
@@ -179,7 +187,7 @@ fn a_user_is_removed_with_all_that_was_the_users() {
         assert!(registry.user(first, &uid(OWNER)).await.unwrap().is_none());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 3));
-        let guests = registry.bound_devices(first, &uid(GUEST), 100).await.unwrap().unwrap();
+        let guests = registry.bound_devices(first, &uid(GUEST), 0, 100).await.unwrap().unwrap();
         assert_eq!(guests.list.len(), 1);
     });
 }

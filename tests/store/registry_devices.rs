@@ -64,10 +64,12 @@ fn homes_and_what_stands_in_them() {
         assert!(registry.homes_of_user(first, &uid(OWNER), 0).await.unwrap().unwrap().is_empty());
         assert!(registry.homes_of_user(second, &uid(OWNER), 10).await.unwrap().is_none());
         assert!(registry.home(second, homes[0].id).await.unwrap().is_none());
-        let devices = registry.devices_of_home(first, homes[0].id, 100).await.unwrap();
+        let devices = registry.devices_of_home(first, homes[0].id, 0, 100).await.unwrap();
         assert!(devices.len() > 3 && devices.iter().all(|device| device.home == Some(homes[0].id)));
-        assert_eq!(registry.devices_of_home(first, homes[0].id, 2).await.unwrap().len(), 2);
-        assert!(registry.devices_of_home(second, homes[0].id, 100).await.unwrap().is_empty());
+        assert_eq!(registry.devices_of_home(first, homes[0].id, 0, 2).await.unwrap().len(), 2);
+        let rest = registry.devices_of_home(first, homes[0].id, 2, 100).await.unwrap();
+        assert_eq!((rest.len() + 2, rest[0].no), (devices.len(), devices[2].no));
+        assert!(registry.devices_of_home(second, homes[0].id, 0, 100).await.unwrap().is_empty());
     });
 }
 

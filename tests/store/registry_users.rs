@@ -113,6 +113,12 @@ fn logins_live_until_another_password_or_too_many_others() {
         }
         assert!(!lives(&fresh.access, NOW).await, "the oldest made room");
         let last = grant(NOW + 9).await.unwrap();
+        let out = grant(NOW + 10).await.unwrap();
+        let other = number(&*registry, first, "two").await;
+        assert!(!registry.end_user_token(other, &out.access).await.unwrap(), "somebody else's");
+        assert!(registry.end_user_token(account.no, &out.access).await.unwrap());
+        assert!(!registry.end_user_token(account.no, &out.access).await.unwrap(), "the second time");
+        assert!(!lives(&out.access, NOW).await && refresh(first, &out.refresh).await.is_none());
         sync(&*registry, first, "testApp", "one", clear("right")).await;
         assert!(lives(&last.access, NOW).await, "the same password ends nothing");
         sync(&*registry, first, "testApp", "one", clear("another")).await;
@@ -161,7 +167,7 @@ fn what_a_user_has_of_devices() {
         // Removed is removed.
         registry.remove_devices(first, &[id(PLUG)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
-        registry.remove_member(first, HOME, &member_uid).await.unwrap();
+        registry.remove_member(first, HOME, &member_uid, NOW).await.unwrap().unwrap();
         assert_eq!(page().await.total, 1);
     });
 }
@@ -252,13 +258,13 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!(registry.homes(first, None, HOME, 1).await.unwrap().len(), 1);
         assert_eq!(registry.homes(second, None, HomeId(0), 99).await.unwrap().len(), 1);
 
-        assert!(!registry.remove_member(second, boat, &guest.uid).await.unwrap());
-        assert!(registry.remove_member(first, boat, &guest.uid).await.unwrap());
+        assert!(registry.remove_member(second, boat, &guest.uid, NOW).await.unwrap().is_none());
+        assert_eq!(registry.remove_member(first, boat, &guest.uid, NOW).await.unwrap(), Some(Vec::new()));
         let plug = no(&*registry, first, PLUG).await;
         let wish = vec![FactChange::set("switch_1", "true")];
         registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
-        assert!(registry.remove_member(first, HOME, &guest.uid).await.unwrap());
+        assert!(registry.remove_member(first, HOME, &guest.uid, NOW).await.unwrap().is_some());
         assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty(), "as with a share");
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
         assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);

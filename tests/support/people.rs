@@ -11,6 +11,8 @@ pub const HOME: i64 = 10_700_001;
 pub const ADMIN: &str = "az1578962398648admin1";
 pub const MEMBER: &str = "az1578962398648membe1";
 pub const STRANGER: &str = "az1578962398648stran1";
+/// What the owner signs in with.
+pub const OWNER_NAME: &str = "18200000678";
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse";
 
@@ -29,13 +31,8 @@ pub struct People {
 }
 
 /// The account of each.
-pub const ACCOUNTS: [(&str, &str); 5] = [
-    (OWNER, "18200000678"),
-    (GUEST, "guest@example.com"),
-    (ADMIN, "admin"),
-    (MEMBER, "member"),
-    (STRANGER, "stranger"),
-];
+pub const ACCOUNTS: [(&str, &str); 5] =
+    [(OWNER, OWNER_NAME), (GUEST, "guest@example.com"), (ADMIN, "admin"), (MEMBER, "member"), (STRANGER, "stranger")];
 
 /// Gives everybody a password and the home its members, and signs all of them in.
 pub fn people(cloud: &TestCloud) -> People {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::status::batches;
 use crate::support::TestCloud;
+use crate::support::people::{HOME, MEMBER};
 use crate::support::tuya::TuyaApp;
 use crate::support::world::{ABROAD, FOREIGN, GUEST, OWNER, PLUG, SCALE, SPEAKER};
 
@@ -153,5 +154,36 @@ fn sourced_devices() {
         (format!("last_row_key=x&source_id={OWNER}&source_type=tuyaUser"), 1109),
     ] {
         assert_eq!(app.get(&format!("{path}?{query}"))["code"], code, "{query}");
+    }
+}
+
+/// More than one list may hold: the first of them in an answer without pages, and all of them in pages, in every form.
+#[test]
+fn a_user_of_more_devices_than_one_list_holds_reads_all_of_them_in_pages() {
+    let cloud = TestCloud::start();
+    let people = crate::support::people::people(&cloud);
+    let device = |n: usize| json!({"product_id": "dumb000000000001", "device_id": format!("many{n:04}"), "owner": "18200000678", "home_id": HOME});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": (0..1400).map(device).collect::<Vec<Value>>()}]}));
+    let total = 1400 + 6;
+    for app in [&people.owner, &people.member, &cloud.first()] {
+        let (uid, home) = (if std::ptr::eq(app, &people.member) { MEMBER } else { OWNER }, HOME);
+        for path in [format!("/v1.0/users/{uid}/devices"), format!("/v1.0/homes/{home}/devices")] {
+            let ids = |query: &str| -> Vec<String> {
+                let answer = app.get(&format!("{path}{query}"))["result"].clone();
+                let list = answer.as_array().unwrap_or_else(|| panic!("{path}{query}: {answer}"));
+                list.iter().map(|device| device["id"].as_str().unwrap().to_owned()).collect()
+            };
+            let first = ids("");
+            assert_eq!(first.len(), 1000, "what fits");
+            let paged: Vec<String> = (1..=15).flat_map(|page| ids(&format!("?page_no={page}&page_size=100"))).collect();
+            assert_eq!((paged.len(), &paged[..1000]), (total, &first[..]));
+        }
+        for source in [format!("source_id={uid}&source_type=tuyaUser"), format!("source_id={home}&source_type=asset")] {
+            let all = walk(app, &format!("/v1.3/iot-03/devices?page_size=200&{source}"), "list");
+            // What is shared to the owner counts too; nothing is.
+            assert_eq!(all.len(), total, "{source}");
+        }
+        let page = app.get(&format!("/v1.0/iot-02/assets/{home}/devices?page_size=200"))["result"].clone();
+        assert_eq!((&page["total_size"], &page["has_next"]), (&json!(total), &json!(true)));
     }
 }

@@ -255,3 +255,16 @@ fn a_command_of_a_user_is_noted_as_the_users() {
         assert_eq!(rows["result"]["logs"][0]["event_from"], source);
     }
 }
+
+#[test]
+fn log_out() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let (path, plug) = ("/v1.0/iot-03/users/logout", format!("/v1.0/devices/{PLUG}"));
+    let elsewhere = sign_in(&cloud, "member");
+    assert_eq!(cloud.first().post(path, json!({}))["code"], 1106, "the project's token is no login");
+    assert_eq!(people.member.post(path, json!({}))["result"], true);
+    assert_eq!(people.member.get(&plug)["code"], 1010);
+    assert_eq!(people.member.post(path, json!({}))["code"], 1010, "the second time");
+    assert_eq!(elsewhere.get(&plug)["result"]["id"], PLUG, "other logins of the user go on");
+}

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::homes::refuses;
 use crate::support::TestCloud;
-use crate::support::people::{ADMIN, MEMBER, STRANGER, people};
+use crate::support::mqtt::{MqttDevice, tuyalink};
+use crate::support::people::{ADMIN, HOME, MEMBER, STRANGER, people};
 use crate::support::tuya::TuyaApp;
 use crate::support::world::{FOREIGN_USER, GUEST, OWNER, PLUG};
 
@@ -55,7 +56,9 @@ fn add_member() {
     }
     assert_eq!(people.admin.post(MEMBERS, new("stranger", true))["code"], 1106, "an admin makes no admins");
     assert_eq!(people.admin.post(MEMBERS, new("stranger", false))["result"], true);
-    assert_eq!(people.stranger.get(&plug)["result"]["id"], PLUG, "seen at once");
+    assert_eq!(people.stranger.get(&plug)["code"], 1106, "only invited");
+    assert_eq!(cloud.first().post(MEMBERS, new("stranger", false))["result"], true);
+    assert_eq!(people.stranger.get(&plug)["result"]["id"], PLUG, "the project takes in at once");
     assert_eq!(people.owner.post(MEMBERS, new("stranger", true))["result"], true, "again, as admin");
     assert_eq!(list(&people.owner).last().unwrap(), &(STRANGER.to_owned(), true));
     for (body, code) in [
@@ -110,8 +113,91 @@ fn remove_member() {
     assert_eq!(people.member.delete(&gone(MEMBER))["result"], true, "everybody may go");
     assert_eq!(people.member.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106, "at once");
     assert_eq!(people.owner.delete(&gone(MEMBER))["code"], 1106, "the second time");
-    assert_eq!(people.owner.post(MEMBERS, new("member", true))["result"], true);
+    assert_eq!(cloud.first().post(MEMBERS, new("member", true))["result"], true);
     assert_eq!(people.admin.delete(&gone(MEMBER))["code"], 1106, "an admin sends no admin away");
     assert_eq!(people.owner.delete(&gone(MEMBER))["result"], true);
     assert_eq!(cloud.second().delete(&gone(ADMIN))["code"], 1106);
+}
+
+#[test]
+fn no_user_reads_another_users_phone_number_whatever_the_project_may_read() {
+    for mask in [true, false] {
+        let cloud = TestCloud::start();
+        let people = people(&cloud);
+        cloud.apply(&json!({"projects": [{"name": "first", "tuya": {"mask_private_fields": mask}}]}));
+        // The owner's name is a phone number, the sharee's an address.
+        let shared = format!("/v1.0/devices/{PLUG}/shares");
+        for (user, path) in
+            [(&people.admin, MEMBERS), (&people.member, MEMBERS), (&people.owner, MEMBERS), (&people.owner, &shared)]
+        {
+            let answer = user.get(path).to_string();
+            assert!(answer.contains("\"success\":true"), "{answer}");
+            assert!(!answer.contains("18200000678") && !answer.contains("guest@example.com"), "{mask}: {answer}");
+        }
+        assert!(cloud.first().get(MEMBERS).to_string().contains("18200000678"), "the project reads its users");
+        let own = people.owner.get(&format!("/v1.0/users/{OWNER}/infos"))["result"]["mobile"].clone();
+        assert_eq!(own == "86-18200000678", !mask, "{own}");
+    }
+}
+
+/// A device of the admin's that stands in the owner's home, brought there by pairing.
+fn brought_by_the_admin(cloud: &TestCloud, people: &crate::support::people::People) -> String {
+    let id = "broughtbyadmin000001".to_owned();
+    let device = json!({"product_id": "EvolhYPyZNWYP001", "device_id": id, "secret": "brought-secret-1"});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": [device]}]}));
+    let token = people.admin.post("/v1.0/device/paring/token", json!({"home_id": HOME, "uid": ADMIN}));
+    let token = token["result"]["token"].as_str().unwrap_or_else(|| panic!("{token}")).to_owned();
+    let mut plug = MqttDevice::connect(cloud, &tuyalink(&id, "brought-secret-1"));
+    let asked = json!({"msgId": "1", "data": {"token": token}});
+    assert_eq!(plug.subscribe(&[&format!("tylink/{id}/channel/downlink/auto_subscribe")]), [true]);
+    let (_, answer) = plug.asked(&format!("tylink/{id}/device/bind"), &asked);
+    assert_eq!(answer["code"], 0, "{answer}");
+    id
+}
+
+#[test]
+fn the_devices_of_somebody_who_is_sent_away_leave_the_home() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let id = brought_by_the_admin(&cloud, &people);
+    let path = format!("/v1.0/devices/{id}");
+    let shown = people.owner.get(&path)["result"].clone();
+    assert_eq!((&shown["uid"], &shown["owner_id"]), (&json!(ADMIN), &json!(HOME.to_string())));
+    assert_ne!(shown["local_key"], "", "who lives there has what stands there");
+    let wish = json!({"properties": {"switch_1": true}, "duration": 3600, "type": 0});
+    let desired = format!("/v2.0/cloud/thing/{id}/shadow/properties/desired");
+    let wished = people.owner.post(&desired, wish);
+    assert_eq!(wished["success"], true, "{wished}");
+
+    assert_eq!(people.owner.delete(&format!("{MEMBERS}/{ADMIN}"))["result"], true);
+    let command = json!({"commands": [{"code": "switch_1", "value": true}]});
+    for user in [&people.owner, &people.member] {
+        assert_eq!(user.get(&path)["code"], 1106);
+        assert_eq!(user.post(&format!("{path}/commands"), command.clone())["code"], 1106);
+        assert!(!user.get(&format!("/v1.0/homes/{HOME}/devices")).to_string().contains(&id));
+    }
+    let shown = people.admin.get(&path)["result"].clone();
+    assert_eq!((&shown["uid"], &shown["owner_id"]), (&json!(ADMIN), &json!("")), "the admin's still, and nowhere");
+    assert_eq!(people.admin.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106, "and the owner's stay");
+    // What the owner wished of it does not reach it.
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(&id, "brought-secret-1"));
+    assert_eq!(plug.subscribe(&[&format!("tylink/{id}/channel/downlink/auto_subscribe")]), [true]);
+    let (_, wished) =
+        plug.asked(&format!("tylink/{id}/thing/property/desired/get"), &json!({"msgId": "2", "data": {}}));
+    assert_eq!(wished["data"], json!({"properties": {}}));
+}
+
+#[test]
+fn a_member_who_becomes_the_homes_owner_is_listed_once_and_the_one_before_takes_the_devices() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let home = json!([{"home_id": HOME, "name": "Home", "owner": "admin"}]);
+    cloud.apply(&json!({"projects": [{"name": "first", "homes": home}]}));
+    assert_eq!(list(&people.admin), [(ADMIN.to_owned(), true), (MEMBER.to_owned(), false)]);
+    assert_eq!(people.admin.get(&format!("/v1.0/homes/{HOME}"))["success"], true);
+    for user in [&people.admin, &people.member] {
+        assert_eq!(user.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106);
+    }
+    assert_eq!(people.owner.get(&format!("/v1.0/devices/{PLUG}"))["result"]["owner_id"], "");
+    assert_eq!(people.owner.get(MEMBERS)["code"], 1106, "who does not live there");
 }

@@ -8,6 +8,7 @@ mod devices;
 mod examples;
 mod functions;
 mod homes;
+mod invitations;
 mod logins;
 mod logs;
 mod members;

@@ -4,12 +4,15 @@ use serde_json::{Value, json};
 
 use crate::openapi::{Route, routes};
 use crate::support::TestCloud;
-use crate::support::people::{HOME, MEMBER, PASSWORD, STRANGER, md5, people};
+use crate::support::people::{HOME, MEMBER, OWNER_NAME, PASSWORD, STRANGER, md5, people, sign_in};
 use crate::support::tuya::TuyaApp;
 use crate::support::world::{GUEST, OWNER, PLUG};
 
 /// Who asks, in the order of a row's cells.
 const CALLERS: [&str; 7] = ["nobody", "other project", "other user", "sharee", "member", "owner", "project"];
+
+/// What those of them sign in with who are users.
+const LOGINS: [&str; 4] = ["stranger", "guest@example.com", "member", OWNER_NAME];
 
 /// What a caller gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +64,8 @@ fn row(route: &Route) -> Option<Row> {
         }
         ("logins", "authorized_login" | "custom_login") => [UNSIGNED, DENIED, Done, Done, Done, Done, Done],
 
+        ("logins", "log_out") => [UNSIGNED, DENIED, Done, Done, Done, Done, DENIED],
+
         ("users", "sync_user" | "users" | "users_v1") => PROJECTS,
         ("users", "user_infos") => OWNERS,
 
@@ -96,6 +101,9 @@ fn row(route: &Route) -> Option<Row> {
         ("members", "home_members") => of_home(Done),
         ("members", "remove_member") => of_home(Done),
         ("members", _) => OWNERS,
+        ("invitations", "invitations") => OWNERS,
+        // Nobody has invited the owner, whoever asks.
+        ("invitations", "answer_invitation") => [UNSIGNED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED],
         ("scenes", "trigger_scene") => of_home(NONE),
         ("scenes", "trigger_rule") => [UNSIGNED, NONE, NONE, NONE, NONE, NONE, NONE],
         ("scenes", "allocate_stream") => of_device(Code(2009)),
@@ -160,6 +168,7 @@ fn body(route: &Route) -> Value {
         ("shares", _) => json!({"uid": STRANGER}),
         ("homes", "create_home") => json!({"uid": OWNER, "home": {"name": "n"}}),
         ("members", "add_member") => json!({"member": {"member_account": "stranger"}}),
+        ("invitations", _) => json!({"accept": true}),
         ("pairing" | "open_hub", _) => json!({"uid": OWNER, "link_id": "x", "link_type": "mqtt", "topics": "device"}),
         _ => json!({"name": "n"}),
     }
@@ -241,8 +250,13 @@ fn every_route_as_every_caller() {
                 4 => &people.member,
                 _ => &people.owner,
             };
-            // A token call has no token; who signs is then the project, whoever it is.
-            let token = if matches!(route.tag.as_str(), "token" | "logins") { String::new() } else { app.token() };
+            // A token call has no token; who signs is then the project, whoever it is. A login ends for itself alone.
+            let token = match (route.tag.as_str(), route.name.as_str()) {
+                ("logins", "log_out") if (2..6).contains(&caller) => sign_in(&cloud, LOGINS[caller - 2]).token(),
+                ("logins", "log_out") => app.token(),
+                ("token" | "logins", _) => String::new(),
+                _ => app.token(),
+            };
             let mut request = app.signed(&route.method, &target, text.as_bytes(), &token);
             if caller == 0 {
                 request.headers.clear();

@@ -94,3 +94,21 @@ fn withdraw_device() {
     assert_eq!(people.sharee.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106);
     assert_eq!(cloud.first().get(&format!("/v1.0/devices/{PLUG}"))["result"]["uid"], OWNER, "the owner keeps it");
 }
+
+#[test]
+fn what_one_owner_shares_keeps_no_other_owners_out() {
+    let cloud = TestCloud::start();
+    let people = people(&cloud);
+    let device = |n: usize| {
+        json!({"product_id": "dumb000000000001", "device_id": format!("flood{n:03}"),
+        "owner": "stranger", "shared_with": ["member"]})
+    };
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": (0..500).map(device).collect::<Vec<Value>>()}]}));
+    let more = json!({"product_id": "dumb000000000001", "device_id": "flood500", "owner": "stranger"});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": [more]}]}));
+    let refused = people.stranger.post("/v1.0/devices/flood500/shares", json!({"uid": MEMBER}));
+    assert_eq!(refused["code"], 1101, "{refused}");
+    assert_eq!(people.owner.post(&path(), json!({"uid": MEMBER}))["result"], true, "another owner's");
+    let shared = people.member.get(&format!("/v1.0/users/{MEMBER}/devices?from=sharing"))["result"].clone();
+    assert_eq!(shared.as_array().unwrap().len(), 501);
+}

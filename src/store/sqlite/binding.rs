@@ -12,7 +12,7 @@ use super::owner::{Owner, Owners, bind, home_for, user_no};
 use super::sight::{MANAGED, VISIBLE};
 use super::user;
 use crate::domain::binding::{
-    Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
+    Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_ONE_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
 };
 use crate::domain::device::FactoryName;
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -22,40 +22,18 @@ use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid, UserNo};
 
 #[async_trait]
 impl BindingStore for SqliteRegistry {
-    async fn bound_devices(&self, project: ProjectNo, uid: &Uid, limit: usize) -> Result<Option<Arc<BoundDevices>>> {
-        self.known.get(&self.known.bound, (project, uid.clone()), || {
-            self.readers.run(|connection| {
-                let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-                let user = snapshot
-                    .prepare_cached(
-                        "SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2",
-                    )
-                    .and_then(|mut statement| {
-                        let user = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-                        statement.query_row(params![uid.0, project.0], user).optional()
-                    })
-                    .map_err(Error::store)?;
-                let Some((user_no, identity_id, username)): Option<(i64, String, String)> = user else {
-                    return Ok(None);
-                };
-                let sql = format!(
-                    "SELECT {COLUMNS}, b.owned, b.created_ms FROM binding b JOIN {FROM}
-                     WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
-                     ORDER BY b.created_ms, d.created_ms, d.device_id LIMIT ?3"
-                );
-                let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
-                let mut rows = statement.query(params![project.0, user_no, limit]).map_err(Error::store)?;
-                let mut list = Vec::new();
-                while let Some(row) = rows.next().map_err(Error::store)? {
-                    list.push(BoundDevice {
-                        device: Arc::new(self.device_of(row)?),
-                        owned: row.get(25).map_err(Error::store)?,
-                        bound_ms: row.get(26).map_err(Error::store)?,
-                    });
-                }
-                Ok(Some(Arc::new(BoundDevices { identity_id, username, list, written: OnceLock::new() })))
-            })
-        })
+    async fn bound_devices(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Option<Arc<BoundDevices>>> {
+        let read = || self.readers.run(|connection| self.read_bound(connection, project, uid, offset, limit));
+        match offset {
+            0 => self.known.get(&self.known.bound, (project, uid.clone()), read),
+            _ => read(),
+        }
     }
 
     async fn holders(
@@ -141,15 +119,18 @@ impl BindingStore for SqliteRegistry {
             let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
             let sql =
                 "SELECT coalesce(max(owned AND user_no = ?2), 0), count(*) FILTER (WHERE user_no <> ?2 AND owned = 0),
-                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1)
+                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1),
+                     (SELECT count(*) FROM binding s JOIN binding o USING (device_no) WHERE s.user_no = ?2 AND s.owned = 0
+                         AND device_no <> ?1 AND o.owned = 1 AND o.user_no =
+                             (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1))
                  FROM binding WHERE device_no = ?1";
-            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             let found = connection.query_row(sql, params![device.0, user_no], read);
-            let (is_owner, others, of_user): (bool, usize, usize) = found.map_err(Error::store)?;
+            let (is_owner, others, of_user, by_owner): (bool, usize, usize, usize) = found.map_err(Error::store)?;
             if is_owner {
                 return Ok(Some(Shared::Owner));
             }
-            if others >= SHAREES_MAX || of_user >= SHARES_OF_USER_MAX {
+            if others >= SHAREES_MAX || of_user >= SHARES_OF_USER_MAX || by_owner >= SHARES_OF_ONE_MAX {
                 return Ok(Some(Shared::Full));
             }
             bind(connection, device.0, user_no, false, now_ms)?;
@@ -241,6 +222,47 @@ impl BindingStore for SqliteRegistry {
             Ok(Unbound::Share)
         };
         self.change_owners(cuts, now_ms, work).await
+    }
+}
+
+impl SqliteRegistry {
+    /// A part of what a user has, in the order of binding.
+    fn read_bound(
+        &self,
+        connection: &Connection,
+        project: ProjectNo,
+        uid: &Uid,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Option<Arc<BoundDevices>>> {
+        let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+        let user = snapshot
+            .prepare_cached("SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2")
+            .and_then(|mut statement| {
+                let user = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                statement.query_row(params![uid.0, project.0], user).optional()
+            })
+            .map_err(Error::store)?;
+        let Some((user_no, identity_id, username)): Option<(i64, String, String)> = user else {
+            return Ok(None);
+        };
+        let sql = format!(
+            "SELECT {COLUMNS}, b.owned, b.created_ms FROM binding b JOIN {FROM}
+             WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
+             ORDER BY b.created_ms, d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
+        );
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
+        let mut rows = statement.query(params![project.0, user_no, limit, offset]).map_err(Error::store)?;
+        let mut list = Vec::new();
+        while let Some(row) = rows.next().map_err(Error::store)? {
+            list.push(BoundDevice {
+                device: Arc::new(self.device_of(row)?),
+                owned: row.get(25).map_err(Error::store)?,
+                bound_ms: row.get(26).map_err(Error::store)?,
+            });
+        }
+        Ok(Some(Arc::new(BoundDevices { identity_id, username, list, written: OnceLock::new() })))
     }
 }
 

@@ -10,7 +10,7 @@ use super::SqliteRegistry;
 use super::device_filter::Filter;
 use super::known::LIST_MAX;
 use super::owner::{Owners, audience};
-use super::sight::{LIVES_IN, MANAGED, VISIBLE};
+use super::sight::{ABROAD, LIVES_IN, MANAGED, VISIBLE, abroad};
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
 use crate::domain::feed::Audience;
@@ -22,14 +22,15 @@ use crate::store::seal::Seal;
 
 /// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns,
 /// or owned last, learns nothing of that home.
-pub const COLUMNS: &str = "d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac,
-    d.ip, d.lat, d.lon, d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms,
-    d.history_from_ms, ?1 IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1)
-        AND (EXISTS (SELECT 1 FROM binding f WHERE f.device_no = d.device_no AND f.project_no <> ?1)
-            OR EXISTS (SELECT 1 FROM home h WHERE h.home_id = d.home_id AND h.project_no <> ?1)
-            OR EXISTS (SELECT 1 FROM app_user l WHERE l.user_no = d.last_owner_no AND l.project_no <> ?1)),
-    d.iot_id, d.device_name, d.is_virtual, d.disabled";
+pub const COLUMNS: &str = concat!(
+    "d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac, d.ip, d.lat, d.lon,
+    d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms, d.history_from_ms, ",
+    abroad!(),
+    ", d.iot_id, d.device_name, d.is_virtual, d.disabled"
+);
+
+/// The time zone of a device of which none is known or told.
+pub const TIME_ZONE: &str = "+00:00";
 
 /// Where [`COLUMNS`] are.
 pub const FROM: &str = "device d
@@ -146,7 +147,8 @@ impl DeviceStore for SqliteRegistry {
 
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3"
+            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND NOT {ABROAD} AND d.gateway_no = ?2
+             ORDER BY d.created_ms, d.device_id LIMIT ?3"
         );
         self.readers.run(|connection| self.all(connection, &sql, params![project.0, gateway.0, limit]))
     }
@@ -154,7 +156,10 @@ impl DeviceStore for SqliteRegistry {
     async fn rename_device(&self, project: ProjectNo, id: &DeviceId, name: &str, now_ms: i64) -> Result<bool> {
         let (id, name) = (id.clone(), name.to_owned());
         let write = move |connection: &Connection| {
-            let sql = format!("UPDATE device AS d SET name = ?3, updated_ms = ?4 WHERE device_id = ?2 AND {VISIBLE}");
+            let sql = format!(
+                "UPDATE device AS d SET name = ?3, updated_ms = ?4
+                 WHERE device_id = ?2 AND {VISIBLE} AND NOT {ABROAD}"
+            );
             Ok(connection.execute(&sql, params![project.0, id.0, name, now_ms]).map_err(Error::store)? == 1)
         };
         self.writer.run(write).await
@@ -368,12 +373,21 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
     let mut device = read().map_err(Error::store)?;
     let abroad: bool = row.get(20).map_err(Error::store)?;
     if abroad {
-        let (home, gateway, node_id, lat, lon) = (None, None, None, None, None);
-        return Ok(Device { abroad, home, gateway, node_id, ip: String::new(), lat, lon, ..device });
+        return Ok(as_its_maker_sees(device));
     }
     let sealed = row.get_ref(4).and_then(|value| Ok(value.as_blob()?)).map_err(Error::store)?;
     device.local_key = seal.unseal(sealed, &place_of_local_key(&device.id.0))?;
     Ok(device)
+}
+
+/// A device that another project's people have, without anything that is theirs: what they call it, where it is, when
+/// they last changed something, and the way to it. The local key was never unsealed.
+fn as_its_maker_sees(device: Device) -> Device {
+    let (home, gateway, node_id, lat, lon) = (None, None, None, None, None);
+    let (name, time_zone) = (device.product.name.clone(), TIME_ZONE.to_owned());
+    let updated_ms = device.created_ms.max(device.active_ms);
+    let ip = String::new();
+    Device { abroad: true, home, gateway, node_id, ip, lat, lon, name, time_zone, updated_ms, ..device }
 }
 
 /// Where a device's secret is sealed.

@@ -3,9 +3,12 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sight::{LIVES_IN, VISIBLE};
+use super::sight::{LIVES_IN, VISIBLE, abroad};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
+
+/// When a device last changed, as the project `?1` is told: what another project's people changed is not told.
+const UPDATED_MS: &str = concat!("CASE WHEN ", abroad!(), " THEN max(d.created_ms, d.active_ms) ELSE d.updated_ms END");
 
 /// The conditions of a device list, as SQL over `device d`, and their values.
 pub struct Filter {
@@ -24,8 +27,18 @@ impl Filter {
     pub fn of(connection: &Connection, project: ProjectNo, query: &DeviceQuery) -> Result<Option<Self>> {
         let mut filter =
             Self { conditions: String::new(), values: vec![Sql::Integer(project.0)], app_alone: None, user: None };
-        if let Some(user) = query.user {
-            filter.user = Some(filter.place(Sql::Integer(user.0)));
+        let mut user_no = query.user.map(|user| user.0);
+        if let Some(uid) = &query.of_user {
+            let sql = "SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2";
+            let Some(no) = number(connection, sql, &uid.0, project)? else { return Ok(None) };
+            user_no = Some(no);
+        }
+        if let Some(user_no) = user_no {
+            filter.user = Some(filter.place(Sql::Integer(user_no)));
+        }
+        if let Some(home) = query.home {
+            let place = filter.place(Sql::Integer(home.0));
+            filter.conditions.push_str(&format!(" AND d.home_id = {place}"));
         }
         if let Some(ids) = &query.ids {
             let places: Vec<String> = ids.iter().map(|id| filter.place(Sql::Text(id.0.clone()))).collect();
@@ -51,7 +64,7 @@ impl Filter {
         for (compare, bound) in [(">=", query.from_ms), ("<=", query.to_ms)] {
             if let Some(bound) = bound {
                 let place = filter.place(Sql::Integer(bound));
-                filter.conditions.push_str(&format!(" AND d.updated_ms {compare} {place}"));
+                filter.conditions.push_str(&format!(" AND {UPDATED_MS} {compare} {place}"));
             }
         }
         if let Some(schema) = &query.schema {

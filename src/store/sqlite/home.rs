@@ -8,10 +8,10 @@ use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{forget_homes, new_home, user_no};
 use super::sight::{LIVES_IN, VISIBLE};
-use super::user;
+use super::{invitation, user};
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
 use crate::domain::store::HomeStore;
-use crate::domain::{Device, Error, HomeId, ProjectNo, Result, Uid, UserNo};
+use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 
 /// The columns of [`home`].
 const HOME: &str = "h.home_id, h.name, o.uid, h.geo_name, h.lat, h.lon";
@@ -65,11 +65,19 @@ impl HomeStore for SqliteRegistry {
         })
     }
 
-    async fn devices_of_home(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Device>> {
+    async fn devices_of_home(
+        &self,
+        project: ProjectNo,
+        id: HomeId,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<Device>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.home_id = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3"
+            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.home_id = ?2
+             ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
         );
-        self.readers.run(|connection| self.all(connection, &sql, params![project.0, id.0, limit]))
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        self.readers.run(|connection| self.all(connection, &sql, params![project.0, id.0, limit, offset]))
     }
 
     async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>> {
@@ -126,7 +134,8 @@ impl HomeStore for SqliteRegistry {
         let sql = format!(
             "SELECT {columns}, l.role, l.name FROM {from} JOIN (
                  SELECT owner_no AS user_no, 2 AS role, '' AS name, 0 AS came_ms FROM home WHERE home_id = ?1
-                 UNION ALL SELECT user_no, is_admin, name, created_ms FROM home_member WHERE home_id = ?1
+                 UNION ALL SELECT m.user_no, m.is_admin, m.name, m.created_ms FROM home_member m JOIN home h USING (home_id)
+                     WHERE m.home_id = ?1 AND m.user_no <> h.owner_no
              ) l ON l.user_no = u.user_no
              WHERE u.project_no = ?2 ORDER BY l.role = 2 DESC, l.came_ms, u.user_no LIMIT ?3"
         );
@@ -166,19 +175,45 @@ impl HomeStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn remove_member(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<bool> {
+    async fn remove_member(
+        &self,
+        project: ProjectNo,
+        id: HomeId,
+        uid: &Uid,
+        now_ms: i64,
+    ) -> Result<Option<Vec<DeviceNo>>> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+        let write = move |connection: &Connection| -> rusqlite::Result<Option<Vec<DeviceNo>>> {
             let sql = "DELETE FROM home_member WHERE home_id = ?1
-                       AND user_no = (SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?3)";
-            if connection.execute(sql, params![id.0, uid.0, project.0])? == 0 {
-                return Ok(false);
-            }
-            forget_desires(connection, "SELECT device_no FROM device WHERE home_id = ?1", id.0)?;
-            Ok(true)
+                       AND user_no = (SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?3)
+                       RETURNING user_no";
+            let values = params![id.0, uid.0, project.0];
+            let left: Option<i64> = connection.query_row(sql, values, |row| row.get(0)).optional()?;
+            left.map(|user_no| leave_home(connection, id.0, user_no, now_ms)).transpose()
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
+}
+
+/// What leaves a home with somebody who no longer lives there: the devices that are that user's stand nowhere from then on,
+/// and what was wished of any device of the home, by whomever, is forgotten. A device that leaves is no longer behind a
+/// gateway that stays, nor one that stays behind a gateway that leaves. Those, whose sessions are no longer right.
+pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
+    forget_desires(connection, "SELECT device_no FROM device WHERE home_id = ?1", home_id)?;
+    let owned = "SELECT device_no FROM binding WHERE user_no = ?2 AND owned = 1";
+    let leaves = format!("SELECT device_no FROM device WHERE home_id = ?1 AND device_no IN ({owned})");
+    let staying_owner = "SELECT 1 FROM binding o WHERE o.owned = 1 AND o.user_no <> ?2 AND o.device_no";
+    let sql = format!(
+        "UPDATE device SET gateway_no = NULL, updated_ms = ?3 WHERE
+         (device_no IN ({leaves}) AND EXISTS ({staying_owner} = device.gateway_no))
+         OR (gateway_no IN ({leaves}) AND EXISTS ({staying_owner} = device.device_no))
+         RETURNING device_no"
+    );
+    let values = params![home_id, user_no, now_ms];
+    let detached = connection.prepare_cached(&sql)?.query_map(values, |row| row.get(0).map(DeviceNo))?.collect();
+    let sql = format!("UPDATE device SET home_id = NULL, updated_ms = ?3 WHERE device_no IN ({leaves})");
+    connection.prepare_cached(&sql)?.execute(values)?;
+    detached
 }
 
 fn home(row: &Row<'_>) -> rusqlite::Result<Home> {
@@ -231,6 +266,9 @@ fn put(
             return Ok(MemberPut::NotAllowed);
         }
     }
+    if let (None, Some(by)) = (before, change.by) {
+        return invitation::invite(connection, id, user_no, by, change, now_ms);
+    }
     let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2),
                    (SELECT count(*) FROM home_member WHERE user_no = ?2 AND home_id <> ?1)";
     let counts = connection.query_row(sql, params![id.0, user_no], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -245,6 +283,7 @@ fn put(
              DO UPDATE SET is_admin = excluded.is_admin, name = coalesce(?4, name)",
         )?
         .execute(params![id.0, user_no, is_admin, change.name, now_ms])?;
+    invitation::forget(connection, id, user_no)?;
     Ok(MemberPut::Done)
 }
 

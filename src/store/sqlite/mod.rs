@@ -8,6 +8,7 @@ mod device_filter;
 mod device_user;
 mod fact;
 mod home;
+mod invitation;
 mod known;
 mod mark;
 mod name;
@@ -51,6 +52,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0003_devices_connect.sql"),
     include_str!("../../../migrations/sqlite/0004_app_users.sql"),
     include_str!("../../../migrations/sqlite/0005_folder.sql"),
+    include_str!("../../../migrations/sqlite/0006_invitations.sql"),
 ];
 
 /// The registry's file in the data folder.

@@ -209,7 +209,7 @@ impl Owners<'_> {
 
 /// Who may see a device at this moment.
 pub fn audience(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Audience> {
-    let projects = "SELECT project_no FROM device WHERE device_no = ?1
+    let projects = "SELECT project_no FROM device WHERE device_no = ?1 AND removed = 0
                     UNION SELECT project_no FROM binding WHERE device_no = ?1";
     let users = "SELECT user_no FROM binding WHERE device_no = ?1
                  UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
@@ -319,7 +319,7 @@ pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i6
     connection.execute(&leave, params![value, now_ms])?;
     let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");
     connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![value])?;
-    for table in ["pairing", "home_member", "home"] {
+    for table in ["pairing", "home_member", "home_invitation", "home"] {
         connection.execute(&format!("DELETE FROM {table} WHERE home_id IN ({homes})"), params![value])?;
     }
     Ok(())

@@ -9,6 +9,23 @@ pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
 pub const MANAGED: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
     (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1 AND v.owned = 1))";
 
+/// Whether the device `d` is another project's for the project `?1`: its people are or were last, and none of the asking
+/// project's.
+/// `?1` may be NULL, for the device's own session and the operator.
+macro_rules! abroad {
+    () => {
+        "(?1 IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1)
+        AND (EXISTS (SELECT 1 FROM binding f WHERE f.device_no = d.device_no AND f.project_no <> ?1)
+            OR EXISTS (SELECT 1 FROM home h WHERE h.home_id = d.home_id AND h.project_no <> ?1)
+            OR EXISTS (SELECT 1 FROM app_user l WHERE l.user_no = d.last_owner_no AND l.project_no <> ?1)))"
+    };
+}
+pub(super) use abroad;
+
+/// As a text: see [`abroad`].
+pub const ABROAD: &str = abroad!();
+
 /// The homes that the user `?1` lives in.
 pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
     UNION SELECT home_id FROM home_member WHERE user_no = ?1";

@@ -241,7 +241,8 @@ fn forget_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::
     forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
     let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
     connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![user_no])?;
-    for table in ["binding", "home_member", "pairing", "user_token", "app_user"] {
+    connection.execute("DELETE FROM home_invitation WHERE by_no = ?1", params![user_no])?;
+    for table in ["binding", "home_member", "home_invitation", "pairing", "user_token", "app_user"] {
         connection.execute(&format!("DELETE FROM {table} WHERE user_no = ?1"), params![user_no])?;
     }
     Ok(())

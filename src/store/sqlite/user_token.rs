@@ -7,7 +7,7 @@ use super::SqliteRegistry;
 use crate::domain::store::UserTokenStore;
 use crate::domain::token::TokenPair;
 use crate::domain::user::Account;
-use crate::domain::{Error, ProjectNo, Result, Uid};
+use crate::domain::{Error, ProjectNo, Result, Uid, UserNo};
 use crate::store::seal::{hex, random, token_hash};
 
 #[async_trait]
@@ -39,6 +39,13 @@ impl UserTokenStore for SqliteRegistry {
             Ok(Some(pair))
         };
         self.writer.run(write).await
+    }
+
+    async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool> {
+        let hash = token_hash(access);
+        let sql = "DELETE FROM user_token WHERE access_hash = ?1 AND user_no = ?2";
+        let write = move |connection: &Connection| connection.execute(sql, params![hash, user.0]);
+        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
     }
 
     async fn refresh_user_token(

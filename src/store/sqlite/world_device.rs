@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::device::{place_of_local_key, place_of_secret};
+use super::device::{TIME_ZONE, place_of_local_key, place_of_secret};
 use super::fact::forget_desires;
 use super::owner::{self, Owner};
 use super::product::node_type;
@@ -144,7 +144,7 @@ impl Builder<'_> {
         world.device_name.get_or_insert_with(|| id.clone());
         world.name.get_or_insert_with(|| world.product_id.clone());
         world.ip.get_or_insert_default();
-        world.time_zone.get_or_insert_with(|| "+00:00".to_owned());
+        world.time_zone.get_or_insert_with(|| TIME_ZONE.to_owned());
         world.is_virtual.get_or_insert(false);
         world.disabled.get_or_insert(false);
         if let (Some(no), Some(before)) = (no, before) {

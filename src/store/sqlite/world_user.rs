@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::home::leave_home;
 use super::owner;
 use super::world::{Builder, fill};
 use crate::domain::world::{WorldHome, WorldUser};
@@ -120,21 +121,29 @@ impl Builder<'_> {
 
     pub(super) fn home(&self, world: &mut WorldHome) -> Result<()> {
         let owner_no = self.user_no(&world.owner)?;
-        let known: Option<(i64, i64)> = match world.home_id {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let known: Option<(i64, i64, i64)> = match world.home_id {
             Some(id) => {
-                let sql = "SELECT home_id, project_no FROM home WHERE home_id = ?1";
-                self.find(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                let sql = "SELECT home_id, project_no, owner_no FROM home WHERE home_id = ?1";
+                self.find(sql, params![id], read)?
             }
             None => {
-                let sql = "SELECT home_id, project_no FROM home WHERE owner_no = ?1 AND name = ?2 ORDER BY home_id";
-                self.find(sql, params![owner_no, world.name], |row| Ok((row.get(0)?, row.get(1)?)))?
+                let sql = "SELECT home_id, project_no, owner_no FROM home WHERE owner_no = ?1 AND name = ?2
+                           ORDER BY home_id";
+                self.find(sql, params![owner_no, world.name], read)?
             }
         };
-        if let Some((id, project_no)) = known {
+        if let Some((id, project_no, before_no)) = known {
             if project_no != self.project_no {
                 return Err(Error::Refused(format!("home_id {id} is another project's")));
             }
             world.home_id = Some(id);
+            if before_no != owner_no {
+                // The one before no longer lives there, and the new owner does so as nothing else.
+                let detached = leave_home(self.connection, id, before_no, self.now_ms).map_err(Error::store)?;
+                self.ended.borrow_mut().extend(detached);
+                self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;
+            }
         }
         match world.home_id {
             Some(id) => {

@@ -1,0 +1,168 @@
+//! Invitations into homes, which wait until they are accepted.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::SqliteRegistry;
+use super::owner::user_no;
+use super::user;
+use crate::domain::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberChange, MemberPut};
+use crate::domain::invitation::{
+    INVITATION_LIFE_MS, INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, INVITATIONS_OF_PAIR_MAX, Invitation,
+};
+use crate::domain::store::InvitationStore;
+use crate::domain::{Error, HomeId, ProjectNo, Result, Uid, UserNo};
+
+/// The invitations `i` to the homes `h` of the user `?1` that were made after `?2`, by somebody who may still invite so.
+const WAITING: &str = "home_invitation i JOIN home h USING (home_id)
+    WHERE i.user_no = ?1 AND i.created_ms > ?2 AND h.owner_no <> ?1 AND (i.by_no = h.owner_no OR i.is_admin = 0 AND EXISTS
+        (SELECT 1 FROM home_member b WHERE b.home_id = i.home_id AND b.user_no = i.by_no AND b.is_admin = 1))";
+
+#[async_trait]
+impl InvitationStore for SqliteRegistry {
+    async fn invitations(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        from_ms: i64,
+        limit: usize,
+    ) -> Result<Option<Vec<Invitation>>> {
+        let (columns, from) = (user::COLUMNS, user::FROM);
+        let sql = format!(
+            "SELECT {columns}, w.home_id, w.name, w.is_admin, w.created_ms FROM {from} JOIN
+             (SELECT i.home_id, h.name, i.is_admin, i.created_ms, i.by_no FROM {WAITING}) w ON w.by_no = u.user_no
+             ORDER BY w.created_ms, w.home_id LIMIT ?3"
+        );
+        let read = |connection: &Connection| -> rusqlite::Result<Option<Vec<Invitation>>> {
+            let snapshot = connection.unchecked_transaction()?;
+            let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
+            let mut statement = snapshot.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![user_no, from_ms, limit], invitation)?;
+            rows.collect::<rusqlite::Result<_>>().map(Some)
+        };
+        self.readers.run(|connection| read(connection).map_err(Error::store))
+    }
+
+    async fn answer_invitation(
+        &self,
+        project: ProjectNo,
+        uid: &Uid,
+        home: HomeId,
+        accept: bool,
+        now_ms: i64,
+    ) -> Result<MemberPut> {
+        let uid = uid.clone();
+        let write = move |connection: &Connection| -> rusqlite::Result<MemberPut> {
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(MemberPut::Unknown) };
+            let sql = format!("SELECT 1 FROM {WAITING} AND i.home_id = ?3");
+            let values = params![user_no, now_ms - INVITATION_LIFE_MS, home.0];
+            if !connection.prepare_cached(&sql)?.exists(values)? {
+                return Ok(MemberPut::Unknown);
+            }
+            if accept {
+                return take_in(connection, home, user_no, now_ms);
+            }
+            forget(connection, home, user_no)?;
+            Ok(MemberPut::Done)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn accept_all_invitations(&self, user: UserNo, now_ms: i64) -> Result<()> {
+        let sql = format!("SELECT i.home_id FROM {WAITING} ORDER BY i.created_ms, i.home_id");
+        let from_ms = now_ms - INVITATION_LIFE_MS;
+        let waiting = move |connection: &Connection| -> rusqlite::Result<Vec<i64>> {
+            connection.prepare_cached(&sql)?.query_map(params![user.0, from_ms], |row| row.get(0))?.collect()
+        };
+        // Most logins have nothing to accept and need no write.
+        if self.readers.run(|connection| waiting(connection).map_err(Error::store))?.is_empty() {
+            return Ok(());
+        }
+        let write = move |connection: &Connection| -> rusqlite::Result<()> {
+            for home in waiting(connection)? {
+                take_in(connection, HomeId(home), user.0, now_ms)?;
+            }
+            Ok(())
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+}
+
+/// An invitation of a row of a user's columns, home, its name, role and time.
+fn invitation(row: &Row<'_>) -> rusqlite::Result<Invitation> {
+    Ok(Invitation {
+        by: user::user(row)?,
+        home: HomeId(row.get(17)?),
+        home_name: row.get(18)?,
+        is_admin: row.get(19)?,
+        invited_ms: row.get(20)?,
+    })
+}
+
+/// Invites a user who does not live in the home, in place of an earlier invitation to it, unless whoever invites has
+/// invited too many. How often others have invited the user is in nobody's way.
+pub fn invite(
+    connection: &Connection,
+    home: HomeId,
+    user_no: i64,
+    by: UserNo,
+    change: &MemberChange,
+    now_ms: i64,
+) -> rusqlite::Result<MemberPut> {
+    let over = "DELETE FROM home_invitation WHERE created_ms <= ?3 AND (user_no = ?1 OR by_no = ?2)";
+    connection.prepare_cached(over)?.execute(params![user_no, by.0, now_ms - INVITATION_LIFE_MS])?;
+    let sql = "SELECT count(*), count(*) FILTER (WHERE user_no = ?1),
+                   (SELECT count(*) FROM home_invitation WHERE user_no = ?1 AND home_id <> ?3),
+                   (SELECT count(*) FROM home_member WHERE home_id = ?3)
+               FROM home_invitation WHERE by_no = ?2 AND (home_id <> ?3 OR user_no <> ?1)";
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let counts = connection.query_row(sql, params![user_no, by.0, home.0], read)?;
+    let (by_one, of_pair, of_user, members): (usize, usize, usize, usize) = counts;
+    if by_one >= INVITATIONS_BY_ONE_MAX || of_pair >= INVITATIONS_OF_PAIR_MAX || members >= MEMBERS_MAX {
+        return Ok(MemberPut::Full);
+    }
+    if of_user >= INVITATIONS_MAX {
+        let sql = "DELETE FROM home_invitation WHERE user_no = ?1 AND home_id = (
+                       SELECT i.home_id FROM home_invitation i WHERE i.user_no = ?1 AND i.home_id <> ?2 ORDER BY
+                       (SELECT count(*) FROM home_invitation o WHERE o.by_no = i.by_no AND o.user_no = ?1) DESC,
+                       i.created_ms, i.home_id LIMIT 1)";
+        connection.prepare_cached(sql)?.execute(params![user_no, home.0])?;
+    }
+    let (is_admin, name) = (change.is_admin.unwrap_or(false), change.name.as_deref().unwrap_or_default());
+    connection
+        .prepare_cached(
+            "INSERT INTO home_invitation (home_id, user_no, by_no, is_admin, name, created_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (home_id, user_no) DO UPDATE SET by_no = excluded.by_no,
+             is_admin = excluded.is_admin, name = excluded.name, created_ms = excluded.created_ms",
+        )?
+        .execute(params![home.0, user_no, by.0, is_admin, name, now_ms])?;
+    Ok(MemberPut::Invited)
+}
+
+/// Forgets an invitation, if there is one.
+pub fn forget(connection: &Connection, home: HomeId, user_no: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM home_invitation WHERE home_id = ?1 AND user_no = ?2";
+    connection.prepare_cached(sql)?.execute(params![home.0, user_no]).map(drop)
+}
+
+/// Makes an invited user live in the home, as far as the bounds allow.
+fn take_in(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> rusqlite::Result<MemberPut> {
+    let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1),
+                   (SELECT count(*) FROM home_member WHERE user_no = ?2),
+                   (SELECT count(*) FROM home_member m JOIN home h USING (home_id) WHERE m.user_no = ?2
+                       AND h.owner_no = (SELECT owner_no FROM home WHERE home_id = ?1))";
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let counts = connection.prepare_cached(sql)?.query_row(params![home.0, user_no], read).optional()?;
+    let (members, homes, of_owner): (usize, usize, usize) = counts.unwrap_or_default();
+    if members >= MEMBERS_MAX || homes >= HOMES_GIVEN_MAX || of_owner >= HOMES_OF_ONE_MAX {
+        return Ok(MemberPut::Full);
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO home_member (home_id, user_no, is_admin, name, created_ms)
+             SELECT home_id, user_no, is_admin, name, ?3 FROM home_invitation WHERE home_id = ?1 AND user_no = ?2",
+        )?
+        .execute(params![home.0, user_no, now_ms])?;
+    forget(connection, home, user_no)?;
+    Ok(MemberPut::Done)
+}
