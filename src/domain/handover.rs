@@ -101,7 +101,7 @@ impl Cloud {
             self.tell_left(left).await?;
         }
         for (device, owner) in moves.came {
-            if self.newest_row_ms(device).await? >= self.now_ms() {
+            if self.newest_row_ms(device).await? > self.now_ms() {
                 // Its history begins ahead of the clock, which its session does not know.
                 self.downlink.end_session(device).await;
             }

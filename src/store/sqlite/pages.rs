@@ -188,7 +188,7 @@ impl Sums {
         bytes.extend(self.pages.iter().flat_map(|sum| sum.to_le_bytes()));
         let sum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        Ok(durable_file::write(&path(database), &bytes, durable_file::SECRET_MODE).map_err(|error| error.cause)?)
+        durable_file::write(&path(database), &bytes, durable_file::SECRET_MODE).map_err(|error| error.cause)
     }
 }
 
