@@ -16,6 +16,9 @@ use crate::repeated::Repeated;
 
 /// A body must have arrived by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The rest of a body that is not held must have arrived by then: its sender, who may send no more at all, keeps a
+/// connection and its buffers for so long.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a body that is too long or not held so much is read before the connection is closed.
 const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The first bytes of a body are always taken: what they need is bounded by the number of connections. So a small
@@ -111,7 +114,7 @@ impl Bodies {
     /// [`BodyError`].
     pub async fn receive(
         self: &Arc<Self>,
-        body: Body,
+        mut body: Body,
         bytes_max: usize,
         sender: Sender,
     ) -> Result<HeldBody, BodyError> {
@@ -121,7 +124,11 @@ impl Bodies {
             return Ok(held);
         }
         let mut refusal = None;
-        let received = tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max, &mut held, &mut refusal)).await;
+        let collecting = collect(&mut body, bytes_max, &mut held, &mut refusal);
+        let received = tokio::time::timeout(BODY_TIMEOUT, collecting).await;
+        if matches!(refusal, Some(BodyError::Busy)) {
+            let _ = tokio::time::timeout(REFUSED_TIMEOUT, drop_rest(&mut body)).await;
+        }
         // A body that was not held is refused for that, also when the rest of it was late.
         match (refusal, received) {
             (Some(refusal), _) => {
@@ -141,9 +148,9 @@ impl Bodies {
     }
 }
 
-/// Appends what arrives to `held`. With a `refusal` nothing is held any more and the rest is only read.
+/// Appends what arrives to `held`. One that is too long is read to its end; one that is too much for the budget is not.
 async fn collect(
-    mut body: Body,
+    body: &mut Body,
     bytes_max: usize,
     held: &mut HeldBody,
     refusal: &mut Option<BodyError>,
@@ -156,8 +163,10 @@ async fn collect(
         length += data.len();
         if length > bytes_max {
             *refusal = Some(BodyError::TooLong(bytes_max));
-        } else if refusal.is_none() && !held.grow(length, longest) {
+        } else if !held.grow(length, longest) {
+            held.give_back();
             *refusal = Some(BodyError::Busy);
+            return Ok(());
         }
         if refusal.is_none() {
             held.bytes.extend_from_slice(&data);
@@ -169,6 +178,16 @@ async fn collect(
         }
     }
     Ok(())
+}
+
+/// Reads what is left of a body, so that its sender sees the answer.
+async fn drop_rest(body: &mut Body) {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && length <= DROPPED_BYTES_MAX
+    {
+        length += frame.data_ref().map_or(0, |data| data.len());
+    }
 }
 
 impl HeldBody {
