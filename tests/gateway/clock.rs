@@ -103,7 +103,8 @@ fn figure(cloud: &TestCloud, name: &str) -> u64 {
 fn roll(cloud: &TestCloud, plug: &mut MqttDevice) {
     let before = figure(cloud, "ingle_log_rolls_total");
     for _ in 0..3 {
-        says(plug, "property/report", json!({"ballast": vec![json!({"value": 0}); 400]}));
+        // Events, of which listeners are not told: they would be more than wait for one.
+        says(plug, "data/batch_report", json!({"events": {"ballast": vec![json!({"outputParams": {}}); 400]}}));
     }
     cloud.wait(|| figure(cloud, "ingle_log_rolls_total") > before);
 }
@@ -257,13 +258,12 @@ fn what_is_uploaded_later_does_not_replace_what_is_newer() {
         "data/history_report",
         json!({"properties": {"cur_power": [at(8, -5), at(7, -3)], "other": at(9, DAY)}}),
     );
-    assert_eq!((last_word(&cloud, "cur_power"), device(&cloud)["status"].as_array().unwrap().len()), (json!(8), 3));
+    assert_eq!((last_word(&cloud, "cur_power"), device(&cloud)["status"].as_array().unwrap().len()), (json!(8), 2));
     hears(5);
     let mut told = Vec::new();
     while told.last() != Some(&json!(9)) {
         told.extend(ear.hears().1["status"].as_array().unwrap().iter().map(|point| point["value"].clone()));
     }
-    told.retain(|value| *value != 0);
     assert_eq!(told, [6, 8, 9], "of uploads only what is the state is news");
     drop(plug);
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());

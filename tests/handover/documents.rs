@@ -1,4 +1,6 @@
-//! What a document, a changed secret and a removal of several devices do to who has what (issue 11, B).
+//! What a document, a changed secret and a removal of several devices do to who has what.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use crate::support::world::{ABROAD, FOREIGN, FOREIGN_USER, GUEST, LEAK, LONELY, 
 
 const NOW: i64 = 1_763_800_000_000;
 const HOUR_MS: i64 = 3_600_000;
+const HOUR: Duration = Duration::from_secs(3600);
 const PLUGS: &str = "EvolhYPyZNWYP001";
 
 fn documented(project: &str, devices: Value) -> Value {
@@ -36,10 +39,11 @@ fn lived_with() -> TestCloud {
     let cloud = TestCloud::at(NOW);
     let app = cloud.first();
     let path = format!("/v1.0/devices/{PLUG}");
-    cloud.import(&[
-        (PLUG, NOW - 1000, 7, 1, "switch_1", json!(true)),
-        (PLUG, NOW + HOUR_MS, 7, 1, "cur_power", json!(12)),
-    ]);
+    cloud.import(&[(PLUG, NOW - 1000, 7, 1, "switch_1", json!(true))]);
+    // The clock was an hour ahead.
+    cloud.advance(HOUR);
+    cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(12))]);
+    cloud.set_back(HOUR);
     assert_eq!(app.put(&format!("{path}/functions/switch_1"), json!({"name": "Night light"}))["result"], true);
     let anna = json!({"nick_name": "Anna", "sex": 2, "contact": "+4917012345"});
     assert_eq!(app.post(&format!("{path}/user"), anna)["success"], true);
@@ -58,7 +62,7 @@ fn a_value_ahead_of_the_clock_does_not_show_to_the_next_owner() {
     assert_eq!(past(&cloud.first()), [0; 4]);
     assert_eq!(app.data("/cloud/thing/properties/get", json!({"iotId": "iotPlug"})), json!([]));
     // Nor when the time has come that it named; and what is reported then shows.
-    cloud.advance(std::time::Duration::from_secs(2 * 3600));
+    cloud.advance(2 * HOUR);
     cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(13))]);
     let app = cloud.first();
     let status = app.get(&format!("/v1.0/devices/{PLUG}"))["result"]["status"].clone();
@@ -80,7 +84,9 @@ fn a_document_that_changes_an_owner_hands_over_as_a_binding_does() {
         assert_eq!((&plug["uid"], &plug["name"], &plug["lat"]), (&json!(uid), &json!("Given"), &json!("1.5")));
         assert_eq!((&plug["ip"], &plug["time_zone"]), (&json!(""), &json!("+00:00")), "{plug}");
         // The same again changes nothing, as it is and filled in.
-        cloud.import(&[(PLUG, NOW + 2 * HOUR_MS, 7, 1, "cur_power", json!(13))]);
+        cloud.advance(HOUR + Duration::from_secs(10));
+        cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(13))]);
+        cloud.set_back(HOUR + Duration::from_secs(10));
         for again in [&document, &applied] {
             assert_eq!(cloud.apply(again)["projects"][0]["devices"], applied["projects"][0]["devices"]);
             assert_eq!(past(&app), [1, 1, 0, 0], "{project}");

@@ -1,9 +1,14 @@
 //! Everything of a former owner that the next owner must not get, or that the former must not keep.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::people::{HOUR_MS, MAKER, Matrix, NOW, Person, ask};
+use super::people::{MAKER, Matrix, NOW, Person, ask};
 use super::ways::{Scene, Way};
+
+/// How far the clock was ahead.
+const AHEAD: Duration = Duration::from_secs(3600);
 
 /// Something that could leak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +62,8 @@ impl Thing {
         use View::{Alibaba, Device, Feed, TuyaProject, TuyaUser, Visual};
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         match self {
-            Self::Rows => (texts(&["404040404"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
+            // Listeners hear of an imported row only when it is the device's state.
+            Self::Rows => (texts(&["404040404"]), &[TuyaUser, TuyaProject, Alibaba, Visual]),
             Self::Value => (texts(&["414141414"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
             Self::ValueAhead => (texts(&["424242424"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
             Self::Events => (texts(&["454545454"]), &[Alibaba]),
@@ -173,9 +179,12 @@ impl<'a> Gone<'a> {
         matrix.cloud.import(&[
             (id, NOW - 5000, 7, 1, "temp", json!(404_040_404)),
             (id, NOW - 1000, 7, 1, "temp", json!(414_141_414)),
-            (id, NOW + HOUR_MS, 7, 1, "humid", json!(424_242_424)),
             (id, NOW - 2000, 11, 1, "alarm", json!({"n": 454_545_454})),
         ]);
+        // The clock was an hour ahead.
+        matrix.cloud.advance(AHEAD);
+        matrix.cloud.import(&[(id, matrix.cloud.now_ms(), 7, 1, "humid", json!(424_242_424))]);
+        matrix.cloud.set_back(AHEAD);
         if way.has_connected() {
             matrix.device_notes(id, "tag-of-anna", "shadow-of-anna");
         }
@@ -189,7 +198,10 @@ impl<'a> Gone<'a> {
 
         scene.go();
         // Later than all that was ever reported.
-        matrix.cloud.import(&[(id, NOW + 2 * HOUR_MS, 7, 1, "temp", json!(515_151_515))]);
+        let later = AHEAD + Duration::from_secs(10);
+        matrix.cloud.advance(later);
+        matrix.cloud.import(&[(id, matrix.cloud.now_ms(), 7, 1, "temp", json!(515_151_515))]);
+        matrix.cloud.set_back(later);
         let token = matrix.visual_token(scene.next, id);
         let after = Seen::by(&scene, scene.next, &token, scene.next.heard());
         let heard = [former, scene.sharee, scene.member].map(Person::heard);

@@ -100,11 +100,14 @@ impl MqttDevice {
         device
     }
 
-    /// A device of the first project's world, given a secret and connected by TuyaLink.
+    /// A device of the first project's world, given a secret and connected by TuyaLink. It stays behind its gateway.
     pub fn of(cloud: &TestCloud, product: &str, device: &str) -> Self {
         let secret = "secret-of-the-test";
-        cloud.apply(&json!({"projects": [{"name": "first", "devices":
-            [{"product_id": product, "device_id": device, "secret": secret}]}]}));
+        let mut row = json!({"product_id": product, "device_id": device, "secret": secret});
+        if let Some(gateway) = cloud.first().get(&format!("/v1.0/devices/{device}"))["result"].get("gateway_id") {
+            row["gateway"] = gateway.clone();
+        }
+        cloud.apply(&json!({"projects": [{"name": "first", "devices": [row]}]}));
         Self::connect(cloud, &tuyalink(device, secret))
     }
 
