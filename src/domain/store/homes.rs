@@ -60,7 +60,7 @@ pub trait HomeStore: Send + Sync {
 }
 
 /// Invitations into homes ([`HomeStore::put_member`] makes them). Those that are older than
-/// [`INVITATION_LIFE_MS`](super::invitation::INVITATION_LIFE_MS), or whose maker may no longer invite so, are none.
+/// [`INVITATION_LIFE_MS`](crate::domain::invitation::INVITATION_LIFE_MS), or whose maker may no longer invite so, are none.
 #[async_trait]
 pub trait InvitationStore: Send + Sync {
     /// Those of a user that were made after `from_ms`, the oldest first; `None` for a user that is not the project's.
