@@ -282,7 +282,7 @@ fn every_route_has_a_test_of_its_name() {
 }
 
 /// Names by which files are made, and the only files of the source that may use them: what they make survives a power
-/// cut. The lock of the data folder and the reserve hold nothing, a mark is behind on purpose (decision 0018), and the
+/// cut. The lock of the data folder and the reserve hold nothing, a mark is behind on purpose (decision 0017), and the
 /// databases are SQLite's, also where they are renamed.
 const MAKES_FILES: &[(&str, &[&str])] = &[
     ("OpenOptions", &["durable_file.rs", "store/space.rs", "store/sqlite/mark.rs"]),
