@@ -545,15 +545,15 @@ def test_a_device_that_leaves(world, connect, how):
                    good(api.get("/v1.0/devices/factory-infos", {"device_ids": plug}))):
         assert plug not in [device["id"] for device in listed]
 
-    # Bound again, a removed device still has its past and a reset one has none.
-    bound = {"product_id": home.products["plug"], "device_id": plug, "owner": EMAIL}
+    # The last owner's again, a removed device still has its past and a reset one has none.
+    bound = {"product_id": home.products["plug"], "device_id": plug, "owner": MOBILE}
     world.apply({"projects": [{"name": home.written["name"], "devices": [bound]}]})
     device = good(api.get(path))
     logs = good(api.get(f"{path}/logs", {"type": TYPES, "end_time": now_ms + 60_000}))["logs"]
     logs = [(row["event_id"], row["event_from"], row.get("value")) for row in logs]
     names = good(api.get(f"{path}/multiple-names"))
     people = good(api.get(f"{path}/users"))
-    assert device["uid"] == home.uids[EMAIL]
+    assert device["uid"] == home.uids[MOBILE]
     if how == "remove":
         assert logs == [(4, "11", None), (7, "1", "7")]
         assert device["status"] == [{"code": "cur_power", "value": 7}] and device["name"] == "Mine"
@@ -562,6 +562,13 @@ def test_a_device_that_leaves(world, connect, how):
     else:
         assert logs == [(4, "4", None)]
         assert (device["status"], names, people) == ([], [], [])
+    # To another owner it is as after a reset, whatever way it went.
+    world.apply({"projects": [{"name": home.written["name"], "devices": [{**bound, "owner": EMAIL}]}]})
+    device = good(api.get(path))
+    assert (device["uid"], device["status"]) == (home.uids[EMAIL], []) and device["name"] != "Mine"
+    logs = good(api.get(f"{path}/logs", {"type": TYPES, "end_time": now_ms + 60_000}))["logs"]
+    assert 7 not in [row["event_id"] for row in logs]
+    assert good(api.get(f"{path}/multiple-names")) == [] and good(api.get(f"{path}/users")) == []
 
 
 def test_a_reset_device_has_lost_its_name(world, connect):
