@@ -289,7 +289,15 @@ const MAKES_FILES: &[(&str, &[&str])] = &[
     ("File::create", &[]),
     ("fs::write", &[]),
     ("fs::copy", &[]),
-    ("fs::rename", &["durable_file.rs", "store/sqlite/telemetry/files.rs", "store/sqlite/telemetry/journal.rs"]),
+    (
+        "fs::rename",
+        &[
+            "durable_file.rs",
+            "store/sqlite/telemetry/files.rs",
+            "store/sqlite/telemetry/journal.rs",
+            "store/sqlite/telemetry/rebuild.rs",
+        ],
+    ),
     ("create_dir", &[]),
     ("DirBuilder", &["durable_file.rs"]),
     ("File::options", &["app.rs"]),
@@ -340,6 +348,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0004_app_users.sql", "dabf5014df0cdc080928ebda3dcbfb8b59742400fc9dcfd16310256f5e9dfa1e"),
     ("0005_folder.sql", "200e7e03d05dbb291d1608030c43a7b93da27445eccc82a852fce858aba3ec99"),
     ("0006_invitations.sql", "c9a7f094b2427944add69c1f6bb3a4cfe6a153a408ad214e5fb144a5663234c4"),
+    ("0007_removed_users.sql", "cac497c158263c58892ebdf41f6aea49b20c672c8cb78e5fc7bf704b58923fa5"),
 ];
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Moves {
     pub left: Vec<Left>,
     /// Devices that belong to a user who did not own them before.
     pub came: Vec<(DeviceNo, Uid)>,
+    /// Devices that some may have lost who are not their owners: a home, a share.
+    pub lost: Vec<Left>,
     /// Devices that somebody else's gateway no longer speaks for.
     pub ended: Vec<DeviceNo>,
 }
@@ -97,7 +99,7 @@ impl Cloud {
         for device in moves.left.iter().map(|left| left.no).chain(moves.ended) {
             self.downlink.end_session(device).await;
         }
-        for left in moves.left {
+        for left in moves.left.into_iter().chain(moves.lost) {
             self.tell_left(left).await?;
         }
         for (device, owner) in moves.came {

@@ -205,7 +205,9 @@ impl Cloud {
         self.home_with(who, id, HomeRole::Owner).await?;
         let people = self.people_of_home(who.project().no, id).await?;
         let removed = self.registry.remove_home(who.project().no, id, self.now_ms()).await?;
-        removed.then_some(()).ok_or(Error::NotVisible(Noun::Home))?;
+        for device in removed.ok_or(Error::NotVisible(Noun::Home))? {
+            self.downlink.end_session(device).await;
+        }
         self.tell_taken(people);
         Ok(())
     }

@@ -6,12 +6,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A file that only takes room, and is removed when even a start or a read has none left.
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// With less left, the reserve is given up.
 const LAST_BYTES: u64 = 512 << 10;
+
+/// After a write that failed nothing is written for so long, whatever the free space is said to be.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The room on the disk of one data folder.
 pub struct Space {
@@ -20,17 +25,20 @@ pub struct Space {
     min_bytes: u64,
     is_low: AtomicBool,
     refused: AtomicU64,
+    /// When a write last failed because the disk was full, whatever the free space was said to be: a quota, for one.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Space {
     /// The room for a data folder, in which the event log leaves `min_bytes` free.
     pub fn new(folder: &Path, min_bytes: u64) -> Self {
-        Self { folder: Some(folder.to_owned()), min_bytes, is_low: AtomicBool::new(false), refused: AtomicU64::new(0) }
+        Self { folder: Some(folder.to_owned()), min_bytes, ..Self::unlimited() }
     }
 
     /// Room without a bound.
     pub fn unlimited() -> Self {
-        Self { folder: None, min_bytes: 0, is_low: AtomicBool::new(false), refused: AtomicU64::new(0) }
+        let (is_low, refused, failed) = Default::default();
+        Self { folder: None, min_bytes: 0, is_low, refused, failed }
     }
 
     /// Whether the event log may take nothing more.
@@ -63,7 +71,7 @@ impl Space {
         let reserve = folder.join(RESERVE_FILE);
         if free < self.min_bytes {
             self.note(free);
-        } else if self.is_low() && free >= enough {
+        } else if self.is_low() && free >= enough && !self.failed_lately() {
             self.is_low.store(false, Ordering::Release);
             tracing::info!(folder = %folder.display(), free, refused_rows = self.refused(), "there is room again: writing");
         }
@@ -83,8 +91,14 @@ impl Space {
     /// A write failed because the disk is full.
     pub fn note_full(&self) {
         if self.folder.is_some() {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.note(0);
         }
+    }
+
+    fn failed_lately(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|at| at.elapsed() < RETRY_AFTER)
     }
 
     fn note(&self, free: u64) {

@@ -268,9 +268,9 @@ fn homes_are_made_changed_shared_and_removed() {
         assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty(), "as with a share");
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
         assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);
-        assert!(!registry.remove_home(second, HOME, NOW).await.unwrap());
-        assert!(registry.remove_home(first, HOME, NOW + 5).await.unwrap());
-        assert!(!registry.remove_home(first, HOME, NOW).await.unwrap());
+        assert!(registry.remove_home(second, HOME, NOW).await.unwrap().is_none());
+        assert!(registry.remove_home(first, HOME, NOW + 5).await.unwrap().is_some());
+        assert!(registry.remove_home(first, HOME, NOW).await.unwrap().is_none());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((plug.home, plug.updated_ms, plug.owner.clone()), (None, NOW + 5, Some(uid(OWNER))));
         // A user goes with homes, memberships and pairings.

@@ -32,8 +32,9 @@ pub trait HomeStore: Send + Sync {
     ) -> Result<Option<Option<HomeId>>>;
     /// Whether there was such a home to change.
     async fn change_home(&self, project: ProjectNo, id: HomeId, facts: HomeFacts) -> Result<bool>;
-    /// Removes a home with its members; its devices stand in none then. Whether there was one.
-    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<bool>;
+    /// Removes a home with its members; its devices stand in none then, and not behind gateways that others own. The devices
+    /// whose sessions are no longer right; `None` when there was no such home.
+    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<Option<Vec<DeviceNo>>>;
     /// Who lives in a home of the project's, the owner first, then in the order in which they came.
     async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>>;
     /// What a user of the project, by Tuya's id, may do in a home; nothing for its owner.

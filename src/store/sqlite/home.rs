@@ -117,14 +117,13 @@ impl HomeStore for SqliteRegistry {
         self.writer.run(move |connection| change(connection, project, id, &facts).map_err(Error::store)).await
     }
 
-    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<bool> {
-        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<Option<Vec<DeviceNo>>> {
+        let write = move |connection: &Connection| -> rusqlite::Result<Option<Vec<DeviceNo>>> {
             let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2";
             if !connection.prepare_cached(sql)?.exists(params![id.0, project.0])? {
-                return Ok(false);
+                return Ok(None);
             }
-            forget_homes(connection, "?1", id.0, now_ms)?;
-            Ok(true)
+            forget_homes(connection, "?1", id.0, now_ms).map(Some)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }

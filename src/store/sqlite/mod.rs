@@ -53,6 +53,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0004_app_users.sql"),
     include_str!("../../../migrations/sqlite/0005_folder.sql"),
     include_str!("../../../migrations/sqlite/0006_invitations.sql"),
+    include_str!("../../../migrations/sqlite/0007_removed_users.sql"),
 ];
 
 /// The registry's file in the data folder.

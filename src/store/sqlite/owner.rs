@@ -101,6 +101,7 @@ impl Owners<'_> {
         if owner_no != Some(user_no) {
             self.end_bindings(device_no)?;
             self.leave_gateway_of_others(device_no, user_no)?;
+            self.let_go_of_others(device_no, user_no)?;
             if was_anothers && !keeps_history {
                 self.forget_past(device_no)?;
             }
@@ -108,8 +109,7 @@ impl Owners<'_> {
             let uid = self.connection.query_row(sql, params![user_no], |row| row.get(0)).map_err(Error::store)?;
             self.moves.borrow_mut().came.push((DeviceNo(device_no), Uid(uid)));
         }
-        let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
-        self.connection.execute(sql, params![device_no, home_id, self.now_ms]).map_err(refused)?;
+        self.move_to_home(device_no, home_id)?;
         bind(self.connection, device_no, user_no, true, self.now_ms)?;
         Ok(was_anothers)
     }
@@ -132,6 +132,56 @@ impl Owners<'_> {
         if self.connection.execute(sql, params![device_no, user_no]).map_err(Error::store)? > 0 {
             self.moves.borrow_mut().ended.push(DeviceNo(device_no));
         }
+        Ok(())
+    }
+
+    /// A gateway that becomes a user's does not speak for what others own behind it.
+    fn let_go_of_others(&self, gateway_no: i64, user_no: i64) -> Result<()> {
+        let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE gateway_no = ?1 AND EXISTS
+                   (SELECT 1 FROM binding b WHERE b.device_no = device.device_no AND b.owned = 1 AND b.user_no <> ?2)
+                   RETURNING device_no";
+        self.detach(sql, params![gateway_no, user_no])
+    }
+
+    /// Puts a device into a home. With the one before go the people of that home, what they wished of it, and gateways
+    /// there that others own.
+    pub fn move_to_home(&self, device_no: i64, home_id: i64) -> Result<()> {
+        let sql = "SELECT home_id FROM device WHERE device_no = ?1";
+        let before: Option<i64> =
+            self.connection.query_row(sql, params![device_no], |row| row.get(0)).map_err(Error::store)?;
+        if before.is_some_and(|before| before != home_id) {
+            self.is_lost_by_some(device_no)?;
+            forget_desires(self.connection, "?1", device_no).map_err(Error::store)?;
+            let owner = "(SELECT b.user_no FROM binding b WHERE b.owned = 1 AND b.device_no =";
+            let sql = format!(
+                "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE (device_no = ?1 OR gateway_no = ?1)
+                 AND gateway_no IS NOT NULL AND {owner} device.device_no) <> {owner} device.gateway_no)
+                 RETURNING device_no"
+            );
+            self.detach(&sql, params![device_no])?;
+        }
+        let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
+        self.connection.execute(sql, params![device_no, home_id, self.now_ms]).map_err(refused)?;
+        Ok(())
+    }
+
+    /// Notes, before a change, who has a device: those who do not have it after the change are told.
+    pub fn is_lost_by_some(&self, device_no: i64) -> Result<()> {
+        let left = self.left(device_no).map_err(Error::store)?;
+        self.moves.borrow_mut().lost.push(left);
+        Ok(())
+    }
+
+    /// Sessions of these devices end.
+    pub fn end(&self, devices: Vec<DeviceNo>) {
+        self.moves.borrow_mut().ended.extend(devices);
+    }
+
+    fn detach(&self, sql: &str, values: impl rusqlite::Params) -> Result<()> {
+        let run = || -> rusqlite::Result<Vec<DeviceNo>> {
+            self.connection.prepare_cached(sql)?.query_map(values, |row| row.get(0).map(DeviceNo))?.collect()
+        };
+        self.end(run().map_err(Error::store)?);
         Ok(())
     }
 
@@ -312,8 +362,19 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
         .optional()
 }
 
-/// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere.
-pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<()> {
+/// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere, and
+/// not behind a gateway of somebody else's. The devices whose sessions are no longer right.
+pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
+    let owner = "(SELECT b.user_no FROM binding b WHERE b.owned = 1 AND b.device_no =";
+    let detach = format!(
+        "UPDATE device SET gateway_no = NULL, node_id = NULL, updated_ms = ?2 WHERE gateway_no IS NOT NULL
+         AND (home_id IN ({homes}) OR gateway_no IN (SELECT g.device_no FROM device g WHERE g.home_id IN ({homes})))
+         AND {owner} device.device_no) <> {owner} device.gateway_no) RETURNING device_no"
+    );
+    let values = params![value, now_ms];
+    let mut statement = connection.prepare_cached(&detach)?;
+    let detached = statement.query_map(values, |row| row.get(0).map(DeviceNo))?;
+    let detached = detached.collect::<rusqlite::Result<Vec<DeviceNo>>>()?;
     forget_desires(connection, &format!("SELECT device_no FROM device WHERE home_id IN ({homes})"), value)?;
     let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
     connection.execute(&leave, params![value, now_ms])?;
@@ -322,5 +383,5 @@ pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i6
     for table in ["pairing", "home_member", "home_invitation", "home"] {
         connection.execute(&format!("DELETE FROM {table} WHERE home_id IN ({homes})"), params![value])?;
     }
-    Ok(())
+    Ok(detached)
 }

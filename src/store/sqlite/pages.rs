@@ -1,9 +1,12 @@
 //! Checksums of an SQLite file's pages, in a file beside it (`registry.pages` for `registry.db`): SQLite has none of its
 //! own, so a flipped bit or a page of an older copy would be read as if it were right.
 //!
-//! A database in WAL mode changes only at a checkpoint, and checkpoints are made here alone. A page that the write-ahead
-//! log still holds needs no checksum: it is read from there. So at every moment, also after a power cut, each page either
-//! is in the log or has the checksum that stands in the file.
+//! A database in WAL mode changes only at a checkpoint, and checkpoints are made here alone. The checksums of what a
+//! checkpoint will write are saved before it, and a page that the write-ahead log still holds is not compared: it is read
+//! from there. So at every moment, also after a power cut or a failure, each page is in the log or has its checksum.
+//!
+//! A database file is never opened and closed here while SQLite has it open, but for [`verify`] with `keep_open`: closing
+//! any descriptor of a file ends the POSIX locks that SQLite has on it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -20,8 +23,8 @@ const MAGIC: &[u8; 8] = b"inglepg1";
 const HEAD_BYTES: usize = 16;
 /// Where a database file says its page size, in big-endian order; 1 stands for 65,536.
 const PAGE_SIZE_AT: u64 = 16;
-/// A shorter file holds nothing yet.
-const HEADER_BYTES: u64 = 100;
+/// Where SQLite locks a database file.
+const LOCK_BYTE: usize = 0x4000_0000;
 /// What is read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -49,58 +52,85 @@ pub fn path(database: &Path) -> PathBuf {
     database.with_extension("pages")
 }
 
-/// Compares a database file with its checksums. Call it before SQLite opens the file.
+/// Compares a database file with its checksums. Call it before SQLite opens the file, or with `keep_open`, which leaves a
+/// descriptor open for as long as the process lives.
 ///
 /// # Errors
 /// Those of reading the files.
-pub fn verify(database: &Path) -> io::Result<Verdict> {
+pub fn verify(database: &Path, keep_open: bool) -> io::Result<Verdict> {
     let sums = match Sums::load(database)? {
         Loaded::Sums(sums) => sums,
         Loaded::Nothing => return Ok(Verdict::Unknown),
         Loaded::Damaged => return Ok(Verdict::SumsDamaged),
     };
-    let in_log = wal::committed_pages(database)?;
-    let found = Sums::of(database, sums.page_bytes)?;
+    let in_log = wal::committed(database)?.pages;
+    let found = Sums::of(database, Some(sums.page_bytes), keep_open)?;
     let count = sums.pages.len().max(found.pages.len());
-    let is_wrong = |index: &usize| sums.pages.get(*index) != found.pages.get(*index);
+    // SQLite never writes the page at this place, which holds its locks.
+    let lock_page = LOCK_BYTE / sums.page_bytes as usize;
+    let is_wrong = |index: &usize| *index != lock_page && sums.pages.get(*index) != found.pages.get(*index);
     let number = |index| u32::try_from(index + 1).unwrap_or(u32::MAX);
-    let damaged: Vec<u32> = (0..count).filter(is_wrong).map(number).filter(|page| !in_log.contains(page)).collect();
+    let damaged: Vec<u32> = (0..count).filter(is_wrong).map(number).filter(|page| !in_log.contains_key(page)).collect();
     Ok(if damaged.is_empty() { Verdict::Whole } else { Verdict::Damaged(damaged) })
 }
 
-/// Moves everything from the write-ahead log into the database file, notes the checksums, and empties the log. False when
-/// a reader still needs the log: it stays as it is then, until the next time. `connection` is the only one that writes.
+/// Takes a database file that has no checksums as it is. As [`verify`].
 ///
 /// # Errors
-/// Those of SQLite and of writing the checksums.
+/// Those of the file system.
+pub fn trust(database: &Path, keep_open: bool) -> io::Result<()> {
+    Sums::of(database, None, keep_open)?.save(database)
+}
+
+/// Notes the checksums of what the write-ahead log holds, moves it into the database file, and empties the log. False when
+/// a reader still needs the log: it stays as it is then, until the next time. `connection` is the only one that writes. A
+/// file that has no checksums gets none here, unless all of it is in the log.
+///
+/// # Errors
+/// Those of SQLite and of saving the checksums; nothing was moved when they could not be saved.
 pub fn checkpoint(connection: &Connection, database: &Path) -> Result<bool, CheckpointError> {
-    let moved = wal::committed_pages(database)?;
-    // Not yet TRUNCATE: as long as the log holds the pages, checksums that are behind are no contradiction.
+    let in_log = wal::committed(database)?;
+    if in_log.database_pages == 0 {
+        return Ok(true);
+    }
+    let sums = match Sums::load(database)? {
+        Loaded::Sums(sums) => Some(sums),
+        Loaded::Nothing | Loaded::Damaged => {
+            // A new database: its file holds no more than SQLite's first page yet.
+            let is_new = fs::metadata(database)?.len() <= u64::from(in_log.page_bytes);
+            is_new.then(|| Sums { page_bytes: in_log.page_bytes, pages: Vec::new() })
+        }
+    };
+    if let Some(mut sums) = sums {
+        sums.pages.resize(in_log.database_pages as usize, 0);
+        for (number, sum) in in_log.pages {
+            if let Some(known) = (number as usize).checked_sub(1).and_then(|index| sums.pages.get_mut(index)) {
+                *known = sum;
+            }
+        }
+        sums.save(database)?;
+    }
     let step = |mode: &str| {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         connection.query_row(&sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
     };
-    if !moved.is_empty() {
-        let (busy, in_log, done) = step("FULL")?;
-        if busy != 0 || in_log != done {
-            return Ok(false);
-        }
-    }
-    let known = match Sums::load(database)? {
-        Loaded::Sums(sums) => Some(sums),
-        Loaded::Nothing | Loaded::Damaged => None,
-    };
-    match known {
-        Some(_) if moved.is_empty() => return Ok(true),
-        Some(mut sums) => {
-            sums.update(database, moved)?;
-            sums.save(database)?;
-        }
-        None if fs::metadata(database)?.len() < HEADER_BYTES => return Ok(true),
-        None => Sums::of(database, page_bytes(&File::open(database)?)?)?.save(database)?,
+    let (busy, in_log, done) = step("FULL")?;
+    if busy != 0 || in_log != done {
+        return Ok(false);
     }
     let (busy, ..) = step("TRUNCATE")?;
     Ok(busy == 0)
+}
+
+/// Forgets the checksums of a database file.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove(database: &Path) -> io::Result<()> {
+    match fs::remove_file(path(database)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Why a checkpoint failed.
@@ -141,16 +171,19 @@ impl Sums {
         (pages.len() == count as usize && page_bytes >= 512).then_some(Self { page_bytes, pages })
     }
 
-    /// The checksums of a file as it is now.
-    fn of(database: &Path, page_bytes: u32) -> io::Result<Self> {
+    /// The checksums of a file as it is now, in pages of this size or of the file's own.
+    fn of(database: &Path, page_bytes: Option<u32>, keep_open: bool) -> io::Result<Self> {
+        let mut file = match File::open(database) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { page_bytes: page_bytes.unwrap_or(512), pages: Vec::new() });
+            }
+            Err(error) => return Err(error),
+        };
+        let page_bytes = page_bytes.map_or_else(|| page_size(&file), Ok)?;
         let page = page_bytes as usize;
         let mut buffer = vec![0; READ_BYTES.next_multiple_of(page)];
         let (mut pages, mut filled) = (Vec::new(), 0);
-        let mut file = match File::open(database) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { page_bytes, pages }),
-            Err(error) => return Err(error),
-        };
         loop {
             let read = file.read(&mut buffer[filled..])?;
             filled += read;
@@ -159,25 +192,13 @@ impl Sums {
                 filled = 0;
             }
             if read == 0 {
-                return Ok(Self { page_bytes, pages });
+                break;
             }
         }
-    }
-
-    /// Takes the pages anew that a checkpoint has written, and those by which the file has grown.
-    fn update(&mut self, database: &Path, written: impl IntoIterator<Item = u32>) -> io::Result<()> {
-        let file = File::open(database)?;
-        let count = usize::try_from(file.metadata()?.len()).unwrap_or(0) / self.page_bytes as usize;
-        let known = self.pages.len();
-        self.pages.resize(count, 0);
-        let mut page = vec![0; self.page_bytes as usize];
-        let grown = (known..count).map(|index| index + 1);
-        for number in written.into_iter().map(|number| number as usize).chain(grown) {
-            let Some(index) = number.checked_sub(1).filter(|index| *index < count) else { continue };
-            file.read_exact_at(&mut page, index as u64 * u64::from(self.page_bytes))?;
-            self.pages[index] = crc32fast::hash(&page);
+        if keep_open {
+            std::mem::forget(file);
         }
-        Ok(())
+        Ok(Self { page_bytes, pages })
     }
 
     fn save(&self, database: &Path) -> io::Result<()> {
@@ -192,9 +213,12 @@ impl Sums {
     }
 }
 
-fn page_bytes(file: &File) -> io::Result<u32> {
+fn page_size(file: &File) -> io::Result<u32> {
     let mut two = [0; 2];
-    file.read_exact_at(&mut two, PAGE_SIZE_AT)?;
+    match file.read_exact_at(&mut two, PAGE_SIZE_AT) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(512),
+        other => other?,
+    }
     Ok(match u16::from_be_bytes(two) {
         1 => 65_536,
         bytes => u32::from(bytes).max(512),
@@ -214,14 +238,14 @@ mod tests {
         let connection = Connection::open(&database)?;
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        assert_eq!(verify(&database)?, Verdict::Unknown);
+        assert_eq!(verify(&database, false)?, Verdict::Unknown);
         for round in 1..4 {
             connection.execute("INSERT INTO t VALUES(randomblob(20000))", [])?;
             if round > 1 {
-                assert_eq!(verify(&database)?, Verdict::Whole, "what the log holds is no contradiction");
+                assert_eq!(verify(&database, false)?, Verdict::Whole, "what the log holds is no contradiction");
             }
             assert!(checkpoint(&connection, &database)?);
-            assert_eq!(verify(&database)?, Verdict::Whole);
+            assert_eq!(verify(&database, false)?, Verdict::Whole);
             assert_eq!(fs::metadata(wal::path(&database))?.len(), 0);
         }
         let whole = fs::read(&database)?;
@@ -229,14 +253,14 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[page * 4096 + 7] ^= 0x10;
             fs::write(&database, &damaged)?;
-            assert_eq!(verify(&database)?, Verdict::Damaged(vec![page as u32 + 1]));
+            assert_eq!(verify(&database, false)?, Verdict::Damaged(vec![page as u32 + 1]));
         }
         fs::write(&database, &whole[..whole.len() - 4096])?;
-        assert_eq!(verify(&database)?, Verdict::Damaged(vec![(whole.len() / 4096) as u32]));
+        assert_eq!(verify(&database, false)?, Verdict::Damaged(vec![(whole.len() / 4096) as u32]));
         fs::write(&database, &whole)?;
         let sums = fs::read(path(&database))?;
         fs::write(path(&database), &sums[..sums.len() - 8])?;
-        assert_eq!(verify(&database)?, Verdict::SumsDamaged);
+        assert_eq!(verify(&database, false)?, Verdict::SumsDamaged);
         Ok(())
     }
 }

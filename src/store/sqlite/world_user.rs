@@ -140,6 +140,10 @@ impl Builder<'_> {
             world.home_id = Some(id);
             if before_no != owner_no {
                 // The one before no longer lives there, and the new owner does so as nothing else.
+                let sql = "SELECT device_no FROM device WHERE home_id = ?1";
+                for no in self.owners.numbers(sql, id)? {
+                    self.owners.is_lost_by_some(no)?;
+                }
                 let detached = leave_home(self.connection, id, before_no, self.now_ms).map_err(Error::store)?;
                 self.ended.borrow_mut().extend(detached);
                 self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;

@@ -22,7 +22,7 @@ const LOST_ROWS: &str = "lost_rows";
 /// How often the registry had been written to, at the last roll.
 pub const REGISTRY_COMMITS: &str = "registry_commits";
 /// What each span's files must hold at least, kept in the file of the latest values.
-const SPANS: &str = "CREATE TABLE IF NOT EXISTS span(span INTEGER PRIMARY KEY, last_gen INTEGER NOT NULL,
+pub const SPANS: &str = "CREATE TABLE IF NOT EXISTS span(span INTEGER PRIMARY KEY, last_gen INTEGER NOT NULL,
     rows INTEGER NOT NULL) WITHOUT ROWID";
 
 /// What the files of a folder were found to hold.
@@ -35,6 +35,8 @@ pub struct Found {
     pub newest_ms: i64,
     /// Rows that are missing, now or at an earlier start.
     pub lost_rows: u64,
+    /// The last generation with rows in a file whose journal is gone: all of it must be there.
+    whole_gen: i64,
     /// Files that are compared with their checksums later.
     pub unverified: Vec<(Place, Arc<RunFile>)>,
 }
@@ -103,46 +105,71 @@ pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
 /// file system. Damage is none.
 pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found> {
     let journals = journal::list(folder)?;
-    let mut found = Found { last_gen: 0, rolled_to: 0, newest_ms: i64::MIN, lost_rows: 0, unverified: Vec::new() };
+    let oldest_journal = journals.first().copied();
+    let (newest_ms, unverified) = (i64::MIN, Vec::new());
+    let mut found = Found { last_gen: 0, rolled_to: 0, newest_ms, lost_rows: 0, whole_gen: 0, unverified };
     let mut bytes = 0;
     let (mut spans, mut device_no) = (BTreeMap::<i64, Held>::new(), 0);
     for (place, file) in files.events().into_iter().rev() {
         bytes += std::fs::metadata(&file.path).map_or(0, |found| found.len());
-        if place.1 == 0 && bytes > VERIFIED_AT_START_BYTES {
-            found.unverified.push((place, file.clone()));
-        } else {
-            verify(files, place, &file)?;
+        let is_late = place.1 == 0 && bytes > VERIFIED_AT_START_BYTES;
+        let aside = if is_late { None } else { verify(files, place, &file, false)? };
+        let is_written = place.1 == 0 && aside.is_none();
+        let (mut file, mut is_written) = (aside.unwrap_or(file), is_written);
+        let mut examined = examine(&file, is_written, oldest_journal, &mut found, &mut device_no);
+        if let Err(fault) = &examined
+            && fault.is_damage()
+            && is_written
+        {
+            file = files.set_aside(place.0, fault)?;
+            is_written = false;
+            examined = examine(&file, false, oldest_journal, &mut found, &mut device_no);
         }
-        let held = spans.entry(place.0).or_default();
-        match hold(&file, place.1 == 0, &mut found, &mut device_no) {
+        match examined {
             Ok(here) => {
+                let held = spans.entry(place.0).or_default();
                 *held = Held { last_gen: held.last_gen.max(here.last_gen), rows: held.rows + here.rows };
-            }
-            Err(fault) if fault.is_damage() && place.1 == 0 => {
-                files.set_aside(place.0, &fault)?;
-                found.unverified.retain(|(known, _)| *known != place);
             }
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
             // A roll that needs the file is tried again and again.
             Err(fault @ (Fault::Foreign(_) | Fault::Newer(_))) => return Err(fault),
             Err(fault) => tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be opened"),
         }
+        if is_late && is_written {
+            found.unverified.push((place, file));
+        }
     }
-    let oldest_journal = journals.first().copied();
     let had_rows = !spans.is_empty();
-    let connection = latest(files, had_rows, found.last_gen, oldest_journal)?;
+    let connection = latest(files, had_rows, &found, oldest_journal)?;
     found.rolled_to = files::meta(&connection, super::roll::ROLLED_TO)?.unwrap_or(0);
     found.last_gen = found.last_gen.max(found.rolled_to);
     belongs(&connection, &files.latest, stamp, device_no)?;
     connection.execute_batch(SPANS).during("reading what the files must hold")?;
-    let lost = missing_from_spans(&connection, folder, &spans)?;
-    found.lost_rows = note_lost(&connection, lost)?;
+    found.lost_rows = transaction(&connection, || {
+        let lost = missing_from_spans(&connection, folder, &spans)?;
+        note_lost(&connection, lost)
+    })?;
     checkpoint(&connection, &files.latest);
     Ok(found)
 }
 
+/// Adds rows that a journal lacks to those that were found missing before, once for each journal; the number of all.
+pub fn note_lost_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
+    let connection = files.latest.writer()?;
+    let name = format!("lost_rows_of_journal_{no}");
+    let all = transaction(&connection, || {
+        let is_known = files::meta(&connection, &name)?.is_some();
+        if !is_known {
+            files::set_meta(&connection, &name, i64::try_from(lost).unwrap_or(i64::MAX))?;
+        }
+        note_lost(&connection, if is_known { 0 } else { lost })
+    })?;
+    checkpoint(&connection, &files.latest);
+    Ok(all)
+}
+
 /// Adds rows that were found missing to those of earlier starts; the number of all.
-pub fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
+fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
     let before = files::meta(connection, LOST_ROWS)?.unwrap_or(0);
     let all = before.saturating_add(i64::try_from(lost).unwrap_or(i64::MAX));
     if lost > 0 {
@@ -151,44 +178,58 @@ pub fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
     Ok(u64::try_from(all).unwrap_or(0))
 }
 
-/// Compares a file of events with its checksums; sets a damaged one aside.
-fn verify(files: &Files, place: Place, file: &RunFile) -> Result<()> {
+/// Compares a file of events with its checksums; sets a damaged one aside, which is returned then.
+fn verify(files: &Files, place: Place, file: &RunFile, keep_open: bool) -> Result<Option<Arc<RunFile>>> {
+    const READING: &str = "reading a telemetry file";
     if place.1 != 0 {
-        return Ok(());
+        return Ok(None);
     }
-    match pages::verify(&file.path).during("reading a telemetry file")? {
-        Verdict::Whole | Verdict::Unknown => Ok(()),
+    let verdict = pages::verify(&file.path, keep_open).during(READING)?;
+    match verdict {
+        Verdict::Whole => Ok(None),
         Verdict::Damaged(pages) => {
             let first = pages.first().copied().unwrap_or(0);
             let why = format!("{} of its pages are not what was written, the first is page {first}", pages.len());
-            files.set_aside(place.0, &why)
+            files.set_aside(place.0, &why).map(Some)
         }
-        Verdict::SumsDamaged => {
-            tracing::warn!(file = %pages::path(&file.path).display(), "checksums are damaged; they are made again");
-            Ok(())
+        Verdict::Unknown | Verdict::SumsDamaged => {
+            if verdict == Verdict::SumsDamaged {
+                tracing::warn!(file = %pages::path(&file.path).display(), "checksums are damaged; they are made again");
+            }
+            pages::trust(&file.path, keep_open).during(READING).map(|()| None)
         }
     }
 }
 
-/// Compares the files with their checksums that were too large for the start.
+/// Compares the files with their checksums that were too large for the start. Nobody waits for it but where a file seems
+/// to be damaged or has no checksums yet.
 pub fn verify_rest(files: &Files, unverified: Vec<(Place, Arc<RunFile>)>, is_closing: impl Fn() -> bool) {
     for (place, file) in unverified {
-        let _writing = files.writing();
-        let is_gone = file.retired.load(Ordering::Acquire) || file.moved.load(Ordering::Acquire);
         if is_closing() {
             return;
         }
-        if is_gone {
+        if file.is_gone() || pages::verify(&file.path, true).is_ok_and(|verdict| verdict == Verdict::Whole) {
             continue;
         }
-        if let Err(fault) = verify(files, place, &file) {
+        // It may have changed while it was read.
+        let _writing = files.writing();
+        if file.is_gone() {
+            continue;
+        }
+        if let Err(fault) = verify(files, place, &file, true) {
             tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be compared with its checksums");
         }
     }
 }
 
 /// What a file holds. One that takes new rows is left without anything in its write-ahead log.
-fn hold(file: &RunFile, is_written: bool, found: &mut Found, device_no: &mut i64) -> Result<Held> {
+fn examine(
+    file: &RunFile,
+    is_written: bool,
+    oldest_journal: Option<i64>,
+    found: &mut Found,
+    device_no: &mut i64,
+) -> Result<Held> {
     let connection = if is_written { file.writer()? } else { file.reader(Purpose::Long)? };
     if is_written {
         checkpoint(&connection, file);
@@ -197,6 +238,9 @@ fn hold(file: &RunFile, is_written: bool, found: &mut Found, device_no: &mut i64
     for run in files::runs(&connection, RunState::Live)? {
         held = Held { last_gen: held.last_gen.max(run.last_gen), rows: held.rows.saturating_add(run.rows) };
         found.newest_ms = found.newest_ms.max(run.newest_ms);
+        if oldest_journal.is_none_or(|oldest| run.last_gen < oldest) {
+            found.whole_gen = found.whole_gen.max(run.last_gen);
+        }
         *device_no = (*device_no).max(last_device(&connection, run.no)?);
     }
     found.last_gen = found.last_gen.max(held.last_gen);
@@ -211,36 +255,45 @@ fn last_device(connection: &Connection, run: i64) -> Result<i64> {
 }
 
 /// The file of the latest values, made again from the log when it is damaged or missing.
-fn latest(files: &Files, had_rows: bool, last_gen: i64, oldest_journal: Option<i64>) -> Result<Connection> {
+fn latest(files: &Files, had_rows: bool, found: &Found, oldest_journal: Option<i64>) -> Result<Connection> {
     let file = &files.latest;
-    let is_missing = !file.path.exists();
-    let verdict = pages::verify(&file.path).during("reading the latest values")?;
-    let why = match verdict {
-        _ if is_missing && had_rows => Some("it is missing".to_owned()),
-        Verdict::Damaged(pages) if !is_missing => {
-            Some(format!("{} of its pages are not what was written", pages.len()))
+    let is_missing = !file.path.exists() || std::fs::metadata(&file.path).is_ok_and(|found| found.len() == 0);
+    let was_there = had_rows || pages::path(&file.path).exists();
+    // A generation that still has its journal is rolled once more; what of it is there already is left as it is.
+    let rolled_to = oldest_journal.map_or(found.last_gen, |oldest| found.last_gen.min(oldest - 1));
+    let why = match pages::verify(&file.path, false).during("reading the latest values")? {
+        _ if is_missing && was_there => Some("it is missing".to_owned()),
+        _ if is_missing => None,
+        Verdict::Damaged(pages) => Some(format!("{} of its pages are not what was written", pages.len())),
+        Verdict::Whole => None,
+        Verdict::Unknown | Verdict::SumsDamaged => {
+            pages::trust(&file.path, false).during("noting checksums")?;
+            None
         }
-        _ => None,
     };
-    let open = || -> Result<Connection> {
+    let open = || -> Result<std::result::Result<Connection, String>> {
         let connection = file.writer()?;
         checkpoint(&connection, file);
         files::runs(&connection, RunState::Live)?;
-        files::meta(&connection, super::roll::ROLLED_TO)?;
-        Ok(connection)
+        let known = files::meta(&connection, super::roll::ROLLED_TO)?.unwrap_or(0);
+        // A roll brings rows to the events first, and then to the latest values.
+        Ok(if known < found.whole_gen {
+            Err(format!("it lacks what was rolled after generation {known}"))
+        } else {
+            Ok(connection)
+        })
     };
     let why = match why {
         Some(why) => why,
         None => match open() {
-            Ok(connection) => return Ok(connection),
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(why)) => why,
             Err(fault) if fault.is_damage() => fault.to_string(),
             Err(fault) => return Err(fault),
         },
     };
     tracing::error!(file = %file.path.display(), why, "the latest values are made again from the log");
     files.count_damage(1);
-    // A generation that still has its journal is rolled once more; what of it is there already is left as it is.
-    let rolled_to = oldest_journal.map_or(last_gen, |oldest| last_gen.min(oldest - 1));
     rebuild::latest(files, rolled_to)
 }
 

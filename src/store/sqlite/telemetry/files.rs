@@ -20,10 +20,10 @@ use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
 use super::retention;
 use super::row::Key;
+use super::span::{ASIDE, PREFIX, SUFFIX, is_empty, place_of};
+pub use super::span::{Place, span_end_ms, span_of};
 use crate::durable_file;
 
-/// The days of one span: retention drops whole spans.
-const SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
 /// Idle connections kept for reading, of all files together: the bound on open files.
 const IDLE_READERS_MAX: usize = 48;
 /// Damaged blobs remembered, so that each is logged and counted once.
@@ -43,21 +43,6 @@ COMMIT;";
 
 /// The id of the data folder that a file belongs to, among the numbers beside its runs.
 pub const FOLDER: &str = "folder";
-const PREFIX: &str = "events-";
-const SUFFIX: &str = ".db";
-/// Stands between the span and the number of a file that was set aside.
-const ASIDE: &str = ".damaged-";
-
-/// The span that a time falls into.
-pub fn span_of(time_ms: i64) -> i64 {
-    time_ms.div_euclid(SPAN_MS)
-}
-
-/// The newest millisecond of a span.
-pub fn span_end_ms(span: i64) -> i64 {
-    span.saturating_add(1).saturating_mul(SPAN_MS).saturating_sub(1)
-}
-
 /// What a run is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
@@ -123,6 +108,16 @@ impl RunFile {
         Arc::new(Self { id, path, folder_id, retired, moved })
     }
 
+    /// A file of another name in the same folder.
+    pub fn beside(&self, name: &str) -> Arc<Self> {
+        Self::new(self.path.with_file_name(name), self.folder_id)
+    }
+
+    /// Whether another file has its name, or none.
+    pub fn is_gone(&self) -> bool {
+        self.retired.load(Ordering::Acquire) || self.moved.load(Ordering::Acquire)
+    }
+
     /// Opens it for writing; makes it if need be.
     pub fn writer(&self) -> Result<Connection> {
         const OPENING: &str = "opening a telemetry file";
@@ -173,9 +168,6 @@ impl RunFile {
     }
 }
 
-/// A span, and 0 for the file that new rows of it go to, or the number of one that was set aside.
-pub type Place = (i64, u32);
-
 /// All files of runs.
 pub struct Files {
     folder: PathBuf,
@@ -198,6 +190,7 @@ impl Files {
             let name = entry.file_name();
             if let Some(place) = name.to_str().and_then(place_of)
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
+                && !is_empty(&entry.path())
             {
                 spans.insert(place, RunFile::new(entry.path(), folder_id));
             }
@@ -230,7 +223,7 @@ impl Files {
 
     /// Renames a damaged file of a span, so that new rows go to another one. What can be read of it is read as before. The
     /// caller holds [`Files::writing`].
-    pub fn set_aside(&self, span: i64, why: &dyn std::fmt::Display) -> Result<()> {
+    pub fn set_aside(&self, span: i64, why: &dyn std::fmt::Display) -> Result<Arc<RunFile>> {
         const DOING: &str = "setting a damaged file aside";
         let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
         let file = match spans.get(&(span, 0)) {
@@ -257,9 +250,10 @@ impl Files {
         tracing::error!(%from, %to, %why, "a damaged file of the event log is set aside; rows of it may be missing");
         file.moved.store(true, Ordering::Release);
         spans.remove(&(span, 0));
-        spans.insert((span, number), RunFile::new(path, self.folder_id));
+        let aside = RunFile::new(path, self.folder_id);
+        spans.insert((span, number), aside.clone());
         self.damaged_count.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(aside)
     }
 
     /// The files of a range of spans, and the newest millisecond of each.
@@ -301,7 +295,8 @@ impl Files {
         old
     }
 
-    fn forget_idle(&self, file: &RunFile) {
+    /// Closes the connections to a file that nobody reads through now.
+    pub fn forget_idle(&self, file: &RunFile) {
         self.idle().retain(|idle| idle.file != file.id);
     }
 
@@ -322,6 +317,10 @@ impl Files {
         };
         let begun = opened.and_then(|connection| {
             execute(&connection, "BEGIN")?;
+            if file.is_gone() {
+                // What was opened may be the file that has the name now.
+                return Err(Fault::Moved);
+            }
             Ok(Snapshot { files: self, file: file.clone(), purpose, connection: Some(connection) })
         });
         begun.map_err(|fault| {
@@ -463,15 +462,6 @@ pub fn runs(connection: &Connection, state: RunState) -> Result<Vec<Run>> {
         Ok(Run { no, first_gen, last_gen, rows: row.get(3)?, oldest_ms: row.get(4)?, newest_ms: row.get(5)? })
     });
     found.and_then(Iterator::collect).during("reading the runs")
-}
-
-/// The place of a file of events, by its name.
-fn place_of(name: &str) -> Option<Place> {
-    let middle = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    match middle.split_once(ASIDE) {
-        Some((span, number)) => Some((span.parse().ok()?, number.parse().ok().filter(|number| *number > 0)?)),
-        None => Some((middle.parse().ok()?, 0)),
-    }
 }
 
 /// Keeps a number beside the runs.

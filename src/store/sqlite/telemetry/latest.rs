@@ -213,6 +213,14 @@ impl Cache {
         }
     }
 
+    /// Forgets everything: what was read may have been damaged.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            *shard = CacheShard { epoch: shard.epoch + 1, ..CacheShard::default() };
+        }
+    }
+
     /// Brings an entry up to date, if there is one.
     pub fn refresh(&self, device: i64, memory: &Shard, found: &DeviceRows) -> Result<()> {
         let mut shard = self.shard(device);

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
@@ -74,7 +73,7 @@ impl Merger {
         let _writing = engine.files.writing();
         match self.job.take() {
             Some(mut job) => {
-                if job.file.retired.load(Ordering::Acquire) {
+                if job.file.is_gone() {
                     return Ok(());
                 }
                 let connection = job.file.writer()?;
@@ -99,7 +98,7 @@ impl Merger {
     /// Looks whether the file that waited longest has something to do.
     fn look(&mut self, engine: &Engine) -> Result<()> {
         let Some(file) = self.waiting.front().cloned() else { return Ok(()) };
-        if file.retired.load(Ordering::Acquire) {
+        if file.is_gone() {
             self.waiting.pop_front();
             self.cleaned.retain(|known| !Arc::ptr_eq(known, &file));
             return Ok(());

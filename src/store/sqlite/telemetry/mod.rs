@@ -26,6 +26,7 @@ mod retention;
 mod roll;
 mod row;
 mod runs;
+mod span;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,7 @@ use self::latest::{Lookup, Newest};
 use self::memory::{DeviceRows, Generation, Generations, Shard};
 use self::numbering::Numbering;
 use self::read::{Reach, Scanned};
+use self::retention::Progress;
 use self::roll::Roller;
 use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
@@ -154,10 +156,10 @@ impl SqliteTelemetry {
         let Shared { stamp, space, turns } = shared;
         durable_file::make_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
-        let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified } =
+        let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified, .. } =
             check::folder(&files, folder, &stamp)?;
         let mut generations = Vec::new();
-        let (mut last_no, mut seen_ms, mut damaged, mut lost) = (last_gen, newest_ms, 0, 0);
+        let (mut last_no, mut seen_ms, mut damaged) = (last_gen, newest_ms, 0);
         let mut set_aside = Vec::new();
         for no in journal::list(folder)? {
             last_no = last_no.max(no);
@@ -167,7 +169,9 @@ impl SqliteTelemetry {
             }
             let replayed = journal::replay(folder, no, stamp.id)?;
             damaged += replayed.damaged;
-            lost += replayed.lost_rows;
+            if replayed.lost_rows > 0 {
+                lost_rows = check::note_lost_of_journal(&files, no, replayed.lost_rows)?;
+            }
             let is_damaged = replayed.is_damaged();
             let generation = replayed.generation;
             if generation.rows() > 0 {
@@ -184,14 +188,12 @@ impl SqliteTelemetry {
                 journal::remove(folder, no)?;
             }
         }
-        if lost > 0 {
-            lost_rows = check::note_lost(&files.latest.writer()?, lost)?;
-        }
         let journal = Journal::create(folder, last_no + 1, stamp.id, options.durability)?;
         generations.push(Arc::new(Generation::new(last_no + 1)));
         let rolled = RolledTimes::new(newest_ms);
         let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, generations, rolled));
         engine.newest_ms.store(seen_ms, Ordering::Release);
+        *engine.retention.lock().unwrap_or_else(PoisonError::into_inner) = Progress::since_open(seen_ms);
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
         engine.change_state(|state| state.set_aside = set_aside);

@@ -105,16 +105,18 @@ pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<O
         }
         Ok(last)
     };
-    let mut last = None;
-    for (_, file) in files.spans(span, span) {
-        match search(&file) {
-            Ok(found) => last = last.max(found),
-            Err(Fault::Retired) => {}
-            Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
-            Err(fault) => return Err(fault),
+    retry(|| {
+        let mut last = None;
+        for (_, file) in files.spans(span, span) {
+            match search(&file) {
+                Ok(found) => last = last.max(found),
+                Err(Fault::Retired) => {}
+                Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
+                Err(fault) => return Err(fault),
+            }
         }
-    }
-    Ok(last)
+        Ok(last)
+    })
 }
 
 fn retry<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {

@@ -1,11 +1,14 @@
 //! The latest values, made again from the log: they are derived data.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::fault::Result;
+use super::super::pages;
+use super::check;
+use super::fault::{Context, Result};
 use super::files::{self, Files, Purpose, Run, RunFile, RunState};
 use super::latest::Newest;
 use super::retention;
@@ -14,12 +17,15 @@ use super::row::Key;
 use super::runs::{Cut, RunWriter, checkpoint, transaction};
 
 /// Makes the file of the latest values anew from the files of events, as it was when the generation `rolled_to` was
-/// rolled. What later generations brought is in their journals.
+/// rolled. What later generations brought is in their journals. Until it is whole, the old file stays.
 pub fn latest(files: &Files, rolled_to: i64) -> Result<Connection> {
+    const SWAPPING: &str = "putting the new latest values in place";
     let file = &files.latest;
-    retention::remove(&file.path)?;
+    let kept = kept(file);
     let devices = newest_of(files)?;
-    let connection = file.writer()?;
+    let draft = file.beside("latest.rebuilt.db");
+    retention::remove(&draft.path)?;
+    let connection = draft.writer()?;
     transaction(&connection, || {
         if !devices.is_empty() {
             let mut writer = RunWriter::begin(&connection, (0, rolled_to), Cut::BetweenDevices, RunState::Building)?;
@@ -29,23 +35,66 @@ pub fn latest(files: &Files, rolled_to: i64) -> Result<Connection> {
             }
             writer.finish(&connection)?;
         }
+        connection.execute_batch(check::SPANS).during("noting what the files must hold")?;
+        for (span, last_gen, rows) in &kept.spans {
+            let sql = "INSERT OR REPLACE INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3)";
+            connection.execute(sql, [span, last_gen, rows]).during("noting what the files must hold")?;
+        }
+        for (name, value) in &kept.numbers {
+            files::set_meta(&connection, name, *value)?;
+        }
         files::set_meta(&connection, ROLLED_TO, rolled_to)
     })?;
-    checkpoint(&connection, file);
-    Ok(connection)
+    checkpoint(&connection, &draft);
+    drop(connection);
+    retention::remove(&file.path)?;
+    fs::rename(&draft.path, &file.path).during(SWAPPING)?;
+    fs::rename(pages::path(&draft.path), pages::path(&file.path)).during(SWAPPING)?;
+    retention::remove(&draft.path)?;
+    files.forget_idle(file);
+    file.writer()
 }
 
-/// The newest rows of every device, from all files of events. What cannot be read is noted and passed over.
+/// What only the old file knew.
+#[derive(Default)]
+struct Kept {
+    numbers: Vec<(String, i64)>,
+    spans: Vec<(i64, i64, i64)>,
+}
+
+/// What can still be read of it; nothing else has it.
+fn kept(file: &RunFile) -> Kept {
+    let mut kept = Kept::default();
+    let Ok(connection) = file.reader(Purpose::Long) else { return kept };
+    let numbers = connection.prepare("SELECT name, value FROM meta").and_then(|mut select| {
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    let spans = connection.prepare("SELECT span, last_gen, rows FROM span").and_then(|mut select| {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        select.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    kept.numbers = numbers.unwrap_or_default();
+    kept.spans = spans.unwrap_or_default();
+    kept
+}
+
+/// The newest rows of every device, from all files of events: runs in the order of their generations, which is that of
+/// arrival. What cannot be read is noted and passed over.
 fn newest_of(files: &Files) -> Result<BTreeMap<i64, Newest>> {
     let mut devices = BTreeMap::new();
+    let mut runs = Vec::new();
     for (_, file) in files.events() {
-        let mut read = || -> Result<()> {
-            let connection = file.reader(Purpose::Long)?;
-            let mut runs = files::runs(&connection, RunState::Live)?;
-            runs.sort_unstable_by_key(|run| run.first_gen);
-            runs.iter().try_for_each(|run| put_in(files, &file, &connection, run, &mut devices))
-        };
-        match read() {
+        match file.reader(Purpose::Long).and_then(|connection| files::runs(&connection, RunState::Live)) {
+            Ok(found) => runs.extend(found.into_iter().map(|run| (run, file.clone()))),
+            Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
+            Err(fault) => return Err(fault),
+        }
+    }
+    runs.sort_by_key(|(run, _)| run.first_gen);
+    for (run, file) in runs {
+        let read =
+            file.reader(Purpose::Long).and_then(|connection| put_in(files, &file, &connection, &run, &mut devices));
+        match read {
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
             other => other?,
         }

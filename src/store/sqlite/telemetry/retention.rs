@@ -28,9 +28,16 @@ pub struct Progress {
     at: Option<Instant>,
     /// Files that waited for consent then.
     waiting: u64,
+    /// The newest row's time when the log was opened: before this process had written one by its own clock.
+    newest_at_open_ms: i64,
 }
 
 impl Progress {
+    /// That of a log whose newest row, when it was opened, was of this time.
+    pub fn since_open(newest_at_open_ms: i64) -> Self {
+        Self { at: None, waiting: 0, newest_at_open_ms }
+    }
+
     /// The time that passed since the last pass of this process, none at the first one.
     fn elapsed(&mut self) -> Duration {
         let now = Instant::now();
@@ -55,7 +62,9 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
         wanted_ms
     } else {
         let by_rows = engine.newest_ms.load(Ordering::Acquire).saturating_sub(keep_ms);
-        let by_progress = before.map_or(i64::MAX, |before| before.saturating_add(elapsed_ms));
+        // Of a folder that never had a pass nothing is known but its rows.
+        let first = || progress.newest_at_open_ms.saturating_sub(keep_ms);
+        let by_progress = before.map_or_else(first, |before| before.saturating_add(elapsed_ms));
         wanted_ms.min(by_rows).min(by_progress)
     };
     if before != Some(to_ms) {

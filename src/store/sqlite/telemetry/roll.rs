@@ -205,6 +205,7 @@ impl Roller {
                 tracing::error!(error = %fault, "the latest values are damaged; they are made again from the log");
                 engine.files.count_damage(1);
                 drop(rebuild::latest(&engine.files, generation.no - 1)?);
+                engine.cache.clear();
                 written = self.write_latest(generation.no, &devices, &added);
             }
             written?;
