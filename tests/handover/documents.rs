@@ -15,14 +15,14 @@ use crate::support::world::{ABROAD, FOREIGN, FOREIGN_USER, GUEST, LEAK, LONELY, 
 const NOW: i64 = 1_763_800_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const HOUR: Duration = Duration::from_secs(3600);
-const PLUGS: &str = "EvolhYPyZNWYP001";
+pub const PLUGS: &str = "EvolhYPyZNWYP001";
 
-fn documented(project: &str, devices: Value) -> Value {
+pub fn documented(project: &str, devices: Value) -> Value {
     json!({"projects": [{"name": project, "devices": devices}]})
 }
 
 /// What is shown of the plug's past: values, rows, names, people.
-fn past(app: &TuyaApp) -> [usize; 4] {
+pub fn past(app: &TuyaApp) -> [usize; 4] {
     let path = format!("/v1.0/devices/{PLUG}");
     let logs = format!("{path}/logs?end_time={}&size=100&start_time=0&type=7", NOW + 24 * HOUR_MS);
     let count = |value: &Value| value.as_array().unwrap_or_else(|| panic!("{value}")).len();
@@ -35,7 +35,7 @@ fn past(app: &TuyaApp) -> [usize; 4] {
 }
 
 /// The plug with a past of its owner's.
-fn lived_with() -> TestCloud {
+pub fn lived_with() -> TestCloud {
     let cloud = TestCloud::at(NOW);
     let app = cloud.first();
     let path = format!("/v1.0/devices/{PLUG}");
