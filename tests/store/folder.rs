@@ -138,6 +138,26 @@ fn a_registry_that_lost_acknowledged_changes_is_refused_by_name_and_never_gives_
 }
 
 #[test]
+fn an_older_registry_beside_rows_of_a_newer_owner_is_refused() {
+    let temporary = folder(TestCloud::stop);
+    let data = data(&temporary);
+    let older = temporary.path().join("older");
+    copy(&data, &older);
+    // No new device: only an owner changes, and what the new one's device says is in a journal yet.
+    let cloud = TestCloud::binary(&data, &[]);
+    let owned = json!({"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "owner": "guest@example.com"});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": [owned]}]}));
+    cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(777))]);
+    cloud.kill();
+    fs::remove_file(data.join("registry.db-wal")).unwrap();
+    for name in ["registry.db", "registry.mark", "registry.pages"] {
+        fs::copy(older.join(name), data.join(name)).unwrap();
+    }
+    let text = refusal(&data);
+    assert!(text.contains("registry.db is older than") && text.contains("journal-"), "{text}");
+}
+
+#[test]
 fn files_of_two_folders_are_not_used_together() {
     let (one, other) = (folder(TestCloud::stop), folder(TestCloud::stop));
     let (one, other) = (data(&one), data(&other));

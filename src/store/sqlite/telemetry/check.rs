@@ -90,6 +90,7 @@ pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
         }
     }
     for no in journal::list(folder)? {
+        facts.registry_commits = facts.registry_commits.max(journal::registry_commits(folder, no)?);
         let generation = journal::replay(folder, no, 0)?.generation;
         let frozen = generation.freeze();
         facts.device_no = facts.device_no.max(frozen.devices().last().map_or(0, |(device, ..)| *device));
@@ -328,6 +329,19 @@ pub fn is_given(journal: &Path, stamp: &FolderStamp, device_no: i64) -> Result<(
          files that belong together, or go on with `ingle recover`, which gives no number twice",
         journal.display(),
         stamp.device_no
+    )))
+}
+
+/// Refuses a journal whose rows were acknowledged after changes of the registry that the registry lacks.
+pub fn is_of_now(journal: &Path, stamp: &FolderStamp, commits: i64) -> Result<()> {
+    let known = stamp.commits.load(Ordering::Acquire);
+    if stamp.id == 0 || commits <= known {
+        return Ok(());
+    }
+    Err(Fault::Foreign(format!(
+        "registry.db is older than {}, whose rows were acknowledged after {commits} commits of the registry: it has {known}. \
+         Restore files that belong together, or go on with `ingle recover`",
+        journal.display()
     )))
 }
 

@@ -175,7 +175,7 @@ impl Committer {
         let prepared = self.engine.change_state(|state| state.next_journal.take()).filter(|journal| journal.no == no);
         let created = match prepared {
             Some(journal) => Ok(journal),
-            None => Journal::create(&self.engine.folder, no, self.engine.stamp.id, options.durability),
+            None => Journal::create(&self.engine.folder, no, &self.engine.stamp, options.durability),
         };
         match created {
             Ok(journal) => {

@@ -67,7 +67,11 @@ impl Fault {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         let Self::Sqlite { cause, .. } = self else { return false };
         match cause {
-            rusqlite::Error::SqliteFailure(failure, _) => matches!(failure.code, DatabaseCorrupt | NotADatabase),
+            rusqlite::Error::SqliteFailure(failure, text) => {
+                let is_missing =
+                    |text: &String| text.starts_with("no such table") || text.starts_with("no such column");
+                matches!(failure.code, DatabaseCorrupt | NotADatabase) || text.as_ref().is_some_and(is_missing)
+            }
             // A column holds what was never written there.
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::FromSqlConversionFailure(..)

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -13,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::connection::write_ahead;
 use super::super::mark::{self, Mark};
+use super::super::upkeep::FolderStamp;
 use super::Durability;
 use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
@@ -36,7 +38,7 @@ pub struct Journal {
     /// The generation's number.
     pub no: i64,
     connection: Connection,
-    folder_id: i64,
+    stamp: FolderStamp,
     mark: Mark,
     entries: i64,
     rows: i64,
@@ -90,6 +92,12 @@ pub fn list(folder: &Path) -> Result<Vec<i64>> {
     Ok(found)
 }
 
+/// How often the registry had been written to when the last rows of a journal were acknowledged, by its mark; 0 without one.
+pub fn registry_commits(folder: &Path, no: i64) -> Result<i64> {
+    let marked = mark::read(&mark_path(folder, no)).during("reading a journal's mark")?;
+    Ok(marked.map_or(0, |[_, commits, ..]| commits))
+}
+
 /// How many rows the mark of a journal says that it holds.
 fn marked_rows(folder: &Path, no: i64) -> Result<i64> {
     let marked = mark::read(&mark_path(folder, no)).during("reading a journal's mark")?;
@@ -138,7 +146,8 @@ fn each_file(folder: &Path, no: i64, act: impl Fn(&Path) -> Result<()>) -> Resul
 
 impl Journal {
     /// Makes the journal of a new generation, and sure that it will be found again.
-    pub fn create(folder: &Path, no: i64, folder_id: i64, durability: Durability) -> Result<Self> {
+    pub fn create(folder: &Path, no: i64, stamp: &FolderStamp, durability: Durability) -> Result<Self> {
+        let folder_id = stamp.id;
         remove(folder, no)?;
         durable_file::create_private(&path(folder, no))?;
         let connection = Connection::open(path(folder, no)).during("creating a journal")?;
@@ -161,9 +170,10 @@ impl Journal {
             })
             .during("creating a journal")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("creating a journal")?;
-        let mark = Mark::open(&mark_path(folder, no), [folder_id, no, 0, 0]).during("creating a journal's mark")?;
+        let numbers = [folder_id, stamp.commits.load(Ordering::Acquire), 0, 0];
+        let mark = Mark::open(&mark_path(folder, no), numbers).during("creating a journal's mark")?;
         File::open(folder).and_then(|folder| folder.sync_all()).during("syncing the telemetry folder")?;
-        Ok(Self { no, connection, folder_id, mark, entries: 0, rows: 0 })
+        Ok(Self { no, connection, stamp: stamp.clone(), mark, entries: 0, rows: 0 })
     }
 
     /// Commits rows, as a whole or not at all. `rows` hands each row with its device to the function it is given,
@@ -180,7 +190,9 @@ impl Journal {
         let (entries, rows) = written?;
         (self.entries, self.rows) = (entries, self.rows + rows);
         // Whoever waits for the commit has it: without the mark a later loss would only not be noticed.
-        if let Err(error) = self.mark.put([self.folder_id, self.no, self.entries, self.rows]) {
+        if let Err(error) =
+            self.mark.put([self.stamp.id, self.stamp.commits.load(Ordering::Acquire), self.entries, self.rows])
+        {
             tracing::warn!(%error, journal = self.no, "a commit could not be marked");
         }
         Ok(())

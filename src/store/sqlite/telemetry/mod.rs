@@ -167,6 +167,7 @@ impl SqliteTelemetry {
                 journal::remove(folder, no)?;
                 continue;
             }
+            check::is_of_now(&journal::path(folder, no), &stamp, journal::registry_commits(folder, no)?)?;
             let replayed = journal::replay(folder, no, stamp.id)?;
             damaged += replayed.damaged;
             if replayed.lost_rows > 0 {
@@ -188,7 +189,7 @@ impl SqliteTelemetry {
                 journal::remove(folder, no)?;
             }
         }
-        let journal = Journal::create(folder, last_no + 1, stamp.id, options.durability)?;
+        let journal = Journal::create(folder, last_no + 1, &stamp, options.durability)?;
         generations.push(Arc::new(Generation::new(last_no + 1)));
         let rolled = RolledTimes::new(newest_ms);
         let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, generations, rolled));

@@ -266,7 +266,7 @@ impl Roller {
             // The committer was faster.
             return;
         }
-        match Journal::create(&engine.folder, no, engine.stamp.id, engine.options.durability) {
+        match Journal::create(&engine.folder, no, &engine.stamp, engine.options.durability) {
             Ok(journal) => engine.state().next_journal = Some(journal),
             Err(fault) => {
                 let is_first = self.retry.failed();
