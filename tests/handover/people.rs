@@ -25,7 +25,36 @@ pub struct Person {
     pub project: usize,
     pub home: i64,
     pub app: TuyaApp,
+    listener: Listener,
+}
+
+/// A listener of the live messages, with a device of its own by which it knows that it has heard everything.
+struct Listener {
+    sentinel: String,
     ear: RefCell<Ear>,
+}
+
+impl Listener {
+    fn of(cloud: &TestCloud, app: &TuyaApp, name: &str, link: &str) -> Self {
+        Self { sentinel: format!("sentinel-{name}"), ear: RefCell::new(Ear::of(cloud, app, link)) }
+    }
+
+    /// What it has heard of `what`, or of everything, since it was asked last; nothing when the app can no longer rename
+    /// the device.
+    fn heard(&self, app: &TuyaApp, what: &str) -> String {
+        let path = format!("/v1.0/devices/{}", self.sentinel);
+        if app.put(&path, json!({"name": "over"}))["result"] != true {
+            return String::new();
+        }
+        let mut all = String::new();
+        loop {
+            let (_, told) = self.ear.borrow_mut().hears();
+            if told["devId"] == self.sentinel.as_str() {
+                return all;
+            }
+            all.extend(Some(told.to_string()).filter(|told| told.contains(what)));
+        }
+    }
 }
 
 impl Person {
@@ -39,19 +68,7 @@ impl Person {
 
     /// Everything that the person's app has heard since it was asked last.
     pub fn heard(&self) -> String {
-        let sentinel = format!("sentinel-{}", self.name);
-        let path = format!("/v1.0/devices/{sentinel}");
-        if self.app.put(&path, json!({"name": "over"}))["result"] != true {
-            return String::new();
-        }
-        let mut all = String::new();
-        loop {
-            let (_, told) = self.ear.borrow_mut().hears();
-            if told["devId"] == sentinel.as_str() {
-                return all;
-            }
-            all.push_str(&told.to_string());
-        }
+        self.listener.heard(&self.app, "")
     }
 }
 
@@ -65,10 +82,11 @@ pub struct Matrix {
     pub tuya: [TuyaApp; 2],
     pub aliyun: [AliyunApp; 2],
     pub people: Vec<Person>,
+    listeners: [Listener; 2],
 }
 
 /// Name, project, home.
-const PEOPLE: [(&str, usize, i64); 9] = [
+const PEOPLE: [(&str, usize, i64); 10] = [
     ("former", MAKER, 20_000_001),
     ("leaver", MAKER, 20_000_002),
     ("sharee", MAKER, 20_000_003),
@@ -78,6 +96,7 @@ const PEOPLE: [(&str, usize, i64); 9] = [
     ("guest", OTHER, 20_000_007),
     ("lodger", OTHER, 20_000_008),
     ("heir", OTHER, 20_000_009),
+    ("parter", MAKER, 20_000_010),
 ];
 
 impl Matrix {
@@ -91,10 +110,12 @@ impl Matrix {
                     "country_code": code, "password": PASSWORD})
             };
             let home = |(name, _, home): &(&str, usize, i64)| json!({"home_id": home, "name": name, "owner": name});
-            let sentinel = |(name, ..): &(&str, usize, i64)| json!({"product_id": format!("watch{index:011}"), "device_id": format!("sentinel-{name}"), "owner": name});
+            let product = format!("watch{index:011}");
+            let sentinel = |(owner, ..): &(&str, usize, i64)| json!({"product_id": product, "device_id": format!("sentinel-{owner}"), "owner": owner});
+            let of_project = json!({"product_id": product, "device_id": format!("sentinel-{name}")});
             json!({"name": name, "users": of().map(user).collect::<Vec<_>>(), "homes": of().map(home).collect::<Vec<_>>(),
-                "products": [{"product_id": format!("watch{index:011}"), "name": "Watch", "category": "qt"}],
-                "devices": of().map(sentinel).collect::<Vec<_>>()})
+                "products": [{"product_id": product, "name": "Watch", "category": "qt"}],
+                "devices": of().map(sentinel).chain([of_project]).collect::<Vec<_>>()})
         };
         let mut first = project(MAKER);
         first["products"].as_array_mut().unwrap().extend(products());
@@ -103,11 +124,12 @@ impl Matrix {
         let aliyun = [cloud.aliyun(), cloud.other_aliyun()];
         let people = PEOPLE.map(|(name, project, home)| {
             let app = sign_in(&cloud, name, project);
-            let ear = RefCell::new(Ear::of(&cloud, &app, "1.0"));
-            Person { name, project, home, app, ear }
+            let listener = Listener::of(&cloud, &app, name, "1.0");
+            Person { name, project, home, app, listener }
         });
-        let matrix = Self { cloud, tuya, aliyun, people: people.into() };
-        for (member, owner) in [("member", "former"), ("member", "leaver"), ("lodger", "other")] {
+        let listeners = [MAKER, OTHER].map(|index| Listener::of(&cloud, &tuya[index], SCHEMAS[index].0, "2.0"));
+        let matrix = Self { cloud, tuya, aliyun, people: people.into(), listeners };
+        for (member, owner) in [("member", "former"), ("member", "leaver"), ("member", "parter"), ("lodger", "other")] {
             matrix.lives_with(matrix.person(member), matrix.person(owner));
         }
         matrix
@@ -115,6 +137,11 @@ impl Matrix {
 
     pub fn person(&self, name: &str) -> &Person {
         self.people.iter().find(|person| person.name == name).unwrap()
+    }
+
+    /// What a project's own listener has heard of a device since it was asked last.
+    pub fn project_heard(&self, project: usize, id: &str) -> String {
+        self.listeners[project].heard(&self.tuya[project], id)
     }
 
     fn lives_with(&self, member: &Person, owner: &Person) {

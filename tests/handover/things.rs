@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::people::{MAKER, Matrix, NOW, Person, ask};
+use super::people::{MAKER, Matrix, NOW, OTHER, Person, ask};
 use super::ways::{Scene, Way};
 
 /// How far the clock was ahead.
@@ -59,16 +59,16 @@ impl Thing {
 
     /// The texts by which the thing is known where it shows, and where it shows to its owner.
     fn shows(self, scene: &Scene<'_>) -> (Vec<String>, &'static [View]) {
-        use View::{Alibaba, Device, Feed, TuyaProject, TuyaUser, Visual};
+        use View::{Alibaba, Device, Feed, ProjectFeed, TuyaProject, TuyaUser, Visual};
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         match self {
             // Listeners hear of an imported row only when it is the device's state.
             Self::Rows => (texts(&["404040404"]), &[TuyaUser, TuyaProject, Alibaba, Visual]),
-            Self::Value => (texts(&["414141414"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
-            Self::ValueAhead => (texts(&["424242424"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
+            Self::Value => (texts(&["414141414"]), &View::OF_VALUES),
+            Self::ValueAhead => (texts(&["424242424"]), &View::OF_VALUES),
             Self::Events => (texts(&["454545454"]), &[Alibaba]),
-            Self::Name => (texts(&["Annas bedroom"]), &[TuyaUser, TuyaProject, Alibaba, Visual, Feed]),
-            Self::FunctionName => (texts(&["Annas night light"]), &[TuyaUser, TuyaProject, Feed]),
+            Self::Name => (texts(&["Annas bedroom"]), &View::OF_VALUES),
+            Self::FunctionName => (texts(&["Annas night light"]), &[TuyaUser, TuyaProject, Feed, ProjectFeed]),
             Self::DeviceUsers => (texts(&["Granny Anna", "+4917012345"]), &[TuyaProject]),
             Self::Shares => (vec![scene.sharee.uid(), scene.sharee.identity()], &[TuyaUser, TuyaProject, Alibaba]),
             Self::Wishes => (texts(&["434343434"]), &[Device]),
@@ -93,15 +93,19 @@ pub enum View {
     Visual,
     Device,
     Feed,
+    ProjectFeed,
 }
 
 impl View {
-    pub const ALL: [Self; 6] =
-        [Self::TuyaUser, Self::TuyaProject, Self::Alibaba, Self::Visual, Self::Device, Self::Feed];
+    pub const ALL: [Self; 7] =
+        [Self::TuyaUser, Self::TuyaProject, Self::Alibaba, Self::Visual, Self::Device, Self::Feed, Self::ProjectFeed];
+    /// Everything but what the device itself is told.
+    const OF_VALUES: [Self; 6] =
+        [Self::TuyaUser, Self::TuyaProject, Self::Alibaba, Self::Visual, Self::Feed, Self::ProjectFeed];
 }
 
 /// What an owner sees in each view.
-struct Seen([String; 6]);
+struct Seen([String; 7]);
 
 impl Seen {
     fn by(scene: &Scene<'_>, owner: &Person, token: &str, heard: String) -> Self {
@@ -114,6 +118,7 @@ impl Seen {
             matrix.visual_says(token, id),
             device,
             heard,
+            matrix.project_heard(owner.project, id),
         ])
     }
 
@@ -131,6 +136,8 @@ pub struct Gone<'a> {
     visual_tokens: [String; 2],
     /// What the former owner, the sharee and the resident heard afterwards.
     heard: [String; 3],
+    /// What the former owner's project heard afterwards, where the next owner has another.
+    heard_by_project: String,
 }
 
 /// What belongs to a device before it goes: what the operator says of it.
@@ -168,6 +175,9 @@ impl<'a> Gone<'a> {
         for person in [former, scene.sharee, scene.member, scene.next] {
             person.heard();
         }
+        for project in [MAKER, OTHER] {
+            matrix.project_heard(project, id);
+        }
         assert_eq!(former.app.put(&path, json!({"name": "Annas bedroom"}))["result"], true);
         let name = json!({"name": "Annas night light"});
         assert_eq!(former.app.put(&format!("{path}/functions/temp"), name)["result"], true);
@@ -195,6 +205,9 @@ impl<'a> Gone<'a> {
         }
         let heard_by_next = scene.next.heard();
         assert!(!heard_by_next.contains(id), "{way:?}: {heard_by_next}");
+        for project in [MAKER, OTHER] {
+            matrix.project_heard(project, id);
+        }
 
         scene.go();
         // Later than all that was ever reported.
@@ -205,7 +218,8 @@ impl<'a> Gone<'a> {
         let token = matrix.visual_token(scene.next, id);
         let after = Seen::by(&scene, scene.next, &token, scene.next.heard());
         let heard = [former, scene.sharee, scene.member].map(Person::heard);
-        Self { scene, before, after, visual_tokens, heard }
+        let heard_by_project = matrix.project_heard(former.project, id);
+        Self { scene, before, after, visual_tokens, heard, heard_by_project }
     }
 
     /// Asserts one cell; how many assertions that took.
@@ -218,7 +232,9 @@ impl<'a> Gone<'a> {
             let shown = texts.iter().any(|text| before.of(*view).contains(text));
             assert!(shown, "{cell}: its owner sees it in {view:?}: {}", before.of(*view));
         }
-        for view in View::ALL {
+        // A project is told which home of its own the device left.
+        let is_told = scene.former.project == scene.next.project && thing == Thing::Home;
+        for view in View::ALL.into_iter().filter(|view| *view != View::ProjectFeed || !is_told) {
             for text in &texts {
                 let seen = after.of(view);
                 assert!(!seen.contains(text), "{cell}: the next owner sees {text} in {view:?}: {seen}");
@@ -272,8 +288,19 @@ impl<'a> Gone<'a> {
                 assert!(after.of(View::Feed).contains("515151515"), "{cell}: the next owner hears it");
                 for (person, heard) in former_people.iter().zip(&self.heard) {
                     assert!(!heard.contains("515151515"), "{cell}: {} hears {heard}", person.name);
-                    let is_there = scene.way != Way::UserRemovedBind || person.name != scene.former.name;
+                    let is_removed = matches!(scene.way, Way::UserRemovedBind | Way::UnbindUserRemovedBind);
+                    let is_there = !is_removed || person.name != scene.former.name;
                     assert!(!is_there || heard.contains("delete"), "{cell}: {} is told: {heard}", person.name);
+                }
+                let (project, next) = (&self.heard_by_project, scene.next);
+                if scene.former.project != next.project {
+                    for text in [next.uid(), next.identity(), next.home.to_string()] {
+                        assert!(!project.contains(&text), "{cell}: the former project hears {text}: {project}");
+                    }
+                    // The maker's project still has the device and reads its status; another one has lost it.
+                    let is_maker = scene.former.project == MAKER;
+                    assert_eq!(project.contains("delete"), !is_maker, "{cell}: {project}");
+                    assert_eq!(project.contains("515151515"), is_maker, "{cell}: {project}");
                 }
                 5
             }

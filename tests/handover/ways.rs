@@ -26,12 +26,13 @@ pub enum Way {
     DocumentAfterRemoval,
     DocumentOfAnotherProject,
     UserRemovedBind,
+    UnbindUserRemovedBind,
     FromAbroadBind,
     DocumentFromAbroad,
 }
 
 impl Way {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UnbindBind,
         Self::UnbindEverybodyBind,
         Self::DeleteBind,
@@ -50,6 +51,7 @@ impl Way {
         Self::DocumentAfterRemoval,
         Self::DocumentOfAnotherProject,
         Self::UserRemovedBind,
+        Self::UnbindUserRemovedBind,
         Self::FromAbroadBind,
         Self::DocumentFromAbroad,
     ];
@@ -59,6 +61,7 @@ impl Way {
         match self {
             Self::DocumentOfAnotherProject => ["former", "sharee", "member", "heir"],
             Self::UserRemovedBind => ["leaver", "sharee", "member", "next"],
+            Self::UnbindUserRemovedBind => ["parter", "sharee", "member", "next"],
             Self::FromAbroadBind | Self::DocumentFromAbroad => ["other", "guest", "lodger", "next"],
             _ => ["former", "sharee", "member", "next"],
         }
@@ -84,6 +87,7 @@ impl Way {
             Self::DocumentAfterRemoval => &["remove_devices", "apply"],
             Self::DeleteReattachedBind => &["remove_devices", "attach", "bind_device"],
             Self::UserRemovedBind => &["remove_user", "bind_device"],
+            Self::UnbindUserRemovedBind => &["unbind_device", "remove_user", "bind_device"],
         }
     }
 }
@@ -192,8 +196,12 @@ impl<'a> Scene<'a> {
                 self.give(next);
             }
             Way::UserRemovedBind => {
-                let params = json!({"identityId": self.former.identity()});
-                self.matrix.aliyun[self.former.project].data("/user/account/unregister", params);
+                self.unregister();
+                self.bind(id);
+            }
+            Way::UnbindUserRemovedBind => {
+                self.unbind();
+                self.unregister();
                 self.bind(id);
             }
         }
@@ -210,6 +218,11 @@ impl<'a> Scene<'a> {
     fn unbind(&self) {
         let params = json!({"identityId": self.former.identity(), "iotId": format!("iot-{}", self.id)});
         self.matrix.aliyun[self.former.project].data("/cloud/user/device/unbind", params);
+    }
+
+    fn unregister(&self) {
+        let params = json!({"identityId": self.former.identity()});
+        self.matrix.aliyun[self.former.project].data("/user/account/unregister", params);
     }
 
     fn unbind_everybody(&self, id: &str) {
