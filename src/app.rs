@@ -311,8 +311,9 @@ impl App {
 fn lock(folder: &Path) -> Result<File, AppError> {
     let unusable = |error| AppError::Folder(folder.to_owned(), error);
     durable_file::make_folder(folder)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE));
-    let lock = lock.map_err(unusable)?;
+    let path = folder.join(LOCK_FILE);
+    durable_file::create_private(&path)?;
+    let lock = File::options().write(true).open(&path).map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(AppError::InUse(folder.to_owned())),

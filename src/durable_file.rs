@@ -78,7 +78,7 @@ pub fn create_private(path: &Path) -> Result<()> {
     }
 }
 
-/// Takes from the group and from others what they may do with the keys and databases of a folder, with a line in the
+/// Takes from the group and from others what they may do with the keys, databases and lock of a folder, with a line in the
 /// log for each such file. Other files are the operator's own business.
 ///
 /// # Errors
@@ -104,9 +104,10 @@ pub fn tighten(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file of the data folder holds keys or data, by its name: also one that was set aside.
+/// Whether a file of the data folder holds keys or data, by its name, also one that was set aside; or is the lock, which
+/// another user could hold.
 fn is_private(name: &str) -> bool {
-    [".key", ".db", ".mark", ".pages"].iter().any(|part| name.contains(part))
+    [".key", ".db", ".mark", ".pages", ".lock"].iter().any(|part| name.contains(part))
 }
 
 /// Renames a damaged file to `<name>.damaged-<ms>`, by when it was last written, so that the operator still has it.
