@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use http_body_util::BodyExt;
@@ -21,6 +21,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a body that is too long or not held so much is read before the connection is closed.
 const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// So many bytes a second of refused bodies are read in all, so that reading them takes little of the processors.
+const DROPPED_BYTES_PER_SECOND: f64 = 16e6;
 /// The first bytes of a body are always taken: what they need is bounded by the number of connections. So a small
 /// request is answered however many large ones are under way.
 const SMALL_BYTES: usize = 8 * 1024;
@@ -67,6 +69,8 @@ pub struct Bodies {
     bytes_max: usize,
     ledger: Mutex<Ledger>,
     refused: Repeated,
+    /// When the next bytes of refused bodies may be read.
+    next_dropped: Mutex<Instant>,
 }
 
 #[derive(Default)]
@@ -94,7 +98,7 @@ impl Bodies {
     /// A budget of so many bytes.
     pub fn new(bytes_max: usize) -> Arc<Self> {
         let refused = Repeated::new("a request was refused: the bodies in flight take all the memory that they may");
-        Arc::new(Self { bytes_max, ledger: Mutex::default(), refused })
+        Arc::new(Self { bytes_max, ledger: Mutex::default(), refused, next_dropped: Mutex::new(Instant::now()) })
     }
 
     /// Bytes that are held now, beyond the small ones.
@@ -124,19 +128,15 @@ impl Bodies {
             return Ok(held);
         }
         let mut refusal = None;
-        let collecting = collect(&mut body, bytes_max, &mut held, &mut refusal);
+        let collecting = self.collect(&mut body, bytes_max, &mut held, &mut refusal);
         let received = tokio::time::timeout(BODY_TIMEOUT, collecting).await;
         if matches!(refusal, Some(BodyError::Busy)) {
-            let _ = tokio::time::timeout(REFUSED_TIMEOUT, drop_rest(&mut body)).await;
+            self.refused.happened("api.bodies_megabytes");
+            let _ = tokio::time::timeout(REFUSED_TIMEOUT, self.drop_rest(&mut body)).await;
         }
         // A body that was not held is refused for that, also when the rest of it was late.
         match (refusal, received) {
-            (Some(refusal), _) => {
-                if matches!(refusal, BodyError::Busy) {
-                    self.refused.happened("api.bodies_megabytes");
-                }
-                Err(refusal)
-            }
+            (Some(refusal), _) => Err(refusal),
             (None, Ok(Ok(()))) => Ok(held),
             (None, Ok(Err(broken))) => Err(BodyError::Broken(broken)),
             (None, Err(_)) => Err(BodyError::Late),
@@ -146,47 +146,67 @@ impl Bodies {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Appends what arrives to `held`. One that is too long is read to its end; one that is too much for the budget is not.
-async fn collect(
-    body: &mut Body,
-    bytes_max: usize,
-    held: &mut HeldBody,
-    refusal: &mut Option<BodyError>,
-) -> Result<(), axum::Error> {
-    let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-    let longest = declared.unwrap_or(bytes_max).min(bytes_max);
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        length += data.len();
-        if length > bytes_max {
-            *refusal = Some(BodyError::TooLong(bytes_max));
-        } else if !held.grow(length, longest) {
-            held.give_back();
-            *refusal = Some(BodyError::Busy);
-            return Ok(());
+    /// Appends what arrives to `held`. One that is too long is read to its end; one that is too much for the budget is not.
+    async fn collect(
+        &self,
+        body: &mut Body,
+        bytes_max: usize,
+        held: &mut HeldBody,
+        refusal: &mut Option<BodyError>,
+    ) -> Result<(), axum::Error> {
+        let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+        let longest = declared.unwrap_or(bytes_max).min(bytes_max);
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            length += data.len();
+            if length > bytes_max {
+                *refusal = Some(BodyError::TooLong(bytes_max));
+            } else if !held.grow(length, longest) {
+                held.give_back();
+                *refusal = Some(BodyError::Busy);
+                return Ok(());
+            }
+            if refusal.is_none() {
+                held.bytes.extend_from_slice(&data);
+            } else {
+                held.give_back();
+                let bytes = data.len();
+                drop(data);
+                self.pace(bytes).await;
+            }
+            if length > DROPPED_BYTES_MAX {
+                break;
+            }
         }
-        if refusal.is_none() {
-            held.bytes.extend_from_slice(&data);
-        } else {
-            held.give_back();
-        }
-        if length > DROPPED_BYTES_MAX {
-            break;
+        Ok(())
+    }
+
+    /// Reads what is left of a body, so that its sender sees the answer.
+    async fn drop_rest(&self, body: &mut Body) {
+        let mut length = 0;
+        while let Some(Ok(frame)) = body.frame().await
+            && length <= DROPPED_BYTES_MAX
+        {
+            let bytes = frame.data_ref().map_or(0, |data| data.len());
+            // Not held while it waits.
+            drop(frame);
+            self.pace(bytes).await;
+            length += bytes;
         }
     }
-    Ok(())
-}
 
-/// Reads what is left of a body, so that its sender sees the answer.
-async fn drop_rest(body: &mut Body) {
-    let mut length = 0;
-    while let Some(Ok(frame)) = body.frame().await
-        && length <= DROPPED_BYTES_MAX
-    {
-        length += frame.data_ref().map_or(0, |data| data.len());
+    /// Waits until so many bytes of a refused body may have been read.
+    async fn pace(&self, bytes: usize) {
+        let time = Duration::from_secs_f64(bytes as f64 / DROPPED_BYTES_PER_SECOND);
+        let due = {
+            let mut next = self.next_dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = (*next).max(Instant::now());
+            *next = due + time;
+            due
+        };
+        tokio::time::sleep_until(due.into()).await;
     }
 }
 

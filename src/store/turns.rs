@@ -1,11 +1,13 @@
 //! Turns for reads that take long: so many at once in all, and of one project fewer, so that what one project asks for
-//! neither takes every core nor a place before another project's.
+//! neither takes every core nor a place before another project's. Their threads have a low priority, so that requests
+//! which are served at once do not wait for a processor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::domain::{Error, ProjectNo, Result};
 use crate::repeated::Repeated;
@@ -33,8 +35,7 @@ struct Queue {
     present: usize,
 }
 
-/// A turn, until it is dropped. It goes with the work to the thread that does it, since whoever asked may hang up
-/// before that is done.
+/// A turn, until it is dropped.
 pub struct Turn {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
@@ -63,7 +64,30 @@ impl Turns {
         Self { all, all_max, of_one_max, wait_max: WAIT_MAX, projects, refused }
     }
 
-    /// Waits for a turn. A project's reads come in their order, and those of several projects in turn.
+    /// Waits for a turn of the project and runs a long read. A project's reads come in their order, and those of several
+    /// projects in turn.
+    ///
+    /// # Errors
+    /// Those of `read`; [`Error::Busy`] when too many of the project wait already, or for too long; [`Error::Store`].
+    pub async fn run<T: Send + 'static>(
+        &self,
+        project: Option<ProjectNo>,
+        read: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.take(project).await?;
+        let (answer, answered) = oneshot::channel();
+        let work = move || {
+            // Held until the read has ended, also when the client has disconnected.
+            let _held = turn;
+            lower_priority();
+            let _ = answer.send(read());
+        };
+        // A thread of its own: a priority that was lowered is not raised again.
+        Builder::new().name("long-read".to_owned()).spawn(work).map_err(Error::store)?;
+        answered.await.map_err(|_| Error::store("a long read panicked"))?
+    }
+
+    /// Waits for a turn.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many of the project wait already, or for too long.
@@ -106,6 +130,13 @@ impl Turns {
         queue.present += 1;
         Some((Place { projects: self.projects.clone(), project }, queue.turns.clone()))
     }
+}
+
+/// Lets the other threads go first. On Linux alone: elsewhere `nice` is of the whole process.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    // From 0, the usual priority, to 19, the lowest. Should it fail, others wait a little longer.
+    let _ = rustix::process::nice(10);
 }
 
 impl Drop for Place {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use super::{compare, is_full, memory, metric, timed, watched};
+use super::{CALLS, compare, is_full, memory, metric, timed, timed_while, watched};
 use crate::support::TestCloud;
 use crate::support::people::people;
 use crate::support::tuya::{Request, send};
@@ -68,7 +68,7 @@ fn counts_of_a_users_token_are_few_at_once_and_bounded_in_memory() {
     let (_folder, cloud, end) = with_a_long_log();
     let second = cloud.second();
     let foreign = format!("/v1.0/devices/{FOREIGN}");
-    let quiet = timed(100, || assert_eq!(second.get(&foreign)["success"], true));
+    let quiet = timed(CALLS, || assert_eq!(second.get(&foreign)["success"], true));
     let idle = memory(&cloud);
     let first = people(&cloud).owner;
     let target =
@@ -80,11 +80,8 @@ fn counts_of_a_users_token_are_few_at_once_and_bounded_in_memory() {
             let done = AtomicBool::new(true);
             let api = cloud.api;
             let calls = second.signed("GET", &foreign, b"", &second.token());
-            std::thread::scope(|scope| {
-                let asking = scope.spawn(|| at_once(&cloud, threads, &request, &done));
-                let during = timed(100, || assert_eq!(send(api, &calls).body["success"], true));
-                (asking.join().unwrap(), during)
-            })
+            let call = || assert_eq!(send(api, &calls).body["success"], true);
+            timed_while(|| at_once(&cloud, threads, &request, &done), call)
         });
         let (right, busy) = right_or_busy(&answers, |page| page["count"] == count && page["has_next"] == true);
         println!("{threads} counts at once: {right} answered, {busy} refused, {reads} at once in the store");
@@ -98,7 +95,7 @@ fn filters_that_match_nothing_leave_the_threads_to_others() {
     let (_folder, cloud, end) = with_a_long_log();
     let (first, second) = (cloud.first(), cloud.second());
     let foreign = format!("/v1.0/devices/{FOREIGN}");
-    let quiet = timed(100, || assert_eq!(second.get(&foreign)["success"], true));
+    let quiet = timed(CALLS, || assert_eq!(second.get(&foreign)["success"], true));
     let idle = memory(&cloud);
     // Every block has rows of this type and rows of this code, but no row of both.
     let target = format!("/v1.0/devices/{PLUG}/logs?codes=countdown_1&end_time={end}&size=20&start_time=1&type=7");
@@ -110,7 +107,7 @@ fn filters_that_match_nothing_leave_the_threads_to_others() {
             let asking = scope.spawn(|| at_once(&cloud, if is_full() { 60 } else { 20 }, &request, &done));
             // All of them wait or read by now.
             cloud.wait(|| metric(&cloud, "ingle_long_reads") > 0);
-            let during = timed(100, || assert_eq!(send(cloud.api, &calls).body["success"], true));
+            let during = timed(CALLS, || assert_eq!(send(cloud.api, &calls).body["success"], true));
             done.store(true, Ordering::Release);
             (asking.join().unwrap(), during)
         })

@@ -283,27 +283,7 @@ impl<'a> Gone<'a> {
                 assert_eq!(ask(&mut gate, id, "thing/property/report", &json!({"temp": 1})).0, 1004, "{cell}");
                 2
             }
-            Thing::Feed => {
-                assert!(after.of(View::Feed).contains("bindUser"), "{cell}: the next owner is told");
-                assert!(after.of(View::Feed).contains("515151515"), "{cell}: the next owner hears it");
-                for (person, heard) in former_people.iter().zip(&self.heard) {
-                    assert!(!heard.contains("515151515"), "{cell}: {} hears {heard}", person.name);
-                    let is_removed = matches!(scene.way, Way::UserRemovedBind | Way::UnbindUserRemovedBind);
-                    let is_there = !is_removed || person.name != scene.former.name;
-                    assert!(!is_there || heard.contains("delete"), "{cell}: {} is told: {heard}", person.name);
-                }
-                let (project, next) = (&self.heard_by_project, scene.next);
-                if scene.former.project != next.project {
-                    for text in [next.uid(), next.identity(), next.home.to_string()] {
-                        assert!(!project.contains(&text), "{cell}: the former project hears {text}: {project}");
-                    }
-                    // The maker's project still has the device and reads its status; another one has lost it.
-                    let is_maker = scene.former.project == MAKER;
-                    assert_eq!(project.contains("delete"), !is_maker, "{cell}: {project}");
-                    assert_eq!(project.contains("515151515"), is_maker, "{cell}: {project}");
-                }
-                5
-            }
+            Thing::Feed => self.is_heard_by_the_next_owner(cell),
             Thing::VisualToken => {
                 for token in &self.visual_tokens {
                     for below in ["", "/logs"] {
@@ -321,5 +301,30 @@ impl<'a> Gone<'a> {
             }
             _ => 0,
         }
+    }
+
+    /// Asserts who hears what of the device, after it has gone.
+    fn is_heard_by_the_next_owner(&self, cell: &str) -> usize {
+        let Self { scene, after, .. } = self;
+        let former_people = [scene.former, scene.sharee, scene.member];
+        assert!(after.of(View::Feed).contains("bindUser"), "{cell}: the next owner is told");
+        assert!(after.of(View::Feed).contains("515151515"), "{cell}: the next owner hears it");
+        for (person, heard) in former_people.iter().zip(&self.heard) {
+            assert!(!heard.contains("515151515"), "{cell}: {} hears {heard}", person.name);
+            let is_removed = matches!(scene.way, Way::UserRemovedBind | Way::UnbindUserRemovedBind);
+            let is_there = !is_removed || person.name != scene.former.name;
+            assert!(!is_there || heard.contains("delete"), "{cell}: {} is told: {heard}", person.name);
+        }
+        let (project, next) = (&self.heard_by_project, scene.next);
+        if scene.former.project != next.project {
+            for text in [next.uid(), next.identity(), next.home.to_string()] {
+                assert!(!project.contains(&text), "{cell}: the former project hears {text}: {project}");
+            }
+            // The maker's project still has the device and reads its status; another one has lost it.
+            let is_maker = scene.former.project == MAKER;
+            assert_eq!(project.contains("delete"), !is_maker, "{cell}: {project}");
+            assert_eq!(project.contains("515151515"), is_maker, "{cell}: {project}");
+        }
+        5
     }
 }

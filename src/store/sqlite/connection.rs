@@ -23,8 +23,10 @@ const QUEUE_MAX: usize = 1024;
 const COMMIT_MAX: usize = 256;
 /// Idle readers that are kept.
 const READERS_MAX: usize = 8;
-/// Steps of SQLite that a statement may take on the thread of whoever asks: about a millisecond.
+/// Steps of SQLite that a statement may take on the calling thread: about a millisecond.
 const GLANCE_STEPS: c_int = 50_000;
+/// After so many steps a long read lets other threads go first.
+const YIELD_STEPS: c_int = 10_000;
 /// Statements that a connection keeps prepared.
 const STATEMENTS_MAX: usize = 64;
 
@@ -203,8 +205,8 @@ impl Readers {
         result
     }
 
-    /// Runs reads that may take long, as a list of many does. They begin on the thread of whoever asks; when that is
-    /// too much for it, they begin again on another, in a turn of the project.
+    /// Runs reads that may take long, as a list of many does. They begin on the calling thread, and when they exceed
+    /// [`GLANCE_STEPS`] they begin again on another, in a turn of the project.
     ///
     /// # Errors
     /// Those of `work`; [`Error::Busy`] when too many long reads of the project wait; [`Error::Store`].
@@ -216,31 +218,41 @@ impl Readers {
         if let Some(done) = self.glance(&work) {
             return done;
         }
-        let (turn, readers) = (self.turns.take(Some(project)).await?, self.clone());
-        let aside = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also when the caller hangs up.
-            let _held = turn;
-            readers.run(work)
-        });
-        aside.await.map_err(Error::store)?
+        let readers = self.clone();
+        let long = move |connection: &mut Connection| {
+            let yields = || {
+                thread::yield_now();
+                false
+            };
+            with_progress(connection, YIELD_STEPS, yields, &work)
+        };
+        self.turns.run(Some(project), move || readers.with(long)).await
     }
 
     /// Runs reads, but `None` as soon as one takes more than [`GLANCE_STEPS`].
     fn glance<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Option<Result<T>> {
         let is_long = Arc::new(AtomicBool::new(false));
         let told = is_long.clone();
-        let result = self.with(|connection| {
-            let interrupt = move || {
-                told.store(true, Ordering::Relaxed);
-                true
-            };
-            connection.progress_handler(GLANCE_STEPS, Some(interrupt)).map_err(Error::store)?;
-            let result = work(connection);
-            connection.progress_handler(0, None::<fn() -> bool>).map_err(Error::store)?;
-            result
-        });
+        let interrupt = move || {
+            told.store(true, Ordering::Relaxed);
+            true
+        };
+        let result = self.with(|connection| with_progress(connection, GLANCE_STEPS, interrupt, work));
         (!is_long.load(Ordering::Relaxed)).then_some(result)
     }
+}
+
+/// Runs reads and calls `progress` after every so many steps of SQLite; when that returns true they are interrupted.
+fn with_progress<T>(
+    connection: &mut Connection,
+    steps: c_int,
+    progress: impl FnMut() -> bool + Send + 'static,
+    work: impl Fn(&Connection) -> Result<T>,
+) -> Result<T> {
+    connection.progress_handler(steps, Some(progress)).map_err(Error::store)?;
+    let result = work(connection);
+    connection.progress_handler(0, None::<fn() -> bool>).map_err(Error::store)?;
+    result
 }
 
 /// Opens the database for writing, creating it if need be.

@@ -128,13 +128,18 @@ impl Committer {
         let generations = self.engine.generations();
         let rows = &self.rows;
         self.order.clear();
-        self.order.extend(rows.iter().enumerate().map(|(at, row)| (row.device.0, row.time_ms, at as u32)));
+        let mut newest_ms = i64::MIN;
+        self.order.extend(rows.iter().enumerate().map(|(at, row)| {
+            newest_ms = newest_ms.max(row.time_ms);
+            (row.device.0, row.time_ms, at as u32)
+        }));
+        self.engine.newest_ms.fetch_max(newest_ms, Ordering::AcqRel);
         self.order.sort_unstable();
-        let newest_ms = self.order.iter().map(|(_, time_ms, _)| *time_ms).max();
-        self.engine.newest_ms.fetch_max(newest_ms.unwrap_or(i64::MIN), Ordering::AcqRel);
         self.numbering.assign(&self.engine, &generations, &self.order, &mut self.numbers)?;
         // By device and arrival, which is what makes the state. Mostly it is the order already.
-        self.order.sort_unstable_by_key(|&(device, _, at)| (device, at));
+        if !self.order.is_sorted_by_key(|&(device, _, at)| (device, at)) {
+            self.order.sort_unstable_by_key(|&(device, _, at)| (device, at));
+        }
         let numbers = &self.numbers;
         let ordered = self.order.iter().filter_map(|&(device, _, at)| {
             let (row, n) = (rows.get(at as usize)?, numbers.get(at as usize)?);

@@ -408,7 +408,7 @@ impl Snapshot<'_> {
     }
 
     /// Goes through the blocks of a run from the one that holds the first row at or after `from`. A damaged block is
-    /// noted and passed over.
+    /// noted and passed over. A long read lets other threads go first at each block.
     pub fn blocks(
         &self,
         run: i64,
@@ -416,7 +416,12 @@ impl Snapshot<'_> {
         mut visit: impl FnMut(Key, &Block<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let note = |key, how: &str| self.files.note_damage(&self.file, run, key, how);
-        blocks(self.connection()?, run, from, note, &mut visit)
+        blocks(self.connection()?, run, from, note, &mut |key, block| {
+            if self.purpose == Purpose::Long {
+                std::thread::yield_now();
+            }
+            visit(key, block)
+        })
     }
 }
 

@@ -283,14 +283,10 @@ impl SqliteTelemetry {
         let missing = query.limit.saturating_sub(found.len());
         // A page that is full already wants to know which row is the next that matches.
         let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
-        let (turn, engine) = (self.turns.take(asker).await?, self.engine.clone());
+        let engine = self.engine.clone();
         let reach = Reach { rows, purpose: Purpose::Long };
-        let more = aside(move || {
-            // Held until the work is done, also when the caller hangs up.
-            let _held = turn;
-            read::page(&engine, device.0, &rest, reach)
-        });
-        let mut page = more.await?.page;
+        let more = move || Ok(read::page(&engine, device.0, &rest, reach)?);
+        let mut page = self.turns.run(asker, more).await?.page;
         match page.rows.first() {
             Some(event) if missing == 0 => page.next = Some(NextRow { row: event.row, kind: event.kind }),
             _ => found.append(&mut page.rows),
@@ -332,12 +328,6 @@ fn joined(thread: JoinHandle<()>) {
     }
 }
 
-/// Runs what may take long where it holds up nobody else.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> fault::Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.unwrap_or_else(|panicked| Err(Fault::Failed(panicked.to_string())))?)
-}
-
 #[async_trait]
 impl Telemetry for SqliteTelemetry {
     async fn append(&self, rows: Vec<NewEvent>) -> Result<()> {
@@ -359,13 +349,9 @@ impl Telemetry for SqliteTelemetry {
         if count.is_exact {
             return Ok(count);
         }
-        let (turn, engine, query) = (self.turns.take(asker).await?, self.engine.clone(), query.clone());
+        let (engine, query) = (self.engine.clone(), query.clone());
         let reach = Reach { rows: engine.options.count_rows, purpose: Purpose::Long };
-        aside(move || {
-            let _held = turn;
-            read::count(&engine, device.0, &query, reach)
-        })
-        .await
+        self.turns.run(asker, move || Ok(read::count(&engine, device.0, &query, reach)?)).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
@@ -382,7 +368,8 @@ impl Telemetry for SqliteTelemetry {
 
     async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry> {
         let engine = self.engine.clone();
-        aside(move || retention::pass(&engine, now_ms, keep_ms, consent)).await
+        let pass = tokio::task::spawn_blocking(move || retention::pass(&engine, now_ms, keep_ms, consent));
+        Ok(pass.await.unwrap_or_else(|panicked| Err(Fault::Failed(panicked.to_string())))?)
     }
 
     fn figures(&self) -> TelemetryFigures {
