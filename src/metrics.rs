@@ -69,5 +69,18 @@ async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> Stri
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     }
+    let name = "ingle_off_spec_values_total";
+    let help =
+        "Values kept that their functions cannot have, by product and code; without names those of further codes.";
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (product, code, count) in cloud.off_spec_values() {
+        let (product, code) = (label(product.as_str()), label(&code));
+        let _ = writeln!(text, "{name}{{product=\"{product}\",code=\"{code}\"}} {count}");
+    }
     text
+}
+
+/// A label's value, escaped as the text format wants it.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

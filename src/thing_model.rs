@@ -1,6 +1,8 @@
 //! A product's functions as the thing models of both vendors, and the values of Alibaba's types: what Tuya has as
 //! `true` and `"white"` is `1` and an index there. The dialects show them, the device gateway reads them.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
@@ -141,6 +143,11 @@ pub fn tuya_type(kind: FunctionType) -> &'static str {
         FunctionType::Raw => "raw",
         FunctionType::Bitmap => "bitmap",
     }
+}
+
+/// A value as Tuya's cloud shows it, as JSON text: a document is a text there, whatever the device sent.
+pub fn tuya_value(json: Cow<'_, str>) -> Cow<'_, str> {
+    if json.starts_with(['{', '[']) { Json::from(&*json).to_string().into() } else { json }
 }
 
 /// A value as Alibaba's model has it, from the JSON text in which it is stored: booleans as 0 and 1, choices as their

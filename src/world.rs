@@ -107,6 +107,7 @@ struct Product {
     node_type: Option<Node>,
     biz_type: Option<i64>,
     dynamic_registration: Option<Registering>,
+    strict: Option<bool>,
     functions: Option<Vec<FunctionRow>>,
 }
 
@@ -289,6 +290,7 @@ impl Product {
             node_type: self.node_type.map(Node::into_domain),
             biz_type: self.biz_type,
             registration: self.dynamic_registration.map(Registering::into_domain),
+            strict: self.strict,
             functions: functions(self.functions)?,
         })
     }
@@ -306,6 +308,7 @@ impl Product {
             node_type: world.node_type.map(Node::from_domain),
             biz_type: world.biz_type,
             dynamic_registration: world.registration.map(Registering::from_domain),
+            strict: world.strict,
             functions: world.functions.map(|rows| rows.into_iter().map(FunctionRow::from_domain).collect()),
         }
     }

@@ -138,7 +138,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "subtle",
         ],
     ),
-    ("thing_model", &["domain"], &["serde", "serde_json"]),
+    ("thing_model", &["domain"], &["serde", "serde_json", "std"]),
     ("durable_file", &[], &["std", "thiserror", "tracing"]),
     ("tls", &["durable_file"], &["std", "rcgen", "ring", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),
@@ -349,6 +349,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0005_folder.sql", "200e7e03d05dbb291d1608030c43a7b93da27445eccc82a852fce858aba3ec99"),
     ("0006_invitations.sql", "c9a7f094b2427944add69c1f6bb3a4cfe6a153a408ad214e5fb144a5663234c4"),
     ("0007_removed_users.sql", "cac497c158263c58892ebdf41f6aea49b20c672c8cb78e5fc7bf704b58923fa5"),
+    ("0008_strict_products.sql", "706d141249c71e3b1dad6509e71967961b2d02f848a991822ea51a60d8eef310"),
 ];
 
 #[test]

@@ -59,7 +59,7 @@ impl Cloud {
     /// [`Error::Offline`]; [`Error::Busy`]. Nothing was sent then.
     pub async fn set_values(&self, who: &impl Asks, id: &DeviceId, wishes: Vec<Wish>) -> Result<()> {
         let device = self.device_at_home(who, id).await?;
-        check_wishes(&device, &wishes)?;
+        let wishes = checked_wishes(&device, wishes)?;
         self.command(source(who), &device, Command::Set(wishes)).await.map(drop)
     }
 
@@ -98,7 +98,7 @@ impl Cloud {
         is_told: bool,
     ) -> Result<()> {
         let device = self.device_at_home(who, id).await?;
-        check_wishes(&device, &wishes)?;
+        let wishes = checked_wishes(&device, wishes)?;
         if is_told && self.is_online(device.no) {
             return self.command(source(who), &device, Command::Set(wishes)).await.map(drop);
         }
@@ -115,14 +115,15 @@ fn rows(row: &NewEvent, command: &Command) -> Vec<NewEvent> {
     }
 }
 
-fn check_wishes(device: &Device, wishes: &[Wish]) -> Result<()> {
+/// The values in the form in which their functions have them.
+fn checked_wishes(device: &Device, mut wishes: Vec<Wish>) -> Result<Vec<Wish>> {
     if wishes.is_empty() {
         return Err(Error::Missing("a code with its value"));
     }
     if wishes.len() > WISHES_MAX {
         return Err(Error::OutOfRange { param: "commands", allowed: format!("at most {WISHES_MAX}") });
     }
-    for (code, value) in wishes {
+    for (code, value) in &mut wishes {
         let refuse = |text: String| Err(Error::CommandNotSupported(text));
         let Some(function) = device.product.function(code) else {
             return refuse(format!("the product has no function {:?}", &**code));
@@ -130,11 +131,12 @@ fn check_wishes(device: &Device, wishes: &[Wish]) -> Result<()> {
         if function.access == Access::ReadOnly {
             return refuse(format!("{:?} is only reported", &**code));
         }
+        *value = function.normalized(value.clone());
         if !function.accepts(value) {
             return refuse(explain(function));
         }
     }
-    Ok(())
+    Ok(wishes)
 }
 
 fn explain(function: &Function) -> String {

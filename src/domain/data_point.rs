@@ -1,11 +1,12 @@
 //! Data points: the latest value of each code of a device, and the reports that change them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::event::BATCH_ROWS_MAX;
 use super::row_time::{When, check_row};
-use super::{Cloud, Device, Error, EventType, NewEvent, Result, RowRef, Value};
+use super::{Cloud, Device, Error, EventType, NewEvent, ProductId, Result, RowRef, Value};
 
 /// The latest value of one code of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Reported {
     rows: Vec<NewEvent>,
     /// Whether a time in it could not be, so that a row got the server's.
     pub is_clock_wrong: bool,
+    /// A code whose value its function cannot have, if there is one.
+    pub off_spec: Option<Arc<str>>,
 }
 
 impl Reported {
@@ -48,6 +51,29 @@ impl Reported {
     pub fn extend(&mut self, other: Self) {
         self.rows.extend(other.rows);
         self.is_clock_wrong |= other.is_clock_wrong;
+        self.off_spec = self.off_spec.take().or(other.off_spec);
+    }
+}
+
+/// How many values were kept that their functions cannot have.
+#[derive(Default)]
+pub struct OffSpec(Mutex<BTreeMap<(ProductId, String), u64>>);
+
+impl OffSpec {
+    /// Codes of products that are counted each by itself. Further ones are counted together, without names.
+    const CODES_MAX: usize = 1000;
+
+    fn count(&self, product: &ProductId, code: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (product.clone(), code.to_owned());
+        let is_counted = counts.len() < Self::CODES_MAX || counts.contains_key(&key);
+        let key = if is_counted { key } else { (ProductId(String::new()), String::new()) };
+        *counts.entry(key).or_default() += 1;
+    }
+
+    fn counts(&self) -> Vec<(ProductId, String, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|((product, code), count)| (product.clone(), code.clone(), *count)).collect()
     }
 }
 
@@ -55,30 +81,49 @@ impl Cloud {
     /// Takes what a device reports. When this returns, every row is on disk and the latest values are visible.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for a code or batch that is too long; [`Error::Unfit`] for a value that its function cannot
-    /// have. Nothing of the batch is kept then.
+    /// [`Error::OutOfRange`] for a code or batch that is too long; [`Error::Unfit`] for a value off the specification of a
+    /// strict product. Nothing of the batch is kept then.
     pub async fn report(&self, device: &Device, points: Vec<Said>) -> Result<()> {
         self.keep(self.reported(device, points)?).await
     }
 
-    /// What a device reports, checked, for [`Cloud::keep`]. A code that its product does not have is kept and counted.
+    /// What a device reports, checked, for [`Cloud::keep`]. A code that its product does not have is kept and counted, and
+    /// so is a value that its function cannot have, unless the product is strict.
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn reported(&self, device: &Device, points: Vec<Said>) -> Result<Reported> {
-        let mut unknown = 0;
-        for (code, value, _) in &points {
-            match device.product.function(code) {
-                Some(function) if !function.accepts(value) => return Err(Error::Unfit(code.to_string())),
-                Some(_) => {}
-                None => unknown += 1,
+    pub fn reported(&self, device: &Device, mut points: Vec<Said>) -> Result<Reported> {
+        let (mut unknown, mut off_spec) = (0, Vec::new());
+        for (code, value, _) in &mut points {
+            let Some(function) = device.product.function(code) else {
+                unknown += 1;
+                continue;
+            };
+            if function.accepts(value) {
+                continue;
+            }
+            *value = function.normalized(value.clone());
+            if !function.accepts(value) {
+                if device.product.strict {
+                    return Err(Error::Unfit(code.to_string()));
+                }
+                off_spec.push(code.clone());
             }
         }
-        let reported = self.rows_reported(device, EventType::DataPoint, points)?;
+        let mut reported = self.rows_reported(device, EventType::DataPoint, points)?;
         if unknown > 0 {
             self.unknown_codes.fetch_add(unknown, Ordering::Relaxed);
         }
+        for code in &off_spec {
+            self.off_spec.count(&device.product.id, code);
+        }
+        reported.off_spec = off_spec.pop();
         Ok(reported)
+    }
+
+    /// Values kept so far that their functions cannot have, by product and code.
+    pub fn off_spec_values(&self) -> Vec<(ProductId, String, u64)> {
+        self.off_spec.counts()
     }
 
     /// What happened to a device by its own word, checked, for [`Cloud::keep`]: events of the thing model.
@@ -95,7 +140,7 @@ impl Cloud {
     }
 
     fn rows_reported(&self, device: &Device, kind: EventType, said: Vec<Said>) -> Result<Reported> {
-        let mut reported = Reported { rows: Vec::with_capacity(said.len()), is_clock_wrong: false };
+        let mut reported = Reported { rows: Vec::with_capacity(said.len()), ..Reported::default() };
         for (code, value, when) in said {
             let (row, is_clock_wrong) = self.row_said(device, kind, when);
             let row = NewEvent { code: Some(code), value: Some(value), ..row };
@@ -127,6 +172,6 @@ impl Cloud {
     /// As [`Cloud::row_imported`] and [`Cloud::keep`].
     pub async fn import(&self, rows: Vec<NewEvent>) -> Result<()> {
         let rows = rows.into_iter().map(|row| self.row_imported(row)).collect::<Result<_>>()?;
-        self.keep(Reported { rows, is_clock_wrong: false }).await
+        self.keep(Reported { rows, ..Reported::default() }).await
     }
 }

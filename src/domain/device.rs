@@ -1,12 +1,13 @@
 //! Devices: what a project sees of them and may do to them (seed 003; contract tuya §3.4–3.14).
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use super::caller::{DeviceRole, check_self, seen_as};
 use super::feed::News;
 use super::{
-    Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, HomeId, Latest, Noun, Product, ProductId, Result,
-    Schema, Uid, UserNo,
+    Access, Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, Function, HomeId, Latest, Noun, Product,
+    ProductId, Result, Schema, Uid, UserNo,
 };
 
 /// A device's name may be this long, in characters.
@@ -140,9 +141,54 @@ impl DeviceState {
         is_shown.then_some(row.time_ms).or(self.online.then_some(self.device.active_ms))
     }
 
+    /// The status: every code of the product that its devices report, in the order of the data points and with the default
+    /// where the device has not reported it; then the codes that the product does not have, in the order in which they
+    /// first appeared.
+    pub fn visit_status<'a>(&'a self, mut visit: impl FnMut(StatusPoint<'a>)) {
+        let product = &self.device.product;
+        let mut found = 0;
+        for function in product.status_order.iter().filter_map(|at| product.functions.get(*at)) {
+            match self.points().find(|point| *point.code == *function.code) {
+                Some(point) => {
+                    found += 1;
+                    visit(StatusPoint::reported(point, Some(function)));
+                }
+                None if function.access == Access::WriteOnly => {}
+                None => visit(StatusPoint {
+                    code: &function.code,
+                    value: function.default_value(),
+                    time_ms: 0,
+                    function: Some(function),
+                }),
+            }
+        }
+        if self.points().count() > found {
+            let others = self.points().filter(|point| product.function(&point.code).is_none());
+            others.for_each(|point| visit(StatusPoint::reported(point, None)));
+        }
+    }
+
     /// The latest value of each code, but for those from before the last reset.
     pub fn points(&self) -> impl Iterator<Item = &DataPoint> {
         self.latest.points.iter().filter(|point| point.row.time_ms >= self.device.history_from_ms)
+    }
+}
+
+/// One code of a device's status.
+pub struct StatusPoint<'a> {
+    /// The code.
+    pub code: &'a str,
+    /// JSON text.
+    pub value: Cow<'a, str>,
+    /// When it was reported, milliseconds since 1970; 0 for a default.
+    pub time_ms: i64,
+    /// The function of that code, if the product has one.
+    pub function: Option<&'a Function>,
+}
+
+impl<'a> StatusPoint<'a> {
+    fn reported(point: &'a DataPoint, function: Option<&'a Function>) -> Self {
+        Self { code: &point.code, value: point.value.as_json().into(), time_ms: point.row.time_ms, function }
     }
 }
 

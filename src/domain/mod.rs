@@ -64,6 +64,7 @@ pub struct Cloud {
     limits: Limits,
     logins: attempts::Attempts,
     unknown_codes: AtomicU64,
+    off_spec: data_point::OffSpec,
     corrections: row_time::Corrections,
     present: presence::Present,
 }
@@ -78,8 +79,20 @@ impl Cloud {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Self {
-        let (logins, unknown_codes, corrections, present) = Default::default();
-        Self { registry, telemetry, downlink, feed, clock, limits, logins, unknown_codes, corrections, present }
+        let (logins, unknown_codes, off_spec, corrections, present) = Default::default();
+        Self {
+            registry,
+            telemetry,
+            downlink,
+            feed,
+            clock,
+            limits,
+            logins,
+            unknown_codes,
+            off_spec,
+            corrections,
+            present,
+        }
     }
 
     /// Now, milliseconds since 1970.

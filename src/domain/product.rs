@@ -1,5 +1,6 @@
 //! Products: types of devices, with their thing models.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Asks, Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
@@ -29,8 +30,12 @@ pub struct Product {
     pub biz_type: i64,
     /// What it can do and report.
     pub functions: Vec<Function>,
+    /// Positions in `functions`, in the order of their data points: the order of a status.
+    pub status_order: Vec<usize>,
     /// Which devices may ask for their secret with the product's.
     pub registration: Registration,
+    /// Whether a report with a value off the specification is refused as a whole.
+    pub strict: bool,
 }
 
 /// Which devices of a product may ask for their secret with the secret that the product's devices share.
@@ -46,6 +51,13 @@ pub enum Registration {
 }
 
 impl Product {
+    /// The order of a status of these functions.
+    pub fn status_order_of(functions: &[Function]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..functions.len()).collect();
+        order.sort_by_key(|at| functions.get(*at).map(|function| function.dp_id));
+        order
+    }
+
     /// The function of that code.
     pub fn function(&self, code: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.code == code)
@@ -83,6 +95,9 @@ pub struct Function {
     pub bounds: Bounds,
 }
 
+/// The greatest whole number up to which a 64-bit floating-point number has every one.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// What the specification of a function restricts, read from its text once.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Bounds {
@@ -97,6 +112,31 @@ pub struct Bounds {
 }
 
 impl Function {
+    /// A value in the form in which the function has it: a whole number that was written with a fraction or an exponent
+    /// (`200.0`, `2e2`) is a whole number. Any other stays as it is.
+    pub fn normalized(&self, value: Value) -> Value {
+        if !matches!(self.kind, FunctionType::Integer | FunctionType::Bitmap) {
+            return value;
+        }
+        let text = value.as_json();
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        let number = text.parse::<f64>().ok().filter(|_| !is_plain && !text.starts_with('"'));
+        let whole = number.filter(|number| number.fract() == 0.0 && number.abs() <= WHOLE_MAX);
+        whole.and_then(|number| Value::from_json((number as i64).to_string())).unwrap_or(value)
+    }
+
+    /// The value that a device's status shows until the device has reported one, as JSON text and as the vendor's cloud
+    /// has it: `false`, the least number, the first choice, an empty text.
+    pub fn default_value(&self) -> Cow<'_, str> {
+        let empty_text = "\"\"";
+        match self.kind {
+            FunctionType::Boolean => "false".into(),
+            FunctionType::Integer | FunctionType::Bitmap => self.bounds.min.unwrap_or(0).to_string().into(),
+            FunctionType::Enum => self.bounds.range.first().map_or(empty_text, |first| first).into(),
+            FunctionType::String | FunctionType::Raw | FunctionType::Json => empty_text.into(),
+        }
+    }
+
     /// Whether a value is one that the function may have.
     pub fn accepts(&self, value: &Value) -> bool {
         let (text, Bounds { min, max, range, chars }) = (value.as_json(), &self.bounds);

@@ -84,6 +84,8 @@ pub struct WorldProduct {
     pub biz_type: Option<i64>,
     /// Which devices may ask for their secret with the product's.
     pub registration: Option<Registration>,
+    /// Whether a report with a value off the specification is refused as a whole.
+    pub strict: Option<bool>,
     /// What it can do and report.
     pub functions: Option<Vec<Function>>,
 }

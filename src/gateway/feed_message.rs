@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::domain::feed::{MessageForm, News};
 use crate::domain::{Device, EventType, NewEvent, Uid};
+use crate::thing_model::tuya_value;
 
 /// Bytes of a key and of a block.
 const BLOCK: usize = 16;
@@ -119,7 +120,7 @@ impl Teller<'_> {
 
     /// A value, also under the number of its data point; the time in seconds, as text (decision 0012).
     fn point(&self, code: &str, value: &str, time_ms: i64) -> Json {
-        let value: Json = serde_json::from_str(value).unwrap_or_default();
+        let value: Json = serde_json::from_str(&tuya_value(value.into())).unwrap_or_default();
         let mut point = Map::new();
         if let Some(function) = self.0.product.function(code) {
             point.insert(function.dp_id.to_string(), value.clone());

@@ -11,6 +11,7 @@ mod hub;
 mod link;
 mod listeners;
 mod listening;
+mod oddities;
 mod payload;
 mod session;
 mod tylink;

@@ -13,13 +13,14 @@ use super::batch::{Answer, Batch};
 use super::filter::matches;
 use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
+use super::oddities::Oddities;
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
 use super::wire::{Published, Refusal, Said};
 use super::{Gateway, alink, ask, listening, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
 use crate::domain::fact::{Desired, FactChange, FactKind};
-use crate::domain::{Cloud, Device, DeviceNo, Error, NodeType};
+use crate::domain::{Cloud, Device, Error, NodeType};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
@@ -30,8 +31,6 @@ const FILTERS_MAX: usize = 64;
 const FILTER_BYTES_MAX: usize = 256;
 /// Devices that a gateway may claim without proving them before it is closed.
 const FAILURES_MAX: usize = 16;
-/// Devices of a connection of whose wrong clocks the log has a line.
-const WRONG_CLOCKS_MAX: usize = 64;
 /// Answers that wait together to be sent.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
@@ -94,30 +93,16 @@ pub struct Session {
     failures: usize,
     /// Commands whose answers are awaited, by their numbers.
     awaited: Vec<(u32, oneshot::Sender<Option<String>>)>,
-    /// Devices of whose wrong clocks the log has a line.
-    wrong_clocks: Vec<DeviceNo>,
+    oddities: Oddities,
 }
 
 impl Session {
     fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        let (subs, filters, mailbox, awaited, wrong_clocks) = Default::default();
+        let (subs, filters, mailbox, awaited, oddities) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
-        Self {
-            device,
-            subs,
-            is_private,
-            protocol,
-            name,
-            filters,
-            is_auto,
-            mailbox,
-            owed,
-            failures,
-            awaited,
-            wrong_clocks,
-        }
+        Self { device, subs, is_private, protocol, name, filters, is_auto, mailbox, owed, failures, awaited, oddities }
     }
 
     async fn run<S>(
@@ -434,17 +419,13 @@ impl Session {
         outcome
     }
 
-    /// What a device reports, as rows. A wrong clock gets one line in the log.
+    /// What a device reports, as rows.
     fn checked(&mut self, cloud: &Cloud, device: &Device, heard: Heard) -> Result<Reported, Fault> {
         let Heard { points, events } = heard;
         let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
         let mut reported = cloud.reported(device, points)?;
         reported.extend(happened.unwrap_or_default());
-        let may_be_told = self.wrong_clocks.len() < WRONG_CLOCKS_MAX && !self.wrong_clocks.contains(&device.no);
-        if reported.is_clock_wrong && may_be_told {
-            self.wrong_clocks.push(device.no);
-            tracing::debug!(device = %device.id, "a device's clock is wrong; what it says gets the server's time");
-        }
+        self.oddities.tell(device, &reported);
         Ok(reported)
     }
 

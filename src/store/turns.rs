@@ -77,10 +77,11 @@ impl Turns {
         let turn = self.take(project).await?;
         let (answer, answered) = oneshot::channel();
         let work = move || {
-            // Held until the read has ended, also when the client has disconnected.
-            let _held = turn;
             lower_priority();
-            let _ = answer.send(read());
+            let result = read();
+            // Held until the read has ended, also when the client has disconnected.
+            drop(turn);
+            let _ = answer.send(result);
         };
         // A thread of its own: a priority that was lowered is not raised again.
         Builder::new().name("long-read".to_owned()).spawn(work).map_err(Error::store)?;

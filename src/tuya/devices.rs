@@ -1,5 +1,6 @@
 //! Devices (seed 003; contract tuya §3.4–3.14).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -15,7 +16,8 @@ use super::reply::{Envelope, Reply};
 use crate::domain::device::{
     DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, Leaving, NAME_CHARS_MAX, UserDevices,
 };
-use crate::domain::{Asks, DataPoint, DeviceId, DeviceState, Error, ProductId, Result, Schema, Uid};
+use crate::domain::{Asks, DeviceId, DeviceState, Error, ProductId, Result, Schema, Uid};
+use crate::thing_model::tuya_value;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -79,7 +81,7 @@ pub(super) struct DeviceView<'a> {
 pub(super) struct StatusView<'a> {
     code: &'a str,
     #[schema(value_type = Object)]
-    value: Option<&'a RawValue>,
+    value: Option<Cow<'a, RawValue>>,
 }
 
 impl<'a> DeviceView<'a> {
@@ -142,23 +144,32 @@ fn write_device(text: &mut Vec<u8>, state: &DeviceState) {
     text.extend_from_slice(b",\"online\":");
     text.extend_from_slice(online);
     text.extend_from_slice(b",\"status\":[");
-    for (index, point) in state.points().enumerate() {
-        text.extend_from_slice(if index > 0 { b",{\"code\":" } else { b"{\"code\":" });
+    let mut is_first = true;
+    state.visit_status(|point| {
+        text.extend_from_slice(if is_first { b"{\"code\":" } else { b",{\"code\":" });
+        is_first = false;
         // A code is whatever a device says; a value was read as JSON when it came.
-        let _ = serde_json::to_writer(&mut *text, &*point.code);
+        let _ = serde_json::to_writer(&mut *text, point.code);
         text.extend_from_slice(b",\"value\":");
-        text.extend_from_slice(point.value.as_json().as_bytes());
+        text.extend_from_slice(tuya_value(point.value).as_bytes());
         text.push(b'}');
-    }
+    });
     text.extend_from_slice(b"]}");
 }
 
-/// The latest value of each code of a device.
+/// The status of a device.
 pub(super) fn status(state: &DeviceState) -> Vec<StatusView<'_>> {
-    fn view(point: &DataPoint) -> StatusView<'_> {
-        StatusView { code: &point.code, value: serde_json::from_str(point.value.as_json()).ok() }
+    let mut status = Vec::with_capacity(state.device.product.functions.len());
+    state.visit_status(|point| status.push(StatusView { code: point.code, value: raw_value(point.value) }));
+    status
+}
+
+/// A value in the vendor's form.
+pub(super) fn raw_value(json: Cow<'_, str>) -> Option<Cow<'_, RawValue>> {
+    match tuya_value(json) {
+        Cow::Borrowed(text) => serde_json::from_str(text).ok().map(Cow::Borrowed),
+        Cow::Owned(text) => RawValue::from_string(text).ok().map(Cow::Owned),
     }
-    state.points().map(view).collect()
 }
 
 /// Those of the devices that the query names in `device_ids` which the project sees.

@@ -22,7 +22,8 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(iot03_devices_status))
 }
 
-/// The latest value of each code of a device. 2003 when its product describes no functions.
+/// The latest value of each code of a device, in the order of the data points; of a code that the device has not reported
+/// yet the default. 2003 when its product describes no functions.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/status", tag = "status",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<StatusView>>)))]

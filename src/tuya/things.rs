@@ -1,5 +1,6 @@
 //! Devices as things: detail, list, model and shadow (contract tuya §4.2). What is sent to them is in `commands`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, Call};
-use super::devices::{cursor_of, owner_id};
+use super::devices::{cursor_of, owner_id, raw_value};
 use super::reply::{Envelope, Failure, Reply};
 use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId};
@@ -180,15 +181,15 @@ struct PropertyView<'a> {
     /// What its owner calls it; empty when nobody named it.
     custom_name: &'a str,
     dp_id: u32,
-    /// Milliseconds.
+    /// Milliseconds; 0 until the device has reported it.
     time: i64,
     #[serde(rename = "type")]
     kind: &'static str,
     #[schema(value_type = Object)]
-    value: Option<&'a RawValue>,
+    value: Option<Cow<'a, RawValue>>,
 }
 
-/// The latest value of each property of a device's product.
+/// The latest value of each property of a device's product, or its default until the device has reported it.
 #[utoipa::path(get, path = "/v2.0/cloud/thing/{device_id}/shadow/properties", tag = "things",
     params(("device_id" = String, Path, description = "The device"),
         ("codes" = Option<String>, Query, description = "Only these, separated by commas")),
@@ -199,18 +200,21 @@ async fn shadow_properties(call: AppCall) -> Reply {
     let names = call.cloud().function_names(&call.caller, &id).await?;
     let names: HashMap<String, String> = names.into_iter().map(|name| (name.code, name.name)).collect();
     let codes = call.query.list("codes")?;
-    let properties = state.points().filter_map(|point| {
-        let function = state.device.product.function(&point.code)?;
-        codes.as_ref().is_none_or(|codes| codes.contains(&&*point.code)).then(|| PropertyView {
-            code: &point.code,
-            custom_name: names.get(&*point.code).map_or("", String::as_str),
-            dp_id: function.dp_id,
-            time: point.row.time_ms,
-            kind: thing_model::tuya_type(function.kind),
-            value: serde_json::from_str(point.value.as_json()).ok(),
-        })
+    let mut properties = Vec::new();
+    state.visit_status(|point| {
+        let Some(function) = point.function else { return };
+        if codes.as_ref().is_none_or(|codes| codes.contains(&point.code)) {
+            properties.push(PropertyView {
+                code: point.code,
+                custom_name: names.get(point.code).map_or("", String::as_str),
+                dp_id: function.dp_id,
+                time: point.time_ms,
+                kind: thing_model::tuya_type(function.kind),
+                value: raw_value(point.value),
+            });
+        }
     });
-    call.answer(PropertiesView { properties: properties.collect() })
+    call.answer(PropertiesView { properties })
 }
 
 /// As `PUT /v1.0/devices/{device_id}/reset-factory`.

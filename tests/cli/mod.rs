@@ -185,7 +185,7 @@ fn import_names_a_bad_line_and_imports_nothing() {
         let error = cloud.import_lines(&lines).unwrap_err();
         assert!(error.contains("line 3") && error.contains(text), "{bad}: {error}");
     }
-    assert_eq!(cloud.first().get(&format!("/v1.0/devices/{PLUG}"))["result"]["status"], json!([]));
+    assert_eq!(cloud.first().reported(PLUG), json!([]));
     // The number of a line counts from the beginning of the file, however far in it is.
     let mut many = format!("{good}\n").repeat(12_000);
     many.push_str("{\n");

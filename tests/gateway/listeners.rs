@@ -71,7 +71,7 @@ impl Ear {
     }
 
     /// The next message of another kind than reports: its code and data.
-    fn hears_of(&mut self) -> (String, Value) {
+    pub fn hears_of(&mut self) -> (String, Value) {
         self.hears_of_device(PLUG)
     }
 

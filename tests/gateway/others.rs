@@ -46,7 +46,7 @@ fn a_gateway_loses_a_device_with_its_owner() {
         ask(&mut gate, "gate1", "device/sub/bind", &json!([{"productId": "sensors000000001", "clientId": "temp1"}])),
         1004
     );
-    assert_eq!(cloud.second().get("/v1.0/devices/temp1")["result"]["status"], json!([]));
+    assert_eq!(cloud.second().reported("temp1"), json!([]));
     assert_eq!(
         cloud.second().post("/v1.0/devices/temp1/commands", json!({"commands": [{"code": "temp", "value": 1}]}))["code"],
         2001

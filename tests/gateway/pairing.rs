@@ -161,7 +161,8 @@ fn a_device_that_was_sold_shows_its_next_owner_nothing_of_the_one_before() {
     assert_eq!(result, json!({"successDevices": [], "errorDevices": []}));
 
     let device = people.sharee.get(&path)["result"].clone();
-    assert_eq!((&device["uid"], &device["name"], &device["status"]), (&json!(GUEST), &json!("Scales"), &json!([])));
+    assert_eq!((&device["uid"], &device["name"]), (&json!(GUEST), &json!("Scales")));
+    assert_eq!(people.sharee.reported(LONELY), json!([]));
     assert_eq!(people.sharee.get(&format!("{path}/multiple-names"))["result"], json!([]));
     let logs =
         format!("{path}/logs?end_time={}&size=100&start_time=0&type=1,2,3,4,5,6,7,8,9,10", cloud.now_ms() + 1000);

@@ -59,6 +59,20 @@ impl TuyaApp {
         self.call("GET", target, "").body
     }
 
+    /// What a device's status shows that the device has reported, without the defaults of what it has not.
+    pub fn reported(&self, id: &str) -> Value {
+        let list = |answer: &Value| answer.as_array().unwrap_or_else(|| panic!("{answer}")).clone();
+        let shadow = self.get(&format!("/v2.0/cloud/thing/{id}/shadow/properties"));
+        let shadow = list(&shadow["result"]["properties"]);
+        let status = list(&self.get(&format!("/v1.0/devices/{id}"))["result"]["status"]);
+        let is_reported = |point: &Value| {
+            let property = shadow.iter().find(|property| property["code"] == point["code"]);
+            assert!(property.is_none_or(|property| property["value"] == point["value"]), "{point} {property:?}");
+            property.is_none_or(|property| property["time"] != 0)
+        };
+        status.into_iter().filter(is_reported).collect()
+    }
+
     pub fn put(&self, target: &str, body: Value) -> Value {
         self.call("PUT", target, &body.to_string()).body
     }

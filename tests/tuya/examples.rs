@@ -54,8 +54,29 @@ impl std::ops::Deref for Examples {
     }
 }
 
+/// The products with the functions that the examples' status lists have, in their order. The plug has two more, which
+/// have names.
+fn plug() -> Value {
+    let number = |code: &str| json!({"code": code, "type": "Integer"});
+    let named = |code: &str| json!({"code": code, "type": "Boolean", "access": "wo"});
+    json!({"product_id": "EvolhYPyZNWYP001", "name": "Wi-Fi 智能计量插座", "category": "cz",
+        "functions": [number("cur_power"), number("cur_voltage"), {"code": "switch", "type": "Boolean"},
+            number("countdown_1"), number("cur_current"), named("switch_1"), named("switch_2")]})
+}
+
+fn speaker() -> Value {
+    let boolean = |code: &str| json!({"code": code, "type": "Boolean"});
+    let text = |code: &str| json!({"code": code, "type": "String"});
+    json!({"product_id": "i9vkz00000000001", "name": "Wi-Fi 智能音箱 SS190", "category": "znyxss",
+        "functions": [{"code": "smartspeaker_vol", "type": "Integer"}, boolean("smartspeaker_mic"),
+            boolean("smartspeaker_play"), text("smartspeaker_wm_switch"), boolean("smartspeaker_bt_switch"),
+            boolean("smartspeaker_pre"), boolean("smartspeaker_next"), text("smartspeaker_play_mode"),
+            text("smartspeaker_alarm_clock"), text("smartspeaker_alert"), text("ir_send"), text("ir_study_code")]})
+}
+
 fn cloud() -> Examples {
     let cloud = TestCloud::start();
+    cloud.apply(&json!({"projects": [{"name": "first", "products": [plug(), speaker()]}]}));
     let now = cloud.now_ms();
     let there = [("g0er6hSKgMqr0001", SCALE), ("EvolhYPyZNWYP001", PLUG), ("rzeSU2h9uoklx001", LEAK)];
     let there = there.map(|(product, device)| MqttDevice::of(&cloud, product, device));

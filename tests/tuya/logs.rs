@@ -217,8 +217,7 @@ fn nothing_older_than_the_retention_is_shown() {
     cloud.advance(DAY);
     assert_eq!(rows(&cloud), 0);
     // The latest value is the device's state, not its history.
-    let device = cloud.first().get(&format!("/v1.0/devices/{PLUG}"));
-    assert_eq!(device["result"]["status"][0]["value"], false);
+    assert_eq!(cloud.first().reported(PLUG), json!([{"code": "switch_1", "value": false}]));
     let refused = cloud.import_lines(&format!("{{\"device_id\":\"{PLUG}\",\"time\":{start},\"type\":1,\"from\":1}}\n"));
     assert!(refused.unwrap_err().contains("retention"));
 }

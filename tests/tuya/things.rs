@@ -111,7 +111,11 @@ fn shadow_properties() {
     let switch =
         json!({"code": "switch_1", "custom_name": "左", "dp_id": 6, "time": now - 5, "type": "bool", "value": true});
     let power = json!({"code": "cur_power", "custom_name": "", "dp_id": 1, "time": now, "type": "value", "value": 7});
-    assert_eq!(app.get(&path)["result"], json!({"properties": [switch, power]}));
+    let properties = app.get(&path)["result"]["properties"].clone();
+    let properties = properties.as_array().unwrap();
+    assert_eq!((&properties[0], &properties[5], properties.len()), (&power, &switch, 7));
+    let voltage = json!({"code": "cur_voltage", "custom_name": "", "dp_id": 2, "time": 0, "type": "value", "value": 0});
+    assert_eq!(properties[1], voltage, "the default until it is reported");
     assert_eq!(app.get(&format!("{path}?codes=cur_power,nothing"))["result"], json!({"properties": [power]}));
     assert_eq!(app.get(&format!("/v2.0/cloud/thing/{FOREIGN}/shadow/properties"))["code"], 1106);
 }

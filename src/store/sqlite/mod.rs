@@ -54,6 +54,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0005_folder.sql"),
     include_str!("../../../migrations/sqlite/0006_invitations.sql"),
     include_str!("../../../migrations/sqlite/0007_removed_users.sql"),
+    include_str!("../../../migrations/sqlite/0008_strict_products.sql"),
 ];
 
 /// The registry's file in the data folder.

@@ -47,7 +47,7 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
     let row = connection
         .prepare_cached(
             "SELECT project_no, product_id, product_key, name, category, model, icon, net_type, node_type, biz_type,
-             functions, registration FROM product WHERE product_no = ?1",
+             functions, registration, strict FROM product WHERE product_no = ?1",
         )
         .and_then(|mut statement| {
             statement
@@ -64,7 +64,9 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
                         node_type: node_type(row.get_ref(8)?.as_str()?),
                         biz_type: row.get(9)?,
                         functions: Vec::new(),
+                        status_order: Vec::new(),
                         registration: registration(row.get_ref(11)?.as_str()?),
+                        strict: row.get(12)?,
                     };
                     Ok((product, row.get::<_, String>(10)?))
                 })
@@ -73,6 +75,7 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
         .map_err(Error::store)?;
     let Some((mut product, text)) = row else { return Ok(None) };
     product.functions = functions::decode(&text)?;
+    product.status_order = Product::status_order_of(&product.functions);
     Ok(Some(Arc::new(product)))
 }
 

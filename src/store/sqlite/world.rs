@@ -235,7 +235,7 @@ impl<'a> Builder<'a> {
 
     fn product(&self, world: &mut WorldProduct) -> Result<()> {
         let columns = "product_no, project_no, product_id, product_key, product_secret_sealed, model, icon, net_type,
-                       node_type, biz_type, functions, registration";
+                       node_type, biz_type, functions, registration, strict";
         let read = |row: &Row<'_>| {
             Ok(KnownProduct {
                 no: row.get(0)?,
@@ -250,6 +250,7 @@ impl<'a> Builder<'a> {
                 biz_type: row.get(9)?,
                 functions: row.get(10)?,
                 registration: product::registration(row.get_ref(11)?.as_str()?),
+                strict: row.get(12)?,
             })
         };
         let known = match &world.product_id {
@@ -263,7 +264,7 @@ impl<'a> Builder<'a> {
             )?,
         };
         let known_no = known.as_ref().map(|known| known.no);
-        let before = known.as_ref().map(|known| (known.key.clone(), known.functions.clone()));
+        let before = known.as_ref().map(|known| (known.key.clone(), known.functions.clone(), known.strict));
         if let Some(known) = known {
             if known.project_no != self.project_no {
                 return Err(Error::Refused(format!("product_id {:?} is another project's", known.id)));
@@ -277,12 +278,14 @@ impl<'a> Builder<'a> {
             world.node_type.get_or_insert(known.node_type);
             world.biz_type.get_or_insert(known.biz_type);
             world.registration.get_or_insert(known.registration);
+            world.strict.get_or_insert(known.strict);
             fill(&mut world.functions, || functions::decode(&known.functions))?;
         }
         self.put_product(known_no, world)?;
         let now = functions::encode(world.functions.as_deref().unwrap_or_default())?;
-        let is_other =
-            before.is_some_and(|(key, functions)| functions != now || Some(&key) != world.product_key.as_ref());
+        let is_other = before.is_some_and(|(key, functions, strict)| {
+            functions != now || Some(&key) != world.product_key.as_ref() || Some(strict) != world.strict
+        });
         if let (true, Some(no)) = (is_other, known_no) {
             // Sessions go by what the product was when they began.
             let sql = "SELECT device_no FROM device WHERE product_no = ?1 AND removed = 0";
@@ -304,16 +307,18 @@ impl<'a> Builder<'a> {
         let node_type = product::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
         let biz_type = *world.biz_type.get_or_insert(0);
         let registration = product::registration_text(*world.registration.get_or_insert_default());
+        let strict = *world.strict.get_or_insert(false);
         let functions = functions::encode(world.functions.get_or_insert_default())?;
         self.write(
             "INSERT INTO product (product_no, project_no, product_id, product_key, product_secret_sealed, name,
-             category, model, icon, net_type, node_type, biz_type, functions, registration)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             category, model, icon, net_type, node_type, biz_type, functions, registration, strict)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (product_no) DO UPDATE SET product_id = excluded.product_id,
              product_key = excluded.product_key, product_secret_sealed = excluded.product_secret_sealed,
              name = excluded.name, category = excluded.category, model = excluded.model, icon = excluded.icon,
              net_type = excluded.net_type, node_type = excluded.node_type, biz_type = excluded.biz_type,
-             functions = excluded.functions, registration = excluded.registration",
+             functions = excluded.functions, registration = excluded.registration,
+             strict = excluded.strict",
             params![
                 known_no,
                 self.project_no,
@@ -328,7 +333,8 @@ impl<'a> Builder<'a> {
                 node_type,
                 biz_type,
                 functions,
-                registration
+                registration,
+                strict
             ],
         )?;
         Ok(())
@@ -356,6 +362,7 @@ struct KnownProduct {
     biz_type: i64,
     functions: String,
     registration: Registration,
+    strict: bool,
 }
 
 /// Where a product's secret is sealed.
