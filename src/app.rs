@@ -22,7 +22,7 @@ use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
-use crate::gateway::{Gateway, Happenings, Hub, Listeners};
+use crate::gateway::{Gateway, Happenings, Hub, Listeners, Transport};
 use crate::http::{Bodies, Listener};
 use crate::metrics::Sources;
 use crate::repeated::Repeated;
@@ -157,6 +157,9 @@ pub struct Addresses {
     /// Where devices connect over TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt_tls: Option<String>,
+    /// Where a proxy connects that ends TLS for devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt_proxy: Option<String>,
     /// Health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
@@ -170,6 +173,7 @@ impl Addresses {
             ("api_tls", &self.api_tls),
             ("mqtt", &self.mqtt),
             ("mqtt_tls", &self.mqtt_tls),
+            ("mqtt_proxy", &self.mqtt_proxy),
             ("metrics", &self.metrics),
         ];
         all.into_iter().filter_map(|(name, address)| Some((name, address.as_deref()?)))
@@ -258,22 +262,28 @@ impl App {
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
         let api = &self.config.api;
-        let certificate = || match (api.tls_cert.as_str(), api.tls_key.as_str()) {
-            ("", _) => tls::own(&self.folder, &api.tls_names),
-            (certificates, key) => tls::given(Path::new(certificates), Path::new(key)),
+        let certificate = |protocol| match (api.tls_cert.as_str(), api.tls_key.as_str()) {
+            ("", _) => tls::own(&self.folder, &api.tls_names, protocol),
+            (certificates, key) => tls::given(Path::new(certificates), Path::new(key), protocol),
         };
         let mqtt = &self.config.mqtt;
         let gateway = self.gateway();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let failed = || accepts.clone();
         if !mqtt.listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.listen, None, failed()).await?;
+            let listener = gateway::Listener::bind(&mqtt.listen, Transport::Plain, failed()).await?;
             addresses.mqtt = Some(listener.address()?.to_string());
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         if !mqtt.tls_listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.tls_listen, Some(certificate()?), failed()).await?;
+            let transport = Transport::Tls(certificate(tls::MQTT)?);
+            let listener = gateway::Listener::bind(&mqtt.tls_listen, transport, failed()).await?;
             addresses.mqtt_tls = Some(listener.address()?.to_string());
+            tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
+        }
+        if !mqtt.proxy_listen.is_empty() {
+            let listener = gateway::Listener::bind(&mqtt.proxy_listen, Transport::Proxied, failed()).await?;
+            addresses.mqtt_proxy = Some(listener.address()?.to_string());
             tasks.spawn(listener.serve(gateway, stopping.clone()));
         }
         let router = self.router(&addresses);
@@ -283,7 +293,8 @@ impl App {
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         if !api.tls_listen.is_empty() {
-            let listener = Listener::bind(&api.tls_listen, Some(certificate()?), api.connections_max, failed()).await?;
+            let listener =
+                Listener::bind(&api.tls_listen, Some(certificate(tls::HTTP)?), api.connections_max, failed()).await?;
             addresses.api_tls = Some(format!("https://{}", listener.address()?));
             tasks.spawn(listener.serve(router, stopping.clone()));
         }

@@ -58,6 +58,8 @@ pub struct Mqtt {
     pub listen: String,
     /// Address of the TLS listener, empty for none.
     pub tls_listen: String,
+    /// Address at which a proxy connects that ends TLS for devices, empty for none.
+    pub proxy_listen: String,
     /// Connections at once.
     pub connections_max: usize,
     /// Of those from one address.
@@ -198,6 +200,7 @@ impl Config {
             ("api.tls_listen", &self.api.tls_listen),
             ("mqtt.listen", &self.mqtt.listen),
             ("mqtt.tls_listen", &self.mqtt.tls_listen),
+            ("mqtt.proxy_listen", &self.mqtt.proxy_listen),
             ("metrics.listen", &self.metrics.listen),
         ] {
             if !address.is_empty() && address.parse::<std::net::SocketAddr>().is_err() {

@@ -20,6 +20,11 @@ const CA_KEY_FILE: &str = "ca.key";
 /// Days that the own certificate is valid; some clients refuse longer ones. It is made anew at every start.
 const LEAF_DAYS: i64 = 800;
 
+/// The protocol that a TLS listener speaks, as ALPN names it.
+pub const HTTP: &[u8] = b"http/1.1";
+/// The same for devices. Those that name no protocol are served as well.
+pub const MQTT: &[u8] = b"mqtt";
+
 /// What can go wrong with certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -37,11 +42,11 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// A configuration with the operator's certificate.
+/// A configuration with the operator's certificate, for one protocol.
 ///
 /// # Errors
 /// [`TlsError`] naming the file.
-pub fn given(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn given(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let wrong =
         |path: &Path, error: &dyn std::fmt::Display| TlsError::Pem(path.display().to_string(), error.to_string());
     let chain = CertificateDer::pem_file_iter(certificates)
@@ -51,19 +56,20 @@ pub fn given(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsEr
         return Err(wrong(certificates, &"no certificate in it"));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
-    config(chain, key)
+    config(chain, key, protocol)
 }
 
-/// A configuration with a certificate for localhost and `names` from the folder's own CA, which is made first if
-/// there is none. A damaged certificate of the CA is made again from its key, and a damaged key is set aside for a new
+/// A configuration, for one protocol, with a certificate for localhost, this machine's name and `names` from the folder's
+/// own CA, which is made first if there is none. A damaged certificate of the CA is made again from its key, and a damaged key is set aside for a new
 /// CA; the log says so.
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn own(folder: &Path, names: &[String]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn own(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let ca_key = ca_key(folder)?;
     let issuer = Issuer::new(ca_params()?, ca_key);
     let mut all_names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    all_names.extend(host_name());
     all_names.extend_from_slice(names);
     let mut params = CertificateParams::new(all_names)?;
     params.distinguished_name.push(DnType::CommonName, "ingle");
@@ -74,16 +80,31 @@ pub fn own(folder: &Path, names: &[String]) -> Result<Arc<ServerConfig>, TlsErro
     let certificate = params.signed_by(&key, &issuer)?;
     let key = PrivateKeyDer::try_from(key.serialize_der())
         .map_err(|error| TlsError::Pem("own key".to_owned(), error.to_owned()))?;
-    config(vec![certificate.der().clone()], key)
+    config(vec![certificate.der().clone()], key, protocol)
 }
 
-fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>, TlsError> {
+/// What the network calls this machine, if a certificate may name it: some devices look at names alone and not at
+/// addresses.
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_str().ok()?.to_ascii_lowercase();
+    let is_label = |label: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(is_plain) && !label.starts_with('-')
+    };
+    (name.len() <= 253 && name != "localhost" && name.split('.').all(is_label)).then_some(name)
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    protocol: &[u8],
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(Arc::new(config))
 }
 

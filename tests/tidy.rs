@@ -125,6 +125,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "base64",
             "bytes",
             "getrandom",
+            "ppp",
             "rmqtt_codec",
             "serde_json",
             "tokio",

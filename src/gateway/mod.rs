@@ -13,6 +13,7 @@ mod listeners;
 mod listening;
 mod oddities;
 mod payload;
+mod proxied;
 mod session;
 mod tylink;
 mod wire;
@@ -76,12 +77,28 @@ impl Gateway {
         session::serve(stream, self, shutdown, is_private).await;
     }
 
+    /// Serves a connection that a proxy passes on.
+    async fn serve_proxied(self: Arc<Self>, mut stream: TcpStream, proxy: IpAddr, shutdown: Shutdown) {
+        let source = tokio::time::timeout(HANDSHAKE_TIMEOUT, proxied::source(&mut stream)).await;
+        match source {
+            Ok(Ok(source)) => {
+                let Some(_place) = self.place(source.map_or(proxy, |source| source.to_canonical())) else { return };
+                self.serve(stream, shutdown, true).await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%proxy, %error, "a connection at mqtt.proxy_listen does not begin as a proxy's");
+            }
+            Err(_) => {}
+        }
+    }
+
     /// A place among those of an address; `None` when all are taken.
     fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         if !address.is_loopback() {
             let mut by_address = self.by_address();
             let count = by_address.entry(address).or_default();
             if *count >= self.per_address_max {
+                tracing::debug!(%address, "an address has all the connections that it may have");
                 return None;
             }
             *count += 1;
@@ -128,10 +145,20 @@ impl Drop for Place {
     }
 }
 
+/// What the connections of a listener begin with.
+pub enum Transport {
+    /// MQTT, in the clear.
+    Plain,
+    /// TLS.
+    Tls(Arc<ServerConfig>),
+    /// A header of the PROXY protocol. The proxy before it ended TLS, so the device's connection counts as encrypted.
+    Proxied,
+}
+
 /// One address at which devices connect.
 pub struct Listener {
     tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
+    transport: Transport,
     failed: Arc<Repeated>,
 }
 
@@ -140,10 +167,10 @@ impl Listener {
     ///
     /// # Errors
     /// With the address in the text.
-    pub async fn bind(address: &str, tls: Option<Arc<ServerConfig>>, failed: Arc<Repeated>) -> io::Result<Self> {
+    pub async fn bind(address: &str, transport: Transport, failed: Arc<Repeated>) -> io::Result<Self> {
         let tcp = TcpListener::bind(address).await;
         let tcp = tcp.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), failed })
+        Ok(Self { tcp, transport, failed })
     }
 
     /// The address in force.
@@ -172,24 +199,29 @@ impl Listener {
                 }
             };
             self.failed.ended();
-            let Some(place) = gateway.place(peer) else {
-                tracing::debug!(%peer, "an address has all the connections that it may have");
-                continue;
-            };
+            let Some(place) = gateway.place(peer) else { continue };
             let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
             let _ = stream.set_nodelay(true);
-            match self.tls.clone() {
-                None => connections.spawn(async move {
+            match &self.transport {
+                Transport::Plain => connections.spawn(async move {
                     let _held = (permit, place);
                     gateway.serve(stream, shutdown, peer.is_loopback()).await;
                 }),
-                Some(tls) => connections.spawn(async move {
-                    let _held = (permit, place);
-                    // On the heap while it lasts: it needs much more than what comes after.
-                    let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)));
-                    if let Ok(Ok(stream)) = handshake.await {
-                        gateway.serve(stream, shutdown, true).await;
-                    }
+                Transport::Tls(config) => {
+                    let tls = TlsAcceptor::from(config.clone());
+                    connections.spawn(async move {
+                        let _held = (permit, place);
+                        // On the heap while it lasts: it needs much more than what comes after.
+                        let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)));
+                        if let Ok(Ok(stream)) = handshake.await {
+                            gateway.serve(stream, shutdown, true).await;
+                        }
+                    })
+                }
+                Transport::Proxied => connections.spawn(async move {
+                    let _held = permit;
+                    drop(place);
+                    gateway.serve_proxied(stream, peer, shutdown).await;
                 }),
             };
         }

@@ -4,11 +4,14 @@ mod alink;
 mod clock;
 mod commands;
 mod crash;
+mod devices_page;
 mod fuzz;
 pub mod listeners;
 mod off_spec;
 mod others;
 mod pairing;
+mod proxied;
+mod tls;
 mod tylink;
 
 use std::time::Duration;
