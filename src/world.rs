@@ -1,11 +1,13 @@
 //! The world document as JSON (DESIGN §4). Unknown members are refused by name; members without a value are left out.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+mod product;
 
-use crate::domain::product::{Bounds, Registration};
-use crate::domain::world::{World, WorldApp, WorldDevice, WorldHome, WorldProduct, WorldProject, WorldUser};
-use crate::domain::{Access, Error, Function, FunctionType, NodeType, Result, UsernameType};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::domain::world::{World, WorldApp, WorldDevice, WorldHome, WorldProject, WorldUser};
+use crate::domain::{Error, Result, UsernameType};
+use product::Product;
 
 /// Reads a document.
 ///
@@ -90,25 +92,21 @@ struct App {
     schema: String,
     app_key: Option<String>,
     name: Option<String>,
-    country_codes: Option<Vec<String>>,
+    country_codes: Option<Vec<TextOrNumber>>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Product {
-    product_id: Option<String>,
-    product_key: Option<String>,
-    product_secret: Option<String>,
-    name: String,
-    category: String,
-    model: Option<String>,
-    icon: Option<String>,
-    net_type: Option<String>,
-    node_type: Option<Node>,
-    biz_type: Option<i64>,
-    dynamic_registration: Option<Registering>,
-    strict: Option<bool>,
-    functions: Option<Vec<FunctionRow>>,
+/// A text that may also be written as a whole number.
+#[derive(Serialize)]
+struct TextOrNumber(String);
+
+impl<'de> Deserialize<'de> for TextOrNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            _ => Err(serde::de::Error::custom("a calling code must be text or a whole number")),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,7 +115,7 @@ struct User {
     schema: String,
     username: String,
     username_type: Option<i64>,
-    country_code: Option<String>,
+    country_code: Option<TextOrNumber>,
     password: Option<String>,
     nick_name: Option<String>,
     avatar: Option<String>,
@@ -168,58 +166,6 @@ struct Device {
     disabled: Option<bool>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FunctionRow {
-    code: String,
-    dp_id: Option<u32>,
-    #[serde(rename = "type")]
-    kind: Kind,
-    #[serde(default)]
-    values: Map<String, Value>,
-    name: Option<String>,
-    #[serde(default)]
-    access: Rights,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum Kind {
-    Boolean,
-    Integer,
-    Enum,
-    String,
-    Json,
-    Raw,
-    Bitmap,
-}
-
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-enum Rights {
-    #[default]
-    #[serde(rename = "rw")]
-    ReadWrite,
-    #[serde(rename = "ro")]
-    ReadOnly,
-    #[serde(rename = "wo")]
-    WriteOnly,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Node {
-    Device,
-    Gateway,
-    Sub,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Registering {
-    Off,
-    Known,
-    Any,
-}
-
 impl Project {
     fn into_domain(self) -> Result<WorldProject> {
         Ok(WorldProject {
@@ -268,49 +214,13 @@ impl Project {
 
 impl App {
     fn into_domain(self) -> WorldApp {
-        WorldApp { schema: self.schema, app_key: self.app_key, name: self.name, country_codes: self.country_codes }
+        let country_codes = self.country_codes.map(|codes| codes.into_iter().map(|code| code.0).collect());
+        WorldApp { schema: self.schema, app_key: self.app_key, name: self.name, country_codes }
     }
 
     fn from_domain(world: WorldApp) -> Self {
-        Self { schema: world.schema, app_key: world.app_key, name: world.name, country_codes: world.country_codes }
-    }
-}
-
-impl Product {
-    fn into_domain(self) -> Result<WorldProduct> {
-        Ok(WorldProduct {
-            product_id: self.product_id,
-            product_key: self.product_key,
-            product_secret: self.product_secret,
-            name: self.name,
-            category: self.category,
-            model: self.model,
-            icon: self.icon,
-            net_type: self.net_type,
-            node_type: self.node_type.map(Node::into_domain),
-            biz_type: self.biz_type,
-            registration: self.dynamic_registration.map(Registering::into_domain),
-            strict: self.strict,
-            functions: functions(self.functions)?,
-        })
-    }
-
-    fn from_domain(world: WorldProduct) -> Self {
-        Self {
-            product_id: world.product_id,
-            product_key: world.product_key,
-            product_secret: world.product_secret,
-            name: world.name,
-            category: world.category,
-            model: world.model,
-            icon: world.icon,
-            net_type: world.net_type,
-            node_type: world.node_type.map(Node::from_domain),
-            biz_type: world.biz_type,
-            dynamic_registration: world.registration.map(Registering::from_domain),
-            strict: world.strict,
-            functions: world.functions.map(|rows| rows.into_iter().map(FunctionRow::from_domain).collect()),
-        }
+        let country_codes = world.country_codes.map(|codes| codes.into_iter().map(TextOrNumber).collect());
+        Self { schema: world.schema, app_key: world.app_key, name: world.name, country_codes }
     }
 }
 
@@ -320,7 +230,7 @@ impl User {
             schema: self.schema,
             username: self.username,
             username_type: username_type(self.username_type)?,
-            country_code: self.country_code,
+            country_code: self.country_code.map(|code| code.0),
             password: self.password,
             nick_name: self.nick_name,
             avatar: self.avatar,
@@ -341,7 +251,7 @@ impl User {
             schema: world.schema,
             username: world.username,
             username_type: world.username_type.map(|kind| kind as i64),
-            country_code: world.country_code,
+            country_code: world.country_code.map(TextOrNumber),
             password: world.password,
             nick_name: world.nick_name,
             avatar: world.avatar,
@@ -429,59 +339,3 @@ fn username_type(number: Option<i64>) -> Result<Option<UsernameType>> {
     let kind = UsernameType::from_number(number);
     Ok(Some(kind.ok_or_else(|| Error::Refused("username_type must be 1, 2 or 3".to_owned()))?))
 }
-
-/// Without a `dp_id` a function gets its place in the list, from 1.
-fn functions(rows: Option<Vec<FunctionRow>>) -> Result<Option<Vec<Function>>> {
-    let Some(rows) = rows else { return Ok(None) };
-    let function = |(index, row): (usize, FunctionRow)| {
-        let place = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        Ok(Function {
-            dp_id: row.dp_id.unwrap_or(place),
-            kind: row.kind.into_domain(),
-            values: serde_json::to_string(&row.values).map_err(Error::store)?,
-            name: row.name.unwrap_or_else(|| row.code.clone()),
-            access: row.access.into_domain(),
-            // The store reads them from the values.
-            bounds: Bounds::default(),
-            code: row.code,
-        })
-    };
-    rows.into_iter().enumerate().map(function).collect::<Result<_>>().map(Some)
-}
-
-impl FunctionRow {
-    fn from_domain(function: Function) -> Self {
-        Self {
-            code: function.code,
-            dp_id: Some(function.dp_id),
-            kind: Kind::from_domain(function.kind),
-            values: serde_json::from_str(&function.values).unwrap_or_default(),
-            name: Some(function.name),
-            access: Rights::from_domain(function.access),
-        }
-    }
-}
-
-/// The same names on both sides.
-macro_rules! alike {
-    ($here:ident = $there:ident { $($name:ident),* }) => {
-        impl $here {
-            fn into_domain(self) -> $there {
-                match self {
-                    $(Self::$name => $there::$name,)*
-                }
-            }
-
-            fn from_domain(value: $there) -> Self {
-                match value {
-                    $($there::$name => Self::$name,)*
-                }
-            }
-        }
-    };
-}
-
-alike!(Kind = FunctionType { Boolean, Integer, Enum, String, Json, Raw, Bitmap });
-alike!(Rights = Access { ReadWrite, ReadOnly, WriteOnly });
-alike!(Registering = Registration { Off, Known, Any });
-alike!(Node = NodeType { Device, Gateway, Sub });

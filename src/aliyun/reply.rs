@@ -193,7 +193,9 @@ impl From<Error> for Failure {
             | Error::OutOfRange { .. }
             | Error::DamagedCursor(_)
             | Error::Refused(_)
+            | Error::InvalidCountry
             | Error::CountryNotServed(_)
+            | Error::OtherCountry
             | Error::InvalidMobile
             | Error::InvalidEmail
             | Error::OtherRegion(_)

@@ -28,6 +28,9 @@ pub enum Error {
     /// Unknown, or another tenant's: the caller cannot tell which.
     #[error("no {0} with that id is visible to this project")]
     NotVisible(Noun),
+    /// What should be a country's calling code is none.
+    #[error("country_code must be the calling code of a country, such as 49 or +49")]
+    InvalidCountry,
     /// The app does not serve that country.
     #[error("country_code must be one of the app's: {0}")]
     CountryNotServed(String),
@@ -70,6 +73,9 @@ pub enum Error {
     /// More wrong passwords in this minute than an account or address may have.
     #[error("too many failed logins of this account or address in this minute")]
     TooManyFailures,
+    /// A country that is not the account's.
+    #[error("country_code is not the one that the account was made with")]
+    OtherCountry,
     /// The app does not serve the account's country.
     #[error("country_code must be one of the app's: {0}")]
     OtherRegion(String),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::caller::check_self;
+use super::country::calling_code;
 use super::device::DEVICE_LIST_MAX;
 use super::feed::{TAKEN_MAX, Taken};
 use super::invitation::full;
@@ -108,6 +109,8 @@ pub struct NewMember {
     pub schema: Option<Schema>,
     /// The user's name in it.
     pub username: String,
+    /// The calling code of the account's country, in any form, if it is named.
+    pub country_code: Option<String>,
     /// What the user is called in this home.
     pub name: String,
     /// Whether as admin.
@@ -234,14 +237,19 @@ impl Cloud {
     /// is invited and lives there when the invitation is accepted; whom the project takes in, at once (decision 0014).
     ///
     /// # Errors
-    /// [`Error::NotVisible`] also for an unknown user; [`Error::NotAllowed`] for plain members, and for admins who would
+    /// [`Error::NotVisible`] also for an unknown user, or one of another country than the one named;
+    /// [`Error::InvalidCountry`]; [`Error::NotAllowed`] for plain members, and for admins who would
     /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, for a user in
     /// [`HOMES_GIVEN_MAX`] homes when the project asks, and for too many invitations when a user does.
     pub async fn add_member(&self, who: &impl Asks, id: HomeId, member: NewMember) -> Result<()> {
         let home = self.home_with(who, id, HomeRole::Admin).await?;
-        let NewMember { schema, username, name, is_admin } = member;
+        let NewMember { schema, username, country_code, name, is_admin } = member;
+        let country = |text: &str| calling_code(text).ok_or(Error::InvalidCountry);
+        let country_code = country_code.as_deref().map(country).transpose()?;
         let user = self.registry.user_by_name(who.project().no, schema.as_ref(), &username).await?;
-        let user = user.ok_or(Error::NotVisible(Noun::User))?;
+        let is_meant =
+            |user: &User| user.country_code.is_empty() || country_code.is_none_or(|code| code == user.country_code);
+        let user = user.filter(is_meant).ok_or(Error::NotVisible(Noun::User))?;
         let by = who.user().map(|user| user.no);
         let change = MemberChange { name: Some(name), is_admin: Some(is_admin), may_come: true, by };
         self.put_member(who, &home, &user.uid, change).await

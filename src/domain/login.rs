@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use super::caller::{AppCaller, AppUser};
+use super::country::calling_code;
 use super::password::Password;
 use super::token::{TOKEN_LIFE_MS, TokenPair};
-use super::user::Account;
+use super::user::{Account, compared_name};
 use super::{Cloud, Error, Noun, Project, ProjectNo, Result, Schema, Uid};
 
 /// Living logins of one user; the oldest makes room for a further one.
@@ -19,7 +20,7 @@ pub struct Login<'a> {
     pub username: &'a str,
     /// Its password.
     pub password: Password,
-    /// The country's calling code, without a plus.
+    /// The country's calling code, in any form.
     pub country_code: Option<&'a str>,
     /// From where.
     pub address: IpAddr,
@@ -40,35 +41,40 @@ impl Cloud {
     /// Checks a password and gives a token for the user. An unknown account takes as long as a wrong password.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for an app that is not the project's, and for a country that is not the account's;
-    /// [`Error::OtherRegion`] for one that the app does not serve; [`Error::WrongPassword`] also for an unknown or
+    /// [`Error::NotVisible`] for an app that is not the project's; [`Error::InvalidCountry`]; [`Error::OtherCountry`] for
+    /// a country that is not the account's, [`Error::OtherRegion`] for one that the app does not serve;
+    /// [`Error::WrongPassword`] also for an unknown or
     /// disabled account; [`Error::TooManyFailures`]; [`Error::Busy`].
     pub async fn log_in(&self, project: &Project, login: Login<'_>) -> Result<(TokenPair, Uid)> {
+        let country = |text: &str| calling_code(text).ok_or(Error::InvalidCountry);
+        let country_code = login.country_code.map(country).transpose()?;
+        let country_code = country_code.as_deref();
         if let Some(schema) = login.schema {
             let countries = self.registry.app_countries(project.no, schema).await?;
             let countries = countries.ok_or(Error::NotVisible(Noun::App))?;
             let is_served = |code: &str| countries.is_empty() || countries.iter().any(|served| served == code);
-            if !login.country_code.is_none_or(is_served) {
+            if !country_code.is_none_or(is_served) {
                 return Err(Error::OtherRegion(countries.join(", ")));
             }
         }
         let now_ms = self.now_ms();
+        let name = compared_name(login.username);
         let keys = [
-            (Key::AppAccount(project.no, login.username), self.limits.failures_of_account),
+            (Key::AppAccount(project.no, &name), self.limits.failures_of_account),
             (Key::Address(network(login.address)), self.limits.failures_of_address),
         ];
         // Those under way are not counted yet; the store checks only so many passwords at once.
         if !self.logins.allow(&keys, now_ms) {
             return Err(Error::TooManyFailures);
         }
-        let Login { schema, username, password, country_code, .. } = login;
+        let Login { schema, username, password, .. } = login;
         let found = self.registry.account_by_password(project.no, schema, username, password).await?;
         let is_at_home = |account: &Account| {
             account.country_code.is_empty() || country_code.is_none_or(|code| code == account.country_code)
         };
         let refusal = match &found {
             None => Some(Error::WrongPassword),
-            Some(account) if !is_at_home(account) => Some(Error::NotVisible(Noun::User)),
+            Some(account) if !is_at_home(account) => Some(Error::OtherCountry),
             Some(_) => None,
         };
         if let Some(refusal) = refusal {

@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod binding;
 pub mod caller;
 pub mod command;
+pub mod country;
 pub mod data_point;
 pub mod device;
 pub mod device_user;

@@ -1,8 +1,10 @@
 //! Users: the end users of an app (seed 000; contract tuya §3.1–3.3).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::caller::check_self;
+use super::country::calling_code;
 use super::password::Password;
 use super::{Asks, Caller, Cloud, Error, Noun, Result, Schema, Uid, UserNo};
 
@@ -87,7 +89,7 @@ pub struct Account {
 /// What [`Cloud::sync_user`] makes true. No `Debug`: it carries a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserSync {
-    /// The country's calling code.
+    /// The country's calling code, in any form.
     pub country_code: String,
     /// The name, unique in the app.
     pub username: String,
@@ -132,11 +134,12 @@ impl Cloud {
     /// type stay as they were at creation.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a schema that is not the caller's, [`Error::CountryNotServed`],
-    /// [`Error::InvalidMobile`], [`Error::InvalidEmail`], [`Error::Busy`] when too many passwords are being hashed.
-    pub async fn sync_user(&self, caller: &Caller, schema: &Schema, user: UserSync) -> Result<Uid> {
+    /// [`Error::NotVisible`] for a schema that is not the caller's, [`Error::InvalidCountry`],
+    /// [`Error::CountryNotServed`], [`Error::InvalidMobile`], [`Error::InvalidEmail`], [`Error::Busy`] when too many passwords are being hashed.
+    pub async fn sync_user(&self, caller: &Caller, schema: &Schema, mut user: UserSync) -> Result<Uid> {
         let countries = self.registry.app_countries(caller.project.no, schema).await?;
         let countries = countries.ok_or(Error::NotVisible(Noun::App))?;
+        user.country_code = calling_code(&user.country_code).ok_or(Error::InvalidCountry)?;
         if !countries.is_empty() && !countries.contains(&user.country_code) {
             return Err(Error::CountryNotServed(countries.join(", ")));
         }
@@ -231,6 +234,11 @@ impl Cloud {
         check_self(who, uid)?;
         self.registry.user(who.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
     }
+}
+
+/// A name as it is compared: an e-mail address without the case of its letters, any other as it is.
+pub fn compared_name(username: &str) -> Cow<'_, str> {
+    if username.contains('@') { username.to_ascii_lowercase().into() } else { username.into() }
 }
 
 /// Digits with an optional `+` and one optional `-` after the country prefix.

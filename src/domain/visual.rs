@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::device::FactoryName;
 use super::login::{Key, network};
 use super::password::Password;
-use super::user::Account;
+use super::user::{Account, compared_name};
 use super::{Cloud, Device, DeviceState, Error, EventPage, EventQuery, Noun, Result, Uid};
 
 /// How long a token lives.
@@ -74,8 +74,9 @@ impl Cloud {
             return Err(Error::OutOfRange { param: "deviceList", allowed });
         }
         let now_ms = self.now_ms();
+        let name = compared_name(username);
         let keys = [
-            (Key::Account(username), self.limits.failures_of_account),
+            (Key::Account(&name), self.limits.failures_of_account),
             (Key::Address(network(address)), self.limits.failures_of_address),
         ];
         // Those under way are not counted yet; the store checks only so many passwords at once.

@@ -193,7 +193,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`super::Error::Refused`] with the place in the document; nothing is changed then.
-    pub async fn apply(&self, world: World) -> Result<World> {
+    pub async fn apply(&self, mut world: World) -> Result<World> {
         world.check()?;
         let ((world, ended), moves) = self.registry.apply(world, self, self.now_ms()).await?;
         for device in ended {

@@ -1,7 +1,11 @@
 //! What a world document may say, checked before anything of it is kept.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
+use std::hash::Hash;
 
+use super::country::calling_code;
+use super::user::compared_name;
 use super::world::{World, WorldDevice, WorldProduct, WorldProject};
 use super::{Error, Result};
 
@@ -13,17 +17,18 @@ const TEXT_CHARS_MAX: usize = 512;
 const FUNCTIONS_MAX: usize = 256;
 
 impl World {
-    /// Checks every id, text and reference that can be checked without a store.
+    /// Checks every id, text and reference that can be checked without a store, and brings calling codes into their one
+    /// form.
     ///
     /// # Errors
     /// [`Error::Refused`] with the place in the document.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         unique("projects", self.projects.iter().map(|project| project.name.as_str()))?;
-        self.projects.iter().try_for_each(check_project)
+        self.projects.iter_mut().try_for_each(check_project)
     }
 }
 
-fn check_project(project: &WorldProject) -> Result<()> {
+fn check_project(project: &mut WorldProject) -> Result<()> {
     let place = format!("project {:?}", project.name);
     text(&place, "name", &project.name)?;
     ids(
@@ -37,18 +42,21 @@ fn check_project(project: &WorldProject) -> Result<()> {
         ],
     )?;
     unique(&format!("{place} apps"), project.apps.iter().map(|app| app.schema.as_str()))?;
-    for app in &project.apps {
+    for app in &mut project.apps {
         let place = format!("{place} app {:?}", app.schema);
         id(&place, "schema", &app.schema)?;
         ids(&place, [("app_key", &app.app_key)])?;
-        let codes = app.country_codes.iter().flatten();
-        if codes.into_iter().any(|code| code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_digit())) {
-            return refuse(&place, "country_codes must be calling codes, digits only");
-        }
+        app.country_codes.iter_mut().flatten().try_for_each(|code| country(&place, "country_codes", code))?;
     }
     project.products.iter().try_for_each(|product| check_product(&place, product))?;
-    for user in &project.users {
+    let names = project.users.iter().map(|user| format!("{}/{}", user.schema, compared_name(&user.username)));
+    unique(&format!("{place} users"), names)?;
+    for user in &mut project.users {
         let place = format!("{place} user {:?}", user.username);
+        // One that was never given is printed as an empty text.
+        if let Some(code) = user.country_code.as_mut().filter(|code| !code.is_empty()) {
+            country(&place, "country_code", code)?;
+        }
         text(&place, "username", &user.username)?;
         ids(&place, [("uid", &user.uid), ("identity_id", &user.identity_id), ("login_id", &user.login_id)])?;
         if let Some(open_id) = &user.open_id {
@@ -154,11 +162,20 @@ fn long(place: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-fn unique<'a>(place: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
+fn country(place: &str, member: &str, code: &mut String) -> Result<()> {
+    let Some(kept) = calling_code(code) else {
+        return refuse(place, &format!("{member}: {code:?} is not the calling code of a country, such as 49 or +49"));
+    };
+    *code = kept;
+    Ok(())
+}
+
+fn unique<T: Hash + Eq + Debug>(place: &str, names: impl Iterator<Item = T>) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
+        let text = format!("{name:?} stands there twice");
         if !seen.insert(name) {
-            return refuse(place, &format!("{name:?} stands there twice"));
+            return refuse(place, &text);
         }
     }
     Ok(())

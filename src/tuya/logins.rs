@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, LoginCall, TokenCall};
-use super::params::Body;
+use super::params::{Body, COUNTRY_CHARS_MAX};
 use super::reply::{Code, Envelope, Failure, Reply};
 use super::token::TokenView;
 use crate::domain::login::Login;
@@ -47,7 +47,7 @@ struct AuthorizedLoginBody {
 }
 
 /// Signs a user of an app in. 2401 for a wrong account or password, 1106 for an app or country that is not the account's,
-/// 2406 for a country that the app does not serve.
+/// 2402 for what is no country's calling code, 2406 for a country that the app does not serve.
 #[utoipa::path(post, path = "/v1.0/iot-01/associated-users/actions/authorized-login", tag = "logins",
     request_body = AuthorizedLoginBody, responses((status = 200, body = Envelope<LoginView>)))]
 async fn authorized_login(LoginCall(call): LoginCall) -> Reply {
@@ -55,10 +55,9 @@ async fn authorized_login(LoginCall(call): LoginCall) -> Reply {
     // The vendor says 1109 for a body that lacks something.
     let illegal = |error: Error| Failure::new(Code::ILLEGAL, error.to_string());
     let (username, password) = credentials(&body).map_err(illegal)?;
-    let country = body.required_text("country_code", 8).map_err(illegal)?;
+    let country = body.required_text("country_code", COUNTRY_CHARS_MAX).map_err(illegal)?;
     let schema = Schema(body.required_text("schema", 128).map_err(illegal)?);
-    let country = country.trim_start_matches('+');
-    sign_in(&call, Some(&schema), &username, password, Some(country)).await
+    sign_in(&call, Some(&schema), &username, password, Some(&country)).await
 }
 
 /// What a user signs in with.

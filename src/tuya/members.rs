@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::Tuya;
 use super::auth::AppCall;
 use super::homes::home_in;
+use super::params::COUNTRY_CHARS_MAX;
 use super::reply::{Envelope, Reply};
 use super::users::account_name;
 use crate::domain::device::NAME_CHARS_MAX;
@@ -75,6 +76,7 @@ struct AddMemberBody {
 #[expect(dead_code, reason = "documents the body, which is read member by member")]
 struct NewMemberBody {
     member_account: String,
+    /// The calling code of the account's country; an account of another country is not meant.
     country_code: Option<String>,
     name: Option<String>,
     admin: Option<bool>,
@@ -91,6 +93,7 @@ async fn add_member(call: AppCall) -> Reply {
     let new = NewMember {
         schema: body.text("app_schema", 128)?.map(Schema),
         username: member.required_text("member_account", 128)?,
+        country_code: member.text("country_code", COUNTRY_CHARS_MAX)?,
         name: member.text("name", NAME_CHARS_MAX)?.unwrap_or_default(),
         is_admin: member.flag("admin")?.unwrap_or(false),
     };

@@ -9,6 +9,8 @@ use crate::domain::{Error, Result};
 
 /// Query parameters that a request may have.
 pub const QUERY_PAIRS_MAX: usize = 100;
+/// A country's calling code may be this long.
+pub const COUNTRY_CHARS_MAX: usize = 16;
 /// Items of a comma list.
 pub const LIST_ITEMS_MAX: usize = 200;
 

@@ -113,6 +113,7 @@ codes! {
     MOBILE = 2021, "Illegal phone", "手机号不合法";
     EMAIL = 2022, "Illegal email", "邮箱不合法";
     PASSWORD = 2401, "username or password wrong", "用户名或密码错误";
+    NO_COUNTRY = 2402, "country code invalid", "国家码无效";
     COUNTRY = 2403, "country code not support this area", "该区域不支持此国家码";
     REGION = 2406, "skill id invalid", "技能 ID 无效";
     SCENE = 2503, "scene not exist", "场景不存在";
@@ -143,10 +144,11 @@ impl From<Error> for Failure {
             Error::Missing(_) => Code::EMPTY,
             Error::WrongType { .. } | Error::DamagedCursor(_) | Error::Refused(_) => Code::ILLEGAL,
             Error::OutOfRange { .. } => Code::RANGE,
-            Error::NotVisible(_) | Error::NotAllowed(_) => Code::PERMISSION,
+            Error::NotVisible(_) | Error::NotAllowed(_) | Error::OtherCountry => Code::PERMISSION,
             Error::WrongPassword => Code::PASSWORD,
             Error::TooManyFailures => Code::FREQUENT,
             Error::OtherRegion(_) => Code::REGION,
+            Error::InvalidCountry => Code::NO_COUNTRY,
             Error::CountryNotServed(_) => Code::COUNTRY,
             Error::InvalidMobile => Code::MOBILE,
             Error::InvalidEmail => Code::EMAIL,

@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, Call};
+use super::params::COUNTRY_CHARS_MAX;
 use super::reply::{Envelope, Reply};
 use crate::domain::password::Password;
 use crate::domain::user::{USER_PAGE_MAX, User, UserQuery, UserSync};
@@ -29,7 +30,7 @@ const MASK: &str = "****";
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents the body, which is read member by member")]
 struct SyncUserBody {
-    /// The country's calling code.
+    /// The country's calling code, as text or number, with or without a plus.
     country_code: String,
     /// The name, unique in the app.
     username: String,
@@ -55,7 +56,7 @@ struct UidView {
 async fn sync_user(call: Call) -> Reply {
     let body = call.body()?;
     let user = UserSync {
-        country_code: body.required_text("country_code", 8)?,
+        country_code: body.required_text("country_code", COUNTRY_CHARS_MAX)?,
         username: body.required_text("username", 128)?,
         password: Password::sent(body.required_text("password", 256)?),
         username_type: match body.integer("username_type", 1..=3)? {

@@ -80,7 +80,9 @@ impl From<Error> for Failure {
             | Error::WrongType { .. }
             | Error::OutOfRange { .. }
             | Error::NotVisible(_)
+            | Error::InvalidCountry
             | Error::CountryNotServed(_)
+            | Error::OtherCountry
             | Error::InvalidMobile
             | Error::InvalidEmail
             | Error::NoSuchDeviceUser

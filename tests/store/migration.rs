@@ -80,3 +80,56 @@ fn a_registry_of_the_first_form_is_brought_up() {
         assert_eq!((&after.name, after.history_from_ms), (&plug.product.name, NOW + 7));
     });
 }
+
+#[test]
+fn countries_and_names_of_before_go_on() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let registry = SqliteRegistry::open(today.path()).unwrap();
+    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
+    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
+    drop(registry);
+    std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
+    let old = before.path().join(REGISTRY_FILE);
+    first_form(&old, &today.path().join(REGISTRY_FILE));
+    let connection = Connection::open(&old).unwrap();
+    // Names that differ in case alone were two accounts, and countries were whatever was sent.
+    connection
+        .execute_batch(
+            "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_hash, nick_name,
+             avatar, identity_id, open_id, created_ms, updated_ms)
+             SELECT project_no, app_no, 'other', 'Guest@Example.com', 2, '', password_hash, '', '', 'other', 'other', 1, 1
+             FROM app_user WHERE username = 'guest@example.com';
+             UPDATE app SET country_codes = '0086,1,049,999'",
+        )
+        .unwrap();
+    let forms = [("+49", "49"), ("0049", "49"), ("+1-684", "1684"), ("DE", ""), ("999999", ""), ("86", "86"), ("", "")];
+    for (before_form, _) in forms {
+        let sql =
+            "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, nick_name, avatar,
+                   identity_id, open_id, created_ms, updated_ms)
+                   SELECT project_no, app_no, 'u' || ?1, 'u' || ?1, 3, ?1, '', '', 'u' || ?1, 'u' || ?1, 1, 1
+                   FROM app_user WHERE uid = 'other'";
+        connection.execute(sql, params![before_form]).unwrap();
+    }
+    drop(connection);
+    let registry = SqliteRegistry::open(before.path()).unwrap();
+    runtime.block_on(async {
+        let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
+        for (before_form, form) in forms {
+            let user = registry.user(project, &Uid(format!("u{before_form}"))).await.unwrap().unwrap();
+            assert_eq!(user.country_code, form, "{before_form}");
+        }
+        let countries = registry.app_countries(project, &"testApp".into()).await.unwrap().unwrap();
+        assert_eq!(countries, ["86", "1", "49", "999"]);
+        for (name, uid) in
+            [("guest@example.com", Some(GUEST)), ("Guest@Example.com", Some("other")), ("GUEST@example.com", None)]
+        {
+            let password = Password::Clear("secret".to_owned());
+            let found = registry.account_by_password(project, None, name, password).await.unwrap();
+            assert_eq!(found.as_ref().map(|account| account.uid.as_str()), uid, "{name}");
+            let found = registry.user_by_name(project, None, name).await.unwrap();
+            assert_eq!(found.as_ref().map(|user| user.uid.as_str()), uid, "{name}");
+        }
+    });
+}

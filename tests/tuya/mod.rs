@@ -2,6 +2,7 @@ mod assets;
 mod auth;
 mod bad_input;
 mod commands;
+mod countries;
 mod device_lists;
 mod device_users;
 mod devices;

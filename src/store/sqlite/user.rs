@@ -22,6 +22,13 @@ pub const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u
     u.created_ms, u.updated_ms, u.identity_id, u.login_id, u.open_id, u.phone, u.email, u.gender, u.last_login_ms,
     a.app_key";
 
+/// The condition on a row of `app_user u` that its name is the text in the parameter `?2`: an e-mail address whatever the
+/// case of its ASCII letters, any other name exactly. Of several in one app the exact one is meant ([`EXACT_FIRST`]).
+pub const NAMED: &str = "u.username = ?2 COLLATE NOCASE AND (u.username = ?2 OR instr(?2, '@') > 0)";
+
+/// The order in which the exact name comes first.
+pub const EXACT_FIRST: &str = "u.username = ?2 DESC, u.user_no";
+
 /// Where [`COLUMNS`] are.
 pub const FROM: &str = "app_user u JOIN app a USING (app_no)";
 
@@ -43,12 +50,12 @@ impl UserStore for SqliteRegistry {
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>> {
         let known = self.readers.run(|connection| {
             connection
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no)
-                     WHERE a.project_no = ?1 AND a.schema = ?2 AND u.username = ?3",
-                )
+                     WHERE a.project_no = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
+                ))
                 .and_then(|mut statement| {
-                    let values = params![project.0, schema.0, user.username];
+                    let values = params![project.0, user.username, schema.0];
                     statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional()
                 })
                 .map_err(Error::store)
@@ -86,37 +93,37 @@ impl UserStore for SqliteRegistry {
         username: &str,
         password: Password,
     ) -> Result<Option<Account>> {
-        let sql = "SELECT u.user_no, u.uid, u.country_code, u.access_version,
-                   CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u JOIN app a USING (app_no)
-                   WHERE u.username = ?2 AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3) LIMIT 2";
+        let sql = format!(
+            "SELECT u.user_no, u.uid, u.country_code, u.access_version,
+             CASE u.disabled WHEN 0 THEN u.password_hash END, u.username FROM app_user u JOIN app a USING (app_no)
+             WHERE {NAMED} AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3) ORDER BY {EXACT_FIRST} LIMIT 2"
+        );
         let account = |row: &Row<'_>| {
             let (no, uid) = (UserNo(row.get(0)?), Uid(row.get(1)?));
             let account = Account { no, uid, country_code: row.get(2)?, version: row.get(3)? };
-            Ok((account, row.get::<_, Option<String>>(4)?))
+            Ok(((account, row.get::<_, Option<String>>(4)?), row.get::<_, String>(5)?))
         };
-        let mut found: Vec<(Account, Option<String>)> = self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+        let found: Vec<((Account, Option<String>), String)> = self.readers.run(|connection| {
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let values = params![project.0, username, schema.map(Schema::as_str)];
             statement.query_map(values, account).and_then(Iterator::collect).map_err(Error::store)
         })?;
-        // Two apps may have users of one name: without the app's neither is meant.
-        let only = found.len() == 1;
-        let (account, kept) = found.pop().filter(|_| only).unzip();
+        let (account, kept) = the_one_meant(found, username).unzip();
         let is_right = self.passwords.check(Some(project), password, kept.flatten()).await?;
         Ok(account.filter(|_| is_right))
     }
 
     async fn user_by_name(&self, project: ProjectNo, schema: Option<&Schema>, username: &str) -> Result<Option<User>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE u.username = ?2 AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3)
-             LIMIT 2"
+            "SELECT {COLUMNS} FROM {FROM} WHERE {NAMED} AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3)
+             ORDER BY {EXACT_FIRST} LIMIT 2"
         );
         self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![project.0, username, schema.map(Schema::as_str)], user);
-            let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
-            let only = users.len() == 1;
-            Ok(users.pop().filter(|_| only))
+            let users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
+            let named = users.into_iter().map(|user| (user.clone(), user.username)).collect();
+            Ok(the_one_meant(named, username))
         })
     }
 
@@ -271,12 +278,13 @@ fn sync(
     now_ms: i64,
 ) -> Result<Uid> {
     let known: Option<String> = connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "UPDATE app_user SET password_hash = coalesce(?3, password_hash),
              access_version = access_version + (?3 IS NOT NULL), nick_name = coalesce(?4, nick_name),
              time_zone_id = coalesce(?5, time_zone_id), updated_ms = ?6
-             WHERE app_no = ?1 AND username = ?2 RETURNING uid",
-        )
+             WHERE user_no = (SELECT u.user_no FROM app_user u WHERE u.app_no = ?1 AND {NAMED} ORDER BY {EXACT_FIRST}
+             LIMIT 1) RETURNING uid"
+        ))
         .and_then(|mut statement| {
             let values = params![app_no, user.username, hash, user.nick_name, user.time_zone_id, now_ms];
             statement.query_row(values, |row| row.get(0)).optional()
@@ -313,19 +321,30 @@ fn sync(
     Ok(Uid(uid))
 }
 
+/// Of the users that a name fits, the exact one first: that one, or else the only one. Two apps may have users of one
+/// name, and neither is meant then without its app.
+fn the_one_meant<T>(found: Vec<(T, String)>, username: &str) -> Option<T> {
+    let is_clear = match found.as_slice() {
+        [_] => true,
+        [(_, first), (_, second)] => first == username && second != username,
+        _ => false,
+    };
+    found.into_iter().next().filter(|_| is_clear).map(|(user, _)| user)
+}
+
 /// One more than the limit, if there is one.
 fn users(connection: &Connection, app_no: i64, query: &UserQuery) -> rusqlite::Result<Vec<User>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE u.app_no = ?1 AND u.created_ms BETWEEN ?2 AND ?3
-             AND (?4 IS NULL OR u.username = ?4) ORDER BY u.created_ms, u.user_no LIMIT ?5 OFFSET ?6"
+            "SELECT {COLUMNS} FROM {FROM} WHERE u.app_no = ?1 AND (?2 IS NULL OR ({NAMED}))
+             AND u.created_ms BETWEEN ?3 AND ?4 ORDER BY u.created_ms, u.user_no LIMIT ?5 OFFSET ?6"
         ))?
         .query_map(
             params![
                 app_no,
+                query.username,
                 query.from_ms.unwrap_or(0),
                 query.to_ms.unwrap_or(i64::MAX),
-                query.username,
                 query.limit + 1,
                 i64::try_from(query.offset).unwrap_or(i64::MAX)
             ],

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
+use super::user::{EXACT_FIRST, NAMED};
 use crate::domain::device::FactoryName;
 use crate::domain::password::Password;
 use crate::domain::store::VisualStore;
@@ -24,17 +25,18 @@ impl VisualStore for SqliteRegistry {
         password: Password,
         devices: &[FactoryName],
     ) -> Result<Option<Account>> {
-        let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 2, 2 * n + 3));
+        let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 3, 2 * n + 4));
         let sql = format!(
             "SELECT u.uid, u.access_version, u.user_no, u.country_code, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
-             WHERE u.username = ?1 ORDER BY (
+             WHERE {NAMED} AND ?1 IS NULL ORDER BY (
                  SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
                  WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
-             ) DESC, u.disabled, u.user_no LIMIT 1",
+             ) DESC, u.disabled, {EXACT_FIRST} LIMIT 1",
             names.collect::<Vec<_>>().join(", ")
         );
         let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);
-        let values = params_from_iter(std::iter::once(username).chain(named));
+        // The first parameter is not used: the second is the name in every statement.
+        let values = params_from_iter([None, Some(username)].into_iter().chain(named.map(Some)));
         let found: Option<(Account, Option<String>)> = self.readers.run(|connection| {
             connection
                 .prepare(&sql)

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::owner::Owners;
 use super::project::{place_of_app_secret, place_of_secret};
+use super::user::{EXACT_FIRST, NAMED};
 use super::{SqliteRegistry, product};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
@@ -59,13 +60,15 @@ impl WorldStore for SqliteRegistry {
 impl SqliteRegistry {
     /// The password hash of each user of the document, in its order.
     fn known_passwords(&self, world: &World) -> Result<Vec<Option<String>>> {
-        let sql = "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no) JOIN project p ON
-                   p.project_no = a.project_no WHERE p.name = ?1 AND a.schema = ?2 AND u.username = ?3";
+        let sql = format!(
+            "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no) JOIN project p ON
+             p.project_no = a.project_no WHERE p.name = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
+        );
         self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
             let mut known = |(project, user): (&WorldProject, &WorldUser)| {
-                let values = params![project.name, user.schema, user.username];
+                let values = params![project.name, user.username, user.schema];
                 let hash = statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional();
                 hash.map(Option::flatten).map_err(Error::store)
             };

@@ -4,6 +4,7 @@ use rusqlite::params;
 
 use super::home::leave_home;
 use super::owner;
+use super::user::{EXACT_FIRST, NAMED};
 use super::world::{Builder, fill};
 use crate::domain::world::{WorldHome, WorldUser};
 use crate::domain::{Error, Result, UsernameType};
@@ -14,10 +15,13 @@ impl Builder<'_> {
         let sql = "SELECT app_no FROM app WHERE project_no = ?1 AND schema = ?2";
         let app_no: Option<i64> = self.find(sql, params![self.project_no, world.schema], |row| row.get(0))?;
         let app_no = app_no.ok_or_else(|| Error::Refused(format!("there is no app {:?}", world.schema)))?;
-        let sql = "SELECT user_no, username_type, country_code, password_hash, nick_name, avatar, gender, time_zone_id,
-                   uid, identity_id, open_id, login_id, phone, email, disabled FROM app_user WHERE app_no = ?1 AND username = ?2";
+        let sql = format!(
+            "SELECT user_no, username_type, country_code, password_hash, nick_name, avatar, gender, time_zone_id, uid,
+             identity_id, open_id, login_id, phone, email, disabled FROM app_user u WHERE app_no = ?1 AND {NAMED}
+             ORDER BY {EXACT_FIRST} LIMIT 1"
+        );
         let mut user_no = None;
-        let before = self.find(sql, params![app_no, world.username], |row| {
+        let before = self.find(&sql, params![app_no, world.username], |row| {
             user_no = row.get(0)?;
             Ok(WorldUser {
                 schema: world.schema.clone(),
@@ -165,9 +169,13 @@ impl Builder<'_> {
 
     /// The user of that name in any app of the project.
     pub(super) fn user_no(&self, username: &str) -> Result<i64> {
-        let sql = "SELECT min(user_no), count(*) FROM app_user
-                   WHERE username = ?1 AND app_no IN (SELECT app_no FROM app WHERE project_no = ?2)";
-        let found = self.find(sql, params![username, self.project_no], |row| {
+        // Where there is one of exactly that name, no other is meant.
+        let sql = format!(
+            "SELECT min(user_no), count(*) FROM app_user u WHERE {NAMED}
+             AND app_no IN (SELECT app_no FROM app WHERE project_no = ?1) GROUP BY u.username = ?2
+             ORDER BY u.username = ?2 DESC LIMIT 1"
+        );
+        let found = self.find(&sql, params![self.project_no, username], |row| {
             Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
         })?;
         match found {
