@@ -1,13 +1,20 @@
 //! The world document as JSON (DESIGN §4). Unknown members are refused by name; members without a value are left out.
 
-mod product;
+mod device;
+mod user;
+mod values;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::HashSet;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::world::{World, WorldApp, WorldDevice, WorldHome, WorldProject, WorldUser};
-use crate::domain::{Error, Result, UsernameType};
-use product::Product;
+use crate::domain::product::{Bounds, Registration};
+use crate::domain::world::{World, WorldApp, WorldHome, WorldProduct, WorldProject};
+use crate::domain::{Access, Error, Function, FunctionType, NodeType, Result};
+use device::Device;
+use user::{TextOrNumber, User};
 
 /// Reads a document.
 ///
@@ -95,39 +102,22 @@ struct App {
     country_codes: Option<Vec<TextOrNumber>>,
 }
 
-/// A text that may also be written as a whole number.
-#[derive(Serialize)]
-struct TextOrNumber(String);
-
-impl<'de> Deserialize<'de> for TextOrNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(text)),
-            Value::Number(number) => Ok(Self(number.to_string())),
-            _ => Err(serde::de::Error::custom("a calling code must be text or a whole number")),
-        }
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct User {
-    schema: String,
-    username: String,
-    username_type: Option<i64>,
-    country_code: Option<TextOrNumber>,
-    password: Option<String>,
-    nick_name: Option<String>,
-    avatar: Option<String>,
-    gender: Option<String>,
-    time_zone_id: Option<String>,
-    uid: Option<String>,
-    identity_id: Option<String>,
-    open_id: Option<String>,
-    login_id: Option<String>,
-    phone: Option<String>,
-    email: Option<String>,
-    disabled: Option<bool>,
+struct Product {
+    product_id: Option<String>,
+    product_key: Option<String>,
+    product_secret: Option<String>,
+    name: String,
+    category: String,
+    model: Option<String>,
+    icon: Option<String>,
+    net_type: Option<String>,
+    node_type: Option<Node>,
+    biz_type: Option<i64>,
+    dynamic_registration: Option<Registering>,
+    strict: Option<bool>,
+    functions: Option<Vec<FunctionRow>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,30 +130,66 @@ struct Home {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Device {
-    product_id: String,
-    device_id: Option<String>,
-    secret: Option<String>,
-    local_key: Option<String>,
-    uuid: Option<String>,
-    sn: Option<String>,
-    mac: Option<String>,
+struct FunctionRow {
+    code: String,
+    dp_id: Option<u32>,
+    #[serde(rename = "type")]
+    kind: Kind,
+    /// An object, or its JSON text.
+    #[serde(default)]
+    values: Value,
     name: Option<String>,
-    device_name: Option<String>,
-    iot_id: Option<String>,
-    gateway: Option<String>,
-    node_id: Option<String>,
-    owner: Option<String>,
-    keep_history: Option<bool>,
-    home_id: Option<i64>,
-    shared_with: Option<Vec<String>>,
-    ip: Option<String>,
-    lat: Option<String>,
-    lon: Option<String>,
-    time_zone: Option<String>,
-    #[serde(rename = "virtual")]
-    is_virtual: Option<bool>,
-    disabled: Option<bool>,
+    /// As the vendor prints it; it is not kept.
+    #[serde(default, skip_serializing)]
+    #[expect(dead_code, reason = "it is read so that a printed row can be pasted")]
+    desc: IgnoredAny,
+    #[serde(default)]
+    access: Rights,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Kind {
+    #[serde(alias = "bool")]
+    Boolean,
+    #[serde(alias = "value")]
+    Integer,
+    #[serde(alias = "enum")]
+    Enum,
+    #[serde(alias = "string")]
+    String,
+    #[serde(alias = "json")]
+    Json,
+    #[serde(alias = "raw")]
+    Raw,
+    #[serde(alias = "bitmap")]
+    Bitmap,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+enum Rights {
+    #[default]
+    #[serde(rename = "rw")]
+    ReadWrite,
+    #[serde(rename = "ro")]
+    ReadOnly,
+    #[serde(rename = "wo")]
+    WriteOnly,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Node {
+    Device,
+    Gateway,
+    Sub,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Registering {
+    Off,
+    Known,
+    Any,
 }
 
 impl Project {
@@ -224,46 +250,40 @@ impl App {
     }
 }
 
-impl User {
-    fn into_domain(self) -> Result<WorldUser> {
-        Ok(WorldUser {
-            schema: self.schema,
-            username: self.username,
-            username_type: username_type(self.username_type)?,
-            country_code: self.country_code.map(|code| code.0),
-            password: self.password,
-            nick_name: self.nick_name,
-            avatar: self.avatar,
-            gender: self.gender,
-            time_zone_id: self.time_zone_id,
-            uid: self.uid,
-            identity_id: self.identity_id,
-            open_id: self.open_id,
-            login_id: self.login_id,
-            phone: self.phone,
-            email: self.email,
-            disabled: self.disabled,
+impl Product {
+    fn into_domain(self) -> Result<WorldProduct> {
+        Ok(WorldProduct {
+            product_id: self.product_id,
+            product_key: self.product_key,
+            product_secret: self.product_secret,
+            category: self.category,
+            model: self.model,
+            icon: self.icon,
+            net_type: self.net_type,
+            node_type: self.node_type.map(Node::into_domain),
+            biz_type: self.biz_type,
+            registration: self.dynamic_registration.map(Registering::into_domain),
+            strict: self.strict,
+            functions: functions(&self.name, self.functions)?,
+            name: self.name,
         })
     }
 
-    fn from_domain(world: WorldUser) -> Self {
+    fn from_domain(world: WorldProduct) -> Self {
         Self {
-            schema: world.schema,
-            username: world.username,
-            username_type: world.username_type.map(|kind| kind as i64),
-            country_code: world.country_code.map(TextOrNumber),
-            password: world.password,
-            nick_name: world.nick_name,
-            avatar: world.avatar,
-            gender: world.gender,
-            time_zone_id: world.time_zone_id,
-            uid: world.uid,
-            identity_id: world.identity_id,
-            open_id: world.open_id,
-            login_id: world.login_id,
-            phone: world.phone,
-            email: world.email,
-            disabled: world.disabled,
+            product_id: world.product_id,
+            product_key: world.product_key,
+            product_secret: world.product_secret,
+            name: world.name,
+            category: world.category,
+            model: world.model,
+            icon: world.icon,
+            net_type: world.net_type,
+            node_type: world.node_type.map(Node::from_domain),
+            biz_type: world.biz_type,
+            dynamic_registration: world.registration.map(Registering::from_domain),
+            strict: world.strict,
+            functions: world.functions.map(|rows| rows.into_iter().map(FunctionRow::from_domain).collect()),
         }
     }
 }
@@ -278,64 +298,68 @@ impl Home {
     }
 }
 
-impl Device {
-    fn into_domain(self) -> WorldDevice {
-        WorldDevice {
-            product_id: self.product_id,
-            device_id: self.device_id,
-            secret: self.secret,
-            local_key: self.local_key,
-            uuid: self.uuid,
-            sn: self.sn,
-            mac: self.mac,
-            name: self.name,
-            device_name: self.device_name,
-            iot_id: self.iot_id,
-            gateway: self.gateway,
-            node_id: self.node_id,
-            owner: self.owner,
-            keep_history: self.keep_history,
-            home_id: self.home_id,
-            shared_with: self.shared_with,
-            ip: self.ip,
-            lat: self.lat,
-            lon: self.lon,
-            time_zone: self.time_zone,
-            is_virtual: self.is_virtual,
-            disabled: self.disabled,
-        }
-    }
+/// Without a `dp_id` a function gets its place in the list, from 1, or the next number that no other has.
+fn functions(product: &str, rows: Option<Vec<FunctionRow>>) -> Result<Option<Vec<Function>>> {
+    let Some(rows) = rows else { return Ok(None) };
+    let mut taken: HashSet<u32> = rows.iter().filter_map(|row| row.dp_id).collect();
+    let mut free = |place: u32| {
+        let dp_id = (place..=u32::MAX).find(|dp_id| !taken.contains(dp_id)).unwrap_or(u32::MAX);
+        taken.insert(dp_id);
+        dp_id
+    };
+    let function = |(index, row): (usize, FunctionRow)| {
+        let place = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let kind = row.kind.into_domain();
+        let values = values::checked(&row.code, kind, row.values);
+        let place_of = |text| Error::Refused(format!("product {product:?} function {:?}: {text}", row.code));
+        Ok(Function {
+            dp_id: row.dp_id.unwrap_or_else(|| free(place)),
+            kind,
+            values: serde_json::to_string(&values.map_err(place_of)?).map_err(Error::store)?,
+            name: row.name.unwrap_or_else(|| row.code.clone()),
+            access: row.access.into_domain(),
+            // The store reads them from the values.
+            bounds: Bounds::default(),
+            code: row.code,
+        })
+    };
+    rows.into_iter().enumerate().map(function).collect::<Result<_>>().map(Some)
+}
 
-    fn from_domain(world: WorldDevice) -> Self {
+impl FunctionRow {
+    fn from_domain(function: Function) -> Self {
         Self {
-            product_id: world.product_id,
-            device_id: world.device_id,
-            secret: world.secret,
-            local_key: world.local_key,
-            uuid: world.uuid,
-            sn: world.sn,
-            mac: world.mac,
-            name: world.name,
-            device_name: world.device_name,
-            iot_id: world.iot_id,
-            gateway: world.gateway,
-            node_id: world.node_id,
-            owner: world.owner,
-            keep_history: world.keep_history,
-            home_id: world.home_id,
-            shared_with: world.shared_with,
-            ip: world.ip,
-            lat: world.lat,
-            lon: world.lon,
-            time_zone: world.time_zone,
-            is_virtual: world.is_virtual,
-            disabled: world.disabled,
+            code: function.code,
+            dp_id: Some(function.dp_id),
+            kind: Kind::from_domain(function.kind),
+            values: serde_json::from_str(&function.values).unwrap_or_default(),
+            name: Some(function.name),
+            desc: IgnoredAny,
+            access: Rights::from_domain(function.access),
         }
     }
 }
 
-fn username_type(number: Option<i64>) -> Result<Option<UsernameType>> {
-    let Some(number) = number else { return Ok(None) };
-    let kind = UsernameType::from_number(number);
-    Ok(Some(kind.ok_or_else(|| Error::Refused("username_type must be 1, 2 or 3".to_owned()))?))
+/// The same names on both sides.
+macro_rules! alike {
+    ($here:ident = $there:ident { $($name:ident),* }) => {
+        impl $here {
+            fn into_domain(self) -> $there {
+                match self {
+                    $(Self::$name => $there::$name,)*
+                }
+            }
+
+            fn from_domain(value: $there) -> Self {
+                match value {
+                    $($there::$name => Self::$name,)*
+                }
+            }
+        }
+    };
 }
+
+alike!(Kind = FunctionType { Boolean, Integer, Enum, String, Json, Raw, Bitmap });
+alike!(Rights = Access { ReadWrite, ReadOnly, WriteOnly });
+alike!(Registering = Registration { Off, Known, Any });
+alike!(Node = NodeType { Device, Gateway, Sub });

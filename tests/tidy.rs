@@ -144,7 +144,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("tls", &["durable_file"], &["std", "rcgen", "ring", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
-    ("world", &["domain"], &["serde", "serde_json"]),
+    ("world", &["domain"], &["std", "serde", "serde_json"]),
     ("metrics", &["domain", "http", "repeated"], &["std", "axum"]),
     ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),

@@ -1,6 +1,6 @@
 //! What a world document may say, checked before anything of it is kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -97,7 +97,15 @@ fn check_product(place: &str, product: &WorldProduct) -> Result<()> {
         return refuse(&place, &format!("at most {FUNCTIONS_MAX} functions"));
     }
     unique(&format!("{place} functions"), functions.iter().map(|function| function.code.as_str()))?;
-    functions.iter().try_for_each(|function| id(&place, "function code", &function.code))
+    functions.iter().try_for_each(|function| id(&place, "function code", &function.code))?;
+    let mut points = HashMap::new();
+    for function in functions {
+        if let Some(other) = points.insert(function.dp_id, &function.code) {
+            let text = format!("functions {other:?} and {:?} both have dp_id {}", function.code, function.dp_id);
+            return refuse(&place, &text);
+        }
+    }
+    Ok(())
 }
 
 fn check_device(place: &str, device: &WorldDevice) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::ingle;
+use crate::support::world::PLUG;
+use crate::support::{TestCloud, ingle};
 
 /// A project with these members.
 fn home(members: Value) -> Value {
@@ -70,4 +71,117 @@ fn an_email_address_is_one_user_whatever_the_case() {
     let names = home(json!({"users": [user("me"), user("ME")]}));
     let filled = apply(folder.path(), &names).unwrap();
     assert_ne!(filled["projects"][0]["users"][0]["uid"], filled["projects"][0]["users"][1]["uid"]);
+}
+
+/// A document with one product of these functions.
+fn product(functions: &Value) -> Value {
+    home(json!({"products": [{"name": "Lamp", "category": "dj", "product_id": "lamp", "functions": functions}]}))
+}
+
+/// The functions of such a document, filled in.
+fn functions(folder: &std::path::Path, functions: &Value) -> Result<Value, String> {
+    Ok(apply(folder, &product(functions))?["projects"][0]["products"][0]["functions"].clone())
+}
+
+#[test]
+fn functions_paste_as_the_vendor_prints_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = json!([
+        {"code": "switch_led", "desc": "{}", "name": "Switch", "type": "Boolean", "values": "{}"},
+        {"code": "bright_value_v2", "desc": "{\"min\":10}", "name": "Brightness", "type": "Integer",
+         "values": "{\"min\":10,\"scale\":0,\"unit\":\"\",\"max\":1000,\"step\":1}"},
+        {"code": "work_mode", "desc": null, "type": "Enum", "values": "{\"range\":[\"white\",\"colour\"]}"},
+        {"code": "fault", "type": "bitmap", "values": "{\"label\":[\"e1\"],\"maxlen\":1}", "dp_id": 9},
+        {"code": "note", "type": "String", "values": {"maxlen": 255}},
+        {"code": "flash", "type": "Raw", "values": ""},
+        {"code": "scene", "type": "Json"},
+    ]);
+    let filled = functions(folder.path(), &printed).unwrap();
+    let of = |code: &str| filled.as_array().unwrap().iter().find(|row| row["code"] == code).unwrap().clone();
+    assert_eq!(of("bright_value_v2")["values"], json!({"min": 10, "max": 1000, "scale": 0, "step": 1, "unit": ""}));
+    assert_eq!(of("work_mode")["values"], json!({"range": ["white", "colour"]}));
+    assert_eq!((&of("fault")["values"]["label"], &of("fault")["type"]), (&json!(["e1"]), &json!("Bitmap")));
+    for empty in ["switch_led", "flash", "scene"] {
+        assert_eq!(of(empty)["values"], json!({}), "{empty}");
+    }
+    assert!(filled.as_array().unwrap().iter().all(|row| row.get("desc").is_none()));
+    assert_eq!(functions(folder.path(), &filled).unwrap(), filled, "what was printed changes nothing");
+    // And as this server prints them.
+    let cloud = TestCloud::start();
+    let get = |path: &str| cloud.first().get(&format!("{path}/{PLUG}/specifications"))["result"].clone();
+    for rows in [
+        cloud.first().get(&format!("/v1.0/devices/{PLUG}/functions"))["result"]["functions"].clone(),
+        get("/v1.0/devices")["status"].clone(),
+        get("/v1.1/devices")["status"].clone(),
+    ] {
+        assert!(rows[0]["values"].is_string(), "{rows}");
+        let filled = functions(folder.path(), &rows).unwrap();
+        assert_eq!(filled.as_array().unwrap().len(), rows.as_array().unwrap().len());
+        assert_eq!(filled[0]["values"], json!({"min": 0, "max": 1_000_000}));
+    }
+}
+
+#[test]
+fn functions_that_cannot_be_are_refused_by_product_and_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |kind: &str, values: Value| json!([{"code": "sound", "type": "Boolean"}, {"code": "wrong", "type": kind, "values": values}]);
+    for (rows, text) in [
+        (of("Integer", json!({"min": 5, "max": 4})), "min 5 is greater than max 4"),
+        (of("Integer", json!("{\"min\":5,\"max\":4}")), "min 5 is greater than max 4"),
+        (of("Integer", json!({"min": 0, "max": 9, "step": 0})), "step must be greater than 0"),
+        (of("Integer", json!({"step": -1})), "step must be greater than 0"),
+        (of("Integer", json!({"min": "0", "max": 9})), "min must be a whole number"),
+        (of("Integer", json!({"min": 0, "max": "nine"})), "max must be a whole number"),
+        (of("Integer", json!({"max": 9.5})), "max must be a whole number"),
+        (of("Integer", json!({"max": [9]})), "max must be a whole number"),
+        (of("Integer", json!({"max": 1e300})), "max must be a whole number"),
+        (of("Integer", json!({"step": true})), "step must be a whole number"),
+        (of("Integer", json!({"scale": -1})), "scale must be"),
+        (of("String", json!({"maxlen": "255"})), "maxlen must be a whole number"),
+        (of("String", json!({"maxlen": -1})), "maxlen must not be negative"),
+        (of("Enum", json!({"range": "white"})), "range must be a list of texts"),
+        (of("Enum", json!({"range": [1, 2]})), "range must be a list of texts"),
+        (of("Bitmap", json!({"label": {"0": "e1"}})), "label must be a list of texts"),
+        (of("Json", json!({"h": {"min": 360, "max": 0}})), "h: min 360 is greater than max 0"),
+        (of("Integer", json!("min 0")), "values: the text is not a JSON object"),
+        (of("Integer", json!("[]")), "values: the text is not a JSON object"),
+        (of("Integer", json!([])), "values must be an object"),
+        (of("Integer", json!(5)), "values must be an object"),
+    ] {
+        let error = functions(folder.path(), &rows).unwrap_err();
+        assert!(error.contains("product \"Lamp\" function \"wrong\"") && error.contains(text), "{rows}: {error}");
+    }
+    let twice = json!([{"code": "one", "type": "Boolean", "dp_id": 7}, {"code": "two", "type": "Boolean", "dp_id": 7}]);
+    let error = functions(folder.path(), &twice).unwrap_err();
+    assert!(error.contains("product \"Lamp\"") && error.contains("\"one\" and \"two\" both have dp_id 7"), "{error}");
+    // A number that is not said is one that no other has.
+    let some = json!([{"code": "one", "type": "Boolean"}, {"code": "two", "type": "Boolean"},
+        {"code": "three", "type": "Boolean", "dp_id": 2}, {"code": "four", "type": "Boolean"}]);
+    let filled = functions(folder.path(), &some).unwrap();
+    let numbers: Vec<u64> = filled.as_array().unwrap().iter().map(|row| row["dp_id"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 3, 2, 4]);
+}
+
+#[test]
+fn a_colour_without_ranges_has_the_vendors() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |max: i64| json!({"min": 0, "max": max, "scale": 0, "step": 1, "unit": ""});
+    let ranges = |most: i64| json!({"h": part(360), "s": part(most), "v": part(most)});
+    let rows =
+        json!([{"code": "colour_data", "type": "Json"}, {"code": "colour_data_v2", "type": "Json", "values": "{}"}]);
+    let filled = functions(folder.path(), &rows).unwrap();
+    assert_eq!((&filled[0]["values"], &filled[1]["values"]), (&ranges(255), &ranges(1000)));
+    // What is said is kept, and what is no colour gets nothing.
+    let own = json!({"h": {"min": 1, "max": 359}});
+    let rows =
+        json!([{"code": "colour_data_v2", "type": "Json", "values": own}, {"code": "colour_data", "type": "String"}]);
+    let filled = functions(folder.path(), &rows).unwrap();
+    assert_eq!((&filled[0]["values"], &filled[1]["values"]), (&own, &json!({})));
+    // The demo's bulb too.
+    let demo: Value = serde_json::from_str(include_str!("../../src/cli/demo_world.json")).unwrap();
+    let filled = apply(tempfile::tempdir().unwrap().path(), &demo).unwrap();
+    let products = filled["projects"][0]["products"].as_array().unwrap().clone();
+    let rows = products.iter().flat_map(|product| product["functions"].as_array().unwrap());
+    let colours: Vec<&Value> = rows.filter(|row| row["code"] == "colour_data_v2").collect();
+    assert!(!colours.is_empty() && colours.iter().all(|row| row["values"] == ranges(1000)), "{colours:?}");
 }
