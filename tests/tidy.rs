@@ -351,7 +351,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0006_invitations.sql", "c9a7f094b2427944add69c1f6bb3a4cfe6a153a408ad214e5fb144a5663234c4"),
     ("0007_removed_users.sql", "cac497c158263c58892ebdf41f6aea49b20c672c8cb78e5fc7bf704b58923fa5"),
     ("0008_strict_products.sql", "706d141249c71e3b1dad6509e71967961b2d02f848a991822ea51a60d8eef310"),
-    ("0009_names_and_countries.sql", "5db685ab96eeebb489c8cf066103fcd8570be15fd48895cc2547e3bd495f3dac"),
+    ("0009_names_countries_keys.sql", "f6b91cd27d1a9e49d90581bef28559eb4495167fe4c446fe87e41db005f95b92"),
 ];
 
 #[test]

@@ -35,12 +35,11 @@ fn check_project(project: &mut WorldProject) -> Result<()> {
         &place,
         [
             ("tuya.client_id", &project.client_id),
-            ("tuya.secret", &project.secret),
             ("aliyun.project_id", &project.aliyun_project_id),
             ("aliyun.app_key", &project.aliyun_app_key),
-            ("aliyun.app_secret", &project.aliyun_app_secret),
         ],
     )?;
+    secrets(&place, [("tuya.secret", &project.secret), ("aliyun.app_secret", &project.aliyun_app_secret)])?;
     unique(&format!("{place} apps"), project.apps.iter().map(|app| app.schema.as_str()))?;
     for app in &mut project.apps {
         let place = format!("{place} app {:?}", app.schema);
@@ -84,13 +83,9 @@ fn check_product(place: &str, product: &WorldProduct) -> Result<()> {
     id(&place, "category", &product.category)?;
     ids(
         &place,
-        [
-            ("product_id", &product.product_id),
-            ("product_key", &product.product_key),
-            ("product_secret", &product.product_secret),
-            ("net_type", &product.net_type),
-        ],
+        [("product_id", &product.product_id), ("product_key", &product.product_key), ("net_type", &product.net_type)],
     )?;
+    secrets(&place, [("product_secret", &product.product_secret)])?;
     [&product.model, &product.icon].into_iter().flatten().try_for_each(|value| long(&place, value))?;
     let functions = product.functions.as_deref().unwrap_or_default();
     if functions.len() > FUNCTIONS_MAX {
@@ -115,13 +110,12 @@ fn check_device(place: &str, device: &WorldDevice) -> Result<()> {
         &place,
         [
             ("device_id", &device.device_id),
-            ("secret", &device.secret),
-            ("local_key", &device.local_key),
             ("uuid", &device.uuid),
             ("device_name", &device.device_name),
             ("iot_id", &device.iot_id),
         ],
     )?;
+    secrets(&place, [("secret", &device.secret), ("local_key", &device.local_key)])?;
     if device.keep_history == Some(true) && device.owner.is_none() {
         return refuse(&place, "keep_history says what another owner gets: name the owner");
     }
@@ -142,6 +136,19 @@ fn ids<'a>(place: &str, values: impl IntoIterator<Item = (&'a str, &'a Option<St
     for (member, value) in values {
         if let Some(value) = value {
             id(place, member, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// What signs is named nowhere, and real ones have every sign in them. The text of a refusal does not repeat it.
+fn secrets<'a>(place: &str, values: impl IntoIterator<Item = (&'a str, &'a Option<String>)>) -> Result<()> {
+    for (member, value) in values {
+        let is_fine = |value: &String| {
+            (1..=ID_CHARS_MAX).contains(&value.len()) && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        if !value.as_ref().is_none_or(is_fine) {
+            return refuse(place, &format!("{member} must be 1 to {ID_CHARS_MAX} printable ASCII characters"));
         }
     }
     Ok(())

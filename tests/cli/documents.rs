@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::world::PLUG;
+use crate::support::mqtt::{MqttDevice, tuyalink};
+use crate::support::tuya::TuyaApp;
+use crate::support::world::{FIRST_ID, PLUG};
 use crate::support::{TestCloud, ingle};
 
 /// A project with these members.
@@ -184,4 +186,31 @@ fn a_colour_without_ranges_has_the_vendors() {
     let rows = products.iter().flat_map(|product| product["functions"].as_array().unwrap());
     let colours: Vec<&Value> = rows.filter(|row| row["code"] == "colour_data_v2").collect();
     assert!(!colours.is_empty() && colours.iter().all(|row| row["values"] == ranges(1000)), "{colours:?}");
+}
+
+#[test]
+fn secrets_may_have_every_printable_sign() {
+    let signs: String = (b' '..=b'~').map(char::from).collect();
+    let cloud = TestCloud::start();
+    for secret in signs.as_bytes().chunks(16).map(|chunk| String::from_utf8(chunk.to_vec()).unwrap()) {
+        let device =
+            json!({"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "secret": secret, "local_key": secret});
+        let world = json!({"projects": [{"name": "first", "tuya": {"secret": secret}, "devices": [device]}]});
+        let filled = cloud.apply(&world);
+        assert_eq!(filled["projects"][0]["devices"][0]["local_key"], secret);
+        assert_eq!(filled["projects"][0]["devices"][0]["secret"], secret);
+        // Devices and apps sign with it.
+        MqttDevice::connect(&cloud, &tuyalink(PLUG, &secret));
+        let app = TuyaApp::new(&cloud, FIRST_ID, &secret);
+        assert_eq!(app.get(&format!("/v1.0/devices/{PLUG}"))["result"]["local_key"], secret);
+    }
+    for secret in ["", "tab\t", "new\nline", "\u{7f}", "schlüssel", &"s".repeat(65)] {
+        for member in ["secret", "local_key"] {
+            let device = json!({"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, member: secret});
+            let world = json!({"projects": [{"name": "first", "devices": [device]}]});
+            let error = cloud.ingle(&["apply", "-"], &world.to_string()).unwrap_err();
+            assert!(error.contains(&format!("{PLUG:?}: {member} must be 1 to 64 printable ASCII")), "{error}");
+            assert!(secret.is_empty() || !error.contains(secret), "the secret is not repeated: {error}");
+        }
+    }
 }

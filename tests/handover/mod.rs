@@ -2,6 +2,7 @@
 
 mod documents;
 mod given_up;
+mod keys;
 mod matrix;
 mod people;
 mod things;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
-use super::device::{COLUMNS, FROM};
+use super::device::{COLUMN_COUNT, COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{Owner, Owners, bind, home_for, user_no};
 use super::sight::{MANAGED, VISIBLE};
@@ -258,8 +258,8 @@ impl SqliteRegistry {
         while let Some(row) = rows.next().map_err(Error::store)? {
             list.push(BoundDevice {
                 device: Arc::new(self.device_of(row)?),
-                owned: row.get(25).map_err(Error::store)?,
-                bound_ms: row.get(26).map_err(Error::store)?,
+                owned: row.get(COLUMN_COUNT).map_err(Error::store)?,
+                bound_ms: row.get(COLUMN_COUNT + 1).map_err(Error::store)?,
             });
         }
         Ok(Some(Arc::new(BoundDevices { identity_id, username, list, written: OnceLock::new() })))

@@ -10,7 +10,7 @@ use super::SqliteRegistry;
 use super::device_filter::Filter;
 use super::known::LIST_MAX;
 use super::owner::{Owners, audience};
-use super::sight::{ABROAD, LIVES_IN, MANAGED, VISIBLE, abroad};
+use super::sight::{ABROAD, LIVES_IN, MANAGED, VISIBLE, abroad, shows_gateways_key};
 use crate::domain::caller::{AppUser, DeviceRole, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
 use crate::domain::feed::Audience;
@@ -26,8 +26,13 @@ pub const COLUMNS: &str = concat!(
     "d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac, d.ip, d.lat, d.lon,
     d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms, d.history_from_ms, ",
     abroad!(),
-    ", d.iot_id, d.device_name, d.is_virtual, d.disabled"
+    ", d.iot_id, d.device_name, d.is_virtual, d.disabled, CASE WHEN ",
+    shows_gateways_key!(),
+    " THEN g.local_key_sealed END"
 );
+
+/// How many [`COLUMNS`] are: what a statement selects besides comes after them.
+pub const COLUMN_COUNT: usize = 26;
 
 /// The time zone of a device of which none is known or told.
 pub const TIME_ZONE: &str = "+00:00";
@@ -229,7 +234,7 @@ impl DeviceStore for SqliteRegistry {
             if id.is_some_and(|id| *id != device.id) {
                 return Ok(None);
             }
-            let sealed: Vec<u8> = row.get(25).map_err(Error::store)?;
+            let sealed: Vec<u8> = row.get(COLUMN_COUNT).map_err(Error::store)?;
             let secret = self.seal.unseal(&sealed, &place_of_secret(&device.id.0))?;
             Ok(Some(DeviceSecret { device, secret }))
         })
@@ -375,8 +380,13 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
     if abroad {
         return Ok(as_its_maker_sees(device));
     }
-    let sealed = row.get_ref(4).and_then(|value| Ok(value.as_blob()?)).map_err(Error::store)?;
-    device.local_key = seal.unseal(sealed, &place_of_local_key(&device.id.0))?;
+    let sealed =
+        |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_blob_or_null()?)).map_err(Error::store);
+    let (own, gateways) = (sealed(4)?.unwrap_or_default(), sealed(25)?);
+    device.local_key = match (gateways, &device.gateway) {
+        (Some(key), Some(gateway)) => seal.unseal(key, &place_of_local_key(&gateway.0))?,
+        _ => seal.unseal(own, &place_of_local_key(&device.id.0))?,
+    };
     Ok(device)
 }
 

@@ -55,7 +55,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0006_invitations.sql"),
     include_str!("../../../migrations/sqlite/0007_removed_users.sql"),
     include_str!("../../../migrations/sqlite/0008_strict_products.sql"),
-    include_str!("../../../migrations/sqlite/0009_names_and_countries.sql"),
+    include_str!("../../../migrations/sqlite/0009_names_countries_keys.sql"),
 ];
 
 /// The registry's file in the data folder.

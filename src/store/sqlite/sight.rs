@@ -29,3 +29,15 @@ pub const ABROAD: &str = abroad!();
 /// The homes that the user `?1` lives in.
 pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
     UNION SELECT home_id FROM home_member WHERE user_no = ?1";
+
+/// Whether the device `d`, whose owner's binding is `o`, shows the local key of the gateway `g` that it is behind as its own,
+/// by which clients of the local network find that gateway: it was given none, and whoever sees it has the gateway too, as
+/// both are one user's in one home.
+macro_rules! shows_gateways_key {
+    () => {
+        "(d.local_key_given = 0 AND g.device_no IS NOT NULL AND g.home_id IS d.home_id
+        AND (SELECT k.user_no FROM binding k WHERE k.device_no = g.device_no AND k.owned = 1) IS o.user_no
+        AND (o.user_no IS NOT NULL OR g.project_no = d.project_no))"
+    };
+}
+pub(super) use shows_gateways_key;

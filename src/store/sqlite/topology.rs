@@ -172,9 +172,9 @@ fn make(
         .execute(
             "INSERT INTO device (product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid, iot_id,
              device_name, name, ip, time_zone, gateway_no, node_id, home_id, is_virtual, removed, created_ms,
-             active_ms, updated_ms, history_from_ms, made_by)
+             active_ms, updated_ms, history_from_ms, made_by, local_key_given)
              SELECT p.product_no, p.project_no, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', coalesce(g.time_zone, '+00:00'), ?9, ?10,
-             g.home_id, 0, 0, ?11, 0, ?11, 0, coalesce(?9, 0)
+             g.home_id, 0, 0, ?11, 0, ?11, 0, coalesce(?9, 0), 0
              FROM product p LEFT JOIN device g ON g.device_no = ?9 WHERE p.product_no = ?1",
             params![
                 product_no,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
-use super::device::{COLUMNS, FROM};
+use super::device::{COLUMN_COUNT, COLUMNS, FROM};
 use super::user::{EXACT_FIRST, NAMED};
 use crate::domain::device::FactoryName;
 use crate::domain::password::Password;
@@ -73,8 +73,8 @@ impl VisualStore for SqliteRegistry {
             let values = params![project_no, user_no, name.product_key, name.device_name];
             let mut rows = statement.query(values).map_err(Error::store)?;
             let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
-            let of_device: i64 = row.get(25).map_err(Error::store)?;
-            let of_binding: i64 = row.get(26).map_err(Error::store)?;
+            let of_device: i64 = row.get(COLUMN_COUNT).map_err(Error::store)?;
+            let of_binding: i64 = row.get(COLUMN_COUNT + 1).map_err(Error::store)?;
             let version = format!("{of_account}.{of_device}.{of_binding}");
             let account = Account { no: UserNo(user_no), uid: uid.clone(), country_code, version: of_account };
             Ok(Some(Access { account, device: Arc::new(self.device_of(row)?), version }))

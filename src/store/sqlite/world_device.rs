@@ -8,6 +8,7 @@ use super::device::{TIME_ZONE, place_of_local_key, place_of_secret};
 use super::fact::forget_desires;
 use super::owner::{self, Owner};
 use super::product::node_type;
+use super::sight::shows_gateways_key;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
 use crate::domain::{DeviceNo, Error, NodeType, Result};
@@ -27,11 +28,12 @@ impl Builder<'_> {
             let number = self.device(device).map_err(|error| at(&place(index, device), error))?;
             numbers.push(number);
         }
-        for (index, (device, no)) in devices.iter_mut().zip(numbers).enumerate() {
-            let linked = self.link(device, no);
+        for (index, (device, no)) in devices.iter_mut().zip(&numbers).enumerate() {
+            let linked = self.link(device, *no);
             linked.map_err(|error| at(&place(index, device), error))?;
         }
-        Ok(())
+        // Only now every gateway has its owner and its home.
+        devices.iter_mut().zip(numbers).try_for_each(|(device, no)| self.settle_local_key(device, no))
     }
 
     fn device(&self, world: &mut WorldDevice) -> Result<i64> {
@@ -52,6 +54,13 @@ impl Builder<'_> {
         }
         let before = known.map(|(no, _, before)| (no, before));
         let is_abroad = self.check_sight(world, product_no, before.as_ref())?;
+        if let (false, Some((no, _))) = (is_abroad, &before)
+            && world.local_key.is_some()
+            && world.local_key == self.key_of_gateway(*no)?
+        {
+            // The document was printed while it showed the gateway's.
+            world.local_key = None;
+        }
         let said = is_abroad.then(|| world.clone());
         let (no, before) = before.unzip();
         if let Some(before) = before.clone() {
@@ -137,6 +146,7 @@ impl Builder<'_> {
         world: &mut WorldDevice,
     ) -> Result<i64> {
         let id = fill(&mut world.device_id, mint::device_id)?.clone();
+        let is_given = world.local_key.is_some();
         let secret = fill(&mut world.secret, mint::device_secret)?.clone();
         let local_key = fill(&mut world.local_key, mint::device_secret)?.clone();
         fill(&mut world.uuid, mint::device_secret)?;
@@ -165,11 +175,11 @@ impl Builder<'_> {
         let written = self.write(
             "INSERT INTO device (device_no, product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid,
              iot_id, device_name, sn, mac, name, ip, lat, lon, time_zone, node_id, is_virtual, removed, created_ms,
-             active_ms, updated_ms, history_from_ms, disabled)
+             active_ms, updated_ms, history_from_ms, disabled, local_key_given)
              VALUES (?1, ?2, (SELECT project_no FROM product WHERE product_no = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-             ?12, ?13, ?14, ?15, ?16, ?17, 0, ?18, 0, ?18, 0, ?19)
+             ?12, ?13, ?14, ?15, ?16, ?17, 0, ?18, 0, ?18, 0, ?19, ?20)
              ON CONFLICT (device_no) DO UPDATE SET secret_sealed = excluded.secret_sealed,
-             local_key_sealed = excluded.local_key_sealed, uuid = excluded.uuid, iot_id = excluded.iot_id,
+             local_key_sealed = excluded.local_key_sealed, local_key_given = local_key_given OR ?21, uuid = excluded.uuid, iot_id = excluded.iot_id,
              device_name = excluded.device_name, sn = excluded.sn, mac = excluded.mac, name = excluded.name,
              ip = excluded.ip, lat = excluded.lat, lon = excluded.lon, time_zone = excluded.time_zone,
              node_id = excluded.node_id, is_virtual = excluded.is_virtual, updated_ms = excluded.updated_ms,
@@ -193,10 +203,47 @@ impl Builder<'_> {
                 world.node_id,
                 world.is_virtual,
                 self.now_ms,
-                world.disabled
+                world.disabled,
+                is_given,
+                before.is_some_and(|before| before.local_key != world.local_key)
             ],
         )?;
         Ok(no.unwrap_or(written))
+    }
+
+    /// The key of the gateway that a device is behind, where the device shows it as its own.
+    fn key_of_gateway(&self, no: i64) -> Result<Option<String>> {
+        let sql = concat!(
+            "SELECT g.device_id, g.local_key_sealed FROM device d JOIN device g ON g.device_no = d.gateway_no
+             LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE d.device_no = ?1 AND ",
+            shows_gateways_key!()
+        );
+        let found = self.find(sql, params![no], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        found.map(|(gateway, sealed)| self.seal.unseal(&sealed, &place_of_local_key(&gateway))).transpose()
+    }
+
+    /// What a document calls the key of a device behind a gateway: the gateway's, unless it was given another.
+    fn settle_local_key(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
+        let sql = "SELECT g.device_id, g.local_key_sealed, d.local_key_given FROM device d
+                   JOIN device g ON g.device_no = d.gateway_no WHERE d.device_no = ?1";
+        let found = self.find(sql, params![no], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
+        let found: Option<(String, Vec<u8>, bool)> = found;
+        let Some((gateway, sealed, is_given)) = found else { return Ok(()) };
+        if !self.is_own(no)? {
+            return Ok(());
+        }
+        let key = self.seal.unseal(&sealed, &place_of_local_key(&gateway))?;
+        if is_given && world.local_key.as_ref() == Some(&key) {
+            // The gateway's is not its own: behind another gateway, or another owner's, it must not show it.
+            let id = world.device_id.clone().unwrap_or_default();
+            let own = self.seal.seal(&mint::device_secret()?, &place_of_local_key(&id))?;
+            let sql = "UPDATE device SET local_key_sealed = ?2, local_key_given = 0 WHERE device_no = ?1";
+            self.write(sql, params![no, own])?;
+        }
+        if let Some(key) = self.key_of_gateway(no)? {
+            world.local_key = Some(key);
+        }
+        Ok(())
     }
 
     /// Gives a device to the owner that the document names, in the home that it names or else one of the owner's;

@@ -12,3 +12,7 @@ UPDATE app SET country_codes = ltrim(replace(replace(replace(',' || country_code
 -- E-mail addresses are found whatever the case of their letters.
 DROP INDEX app_user_name;
 CREATE INDEX app_user_name ON app_user (username COLLATE NOCASE);
+
+-- Whether the local key was given, and not generated here: behind a gateway a generated one is not shown, but the gateway's.
+-- Of devices that are there nobody knows it any more, so they keep theirs.
+ALTER TABLE device ADD COLUMN local_key_given INTEGER NOT NULL DEFAULT 1;
