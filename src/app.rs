@@ -61,9 +61,9 @@ pub enum AppError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// An address cannot be listened on.
-    #[error("{0}")]
-    Listen(#[from] io::Error),
+    /// The address of a setting cannot be listened on.
+    #[error("{0}: {1}")]
+    Listen(&'static str, #[source] io::Error),
 }
 
 impl From<Error> for AppError {
@@ -270,37 +270,46 @@ impl App {
         let gateway = self.gateway();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let failed = || accepts.clone();
+        let of = |setting| move |error| AppError::Listen(setting, error);
         if !mqtt.listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.listen, Transport::Plain, failed()).await?;
-            addresses.mqtt = Some(listener.address()?.to_string());
+            let listener = gateway::Listener::bind(&mqtt.listen, Transport::Plain, failed()).await;
+            let listener = listener.map_err(of("mqtt.listen"))?;
+            addresses.mqtt = Some(listener.address().map_err(of("mqtt.listen"))?.to_string());
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         if !mqtt.tls_listen.is_empty() {
             let transport = Transport::Tls(certificate(tls::MQTT)?);
-            let listener = gateway::Listener::bind(&mqtt.tls_listen, transport, failed()).await?;
-            addresses.mqtt_tls = Some(listener.address()?.to_string());
+            let listener = gateway::Listener::bind(&mqtt.tls_listen, transport, failed()).await;
+            let listener = listener.map_err(of("mqtt.tls_listen"))?;
+            addresses.mqtt_tls = Some(listener.address().map_err(of("mqtt.tls_listen"))?.to_string());
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         if !mqtt.proxy_listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.proxy_listen, Transport::Proxied, failed()).await?;
-            addresses.mqtt_proxy = Some(listener.address()?.to_string());
+            let listener = gateway::Listener::bind(&mqtt.proxy_listen, Transport::Proxied, failed()).await;
+            let listener = listener.map_err(of("mqtt.proxy_listen"))?;
+            addresses.mqtt_proxy = Some(listener.address().map_err(of("mqtt.proxy_listen"))?.to_string());
             tasks.spawn(listener.serve(gateway, stopping.clone()));
         }
         let router = self.router(&addresses);
         if !api.listen.is_empty() {
-            let listener = Listener::bind(&api.listen, None, api.connections_max, failed()).await?;
-            addresses.api = Some(format!("http://{}", listener.address()?));
+            let listener =
+                Listener::bind(&api.listen, None, api.connections_max, failed()).await.map_err(of("api.listen"))?;
+            addresses.api = Some(format!("http://{}", listener.address().map_err(of("api.listen"))?));
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         if !api.tls_listen.is_empty() {
-            let listener =
-                Listener::bind(&api.tls_listen, Some(certificate(tls::HTTP)?), api.connections_max, failed()).await?;
-            addresses.api_tls = Some(format!("https://{}", listener.address()?));
+            let certificate = certificate(tls::HTTP)?;
+            let listener = Listener::bind(&api.tls_listen, Some(certificate), api.connections_max, failed())
+                .await
+                .map_err(of("api.tls_listen"))?;
+            addresses.api_tls = Some(format!("https://{}", listener.address().map_err(of("api.tls_listen"))?));
             tasks.spawn(listener.serve(router, stopping.clone()));
         }
         if !self.config.metrics.listen.is_empty() {
-            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max, failed()).await?;
-            addresses.metrics = Some(format!("http://{}", listener.address()?));
+            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max, failed())
+                .await
+                .map_err(of("metrics.listen"))?;
+            addresses.metrics = Some(format!("http://{}", listener.address().map_err(of("metrics.listen"))?));
             let sources = Sources { cloud: self.cloud.clone(), bodies: self.bodies.clone(), accepts: failed() };
             tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
         }

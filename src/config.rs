@@ -195,6 +195,9 @@ impl Config {
         if self.api.tls_cert.is_empty() != self.api.tls_key.is_empty() {
             return refuse("api.tls_cert and api.tls_key go together");
         }
+        if let Some(name) = self.api.tls_names.iter().find(|name| !is_host(name)) {
+            return refuse(&format!("api.tls_names: {name:?} is neither a host name nor an address"));
+        }
         for (name, address) in [
             ("api.listen", &self.api.listen),
             ("api.tls_listen", &self.api.tls_listen),
@@ -235,15 +238,41 @@ fn from_environment(known: &mut Table, rest: &str, value: &str) -> Result<(), St
         let typed = match slot {
             Value::Integer(_) => value.parse().map(Value::Integer).ok(),
             Value::Boolean(_) => value.parse().map(Value::Boolean).ok(),
-            Value::Array(_) => {
-                let items = value.split(',').filter(|item| !item.is_empty());
-                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
-            }
+            Value::Array(_) => list(value),
             _ => Some(Value::String(value.to_owned())),
         };
         *slot = typed.ok_or_else(|| format!("{value:?} does not fit {section}.{key}"))?;
     }
     Ok(())
+}
+
+/// A list as TOML has it, or its items with commas between.
+fn list(text: &str) -> Option<Value> {
+    if text.trim_start().starts_with('[') {
+        let table: Table = format!("list = {text}").parse().ok()?;
+        // Only the list, and nothing after a line end.
+        let is_alone = table.len() == 1;
+        return table.into_iter().next().filter(|_| is_alone).map(|(_, value)| value);
+    }
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+}
+
+/// Whether a certificate can be for it: an address, or a name of the domain name system, whose first part may be a star.
+fn is_host(text: &str) -> bool {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return true;
+    }
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    // A name that ends in a number would be read as an address.
+    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    text.len() <= 253 && !is_number && name.split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -259,8 +288,55 @@ mod tests {
         let config = with(&[("INGLE_API_LISTEN", ""), ("INGLE_API_EXPLAIN", "true"), ("HOME", "/")]).unwrap();
         assert_eq!((config.api.listen.as_str(), config.api.explain), ("", true));
         assert_eq!(config.tuya.clock_window_seconds, 300);
-        let names = with(&[("INGLE_API_TLS_NAMES", "a.example,b.example")]).unwrap().api.tls_names;
-        assert_eq!(names, ["a.example", "b.example"]);
+    }
+
+    #[test]
+    fn a_list_is_read_as_toml_or_with_commas() {
+        let names = |text: &str| with(&[("INGLE_API_TLS_NAMES", text)]).map(|config| config.api.tls_names);
+        for (text, expected) in [
+            ("a.example,b.example", vec!["a.example", "b.example"]),
+            (" a.example, b.example ,", vec!["a.example", "b.example"]),
+            (r#"["a.example","b.example"]"#, vec!["a.example", "b.example"]),
+            (r#" [ "a.example", '10.0.0.7', ] "#, vec!["a.example", "10.0.0.7"]),
+            ("[\"a\"]", vec!["a"]),
+            ("[]", vec![]),
+            ("", vec![]),
+            (
+                "*.home.arpa,::1,xn--bcher-kva.example,my_host",
+                vec!["*.home.arpa", "::1", "xn--bcher-kva.example", "my_host"],
+            ),
+        ] {
+            assert_eq!(names(text).unwrap(), expected, "{text}");
+        }
+        for text in [
+            "[\"a\"",
+            "[\"a\"]]",
+            "[a]",
+            "[1]",
+            "[\"a\"]\nother = 1",
+            "\"a\",\"b\"",
+            "a b",
+            "a..b",
+            ".a",
+            "a.",
+            "-a",
+            "a*.b",
+            "*",
+            "https://a",
+            "a:443",
+            "1.2.3",
+            "256.1.1.1",
+            "bücher.example",
+            "[\"\"]",
+        ] {
+            let error = names(text).unwrap_err().to_string();
+            assert!(error.contains("tls_names"), "{text}: {error}");
+        }
+        assert!(
+            names(&"a".repeat(64)).is_err()
+                && names(&["a"; 127].join(".")).is_ok()
+                && names(&["a"; 128].join(".")).is_err()
+        );
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `ingle check-config`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{Outcome, print};
 use crate::config::Config;
+use crate::tls;
 
-/// Check a configuration file and the environment without starting anything.
+/// Check a configuration file and the environment without starting anything, and the certificate and key that they name.
 #[derive(Args)]
 pub struct CheckConfig {
     /// The file; without one, only the environment is checked.
@@ -17,7 +18,12 @@ pub struct CheckConfig {
 
 impl CheckConfig {
     pub(super) fn run(self) -> Outcome {
-        Config::load(self.file.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+        let config = Config::load(self.file.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+        let (certificates, key) = (&config.api.tls_cert, &config.api.tls_key);
+        if !certificates.is_empty() {
+            let opened = tls::given(Path::new(certificates), Path::new(key));
+            opened.map_err(|error| format!("api.tls_cert, api.tls_key: {error}"))?;
+        }
         print("ok");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The command line, as an operator uses it.
 
 mod documents;
+mod settings;
 mod simulate;
 
 use std::io::{BufRead, BufReader};
