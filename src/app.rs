@@ -245,7 +245,7 @@ impl App {
 
     /// The operator's door, for a process that has opened the folder itself.
     pub fn control(&self) -> Router {
-        control::router(self.cloud.clone())
+        control::router(self.cloud.clone(), "{}".to_owned())
     }
 
     /// Listens, says where through `announce`, and serves until `stop` is done. Everything acknowledged is on disk
@@ -314,7 +314,8 @@ impl App {
             tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
         }
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
-        tasks.spawn(socket.serve(self.control(), stopping.clone()));
+        let shown = serde_json::to_string(&addresses).unwrap_or_default();
+        tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(gateway::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));

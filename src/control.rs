@@ -50,9 +50,11 @@ pub struct Credentials {
     pub app_secret: String,
 }
 
-/// What the operator can ask of a cloud.
-pub fn router(cloud: Arc<Cloud>) -> Router {
+/// What the operator can ask of a cloud. `addresses` is where it is served, as `serve --json` prints it; `{}` where it is
+/// not.
+pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
     Router::new()
+        .route("/addresses", get(move || async { addresses }))
         .route("/world", post(apply))
         .route("/events", post(import))
         .route("/events/check", post(check))

@@ -1,5 +1,6 @@
 //! `ingle call`
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use axum::body::Body;
@@ -8,19 +9,22 @@ use clap::Args;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::demo::first_project;
+use super::demo::{first_project, projects};
 use super::{Outcome, Place, control, print, read_text};
 use crate::app::SystemClock;
-use crate::control::Credentials;
+use crate::control::{Control, Credentials};
 use crate::domain::Clock;
+use crate::simulate::Tls;
+use crate::tls::CA_FILE;
 use crate::tuya::sign::{Claims, SignedParts, sign};
 
 /// Send a signed request to a running server and print its answer.
 ///
-/// The project's credentials come from the data folder, a token is fetched first. The exit code is 1 when the answer
-/// is no success.
+/// The project's credentials and the server's address come from the data folder, a token is fetched first. The exit code
+/// is 1 when the answer is no success.
 #[derive(Args)]
 pub struct Call {
     /// GET, POST, PUT or DELETE.
@@ -29,12 +33,24 @@ pub struct Call {
     path: String,
     /// The JSON body; @FILE reads it from a file.
     body: Option<String>,
-    /// The server's plain address.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700")]
-    url: String,
+    /// The server's address, http:// or https://; that of the server that runs on the data folder when it is not given.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The name of the project that asks; the first one of the data folder when it is not given.
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+    /// A PEM file with the CA of an https server; ca.pem of the data folder when it is not given.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The data folder of the running server; ./ingle-data or else ./ingle-demo when it is not given.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// Where a request goes.
+struct Server {
+    url: String,
+    ca: PathBuf,
 }
 
 impl Call {
@@ -46,8 +62,14 @@ impl Call {
         if !data.exists() {
             return Err(format!("there is no data folder {}: name it with --data", data.display()));
         }
+        let ca = self.ca.clone().unwrap_or_else(|| data.join(CA_FILE));
         let (control, _app) = control(&Place { data, config: None }).await?;
-        let project = first_project(&control).await?.ok_or("the data folder has no project: `ingle apply` one")?;
+        let project = self.credentials(&control).await?;
+        let url = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => running(&control).await?,
+        };
+        let server = Server { url, ca };
         let body = match self.body.as_deref() {
             Some(text) => match text.strip_prefix('@') {
                 Some(file) => read_text(file.as_ref())?,
@@ -55,14 +77,71 @@ impl Call {
             },
             None => String::new(),
         };
-        let (token, _) = self.send(&project, "GET", "/v1.0/token?grant_type=1", "", "").await?;
+        let (token, _) = server.send(&project, "GET", "/v1.0/token?grant_type=1", "", "").await?;
         let access = token["result"]["access_token"].as_str().ok_or_else(|| format!("no token: {token}"))?;
-        let (answer, explain) = self.send(&project, &self.method.to_uppercase(), &self.path, access, &body).await?;
+        let (answer, explain) = server.send(&project, &self.method.to_uppercase(), &self.path, access, &body).await?;
         print(&serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())?);
         if answer["success"] == true {
             return Ok(());
         }
         Err(explain.unwrap_or_else(|| "no success; a server with api.explain says why".to_owned()))
+    }
+
+    async fn credentials(&self, control: &Control) -> Result<Credentials, String> {
+        let Some(name) = &self.project else {
+            return first_project(control)
+                .await?
+                .ok_or_else(|| "the data folder has no project: `ingle apply` one".to_owned());
+        };
+        let mut projects = projects(control).await?;
+        match projects.iter().position(|project| project.name == *name) {
+            Some(index) => Ok(projects.swap_remove(index)),
+            None => {
+                let names: Vec<&str> = projects.iter().map(|project| project.name.as_str()).collect();
+                Err(format!("the data folder has no project {name:?}, but {}", names.join(", ")))
+            }
+        }
+    }
+}
+
+/// Where the server that runs on the data folder is reached from this machine: in the clear, or else over TLS.
+async fn running(control: &Control) -> Result<String, String> {
+    let answer = control.ask("/addresses", String::new()).await?;
+    let addresses: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+    let address = addresses["api"].as_str().or_else(|| addresses["api_tls"].as_str());
+    let address =
+        address.ok_or("no server with a listener for the API runs on the data folder: start one, or give --url")?;
+    // A listener at all addresses of the machine is at its own too.
+    Ok(address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
+}
+
+/// A connection, in the clear or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Server {
+    /// A connection, and the host as its header has it.
+    async fn connect(&self) -> Result<(Box<dyn Stream>, String), String> {
+        let Self { url, ca } = self;
+        let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+        let authority =
+            uri.authority().ok_or_else(|| format!("{url} names no host: it must begin with http:// or https://"))?;
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(format!("{url} must begin with http:// or https://")),
+        };
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let host = authority.host().trim_matches(['[', ']']);
+        let unreachable = |error: &dyn Display| format!("{url} does not answer: {error}");
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| unreachable(&error))?;
+        if !is_tls {
+            return Ok((Box::new(stream), authority.to_string()));
+        }
+        let stream = Tls::trusting(ca, host)?.connect(stream).await;
+        let untrusted = |error| format!("{url} is not trusted by {}: {error}", ca.display());
+        Ok((Box::new(stream.map_err(untrusted)?), authority.to_string()))
     }
 
     /// The answer, and the explanation that came with it.
@@ -79,8 +158,7 @@ impl Call {
         let claims = Claims { client_id: &project.client_id, sign: "", t: &t, nonce: "", access_token };
         let parts = SignedParts { method, path, query, headers: &HeaderMap::new(), body: body.as_bytes() };
         let signature = sign(&project.secret, &claims, &parts).ok_or("the request could not be signed")?;
-        let uri: Uri = self.url.parse().map_err(|error| format!("{}: {error}", self.url))?;
-        let host = uri.authority().ok_or_else(|| format!("{} names no host", self.url))?.as_str();
+        let (stream, host) = self.connect().await?;
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -93,8 +171,7 @@ impl Call {
             .header("content-type", "application/json")
             .body(Body::from(body.to_owned()))
             .map_err(|error| error.to_string())?;
-        let unreachable = |error: &dyn std::fmt::Display| format!("{} does not answer: {error}", self.url);
-        let stream = TcpStream::connect(host).await.map_err(|error| unreachable(&error))?;
+        let unreachable = |error: &dyn Display| format!("{} does not answer: {error}", self.url);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
         tokio::spawn(connection);

@@ -79,9 +79,13 @@ fn what_is_printed(project: &Credentials) -> String {
 }
 
 pub(super) async fn first_project(control: &Control) -> Result<Option<Credentials>, String> {
+    Ok(projects(control).await?.into_iter().next())
+}
+
+/// The projects of the data folder, in the order in which they were made.
+pub(super) async fn projects(control: &Control) -> Result<Vec<Credentials>, String> {
     let bytes = control.ask("/projects", String::new()).await?;
-    let projects: Vec<Credentials> = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    Ok(projects.into_iter().next())
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
 fn welcome(addresses: &Addresses, project: &Credentials, device_secret: &str, folder: &str) -> String {
@@ -98,7 +102,7 @@ device    {REAL_DEVICE}  productKey {REAL_PRODUCT_KEY}  deviceName {REAL_DEVICE}
 
 Ask for a device, in another terminal:
 
-  {ingle} call GET /v1.0/devices/{DEVICE} --data {folder} --url {api}
+  {ingle} call GET /v1.0/devices/{DEVICE} --data {folder}
 
 Or with nothing but a shell, curl and openssl:
 

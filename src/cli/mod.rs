@@ -28,8 +28,8 @@ type Outcome = Result<(), String>;
 
 /// The IoT cloud that its owner runs.
 ///
-/// Clients of the Tuya Cloud OpenAPI and of the Alibaba Living cloud API work with only the endpoint changed. Start
-/// with `ingle demo`, which needs nothing, then describe your own projects, products and devices in a document and `ingle apply` it.
+/// Clients of the Tuya Cloud OpenAPI and of the Alibaba Living cloud API work with another endpoint. Those that cannot be
+/// given one need its name in your DNS, and those that speak TLS must trust the certificate of its CA (ca.pem). Start with `ingle demo`, which needs nothing, then describe your own projects, products and devices in a document and `ingle apply` it.
 #[derive(Parser)]
 #[command(name = "ingle", version, about, after_help = EXAMPLES)]
 struct Cli {

@@ -12,8 +12,9 @@ use crate::config::{Config, Durability};
 
 /// Run the server until it is told to stop (Ctrl-C or SIGTERM).
 ///
-/// The first start creates the data folder, the key that encrypts secrets (secret.key: keep a copy, it is not in any
-/// backup of the data) and a local CA whose certificate is ca.pem. The addresses in force are printed.
+/// The first start creates the data folder, the key that encrypts secrets (secret.key) and a local CA whose certificate is
+/// ca.pem. A backup of the folder needs secret.key in it, without which nothing that was encrypted can be read, and is then as
+/// secret as the folder itself. The addresses in force are printed.
 #[derive(Args)]
 pub struct Serve {
     #[command(flatten)]

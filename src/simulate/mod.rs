@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -79,6 +81,14 @@ impl Tls {
         config.resumption = Resumption::disabled();
         let name = ServerName::try_from(server_name.to_owned()).map_err(|error| format!("{server_name}: {error}"))?;
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// Greets the server at the other end of a connection.
+    ///
+    /// # Errors
+    /// A certificate that is not of the CA or not of the host, or the connection's own.
+    pub async fn connect(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), stream).await
     }
 }
 

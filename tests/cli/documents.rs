@@ -214,3 +214,45 @@ fn secrets_may_have_every_printable_sign() {
         }
     }
 }
+
+#[test]
+fn the_example_of_the_documentation_pastes() {
+    let text = include_str!("../../docs/world.md");
+    let example = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let first = ingle(&["apply", "-", "--json"], folder.path(), example).unwrap();
+    assert_eq!(ingle(&["apply", "-", "--json"], folder.path(), example).unwrap(), first, "it changes nothing again");
+    let filled: Value = serde_json::from_str(&first).unwrap();
+    let said: Value = serde_json::from_str(example).unwrap();
+    let project = &said["projects"][0];
+    // Every member that a filled document has is in the example, on the first of its kind or a later one.
+    for part in ["apps", "products", "users", "homes", "devices"] {
+        let rows = project[part].as_array().unwrap();
+        for member in
+            filled["projects"][0][part].as_array().unwrap().iter().flat_map(|row| row.as_object().unwrap().keys())
+        {
+            assert!(rows.iter().any(|row| row.get(member).is_some()), "{part}: {member}");
+        }
+    }
+    for part in ["tuya", "aliyun"] {
+        for member in filled["projects"][0][part].as_object().unwrap().keys() {
+            assert!(project[part].get(member).is_some(), "{part}: {member}");
+        }
+    }
+    // What is required, as it is said below the example: without it a document is refused.
+    for (part, member) in [
+        ("apps", "schema"),
+        ("products", "name"),
+        ("products", "category"),
+        ("users", "schema"),
+        ("users", "username"),
+        ("homes", "name"),
+        ("homes", "owner"),
+        ("devices", "product_id"),
+    ] {
+        let mut without = said.clone();
+        without["projects"][0][part][0].as_object_mut().unwrap().remove(member);
+        let error = ingle(&["apply", "-"], folder.path(), &without.to_string()).unwrap_err();
+        assert!(error.contains(&format!("missing field `{member}`")), "{part}: {member}: {error}");
+    }
+}

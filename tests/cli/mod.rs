@@ -1,5 +1,6 @@
 //! The command line, as an operator uses it.
 
+mod call;
 mod documents;
 mod settings;
 mod simulate;

@@ -86,3 +86,54 @@ fn tokens_outlive_a_restart() {
     assert_eq!(app.token(), token);
     cloud.stop();
 }
+
+#[test]
+fn another_secret_ends_the_tokens_of_the_one_before() {
+    let cloud = TestCloud::start();
+    crate::support::people::people(&cloud);
+    let plug = format!("/v1.0/devices/{}", crate::support::world::PLUG);
+    let pair = |app: &crate::support::tuya::TuyaApp, of: Option<&str>| match of {
+        None => app.send(&app.signed("GET", "/v1.0/token?grant_type=1", b"", "")).body["result"].clone(),
+        Some(user) => {
+            use crate::support::people::{PASSWORD, log_in, md5};
+            log_in(app, user, &md5(PASSWORD))["result"].clone()
+        }
+    };
+    let text = |pair: &serde_json::Value, name: &str| pair[name].as_str().unwrap().to_owned();
+    let mut app = cloud.first();
+    let (own, users) = (pair(&app, None), pair(&app, Some("member")));
+    let other = cloud.second();
+    let others = other.token();
+    let mut living = cloud.aliyun();
+    let product = serde_json::json!({"identityId": "nobody"});
+    assert_eq!(living.code("/cloud/device/queryByUser", product.clone()), 2062);
+    let apply = |members: serde_json::Value| {
+        let mut project = serde_json::json!({"name": "first"});
+        project.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        cloud.apply(&serde_json::json!({"projects": [project]}));
+    };
+    let opens =
+        |app: &crate::support::tuya::TuyaApp, token: &str| app.send(&app.signed("GET", &plug, b"", token)).code();
+    // The same secret again, and another name of an app, change nothing.
+    apply(serde_json::json!({"tuya": {"client_id": app.client_id, "secret": app.secret}}));
+    for pair in [&own, &users] {
+        assert_eq!(opens(&app, &text(pair, "access_token")), 0);
+    }
+    apply(serde_json::json!({"tuya": {"secret": "another secret, 0001"}}));
+    assert_eq!(opens(&app, &text(&own, "access_token")), 1004, "the old secret signs nothing");
+    app.secret = "another secret, 0001".to_owned();
+    for pair in [&own, &users] {
+        assert_eq!(opens(&app, &text(pair, "access_token")), 1010);
+        let refresh = format!("/v1.0/token/{}", text(pair, "refresh_token"));
+        assert_eq!(app.send(&app.signed("GET", &refresh, b"", "")).code(), 1010);
+    }
+    assert_eq!(opens(&app, &text(&pair(&app, None), "access_token")), 0, "a new one is granted");
+    assert_eq!(opens(&app, &text(&pair(&app, Some("member")), "access_token")), 0);
+    let foreign = format!("/v1.0/devices/{}", crate::support::world::FOREIGN);
+    assert_eq!(other.send(&other.signed("GET", &foreign, b"", &others)).code(), 0, "the other project's lives");
+    // A cloudToken is of the AppSecret.
+    assert_eq!(living.code("/cloud/device/queryByUser", product.clone()), 2062);
+    apply(serde_json::json!({"aliyun": {"app_secret": "another AppSecret 01"}}));
+    living.secret = "another AppSecret 01".to_owned();
+    assert_eq!(living.code("/cloud/device/queryByUser", product.clone()), 401);
+}

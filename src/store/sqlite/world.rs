@@ -160,12 +160,21 @@ impl<'a> Builder<'a> {
         })?;
         let (secret_place, app_secret_place) = (place_of_secret(&world.name), place_of_app_secret(&world.name));
         let known_no = known.as_ref().map(|known| known.0);
-        if let Some((_, (client_id, project_id, app_key), (secret, app_secret), settings)) = known {
+        if let Some((no, (client_id, project_id, app_key), (secret, app_secret), settings)) = known {
+            let secret = self.seal.unseal(&secret, &secret_place)?;
+            let app_secret = self.seal.unseal(&app_secret, &app_secret_place)?;
             world.client_id.get_or_insert(client_id);
             world.aliyun_project_id.get_or_insert(project_id);
             world.aliyun_app_key.get_or_insert(app_key);
-            fill(&mut world.secret, || self.seal.unseal(&secret, &secret_place))?;
-            fill(&mut world.aliyun_app_secret, || self.seal.unseal(&app_secret, &app_secret_place))?;
+            if *world.secret.get_or_insert_with(|| secret.clone()) != secret {
+                // Whoever signed with it has its tokens, and those of the users who signed in by it.
+                self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
+                let users = "SELECT user_no FROM app_user WHERE project_no = ?1";
+                self.write(&format!("DELETE FROM user_token WHERE user_no IN ({users})"), params![no])?;
+            }
+            if *world.aliyun_app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
+                self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
+            }
             let [legacy_sign, mask, require_token, keep_tokens] = settings;
             world.legacy_sign.get_or_insert(legacy_sign);
             world.mask_private_fields.get_or_insert(mask);
