@@ -132,9 +132,9 @@ pub struct Aliyun {
 pub struct Visual {
     /// Whether passwords and tokens may come in the clear from other machines.
     pub plain_http: bool,
-    /// Failed logins that an account may have in a minute.
+    /// Failed logins that an account may have from one address in a minute.
     pub failures_of_account: u16,
-    /// Failed logins that an address may have in a minute.
+    /// Failed logins that an address may have in a minute, in each project and in the visual login.
     pub failures_of_address: u16,
 }
 

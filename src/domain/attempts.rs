@@ -1,12 +1,33 @@
-//! Guessing made slow: how often a key (an account, an address) may fail in a minute.
+//! Guessing made slow: how often a key (an account, an address, both together) may fail in a minute.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counters a window. Two keys that share one share its limit; nobody can aim at another's.
+/// Counters of each row of a window. A key has one in each row, of which the lower counts: only keys that share both share
+/// a limit, and nobody can aim at another's.
 const COUNTERS: usize = 64 * 1024;
+/// Rows of a window.
+const ROWS: usize = 2;
 /// What a window is.
 const WINDOW_MS: i64 = 60_000;
+
+/// What becomes of a key that has failed so often in a minute.
+#[derive(Clone, Copy)]
+pub enum Bound {
+    /// It is refused until the minute is over.
+    Refused(u16),
+    /// It may fail once more for each second of the minute.
+    Slowed(u16),
+}
+
+impl Bound {
+    fn failures_max(self, passed_ms: i64) -> i64 {
+        match self {
+            Self::Refused(max) => max.into(),
+            Self::Slowed(max) => i64::from(max) + passed_ms.max(0) / 1000,
+        }
+    }
+}
 
 /// Failures by key in this minute, in a table of fixed size.
 pub struct Attempts {
@@ -21,24 +42,31 @@ struct Window {
 
 impl Default for Attempts {
     fn default() -> Self {
-        let window = Window { began_ms: 0, failures: vec![0; COUNTERS].into() };
+        let window = Window { began_ms: 0, failures: vec![0; ROWS * COUNTERS].into() };
         Self { hasher: RandomState::new(), window: Mutex::new(window) }
     }
 }
 
 impl Attempts {
     /// Whether each key has had fewer failures in this minute than it may.
-    pub fn allow<K: Hash>(&self, keys: &[(K, u16)], now_ms: i64) -> bool {
+    pub fn allow<K: Hash>(&self, keys: &[(K, Bound)], now_ms: i64) -> bool {
         let window = self.window(now_ms);
-        keys.iter().all(|(key, failures_max)| window.failures[self.place(key)] < *failures_max)
+        let passed_ms = now_ms - window.began_ms;
+        let has_left = |(key, bound): &(K, Bound)| {
+            let [one, other] = self.places(key).map(|place| window.failures[place]);
+            i64::from(one.min(other)) < bound.failures_max(passed_ms)
+        };
+        keys.iter().all(has_left)
     }
 
     /// Counts a failure of each key.
-    pub fn failed<K: Hash>(&self, keys: &[(K, u16)], now_ms: i64) {
+    pub fn failed<K: Hash>(&self, keys: &[(K, Bound)], now_ms: i64) {
         let mut window = self.window(now_ms);
         for (key, _) in keys {
-            let counter = &mut window.failures[self.place(key)];
-            *counter = counter.saturating_add(1);
+            for place in self.places(key) {
+                let counter = &mut window.failures[place];
+                *counter = counter.saturating_add(1);
+            }
         }
     }
 
@@ -52,8 +80,9 @@ impl Attempts {
         window
     }
 
-    fn place(&self, key: &impl Hash) -> usize {
-        self.hasher.hash_one(key) as usize % COUNTERS
+    fn places(&self, key: &impl Hash) -> [usize; ROWS] {
+        let hash = self.hasher.hash_one(key);
+        [hash as usize % COUNTERS, COUNTERS + (hash >> 32) as usize % COUNTERS]
     }
 }
 
@@ -64,16 +93,47 @@ mod tests {
     #[test]
     fn failures_are_counted_by_key_and_minute() {
         let attempts = Attempts::default();
-        let keys = [("account", 2), ("address", 3)];
+        let (two, three) = (Bound::Refused(2), Bound::Refused(3));
+        let keys = [("account", two), ("address", three)];
         assert!(attempts.allow(&keys, 1_000_000));
         attempts.failed(&keys, 1_000_000);
         assert!(attempts.allow(&keys, 1_000_001));
         attempts.failed(&keys, 1_000_001);
         assert!(!attempts.allow(&keys, 1_000_002), "the account is used up");
-        let other = [("other", 2), ("address", 3)];
+        let other = [("other", two), ("address", three)];
         assert!(attempts.allow(&other, 1_000_003));
         attempts.failed(&other, 1_000_003);
-        assert!(!attempts.allow(&[("third", 2), ("address", 3)], 1_000_004), "the address is used up");
+        assert!(!attempts.allow(&[("third", two), ("address", three)], 1_000_004), "the address is used up");
         assert!(attempts.allow(&keys, 1_060_000), "a minute later all is forgotten");
+    }
+
+    #[test]
+    fn keys_that_fail_much_take_no_others_along() {
+        let attempts = Attempts::default();
+        let heavy: Vec<(String, Bound)> = (0..200).map(|n| (format!("heavy{n}"), Bound::Refused(20))).collect();
+        for _ in 0..20 {
+            attempts.failed(&heavy, 1_000_000);
+        }
+        assert!(heavy.iter().all(|key| !attempts.allow(std::slice::from_ref(key), 1_000_000)));
+        let refused = (0..10_000).filter(|n| !attempts.allow(&[(*n, Bound::Refused(20))], 1_000_000)).count();
+        // With one row it would be some thirty.
+        assert!(refused <= 5, "{refused}");
+    }
+
+    #[test]
+    fn a_slowed_key_may_fail_once_a_second() {
+        let attempts = Attempts::default();
+        let keys = [("account", Bound::Slowed(2))];
+        for _ in 0..2 {
+            assert!(attempts.allow(&keys, 1_000_000));
+            attempts.failed(&keys, 1_000_000);
+        }
+        assert!(!attempts.allow(&keys, 1_000_999));
+        assert!(attempts.allow(&keys, 1_001_000), "success costs nothing");
+        assert!(attempts.allow(&keys, 1_001_500));
+        attempts.failed(&keys, 1_001_500);
+        assert!(!attempts.allow(&keys, 1_001_999));
+        assert!(attempts.allow(&keys, 1_002_000));
+        assert!(!attempts.allow(&keys, 999_999), "a clock that is set back gives none");
     }
 }

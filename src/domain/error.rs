@@ -70,8 +70,8 @@ pub enum Error {
     /// No such account, or not its password, or it is shut out.
     #[error("the account is unknown or disabled, or the password is wrong")]
     WrongPassword,
-    /// More wrong passwords in this minute than an account or address may have.
-    #[error("too many failed logins of this account or address in this minute")]
+    /// More wrong passwords in this minute than an account may have from an address, or either of them in all.
+    #[error("too many failed logins of this account from this address, or of either of them in all, in this minute")]
     TooManyFailures,
     /// A country that is not the account's.
     #[error("country_code is not the one that the account was made with")]

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use super::attempts::Bound;
 use super::caller::{AppCaller, AppUser};
 use super::country::calling_code;
 use super::password::Password;
 use super::token::{TOKEN_LIFE_MS, TokenPair};
 use super::user::{Account, compared_name};
-use super::{Cloud, Error, Noun, Project, ProjectNo, Result, Schema, Uid};
+use super::{Cloud, Error, Limits, Noun, Project, ProjectNo, Result, Schema, Uid};
 
 /// Living logins of one user; the oldest makes room for a further one.
 pub const LOGINS_MAX: usize = 20;
@@ -26,15 +27,39 @@ pub struct Login<'a> {
     pub address: IpAddr,
 }
 
-/// What failures are counted by.
+/// How long a user's refresh token lives, as the vendor's does.
+pub const USER_REFRESH_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// So many times as often as from one address an account may fail from all together before it is slowed down.
+const ADDRESSES_OF_ACCOUNT: u16 = 20;
+
+/// What failures are counted by. The visual login has no project; what is tried at one project's accounts counts for no
+/// other's.
 #[derive(Hash)]
 pub(super) enum Key<'a> {
-    /// An account of the visual login, which has no project.
-    Account(&'a str),
-    /// An account of a project's app.
-    AppAccount(ProjectNo, &'a str),
-    /// The household that asks.
-    Address(IpAddr),
+    /// An account and the household that asks for it.
+    Pair(Option<ProjectNo>, &'a str, IpAddr),
+    /// An account, whoever asks for it.
+    Account(Option<ProjectNo>, &'a str),
+    /// The household that asks, for whichever account.
+    Address(Option<ProjectNo>, IpAddr),
+}
+
+/// What a login is counted by. Only who fails at an account again and again is refused it; where the account or the address
+/// alone is the same it is slowed down, so that nobody can shut out its owner, or those who share an address.
+pub(super) fn counted<'a>(
+    limits: &Limits,
+    project: Option<ProjectNo>,
+    name: &'a str,
+    address: IpAddr,
+) -> [(Key<'a>, Bound); 3] {
+    let household = network(address);
+    let of_account = limits.failures_of_account;
+    [
+        (Key::Pair(project, name, household), Bound::Refused(of_account)),
+        (Key::Account(project, name), Bound::Slowed(of_account.saturating_mul(ADDRESSES_OF_ACCOUNT))),
+        (Key::Address(project, household), Bound::Slowed(limits.failures_of_address)),
+    ]
 }
 
 impl Cloud {
@@ -59,10 +84,7 @@ impl Cloud {
         }
         let now_ms = self.now_ms();
         let name = compared_name(login.username);
-        let keys = [
-            (Key::AppAccount(project.no, &name), self.limits.failures_of_account),
-            (Key::Address(network(login.address)), self.limits.failures_of_address),
-        ];
+        let keys = counted(&self.limits, Some(project.no), &name, login.address);
         // Those under way are not counted yet; the store checks only so many passwords at once.
         if !self.logins.allow(&keys, now_ms) {
             return Err(Error::TooManyFailures);
@@ -92,7 +114,8 @@ impl Cloud {
     /// A new pair for a refresh token of the project or of one of its users, with the user; the old pair is dead then.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`] for one that is unknown, another project's or used.
+    /// [`Error::TokenInvalid`] for one that is unknown, another project's or used, and for a user's that is older than
+    /// [`USER_REFRESH_LIFE_MS`]. The project's own lives until it is used: who may use it may ask for a new token anyway.
     pub async fn refresh_any_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Option<Uid>)> {
         let (now_ms, life_ms) = (self.now_ms(), TOKEN_LIFE_MS);
         if let Some(pair) = self.registry.refresh_token(project.no, refresh, now_ms, life_ms).await? {
@@ -105,9 +128,12 @@ impl Cloud {
     /// A new pair for a refresh token of one of the project's users; the old pair is dead then.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`].
+    /// [`Error::TokenInvalid`], also for one that is older than [`USER_REFRESH_LIFE_MS`].
     pub async fn refresh_user_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Uid)> {
-        let fresh = self.registry.refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE_MS).await?;
+        let fresh = self
+            .registry
+            .refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE_MS, USER_REFRESH_LIFE_MS)
+            .await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 
@@ -146,7 +172,7 @@ pub struct TokenHolder {
 }
 
 /// The part of an address that one household has: all of an IPv4 one, the first half of an IPv6 one.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(six) => {

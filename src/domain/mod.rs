@@ -131,9 +131,9 @@ pub trait Downlink: Send + Sync {
 pub struct Limits {
     /// How long log rows are kept and shown.
     pub retention_days: u32,
-    /// Wrong passwords an account may have in a minute before even the right one is refused.
+    /// Failed logins that an account may have from one address in a minute before even the right password is refused.
     pub failures_of_account: u16,
-    /// Failed logins that an address may have in a minute.
+    /// Failed logins that an address may have in a minute, in each project and in the visual login, before it is slowed down.
     pub failures_of_address: u16,
     /// Whether a user's login accepts the invitations that wait for the user.
     pub accepts_at_login: bool,

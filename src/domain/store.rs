@@ -119,13 +119,14 @@ pub trait UserTokenStore: Send + Sync {
     /// Ends the login of a user that an access token is of; whether there was one.
     async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool>;
     /// A new pair in place of the one with this refresh token of one of the project's users, and whose it is; `None`
-    /// when there is none, or it has died with the account's access.
+    /// when there is none, it has died with the account's access, or it was granted `refresh_life_ms` ago.
     async fn refresh_user_token(
         &self,
         project: ProjectNo,
         refresh: &str,
         now_ms: i64,
         life_ms: i64,
+        refresh_life_ms: i64,
     ) -> Result<Option<(TokenPair, Uid)>>;
 }
 

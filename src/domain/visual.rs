@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::device::FactoryName;
-use super::login::{Key, network};
+use super::login::counted;
 use super::password::Password;
 use super::user::{Account, compared_name};
 use super::{Cloud, Device, DeviceState, Error, EventPage, EventQuery, Noun, Result, Uid};
@@ -48,7 +48,7 @@ pub enum LoginRefusal {
     /// No such account, or not its password, or a device that does not exist or is not the account's. They are never
     /// told apart: two projects may have accounts of one name, and what fails would say which of them has a device.
     Denied,
-    /// Too many failures of this account or address in this minute.
+    /// Too many failures of this account from this address, of either in all, in this minute.
     TooMany,
 }
 
@@ -75,10 +75,7 @@ impl Cloud {
         }
         let now_ms = self.now_ms();
         let name = compared_name(username);
-        let keys = [
-            (Key::Account(&name), self.limits.failures_of_account),
-            (Key::Address(network(address)), self.limits.failures_of_address),
-        ];
+        let keys = counted(&self.limits, None, &name, address);
         // Those under way are not counted yet; the store checks only so many passwords at once.
         if !self.logins.allow(&keys, now_ms) {
             return Ok(Err(LoginRefusal::TooMany));

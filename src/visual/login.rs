@@ -83,7 +83,7 @@ async fn login(State(visual): State<Arc<Visual>>, login: Login) -> Reply {
         LoginRefusal::TooMany => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many failed logins, try again later",
-            "failures are counted by account and by address, for a minute",
+            "failures are counted by account and address together, for a minute, and more generously by each of them",
         ),
     })?;
     let keys = cloud.visual_keys().await?;

@@ -10,6 +10,9 @@ use crate::support::{TestCloud, ingle};
 const GATEWAYS: &str = "gateway000000001";
 const SENSORS: &str = "rzeSU2h9uoklx001";
 
+/// Something that is done to a device.
+type Way = fn(&TestCloud);
+
 fn key(cloud: &TestCloud, device: &str) -> String {
     let device = cloud.first().get(&format!("/v1.0/devices/{device}"))["result"].clone();
     device["local_key"].as_str().unwrap_or_else(|| panic!("{device}")).to_owned()
@@ -52,7 +55,7 @@ fn a_device_behind_a_gateway_shows_its_key() {
 fn a_device_that_changes_hands_takes_no_gateways_key_along() {
     let cloud = TestCloud::start();
     let gates = key(&cloud, GATEWAY);
-    let ways: [(&str, fn(&TestCloud)); 3] = [
+    let ways: [(&str, Way); 3] = [
         ("another owner", |cloud| drop(apply(cloud, json!([sensor(LEAK, json!({"owner": "guest@example.com"}))])))),
         ("behind another's gateway", |cloud| {
             let gate = json!({"product_id": GATEWAYS, "device_id": "gate2", "owner": "guest@example.com"});

@@ -100,8 +100,10 @@ fn logins_live_until_another_password_or_too_many_others() {
         assert!(lives(&pair.access, NOW + 999).await && !lives(&pair.access, NOW + 1000).await);
         assert!(!lives(&pair.refresh, NOW).await);
         let refresh =
-            async |project, token: &str| registry.refresh_user_token(project, token, NOW, 1000).await.unwrap();
+            async |project, token: &str| registry.refresh_user_token(project, token, NOW, 1000, 5000).await.unwrap();
         assert!(refresh(second, &pair.refresh).await.is_none());
+        let late = registry.refresh_user_token(first, &pair.refresh, NOW + 5000, 1000, 5000).await.unwrap();
+        assert!(late.is_none(), "its time is over");
         let (fresh, who) = refresh(first, &pair.refresh).await.unwrap();
         assert_eq!(who, account.uid);
         assert!(refresh(first, &pair.refresh).await.is_none(), "single use");

@@ -1,7 +1,7 @@
 //! Requests that can be bent, sent byte for byte.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -59,6 +59,22 @@ impl Answer {
 
 /// Sends a request as it is, byte for byte, on a connection of its own.
 pub fn send(api: SocketAddr, request: &Request) -> Answer {
+    send_over(TcpStream::connect(api).unwrap(), api, request)
+}
+
+/// The same from another address of this machine, such as 127.0.0.2.
+pub fn send_from(source: IpAddr, api: SocketAddr, request: &Request) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source, 0)).unwrap();
+        socket.connect(api).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    send_over(stream, api, request)
+}
+
+fn send_over(mut stream: TcpStream, api: SocketAddr, request: &Request) -> Answer {
     let mut head = format!("{} {} HTTP/1.1\r\nhost: {api}\r\nconnection: close\r\n", request.method, request.target);
     for (name, value) in &request.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -67,7 +83,6 @@ pub fn send(api: SocketAddr, request: &Request) -> Answer {
         head.push_str(&format!("content-length: {}\r\n", request.body.len()));
     }
     head.push_str("\r\n");
-    let mut stream = TcpStream::connect(api).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     // The server may answer and close before everything was sent.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&request.body));

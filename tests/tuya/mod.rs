@@ -10,6 +10,7 @@ mod examples;
 mod functions;
 mod homes;
 mod invitations;
+mod limits;
 mod logins;
 mod logs;
 mod members;

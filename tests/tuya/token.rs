@@ -137,3 +137,45 @@ fn another_secret_ends_the_tokens_of_the_one_before() {
     living.secret = "another AppSecret 01".to_owned();
     assert_eq!(living.code("/cloud/device/queryByUser", product.clone()), 401);
 }
+
+#[test]
+fn a_users_refresh_token_dies_after_seven_days_and_the_projects_when_it_is_used() {
+    use crate::support::people::{PASSWORD, log_in, md5, people};
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let cloud = TestCloud::at(1_763_800_000_000);
+    people(&cloud);
+    let now = || {
+        let mut app = cloud.first();
+        app.t = Some(cloud.now_ms());
+        app
+    };
+    let refresh = |method: &str, path: &str, pair: &serde_json::Value| {
+        let path = format!("{path}/{}", pair["refresh_token"].as_str().unwrap());
+        let app = now();
+        app.send(&app.signed(method, &path, b"", "")).body
+    };
+    let of_user = |pair: &serde_json::Value| refresh("POST", "/v1.0/iot-03/users/token", pair);
+    let of_any = |pair: &serde_json::Value| refresh("GET", "/v1.0/token", pair);
+    let sign_in = || log_in(&now(), "member", &md5(PASSWORD))["result"].clone();
+    let logins = [sign_in(), sign_in(), sign_in(), sign_in()];
+    let own = now().get("/v1.0/token?grant_type=1")["result"].clone();
+    cloud.advance(7 * DAY - Duration::from_millis(1));
+    // By either path, and once.
+    let mut fresh = of_user(&logins[0])["result"].clone();
+    assert_eq!(of_user(&logins[0])["code"], 1010, "single use");
+    assert_eq!(of_any(&logins[1])["success"], true);
+    assert_eq!(of_any(&logins[1])["code"], 1010, "single use");
+    cloud.advance(Duration::from_millis(1));
+    assert_eq!((&of_user(&logins[2])["code"], &of_any(&logins[3])["code"]), (&1010.into(), &1010.into()));
+    // Whoever refreshes goes on for ever.
+    for _ in 0..3 {
+        cloud.advance(6 * DAY);
+        fresh = of_user(&fresh)["result"].clone();
+    }
+    cloud.advance(7 * DAY);
+    assert_eq!(of_user(&fresh)["code"], 1010);
+    // The vendor's document gives the project's own no limit in time.
+    let renewed = of_any(&own);
+    assert_eq!(renewed["success"], true, "{renewed}");
+    assert_eq!(of_any(&own)["code"], 1010, "single use");
+}

@@ -19,7 +19,7 @@ use crate::support::TestCloud;
 use crate::support::http::{Answer, Request, send};
 use crate::support::world::{OWNER, PLUG, SPEAKER};
 
-const PATH: &str = "/v1.0/openapi/visual/d/user/login";
+pub const PATH: &str = "/v1.0/openapi/visual/d/user/login";
 pub const NOW: i64 = 1_763_800_000_000;
 
 /// Passwords for the first project's users, and factory names for its devices.

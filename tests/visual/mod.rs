@@ -1,2 +1,3 @@
 pub mod devices;
+mod limits;
 pub mod login;

@@ -54,6 +54,7 @@ impl UserTokenStore for SqliteRegistry {
         refresh: &str,
         now_ms: i64,
         life_ms: i64,
+        refresh_life_ms: i64,
     ) -> Result<Option<(TokenPair, Uid)>> {
         let hash = token_hash(refresh);
         let write = move |connection: &Connection| {
@@ -61,11 +62,11 @@ impl UserTokenStore for SqliteRegistry {
                 .prepare_cached(
                     "SELECT u.user_no, u.access_version, u.uid FROM user_token t JOIN app_user u USING (user_no)
                      WHERE t.refresh_hash = ?1 AND u.project_no = ?2 AND u.disabled = 0
-                     AND t.access_version = u.access_version",
+                     AND t.access_version = u.access_version AND t.granted_ms > ?3",
                 )
                 .and_then(|mut statement| {
                     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-                    statement.query_row(params![hash, project.0], read).optional()
+                    statement.query_row(params![hash, project.0, now_ms - refresh_life_ms], read).optional()
                 })
                 .map_err(Error::store)?;
             let Some((user_no, version, uid)) = found else { return Ok(None) };
