@@ -1,6 +1,7 @@
 //! Serving HTTP/1.1: listeners, TLS, time-outs and bounds. Knows no vendor.
 
 mod bodies;
+pub mod document;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

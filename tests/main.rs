@@ -4,6 +4,7 @@
 mod abroad;
 mod abuse;
 mod aliyun;
+mod answers;
 mod cli;
 mod compatibility;
 mod damage;

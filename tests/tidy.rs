@@ -73,6 +73,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "tokio_rustls",
             "tower",
             "tracing",
+            "utoipa",
         ],
     ),
     (

@@ -69,14 +69,14 @@ struct InvokeParams {
     identifier: Option<String>,
     /// What it needs: an object, a list for `get`.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     args: Json,
 }
 
 /// Has a device do a service, and gives what came of it. 6205 when it is offline, 20056 when it does not answer within
 /// 8 s. Thing models have no services of their own here, so every name is passed on; `set` sets properties.
 #[utoipa::path(post, path = "/cloud/thing/service/invoke", tag = "commands", request_body = Body<InvokeParams>,
-    responses((status = 200, body = Envelope<Object>)))]
+    responses((status = 200, body = Envelope<Json>)))]
 async fn invoke_service(call: Call) -> Reply {
     let InvokeParams { device, identifier, args } = call.params()?;
     let identifier = required(identifier, "identifier")?;

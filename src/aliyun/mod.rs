@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::Bodies;
+use crate::http::{Bodies, document};
 use reply::{Failure, Gate};
 
 /// Where this dialect's paths begin; all below answers in its words.
@@ -83,12 +83,13 @@ pub fn router(aliyun: Aliyun) -> Router {
 /// The description of every route.
 pub fn openapi() -> OpenApi {
     let (_, mut document) = routes().split_for_parts();
-    document.info.title = "Ingle: the Alibaba Living cloud API".to_owned();
-    document.info.description = Some(
+    document::describe(
+        &mut document,
+        "Ingle: the Alibaba Living cloud API",
         "Every call is a signed POST (X-Ca-Key, X-Ca-Signature) of the vendor's envelope. A refused signature has a \
-         status and X-Ca-Error-Message; everything else is HTTP 200 with a `code`."
-            .to_owned(),
+         status and X-Ca-Error-Message; everything else is HTTP 200 with a `code`, which is 200 for a success.",
     );
+    document::refuses::<reply::FailureEnvelope<'_>>(&mut document, &reply::STATUSES, |_| true);
     document
 }
 

@@ -35,15 +35,29 @@ pub struct Envelope<'a, T> {
     pub id: &'a str,
 }
 
-/// The envelope of a failure.
-#[derive(Serialize)]
+/// The envelope of a failure. It has no `data`.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct FailureEnvelope<'a> {
+pub struct FailureEnvelope<'a> {
+    /// The vendor's code.
     code: u32,
+    /// What it means, in English.
     message: &'a str,
+    /// The same in the caller's language.
     localized_msg: &'a str,
+    /// The request's id, as text; a new one when it has none.
     id: &'a str,
 }
+
+/// The HTTP statuses of answers, and what each means. All but 200 are refusals of the gateway, with the header
+/// `X-Ca-Error-Message`.
+pub const STATUSES: [(u16, &str); 5] = [
+    (200, "What was asked for, or why it was refused"),
+    (400, "The key, signature, time, nonce or body was refused; X-Ca-Error-Message says which"),
+    (403, "More requests or bodies than the server takes at once"),
+    (404, "The signature is missing"),
+    (500, "The server failed"),
+];
 
 /// What a request says of its answer; known once its envelope was read, also to a refusal.
 #[derive(Clone, Debug, Default)]

@@ -17,6 +17,7 @@ use super::token::tenant_id;
 use crate::domain::device::{DEVICE_PAGE_MAX, DeviceCursor, DeviceQuery};
 use crate::domain::fact::FactKind;
 use crate::domain::{Caller, DeviceState};
+use crate::http::document::AnyObject;
 use crate::thing_model;
 
 /// Devices that a page may have.
@@ -245,7 +246,7 @@ fn take(
 
 /// What a device can do and report, in the vendor's thing model, made from the product's functions.
 #[utoipa::path(post, path = "/cloud/thing/tsl/get", tag = "things", request_body = Body<DeviceParams>,
-    responses((status = 200, body = Envelope<Object>)))]
+    responses((status = 200, body = Envelope<AnyObject>)))]
 async fn thing_tsl(call: Call) -> Reply {
     let state = call.cloud().named_device(&call.caller, &call.device_name()?).await?;
     call.answer(thing_model::tsl(&state.device.product, Some(&state.device.device_name)))

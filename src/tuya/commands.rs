@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
+use utoipa::openapi::Schema;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,7 +35,7 @@ struct CommandsBody {
 #[expect(dead_code, reason = "documents the body, which is read member by member")]
 struct CommandBody {
     code: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     value: Json,
 }
 
@@ -59,8 +61,16 @@ async fn iot03_commands(call: AppCall) -> Reply {
 #[expect(dead_code, reason = "documents the body, which is read member by member")]
 struct PropertiesBody {
     /// An object, or the same as JSON in a string.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = object_or_text)]
     properties: Json,
+}
+
+/// An object, or the same as JSON in a string.
+fn object_or_text() -> Schema {
+    let free_object = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    OneOfBuilder::new().item(free_object).item(ObjectBuilder::new().schema_type(Type::String)).build().into()
 }
 
 /// Values by their codes, for a while.
@@ -68,7 +78,7 @@ struct PropertiesBody {
 #[expect(dead_code, reason = "documents the body, which is read member by member")]
 struct DesiredBody {
     /// An object, or the same as JSON in a string.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = object_or_text)]
     properties: Json,
     /// Seconds.
     duration: i64,

@@ -80,7 +80,7 @@ pub(super) struct DeviceView<'a> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct StatusView<'a> {
     code: &'a str,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     value: Option<Cow<'a, RawValue>>,
 }
 

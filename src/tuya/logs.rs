@@ -31,9 +31,11 @@ struct FreePageView {
     device_id: String,
     logs: Vec<LogView>,
     has_next: bool,
-    /// The key of the first row of this page.
+    /// The key of the first row of this page; null when it has no row.
+    #[schema(required)]
     current_row_key: Option<String>,
     /// Where the next page starts; null when there is none.
+    #[schema(required)]
     next_row_key: Option<String>,
 }
 
@@ -45,6 +47,14 @@ struct PaidPageView {
     has_next: bool,
     /// All rows that match, whatever the page.
     count: u64,
+}
+
+/// A page in the form that was asked for.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum PageView {
+    Free(FreePageView),
+    Paid(PaidPageView),
 }
 
 /// One row.
@@ -79,7 +89,7 @@ struct LogView {
         ("start_row_key" = Option<String>, Query, description = "Free: `next_row_key` of the page before"),
         ("last_row_key" = Option<String>, Query, description = "Paid: `row` of the last row seen"),
         ("last_event_time" = Option<i64>, Query, description = "Paid: `event_time` of the last row seen")),
-    responses((status = 200, body = Envelope<FreePageView>)))]
+    responses((status = 200, body = Envelope<PageView>)))]
 async fn device_logs(call: AppCall) -> Reply {
     let id = DeviceId::from(call.path("device_id"));
     let mut query = event_query(&call)?;
@@ -91,13 +101,13 @@ async fn device_logs(call: AppCall) -> Reply {
             }
             let page = call.cloud().events(&call.caller, &id, query).await?;
             let first = page.rows.first().map(|event| keys.free(event.row, event.kind));
-            call.answer(FreePageView {
+            call.answer(PageView::Free(FreePageView {
                 device_id: id.0,
                 has_next: page.next.is_some(),
                 current_row_key: first,
                 next_row_key: page.next.map(|next| keys.free(next.row, next.kind)),
                 logs: page.rows.into_iter().map(|event| log(event, None)).collect(),
-            })
+            }))
         }
         2 => {
             query.start = paid_start(&call, &keys)?;
@@ -107,7 +117,8 @@ async fn device_logs(call: AppCall) -> Reply {
                 log(event, Some(key))
             };
             let (has_next, device_id) = (page.next.is_some(), id.0);
-            call.answer(PaidPageView { device_id, logs: page.rows.into_iter().map(row).collect(), has_next, count })
+            let logs = page.rows.into_iter().map(row).collect();
+            call.answer(PageView::Paid(PaidPageView { device_id, logs, has_next, count }))
         }
         _ => Err(Error::OutOfRange { param: "query_type", allowed: "1 or 2".to_owned() }.into()),
     }

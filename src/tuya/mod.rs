@@ -36,7 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::Bodies;
+use crate::http::{Bodies, document};
 pub use open_hub::Doors;
 use reply::{Code, Failure};
 
@@ -73,12 +73,14 @@ pub fn router(tuya: Tuya) -> Router {
 /// The description of every route.
 pub fn openapi() -> OpenApi {
     let (_, mut document) = routes().split_for_parts();
-    document.info.title = "Ingle: the Tuya Cloud OpenAPI".to_owned();
-    document.info.description = Some(
-        "Every call is signed (contract of the vendor, both rules) and answered with HTTP 200; `success` says \
-         whether it was one, `code` and `msg` why not."
-            .to_owned(),
+    document::describe(
+        &mut document,
+        "Ingle: the Tuya Cloud OpenAPI",
+        "Every call is signed by the vendor's rules and answered with HTTP 200. `success` says whether it succeeded; a \
+         refusal has `code` and `msg` instead of `result`.",
     );
+    let answers = [(200, "What was asked for, or why it was refused")];
+    document::refuses::<reply::FailureEnvelope<'_>>(&mut document, &answers, |_| true);
     document
 }
 

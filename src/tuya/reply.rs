@@ -37,10 +37,15 @@ pub struct Envelope<T> {
 /// The envelope of a failure. It has no `result`.
 #[derive(Serialize, ToSchema)]
 pub struct FailureEnvelope<'a> {
+    /// The vendor's code.
     code: u32,
+    /// What it means, in English, or in Chinese with `lang: zh`.
     msg: &'a str,
+    /// Always `false` here.
     success: bool,
+    /// The server's time, milliseconds since 1970.
     t: i64,
+    /// The request's own id, 32 hex digits.
     tid: String,
 }
 

@@ -12,6 +12,7 @@ use super::auth::AppCall;
 use super::homes::{home_id, home_in};
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::{DeviceId, Error};
+use crate::http::document::AnyObject;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -26,7 +27,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 /// The scenes of a home: none are kept.
 #[utoipa::path(get, path = "/v1.0/homes/{home_id}/scenes", tag = "scenes",
     params(("home_id" = String, Path, description = "The home")),
-    responses((status = 200, body = Envelope<Vec<Object>>)))]
+    responses((status = 200, body = Envelope<Vec<AnyObject>>)))]
 async fn home_scenes(call: AppCall) -> Reply {
     call.cloud().home(&call.caller, home_in(&call)?).await?;
     call.answer(Vec::<String>::new())
@@ -35,7 +36,7 @@ async fn home_scenes(call: AppCall) -> Reply {
 /// As v1.0.
 #[utoipa::path(get, path = "/v1.1/homes/{home_id}/scenes", tag = "scenes",
     params(("home_id" = String, Path, description = "The home")),
-    responses((status = 200, body = Envelope<Vec<Object>>)))]
+    responses((status = 200, body = Envelope<Vec<AnyObject>>)))]
 async fn home_scenes_of_today(call: AppCall) -> Reply {
     home_scenes(call).await
 }
@@ -79,7 +80,7 @@ async fn trigger_rule(_call: AppCall) -> Reply {
 /// Allocates no stream: 2009, as no device here is a camera.
 #[utoipa::path(post, path = "/v1.0/devices/{device_id}/stream/actions/allocate", tag = "scenes",
     params(("device_id" = String, Path, description = "The device")),
-    responses((status = 200, body = Envelope<Object>)))]
+    responses((status = 200, body = Envelope<AnyObject>)))]
 async fn allocate_stream(call: AppCall) -> Reply {
     call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
     Err(Failure::new(Code::DEVICE_SUPPORT, "streams of cameras are not passed on here"))

@@ -185,7 +185,7 @@ struct PropertyView<'a> {
     time: i64,
     #[serde(rename = "type")]
     kind: &'static str,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     value: Option<Cow<'a, RawValue>>,
 }
 

@@ -90,7 +90,7 @@ struct VisualDeviceView<'a> {
 #[derive(Serialize, ToSchema)]
 struct StatusView<'a> {
     code: &'a str,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     value: Option<&'a RawValue>,
     /// Milliseconds.
     time: i64,
@@ -100,7 +100,7 @@ struct StatusView<'a> {
 #[utoipa::path(get, path = "/v1.0/visual/devices/{product_key}/{device_name}", tag = "devices",
     params(("product_key" = String, Path, description = "The device's product"),
         ("device_name" = String, Path, description = "Its name in the product")),
-    responses((status = 200, body = Envelope<VisualDeviceView>), (status = 401, description = "No such access")))]
+    responses((status = 200, body = Envelope<VisualDeviceView>)))]
 async fn visual_device(opened: Opened) -> Reply {
     let state = opened.visual.cloud.accessed_device(&opened.access).await?;
     let device = &state.device;
@@ -142,7 +142,7 @@ struct LogView {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     value: Option<Box<RawValue>>,
 }
 
@@ -166,7 +166,7 @@ impl LogView {
         ("end_time" = Option<i64>, Query, description = "Milliseconds, included; now by default"),
         ("size" = Option<i64>, Query, description = "1 to 100, 20 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before")),
-    responses((status = 200, body = Envelope<LogsView>), (status = 401, description = "No such access")))]
+    responses((status = 200, body = Envelope<LogsView>)))]
 async fn visual_device_logs(opened: Opened) -> Reply {
     let cloud = &opened.visual.cloud;
     let limit = match opened.whole("size")? {

@@ -70,7 +70,7 @@ struct DeviceTokenView {
 /// Checks a password and gives a token for each device named: for all, or for none when one is not the account's.
 /// Members may begin with a small or a capital letter; `expire` is seconds.
 #[utoipa::path(post, path = "/v1.0/openapi/visual/d/user/login", tag = "login", request_body = LoginBody,
-    responses((status = 200, body = Envelope<LoginView>), (status = 429, description = "Too many failed logins")))]
+    responses((status = 200, body = Envelope<LoginView>)))]
 async fn login(State(visual): State<Arc<Visual>>, login: Login) -> Reply {
     let cloud = &visual.cloud;
     let granted = cloud.visual_login(&login.username, login.password, &login.devices, login.address).await?;
@@ -112,7 +112,8 @@ struct Jwks {
 }
 
 /// The public keys (ES256) of all tokens that may still live; a retired key stays until its last token is gone.
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "login", responses((status = 200, body = Jwks)))]
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "login",
+    responses((status = 200, description = "The keys", body = Jwks)))]
 async fn jwks(State(visual): State<Arc<Visual>>) -> Reply {
     let keys: Vec<VisualKey> = visual.cloud.visual_keys().await?;
     let body = serde_json::to_vec(&Jwks { keys: keys.iter().filter_map(Jwk::of).collect() }).unwrap_or_default();

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use axum::http::{Extensions, StatusCode};
 use axum::{Router, middleware};
 use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::Operation;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::http::{Bodies, Peer};
-use reply::Failure;
+use crate::http::{Bodies, Peer, document};
+use reply::{Failure, FailureEnvelope};
 
 /// What the routes of this dialect share.
 pub struct Visual {
@@ -46,9 +47,26 @@ pub fn router(visual: Visual) -> Router {
 /// The description of every route.
 pub fn openapi() -> OpenApi {
     let (_, mut document) = routes().split_for_parts();
-    document.info.title = "Ingle: the visual login".to_owned();
-    document.info.description =
-        Some("A password opens single devices, each with a JWT of its own that anybody can check.".to_owned());
+    document::describe(
+        &mut document,
+        "Ingle: the visual login",
+        "A login with a password gives a token for each device that is named: a JWT (ES256) whose signature anybody can \
+         check. The token opens that device's reads.",
+    );
+    let common = [
+        (200, "What was asked for, or why it was refused"),
+        (403, "Passwords and tokens are not taken in the clear from another machine"),
+        (429, "Too many failed logins, or more requests than the server takes at once"),
+        (500, "The server failed"),
+    ];
+    let of_login = [(400, "The body is not a JSON object"), (503, "More bodies than the server takes at once")];
+    let of_devices = [(401, "The token does not open this device")];
+    let is = |name: &'static str| move |operation: &Operation| operation.operation_id.as_deref() == Some(name);
+    let (is_login, is_public) = (is("login"), is("jwks"));
+    document::refuses::<FailureEnvelope>(&mut document, &common, |operation| !is_public(operation));
+    document::refuses::<FailureEnvelope>(&mut document, &of_login, &is_login);
+    document::refuses::<FailureEnvelope>(&mut document, &of_devices, |other| !is_login(other) && !is_public(other));
+    document::refuses::<FailureEnvelope>(&mut document, &[(500, "The server failed")], is_public);
     document
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::Level;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use super::Visual;
 use crate::domain::Error;
@@ -18,20 +19,41 @@ use crate::http;
 /// What a handler returns.
 pub type Reply = Result<Response, Failure>;
 
-/// The envelope.
+/// The envelope of a success.
 #[derive(Serialize, ToSchema)]
 pub struct Envelope<T> {
+    /// Always `true` here.
     success: bool,
-    msg: Option<&'static str>,
+    /// Always `null` here.
+    #[schema(schema_with = null)]
+    msg: (),
     /// The server's time, milliseconds since 1970.
     t: i64,
-    /// `null` for a failure.
-    data: Option<T>,
+    /// What was asked for.
+    data: T,
+}
+
+/// The envelope of a failure.
+#[derive(Serialize, ToSchema)]
+pub struct FailureEnvelope {
+    /// Always `false` here.
+    success: bool,
+    /// Why.
+    msg: &'static str,
+    /// The server's time, milliseconds since 1970.
+    t: i64,
+    /// Always `null` here.
+    #[schema(schema_with = null)]
+    data: (),
+}
+
+fn null() -> Object {
+    ObjectBuilder::new().schema_type(Type::Null).build()
 }
 
 /// A success.
 pub fn success<T: Serialize>(data: T, now_ms: i64) -> Reply {
-    Ok(write(StatusCode::OK, &Envelope { success: true, msg: None, t: now_ms, data: Some(data) }))
+    Ok(write(StatusCode::OK, &Envelope { success: true, msg: (), t: now_ms, data }))
 }
 
 fn write(status: StatusCode, envelope: &impl Serialize) -> Response {
@@ -123,7 +145,7 @@ pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: N
         return response;
     };
     tracing::debug!(http.status = status.as_u16(), "a visual call was refused");
-    let envelope = Envelope::<()> { success: false, msg: Some(msg), t: visual.cloud.now_ms(), data: None };
+    let envelope = FailureEnvelope { success: false, msg, t: visual.cloud.now_ms(), data: () };
     let mut response = write(status, &envelope);
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");

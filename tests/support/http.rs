@@ -57,7 +57,8 @@ impl Answer {
     }
 }
 
-/// Sends a request as it is, byte for byte, on a connection of its own.
+/// Sends a request as it is, byte for byte, on a connection of its own, and checks the answer against the document of
+/// its operation.
 pub fn send(api: SocketAddr, request: &Request) -> Answer {
     send_over(TcpStream::connect(api).unwrap(), api, request)
 }
@@ -94,11 +95,13 @@ fn send_over(mut stream: TcpStream, api: SocketAddr, request: &Request) -> Answe
     let headers: Vec<(String, String)> = lines.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect();
     let header =
         |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
-    Answer {
+    let answer = Answer {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         explain: header("x-ingle-explain"),
         content_type: header("content-type").unwrap_or_default(),
         headers: headers.clone(),
         body: serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON for {request:?}: {text:?}")),
-    }
+    };
+    super::schema::check(request, &answer);
+    answer
 }

@@ -4,6 +4,7 @@ pub mod aliyun;
 pub mod http;
 pub mod mqtt;
 pub mod people;
+pub mod schema;
 pub mod tuya;
 pub mod world;
 

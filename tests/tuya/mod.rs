@@ -17,7 +17,7 @@ mod members;
 mod names;
 mod open_hub;
 mod pairing;
-mod rights;
+pub mod rights;
 mod scenes;
 mod shares;
 mod status;

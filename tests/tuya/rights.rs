@@ -117,14 +117,14 @@ fn row(route: &Route) -> Option<Row> {
 }
 
 /// What one cell is tried on, so that no cell is in another's way.
-struct Subject {
+pub struct Subject {
     device: String,
     home: i64,
     device_user: String,
     token: String,
 }
 
-fn target(route: &Route, subject: &Subject, end: i64) -> String {
+pub fn target(route: &Route, subject: &Subject, end: i64) -> String {
     let home = subject.home.to_string();
     let mut target = route.path.clone();
     let mut pairs = Vec::new();
@@ -156,7 +156,7 @@ fn target(route: &Route, subject: &Subject, end: i64) -> String {
     if pairs.is_empty() { target } else { format!("{target}?{}", pairs.join("&")) }
 }
 
-fn body(route: &Route) -> Value {
+pub fn body(route: &Route) -> Value {
     let login = json!({"username": "member", "password": md5(PASSWORD), "country_code": "86", "schema": "testApp"});
     match (route.tag.as_str(), route.name.as_str()) {
         ("logins", _) => login,
@@ -175,7 +175,7 @@ fn body(route: &Route) -> Value {
 }
 
 /// The subjects of a route's cells: what only is read is shared by all of them.
-fn subjects(cloud: &TestCloud, project: &TuyaApp, owner: &TuyaApp, number: usize, route: &Route) -> Vec<Subject> {
+pub fn subjects(cloud: &TestCloud, project: &TuyaApp, owner: &TuyaApp, number: usize, route: &Route) -> Vec<Subject> {
     let names_a = |name: &str| route.parameters.iter().any(|parameter| parameter.name == name);
     let is_read = route.method == "GET" && route.tag != "device_users";
     let own_device = !is_read && (names_a("device_id") || names_a("device_ids"));
