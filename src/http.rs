@@ -258,6 +258,11 @@ fn without_trailing_slash(mut request: Request) -> Request {
     request
 }
 
+/// A body without the UTF-8 byte order mark that some clients write before their JSON. Signatures cover the mark.
+pub fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// What is wrong with JSON that could not be read, without the value that stands there: it may be a secret.
 pub fn json_fault(error: &serde_json::Error) -> String {
     let text = error.to_string();

@@ -5,6 +5,7 @@ mod abroad;
 mod abuse;
 mod aliyun;
 mod answers;
+mod bodies;
 mod cli;
 mod compatibility;
 mod damage;

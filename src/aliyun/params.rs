@@ -69,6 +69,7 @@ impl Envelope {
     /// 400 for anything that is no JSON object of the vendor's form.
     pub fn parse(body: &[u8]) -> Result<Self, Failure> {
         let refuse = |text: &str| Failure::new(Code::REQUEST, format!("the body is not the vendor's envelope: {text}"));
+        let body = http::without_mark(body);
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(refuse("an object is wanted"));
         }
@@ -190,6 +191,7 @@ mod tests {
         for none in ["{}", r#"{"id":null}"#, r#"{"id":""}"#, r#"{"id":[]}"#] {
             assert_eq!(id(none).len(), 36, "{none}");
         }
+        assert_eq!(id("\u{feff}{\"id\":\"x\"}"), "x", "after a byte order mark");
         assert_ne!(id("{}"), id("{}"));
         let head = |body: &str| Envelope::parse(body.as_bytes()).unwrap();
         assert_eq!(head(r#"{"request":{"apiVer":"1.0.5","cloudToken":null}}"#).version, (1, 0, 5));

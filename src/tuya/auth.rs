@@ -82,9 +82,17 @@ impl SignedRequest {
     /// The members of the JSON body.
     ///
     /// # Errors
-    /// 1109 for a body that is not JSON.
+    /// 1109 for a body that is not a JSON object.
     pub fn body(&self) -> Result<Body, Failure> {
         Body::parse(&self.body)
+    }
+
+    /// The JSON body whose only member is `name`, or the bare text of it.
+    ///
+    /// # Errors
+    /// 1109 for a body that is neither.
+    pub fn sole_body(&self, name: &str) -> Result<Body, Failure> {
+        Body::parse_sole(name, &self.body)
     }
 
     /// The envelope of a result.
@@ -211,8 +219,7 @@ async fn proven(
 
 fn refused_body(error: BodyError) -> Failure {
     let code = match error {
-        BodyError::Late => Code::SYSTEM,
-        BodyError::Broken(_) => Code::ILLEGAL,
+        BodyError::Late | BodyError::Broken(_) => Code::ILLEGAL,
         BodyError::TooLong(_) => Code::RANGE,
         BodyError::Busy => Code::BUSY,
     };

@@ -11,7 +11,6 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, Call, SignedRequest};
-use super::params::check_text;
 use super::reply::{Envelope, Reply};
 use crate::domain::device::{
     DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, Leaving, NAME_CHARS_MAX, UserDevices,
@@ -312,12 +311,7 @@ async fn rename_device(call: AppCall) -> Reply {
 
 /// The name in a body, which one old client sends as a bare string.
 pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super::reply::Failure> {
-    let body = call.body()?;
-    let name = match body.bare_text() {
-        Some(text) => check_text("name", text.to_owned(), NAME_CHARS_MAX)?,
-        None => body.text("name", NAME_CHARS_MAX)?,
-    };
-    Ok(name.ok_or(Error::Missing("name"))?)
+    Ok(call.sole_body("name")?.required_text("name", NAME_CHARS_MAX)?)
 }
 
 /// Takes a device from its users. Its history stays, and shows when its last owner binds it again.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::reply::{Code, Failure};
 use crate::domain::{Error, Result};
+use crate::http::without_mark;
 
 /// Query parameters that a request may have.
 pub const QUERY_PAIRS_MAX: usize = 100;
@@ -98,21 +99,29 @@ impl Query {
 pub struct Body(Json);
 
 impl Body {
-    /// Reads a body. An empty one has no members.
+    /// Reads a body. An empty one, and `null`, has no members.
     ///
     /// # Errors
-    /// 1109 for anything that is not JSON, or nested too deep.
+    /// 1109 for anything that is not a JSON object, or nested too deep.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, Failure> {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(Self(Json::Null));
+        match parse(bytes)? {
+            json @ (Json::Null | Json::Object(_)) => Ok(Self(json)),
+            _ => Err(Failure::new(Code::ILLEGAL, "the body must be a JSON object")),
         }
-        let refuse = |error| Failure::new(Code::ILLEGAL, format!("the body is not JSON: {error}"));
-        serde_json::from_slice(bytes).map(Self).map_err(refuse)
     }
 
-    /// The whole body, when it is a bare JSON string, as one old client sends.
-    pub fn bare_text(&self) -> Option<&str> {
-        self.0.as_str()
+    /// Reads a body whose only member is `name`. One old client sends the bare text instead of the object.
+    ///
+    /// # Errors
+    /// 1109 as [`Body::parse`], and for JSON text within the bare text, which is a body that was encoded twice.
+    pub fn parse_sole(name: &str, bytes: &[u8]) -> std::result::Result<Self, Failure> {
+        let Ok(Json::String(text)) = parse(bytes) else { return Self::parse(bytes) };
+        match serde_json::from_str(&text) {
+            Ok(Json::Object(_) | Json::Array(_) | Json::String(_)) => {
+                Err(Failure::new(Code::ILLEGAL, "the body is JSON text within a JSON string: send the object itself"))
+            }
+            _ => Ok(Self(Json::Object(Map::from_iter([(name.to_owned(), Json::String(text))])))),
+        }
     }
 
     fn member(&self, name: &str) -> Option<&Json> {
@@ -235,11 +244,20 @@ impl Body {
     }
 }
 
+fn parse(bytes: &[u8]) -> std::result::Result<Json, Failure> {
+    let bytes = without_mark(bytes);
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Json::Null);
+    }
+    let refuse = |error| Failure::new(Code::ILLEGAL, format!("the body is not JSON: {error}"));
+    serde_json::from_slice(bytes).map_err(refuse)
+}
+
 /// A text that fits, `None` when it is empty.
 ///
 /// # Errors
 /// As [`Body::text`].
-pub fn check_text(name: &'static str, text: String, chars_max: usize) -> Result<Option<String>> {
+fn check_text(name: &'static str, text: String, chars_max: usize) -> Result<Option<String>> {
     if text.chars().any(char::is_control) {
         return Err(Error::WrongType { param: name, expected: "text without control characters" });
     }
@@ -290,7 +308,20 @@ mod tests {
         assert_eq!(body.text("nick_name", 9).unwrap(), None);
         assert!(matches!(body.integer("sex", 1..=2), Err(Error::WrongType { .. })));
         assert_eq!(body.text("n", 9).unwrap().as_deref(), Some("12"));
-        assert!(Body::parse(b"{").is_err() && Body::parse(b"\xff").is_err());
+        for wrong in [&b"{"[..], b"\xff", b"[]", b"[{}]", b"7", b"true", b"\"text\"", br#""{\"name\":\"n\"}""#] {
+            assert!(Body::parse(wrong).is_err(), "{wrong:?}");
+        }
+        for empty in [&b""[..], b" \n", b"null", b"{}", b"\xef\xbb\xbf", b"\xef\xbb\xbf{}"] {
+            assert!(matches!(Body::parse(empty).unwrap().text("name", 9), Ok(None)), "{empty:?}");
+        }
+        let sole = |bytes: &[u8]| Body::parse_sole("name", bytes).map(|body| body.text("name", 20).unwrap());
+        for (bytes, name) in [(&b"\"bare\""[..], "bare"), (b"\"7\"", "7"), (b"\"{x\"", "{x"), (br#"{"name":"n"}"#, "n")]
+        {
+            assert_eq!(sole(bytes).unwrap().as_deref(), Some(name));
+        }
+        for wrong in [&br#""{\"name\":\"n\"}""#[..], br#""[\"n\"]""#, br#""\"n\"""#, b"[]", b"7", b"false"] {
+            assert!(sole(wrong).is_err(), "{wrong:?}");
+        }
         assert!(Body::parse("[".repeat(100_000).as_bytes()).is_err());
     }
 }

@@ -95,6 +95,8 @@ fn strings_to_sign(parts: &SignedParts<'_>, mut accept: impl FnMut(&[u8]) -> boo
     if parts.query.is_none() && accept(&string_to_sign(parts.method, &body_hash(parts.body), &block, parts.path)) {
         return true;
     }
+    // One connector sends the method in capitals and signs it as its caller wrote it.
+    let in_small_letters = parts.method.to_ascii_lowercase();
     let mut blocks = vec![block.as_slice()];
     if let Some(short) = block.strip_suffix(b"\n") {
         // One connector joins signed headers without the last line end.
@@ -108,8 +110,10 @@ fn strings_to_sign(parts: &SignedParts<'_>, mut accept: impl FnMut(&[u8]) -> boo
     for url in urls(parts.path, parts.query) {
         for body in &bodies {
             for block in &blocks {
-                if accept(&string_to_sign(parts.method, body, block, &url)) {
-                    return true;
+                for method in [parts.method, &in_small_letters] {
+                    if accept(&string_to_sign(method, body, block, &url)) {
+                        return true;
+                    }
                 }
             }
         }

@@ -144,10 +144,11 @@ impl FromRequest<Arc<Visual>> for Login {
             }
             BodyError::Late | BodyError::TooLong(_) | BodyError::Broken(_) => unreadable(error.to_string()),
         })?;
+        let body = http::without_mark(&body);
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(unreadable("it does not begin with a brace".to_owned()));
         }
-        let body: LoginBody = serde_json::from_slice(&body).map_err(|error| match error.classify() {
+        let body: LoginBody = serde_json::from_slice(body).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Failure::param(http::json_fault(&error)),
             _ => unreadable(http::json_fault(&error)),
         })?;

@@ -191,7 +191,7 @@ fn a_client_that_dawdles_is_closed_and_hinders_nobody() {
     let mut answer = String::new();
     slow_body.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let _ = slow_body.read_to_string(&mut answer);
-    assert!(answer.is_empty() || answer.contains("\"code\":500"), "{answer}");
+    assert!(answer.is_empty() || answer.contains("\"code\":1109"), "{answer}");
     still_well(&app);
 }
 

@@ -7,10 +7,13 @@ use crate::support::tuya::{Request, TuyaApp, hex, hmac_upper};
 use crate::support::world::{FIRST_ID, GATEWAY, PLUG, SCALE};
 
 /// A request of which the signed string and the wire differ.
+#[derive(Clone, Copy)]
 struct Habit<'a> {
     method: &'a str,
     /// On the wire.
     target: &'a str,
+    /// The method in the signed string; that of the wire when it is empty.
+    signed_method: &'a str,
     /// In the signed string.
     url: &'a str,
     /// On the wire.
@@ -23,14 +26,14 @@ struct Habit<'a> {
 }
 
 const PLAIN: Habit<'_> =
-    Habit { method: "GET", target: "", url: "", body: "", signed_body: "", headers: &[], block: "" };
+    Habit { method: "GET", signed_method: "", target: "", url: "", body: "", signed_body: "", headers: &[], block: "" };
 
 fn send(app: &TuyaApp, habit: &Habit<'_>) -> i64 {
     use sha2::{Digest, Sha256};
     let t = app.t.map_or_else(now, |t| t.to_string());
     let token = app.token();
-    let string =
-        format!("{}\n{}\n{}\n{}", habit.method, hex(&Sha256::digest(habit.signed_body)), habit.block, habit.url);
+    let method = if habit.signed_method.is_empty() { habit.method } else { habit.signed_method };
+    let string = format!("{}\n{}\n{}\n{}", method, hex(&Sha256::digest(habit.signed_body)), habit.block, habit.url);
     let sign = hmac_upper(&app.secret, &format!("{FIRST_ID}{token}{t}{string}"));
     let mut headers =
         vec![("client_id", FIRST_ID), ("t", &t), ("sign", &sign), ("access_token", &token), ("mode", "cors")];
@@ -80,6 +83,31 @@ fn queries() {
     assert_eq!(send(&app, &Habit { target: &target, url: &url, ..PLAIN }), 0);
     let url = format!("{path}?other=null&page_no=0&page_size=9");
     assert_eq!(send(&app, &Habit { target: &target, url: &url, ..PLAIN }), 1004);
+}
+
+/// One connector sends the method in capitals, and signs it as its caller wrote it.
+#[test]
+fn methods_in_small_letters() {
+    let cloud = TestCloud::start();
+    let app = cloud.first();
+    let target = format!("/v1.0/devices/{PLUG}");
+    let list = format!("/v1.0/devices?page_size=5&device_ids={PLUG}");
+    for (method, target, body) in [
+        ("GET", &target, ""),
+        ("GET", &list, ""),
+        ("PUT", &target, r#"{"name":"small"}"#),
+        ("POST", &format!("{target}/reset-factory"), "{}"),
+        ("DELETE", &target, ""),
+    ] {
+        let small = method.to_lowercase();
+        let habit = Habit { method, signed_method: &small, target, url: target, body, signed_body: body, ..PLAIN };
+        let code = if method == "DELETE" { 1106 } else { 0 };
+        assert_eq!(send(&app, &habit), code, "{method} {target}");
+        // Another method is another request, in whatever letters.
+        for other in ["patch", "Get", "gET", "get ", "put\n", "delete0"] {
+            assert_eq!(send(&app, &Habit { signed_method: other, ..habit }), 1004, "{other} {target}");
+        }
+    }
 }
 
 #[test]
