@@ -18,6 +18,7 @@ mod open_hub;
 mod pairing;
 pub mod params;
 pub mod reply;
+pub mod reserved;
 mod row_key;
 mod scenes;
 mod shares;
@@ -64,6 +65,7 @@ pub fn router(tuya: Tuya) -> Router {
     let tuya = Arc::new(tuya);
     let (router, _) = routes().split_for_parts();
     router
+        .merge(reserved::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_path)
         .layer(middleware::from_fn_with_state(tuya.clone(), reply::finish))

@@ -17,6 +17,7 @@ mod members;
 mod names;
 mod open_hub;
 mod pairing;
+mod reserved;
 pub mod rights;
 mod scenes;
 mod shares;
