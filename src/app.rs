@@ -23,7 +23,7 @@ use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
 use crate::gateway::{Gateway, Happenings, Hub, Listeners, Transport};
-use crate::http::{Bodies, Listener};
+use crate::http::{Bodies, Listener, Refusals};
 use crate::metrics::Sources;
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
@@ -125,6 +125,7 @@ pub struct App {
     listeners: Arc<Listeners>,
     happenings: Happenings,
     bodies: Arc<Bodies>,
+    refusals: Arc<Refusals>,
     opened: OpenFolder,
 }
 
@@ -214,7 +215,18 @@ impl App {
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
-        Ok(Self { cloud, config, folder, waiting, hub, listeners, happenings, bodies, opened })
+        Ok(Self {
+            cloud,
+            config,
+            folder,
+            waiting,
+            hub,
+            listeners,
+            happenings,
+            bodies,
+            refusals: Refusals::new(),
+            opened,
+        })
     }
 
     /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
@@ -224,11 +236,12 @@ impl App {
         let port = |address: &Option<String>| address.as_ref()?.rsplit_once(':')?.1.parse().ok();
         let doors = tuya::Doors { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
         let (cloud, bodies, explain) = (|| self.cloud.clone(), || self.bodies.clone(), self.config.api.explain);
+        let (refusals, plain_http) = (|| self.refusals.clone(), self.config.visual.plain_http);
         let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
         let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
-        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, doors, bodies()))
-            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies())))
-            .merge(visual::router(visual::Visual::new(cloud(), explain, self.config.visual.plain_http, bodies())));
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, doors, bodies(), refusals()))
+            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies(), refusals())))
+            .merge(visual::router(visual::Visual::new(cloud(), explain, plain_http, bodies(), refusals())));
         openapi().into_iter().fold(dialects, |router, (name, document)| {
             let document = Bytes::from(document.to_json().unwrap_or_default());
             let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
@@ -310,7 +323,12 @@ impl App {
                 .await
                 .map_err(of("metrics.listen"))?;
             addresses.metrics = Some(format!("http://{}", listener.address().map_err(of("metrics.listen"))?));
-            let sources = Sources { cloud: self.cloud.clone(), bodies: self.bodies.clone(), accepts: failed() };
+            let sources = Sources {
+                cloud: self.cloud.clone(),
+                bodies: self.bodies.clone(),
+                refusals: self.refusals.clone(),
+                accepts: failed(),
+            };
             tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
         }
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;

@@ -2,6 +2,7 @@
 
 mod bodies;
 pub mod document;
+mod refusals;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, OriginalUri, Request};
+use axum::extract::{OriginalUri, Request};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, Uri};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
+pub use refusals::{Mention, Refusals};
 
 /// All headers of a request must have arrived by then, and an idle connection is closed after it.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,8 +53,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const EXPLAIN_HEADER: &str = "x-ingle-explain";
 /// An explanation may be this long in its header.
 const EXPLAIN_BYTES_MAX: usize = 4096;
-/// So much of a user agent goes to the log.
-const USER_AGENT_BYTES_MAX: usize = 64;
 
 /// Who is at the other end of the connection that a request came by; in the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -276,34 +276,6 @@ pub fn json_fault(error: &serde_json::Error) -> String {
         _ if error.is_data() && text.contains('`') => format!("a value that is not known {place}"),
         _ => text,
     }
-}
-
-/// What the log may say of a request. It is made only where the log wants it, as it costs every call.
-pub struct Mention {
-    /// Its method.
-    pub method: Method,
-    /// Its program, cut, and only what can be printed of it. Empty when it does not say.
-    pub user_agent: String,
-    route: Option<MatchedPath>,
-}
-
-impl Mention {
-    /// That of a request.
-    pub fn of(request: &Request) -> Self {
-        let route = request.extensions().get().cloned();
-        Self { method: request.method().clone(), user_agent: user_agent(request.headers()), route }
-    }
-
-    /// The route, not the path: a path can hold a refresh token.
-    pub fn route(&self) -> &str {
-        self.route.as_ref().map_or("", MatchedPath::as_str)
-    }
-}
-
-fn user_agent(headers: &HeaderMap) -> String {
-    let bytes = headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
-    let printable = bytes.iter().filter(|byte| matches!(byte, b' '..=b'~'));
-    printable.take(USER_AGENT_BYTES_MAX).copied().map(char::from).collect()
 }
 
 /// Adds an explanation to a refusal.

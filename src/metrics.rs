@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::domain::Cloud;
-use crate::http::Bodies;
+use crate::http::{Bodies, Refusals};
 use crate::repeated::Repeated;
 
 /// Where the figures come from.
@@ -19,6 +19,8 @@ pub struct Sources {
     pub cloud: Arc<Cloud>,
     /// The bodies of requests.
     pub bodies: Arc<Bodies>,
+    /// Requests that were refused.
+    pub refusals: Arc<Refusals>,
     /// Connections that could not be accepted.
     pub accepts: Arc<Repeated>,
 }
@@ -37,7 +39,7 @@ pub fn router(sources: Sources) -> Router {
     Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(sources)
 }
 
-async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> String {
+async fn show(State(Sources { cloud, bodies, refusals, accepts }): State<Sources>) -> String {
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     for (name, kind, help, value) in [
@@ -76,6 +78,11 @@ async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> Stri
     for (product, code, count) in cloud.off_spec_values() {
         let (product, code) = (label(product.as_str()), label(&code));
         let _ = writeln!(text, "{name}{{product=\"{product}\",code=\"{code}\"}} {count}");
+    }
+    let name = "ingle_requests_refused_total";
+    let _ = writeln!(text, "# HELP {name} Requests refused, by dialect and code.\n# TYPE {name} counter");
+    for (dialect, code, total) in refusals.totals() {
+        let _ = writeln!(text, "{name}{{dialect=\"{dialect}\",code=\"{code}\"}} {total}");
     }
     text
 }

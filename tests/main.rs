@@ -15,6 +15,7 @@ mod handover;
 mod one_world;
 mod openapi;
 mod power_cut;
+mod refusals;
 mod simulate;
 mod store;
 mod support;

@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::{Bodies, document};
+use crate::http::{Bodies, Refusals, document};
 use reply::{Failure, Gate};
 
 /// Where this dialect's paths begin; all below answers in its words.
@@ -38,6 +38,7 @@ pub struct Aliyun {
     sharee_owned: u8,
     mqtt_endpoint: String,
     bodies: Arc<Bodies>,
+    refusals: Arc<Refusals>,
     replays: Replays,
     undated: Replays,
 }
@@ -58,11 +59,23 @@ pub struct Options {
 }
 
 impl Aliyun {
-    /// The dialect over a cloud; `bodies` is what the bodies of requests may take.
-    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>) -> Self {
+    /// The dialect over a cloud; `bodies` is what the bodies of requests may take, `refusals` where refused ones are
+    /// counted and logged.
+    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
         let (replays, undated) = Default::default();
-        Self { cloud, explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint, bodies, replays, undated }
+        Self {
+            cloud,
+            explain,
+            hmac_sha1,
+            require_timestamp,
+            sharee_owned,
+            mqtt_endpoint,
+            bodies,
+            refusals,
+            replays,
+            undated,
+        }
     }
 }
 

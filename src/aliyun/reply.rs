@@ -184,13 +184,19 @@ impl Failure {
 
     /// A refusal of the gateway.
     pub fn at_gate(gate: Gate, explain: impl Into<String>) -> Self {
-        Self { code: gate.code, gate: Some((gate.text, gate.status)), detail: String::new(), explain: explain.into() }
+        Self { gate: Some((gate.text, gate.status)), ..Self::new(gate.code, explain) }
     }
 
     /// A wrong signature: the text gives the server's string to sign, with `#` for its line ends.
     pub fn signature(string_to_sign: &[u8], explain: impl Into<String>) -> Self {
         let detail = format!("`{}`", http::header_text(&String::from_utf8_lossy(string_to_sign), "#"));
         Self { detail, ..Self::at_gate(Gate::SIGNATURE, explain) }
+    }
+
+    /// What the log says. The explanation of a wrong signature quotes what the caller sent, which the log must not have.
+    fn reason(&self) -> &str {
+        let is_signature = self.gate.is_some_and(|(text, _)| text == Gate::SIGNATURE.text);
+        if is_signature { "the signature is not that of the project's AppSecret" } else { &self.explain }
     }
 
     /// The same failure with the text that an endpoint has for it.
@@ -248,16 +254,14 @@ impl IntoResponse for Failure {
 pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let mention = tracing::enabled!(Level::DEBUG).then(|| http::Mention::of(&request));
+    let of = http::Mention::of(&request);
     let mut response = next.run(request).await;
     let request_id = new_id();
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        if let Some(of) = mention {
-            tracing::debug!(http.route = of.route(), aliyun.code = failure.code.number, "refused");
-        }
+        aliyun.refusals.happened("aliyun", failure.code.number, &of, failure.reason());
         response = write(&aliyun, &failure, slot.0.get(), &request_id);
-    } else if let Some(of) = mention {
-        let (route, agent) = (of.route(), of.user_agent.as_str());
+    } else if tracing::enabled!(Level::DEBUG) {
+        let (route, agent) = (of.route(), of.user_agent());
         tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
     }
     if let Ok(value) = HeaderValue::from_str(&request_id.to_ascii_uppercase()) {
@@ -267,7 +271,7 @@ pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, nex
 }
 
 fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: &str) -> Response {
-    let Failure { code, gate, detail, explain } = failure;
+    let Failure { code, gate, detail, explain, .. } = failure;
     let localized_msg = if asked.is_some_and(|asked| asked.chinese) { code.zh } else { code.en };
     let id = asked.map_or(request_id, |asked| asked.id.as_str());
     let envelope = FailureEnvelope { code: code.number, message: code.en, localized_msg, id };

@@ -115,7 +115,7 @@ pub fn run() -> Outcome {
     }
 }
 
-/// Log lines go to standard error; `RUST_LOG` chooses which, `info` by default.
+/// Log lines go to standard error; `RUST_LOG` chooses which, `info` by default (`docs/choices.md`).
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -204,7 +204,11 @@ async fn proven(
     let query = Query::parse(wire.query().unwrap_or_default())?;
     let rules = Rules { old: kind == Kind::Token || project.legacy_sign, without_token: token_class };
     if !sign::verify(&project.secret, &claims, &signed, rules) {
-        return Err(Failure::new(Code::SIGN, explain_sign(&claims, &signed)));
+        return Err(Failure::quoting(
+            Code::SIGN,
+            "the signature is not that of the project's secret",
+            explain_sign(&claims, &signed),
+        ));
     }
     if parts.method != Method::GET && !claims.nonce.is_empty() {
         once(tuya, &project, &claims, now_ms)?;

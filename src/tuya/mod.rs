@@ -37,7 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::{Bodies, document};
+use crate::http::{Bodies, Refusals, document};
 pub use open_hub::Doors;
 use reply::{Code, Failure};
 
@@ -48,15 +48,23 @@ pub struct Tuya {
     window_ms: i64,
     doors: Doors,
     bodies: Arc<Bodies>,
+    refusals: Arc<Refusals>,
     replays: Replays,
 }
 
 impl Tuya {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
     /// request's clock may be off; apps that listen are sent to one of the `doors`; `bodies` is what the bodies of
-    /// requests may take.
-    pub fn new(cloud: Arc<Cloud>, explain: bool, window_ms: i64, doors: Doors, bodies: Arc<Bodies>) -> Self {
-        Self { cloud, explain, window_ms, doors, bodies, replays: Replays::default() }
+    /// requests may take, `refusals` where refused ones are counted and logged.
+    pub fn new(
+        cloud: Arc<Cloud>,
+        explain: bool,
+        window_ms: i64,
+        doors: Doors,
+        bodies: Arc<Bodies>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { cloud, explain, window_ms, doors, bodies, refusals, replays: Replays::default() }
     }
 }
 

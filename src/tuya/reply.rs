@@ -128,13 +128,20 @@ codes! {
 #[derive(Clone, Debug)]
 pub struct Failure {
     code: Code,
+    /// What the log says instead of the explanation.
+    reason: Option<&'static str>,
     explain: String,
 }
 
 impl Failure {
     /// A failure of this dialect's own. The explanation must hold no secret.
     pub fn new(code: Code, explain: impl Into<String>) -> Self {
-        Self { code, explain: explain.into() }
+        Self { code, reason: None, explain: explain.into() }
+    }
+
+    /// A failure whose explanation quotes what the caller sent, which the log must not have: it has the reason.
+    pub fn quoting(code: Code, reason: &'static str, explain: impl Into<String>) -> Self {
+        Self { reason: Some(reason), ..Self::new(code, explain) }
     }
 
     /// The vendor's number and English text, and the explanation.
@@ -169,7 +176,7 @@ impl From<Error> for Failure {
                 Code::SYSTEM
             }
         };
-        Self { code, explain: error.to_string() }
+        Self::new(code, error.to_string())
     }
 }
 
@@ -185,19 +192,17 @@ impl IntoResponse for Failure {
 /// Writes the failures of every route: code and text in the caller's language, and the explanation if it is wanted.
 pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, request: Request, next: Next) -> Response {
     let chinese = wants_chinese(request.headers());
-    let mention = tracing::enabled!(Level::DEBUG).then(|| http::Mention::of(&request));
+    let of = http::Mention::of(&request);
     let mut response = next.run(request).await;
     let Some(failure) = response.extensions_mut().remove::<Failure>() else {
-        if let Some(of) = mention {
-            let (route, agent) = (of.route(), of.user_agent.as_str());
+        if tracing::enabled!(Level::DEBUG) {
+            let (route, agent) = (of.route(), of.user_agent());
             tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
         }
         return response;
     };
-    let Failure { code, explain } = failure;
-    if let Some(of) = mention {
-        tracing::debug!(http.method = %of.method, http.route = of.route(), tuya.code = code.number, "refused");
-    }
+    let Failure { code, reason, explain } = failure;
+    tuya.refusals.happened("tuya", code.number, &of, reason.unwrap_or(&explain));
     let msg = if chinese { code.zh } else { code.en };
     let envelope = FailureEnvelope { code: code.number, msg, success: false, t: tuya.cloud.now_ms(), tid: tid() };
     let mut response = json(&envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());

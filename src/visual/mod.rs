@@ -15,7 +15,7 @@ use utoipa::openapi::path::Operation;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::http::{Bodies, Peer, document};
+use crate::http::{Bodies, Peer, Refusals, document};
 use reply::{Failure, FailureEnvelope};
 
 /// What the routes of this dialect share.
@@ -24,13 +24,21 @@ pub struct Visual {
     explain: bool,
     plain_http: bool,
     bodies: Arc<Bodies>,
+    refusals: Arc<Refusals>,
 }
 
 impl Visual {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; with `plain_http` passwords and
-    /// tokens are taken in the clear from other machines too; `bodies` is what the bodies of requests may take.
-    pub fn new(cloud: Arc<Cloud>, explain: bool, plain_http: bool, bodies: Arc<Bodies>) -> Self {
-        Self { cloud, explain, plain_http, bodies }
+    /// tokens are taken in the clear from other machines too; `bodies` is what the bodies of requests may take, `refusals` where
+    /// refused ones are counted and logged.
+    pub fn new(
+        cloud: Arc<Cloud>,
+        explain: bool,
+        plain_http: bool,
+        bodies: Arc<Bodies>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { cloud, explain, plain_http, bodies, refusals }
     }
 }
 

@@ -135,16 +135,16 @@ impl IntoResponse for Failure {
 
 /// Writes the failures of every route.
 pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: Next) -> Response {
-    let mention = tracing::enabled!(Level::DEBUG).then(|| http::Mention::of(&request));
+    let of = http::Mention::of(&request);
     let mut response = next.run(request).await;
     let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else {
-        if let Some(of) = mention {
-            let (route, agent) = (of.route(), of.user_agent.as_str());
+        if tracing::enabled!(Level::DEBUG) {
+            let (route, agent) = (of.route(), of.user_agent());
             tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
         }
         return response;
     };
-    tracing::debug!(http.status = status.as_u16(), "a visual call was refused");
+    visual.refusals.happened("visual", u32::from(status.as_u16()), &of, &explain);
     let envelope = FailureEnvelope { success: false, msg, t: visual.cloud.now_ms(), data: () };
     let mut response = write(status, &envelope);
     if status == StatusCode::UNAUTHORIZED {

@@ -1,0 +1,214 @@
+//! Refused requests: each is counted by dialect and code, and logged with what was asked and why it was refused. A cause
+//! that comes again and again has a bounded number of lines, and what was left out is counted in the next one.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, OriginalUri, Request};
+use axum::http::{HeaderValue, Method, Uri, header};
+
+use super::{Peer, header_text};
+
+/// So much of a user agent goes to the log.
+const USER_AGENT_BYTES_MAX: usize = 64;
+/// So much of a path and its query goes to the log.
+const TARGET_BYTES_MAX: usize = 200;
+/// So much of a reason goes to the log.
+const REASON_BYTES_MAX: usize = 300;
+/// Longer parts of a path or query could be tokens. Ids are shorter.
+const PART_BYTES_MAX: usize = 31;
+/// What stands in the log for what could be a secret.
+const MASK: &str = "***";
+/// A dialect's refusals with one code have so many lines in a [`PERIOD`].
+const LINES_MAX: u64 = 10;
+const PERIOD: Duration = Duration::from_secs(60);
+/// Codes of a dialect that are told apart; dialects have fewer. Further ones are counted under 0.
+const CODES_MAX: usize = 64;
+
+/// The refusals of all dialects.
+#[derive(Default)]
+pub struct Refusals {
+    counts: Mutex<BTreeMap<(&'static str, u32), Count>>,
+}
+
+struct Count {
+    total: u64,
+    /// When the lines were counted from.
+    since: Instant,
+    /// Refusals in this period.
+    in_period: u64,
+}
+
+impl Refusals {
+    /// None yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// A request was refused. `dialect` is the name of its document, `code` the vendor's; `reason` must hold no secret.
+    pub fn happened(&self, dialect: &'static str, code: u32, of: &Mention, reason: &str) {
+        let Some(left_out) = self.note(dialect, code, Instant::now()) else { return };
+        let mut reason = Cow::Borrowed(reason);
+        if reason.len() > REASON_BYTES_MAX {
+            let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or_default();
+            reason = Cow::Owned(format!("{}...", &reason[..end]));
+        }
+        let (target, reason) = (of.target(), header_text(&reason, "\\n"));
+        let (method, agent, address) = (&of.method, of.user_agent(), of.address.map(|address| address.to_string()));
+        tracing::info!(
+            dialect,
+            code,
+            http.method = %method,
+            http.path = target,
+            http.user_agent = agent,
+            client.address = address,
+            reason,
+            left_out,
+            "a request was refused"
+        );
+    }
+
+    /// How often each code of each dialect was answered since the start.
+    pub fn totals(&self) -> Vec<(&'static str, u32, u64)> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|((dialect, code), count)| (*dialect, *code, count.total)).collect()
+    }
+
+    /// Counts one. When it is to be logged: how many before it were not.
+    fn note(&self, dialect: &'static str, code: u32, now: Instant) -> Option<u64> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = counts.keys().filter(|(known, _)| *known == dialect).count();
+        let code = if known < CODES_MAX || counts.contains_key(&(dialect, code)) { code } else { 0 };
+        let count = counts.entry((dialect, code)).or_insert(Count { total: 0, since: now, in_period: 0 });
+        count.total += 1;
+        let mut left_out = 0;
+        if now.saturating_duration_since(count.since) >= PERIOD {
+            left_out = count.in_period.saturating_sub(LINES_MAX);
+            (count.since, count.in_period) = (now, 0);
+        }
+        count.in_period += 1;
+        (count.in_period <= LINES_MAX).then_some(left_out)
+    }
+}
+
+/// What the log may say of a request. To make one copies no text, as every call has one; the texts are made when they are
+/// logged.
+pub struct Mention {
+    /// Its method.
+    pub method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    agent: Option<HeaderValue>,
+    address: Option<IpAddr>,
+}
+
+impl Mention {
+    /// That of a request.
+    pub fn of(request: &Request) -> Self {
+        let extensions = request.extensions();
+        let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0).clone();
+        Self {
+            method: request.method().clone(),
+            uri,
+            route: extensions.get().cloned(),
+            agent: request.headers().get(header::USER_AGENT).cloned(),
+            address: extensions.get::<Peer>().map(|peer| peer.address),
+        }
+    }
+
+    /// The route: the path with the names of its parameters. Empty for a path that is none.
+    pub fn route(&self) -> &str {
+        self.route.as_ref().map_or("", MatchedPath::as_str)
+    }
+
+    /// Its program, cut, and only what can be printed of it. Empty when it does not say.
+    pub fn user_agent(&self) -> String {
+        let bytes = self.agent.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        let printable = bytes.iter().filter(|byte| matches!(byte, b' '..=b'~'));
+        printable.take(USER_AGENT_BYTES_MAX).copied().map(char::from).collect()
+    }
+
+    /// The path as it was asked, and the names of the query's parameters. What could be a token is masked: what follows
+    /// `token` or `tokens` in a path, whatever is long, and all values of a query.
+    pub fn target(&self) -> String {
+        let mut target = String::new();
+        let mut follows_token = false;
+        for (place, part) in self.uri.path().split('/').enumerate() {
+            if place > 0 {
+                target.push('/');
+            }
+            let is_word = matches!(part, "" | "refresh");
+            let is_secret = !is_word && (follows_token || part.len() > PART_BYTES_MAX || part.contains('%'));
+            target.push_str(if is_secret { MASK } else { part });
+            follows_token = part.to_ascii_lowercase().contains("token");
+        }
+        for (place, pair) in self.uri.query().unwrap_or_default().split('&').enumerate() {
+            let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
+            if name.is_empty() {
+                continue;
+            }
+            target.push(if place == 0 { '?' } else { '&' });
+            target.push_str(if name.len() > PART_BYTES_MAX { MASK } else { name });
+            target.push_str(if value.is_some() { "=" } else { "" });
+        }
+        let mut target = header_text(&target, "\\n");
+        if target.len() > TARGET_BYTES_MAX {
+            target.truncate(TARGET_BYTES_MAX);
+            target.push_str("...");
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn target(uri: &str) -> String {
+        Mention::of(&Request::builder().uri(uri).body(Body::empty()).unwrap()).target()
+    }
+
+    #[test]
+    fn what_could_be_a_token_is_masked() {
+        for (asked, logged) in [
+            ("/v1.0/devices/27511006b4e62d4b8f21/status", "/v1.0/devices/27511006b4e62d4b8f21/status"),
+            ("/v1.0/token/short", "/v1.0/token/***"),
+            ("/v1.0/Token/short/", "/v1.0/Token/***/"),
+            ("/v1.0/iot-03/users/token/short", "/v1.0/iot-03/users/token/***"),
+            ("/v1.0/devices/tokens/short", "/v1.0/devices/tokens/***"),
+            ("/v1.0/refresh_token/short", "/v1.0/refresh_token/***"),
+            ("/v1.0/%74oken/short", "/v1.0/***/short"),
+            ("/cloud/token/refresh", "/cloud/token/refresh"),
+            ("/v9/0123456789abcdef0123456789abcdef", "/v9/***"),
+            ("/v1.0/token?grant_type=1", "/v1.0/token?grant_type="),
+            ("/a?access_token=short&x&0123456789abcdef0123456789abcdef", "/a?access_token=&x&***"),
+        ] {
+            assert_eq!(target(asked), logged);
+        }
+        let long = target(&format!("/{}", "a/".repeat(1000)));
+        assert_eq!(long.len(), TARGET_BYTES_MAX + 3);
+    }
+
+    #[test]
+    fn lines_are_bounded_and_what_is_left_out_is_counted() {
+        let refusals = Refusals::default();
+        let begin = Instant::now();
+        let lines = |now| (0..1000).filter_map(|_| refusals.note("tuya", 1004, now)).collect::<Vec<_>>();
+        assert_eq!(lines(begin), [0; LINES_MAX as usize]);
+        // Another code and another dialect have lines of their own.
+        assert_eq!(refusals.note("tuya", 1010, begin), Some(0));
+        assert_eq!(refusals.note("aliyun", 1004, begin), Some(0));
+        let later = lines(begin + PERIOD);
+        assert_eq!((later[0], later.len()), (1000 - LINES_MAX, LINES_MAX as usize));
+        assert!(later[1..].iter().all(|left_out| *left_out == 0));
+        assert_eq!(refusals.totals(), [("aliyun", 1004, 1), ("tuya", 1004, 2000), ("tuya", 1010, 1)]);
+        for code in 0..10_000 {
+            refusals.note("visual", code, begin);
+        }
+        assert!(refusals.totals().len() <= CODES_MAX + 3, "{}", refusals.totals().len());
+    }
+}
