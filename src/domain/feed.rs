@@ -70,6 +70,8 @@ pub struct Taken {
     pub views: Vec<(ProjectNo, Arc<Device>)>,
     /// The users who saw it.
     pub users: Vec<UserNo>,
+    /// When it was taken, milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 impl Taken {
@@ -306,11 +308,12 @@ impl Cloud {
         for project in projects.into_iter().filter(|project| Some(*project) != known_to) {
             views.extend(self.registry.device(project, id).await?.map(|device| (project, device)));
         }
-        Ok(Taken { device: no, views, users })
+        Ok(Taken { device: no, views, users, at_ms: self.now_ms() })
     }
 
     /// Tells those who no longer see a device so, after it was taken.
     pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
-        taken.into_iter().for_each(|taken| self.feed.tell(Happened::Taken(taken)));
+        let at_ms = self.now_ms();
+        taken.into_iter().for_each(|taken| self.feed.tell(Happened::Taken(Taken { at_ms, ..taken })));
     }
 }

@@ -38,6 +38,8 @@ pub struct Moves {
     pub left: Vec<Left>,
     /// Devices that belong to a user who did not own them before.
     pub came: Vec<(DeviceNo, Uid)>,
+    /// Devices that are shared to a user who had them in no way before.
+    pub shared: Vec<(DeviceNo, Uid)>,
     /// Devices that some may have lost who are not their owners: a home, a share.
     pub lost: Vec<Left>,
     /// Devices that somebody else's gateway no longer speaks for.
@@ -109,6 +111,9 @@ impl Cloud {
             }
             self.tell(device, News::Bound(owner));
         }
+        for (device, user) in moves.shared {
+            self.tell(device, News::Bound(user));
+        }
         logged
     }
 
@@ -123,7 +128,7 @@ impl Cloud {
         let is_home = |project| left.owner_project.is_none_or(|owners| owners == project);
         let view = |project| (project, if is_home(project) { at_home.clone() } else { abroad.clone() });
         let views = left.projects.iter().copied().map(view).collect();
-        self.tell_taken([Taken { device: left.no, views, users: left.users }]);
+        self.tell_taken([Taken { device: left.no, views, users: left.users, at_ms: self.now_ms() }]);
         Ok(())
     }
 

@@ -132,7 +132,7 @@ impl Teller<'_> {
     }
 
     fn presence(&self, code: &str, time_ms: i64) -> Spoken {
-        self.other(code, &json!({"time": time_ms / 1000}), time_ms)
+        self.other(code, &json!({"devId": self.id(), "time": time_ms / 1000}), time_ms)
     }
 
     /// What else happened.
@@ -154,10 +154,10 @@ impl Teller<'_> {
         })
     }
 
-    /// That it is no longer the listener's.
-    pub fn taken(&self) -> Spoken {
+    /// That it is no longer the listener's since `at_ms`.
+    pub fn taken(&self, at_ms: i64) -> Spoken {
         let owner = self.0.owner.as_ref().map_or("", Uid::as_str);
-        self.other("delete", &json!({"devId": self.id(), "uid": owner, "ownerId": self.home()}), self.0.updated_ms)
+        self.other("delete", &json!({"devId": self.id(), "uid": owner, "ownerId": self.home()}), at_ms)
     }
 
     fn other(&self, code: &str, data: &Json, time_ms: i64) -> Spoken {

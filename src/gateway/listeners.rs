@@ -281,7 +281,7 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
                 for ear in listeners.connected(lost_it) {
                     let Some(device) = taken.seen_by(&ear.listener) else { continue };
                     let device = as_it_was(&ear.listener, device);
-                    listeners.pass_on(&ear, &[Teller(&device).taken()], cloud.now_ms());
+                    listeners.pass_on(&ear, &[Teller(&device).taken(taken.at_ms)], cloud.now_ms());
                 }
             }
         }

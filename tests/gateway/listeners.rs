@@ -106,7 +106,7 @@ fn reports_and_presence_reach_those_who_see_the_device() {
     assert!(plug.published(&format!("tylink/{PLUG}/thing/property/report"), &report));
     for ear in [&mut owner, &mut member, &mut sharee, &mut project] {
         let (code, data) = ear.hears_of();
-        assert_eq!(code, "online");
+        assert_eq!((code.as_str(), &data["devId"]), ("online", &json!(PLUG)));
         assert!(data["time"].as_i64().unwrap() >= now / 1000 - 60);
         let (protocol, told) = ear.hears();
         assert_eq!((protocol, &told["devId"], &told["productKey"]), (4, &json!(PLUG), &json!("EvolhYPyZNWYP001")));
@@ -120,7 +120,8 @@ fn reports_and_presence_reach_those_who_see_the_device() {
         assert!(told["dataId"].is_string());
     }
     drop(plug);
-    assert_eq!(owner.hears_of().0, "offline");
+    let (code, data) = owner.hears_of();
+    assert_eq!((code.as_str(), &data["devId"]), ("offline", &json!(PLUG)));
     nothing_more(&mut [&mut stranger, &mut other]);
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod commands;
 mod crash;
 mod devices_page;
+mod feed_changes;
 mod fuzz;
 pub mod listeners;
 mod off_spec;

@@ -105,13 +105,28 @@ impl Owners<'_> {
             if was_anothers && !keeps_history {
                 self.forget_past(device_no)?;
             }
-            let sql = "SELECT uid FROM app_user WHERE user_no = ?1";
-            let uid = self.connection.query_row(sql, params![user_no], |row| row.get(0)).map_err(Error::store)?;
-            self.moves.borrow_mut().came.push((DeviceNo(device_no), Uid(uid)));
+            self.moves.borrow_mut().came.push((DeviceNo(device_no), self.uid(user_no)?));
         }
         self.move_to_home(device_no, home_id)?;
         bind(self.connection, device_no, user_no, true, self.now_ms)?;
         Ok(was_anothers)
+    }
+
+    /// Shares a device to a user.
+    pub fn share(&self, device_no: i64, user_no: i64) -> Result<()> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM binding WHERE device_no = ?1 AND user_no = ?2)";
+        let read = |row: &rusqlite::Row<'_>| row.get(0);
+        let has_it: bool = self.connection.query_row(sql, params![device_no, user_no], read).map_err(Error::store)?;
+        bind(self.connection, device_no, user_no, false, self.now_ms)?;
+        if !has_it {
+            self.moves.borrow_mut().shared.push((DeviceNo(device_no), self.uid(user_no)?));
+        }
+        Ok(())
+    }
+
+    fn uid(&self, user_no: i64) -> Result<Uid> {
+        let sql = "SELECT uid FROM app_user WHERE user_no = ?1";
+        self.connection.query_row(sql, params![user_no], |row| row.get(0)).map(Uid).map_err(Error::store)
     }
 
     /// Makes what is behind a gateway, of the same project and nobody's, its owner's too.

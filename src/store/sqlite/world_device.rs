@@ -375,7 +375,7 @@ impl Builder<'_> {
                 forget_desires(self.connection, "?1", no).map_err(refused)?;
             }
             for user_no in users {
-                owner::bind(self.connection, no, user_no, false, self.now_ms)?;
+                self.owners.share(no, user_no)?;
             }
         }
         Ok(())
