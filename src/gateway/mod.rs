@@ -5,6 +5,7 @@ mod alink;
 mod ask;
 mod auth;
 mod batch;
+mod calls;
 mod feed_message;
 mod filter;
 mod hub;

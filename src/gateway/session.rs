@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::auth::Protocol;
 use super::batch::{Answer, Batch};
+use super::calls::{Call, Calls};
 use super::filter::matches;
 use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
@@ -92,8 +92,8 @@ pub struct Session {
     owed: Vec<Arc<Device>>,
     /// Devices that it claimed and could not prove.
     failures: usize,
-    /// Commands whose answers are awaited, by their numbers.
-    awaited: Vec<(u32, oneshot::Sender<Option<String>>)>,
+    /// Services whose answers are awaited.
+    calls: Calls,
     /// Devices of whose wrong clocks the log has a line.
     wrong_clocks: Vec<DeviceNo>,
 }
@@ -102,7 +102,7 @@ impl Session {
     fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        let (subs, filters, mailbox, awaited, wrong_clocks) = Default::default();
+        let (subs, filters, mailbox, calls, wrong_clocks) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
         Self {
             device,
@@ -115,7 +115,7 @@ impl Session {
             mailbox,
             owed,
             failures,
-            awaited,
+            calls,
             wrong_clocks,
         }
     }
@@ -166,7 +166,6 @@ impl Session {
                 self.drop_sub(gateway, &sub).await;
             }
         }
-        self.awaited.retain(|(_, answer)| !answer.is_closed());
         for Sent { device, id, command, answer } in waiting.commands {
             let now_ms = gateway.cloud.now_ms();
             let message = match (self.protocol, &command) {
@@ -179,8 +178,8 @@ impl Session {
             if self.wants(&message.topic) {
                 link.wire.publish(&message.topic, message.payload);
             }
-            if matches!(command, Command::Do { .. }) {
-                self.awaited.push((id, answer));
+            if let Command::Do { name: service, .. } = command {
+                self.calls.begin(Call { id, device: device.no, service, answer });
             }
         }
         Ok(())
@@ -362,11 +361,7 @@ impl Session {
                 batch.answers.extend(answer.map(Answer::Ready));
             }
             Step::Answer(message) => batch.answers.push(Answer::Ready(message)),
-            Step::Answered { id, output } => {
-                if let Some(at) = self.awaited.iter().position(|(awaited, _)| *awaited == id) {
-                    let _ = self.awaited.swap_remove(at).1.send(output);
-                }
-            }
+            Step::Answered(answered) => self.calls.answered(device.no, answered),
             Step::Nothing => {}
             // A gateway may not know yet that it no longer speaks for a device.
             Step::Foreign if self.protocol == Protocol::TuyaLink => {

@@ -4,7 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, Reply, Step, SubProof, Times, Told, code_of, command_id, points, text, texts, time_ms,
+    Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, Reply, Step, SubProof, Times, Told, code_of, command_id,
+    points, text, texts, time_ms,
 };
 use crate::domain::command::Wish;
 use crate::domain::data_point::Said;
@@ -19,8 +20,6 @@ const PREFIX: &str = "tylink/";
 const BATCH_SUBS_MAX: usize = 20;
 /// Sub-devices that one message may bind, log in or put behind a gateway.
 const SUBS_MAX: usize = 100;
-/// A `msgId` may be this long.
-const ID_CHARS_MAX: usize = 64;
 
 /// The topic after which everything is sent down without further subscriptions.
 pub fn auto_subscription(device: &Device) -> String {
@@ -80,7 +79,7 @@ pub fn stranger(topic: &str, payload: &[u8], now_ms: i64) -> Option<Message> {
 /// A message's id as JSON text, `null` for one that cannot be.
 fn id_of(message: &Json) -> String {
     let id = &message["msgId"];
-    let is_short = id.as_str().is_none_or(|id| id.chars().count() <= ID_CHARS_MAX);
+    let is_short = id.as_str().is_none_or(|id| id.len() <= ID_BYTES_MAX);
     if is_short && !id.is_array() && !id.is_object() { id.to_string() } else { "null".to_owned() }
 }
 
@@ -187,10 +186,11 @@ impl Frame<'_> {
         let code = self.message["code"].as_i64().unwrap_or(0);
         let output = &self.data()["outputParams"];
         let output = if output.is_null() { "{}".to_owned() } else { output.to_string() };
-        match command_id(&self.message["msgId"]) {
-            Some(id) => Step::Answered { id, output: (code == 0).then_some(output) },
-            None => Step::Nothing,
-        }
+        Step::Answered(Answered {
+            id: command_id(&self.message["msgId"]),
+            service: text(&self.data()["actionCode"]),
+            output: (code == 0).then_some(output),
+        })
     }
 
     /// A list of codes, bare or under `properties`; without one all of them.

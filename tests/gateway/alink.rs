@@ -22,6 +22,42 @@ fn ask_at(device: &mut MqttDevice, topic: &str, params: &Value) -> (i64, Value) 
 }
 
 #[test]
+fn ids_come_back_as_they_were_sent_up_to_their_bound() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    let post = format!("{SYS}/thing/event/property/post");
+    for (id, back) in [
+        (json!("1"), json!("1")),
+        (json!(7), json!("7")),
+        // As the vendor's Node SDK makes them.
+        (
+            json!(format!("{}_{}", "1".repeat(40), "2".repeat(32))),
+            json!(format!("{}_{}", "1".repeat(40), "2".repeat(32))),
+        ),
+        (json!("\"\\\n水"), json!("\"\\\n水")),
+        (json!("x".repeat(256)), json!("x".repeat(256))),
+        (json!("水".repeat(85)), json!("水".repeat(85))),
+        (json!("x".repeat(257)), json!("0")),
+        (json!("水".repeat(86)), json!("0")),
+        (json!({"a": 1}), json!("0")),
+    ] {
+        for (params, code) in [(json!({"cur_power": 1}), 200), (json!([1]), 460)] {
+            let (_, answer) = plug.asked(&post, &json!({"id": id, "params": params}));
+            assert_eq!((&answer["id"], &answer["code"]), (&back, &json!(code)), "{id}");
+        }
+    }
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
+    for (id, back) in
+        [(json!("x".repeat(256)), json!("x".repeat(256))), (json!("x".repeat(257)), Value::Null), (json!(5), json!(5))]
+    {
+        let message = json!({"msgId": id, "sys": {"ack": 1}, "data": {"cur_power": 1}});
+        let (_, answer) = plug.asked(&format!("tylink/{PLUG}/thing/property/report"), &message);
+        assert_eq!((&answer["msgId"], &answer["code"]), (&back, &json!(0)));
+    }
+}
+
+#[test]
 fn events_packs_batches_and_histories() {
     let cloud = cloud();
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());

@@ -86,9 +86,9 @@ fn a_service_is_done_and_what_came_of_it_comes_back() {
         let (topic, told) = plug.message();
         assert_eq!(topic, "/sys/a1plug00001/dev001/thing/service/reboot");
         assert_eq!((&told["params"], &told["method"]), (&json!({"delay": 5}), &json!("thing.service.reboot")));
-        // Somebody else's number, and one that is none, change nothing.
-        for id in [json!("99999"), json!(null), json!("x")] {
-            assert!(plug.published(&format!("{topic}_reply"), &json!({"id": id, "code": 200, "data": {"in": -1}})));
+        // Another service's answer changes nothing, though it has the number.
+        for id in [told["id"].clone(), json!("99999"), json!(null), json!("x")] {
+            assert!(plug.published(&topic.replace("reboot", "boot_reply"), &json!({"id": id, "data": {"in": -1}})));
         }
         assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 200, "data": {"in": 5}})));
     });
@@ -109,6 +109,54 @@ fn a_service_is_done_and_what_came_of_it_comes_back() {
     });
     assert_eq!(answer["data"], json!({"ok": true}));
     assert_eq!(log(&cloud).iter().filter(|kind| **kind == 5).count(), 3);
+}
+
+#[test]
+fn a_service_is_answered_with_an_id_of_the_devices_own_and_on_every_topic_for_it() {
+    let cloud = cloud();
+    let named = |service: &str| json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": service, "args": {"delay": 5}});
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    let long = format!("{}_{}", "9".repeat(40), "x".repeat(32));
+    for (n, (service, topic)) in [
+        ("reboot", "/sys/a1plug00001/dev001/thing/service/reboot_reply"),
+        ("get", "/sys/a1plug00001/dev001/thing/service/property/get_reply"),
+        ("reboot", "/sys/a1plug00001/dev001/rrpc/response/1234567890123456789"),
+        ("reboot", "/ext/rrpc/1234567890123456789/sys/a1plug00001/dev001/thing/service/reboot"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = invoked(&cloud, named(service), || {
+            plug.message();
+            assert!(plug.published(topic, &json!({"id": long, "code": 200, "data": {"n": n}})));
+        });
+        assert_eq!(answer["data"], json!({"n": n}), "{topic}");
+    }
+    // With two open calls of a service only the number tells them apart.
+    std::thread::scope(|scope| {
+        let app = || cloud.aliyun().call("/cloud/thing/service/invoke", named("reboot")).body;
+        let first = (scope.spawn(app), plug.message());
+        let second = (scope.spawn(app), plug.message());
+        let (calls, told) = ([first.0, second.0], [first.1, second.1]);
+        let reply = format!("{}_reply", told[0].0);
+        assert!(plug.published(&reply, &json!({"id": long, "data": {"id": long}})));
+        for (_, told) in &told {
+            assert!(plug.published(&reply, &json!({"id": told["id"], "data": {"id": told["id"]}})));
+        }
+        let mut answers = calls.map(|call| call.join().unwrap()["data"]["id"].as_str().unwrap().to_owned());
+        answers.sort_by_key(|id| id.parse::<u32>().unwrap());
+        assert_eq!(answers.to_vec(), told.map(|(_, told)| told["id"].as_str().unwrap().to_owned()));
+    });
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/action/+")]), [true]);
+    let answer = invoked(&cloud, named("reboot"), || {
+        let (topic, _) = plug.message();
+        for (action, ok) in [("other", false), ("reboot", true)] {
+            let output = json!({"msgId": long, "data": {"actionCode": action, "outputParams": {"ok": ok}}});
+            assert!(plug.published(&format!("{topic}_response"), &output));
+        }
+    });
+    assert_eq!(answer["data"], json!({"ok": true}));
 }
 
 #[test]

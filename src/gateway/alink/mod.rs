@@ -7,7 +7,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, POINTS_MAX, Reply, Step, SubProof, Times, code_of, command_id, points, text, texts,
+    Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, POINTS_MAX, Reply, Step, SubProof, Times, code_of, command_id,
+    points, text, texts,
 };
 use crate::domain::data_point::Said;
 use crate::domain::device::FactoryName;
@@ -22,8 +23,6 @@ const SUBS_MAX: usize = 100;
 const RRPC: &str = "/ext/rrpc/";
 /// The name in topics that name no device.
 pub const NOBODY: &str = "";
-/// A message's id may be this long.
-const ID_CHARS_MAX: usize = 64;
 /// The part of the firmware that a report means which names none.
 const MAIN_PART: &str = "default";
 
@@ -76,7 +75,7 @@ pub fn name(device: &Device) -> String {
 /// What a message of a device asks for.
 pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_ms: i64) -> Step {
     // Topics of the device's own making, and bytes that only its maker can read.
-    if ["/", RRPC].contains(&parts.area) || parts.below.starts_with("thing/model/") {
+    if parts.area == "/" || parts.below.starts_with("thing/model/") {
         return Step::Nothing;
     }
     let Ok(message) = serde_json::from_slice::<Json>(payload) else {
@@ -87,6 +86,7 @@ pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_
     let frame = Frame { device, topic, message: &message, now_ms };
     match (parts.area, parts.below) {
         ("/sys/", below) => frame.system(below),
+        (RRPC, below) => frame.answered(&json!(below.split('/').next()), None),
         ("/ext/ntp/", "request") => frame.time(parts.name),
         ("/ext/session/", below) => frame.session(below),
         ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(say::shadow(parts.name))),
@@ -105,15 +105,14 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     fn system(&self, below: &str) -> Step {
-        if let Some(reply) = below.strip_suffix("_reply").filter(|below| below.starts_with("thing/service/")) {
-            return if reply == "thing/service/property/set" {
-                Step::Nothing
-            } else {
-                self.answered(&self.message["id"])
-            };
+        let service = below.strip_prefix("thing/service/").and_then(|below| below.strip_suffix("_reply"));
+        match service {
+            Some("property/set") => return Step::Nothing,
+            Some(service) => return self.answered(&self.message["id"], Some(say::service_of(service))),
+            None => {}
         }
         if let Some(id) = below.strip_prefix("rrpc/response/") {
-            return self.answered(&json!(id));
+            return self.answered(&json!(id), None);
         }
         let Some(below) = below.strip_prefix("thing/") else { return Step::Nothing };
         match below {
@@ -152,7 +151,7 @@ impl Frame<'_> {
     }
 
     fn reply(&self) -> Reply {
-        let id = text(&self.message["id"]).filter(|id| id.chars().count() <= ID_CHARS_MAX);
+        let id = text(&self.message["id"]).filter(|id| id.len() <= ID_BYTES_MAX);
         let method = self.message["method"].as_str().filter(|method| method.len() <= self.topic.len());
         Reply {
             topic: format!("{}_reply", self.topic),
@@ -260,14 +259,15 @@ impl Frame<'_> {
         (heard.points.len() + heard.events.len() <= POINTS_MAX).then_some(heard)
     }
 
-    fn answered(&self, id: &Json) -> Step {
+    fn answered(&self, id: &Json, service: Option<&str>) -> Step {
         let data = &self.message["data"];
         let output = if data.is_null() { "{}".to_owned() } else { data.to_string() };
         let is_done = self.message["code"].as_i64().is_none_or(|code| code == say::OK);
-        match command_id(id) {
-            Some(id) => Step::Answered { id, output: is_done.then_some(output) },
-            None => Step::Nothing,
-        }
+        Step::Answered(Answered {
+            id: command_id(id),
+            service: service.map(str::to_owned),
+            output: is_done.then_some(output),
+        })
     }
 
     fn desired_taken(&self) -> Option<Ask> {
