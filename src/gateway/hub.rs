@@ -35,10 +35,19 @@ pub struct Mailbox {
 /// What a session has to do.
 #[derive(Default)]
 pub struct Waiting {
-    /// Devices that it no longer stands for: another session has them, or they were taken from their users.
-    pub gone: Vec<DeviceNo>,
+    /// Devices that it no longer stands for, and why.
+    pub gone: Vec<(DeviceNo, Loss)>,
     /// Commands to send down.
     pub commands: VecDeque<Sent>,
+}
+
+/// Why a session no longer stands for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Another session does.
+    TakenOver,
+    /// It was taken from its users, shut out, or is another thing now.
+    Ended,
 }
 
 /// A command on its way down.
@@ -68,10 +77,10 @@ impl Mailbox {
         std::mem::take(&mut *lock(&self.waiting))
     }
 
-    fn tell_gone(&self, device: DeviceNo) {
+    fn tell_gone(&self, device: DeviceNo, loss: Loss) {
         let mut waiting = lock(&self.waiting);
-        if !waiting.gone.contains(&device) {
-            waiting.gone.push(device);
+        if waiting.gone.iter().all(|(gone, _)| *gone != device) {
+            waiting.gone.push((device, loss));
         }
         drop(waiting);
         self.changed.notify_one();
@@ -100,7 +109,7 @@ impl Hub {
             lock(&before.waiting).commands.extend(left);
             lock(&mailbox.waiting).commands.extend(moved);
             mailbox.changed.notify_one();
-            before.tell_gone(device);
+            before.tell_gone(device, Loss::TakenOver);
         }
     }
 
@@ -128,7 +137,7 @@ impl Hub {
 impl Downlink for Hub {
     async fn end_session(&self, device: DeviceNo) {
         if let Some(mailbox) = self.mailbox(device) {
-            mailbox.tell_gone(device);
+            mailbox.tell_gone(device, Loss::Ended);
         }
     }
 

@@ -59,8 +59,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Self { stream, wire: Wire::default() }
     }
 
-    /// Closes it.
+    /// Closes it, with a word of why.
     pub async fn close(mut self) {
+        self.wire.goodbye();
+        let _ = self.flush().await;
         let _ = timeout(WRITE_TIMEOUT, self.stream.shutdown()).await;
     }
 

@@ -14,6 +14,7 @@ mod listeners;
 mod listening;
 mod payload;
 mod session;
+mod subscriptions;
 mod tylink;
 mod wire;
 

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 use super::auth::Protocol;
 use super::batch::{Answer, Batch};
 use super::calls::{Call, Calls};
-use super::filter::matches;
-use super::hub::{Mailbox, Sent};
+use super::hub::{Loss, Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
 use super::payload::{Fault, Heard, Message, Reply, Step, Told};
-use super::wire::{Published, Refusal, Said};
+use super::subscriptions::{Denied, OF_A_SUB, OF_ITSELF, Subscriptions};
+use super::wire::{Ending, Published, Refusal, Said};
 use super::{Gateway, alink, ask, listening, tylink};
 use crate::domain::command::Command;
 use crate::domain::data_point::Reported;
@@ -24,10 +24,6 @@ use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Filters that a device may have subscribed to.
-const FILTERS_MAX: usize = 64;
-/// A filter may be this long.
-const FILTER_BYTES_MAX: usize = 256;
 /// Devices that a gateway may claim without proving them before it is closed.
 const FAILURES_MAX: usize = 16;
 /// Devices of a connection of whose wrong clocks the log has a line.
@@ -84,7 +80,7 @@ pub struct Session {
     protocol: Protocol,
     /// What it is called in topics.
     name: String,
-    filters: Vec<String>,
+    subscriptions: Subscriptions,
     /// Whether everything is sent down without further subscriptions.
     is_auto: bool,
     mailbox: Arc<Mailbox>,
@@ -102,7 +98,7 @@ impl Session {
     fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        let (subs, filters, mailbox, calls, wrong_clocks) = Default::default();
+        let (subs, subscriptions, mailbox, calls, wrong_clocks) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
         Self {
             device,
@@ -110,7 +106,7 @@ impl Session {
             is_private,
             protocol,
             name,
-            filters,
+            subscriptions,
             is_auto,
             mailbox,
             owed,
@@ -146,19 +142,30 @@ impl Session {
                             Box::pin(self.deliver(link, gateway)).await?;
                             link.flush().await?;
                         }
-                        () = shutdown.begun() => return Err(Gone),
+                        () = shutdown.begun() => {
+                            link.wire.ends(Ending::ServerShuttingDown);
+                            return Err(Gone);
+                        }
                     }
                 }
             });
-            heard.await.map_err(|_| Gone)??;
+            let Ok(heard) = heard.await else {
+                link.wire.ends(Ending::KeepAliveTimeout);
+                return Err(Gone);
+            };
+            heard?;
         }
     }
 
     /// Sends down what waits for it. `Gone` when the session no longer stands for its own device.
     async fn deliver<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
         let waiting = self.mailbox.take();
-        for no in waiting.gone {
+        for (no, loss) in waiting.gone {
             if no == self.device.no {
+                link.wire.ends(match loss {
+                    Loss::TakenOver => Ending::SessionTakenOver,
+                    Loss::Ended => Ending::AdministrativeAction,
+                });
                 return Err(Gone);
             }
             let found = self.subs.values().find(|sub| sub.no == no).cloned();
@@ -235,6 +242,7 @@ impl Session {
     /// Speaks for a device behind it no longer.
     pub async fn drop_sub(&mut self, gateway: &Gateway, sub: &Device) {
         if let Some(sub) = self.subs.remove(&name_of(self.protocol, sub)) {
+            self.subscriptions.forget(sub.no);
             self.disconnected(gateway, &sub).await;
         }
     }
@@ -292,6 +300,7 @@ impl Session {
                 }
             }
             if !is_kept {
+                link.wire.ends(Ending::ImplementationSpecificError);
                 link.flush().await?;
                 return Err(Gone);
             }
@@ -313,24 +322,30 @@ impl Session {
             }
             let Some(said) = link.wire.next()? else { return Ok(()) };
             match said {
-                Said::Publish(published) => self.published(published, gateway, batch).await?,
+                Said::Publish(published) => {
+                    let heard = self.published(published, gateway, batch).await;
+                    heard.map_err(|ending| link.wire.ends(ending)).map_err(|()| Gone)?;
+                }
                 Said::Subscribe(id, filters) => {
-                    let granted =
-                        filters.into_iter().map(|(filter, qos)| self.subscribe(filter).then_some(qos)).collect();
+                    let granted = filters.iter().map(|(filter, qos)| self.subscribe(filter).map(|()| *qos)).collect();
                     link.wire.granted(id, granted);
                 }
                 Said::Unsubscribe(id, filters) => {
-                    self.filters.retain(|filter| !filters.contains(filter));
-                    link.wire.ungranted(id, filters.len());
+                    link.wire.ungranted(id, filters.iter().map(|filter| self.unsubscribe(filter)).collect());
                 }
                 Said::Ping => link.wire.pong(),
                 Said::Acknowledged => {}
-                Said::Connect(_) | Said::Goodbye => return Err(Gone),
+                Said::Connect(_) => {
+                    link.wire.ends(Ending::ProtocolError);
+                    return Err(Gone);
+                }
+                Said::Goodbye => return Err(Gone),
             }
         }
     }
 
-    async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
+    /// Takes one message. When it ends the session, why.
+    async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Ending> {
         let Published { topic, payload, id } = published;
         let cloud = &*gateway.cloud;
         let (step, device) = self.step(&topic, &payload, cloud.now_ms());
@@ -351,8 +366,8 @@ impl Session {
                 tokio::task::yield_now().await;
                 match outcome {
                     // What is not kept is not acknowledged: the device sends it again.
-                    Err(Fault::Service) => return Err(Gone),
-                    Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(Gone),
+                    Err(Fault::Service) => return Err(Ending::ImplementationSpecificError),
+                    Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(Ending::NotAuthorized),
                     Err(Fault::Proof) => self.failures += 1,
                     _ => {}
                 }
@@ -369,7 +384,7 @@ impl Session {
                 let stranger = tylink::stranger(&topic, &payload, cloud.now_ms()).filter(|_| is_gateway);
                 batch.answers.extend(stranger.map(Answer::Ready));
                 if !is_gateway {
-                    return Err(Gone);
+                    return Err(Ending::TopicNameInvalid);
                 }
             }
             Step::Foreign => batch.answers.push(Answer::Ready(alink::say::illegal_topic(&self.device, &topic))),
@@ -464,26 +479,41 @@ impl Session {
         }
     }
 
-    /// Whether a filter is granted: only below the topics of a device that this session stands for.
-    fn subscribe(&mut self, filter: String) -> bool {
-        let name = match self.protocol {
-            Protocol::TuyaLink => tylink::split(&filter).map(|(name, _)| name),
-            Protocol::LinkKit { .. } => alink::split(&filter).map(|parts| parts.name),
-        };
-        let is_own = name.is_some_and(|name| self.spoken_for(name).is_some());
-        if !is_own || self.filters.len() >= FILTERS_MAX || filter.len() > FILTER_BYTES_MAX {
-            return false;
-        }
-        if self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device) {
+    /// Subscribes: only below the topics of a device that this session stands for.
+    fn subscribe(&mut self, filter: &str) -> Result<(), Denied> {
+        let device = self.named_in(filter).ok_or(Denied::NotOwn)?.no;
+        if self.is_auto_subscription(filter) {
             self.is_auto = true;
-        } else if !self.filters.contains(&filter) {
-            self.filters.push(filter);
+            return Ok(());
         }
-        true
+        let bounds = if device == self.device.no { OF_ITSELF } else { OF_A_SUB };
+        self.subscriptions.add(device, filter, bounds)
+    }
+
+    /// Whether there was such a subscription.
+    fn unsubscribe(&mut self, filter: &str) -> bool {
+        let Some(device) = self.named_in(filter).map(|device| device.no) else { return false };
+        if self.is_auto_subscription(filter) {
+            return std::mem::take(&mut self.is_auto);
+        }
+        self.subscriptions.remove(device, filter)
+    }
+
+    fn is_auto_subscription(&self, filter: &str) -> bool {
+        self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device)
+    }
+
+    /// The device that a topic or filter names, when this session stands for it.
+    fn named_in(&self, topic: &str) -> Option<&Arc<Device>> {
+        let name = match self.protocol {
+            Protocol::TuyaLink => tylink::split(topic)?.0,
+            Protocol::LinkKit { .. } => alink::split(topic)?.name,
+        };
+        self.spoken_for(name)
     }
 
     fn wants(&self, topic: &str) -> bool {
-        self.is_auto || self.filters.iter().any(|filter| matches(filter, topic))
+        self.is_auto || self.named_in(topic).is_some_and(|device| self.subscriptions.cover(device.no, topic))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 use rmqtt_codec::types::{Publish, QoS};
+use rmqtt_codec::v5::ToReasonCode;
 use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
 use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
 use std::num::NonZeroU16;
 use tokio_util::codec::{Decoder, Encoder};
+
+use super::subscriptions::Denied;
 
 /// A packet may be this long: both device protocols allow payloads of 256 KiB.
 const PACKET_BYTES_MAX: u32 = 260 * 1024;
@@ -73,20 +76,28 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// What is no MQTT, or nothing that a device may say.
+/// What is no MQTT, or nothing that a device may say, and what MQTT 5 calls that.
 #[derive(Debug)]
-pub struct Malformed;
+pub struct Malformed(Ending);
+
+/// Why the server ends a connection. Only MQTT 5 has words for it.
+pub type Ending = v5::DisconnectReasonCode;
 
 /// Reads and writes packets of one connection, in the version with which it began.
 pub struct Wire {
     codec: MqttCodec,
     input: BytesMut,
     output: BytesMut,
+    /// Whether the device was let in: nothing else is said before.
+    is_welcome: bool,
+    /// Why it ends.
+    ending: Option<Ending>,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { codec: MqttCodec::Version(VersionCodec), input: BytesMut::new(), output: BytesMut::new() }
+        let (input, output) = Default::default();
+        Self { codec: MqttCodec::Version(VersionCodec), input, output, is_welcome: false, ending: None }
     }
 }
 
@@ -105,13 +116,34 @@ impl Wire {
         }
     }
 
+    /// Says why it is going to end; the first reason stays. It is sent by [`Wire::goodbye`].
+    pub fn ends(&mut self, why: Ending) {
+        self.ending.get_or_insert(why);
+    }
+
+    /// Takes leave of a device that was let in and is still there, if there is a reason that MQTT 5 has a word for.
+    pub fn goodbye(&mut self) {
+        let (Some(why), true) = (self.ending.take(), self.is_welcome) else { return };
+        if matches!(self.codec, MqttCodec::V5(_)) {
+            self.encode(MqttPacket::V5(v5::Packet::Disconnect(v5::Disconnect::new(why))));
+        }
+    }
+
     /// The next thing that is said in the bytes so far. An idle connection keeps no buffer.
     ///
     /// # Errors
-    /// [`Malformed`].
+    /// [`Malformed`], which ends the connection.
     pub fn next(&mut self) -> Result<Option<Said>, Malformed> {
+        let said = self.decode();
+        if let Err(Malformed(why)) = said {
+            self.ends(why);
+        }
+        said
+    }
+
+    fn decode(&mut self) -> Result<Option<Said>, Malformed> {
         loop {
-            let decoded = self.codec.decode(&mut self.input).map_err(|_| Malformed)?;
+            let decoded = self.codec.decode(&mut self.input).map_err(|error| Malformed(error.to_reason_code()))?;
             let Some((packet, _)) = decoded else {
                 if self.input.is_empty() {
                     self.input = BytesMut::new();
@@ -133,6 +165,7 @@ impl Wire {
 
     /// Lets the device in, or says why not.
     pub fn welcome(&mut self, answer: Result<(), Refusal>) {
+        self.is_welcome = answer.is_ok();
         let (three, five) = match answer {
             Ok(()) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
             Err(Refusal::Credentials) => {
@@ -168,24 +201,30 @@ impl Wire {
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 
-    /// Answers a subscription: the quality that each filter was granted, if it was.
-    pub fn granted(&mut self, packet_id: NonZeroU16, granted: Vec<Option<QoS>>) {
+    /// Answers a subscription: the quality that each filter was granted, or why it was not.
+    pub fn granted(&mut self, packet_id: NonZeroU16, granted: Vec<Result<QoS, Denied>>) {
         let three = granted.iter().map(|granted| match granted {
-            Some(qos) => v3::SubscribeReturnCode::Success(*qos),
-            None => v3::SubscribeReturnCode::Failure,
+            Ok(qos) => v3::SubscribeReturnCode::Success(*qos),
+            Err(_) => v3::SubscribeReturnCode::Failure,
         });
         let five = granted.iter().map(|granted| match granted {
-            Some(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
-            Some(_) => v5::SubscribeAckReason::GrantedQos1,
-            None => v5::SubscribeAckReason::NotAuthorized,
+            Ok(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
+            Ok(_) => v5::SubscribeAckReason::GrantedQos1,
+            Err(Denied::Invalid) => v5::SubscribeAckReason::TopicFilterInvalid,
+            Err(Denied::NotOwn) => v5::SubscribeAckReason::NotAuthorized,
+            Err(Denied::TooMany) => v5::SubscribeAckReason::QuotaExceeded,
         });
         let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status: five.collect() };
         self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
     }
 
-    /// Answers an unsubscription of so many filters.
-    pub fn ungranted(&mut self, packet_id: NonZeroU16, count: usize) {
-        let status = vec![v5::UnsubscribeAckReason::Success; count];
+    /// Answers an unsubscription: whether there was each filter.
+    pub fn ungranted(&mut self, packet_id: NonZeroU16, gone: Vec<bool>) {
+        let reason = |was_there| match was_there {
+            true => v5::UnsubscribeAckReason::Success,
+            false => v5::UnsubscribeAckReason::NoSubscriptionExisted,
+        };
+        let status = gone.into_iter().map(reason).collect();
         let five = v5::UnsubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status };
         self.say(v3::Packet::UnsubscribeAck { packet_id }, v5::Packet::UnsubscribeAck(five));
     }
@@ -258,7 +297,7 @@ fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
         v3::Packet::PingRequest => Said::Ping,
         v3::Packet::Disconnect => Said::Goodbye,
         v3::Packet::PublishAck { .. } => Said::Acknowledged,
-        _ => return Err(Malformed),
+        _ => return Err(Malformed(Ending::ProtocolError)),
     })
 }
 
@@ -281,15 +320,18 @@ fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
         v5::Packet::PingRequest => Said::Ping,
         v5::Packet::Disconnect(_) => Said::Goodbye,
         v5::Packet::PublishAck(_) => Said::Acknowledged,
-        _ => return Err(Malformed),
+        _ => return Err(Malformed(Ending::ProtocolError)),
     })
 }
 
 /// QoS 2 is not spoken, nor topics with wildcards or NUL, which the codec lets through.
 fn published(publish: Publish) -> Result<Published, Malformed> {
     let topic = publish.topic.to_string();
-    if publish.qos == QoS::ExactlyOnce || topic.is_empty() || topic.contains(['+', '#', '\0']) {
-        return Err(Malformed);
+    if publish.qos == QoS::ExactlyOnce {
+        return Err(Malformed(Ending::QosNotSupported));
+    }
+    if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+        return Err(Malformed(Ending::TopicNameInvalid));
     }
     Ok(Published { topic, payload: publish.payload, id: publish.packet_id })
 }

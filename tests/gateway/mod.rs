@@ -6,8 +6,10 @@ mod commands;
 mod crash;
 mod fuzz;
 pub mod listeners;
+mod mqtt5;
 mod others;
 mod pairing;
+mod subscriptions;
 mod tylink;
 
 use std::time::Duration;
@@ -275,6 +277,15 @@ fn topics_of_others_are_closed() {
         "+/+/+/+/#",
     ]);
     assert_eq!(granted, [true, true, true, false, true, true, false, false, false, false, false, false]);
+    let granted = plug.subscribe(&[
+        "/sys/a1plug00001/dev001/a#",
+        "/sys/a1plug00001/dev001/+a",
+        "/sys/a1plug00001/dev001/thing/a+",
+        "/sys/a1plug00001/dev001/#/thing",
+        "/sys/a1plug00001/dev001/##",
+        "/sys/a1plug00001/dev001/+/#",
+    ]);
+    assert_eq!(granted, [false, false, false, false, false, true]);
     let many: Vec<String> = (0..100).map(|n| format!("/a1plug00001/dev001/user/{n}")).collect();
     let granted = plug.subscribe(&many.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(granted.iter().filter(|granted| **granted).count() < 64, "bounded");
