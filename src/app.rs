@@ -264,6 +264,7 @@ impl App {
         };
         let mqtt = &self.config.mqtt;
         let gateway = self.gateway();
+        let refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let failed = || accepts.clone();
         if !mqtt.listen.is_empty() {
@@ -290,7 +291,8 @@ impl App {
         if !self.config.metrics.listen.is_empty() {
             let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max, failed()).await?;
             addresses.metrics = Some(format!("http://{}", listener.address()?));
-            let sources = Sources { cloud: self.cloud.clone(), bodies: self.bodies.clone(), accepts: failed() };
+            let (cloud, bodies) = (self.cloud.clone(), self.bodies.clone());
+            let sources = Sources { cloud, bodies, accepts: failed(), refusals };
             tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
         }
         let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;

@@ -10,6 +10,7 @@ use axum::routing::get;
 
 use crate::domain::Cloud;
 use crate::http::Bodies;
+use crate::refusals::Refusals;
 use crate::repeated::Repeated;
 
 /// Where the figures come from.
@@ -21,6 +22,8 @@ pub struct Sources {
     pub bodies: Arc<Bodies>,
     /// Connections that could not be accepted.
     pub accepts: Arc<Repeated>,
+    /// Devices that were refused.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Whether everything works: 200 and `ok`, or 503 and what does not.
@@ -37,7 +40,7 @@ pub fn router(sources: Sources) -> Router {
     Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(sources)
 }
 
-async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> String {
+async fn show(State(Sources { cloud, bodies, accepts, refusals }): State<Sources>) -> String {
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     for (name, kind, help, value) in [
@@ -68,6 +71,11 @@ async fn show(State(Sources { cloud, bodies, accepts }): State<Sources>) -> Stri
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+    let (name, help) = ("ingle_device_refusals_total", "Devices and messages of theirs that were refused, by reason.");
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (reason, count) in refusals.totals() {
+        let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
     }
     text
 }

@@ -117,7 +117,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "repeated", "shutdown", "thing_model"],
+        &["domain", "refusals", "repeated", "shutdown", "thing_model"],
         &[
             "std",
             "aes_gcm",
@@ -144,7 +144,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("world", &["domain"], &["serde", "serde_json"]),
-    ("metrics", &["domain", "http", "repeated"], &["std", "axum"]),
+    ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("refusals", &[], &["std", "tracing"]),
     ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),
     (

@@ -33,6 +33,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::domain::{Cloud, Device};
+use crate::refusals::Refusals;
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 pub use auth::Protocol;
@@ -44,11 +45,22 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptor left, for one) wait this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether nobody between it and this server reads what is sent.
+    pub is_private: bool,
+}
+
 /// What all connections of devices share.
 pub struct Gateway {
     cloud: Arc<Cloud>,
     hub: Arc<Hub>,
     listeners: Arc<Listeners>,
+    /// Devices that were refused.
+    pub refusals: Arc<Refusals>,
     connections: Arc<Semaphore>,
     per_address_max: usize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -64,17 +76,17 @@ impl Gateway {
         connections_max: usize,
         per_address_max: usize,
     ) -> Arc<Self> {
-        let (connections, by_address) = (Arc::new(Semaphore::new(connections_max)), Mutex::default());
-        Arc::new(Self { cloud, hub, listeners, connections, per_address_max, by_address })
+        let connections = Arc::new(Semaphore::new(connections_max));
+        let (refusals, by_address) = Default::default();
+        Arc::new(Self { cloud, hub, listeners, refusals, connections, per_address_max, by_address })
     }
 
-    /// Serves one connection, however it came here, to its end. `is_private` when nobody between the device and this
-    /// server reads it.
-    pub async fn serve<S>(self: Arc<Self>, stream: S, shutdown: Shutdown, is_private: bool)
+    /// Serves one connection, however it came here, to its end.
+    pub async fn serve<S>(self: Arc<Self>, stream: S, shutdown: Shutdown, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        session::serve(stream, self, shutdown, is_private).await;
+        session::serve(stream, self, shutdown, peer).await;
     }
 
     /// A place among those of an address; `None` when all are taken.
@@ -164,7 +176,7 @@ impl Listener {
                 Some(_) = connections.join_next() => continue,
                 () = shutdown.begun() => break,
             };
-            let (stream, peer, permit) = match accepted {
+            let (stream, address, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.failed.happened(&error.to_string());
@@ -173,8 +185,8 @@ impl Listener {
                 }
             };
             self.failed.ended();
-            let Some(place) = gateway.place(peer) else {
-                tracing::debug!(%peer, "an address has all the connections that it may have");
+            let Some(place) = gateway.place(address) else {
+                tracing::debug!(%address, "an address has all the connections that it may have");
                 continue;
             };
             let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
@@ -182,14 +194,14 @@ impl Listener {
             match self.tls.clone() {
                 None => connections.spawn(async move {
                     let _held = (permit, place);
-                    gateway.serve(stream, shutdown, peer.is_loopback()).await;
+                    gateway.serve(stream, shutdown, Peer { address, is_private: address.is_loopback() }).await;
                 }),
                 Some(tls) => connections.spawn(async move {
                     let _held = (permit, place);
                     // On the heap while it lasts: it needs much more than what comes after.
                     let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)));
                     if let Ok(Ok(stream)) = handshake.await {
-                        gateway.serve(stream, shutdown, true).await;
+                        gateway.serve(stream, shutdown, Peer { address, is_private: true }).await;
                     }
                 }),
             };

@@ -13,6 +13,7 @@ use crate::domain::row_time::When;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, Value};
+use crate::refusals::Reason;
 
 /// Data points and events that one message may carry.
 pub const POINTS_MAX: usize = 512;
@@ -49,7 +50,11 @@ pub enum Step {
     Answer(Message),
     /// To pass on what came of a command.
     Answered(Answered),
-    /// Nothing that is known; it is taken and left at that.
+    /// To refuse it, and to answer so if it wants an answer.
+    Refuse(Fault, Option<Reply>),
+    /// To drop it, as nothing here reads it.
+    Dropped(Reason),
+    /// Nothing: it is understood, and there is nothing to do.
     Nothing,
     /// Something on a topic that is not the device's own.
     Foreign,

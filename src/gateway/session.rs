@@ -1,4 +1,8 @@
-//! One connection of a device, from its CONNECT to its end.
+//! One connection of a device, from its CONNECT to its end. What the device says is in [`incoming`], what is said to it
+//! by itself in [`outgoing`].
+
+mod incoming;
+mod outgoing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,44 +13,38 @@ use tokio::time::timeout;
 
 use super::auth::Protocol;
 use super::batch::{Answer, Batch};
-use super::calls::{Call, Calls};
-use super::hub::{Loss, Mailbox, Sent};
+use super::calls::Calls;
+use super::hub::Mailbox;
 use super::link::{Gone, Guest, Link, silence};
-use super::payload::{Fault, Heard, Message, Reply, Step, Told};
-use super::subscriptions::{Denied, OF_A_SUB, OF_ITSELF, Subscriptions};
-use super::wire::{Ending, Published, Refusal, Said};
-use super::{Gateway, alink, ask, listening, tylink};
-use crate::domain::command::Command;
+use super::payload::{Fault, Heard, Message, Reply, Told};
+use super::subscriptions::Subscriptions;
+use super::wire::{Ending, Refusal};
+use super::{Gateway, Peer, alink, listening, tylink};
 use crate::domain::data_point::Reported;
-use crate::domain::fact::{Desired, FactChange, FactKind};
-use crate::domain::{Cloud, Device, DeviceNo, Error, NodeType};
+use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Devices that a gateway may claim without proving them before it is closed.
-const FAILURES_MAX: usize = 16;
 /// Devices of a connection of whose wrong clocks the log has a line.
 const WRONG_CLOCKS_MAX: usize = 64;
-/// Answers that wait together to be sent.
-const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one connection to its end. `is_private` when nobody between the device and this server reads it.
+/// Serves one connection to its end.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     gateway: Arc<Gateway>,
     mut shutdown: Shutdown,
-    is_private: bool,
+    peer: Peer,
 ) {
     let mut link = Link::new(stream);
     // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
     let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, is_private))) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, peer))) => greeted,
         () = shutdown.begun() => return,
     };
     match greeted {
         Ok(Ok((Guest::Device(device, protocol), keep_alive_s))) => {
-            let mut session = Session::new(device, protocol, is_private);
+            let mut session = Session::new(device, protocol, peer);
             gateway.hub.enter(session.device.no, &session.mailbox);
             let no = session.device.no;
             if gateway.cloud.connected(&session.device, || gateway.hub.has(no)).await.is_ok() {
@@ -75,8 +73,8 @@ pub struct Session {
     pub device: Arc<Device>,
     /// Those behind it that it speaks for, by their names in topics.
     pub subs: HashMap<String, Arc<Device>>,
-    /// Whether nobody between the device and this server reads what is sent.
-    pub is_private: bool,
+    /// Where its connection comes from.
+    pub peer: Peer,
     protocol: Protocol,
     /// What it is called in topics.
     name: String,
@@ -95,7 +93,7 @@ pub struct Session {
 }
 
 impl Session {
-    fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
+    fn new(device: Arc<Device>, protocol: Protocol, peer: Peer) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
         let (subs, subscriptions, mailbox, calls, wrong_clocks) = Default::default();
@@ -103,7 +101,7 @@ impl Session {
         Self {
             device,
             subs,
-            is_private,
+            peer,
             protocol,
             name,
             subscriptions,
@@ -155,72 +153,6 @@ impl Session {
             };
             heard?;
         }
-    }
-
-    /// Sends down what waits for it. `Gone` when the session no longer stands for its own device.
-    async fn deliver<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
-        let waiting = self.mailbox.take();
-        for (no, loss) in waiting.gone {
-            if no == self.device.no {
-                link.wire.ends(match loss {
-                    Loss::TakenOver => Ending::SessionTakenOver,
-                    Loss::Ended => Ending::AdministrativeAction,
-                });
-                return Err(Gone);
-            }
-            let found = self.subs.values().find(|sub| sub.no == no).cloned();
-            if let Some(sub) = found {
-                self.drop_sub(gateway, &sub).await;
-            }
-        }
-        for Sent { device, id, command, answer } in waiting.commands {
-            let now_ms = gateway.cloud.now_ms();
-            let message = match (self.protocol, &command) {
-                (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
-                (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
-                (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
-                (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
-            };
-            // A device that did not subscribe never hears of it; who waits is told in time.
-            if self.wants(&message.topic) {
-                link.wire.publish(&message.topic, message.payload);
-            }
-            if let Command::Do { name: service, .. } = command {
-                self.calls.begin(Call { id, device: device.no, service, answer });
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells its devices the values that they should take, once they listen.
-    async fn tell_desires<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), Gone>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        for device in std::mem::take(&mut self.owed) {
-            let Ok(desired) = cloud.desired(&device).await else { continue };
-            let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
-            if told.is_empty() {
-                continue;
-            }
-            let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
-            let message = match self.protocol {
-                Protocol::TuyaLink => tylink::set(&device, 0, &wishes, cloud.now_ms()),
-                Protocol::LinkKit { .. } => alink::say::set(&device, 0, &wishes),
-            };
-            if !self.wants(&message.topic) {
-                self.owed.push(device);
-                continue;
-            }
-            link.wire.publish(&message.topic, message.payload);
-            link.flush().await?;
-            let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
-            let changes = told.into_iter().map(change).collect();
-            if let Err(error) = cloud.change_facts(&device, FactKind::Desired, changes).await {
-                tracing::warn!(%error, "a value that was told could not be forgotten");
-            }
-        }
-        Ok(())
     }
 
     /// Speaks for a device behind it from now on.
@@ -284,7 +216,7 @@ impl Session {
             let heard = self.hear(link, gateway, &mut batch).await;
             let is_kept = gateway.cloud.keep(batch.reported).await.is_ok();
             if is_kept {
-                batch.acknowledged.into_iter().for_each(|id| link.wire.acknowledge(id));
+                batch.acknowledged.into_iter().for_each(|(id, verdict)| link.wire.acknowledge(id, verdict));
             }
             for answer in batch.answers {
                 let message = match answer {
@@ -309,103 +241,6 @@ impl Session {
             }
             if !batch.is_cut {
                 return heard;
-            }
-        }
-    }
-
-    /// `Gone` when something ends the session; what was said before it is in the batch.
-    async fn hear<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
-        loop {
-            if batch.answers.iter().map(Answer::bytes).sum::<usize>() > ANSWERS_BYTES_MAX {
-                batch.is_cut = true;
-                return Ok(());
-            }
-            let Some(said) = link.wire.next()? else { return Ok(()) };
-            match said {
-                Said::Publish(published) => {
-                    let heard = self.published(published, gateway, batch).await;
-                    heard.map_err(|ending| link.wire.ends(ending)).map_err(|()| Gone)?;
-                }
-                Said::Subscribe(id, filters) => {
-                    let granted = filters.iter().map(|(filter, qos)| self.subscribe(filter).map(|()| *qos)).collect();
-                    link.wire.granted(id, granted);
-                }
-                Said::Unsubscribe(id, filters) => {
-                    link.wire.ungranted(id, filters.iter().map(|filter| self.unsubscribe(filter)).collect());
-                }
-                Said::Ping => link.wire.pong(),
-                Said::Acknowledged => {}
-                Said::Connect(_) => {
-                    link.wire.ends(Ending::ProtocolError);
-                    return Err(Gone);
-                }
-                Said::Goodbye => return Err(Gone),
-            }
-        }
-    }
-
-    /// Takes one message. When it ends the session, why.
-    async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Ending> {
-        let Published { topic, payload, id } = published;
-        let cloud = &*gateway.cloud;
-        let (step, device) = self.step(&topic, &payload, cloud.now_ms());
-        match step {
-            Step::Keep(heard, reply) => {
-                let outcome = self.checked(cloud, &device, heard).map(|reported| {
-                    batch.reported.extend(reported);
-                    Told::Done
-                });
-                batch.answers.extend(reply.map(|reply| Answer::OfReport(device, reply, outcome)));
-            }
-            Step::KeepAll(all, reply) => {
-                let outcome = self.keep_all(cloud, &device, all, &mut batch.reported).map(|()| Told::Done);
-                batch.answers.extend(reply.map(|reply| Answer::OfReport(device, reply, outcome)));
-            }
-            Step::Ask(ask, reply) => {
-                let outcome = Box::pin(ask::done(self, gateway, &device, ask)).await;
-                tokio::task::yield_now().await;
-                match outcome {
-                    // What is not kept is not acknowledged: the device sends it again.
-                    Err(Fault::Service) => return Err(Ending::ImplementationSpecificError),
-                    Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(Ending::NotAuthorized),
-                    Err(Fault::Proof) => self.failures += 1,
-                    _ => {}
-                }
-                let reply = reply.filter(|reply| self.wants(&reply.topic));
-                let answer = reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms()));
-                batch.answers.extend(answer.map(Answer::Ready));
-            }
-            Step::Answer(message) => batch.answers.push(Answer::Ready(message)),
-            Step::Answered(answered) => self.calls.answered(device.no, answered),
-            Step::Nothing => {}
-            // A gateway may not know yet that it no longer speaks for a device.
-            Step::Foreign if self.protocol == Protocol::TuyaLink => {
-                let is_gateway = self.device.product.node_type == NodeType::Gateway;
-                let stranger = tylink::stranger(&topic, &payload, cloud.now_ms()).filter(|_| is_gateway);
-                batch.answers.extend(stranger.map(Answer::Ready));
-                if !is_gateway {
-                    return Err(Ending::TopicNameInvalid);
-                }
-            }
-            Step::Foreign => batch.answers.push(Answer::Ready(alink::say::illegal_topic(&self.device, &topic))),
-        }
-        batch.acknowledged.extend(id);
-        Ok(())
-    }
-
-    /// What a message asks for, and on behalf of which device.
-    fn step(&self, topic: &str, payload: &[u8], now_ms: i64) -> (Step, Arc<Device>) {
-        let foreign = || (Step::Foreign, self.device.clone());
-        match self.protocol {
-            Protocol::TuyaLink => {
-                let Some((name, below)) = tylink::split(topic) else { return foreign() };
-                let Some(device) = self.spoken_for(name) else { return foreign() };
-                (tylink::step(device, below, payload, now_ms), device.clone())
-            }
-            Protocol::LinkKit { .. } => {
-                let Some(parts) = alink::split(topic) else { return foreign() };
-                let Some(device) = self.spoken_for(parts.name) else { return foreign() };
-                (alink::step(device, topic, parts, payload, now_ms), device.clone())
             }
         }
     }
@@ -477,30 +312,6 @@ impl Session {
                 alink::say::reply(reply, data.as_ref().map_err(|fault| *fault))
             }
         }
-    }
-
-    /// Subscribes: only below the topics of a device that this session stands for.
-    fn subscribe(&mut self, filter: &str) -> Result<(), Denied> {
-        let device = self.named_in(filter).ok_or(Denied::NotOwn)?.no;
-        if self.is_auto_subscription(filter) {
-            self.is_auto = true;
-            return Ok(());
-        }
-        let bounds = if device == self.device.no { OF_ITSELF } else { OF_A_SUB };
-        self.subscriptions.add(device, filter, bounds)
-    }
-
-    /// Whether there was such a subscription.
-    fn unsubscribe(&mut self, filter: &str) -> bool {
-        let Some(device) = self.named_in(filter).map(|device| device.no) else { return false };
-        if self.is_auto_subscription(filter) {
-            return std::mem::take(&mut self.is_auto);
-        }
-        self.subscriptions.remove(device, filter)
-    }
-
-    fn is_auto_subscription(&self, filter: &str) -> bool {
-        self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device)
     }
 
     /// The device that a topic or filter names, when this session stands for it.

@@ -13,6 +13,7 @@ use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, DeviceId, ProductId, Value};
+use crate::refusals::Reason;
 use crate::thing_model;
 
 const PREFIX: &str = "tylink/";
@@ -34,9 +35,9 @@ pub fn split(topic: &str) -> Option<(&str, &str)> {
 /// What a message of the device asks for. `below` is the topic below the device's own.
 pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
     if below == "channel/raw/up" {
-        return Step::Nothing;
+        return Step::Dropped(Reason::UnknownTopic);
     }
-    let Ok(frame) = serde_json::from_slice::<Json>(payload) else { return Step::Nothing };
+    let Ok(frame) = serde_json::from_slice::<Json>(payload) else { return Step::Refuse(Fault::Format, None) };
     let frame = Frame { device, below, message: &frame, now_ms };
     match below {
         "thing/property/report" => frame.report(),
@@ -63,7 +64,7 @@ pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
         "ota/get" | "ext/config/get" => frame.answer(&json!({})),
         "ext/time/request" => frame.time(),
         "ext/file/upload/request" | "ext/file/download/request" => frame.refuse(Fault::Service),
-        _ => Step::Nothing,
+        _ => Step::Dropped(Reason::UnknownTopic),
     }
 }
 
@@ -114,11 +115,11 @@ impl Frame<'_> {
     }
 
     fn refuse(&self, fault: Fault) -> Step {
-        Step::Answer(say(self.reply(), Err(fault), self.now_ms))
+        Step::Refuse(fault, Some(self.reply()))
     }
 
     fn refuse_report(&self, fault: Fault) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say(reply, Err(fault), self.now_ms)))
+        Step::Refuse(fault, self.wanted_reply())
     }
 
     fn ask(&self, ask: Option<Ask>) -> Step {
@@ -256,7 +257,7 @@ impl Frame<'_> {
         let version = |item: &Json| Some((text(&item["channel"])?, text(&item["version"])?));
         match channels.and_then(|items| items.iter().map(version).collect()) {
             Some(versions) => Step::Ask(Ask::Firmware(versions), None),
-            None => Step::Nothing,
+            None => Step::Refuse(Fault::Parameter, None),
         }
     }
 

@@ -77,8 +77,11 @@ pub enum Refusal {
 }
 
 /// What is no MQTT, or nothing that a device may say, and what MQTT 5 calls that.
-#[derive(Debug)]
-pub struct Malformed(Ending);
+#[derive(Clone, Copy, Debug)]
+pub struct Malformed(pub Ending);
+
+/// What became of a publish, as MQTT 5 says it.
+pub type Verdict = v5::PublishAckReason;
 
 /// Why the server ends a connection. Only MQTT 5 has words for it.
 pub type Ending = v5::DisconnectReasonCode;
@@ -190,14 +193,9 @@ impl Wire {
         self.say(v3::Packet::ConnectAck(three), v5::Packet::ConnectAck(Box::new(five)));
     }
 
-    /// Acknowledges a publish.
-    pub fn acknowledge(&mut self, packet_id: NonZeroU16) {
-        let five = v5::PublishAck {
-            packet_id,
-            reason_code: v5::PublishAckReason::Success,
-            properties: Vec::new(),
-            reason_string: None,
-        };
+    /// Acknowledges a publish, and says by MQTT 5 what became of it. MQTT 3.1.1 has no word for that.
+    pub fn acknowledge(&mut self, packet_id: NonZeroU16, reason_code: Verdict) {
+        let five = v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string: None };
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 

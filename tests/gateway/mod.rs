@@ -9,6 +9,7 @@ pub mod listeners;
 mod mqtt5;
 mod others;
 mod pairing;
+mod refusals;
 mod subscriptions;
 mod tylink;
 

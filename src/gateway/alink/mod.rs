@@ -15,6 +15,7 @@ use crate::domain::device::FactoryName;
 use crate::domain::fact::{FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::{Device, Product, Value};
+use crate::refusals::Reason;
 use crate::thing_model;
 
 /// Sub-devices that one message may name.
@@ -75,13 +76,16 @@ pub fn name(device: &Device) -> String {
 /// What a message of a device asks for.
 pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_ms: i64) -> Step {
     // Topics of the device's own making, and bytes that only its maker can read.
-    if parts.area == "/" || parts.below.starts_with("thing/model/") {
-        return Step::Nothing;
+    if parts.area == "/" {
+        return Step::Dropped(Reason::CustomTopic);
+    }
+    if parts.below.starts_with("thing/model/") {
+        return Step::Dropped(Reason::UnknownTopic);
     }
     let Ok(message) = serde_json::from_slice::<Json>(payload) else {
         let reply = Reply { topic: format!("{topic}_reply"), id: r#""0""#.to_owned(), method: "null".to_owned() };
         let wanted = parts.area == "/sys/" && parts.below.starts_with("thing/") && !parts.below.ends_with("_reply");
-        return if wanted { Step::Answer(say::reply(reply, Err(Fault::Format))) } else { Step::Nothing };
+        return Step::Refuse(Fault::Format, wanted.then_some(reply));
     };
     let frame = Frame { device, topic, message: &message, now_ms };
     match (parts.area, parts.below) {
@@ -91,7 +95,7 @@ pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_
         ("/ext/session/", below) => frame.session(below),
         ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(say::shadow(parts.name))),
         ("/ota/device/inform/", "") => frame.firmware(),
-        _ => Step::Nothing,
+        _ => Step::Dropped(Reason::UnknownTopic),
     }
 }
 
@@ -114,7 +118,7 @@ impl Frame<'_> {
         if let Some(id) = below.strip_prefix("rrpc/response/") {
             return self.answered(&json!(id), None);
         }
-        let Some(below) = below.strip_prefix("thing/") else { return Step::Nothing };
+        let Some(below) = below.strip_prefix("thing/") else { return Step::Dropped(Reason::UnknownTopic) };
         match below {
             "event/property/post" => self.post(),
             "event/property/pack/post" => self.pack(),
@@ -170,7 +174,7 @@ impl Frame<'_> {
     }
 
     fn refuse(&self, fault: Fault) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say::reply(reply, Err(fault))))
+        Step::Refuse(fault, self.wanted_reply())
     }
 
     fn ask(&self, ask: Option<Ask>) -> Step {
@@ -295,12 +299,12 @@ impl Frame<'_> {
         let part = params["module"].as_str().filter(|part| !part.is_empty()).unwrap_or(MAIN_PART);
         match text(&params["version"]) {
             Some(version) => Step::Ask(Ask::Firmware(vec![(part.to_owned(), version)]), None),
-            None => Step::Nothing,
+            None => Step::Refuse(Fault::Parameter, None),
         }
     }
 
     fn session(&self, below: &str) -> Step {
-        let Some(kind) = below.strip_prefix("combine/") else { return Step::Nothing };
+        let Some(kind) = below.strip_prefix("combine/") else { return Step::Dropped(Reason::UnknownTopic) };
         let params = self.params();
         match kind {
             "login" => self.ask(self.proven(&json!([params])).map(Ask::Login)),
@@ -319,7 +323,7 @@ impl Frame<'_> {
                 let list = if params.is_array() { params } else { &params["deviceList"] };
                 self.ask(self.subs(list).map(Ask::Logout))
             }
-            _ => Step::Nothing,
+            _ => Step::Dropped(Reason::UnknownTopic),
         }
     }
 
