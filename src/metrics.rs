@@ -67,6 +67,12 @@ async fn show(State(Sources { cloud, bodies, accepts, refusals }): State<Sources
         ("ingle_bodies_refused_total", "counter", "Requests refused for want of memory for bodies.", bodies.refused()),
         ("ingle_long_reads", "gauge", "Long reads under way.", figures.long_reads),
         ("ingle_reads_refused_total", "counter", "Long reads refused, too many waited.", figures.reads_refused),
+        (
+            "ingle_commands_unheard_total",
+            "counter",
+            "Commands to devices that subscribed to nothing that covers them.",
+            refusals.unheard_total(),
+        ),
         ("ingle_accepts_failed_total", "counter", "Connections that could not be accepted.", accepts.total()),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {

@@ -1,9 +1,9 @@
 //! The services that a session's devices were asked to do, until they answer.
 
-use tokio::sync::oneshot;
-
+use super::hub::Answer;
 use super::payload::Answered;
 use crate::domain::DeviceNo;
+use crate::domain::command::Undelivered;
 
 /// Calls that are remembered after nobody waits for them any more, so that a late answer is not taken for another's.
 const CALLS_MAX: usize = 64;
@@ -21,7 +21,7 @@ pub struct Call {
     /// The service or action.
     pub service: String,
     /// Who waits for what comes of it.
-    pub answer: oneshot::Sender<Option<String>>,
+    pub answer: Answer,
 }
 
 impl Calls {
@@ -46,16 +46,20 @@ impl Calls {
             open.next().filter(|_| open.next().is_none())
         });
         if let Some(at) = at {
-            let _ = self.0.remove(at).answer.send(output);
+            let _ = self.0.remove(at).answer.send(output.ok_or(Undelivered::Refused));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
-    fn begin(calls: &mut Calls, id: u32, device: i64, service: &str) -> oneshot::Receiver<Option<String>> {
+    type Waiting = oneshot::Receiver<Result<String, Undelivered>>;
+
+    fn begin(calls: &mut Calls, id: u32, device: i64, service: &str) -> Waiting {
         let (answer, answered) = oneshot::channel();
         calls.begin(Call { id, device: DeviceNo(device), service: service.to_owned(), answer });
         answered
@@ -66,8 +70,8 @@ mod tests {
         calls.answered(DeviceNo(device), Answered { id, service, output: Some(output.to_owned()) });
     }
 
-    fn came(answered: &mut oneshot::Receiver<Option<String>>) -> Option<String> {
-        answered.try_recv().ok().flatten()
+    fn came(answered: &mut Waiting) -> Option<String> {
+        answered.try_recv().ok()?.ok()
     }
 
     #[test]

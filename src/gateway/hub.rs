@@ -17,6 +17,8 @@ use crate::domain::{Device, DeviceNo, Downlink};
 const WAITING_MAX: usize = 64;
 /// An answer must have come by then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// A command that has no answer must have been written to its connection by then.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sessions of this process.
 #[derive(Default)]
@@ -59,8 +61,11 @@ pub struct Sent {
     /// What to do.
     pub command: Command,
     /// Who waits for what comes of it.
-    pub answer: oneshot::Sender<Option<String>>,
+    pub answer: Answer,
 }
+
+/// Who waits for what comes of a command: JSON text.
+pub type Answer = oneshot::Sender<Result<String, Undelivered>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,6 +75,11 @@ impl Mailbox {
     /// Waits until there may be something to do.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Has the session look whether there is something to do.
+    pub fn wake(&self) {
+        self.changed.notify_one();
     }
 
     /// Everything there is to do.
@@ -143,18 +153,14 @@ impl Downlink for Hub {
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
         let mailbox = self.mailbox(device.no).ok_or(Undelivered::Offline)?;
-        let waits = matches!(command, Command::Do { .. });
+        let patience = if matches!(command, Command::Do { .. }) { ANSWER_TIMEOUT } else { DELIVERY_TIMEOUT };
         let id = self.commands.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let (answer, answered) = oneshot::channel();
         mailbox.send(Sent { device: device.clone(), id, command, answer })?;
-        if !waits {
-            return Ok("{}".to_owned());
-        }
-        match timeout(ANSWER_TIMEOUT, answered).await {
+        match timeout(patience, answered).await {
             Err(_) => Err(Undelivered::NoAnswer),
             Ok(Err(_)) => Err(Undelivered::Offline),
-            Ok(Ok(None)) => Err(Undelivered::Refused),
-            Ok(Ok(Some(output))) => Ok(output),
+            Ok(Ok(answer)) => answer,
         }
     }
 }

@@ -4,17 +4,17 @@
 mod incoming;
 mod outgoing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::auth::Protocol;
 use super::batch::{Answer, Batch};
 use super::calls::Calls;
-use super::hub::Mailbox;
+use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
 use super::payload::{Fault, Heard, Message, Reply, Told};
 use super::subscriptions::Subscriptions;
@@ -26,6 +26,8 @@ use crate::shutdown::Shutdown;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A device subscribes within this time after it came; until then commands wait for that.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Devices of a connection of whose wrong clocks the log has a line.
 const WRONG_CLOCKS_MAX: usize = 64;
 
@@ -82,6 +84,12 @@ pub struct Session {
     /// Whether everything is sent down without further subscriptions.
     is_auto: bool,
     mailbox: Arc<Mailbox>,
+    /// When the device came.
+    since: Instant,
+    /// When those behind it came that did within [`SUBSCRIBE_TIMEOUT`].
+    subs_since: Vec<(DeviceNo, Instant)>,
+    /// Commands to devices that may be about to subscribe.
+    held: VecDeque<Sent>,
     /// Devices that may have values to take and were not told yet.
     owed: Vec<Arc<Device>>,
     /// Devices that it claimed and could not prove.
@@ -98,6 +106,7 @@ impl Session {
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
         let (subs, subscriptions, mailbox, calls, wrong_clocks) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
+        let (since, subs_since, held) = (Instant::now(), Vec::new(), VecDeque::new());
         Self {
             device,
             subs,
@@ -107,6 +116,9 @@ impl Session {
             subscriptions,
             is_auto,
             mailbox,
+            since,
+            subs_since,
+            held,
             owed,
             failures,
             calls,
@@ -127,6 +139,9 @@ impl Session {
         let silence = silence(keep_alive_s);
         loop {
             self.answer(link, gateway).await?;
+            if !self.held.is_empty() {
+                Box::pin(self.deliver(link, gateway)).await?;
+            }
             link.flush().await?;
             if !self.owed.is_empty() {
                 Box::pin(self.tell_desires(link, &gateway.cloud)).await?;
@@ -167,6 +182,8 @@ impl Session {
             return Err(error.into());
         }
         self.subs.insert(name, sub.clone());
+        self.subs_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
+        self.subs_since.push((sub.no, Instant::now()));
         self.owed.push(sub.clone());
         Ok(())
     }

@@ -183,10 +183,101 @@ fn a_device_that_takes_nothing_is_not_waited_for() {
     // It neither subscribes nor has the server do so.
     let mut plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
     let path = format!("/v1.0/devices/{PLUG}/commands");
+    let begun = std::time::Instant::now();
     for _ in 0..100 {
-        assert_eq!(commands(&cloud, &path, "cur_power", json!(7))["result"], true);
+        assert_eq!(commands(&cloud, &path, "cur_power", json!(7))["code"], 2001);
     }
     assert!(plug.pings());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the first waits for a subscription");
+}
+
+/// Commands that no device heard.
+fn unheard(cloud: &TestCloud) -> u64 {
+    let metrics = cloud.metrics();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("ingle_commands_unheard_total "));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_command_that_no_subscription_covers_is_not_heard() {
+    let cloud = cloud();
+    let there = |more: Value| {
+        let mut params = json!({"productKey": "a1plug00001", "deviceName": "dev001"});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let set = || cloud.aliyun().call("/cloud/thing/properties/set", there(json!({"items": {"cur_power": 7}}))).code();
+    let invoke = || {
+        let params = there(json!({"identifier": "reboot", "args": {}}));
+        cloud.aliyun().call("/cloud/thing/service/invoke", params).code()
+    };
+    let path = format!("/v1.0/devices/{PLUG}/commands");
+    let switch = || commands(&cloud, &path, "cur_power", json!(7));
+    let sys = "/sys/a1plug00001/dev001/thing";
+    // It listens to something, but not to this.
+    for (who, deaf, hears) in [
+        (
+            linkkit("a1plug00001", "dev001", SECRET, ""),
+            format!("{sys}/event/property/post_reply"),
+            format!("{sys}/service/property/set"),
+        ),
+        (tuya_plug(), format!("tylink/{PLUG}/thing/model/#"), format!("tylink/{PLUG}/thing/property/+")),
+    ] {
+        let before = unheard(&cloud);
+        let mut plug = MqttDevice::connect(&cloud, &who);
+        assert_eq!(plug.subscribe(&[&deaf]), [true]);
+        assert_eq!((switch()["code"].clone(), set(), invoke()), (json!(2001), 6205, 6205));
+        assert_eq!(unheard(&cloud) - before, 3);
+        assert!(plug.pings(), "nothing was sent");
+        assert_eq!(plug.subscribe(&[&hears]), [true]);
+        assert_eq!(switch()["result"], true);
+        plug.message();
+        assert_eq!((set(), invoke()), (200, 6205), "it takes values and has no ear for services");
+        plug.message();
+        assert_eq!(unheard(&cloud) - before, 4);
+        plug.unsubscribe(&[&hears]);
+        assert_eq!(switch()["code"], 2001);
+    }
+    assert_eq!(device(&cloud)["online"], true);
+}
+
+#[test]
+fn a_command_waits_for_the_first_subscription_of_a_device() {
+    let cloud = cloud();
+    let path = format!("/v1.0/devices/{PLUG}/commands");
+    let filter = "/sys/a1plug00001/dev001/thing/service/property/set";
+    let wished = || log(&cloud).iter().filter(|kind| **kind == 5).count();
+    // The call comes before the subscription, and the row of the log before the call is sent down.
+    let mut plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| commands(&cloud, &path, "cur_power", json!(7)));
+        cloud.wait(|| wished() == 1);
+        assert_eq!(plug.subscribe(&["/sys/a1plug00001/dev001/thing/event/+/post_reply"]), [true]);
+        assert_eq!(plug.subscribe(&[filter]), [true]);
+        assert_eq!(plug.message().1["params"], json!({"cur_power": 7}));
+        assert_eq!(call.join().unwrap()["result"], true);
+    });
+    assert_eq!(unheard(&cloud), 0);
+    // One that goes meanwhile is offline at once.
+    let plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| commands(&cloud, &path, "cur_power", json!(7)));
+        cloud.wait(|| wished() == 2);
+        drop(plug);
+        assert_eq!(call.join().unwrap()["code"], 2001);
+    });
+}
+
+#[test]
+fn a_wish_that_is_not_heard_is_told_when_the_device_listens() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/model/#")]), [true]);
+    let wish = json!({"properties": {"cur_power": 5}, "duration": 3600, "type": 1});
+    let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
+    assert_eq!(cloud.first().post(&path, wish)["success"], true);
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
+    assert_eq!(plug.message().1["data"], json!({"cur_power": 5}));
 }
 
 #[test]

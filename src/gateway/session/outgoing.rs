@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
 
 use super::super::auth::Protocol;
 use super::super::calls::Call;
@@ -10,10 +11,13 @@ use super::super::hub::{Loss, Sent};
 use super::super::link::{Gone, Link};
 use super::super::wire::Ending;
 use super::super::{Gateway, alink, tylink};
-use super::Session;
-use crate::domain::Cloud;
-use crate::domain::command::Command;
+use super::{SUBSCRIBE_TIMEOUT, Session};
+use crate::domain::command::{Command, Undelivered};
 use crate::domain::fact::{Desired, FactChange, FactKind};
+use crate::domain::{Cloud, DeviceNo};
+
+/// Commands that are held while a device may be about to subscribe; further ones are not heard.
+const HELD_MAX: usize = 64;
 
 impl Session {
     /// Sends down what waits for it. `Gone` when the session no longer stands for its own device.
@@ -32,23 +36,59 @@ impl Session {
                 self.drop_sub(gateway, &sub).await;
             }
         }
-        for Sent { device, id, command, answer } in waiting.commands {
-            let now_ms = gateway.cloud.now_ms();
-            let message = match (self.protocol, &command) {
-                (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
-                (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
-                (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
-                (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
-            };
-            // A device that did not subscribe never hears of it; who waits is told in time.
-            if self.wants(&message.topic) {
-                link.wire.publish(&message.topic, message.payload);
-            }
-            if let Command::Do { name: service, .. } = command {
-                self.calls.begin(Call { id, device: device.no, service, answer });
-            }
+        for sent in std::mem::take(&mut self.held).into_iter().chain(waiting.commands) {
+            self.send_down(link, gateway, sent);
         }
         Ok(())
+    }
+
+    /// Sends a command down. One that its device does not listen to is held for a short time after the device came, in
+    /// which it may be about to subscribe; then who waits is told that it was not heard.
+    fn send_down<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, sent: Sent) {
+        let Sent { device, id, command, answer } = sent;
+        let now_ms = gateway.cloud.now_ms();
+        let message = match (self.protocol, &command) {
+            (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
+            (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
+            (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
+            (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
+        };
+        if !self.wants(&message.topic) {
+            let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());
+            match until.filter(|_| self.held.len() < HELD_MAX) {
+                Some(until) => {
+                    let mailbox = self.mailbox.clone();
+                    tokio::spawn(async move {
+                        sleep_until(until).await;
+                        mailbox.wake();
+                    });
+                    self.held.push_back(Sent { device, id, command, answer });
+                }
+                None => {
+                    gateway.refusals.unheard();
+                    // What is wished of it instead is told once it listens.
+                    if self.owed.iter().all(|owed| owed.no != device.no) {
+                        self.owed.push(device);
+                    }
+                    let _ = answer.send(Err(Undelivered::Unheard));
+                }
+            }
+            return;
+        }
+        link.wire.publish(&message.topic, message.payload);
+        match command {
+            Command::Do { name: service, .. } => self.calls.begin(Call { id, device: device.no, service, answer }),
+            Command::Set(_) => drop(answer.send(Ok("{}".to_owned()))),
+        }
+    }
+
+    /// Until when a device may be about to subscribe, if it came within a while.
+    fn may_subscribe_until(&self, device: DeviceNo) -> Option<Instant> {
+        let since = match device == self.device.no {
+            true => Some(self.since),
+            false => self.subs_since.iter().find(|(sub, _)| *sub == device).map(|(_, since)| *since),
+        };
+        since.map(|since| since + SUBSCRIBE_TIMEOUT)
     }
 
     /// Tells its devices the values that they should take, once they listen.
