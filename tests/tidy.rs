@@ -350,6 +350,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0005_folder.sql", "200e7e03d05dbb291d1608030c43a7b93da27445eccc82a852fce858aba3ec99"),
     ("0006_invitations.sql", "c9a7f094b2427944add69c1f6bb3a4cfe6a153a408ad214e5fb144a5663234c4"),
     ("0007_removed_users.sql", "cac497c158263c58892ebdf41f6aea49b20c672c8cb78e5fc7bf704b58923fa5"),
+    ("0009_kept_filters.sql", "932046c325fb90c972689c33550e331e8ef8f0f8a16712193217644c2a6f4285"),
 ];
 
 #[test]

@@ -196,11 +196,13 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Terms;
     use super::*;
 
     fn hello(client_id: &str, username: &str, password: &str) -> Hello {
         let password = bytes::Bytes::copy_from_slice(password.as_bytes());
-        Hello { client_id: client_id.to_owned(), username: username.to_owned(), password, keep_alive_s: 60 }
+        let terms = Terms { keep_alive_s: 60, is_clean: true, is_kept: false };
+        Hello { client_id: client_id.to_owned(), username: username.to_owned(), password, terms }
     }
 
     fn is_proven(client_id: &str, username: &str, password: &str, secret: &str) -> bool {

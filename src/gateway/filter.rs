@@ -24,7 +24,7 @@ pub fn is_valid(filter: &str) -> bool {
     };
     let wildcards = filter.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'#' | b'+'));
     !filter.is_empty()
-        && !filter.contains('\0')
+        && !filter.contains(['\0', '\n', '\r'])
         && wildcards.into_iter().all(|(at, byte)| is_alone(at) && (byte == b'+' || is_last(at)))
 }
 

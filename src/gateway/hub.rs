@@ -138,6 +138,11 @@ impl Hub {
         mine
     }
 
+    /// Whether a session still stands for a device.
+    pub fn is_of(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
+        lock(&self.sessions).get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox))
+    }
+
     fn mailbox(&self, device: DeviceNo) -> Option<Arc<Mailbox>> {
         lock(&self.sessions).get(&device).cloned()
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
 use super::listeners::Listening;
 use super::payload::Message;
-use super::wire::{Hello, Malformed, Refusal, Said, Wire};
+use super::wire::{Hello, Malformed, Refusal, Resumed, Said, Terms, Wire};
 use super::{Gateway, Peer, alink};
 use crate::domain::device::FactoryName;
 use crate::domain::{Cloud, Device, Error};
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     /// The CONNECT, which must come first, and who it proves. Its answer is not sent yet.
-    pub async fn greeting(&mut self, gateway: &Gateway, peer: Peer) -> Result<(Guest, u16), Gone> {
+    pub async fn greeting(&mut self, gateway: &Gateway, peer: Peer) -> Result<(Guest, Terms), Gone> {
         let hello = loop {
             match self.wire.next()? {
                 Some(Said::Connect(hello)) => break hello,
@@ -107,16 +107,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 if matches!(guest, Guest::Device(..)) {
                     self.wire.trust();
                 }
-                return Ok((guest, hello.keep_alive_s));
+                return Ok((guest, hello.terms));
             }
             Ok(Known::Registered(message)) => {
-                self.wire.welcome(Ok(()));
+                self.wire.welcome(Ok(Resumed::default()));
                 self.wire.publish(&message.topic, message.payload);
                 self.flush().await?;
                 // The device goes when it has it; whatever else it says until then is not heard.
                 loop {
                     match self.wire.next()? {
-                        Some(Said::Goodbye) => return Err(Gone),
+                        Some(Said::Goodbye { .. }) => return Err(Gone),
                         Some(_) => {}
                         None => self.fill().await?,
                     }

@@ -44,7 +44,7 @@ where
                 Said::Ping => link.wire.pong(),
                 Said::Acknowledged => {}
                 // Commands go by the API.
-                Said::Publish(_) | Said::Connect(_) | Said::Goodbye => return Err(Gone),
+                Said::Publish(_) | Said::Connect(_) | Said::Goodbye { .. } => return Err(Gone),
             }
         }
         link.flush().await?;

@@ -2,6 +2,7 @@
 //! by itself in [`outgoing`].
 
 mod incoming;
+mod kept;
 mod outgoing;
 
 use std::collections::{HashMap, VecDeque};
@@ -18,11 +19,12 @@ use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
 use super::payload::{Fault, Heard, Message, Reply, Told};
 use super::subscriptions::Subscriptions;
-use super::wire::{Ending, Refusal};
+use super::wire::{Ending, Refusal, Resumed};
 use super::{Gateway, Peer, alink, listening, tylink};
 use crate::domain::data_point::Reported;
 use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::shutdown::Shutdown;
+use kept::Kept;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,24 +47,25 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         () = shutdown.begun() => return,
     };
     match greeted {
-        Ok(Ok((Guest::Device(device, protocol), keep_alive_s))) => {
+        Ok(Ok((Guest::Device(device, protocol), terms))) => {
             let mut session = Session::new(device, protocol, peer);
             gateway.hub.enter(session.device.no, &session.mailbox);
             let no = session.device.no;
             if gateway.cloud.connected(&session.device, || gateway.hub.has(no)).await.is_ok() {
-                link.wire.welcome(Ok(()));
-                let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
+                let resumed = Box::pin(session.resume(&gateway, terms)).await;
+                link.wire.welcome(Ok(resumed));
+                let _ = session.run(&mut link, &gateway, terms.keep_alive_s, &mut shutdown).await;
             } else {
                 link.wire.welcome(Err(Refusal::Unavailable));
                 let _ = link.flush().await;
             }
             Box::pin(session.end(&gateway)).await;
         }
-        Ok(Ok((Guest::Listener(listening), keep_alive_s))) => {
-            link.wire.welcome(Ok(()));
+        Ok(Ok((Guest::Listener(listening), terms))) => {
+            link.wire.welcome(Ok(Resumed::default()));
             let now_ms = gateway.cloud.now_ms();
             // On the heap: a connection of a device has no room for it.
-            let _ = Box::pin(listening::serve(&mut link, listening, keep_alive_s, now_ms, &mut shutdown)).await;
+            let _ = Box::pin(listening::serve(&mut link, listening, terms.keep_alive_s, now_ms, &mut shutdown)).await;
         }
         _ => {}
     }
@@ -81,6 +84,8 @@ pub struct Session {
     /// What it is called in topics.
     name: String,
     subscriptions: Subscriptions,
+    /// What is kept of them on disk.
+    kept: Kept,
     /// Whether everything is sent down without further subscriptions.
     is_auto: bool,
     mailbox: Arc<Mailbox>,
@@ -106,6 +111,7 @@ impl Session {
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
         let (subs, subscriptions, mailbox, calls, wrong_clocks) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
+        let kept = Kept::default();
         let (since, subs_since, held) = (Instant::now(), Vec::new(), VecDeque::new());
         Self {
             device,
@@ -114,6 +120,7 @@ impl Session {
             protocol,
             name,
             subscriptions,
+            kept,
             is_auto,
             mailbox,
             since,
@@ -182,6 +189,7 @@ impl Session {
             return Err(error.into());
         }
         self.subs.insert(name, sub.clone());
+        self.resume_sub(sub.no);
         self.subs_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
         self.subs_since.push((sub.no, Instant::now()));
         self.owed.push(sub.clone());
@@ -192,11 +200,13 @@ impl Session {
     pub async fn drop_sub(&mut self, gateway: &Gateway, sub: &Device) {
         if let Some(sub) = self.subs.remove(&name_of(self.protocol, sub)) {
             self.subscriptions.forget(sub.no);
+            self.kept.changed(sub.no);
             self.disconnected(gateway, &sub).await;
         }
     }
 
     async fn end(mut self, gateway: &Gateway) {
+        self.forget_if_asked(gateway).await;
         for sub in std::mem::take(&mut self.subs).into_values() {
             self.disconnected(gateway, &sub).await;
         }
@@ -231,6 +241,9 @@ impl Session {
         loop {
             let mut batch = Batch::default();
             let heard = self.hear(link, gateway, &mut batch).await;
+            if self.kept.is_changed() {
+                Box::pin(self.keep_filters(gateway)).await;
+            }
             let is_kept = gateway.cloud.keep(batch.reported).await.is_ok();
             if is_kept {
                 batch.acknowledged.into_iter().for_each(|(id, verdict)| link.wire.acknowledge(id, verdict));

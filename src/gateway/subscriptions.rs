@@ -36,24 +36,24 @@ pub enum Denied {
 pub struct Subscriptions(HashMap<DeviceNo, Vec<Box<str>>>);
 
 impl Subscriptions {
-    /// Subscribes. A filter that was granted before is granted again.
+    /// Subscribes; whether the filter is new. One that was granted before is granted again.
     ///
     /// # Errors
     /// [`Denied::Invalid`], [`Denied::TooMany`].
-    pub fn add(&mut self, device: DeviceNo, filter: &str, bounds: Bounds) -> Result<(), Denied> {
+    pub fn add(&mut self, device: DeviceNo, filter: &str, bounds: Bounds) -> Result<bool, Denied> {
         if filter.len() > FILTER_BYTES_MAX || !is_valid(filter) {
             return Err(Denied::Invalid);
         }
         let known = self.0.get(&device).map_or(&[][..], Vec::as_slice);
         if known.iter().any(|known| **known == *filter) {
-            return Ok(());
+            return Ok(false);
         }
         let bytes = known.iter().map(|known| known.len()).sum::<usize>() + filter.len();
         if known.len() >= bounds.filters || bytes > bounds.bytes {
             return Err(Denied::TooMany);
         }
         self.0.entry(device).or_default().push(filter.into());
-        Ok(())
+        Ok(true)
     }
 
     /// Unsubscribes; whether there was such a filter.
@@ -72,6 +72,11 @@ impl Subscriptions {
         self.0.remove(&device);
     }
 
+    /// The filters of a device.
+    pub fn of(&self, device: DeviceNo) -> impl Iterator<Item = &str> {
+        self.0.get(&device).into_iter().flatten().map(|filter| &**filter)
+    }
+
     /// Whether a filter of a device covers a topic.
     pub fn cover(&self, device: DeviceNo, topic: &str) -> bool {
         self.0.get(&device).is_some_and(|known| known.iter().any(|filter| matches(filter, topic)))
@@ -87,15 +92,15 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         for device in 0..100 {
             for n in 0..32 {
-                assert_eq!(subscriptions.add(DeviceNo(device), &format!("/{device}/{n}"), OF_A_SUB), Ok(()));
+                assert_eq!(subscriptions.add(DeviceNo(device), &format!("/{device}/{n}"), OF_A_SUB), Ok(true));
             }
             assert_eq!(subscriptions.add(DeviceNo(device), "/more", OF_A_SUB), Err(Denied::TooMany));
-            assert_eq!(subscriptions.add(DeviceNo(device), &format!("/{device}/7"), OF_A_SUB), Ok(()), "again");
+            assert_eq!(subscriptions.add(DeviceNo(device), &format!("/{device}/7"), OF_A_SUB), Ok(false), "again");
         }
         assert!(subscriptions.remove(DeviceNo(5), "/5/7") && !subscriptions.remove(DeviceNo(5), "/5/7"));
         assert!(!subscriptions.cover(DeviceNo(5), "/5/7") && subscriptions.cover(DeviceNo(5), "/5/8"));
         assert!(!subscriptions.cover(DeviceNo(6), "/5/8"));
-        assert_eq!(subscriptions.add(DeviceNo(5), "/more", OF_A_SUB), Ok(()));
+        assert_eq!(subscriptions.add(DeviceNo(5), "/more", OF_A_SUB), Ok(true));
         subscriptions.forget(DeviceNo(5));
         assert!(!subscriptions.cover(DeviceNo(5), "/more"));
         assert_eq!(subscriptions.0.len(), 99);
@@ -106,7 +111,7 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         let long = |n: usize| format!("{n:0>256}");
         for n in 0..16 {
-            assert_eq!(subscriptions.add(DeviceNo(1), &long(n), OF_A_SUB), Ok(()));
+            assert_eq!(subscriptions.add(DeviceNo(1), &long(n), OF_A_SUB), Ok(true));
         }
         assert_eq!(subscriptions.add(DeviceNo(1), &long(16), OF_A_SUB), Err(Denied::TooMany));
         assert_eq!(subscriptions.add(DeviceNo(1), "short", OF_A_SUB), Err(Denied::TooMany));

@@ -30,8 +30,11 @@ pub enum Said {
     Unsubscribe(NonZeroU16, Vec<String>),
     /// It is there.
     Ping,
-    /// It goes.
-    Goodbye,
+    /// It goes, and has its session forgotten.
+    Goodbye {
+        /// Whether it says so.
+        forget: bool,
+    },
     /// It has what was published to it.
     Acknowledged,
 }
@@ -44,8 +47,28 @@ pub struct Hello {
     pub username: String,
     /// The password.
     pub password: Bytes,
+    /// How it wants to be connected.
+    pub terms: Terms,
+}
+
+/// How a device wants to be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
     /// Seconds; 0 for none.
     pub keep_alive_s: u16,
+    /// Whether an earlier session is forgotten.
+    pub is_clean: bool,
+    /// Whether the session is kept when the connection ends.
+    pub is_kept: bool,
+}
+
+/// What a device is let in to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// Whether there is a session of before.
+    pub is_present: bool,
+    /// Whether it is kept when the connection ends.
+    pub is_kept: bool,
 }
 
 impl std::fmt::Debug for Hello {
@@ -167,10 +190,10 @@ impl Wire {
     }
 
     /// Lets the device in, or says why not.
-    pub fn welcome(&mut self, answer: Result<(), Refusal>) {
+    pub fn welcome(&mut self, answer: Result<Resumed, Refusal>) {
         self.is_welcome = answer.is_ok();
         let (three, five) = match answer {
-            Ok(()) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
+            Ok(_) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
             Err(Refusal::Credentials) => {
                 (v3::ConnectAckReason::BadUserNameOrPassword, v5::ConnectAckReason::BadUserNameOrPassword)
             }
@@ -179,7 +202,11 @@ impl Wire {
             }
             Err(Refusal::Forbidden) => (v3::ConnectAckReason::NotAuthorized, v5::ConnectAckReason::NotAuthorized),
         };
+        let Resumed { is_present: session_present, is_kept } = answer.unwrap_or_default();
         let five = v5::ConnectAck {
+            session_present,
+            // However long it was asked for: it is bounded by its size, and there is one a device.
+            session_expiry_interval_secs: Some(if is_kept { u32::MAX } else { 0 }),
             reason_code: five,
             max_qos: QoS::AtLeastOnce,
             max_packet_size: Some(PACKET_BYTES_MAX),
@@ -189,7 +216,7 @@ impl Wire {
             subscription_identifiers_available: false,
             ..v5::ConnectAck::default()
         };
-        let three = v3::ConnectAck { return_code: three, session_present: false };
+        let three = v3::ConnectAck { return_code: three, session_present };
         self.say(v3::Packet::ConnectAck(three), v5::Packet::ConnectAck(Box::new(five)));
     }
 
@@ -283,7 +310,11 @@ fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
             client_id: connect.client_id.to_string(),
             username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
             password: connect.password.clone().unwrap_or_default(),
-            keep_alive_s: connect.keep_alive,
+            terms: Terms {
+                keep_alive_s: connect.keep_alive,
+                is_clean: connect.clean_session,
+                is_kept: !connect.clean_session,
+            },
         }),
         v3::Packet::Publish(publish) => Said::Publish(published(*publish)?),
         v3::Packet::Subscribe { packet_id, topic_filters } => {
@@ -293,7 +324,7 @@ fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
             Said::Unsubscribe(packet_id, topic_filters.iter().map(ToString::to_string).collect())
         }
         v3::Packet::PingRequest => Said::Ping,
-        v3::Packet::Disconnect => Said::Goodbye,
+        v3::Packet::Disconnect => Said::Goodbye { forget: false },
         v3::Packet::PublishAck { .. } => Said::Acknowledged,
         _ => return Err(Malformed(Ending::ProtocolError)),
     })
@@ -305,7 +336,11 @@ fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
             client_id: connect.client_id.to_string(),
             username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
             password: connect.password.clone().unwrap_or_default(),
-            keep_alive_s: connect.keep_alive,
+            terms: Terms {
+                keep_alive_s: connect.keep_alive,
+                is_clean: connect.clean_start,
+                is_kept: connect.session_expiry_interval_secs > 0,
+            },
         }),
         v5::Packet::Publish(publish) => Said::Publish(published(*publish)?),
         v5::Packet::Subscribe(packet) => Said::Subscribe(
@@ -316,7 +351,7 @@ fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
             Said::Unsubscribe(packet.packet_id, packet.topic_filters.iter().map(ToString::to_string).collect())
         }
         v5::Packet::PingRequest => Said::Ping,
-        v5::Packet::Disconnect(_) => Said::Goodbye,
+        v5::Packet::Disconnect(goodbye) => Said::Goodbye { forget: goodbye.session_expiry_interval_secs == Some(0) },
         v5::Packet::PublishAck(_) => Said::Acknowledged,
         _ => return Err(Malformed(Ending::ProtocolError)),
     })

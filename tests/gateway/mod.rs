@@ -5,6 +5,7 @@ mod clock;
 mod commands;
 mod crash;
 mod fuzz;
+mod kept;
 pub mod listeners;
 mod mqtt5;
 mod others;

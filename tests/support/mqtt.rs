@@ -107,6 +107,17 @@ impl MqttDevice {
         device
     }
 
+    /// A device that keeps its session, or begins a new one; whether the server has a session of before.
+    pub fn resume(cloud: &TestCloud, who: &[String; 3], is_clean: bool) -> (Self, bool) {
+        let mut device = Self::open(cloud);
+        let flags = if is_clean { 0xC2 } else { 0xC0 };
+        let head = [&text("MQTT")[..], &[4, flags, 0, 60]].concat();
+        device.send(&packet(0x10, &[head, text(&who[0]), text(&who[1]), text(&who[2])].concat()));
+        let (first, rest) = device.receive().unwrap();
+        assert_eq!((first, rest[1]), (0x20, 0));
+        (device, rest[0] == 1)
+    }
+
     /// A device that the server lets in by MQTT 5.
     pub fn connect5(cloud: &TestCloud, who: &[String; 3]) -> Self {
         let mut device = Self::open(cloud);

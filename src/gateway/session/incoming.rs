@@ -57,7 +57,12 @@ impl Session {
                     link.wire.ends(Ending::ProtocolError);
                     return Err(self.broke_rules(gateway, Malformed(Ending::ProtocolError)));
                 }
-                Said::Goodbye => return Err(Gone),
+                Said::Goodbye { forget } => {
+                    if forget {
+                        self.kept.forget();
+                    }
+                    return Err(Gone);
+                }
             }
         }
     }
@@ -182,23 +187,32 @@ impl Session {
     }
 
     /// Subscribes: only below the topics of a device that this session stands for.
-    fn subscribe(&mut self, filter: &str) -> Result<(), Denied> {
+    pub(super) fn subscribe(&mut self, filter: &str) -> Result<(), Denied> {
         let device = self.named_in(filter).ok_or(Denied::NotOwn)?.no;
-        if self.is_auto_subscription(filter) {
-            self.is_auto = true;
-            return Ok(());
+        let is_new = if self.is_auto_subscription(filter) {
+            !std::mem::replace(&mut self.is_auto, true)
+        } else {
+            let bounds = if device == self.device.no { OF_ITSELF } else { OF_A_SUB };
+            self.subscriptions.add(device, filter, bounds)?
+        };
+        if is_new {
+            self.kept.changed(device);
         }
-        let bounds = if device == self.device.no { OF_ITSELF } else { OF_A_SUB };
-        self.subscriptions.add(device, filter, bounds)
+        Ok(())
     }
 
     /// Whether there was such a subscription.
     fn unsubscribe(&mut self, filter: &str) -> bool {
         let Some(device) = self.named_in(filter).map(|device| device.no) else { return false };
-        if self.is_auto_subscription(filter) {
-            return std::mem::take(&mut self.is_auto);
+        let was_there = if self.is_auto_subscription(filter) {
+            std::mem::take(&mut self.is_auto)
+        } else {
+            self.subscriptions.remove(device, filter)
+        };
+        if was_there {
+            self.kept.changed(device);
         }
-        self.subscriptions.remove(device, filter)
+        was_there
     }
 
     fn is_auto_subscription(&self, filter: &str) -> bool {

@@ -36,15 +36,18 @@ impl Session {
                 self.drop_sub(gateway, &sub).await;
             }
         }
-        for sent in std::mem::take(&mut self.held).into_iter().chain(waiting.commands) {
-            self.send_down(link, gateway, sent);
+        for sent in std::mem::take(&mut self.held) {
+            self.send_down(link, gateway, sent, false);
+        }
+        for sent in waiting.commands {
+            self.send_down(link, gateway, sent, true);
         }
         Ok(())
     }
 
     /// Sends a command down. One that its device does not listen to is held for a short time after the device came, in
     /// which it may be about to subscribe; then who waits is told that it was not heard.
-    fn send_down<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, sent: Sent) {
+    fn send_down<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, sent: Sent, is_new: bool) {
         let Sent { device, id, command, answer } = sent;
         let now_ms = gateway.cloud.now_ms();
         let message = match (self.protocol, &command) {
@@ -57,11 +60,13 @@ impl Session {
             let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());
             match until.filter(|_| self.held.len() < HELD_MAX) {
                 Some(until) => {
-                    let mailbox = self.mailbox.clone();
-                    tokio::spawn(async move {
-                        sleep_until(until).await;
-                        mailbox.wake();
-                    });
+                    if is_new {
+                        let mailbox = self.mailbox.clone();
+                        tokio::spawn(async move {
+                            sleep_until(until).await;
+                            mailbox.wake();
+                        });
+                    }
                     self.held.push_back(Sent { device, id, command, answer });
                 }
                 None => {

@@ -9,6 +9,7 @@ mod device_user;
 mod fact;
 mod home;
 mod invitation;
+mod kept_filter;
 mod known;
 mod mark;
 mod name;
@@ -54,6 +55,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0005_folder.sql"),
     include_str!("../../../migrations/sqlite/0006_invitations.sql"),
     include_str!("../../../migrations/sqlite/0007_removed_users.sql"),
+    include_str!("../../../migrations/sqlite/0009_kept_filters.sql"),
 ];
 
 /// The registry's file in the data folder.
