@@ -7,7 +7,7 @@ use ingle::app::{App, SystemClock};
 use ingle::config::Config;
 use ingle::control::Control;
 use ingle::domain::{Device, DeviceId};
-use ingle::gateway::{Gateway, Protocol, decode};
+use ingle::gateway::{Gateway, Peer, Protocol, decode};
 use ingle::shutdown::{self, Shutdown, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -206,7 +206,8 @@ pub fn session(input: &[u8]) -> usize {
     let bytes = packets(input);
     world.runtime.block_on(async {
         let (device, server) = tokio::io::duplex(64 * 1024);
-        let served = tokio::spawn(world.gateway.clone().serve(server, world.shutdown.clone(), true));
+        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), is_private: true };
+        let served = tokio::spawn(world.gateway.clone().serve(server, world.shutdown.clone(), peer));
         let (mut from, mut to) = tokio::io::split(device);
         let read = tokio::spawn(async move {
             let mut all = Vec::new();

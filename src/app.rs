@@ -281,6 +281,7 @@ impl App {
         };
         let mqtt = &self.config.mqtt;
         let gateway = self.gateway();
+        let device_refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let failed = || accepts.clone();
         let of = |setting| move |error| AppError::Listen(setting, error);
@@ -327,6 +328,7 @@ impl App {
                 cloud: self.cloud.clone(),
                 bodies: self.bodies.clone(),
                 refusals: self.refusals.clone(),
+                device_refusals,
                 accepts: failed(),
             };
             tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));

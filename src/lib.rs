@@ -10,6 +10,7 @@ pub mod durable_file;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod refusals;
 pub mod repeated;
 pub mod shutdown;
 pub mod simulate;

@@ -10,6 +10,7 @@ use axum::routing::get;
 
 use crate::domain::Cloud;
 use crate::http::{Bodies, Refusals};
+use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 
 /// Where the figures come from.
@@ -23,6 +24,8 @@ pub struct Sources {
     pub refusals: Arc<Refusals>,
     /// Connections that could not be accepted.
     pub accepts: Arc<Repeated>,
+    /// Devices that were refused.
+    pub device_refusals: Arc<DeviceRefusals>,
 }
 
 /// Whether everything works: 200 and `ok`, or 503 and what does not.
@@ -39,7 +42,8 @@ pub fn router(sources: Sources) -> Router {
     Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(sources)
 }
 
-async fn show(State(Sources { cloud, bodies, refusals, accepts }): State<Sources>) -> String {
+async fn show(State(sources): State<Sources>) -> String {
+    let Sources { cloud, bodies, refusals, device_refusals, accepts } = sources;
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     for (name, kind, help, value) in [
@@ -66,6 +70,12 @@ async fn show(State(Sources { cloud, bodies, refusals, accepts }): State<Sources
         ("ingle_bodies_refused_total", "counter", "Requests refused for want of memory for bodies.", bodies.refused()),
         ("ingle_long_reads", "gauge", "Long reads under way.", figures.long_reads),
         ("ingle_reads_refused_total", "counter", "Long reads refused, too many waited.", figures.reads_refused),
+        (
+            "ingle_commands_unheard_total",
+            "counter",
+            "Commands to devices that subscribed to nothing that covers them.",
+            device_refusals.unheard_total(),
+        ),
         ("ingle_accepts_failed_total", "counter", "Connections that could not be accepted.", accepts.total()),
         ("ingle_log_durable", "gauge", "1 if an acknowledgement waits for the disk.", u64::from(figures.durable)),
     ] {
@@ -83,6 +93,11 @@ async fn show(State(Sources { cloud, bodies, refusals, accepts }): State<Sources
     let _ = writeln!(text, "# HELP {name} Requests refused, by dialect and code.\n# TYPE {name} counter");
     for (dialect, code, total) in refusals.totals() {
         let _ = writeln!(text, "{name}{{dialect=\"{dialect}\",code=\"{code}\"}} {total}");
+    }
+    let (name, help) = ("ingle_device_refusals_total", "Devices and messages of theirs that were refused, by reason.");
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (reason, count) in device_refusals.totals() {
+        let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
     }
     text
 }

@@ -118,7 +118,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "repeated", "shutdown", "thing_model"],
+        &["domain", "refusals", "repeated", "shutdown", "thing_model"],
         &[
             "std",
             "aes_gcm",
@@ -146,7 +146,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("world", &["domain"], &["std", "serde", "serde_json"]),
-    ("metrics", &["domain", "http", "repeated"], &["std", "axum"]),
+    ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("refusals", &[], &["std", "tracing"]),
     ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),
     (
@@ -353,6 +354,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0007_removed_users.sql", "cac497c158263c58892ebdf41f6aea49b20c672c8cb78e5fc7bf704b58923fa5"),
     ("0008_strict_products.sql", "706d141249c71e3b1dad6509e71967961b2d02f848a991822ea51a60d8eef310"),
     ("0009_names_countries_keys.sql", "f6b91cd27d1a9e49d90581bef28559eb4495167fe4c446fe87e41db005f95b92"),
+    ("0010_kept_filters.sql", "932046c325fb90c972689c33550e331e8ef8f0f8a16712193217644c2a6f4285"),
 ];
 
 #[test]

@@ -38,12 +38,14 @@ pub enum Undelivered {
     NoAnswer,
     /// It said that it will not.
     Refused,
+    /// It is connected, and subscribed to nothing that covers the command.
+    Unheard,
 }
 
 impl From<Undelivered> for Error {
     fn from(why: Undelivered) -> Self {
         match why {
-            Undelivered::Offline => Self::Offline,
+            Undelivered::Offline | Undelivered::Unheard => Self::Offline,
             Undelivered::Busy => Self::Busy("the device has too many commands under way"),
             Undelivered::NoAnswer => Self::NoAnswer,
             Undelivered::Refused => Self::CommandNotSupported("the device refused".to_owned()),
@@ -100,7 +102,11 @@ impl Cloud {
         let device = self.device_at_home(who, id).await?;
         let wishes = checked_wishes(&device, wishes)?;
         if is_told && self.is_online(device.no) {
-            return self.command(source(who), &device, Command::Set(wishes)).await.map(drop);
+            match self.command(source(who), &device, Command::Set(wishes.clone())).await {
+                // It does not listen, or no longer: it is told once it does.
+                Err(Error::Offline) => {}
+                told => return told.map(drop),
+            }
         }
         self.note_desires(&device, wishes, self.now_ms().saturating_add(for_ms), is_told).await
     }

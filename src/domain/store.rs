@@ -46,6 +46,7 @@ pub trait Registry:
     + NameStore
     + DeviceUserStore
     + FactStore
+    + KeptFilterStore
     + HomeStore
     + InvitationStore
     + PairingStore
@@ -67,6 +68,7 @@ impl<T> Registry for T where
         + NameStore
         + DeviceUserStore
         + FactStore
+        + KeptFilterStore
         + HomeStore
         + InvitationStore
         + InvitationStore
@@ -325,6 +327,18 @@ pub trait FactStore: Send + Sync {
         changes: Vec<FactChange>,
         max: usize,
     ) -> Result<bool>;
+}
+
+/// What devices subscribed to in MQTT sessions that are kept, by the device that connects.
+#[async_trait]
+pub trait KeptFilterStore: Send + Sync {
+    /// The filters of a session, by the device that they are of: the same, or one behind it.
+    async fn kept_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>>;
+    /// Keeps these in place of those of each device that is named. What is of a device that is no longer behind the
+    /// session's is forgotten. A filter holds no line end.
+    async fn keep_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
+    /// Forgets all of a session.
+    async fn forget_filters(&self, session: DeviceNo) -> Result<()>;
 }
 
 /// The world document.

@@ -70,12 +70,16 @@ impl Cloud {
     }
 
     /// The secret of a device that never connected, is behind no gateway or behind that one, and has no other owner, if
-    /// its product allows that.
+    /// its product allows that. It is made, behind the gateway, when there is none and its product allows that too.
     ///
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn register_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<Option<DeviceSecret>> {
-        let found = self.registry.device_secret(&DeviceClaim::Factory(name.clone())).await?;
+        let who = DeviceClaim::Factory(name.clone());
+        let mut found = self.registry.device_secret(&who).await?;
+        if found.is_none() && self.make_sub_device(gateway, name).await? {
+            found = self.registry.device_secret(&who).await?;
+        }
         let may_have = |found: &DeviceSecret| {
             let sub = &found.device;
             sub.product.node_type == NodeType::Sub
@@ -87,6 +91,18 @@ impl Cloud {
                 && sub.gateway.as_ref().is_none_or(|other| *other == gateway.id)
         };
         Ok(found.filter(may_have))
+    }
+
+    /// Makes a device that nobody described behind a gateway, if its product lets any device register.
+    async fn make_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<bool> {
+        let Some(ProductSecret { product, .. }) = self.registry.product_secret(&name.product_key).await? else {
+            return Ok(false);
+        };
+        if product.registration != Registration::Any || product.project != gateway.product.project {
+            return Ok(false);
+        }
+        let sub = NewSubDevice { product: product.id.clone(), name: name.device_name.clone(), node_id: None };
+        Ok(self.bind_sub_device(gateway, &sub).await?.is_some())
     }
 
     async fn unused_device(&self, product: &Product, device_name: &str) -> Result<Option<DeviceSecret>> {

@@ -102,7 +102,7 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
             Ok(Told::Devices(bound))
         }
         // A secret goes only where nobody else reads it.
-        Ask::Register(_) if !session.is_private => Err(Fault::Device),
+        Ask::Register(_) if !session.peer.is_private => Err(Fault::Device),
         Ask::Register(subs) => register(cloud, device, subs).await,
     }
 }

@@ -55,7 +55,8 @@ pub enum Registering {
 /// What should prove that somebody has a secret. No `Debug`.
 pub struct Proof {
     method: Method,
-    content: String,
+    /// Forms of what is signed; one of them must be.
+    contents: Vec<String>,
     given: Vec<u8>,
 }
 
@@ -71,7 +72,7 @@ enum Method {
 /// Reads a CONNECT. `None` for one that is of neither protocol.
 pub fn claim(hello: &Hello) -> Option<Claim> {
     if hello.client_id.starts_with(PREFIX) {
-        let proof = Proof { method: Method::Same, content: String::new(), given: hello.password.to_vec() };
+        let proof = Proof::same(&hello.password);
         return (hello.client_id == hello.username)
             .then(|| Claim { wish: Wish::Listen(hello.client_id.clone()), proof });
     }
@@ -83,33 +84,34 @@ pub fn claim(hello: &Hello) -> Option<Claim> {
 
 fn tuyalink(id: &str, username: &str, password: &[u8]) -> Option<Claim> {
     let (named, fields) = username.split_once('|')?;
-    if named != id {
+    if named.trim() != id {
         return None;
     }
-    let field = |name: &str| fields.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    if !field("signMethod")?.eq_ignore_ascii_case("hmacSha256") {
-        return None;
-    }
-    let (timestamp, mode, access) = (field("timestamp")?, field("secureMode")?, field("accessType")?);
-    let content = format!("deviceId={id},timestamp={timestamp},secureMode={mode},accessType={access}");
+    let method = match method(field(fields, "signMethod")?.1)? {
+        Method::Md5 | Method::Same => return None,
+        method => method,
+    };
+    let (timestamp, access) = (field(fields, "timestamp")?.1, field(fields, "accessType")?.1);
+    // The vendor spells one of the names in two ways. A device signs what it sends; some sign the other spelling.
+    let (_, mode) = field(fields, "secureMode")?;
+    let content = |name: &str| format!("deviceId={id},timestamp={timestamp},{name}={mode},accessType={access}");
     let who = DeviceClaim::Id(DeviceId(id.to_owned()));
-    let proof = Proof { method: Method::Sha256, content, given: unhex(password)? };
+    let contents = vec![content("secureMode"), content("securemode")];
+    let proof = Proof { method, contents, given: unhex(password)? };
     Some(Claim { wish: Wish::Session(who, Protocol::TuyaLink), proof })
 }
 
 fn linkkit(client_id: &str, username: &str, password: &[u8]) -> Option<Claim> {
     let (base, fields) = client_id.split_once('|')?;
-    let field = |name: &str| {
-        let pairs = fields.trim_end_matches('|').split(',');
-        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
-    let (device_name, product_key) = username.rsplit_once('&')?;
+    let fields = fields.trim_end_matches(|c: char| c == '|' || c.is_whitespace());
+    let field = |name: &str| field(fields, name).map(|(_, value)| value);
+    let (device_name, product_key) = username.trim().rsplit_once('&')?;
     let name = FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() };
     let protocol = Protocol::LinkKit { auto_subscribe: field("_ss") == Some("1") };
     let method = method(field("signmethod").unwrap_or("hmacmd5"));
     let register = |kind| {
         let content = format!("deviceName{device_name}productKey{product_key}random{}", field("random")?);
-        let proof = Proof { method: method?, content, given: unhex(password)? };
+        let proof = Proof { method: method?, contents: vec![content], given: unhex(password)? };
         Some(Claim { wish: Wish::Register(name.clone(), kind), proof })
     };
     match field("authType") {
@@ -118,19 +120,23 @@ fn linkkit(client_id: &str, username: &str, password: &[u8]) -> Option<Claim> {
         Some("regnwl") => return register(Registering::New),
         Some("connwl") => {
             // The client id and the token that the registration gave.
-            let proof = Proof { method: Method::Same, content: String::new(), given: password.to_vec() };
-            let who = DeviceClaim::Registered(DeviceId(base.to_owned()), name);
-            return Some(Claim { wish: Wish::Session(who, protocol), proof });
+            let who = DeviceClaim::Registered(DeviceId(base.trim().to_owned()), name);
+            return Some(Claim { wish: Wish::Session(who, protocol), proof: Proof::same(password) });
         }
         Some(_) => return None,
     }
-    let mut content = format!("clientId{base}deviceName{device_name}productKey{product_key}");
-    if let Some(timestamp) = field("timestamp") {
-        content.push_str("timestamp");
-        content.push_str(timestamp);
-    }
-    let proof = Proof { method: method?, content, given: unhex(password)? };
+    let timestamp = field("timestamp").map(|at| format!("timestamp{at}")).unwrap_or_default();
+    let content = |base: &str| format!("clientId{base}deviceName{device_name}productKey{product_key}{timestamp}");
+    let proof = Proof { method: method?, contents: vec![content(base), content(base.trim())], given: unhex(password)? };
     Some(Claim { wish: Wish::Session(DeviceClaim::Factory(name), protocol), proof })
+}
+
+/// The name, as it was spelled, and the value of a field among `name=value,…`. White space and line breaks around both
+/// are no part of them: clients write their templates on several lines.
+fn field<'a>(fields: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+    let pairs = fields.split(',').filter_map(|pair| pair.split_once('='));
+    let mut pairs = pairs.map(|(name, value)| (name.trim(), value.trim()));
+    pairs.find(|(found, _)| found.eq_ignore_ascii_case(name))
 }
 
 fn method(name: &str) -> Option<Method> {
@@ -145,7 +151,12 @@ fn method(name: &str) -> Option<Method> {
 impl Proof {
     /// A signature in hex digits over a content, by a method's name.
     pub fn of(method_name: &str, content: String, sign: &str) -> Option<Self> {
-        Some(Self { method: method(method_name)?, content, given: unhex(sign.as_bytes())? })
+        Some(Self { method: method(method_name)?, contents: vec![content], given: unhex(sign.as_bytes())? })
+    }
+
+    /// The secret itself.
+    fn same(given: &[u8]) -> Self {
+        Self { method: Method::Same, contents: vec![String::new()], given: given.to_vec() }
     }
 
     /// What was given.
@@ -155,14 +166,18 @@ impl Proof {
 
     /// Whether the secret gives what was given, in equal time.
     pub fn is_proven_by(&self, secret: &str) -> bool {
-        let (key, content) = (secret.as_bytes(), self.content.as_bytes());
-        let expected = match self.method {
-            Method::Sha256 => Hmac::<Sha256>::new_from_slice(key).map(|mac| code(mac, content)),
-            Method::Sha1 => Hmac::<Sha1>::new_from_slice(key).map(|mac| code(mac, content)),
-            Method::Md5 => Hmac::<Md5>::new_from_slice(key).map(|mac| code(mac, content)),
-            Method::Same => Ok(key.to_vec()),
+        let key = secret.as_bytes();
+        let gives = |content: &String| {
+            let content = content.as_bytes();
+            let expected = match self.method {
+                Method::Sha256 => Hmac::<Sha256>::new_from_slice(key).map(|mac| code(mac, content)),
+                Method::Sha1 => Hmac::<Sha1>::new_from_slice(key).map(|mac| code(mac, content)),
+                Method::Md5 => Hmac::<Md5>::new_from_slice(key).map(|mac| code(mac, content)),
+                Method::Same => Ok(key.to_vec()),
+            };
+            expected.is_ok_and(|expected| bool::from(expected.ct_eq(&self.given)))
         };
-        expected.is_ok_and(|expected| expected.ct_eq(&self.given).into())
+        self.contents.iter().any(gives)
     }
 }
 
@@ -181,11 +196,13 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Terms;
     use super::*;
 
     fn hello(client_id: &str, username: &str, password: &str) -> Hello {
         let password = bytes::Bytes::copy_from_slice(password.as_bytes());
-        Hello { client_id: client_id.to_owned(), username: username.to_owned(), password, keep_alive_s: 60 }
+        let terms = Terms { keep_alive_s: 60, is_clean: true, is_kept: false };
+        Hello { client_id: client_id.to_owned(), username: username.to_owned(), password, terms }
     }
 
     fn is_proven(client_id: &str, username: &str, password: &str, secret: &str) -> bool {
@@ -206,6 +223,52 @@ mod tests {
             assert!(!is_proven(&client, &user, password, "5c1e2d3f4a5b6c7e"));
             assert!(!is_proven("tuyalink_6c828cba434ff40c074wF3", &user, password, secret));
             assert!(!is_proven(&client, &user.replace("timestamp=1", "timestamp=2"), password, secret));
+        }
+    }
+
+    #[test]
+    fn tuyalink_in_either_spelling_and_by_either_method() {
+        let secret = "5c1e2d3f4a5b6c7d";
+        let sign = |method: &str, content: &str| {
+            let (key, content) = (secret.as_bytes(), content.as_bytes());
+            let code = match method {
+                "hmacSha1" => code(Hmac::<Sha1>::new_from_slice(key).unwrap(), content),
+                _ => code(Hmac::<Sha256>::new_from_slice(key).unwrap(), content),
+            };
+            code.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        for method in ["hmacSha1", "hmacSha256", "HMACSHA1"] {
+            for (sent, signed) in [
+                ("secureMode", "secureMode"),
+                ("securemode", "securemode"),
+                ("securemode", "secureMode"),
+                ("secureMode", "securemode"),
+            ] {
+                let content = format!("deviceId=d1,timestamp=5,{signed}=1,accessType=1");
+                let password = sign(if method == "hmacSha256" { method } else { "hmacSha1" }, &content);
+                for gap in ["", " ", "\r\n    "] {
+                    let user =
+                        format!("d1|signMethod={method},{gap}timestamp=5,{gap}{sent}={gap}1{gap},accessType=1{gap}");
+                    assert!(is_proven("tuyalink_d1", &user, &password, secret), "{user:?}");
+                    assert!(!is_proven("tuyalink_d1", &user, &password, "5c1e2d3f4a5b6c7e"));
+                    assert!(!is_proven("tuyalink_d1", &user.replace("=5", "=6"), &password, secret));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn linkkit_on_several_lines() {
+        let (secret, user) = ("ds_0123456789abcdef0123456789abcd", "dev001&a1K1PK00001");
+        let password = "6234144042f230c63eb75d073e977f224ea317d62203f87f3bd7b67468734f07";
+        for client in [
+            "a1K1PK00001&dev001|securemode=2,\n    signmethod=hmacsha256,\n    timestamp=1530262800000|",
+            "a1K1PK00001&dev001|\r\n\tsecuremode = 2 ,\r\n\tsignmethod = hmacsha256 ,\r\n\ttimestamp = 1530262800000\r\n|\r\n",
+            "\n  a1K1PK00001&dev001 |signMethod=hmacsha256,timestamp=1530262800000,\n|",
+        ] {
+            assert!(is_proven(client, user, password, secret), "{client:?}");
+            assert!(is_proven(client, &format!(" {user}\n"), password, secret), "{client:?}");
+            assert!(!is_proven(&client.replace("00000", "00001"), user, password, secret), "{client:?}");
         }
     }
 
@@ -278,7 +341,7 @@ mod tests {
             ("x|authType=other,random=1|", "a&b", "00"),
             ("tuyalink_x", "x", "00"),
             ("tuyalink_x", "y|signMethod=hmacSha256,timestamp=1,secureMode=1,accessType=1", "00"),
-            ("tuyalink_x", "x|signMethod=hmacSha1,timestamp=1,secureMode=1,accessType=1", "00"),
+            ("tuyalink_x", "x|signMethod=hmacMd5,timestamp=1,secureMode=1,accessType=1", "00"),
             ("tuyalink_x", "x|timestamp=1", "00"),
         ] {
             assert!(claim(&hello(client, user, password)).is_none(), "{client} {user}");

@@ -14,9 +14,35 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether a filter is one: `#` stands alone as the last level, `+` alone as any level (MQTT 3.1.1 §4.7.1).
+pub fn is_valid(filter: &str) -> bool {
+    let is_last = |at: usize| filter.len() == at + 1;
+    let is_alone = |at: usize| {
+        let around =
+            (at.checked_sub(1).and_then(|before| filter.as_bytes().get(before)), filter.as_bytes().get(at + 1));
+        around.0.is_none_or(|byte| *byte == b'/') && around.1.is_none_or(|byte| *byte == b'/')
+    };
+    let wildcards = filter.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'#' | b'+'));
+    !filter.is_empty()
+        && !filter.contains(['\0', '\n', '\r'])
+        && wildcards.into_iter().all(|(at, byte)| is_alone(at) && (byte == b'+' || is_last(at)))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{is_valid, matches};
+
+    #[test]
+    fn wildcards_stand_alone() {
+        for filter in ["#", "+", "a", "/", "a/#", "a/+", "+/a", "+/+/#", "a/+/b", "/+/", "水/#", "a//b"] {
+            assert!(is_valid(filter), "{filter}");
+        }
+        for filter in
+            ["", "a#", "a/a#", "a/+a", "a/a+", "a/+a/b", "#/a", "a/#/b", "##", "++", "a/##", "a/#+", "a\0", "水#"]
+        {
+            assert!(!is_valid(filter), "{filter}");
+        }
+    }
 
     #[test]
     fn filters_and_topics() {

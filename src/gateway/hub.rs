@@ -17,6 +17,8 @@ use crate::domain::{Device, DeviceNo, Downlink};
 const WAITING_MAX: usize = 64;
 /// An answer must have come by then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// A command that has no answer must have been written to its connection by then.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sessions of this process.
 #[derive(Default)]
@@ -35,10 +37,19 @@ pub struct Mailbox {
 /// What a session has to do.
 #[derive(Default)]
 pub struct Waiting {
-    /// Devices that it no longer stands for: another session has them, or they were taken from their users.
-    pub gone: Vec<DeviceNo>,
+    /// Devices that it no longer stands for, and why.
+    pub gone: Vec<(DeviceNo, Loss)>,
     /// Commands to send down.
     pub commands: VecDeque<Sent>,
+}
+
+/// Why a session no longer stands for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Another session does.
+    TakenOver,
+    /// It was taken from its users, shut out, or is another thing now.
+    Ended,
 }
 
 /// A command on its way down.
@@ -50,8 +61,11 @@ pub struct Sent {
     /// What to do.
     pub command: Command,
     /// Who waits for what comes of it.
-    pub answer: oneshot::Sender<Option<String>>,
+    pub answer: Answer,
 }
+
+/// Who waits for what comes of a command: JSON text.
+pub type Answer = oneshot::Sender<Result<String, Undelivered>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,15 +77,20 @@ impl Mailbox {
         self.changed.notified().await;
     }
 
+    /// Has the session look whether there is something to do.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
     /// Everything there is to do.
     pub fn take(&self) -> Waiting {
         std::mem::take(&mut *lock(&self.waiting))
     }
 
-    fn tell_gone(&self, device: DeviceNo) {
+    fn tell_gone(&self, device: DeviceNo, loss: Loss) {
         let mut waiting = lock(&self.waiting);
-        if !waiting.gone.contains(&device) {
-            waiting.gone.push(device);
+        if waiting.gone.iter().all(|(gone, _)| *gone != device) {
+            waiting.gone.push((device, loss));
         }
         drop(waiting);
         self.changed.notify_one();
@@ -100,7 +119,7 @@ impl Hub {
             lock(&before.waiting).commands.extend(left);
             lock(&mailbox.waiting).commands.extend(moved);
             mailbox.changed.notify_one();
-            before.tell_gone(device);
+            before.tell_gone(device, Loss::TakenOver);
         }
     }
 
@@ -119,6 +138,11 @@ impl Hub {
         mine
     }
 
+    /// Whether a session still stands for a device.
+    pub fn is_of(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
+        lock(&self.sessions).get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox))
+    }
+
     fn mailbox(&self, device: DeviceNo) -> Option<Arc<Mailbox>> {
         lock(&self.sessions).get(&device).cloned()
     }
@@ -128,24 +152,20 @@ impl Hub {
 impl Downlink for Hub {
     async fn end_session(&self, device: DeviceNo) {
         if let Some(mailbox) = self.mailbox(device) {
-            mailbox.tell_gone(device);
+            mailbox.tell_gone(device, Loss::Ended);
         }
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
         let mailbox = self.mailbox(device.no).ok_or(Undelivered::Offline)?;
-        let waits = matches!(command, Command::Do { .. });
+        let patience = if matches!(command, Command::Do { .. }) { ANSWER_TIMEOUT } else { DELIVERY_TIMEOUT };
         let id = self.commands.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let (answer, answered) = oneshot::channel();
         mailbox.send(Sent { device: device.clone(), id, command, answer })?;
-        if !waits {
-            return Ok("{}".to_owned());
-        }
-        match timeout(ANSWER_TIMEOUT, answered).await {
+        match timeout(patience, answered).await {
             Err(_) => Err(Undelivered::NoAnswer),
             Ok(Err(_)) => Err(Undelivered::Offline),
-            Ok(Ok(None)) => Err(Undelivered::Refused),
-            Ok(Ok(Some(output))) => Ok(output),
+            Ok(Ok(answer)) => answer,
         }
     }
 }

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
 use super::listeners::Listening;
 use super::payload::Message;
-use super::wire::{Hello, Malformed, Refusal, Said, Wire};
-use super::{Gateway, alink};
+use super::wire::{Hello, Malformed, Refusal, Resumed, Said, Terms, Wire};
+use super::{Gateway, Peer, alink};
 use crate::domain::device::FactoryName;
-use crate::domain::{Cloud, Device};
+use crate::domain::{Cloud, Device, Error};
+use crate::refusals::{Reason, Who};
 
 /// A device that takes nothing for so long is gone.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,8 +60,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Self { stream, wire: Wire::default() }
     }
 
-    /// Closes it.
+    /// Closes it, with a word of why.
     pub async fn close(mut self) {
+        self.wire.goodbye();
+        let _ = self.flush().await;
         let _ = timeout(WRITE_TIMEOUT, self.stream.shutdown()).await;
     }
 
@@ -91,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     /// The CONNECT, which must come first, and who it proves. Its answer is not sent yet.
-    pub async fn greeting(&mut self, gateway: &Gateway, is_private: bool) -> Result<(Guest, u16), Gone> {
+    pub async fn greeting(&mut self, gateway: &Gateway, peer: Peer) -> Result<(Guest, Terms), Gone> {
         let hello = loop {
             match self.wire.next()? {
                 Some(Said::Connect(hello)) => break hello,
@@ -99,27 +102,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 None => self.fill().await?,
             }
         };
-        let refusal = match known(gateway, &hello, is_private).await {
+        let refusal = match known(gateway, &hello, peer).await {
             Ok(Known::Guest(guest)) => {
                 if matches!(guest, Guest::Device(..)) {
                     self.wire.trust();
                 }
-                return Ok((guest, hello.keep_alive_s));
+                return Ok((guest, hello.terms));
             }
             Ok(Known::Registered(message)) => {
-                self.wire.welcome(Ok(()));
+                self.wire.welcome(Ok(Resumed::default()));
                 self.wire.publish(&message.topic, message.payload);
                 self.flush().await?;
                 // The device goes when it has it; whatever else it says until then is not heard.
                 loop {
                     match self.wire.next()? {
-                        Some(Said::Goodbye) => return Err(Gone),
+                        Some(Said::Goodbye { .. }) => return Err(Gone),
                         Some(_) => {}
                         None => self.fill().await?,
                     }
                 }
             }
-            Err(refusal) => refusal,
+            Err((refusal, reason)) => {
+                if let Some(reason) = reason {
+                    let what = format!("user {}", hello.username);
+                    gateway.refusals.refused(reason, Who::Claimed(&hello.client_id), peer.address, &what);
+                }
+                refusal
+            }
         };
         self.wire.welcome(Err(refusal));
         self.flush().await?;
@@ -143,27 +152,43 @@ enum Known {
     Registered(Message),
 }
 
+/// Why somebody is not let in: what is answered, and what the log says, unless the store's failure is logged there.
+type Refused = (Refusal, Option<Reason>);
+
+const UNREADABLE: Refused = (Refusal::Credentials, Some(Reason::UnreadableConnect));
+const UNKNOWN: Refused = (Refusal::Credentials, Some(Reason::UnknownDevice));
+const WRONG_PASSWORD: Refused = (Refusal::Credentials, Some(Reason::WrongPassword));
+const DISABLED: Refused = (Refusal::Forbidden, Some(Reason::Disabled));
+const NO_LISTENER: Refused = (Refusal::Forbidden, Some(Reason::Listener));
+const NO_REGISTRATION: Refused = (Refusal::Forbidden, Some(Reason::Registration));
+
+fn failed(error: Error) -> Refused {
+    tracing::error!(%error, "a device could not be looked up");
+    (Refusal::Forbidden, None)
+}
+
 /// The device or listener of a CONNECT, when it proves it.
-async fn known(gateway: &Gateway, hello: &Hello, is_private: bool) -> Result<Known, Refusal> {
+async fn known(gateway: &Gateway, hello: &Hello, peer: Peer) -> Result<Known, Refused> {
     let cloud = &*gateway.cloud;
-    let Claim { wish, proof } = auth::claim(hello).ok_or(Refusal::Credentials)?;
+    let Claim { wish, proof } = auth::claim(hello).ok_or(UNREADABLE)?;
     let (who, protocol) = match wish {
         Wish::Session(who, protocol) => (who, protocol),
         // Its client asks for new credentials when it is told that it may not.
         Wish::Listen(name) => {
-            let listening =
-                gateway.listeners.connect(&name, proof.given(), cloud.now_ms()).ok_or(Refusal::Forbidden)?;
+            let listening = gateway.listeners.connect(&name, proof.given(), cloud.now_ms()).ok_or(NO_LISTENER)?;
             if !cloud.may_listen(&listening.listener).await.unwrap_or(false) {
-                return Err(Refusal::Forbidden);
+                return Err(NO_LISTENER);
             }
             return Ok(Known::Guest(Guest::Listener(listening)));
         }
-        Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, is_private).await,
+        Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, peer.is_private).await,
     };
-    let found = cloud.claimed_device(&who).await.map_err(|_| Refusal::Forbidden)?;
-    let found = found.filter(|found| proof.is_proven_by(&found.secret)).ok_or(Refusal::Credentials)?;
+    let found = cloud.claimed_device(&who).await.map_err(failed)?.ok_or(UNKNOWN)?;
+    if !proof.is_proven_by(&found.secret) {
+        return Err(WRONG_PASSWORD);
+    }
     if found.device.disabled {
-        return Err(Refusal::Forbidden);
+        return Err(DISABLED);
     }
     Ok(Known::Guest(Guest::Device(Arc::new(in_session(found.device)), protocol)))
 }
@@ -191,16 +216,19 @@ async fn register(
     kind: Registering,
     proof: &Proof,
     is_private: bool,
-) -> Result<Known, Refusal> {
-    let product = cloud.product_secret(&name.product_key).await.map_err(|_| Refusal::Forbidden)?;
-    let product = product.filter(|product| proof.is_proven_by(&product.secret)).ok_or(Refusal::Credentials)?.product;
+) -> Result<Known, Refused> {
+    let product = cloud.product_secret(&name.product_key).await.map_err(failed)?.ok_or(UNKNOWN)?;
+    if !proof.is_proven_by(&product.secret) {
+        return Err(WRONG_PASSWORD);
+    }
+    let product = product.product;
     if !is_private {
-        return Err(Refusal::Forbidden);
+        return Err(NO_REGISTRATION);
     }
     let found = match kind {
         Registering::Known => cloud.register(&product, &name.device_name).await,
         Registering::New => cloud.register_new(&product, &name.device_name).await,
     };
-    let found = found.map_err(|_| Refusal::Forbidden)?.ok_or(Refusal::Forbidden)?;
+    let found = found.map_err(failed)?.ok_or(NO_REGISTRATION)?;
     Ok(Known::Registered(alink::say::registered(&found, kind == Registering::New)))
 }

@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::link::{Gone, Link, silence};
 use super::listeners::Listening;
+use super::subscriptions::Denied;
 use super::wire::Said;
 use crate::shutdown::Shutdown;
 
@@ -32,17 +33,18 @@ where
                 Said::Subscribe(id, filters) => {
                     let is_own = |filter: &str| filter == listening.topic;
                     is_subscribed |= filters.iter().any(|(filter, _)| is_own(filter));
-                    let granted = filters.into_iter().map(|(filter, qos)| is_own(&filter).then_some(qos)).collect();
-                    link.wire.granted(id, granted);
+                    let granted = |(filter, qos): &(String, _)| is_own(filter).then_some(*qos).ok_or(Denied::NotOwn);
+                    link.wire.granted(id, filters.iter().map(granted).collect());
                 }
                 Said::Unsubscribe(id, filters) => {
+                    let gone = filters.iter().map(|filter| is_subscribed && *filter == listening.topic).collect();
                     is_subscribed &= !filters.contains(&listening.topic);
-                    link.wire.ungranted(id, filters.len());
+                    link.wire.ungranted(id, gone);
                 }
                 Said::Ping => link.wire.pong(),
                 Said::Acknowledged => {}
                 // Commands go by the API.
-                Said::Publish(_) | Said::Connect(_) | Said::Goodbye => return Err(Gone),
+                Said::Publish(_) | Said::Connect(_) | Said::Goodbye { .. } => return Err(Gone),
             }
         }
         link.flush().await?;

@@ -5,6 +5,7 @@ mod alink;
 mod ask;
 mod auth;
 mod batch;
+mod calls;
 mod feed_message;
 mod filter;
 mod hub;
@@ -15,6 +16,7 @@ mod oddities;
 mod payload;
 mod proxied;
 mod session;
+mod subscriptions;
 mod tylink;
 mod wire;
 
@@ -33,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::domain::{Cloud, Device};
+use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 pub use auth::Protocol;
@@ -44,11 +47,22 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptor left, for one) wait this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether nobody between it and this server reads what is sent.
+    pub is_private: bool,
+}
+
 /// What all connections of devices share.
 pub struct Gateway {
     cloud: Arc<Cloud>,
     hub: Arc<Hub>,
     listeners: Arc<Listeners>,
+    /// Devices that were refused.
+    pub refusals: Arc<DeviceRefusals>,
     connections: Arc<Semaphore>,
     per_address_max: usize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -64,17 +78,17 @@ impl Gateway {
         connections_max: usize,
         per_address_max: usize,
     ) -> Arc<Self> {
-        let (connections, by_address) = (Arc::new(Semaphore::new(connections_max)), Mutex::default());
-        Arc::new(Self { cloud, hub, listeners, connections, per_address_max, by_address })
+        let connections = Arc::new(Semaphore::new(connections_max));
+        let (refusals, by_address) = Default::default();
+        Arc::new(Self { cloud, hub, listeners, refusals, connections, per_address_max, by_address })
     }
 
-    /// Serves one connection, however it came here, to its end. `is_private` when nobody between the device and this
-    /// server reads it.
-    pub async fn serve<S>(self: Arc<Self>, stream: S, shutdown: Shutdown, is_private: bool)
+    /// Serves one connection, however it came here, to its end.
+    pub async fn serve<S>(self: Arc<Self>, stream: S, shutdown: Shutdown, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        session::serve(stream, self, shutdown, is_private).await;
+        session::serve(stream, self, shutdown, peer).await;
     }
 
     /// Serves a connection that a proxy passes on.
@@ -82,8 +96,9 @@ impl Gateway {
         let source = tokio::time::timeout(HANDSHAKE_TIMEOUT, proxied::source(&mut stream)).await;
         match source {
             Ok(Ok(source)) => {
-                let Some(_place) = self.place(source.map_or(proxy, |source| source.to_canonical())) else { return };
-                self.serve(stream, shutdown, true).await;
+                let address = source.map_or(proxy, |source| source.to_canonical());
+                let Some(_place) = self.place(address) else { return };
+                self.serve(stream, shutdown, Peer { address, is_private: true }).await;
             }
             Ok(Err(error)) => {
                 tracing::warn!(%proxy, %error, "a connection at mqtt.proxy_listen does not begin as a proxy's");
@@ -190,7 +205,7 @@ impl Listener {
                 Some(_) = connections.join_next() => continue,
                 () = shutdown.begun() => break,
             };
-            let (stream, peer, permit) = match accepted {
+            let (stream, address, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.failed.happened(&error.to_string());
@@ -199,13 +214,13 @@ impl Listener {
                 }
             };
             self.failed.ended();
-            let Some(place) = gateway.place(peer) else { continue };
+            let Some(place) = gateway.place(address) else { continue };
             let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
             let _ = stream.set_nodelay(true);
             match &self.transport {
                 Transport::Plain => connections.spawn(async move {
                     let _held = (permit, place);
-                    gateway.serve(stream, shutdown, peer.is_loopback()).await;
+                    gateway.serve(stream, shutdown, Peer { address, is_private: address.is_loopback() }).await;
                 }),
                 Transport::Tls(config) => {
                     let tls = TlsAcceptor::from(config.clone());
@@ -214,14 +229,14 @@ impl Listener {
                         // On the heap while it lasts: it needs much more than what comes after.
                         let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)));
                         if let Ok(Ok(stream)) = handshake.await {
-                            gateway.serve(stream, shutdown, true).await;
+                            gateway.serve(stream, shutdown, Peer { address, is_private: true }).await;
                         }
                     })
                 }
                 Transport::Proxied => connections.spawn(async move {
                     let _held = permit;
                     drop(place);
-                    gateway.serve_proxied(stream, peer, shutdown).await;
+                    gateway.serve_proxied(stream, address, shutdown).await;
                 }),
             };
         }

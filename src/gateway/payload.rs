@@ -13,9 +13,12 @@ use crate::domain::row_time::When;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, Value};
+use crate::refusals::Reason;
 
 /// Data points and events that one message may carry.
 pub const POINTS_MAX: usize = 512;
+/// A message's id is given back up to this length; the vendors' own SDKs use up to 73 characters.
+pub const ID_BYTES_MAX: usize = 256;
 
 /// A message to a device.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,16 +49,25 @@ pub enum Step {
     /// To answer.
     Answer(Message),
     /// To pass on what came of a command.
-    Answered {
-        /// The command's number.
-        id: u32,
-        /// JSON text, or `None` when the device refused.
-        output: Option<String>,
-    },
-    /// Nothing that is known; it is taken and left at that.
+    Answered(Answered),
+    /// To refuse it, and to answer so if it wants an answer.
+    Refuse(Fault, Option<Reply>),
+    /// To drop it, as nothing here reads it.
+    Dropped(Reason),
+    /// Nothing: it is understood, and there is nothing to do.
     Nothing,
     /// Something on a topic that is not the device's own.
     Foreign,
+}
+
+/// What a device answers to a call of a service.
+pub struct Answered {
+    /// The number of the call, if the answer has one.
+    pub id: Option<u32>,
+    /// The service, if the answer names it.
+    pub service: Option<String>,
+    /// JSON text, or `None` when the device refused.
+    pub output: Option<String>,
 }
 
 /// What a device may ask besides reporting.

@@ -1,71 +1,70 @@
-//! One connection of a device, from its CONNECT to its end.
+//! One connection of a device, from its CONNECT to its end. What the device says is in [`incoming`], what is said to it
+//! by itself in [`outgoing`].
 
-use std::collections::HashMap;
+mod incoming;
+mod kept;
+mod outgoing;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::auth::Protocol;
 use super::batch::{Answer, Batch};
-use super::filter::matches;
+use super::calls::Calls;
 use super::hub::{Mailbox, Sent};
 use super::link::{Gone, Guest, Link, silence};
 use super::oddities::Oddities;
-use super::payload::{Fault, Heard, Message, Reply, Step, Told};
-use super::wire::{Published, Refusal, Said};
-use super::{Gateway, alink, ask, listening, tylink};
-use crate::domain::command::Command;
+use super::payload::{Fault, Heard, Message, Reply, Told};
+use super::subscriptions::Subscriptions;
+use super::wire::{Ending, Refusal, Resumed};
+use super::{Gateway, Peer, alink, listening, tylink};
 use crate::domain::data_point::Reported;
-use crate::domain::fact::{Desired, FactChange, FactKind};
-use crate::domain::{Cloud, Device, Error, NodeType};
+use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::shutdown::Shutdown;
+use kept::Kept;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Filters that a device may have subscribed to.
-const FILTERS_MAX: usize = 64;
-/// A filter may be this long.
-const FILTER_BYTES_MAX: usize = 256;
-/// Devices that a gateway may claim without proving them before it is closed.
-const FAILURES_MAX: usize = 16;
-/// Answers that wait together to be sent.
-const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+/// A device subscribes within this time after it came; until then commands wait for that.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves one connection to its end. `is_private` when nobody between the device and this server reads it.
+/// Serves one connection to its end.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     gateway: Arc<Gateway>,
     mut shutdown: Shutdown,
-    is_private: bool,
+    peer: Peer,
 ) {
     let mut link = Link::new(stream);
     // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
     let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, is_private))) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, peer))) => greeted,
         () = shutdown.begun() => return,
     };
     match greeted {
-        Ok(Ok((Guest::Device(device, protocol), keep_alive_s))) => {
-            let mut session = Session::new(device, protocol, is_private);
+        Ok(Ok((Guest::Device(device, protocol), terms))) => {
+            let mut session = Session::new(device, protocol, peer);
             gateway.hub.enter(session.device.no, &session.mailbox);
             let no = session.device.no;
             if gateway.cloud.connected(&session.device, || gateway.hub.has(no)).await.is_ok() {
-                link.wire.welcome(Ok(()));
-                let _ = session.run(&mut link, &gateway, keep_alive_s, &mut shutdown).await;
+                let resumed = Box::pin(session.resume(&gateway, terms)).await;
+                link.wire.welcome(Ok(resumed));
+                let _ = session.run(&mut link, &gateway, terms.keep_alive_s, &mut shutdown).await;
             } else {
                 link.wire.welcome(Err(Refusal::Unavailable));
                 let _ = link.flush().await;
             }
             Box::pin(session.end(&gateway)).await;
         }
-        Ok(Ok((Guest::Listener(listening), keep_alive_s))) => {
-            link.wire.welcome(Ok(()));
+        Ok(Ok((Guest::Listener(listening), terms))) => {
+            link.wire.welcome(Ok(Resumed::default()));
             let now_ms = gateway.cloud.now_ms();
             // On the heap: a connection of a device has no room for it.
-            let _ = Box::pin(listening::serve(&mut link, listening, keep_alive_s, now_ms, &mut shutdown)).await;
+            let _ = Box::pin(listening::serve(&mut link, listening, terms.keep_alive_s, now_ms, &mut shutdown)).await;
         }
         _ => {}
     }
@@ -78,31 +77,58 @@ pub struct Session {
     pub device: Arc<Device>,
     /// Those behind it that it speaks for, by their names in topics.
     pub subs: HashMap<String, Arc<Device>>,
-    /// Whether nobody between the device and this server reads what is sent.
-    pub is_private: bool,
+    /// Where its connection comes from.
+    pub peer: Peer,
     protocol: Protocol,
     /// What it is called in topics.
     name: String,
-    filters: Vec<String>,
+    subscriptions: Subscriptions,
+    /// What is kept of them on disk.
+    kept: Kept,
     /// Whether everything is sent down without further subscriptions.
     is_auto: bool,
     mailbox: Arc<Mailbox>,
+    /// When the device came.
+    since: Instant,
+    /// When those behind it came that did within [`SUBSCRIBE_TIMEOUT`].
+    subs_since: Vec<(DeviceNo, Instant)>,
+    /// Commands to devices that may be about to subscribe.
+    held: VecDeque<Sent>,
     /// Devices that may have values to take and were not told yet.
     owed: Vec<Arc<Device>>,
     /// Devices that it claimed and could not prove.
     failures: usize,
-    /// Commands whose answers are awaited, by their numbers.
-    awaited: Vec<(u32, oneshot::Sender<Option<String>>)>,
+    /// Services whose answers are awaited.
+    calls: Calls,
     oddities: Oddities,
 }
 
 impl Session {
-    fn new(device: Arc<Device>, protocol: Protocol, is_private: bool) -> Self {
+    fn new(device: Arc<Device>, protocol: Protocol, peer: Peer) -> Self {
         let name = name_of(protocol, &device);
         let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        let (subs, filters, mailbox, awaited, oddities) = Default::default();
+        let (subs, subscriptions, mailbox, calls, oddities) = Default::default();
         let (owed, failures) = (vec![device.clone()], 0);
-        Self { device, subs, is_private, protocol, name, filters, is_auto, mailbox, owed, failures, awaited, oddities }
+        let kept = Kept::default();
+        let (since, subs_since, held) = (Instant::now(), Vec::new(), VecDeque::new());
+        Self {
+            device,
+            subs,
+            peer,
+            protocol,
+            name,
+            subscriptions,
+            kept,
+            is_auto,
+            mailbox,
+            since,
+            subs_since,
+            held,
+            owed,
+            failures,
+            calls,
+            oddities,
+        }
     }
 
     async fn run<S>(
@@ -118,6 +144,9 @@ impl Session {
         let silence = silence(keep_alive_s);
         loop {
             self.answer(link, gateway).await?;
+            if !self.held.is_empty() {
+                Box::pin(self.deliver(link, gateway)).await?;
+            }
             link.flush().await?;
             if !self.owed.is_empty() {
                 Box::pin(self.tell_desires(link, &gateway.cloud)).await?;
@@ -131,75 +160,19 @@ impl Session {
                             Box::pin(self.deliver(link, gateway)).await?;
                             link.flush().await?;
                         }
-                        () = shutdown.begun() => return Err(Gone),
+                        () = shutdown.begun() => {
+                            link.wire.ends(Ending::ServerShuttingDown);
+                            return Err(Gone);
+                        }
                     }
                 }
             });
-            heard.await.map_err(|_| Gone)??;
-        }
-    }
-
-    /// Sends down what waits for it. `Gone` when the session no longer stands for its own device.
-    async fn deliver<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
-        let waiting = self.mailbox.take();
-        for no in waiting.gone {
-            if no == self.device.no {
+            let Ok(heard) = heard.await else {
+                link.wire.ends(Ending::KeepAliveTimeout);
                 return Err(Gone);
-            }
-            let found = self.subs.values().find(|sub| sub.no == no).cloned();
-            if let Some(sub) = found {
-                self.drop_sub(gateway, &sub).await;
-            }
-        }
-        self.awaited.retain(|(_, answer)| !answer.is_closed());
-        for Sent { device, id, command, answer } in waiting.commands {
-            let now_ms = gateway.cloud.now_ms();
-            let message = match (self.protocol, &command) {
-                (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
-                (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
-                (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
-                (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
             };
-            // A device that did not subscribe never hears of it; who waits is told in time.
-            if self.wants(&message.topic) {
-                link.wire.publish(&message.topic, message.payload);
-            }
-            if matches!(command, Command::Do { .. }) {
-                self.awaited.push((id, answer));
-            }
+            heard?;
         }
-        Ok(())
-    }
-
-    /// Tells its devices the values that they should take, once they listen.
-    async fn tell_desires<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), Gone>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        for device in std::mem::take(&mut self.owed) {
-            let Ok(desired) = cloud.desired(&device).await else { continue };
-            let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
-            if told.is_empty() {
-                continue;
-            }
-            let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
-            let message = match self.protocol {
-                Protocol::TuyaLink => tylink::set(&device, 0, &wishes, cloud.now_ms()),
-                Protocol::LinkKit { .. } => alink::say::set(&device, 0, &wishes),
-            };
-            if !self.wants(&message.topic) {
-                self.owed.push(device);
-                continue;
-            }
-            link.wire.publish(&message.topic, message.payload);
-            link.flush().await?;
-            let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
-            let changes = told.into_iter().map(change).collect();
-            if let Err(error) = cloud.change_facts(&device, FactKind::Desired, changes).await {
-                tracing::warn!(%error, "a value that was told could not be forgotten");
-            }
-        }
-        Ok(())
     }
 
     /// Speaks for a device behind it from now on.
@@ -214,6 +187,9 @@ impl Session {
             return Err(error.into());
         }
         self.subs.insert(name, sub.clone());
+        self.resume_sub(sub.no);
+        self.subs_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
+        self.subs_since.push((sub.no, Instant::now()));
         self.owed.push(sub.clone());
         Ok(())
     }
@@ -221,11 +197,14 @@ impl Session {
     /// Speaks for a device behind it no longer.
     pub async fn drop_sub(&mut self, gateway: &Gateway, sub: &Device) {
         if let Some(sub) = self.subs.remove(&name_of(self.protocol, sub)) {
+            self.subscriptions.forget(sub.no);
+            self.kept.changed(sub.no);
             self.disconnected(gateway, &sub).await;
         }
     }
 
     async fn end(mut self, gateway: &Gateway) {
+        self.forget_if_asked(gateway).await;
         for sub in std::mem::take(&mut self.subs).into_values() {
             self.disconnected(gateway, &sub).await;
         }
@@ -260,9 +239,12 @@ impl Session {
         loop {
             let mut batch = Batch::default();
             let heard = self.hear(link, gateway, &mut batch).await;
+            if self.kept.is_changed() {
+                Box::pin(self.keep_filters(gateway)).await;
+            }
             let is_kept = gateway.cloud.keep(batch.reported).await.is_ok();
             if is_kept {
-                batch.acknowledged.into_iter().for_each(|id| link.wire.acknowledge(id));
+                batch.acknowledged.into_iter().for_each(|(id, verdict)| link.wire.acknowledge(id, verdict));
             }
             for answer in batch.answers {
                 let message = match answer {
@@ -278,6 +260,7 @@ impl Session {
                 }
             }
             if !is_kept {
+                link.wire.ends(Ending::ImplementationSpecificError);
                 link.flush().await?;
                 return Err(Gone);
             }
@@ -286,101 +269,6 @@ impl Session {
             }
             if !batch.is_cut {
                 return heard;
-            }
-        }
-    }
-
-    /// `Gone` when something ends the session; what was said before it is in the batch.
-    async fn hear<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
-        loop {
-            if batch.answers.iter().map(Answer::bytes).sum::<usize>() > ANSWERS_BYTES_MAX {
-                batch.is_cut = true;
-                return Ok(());
-            }
-            let Some(said) = link.wire.next()? else { return Ok(()) };
-            match said {
-                Said::Publish(published) => self.published(published, gateway, batch).await?,
-                Said::Subscribe(id, filters) => {
-                    let granted =
-                        filters.into_iter().map(|(filter, qos)| self.subscribe(filter).then_some(qos)).collect();
-                    link.wire.granted(id, granted);
-                }
-                Said::Unsubscribe(id, filters) => {
-                    self.filters.retain(|filter| !filters.contains(filter));
-                    link.wire.ungranted(id, filters.len());
-                }
-                Said::Ping => link.wire.pong(),
-                Said::Acknowledged => {}
-                Said::Connect(_) | Said::Goodbye => return Err(Gone),
-            }
-        }
-    }
-
-    async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Gone> {
-        let Published { topic, payload, id } = published;
-        let cloud = &*gateway.cloud;
-        let (step, device) = self.step(&topic, &payload, cloud.now_ms());
-        match step {
-            Step::Keep(heard, reply) => {
-                let outcome = self.checked(cloud, &device, heard).map(|reported| {
-                    batch.reported.extend(reported);
-                    Told::Done
-                });
-                batch.answers.extend(reply.map(|reply| Answer::OfReport(device, reply, outcome)));
-            }
-            Step::KeepAll(all, reply) => {
-                let outcome = self.keep_all(cloud, &device, all, &mut batch.reported).map(|()| Told::Done);
-                batch.answers.extend(reply.map(|reply| Answer::OfReport(device, reply, outcome)));
-            }
-            Step::Ask(ask, reply) => {
-                let outcome = Box::pin(ask::done(self, gateway, &device, ask)).await;
-                tokio::task::yield_now().await;
-                match outcome {
-                    // What is not kept is not acknowledged: the device sends it again.
-                    Err(Fault::Service) => return Err(Gone),
-                    Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(Gone),
-                    Err(Fault::Proof) => self.failures += 1,
-                    _ => {}
-                }
-                let reply = reply.filter(|reply| self.wants(&reply.topic));
-                let answer = reply.map(|reply| self.reply(&device, reply, &outcome, cloud.now_ms()));
-                batch.answers.extend(answer.map(Answer::Ready));
-            }
-            Step::Answer(message) => batch.answers.push(Answer::Ready(message)),
-            Step::Answered { id, output } => {
-                if let Some(at) = self.awaited.iter().position(|(awaited, _)| *awaited == id) {
-                    let _ = self.awaited.swap_remove(at).1.send(output);
-                }
-            }
-            Step::Nothing => {}
-            // A gateway may not know yet that it no longer speaks for a device.
-            Step::Foreign if self.protocol == Protocol::TuyaLink => {
-                let is_gateway = self.device.product.node_type == NodeType::Gateway;
-                let stranger = tylink::stranger(&topic, &payload, cloud.now_ms()).filter(|_| is_gateway);
-                batch.answers.extend(stranger.map(Answer::Ready));
-                if !is_gateway {
-                    return Err(Gone);
-                }
-            }
-            Step::Foreign => batch.answers.push(Answer::Ready(alink::say::illegal_topic(&self.device, &topic))),
-        }
-        batch.acknowledged.extend(id);
-        Ok(())
-    }
-
-    /// What a message asks for, and on behalf of which device.
-    fn step(&self, topic: &str, payload: &[u8], now_ms: i64) -> (Step, Arc<Device>) {
-        let foreign = || (Step::Foreign, self.device.clone());
-        match self.protocol {
-            Protocol::TuyaLink => {
-                let Some((name, below)) = tylink::split(topic) else { return foreign() };
-                let Some(device) = self.spoken_for(name) else { return foreign() };
-                (tylink::step(device, below, payload, now_ms), device.clone())
-            }
-            Protocol::LinkKit { .. } => {
-                let Some(parts) = alink::split(topic) else { return foreign() };
-                let Some(device) = self.spoken_for(parts.name) else { return foreign() };
-                (alink::step(device, topic, parts, payload, now_ms), device.clone())
             }
         }
     }
@@ -450,26 +338,17 @@ impl Session {
         }
     }
 
-    /// Whether a filter is granted: only below the topics of a device that this session stands for.
-    fn subscribe(&mut self, filter: String) -> bool {
+    /// The device that a topic or filter names, when this session stands for it.
+    fn named_in(&self, topic: &str) -> Option<&Arc<Device>> {
         let name = match self.protocol {
-            Protocol::TuyaLink => tylink::split(&filter).map(|(name, _)| name),
-            Protocol::LinkKit { .. } => alink::split(&filter).map(|parts| parts.name),
+            Protocol::TuyaLink => tylink::split(topic)?.0,
+            Protocol::LinkKit { .. } => alink::split(topic)?.name,
         };
-        let is_own = name.is_some_and(|name| self.spoken_for(name).is_some());
-        if !is_own || self.filters.len() >= FILTERS_MAX || filter.len() > FILTER_BYTES_MAX {
-            return false;
-        }
-        if self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device) {
-            self.is_auto = true;
-        } else if !self.filters.contains(&filter) {
-            self.filters.push(filter);
-        }
-        true
+        self.spoken_for(name)
     }
 
     fn wants(&self, topic: &str) -> bool {
-        self.is_auto || self.filters.iter().any(|filter| matches(filter, topic))
+        self.is_auto || self.named_in(topic).is_some_and(|device| self.subscriptions.cover(device.no, topic))
     }
 }
 

@@ -4,7 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, Reply, Step, SubProof, Times, Told, code_of, command_id, points, text, texts, time_ms,
+    Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, Reply, Step, SubProof, Times, Told, code_of, command_id,
+    points, text, texts, time_ms,
 };
 use crate::domain::command::Wish;
 use crate::domain::data_point::Said;
@@ -12,6 +13,7 @@ use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, DeviceId, ProductId, Value};
+use crate::refusals::Reason;
 use crate::thing_model;
 
 const PREFIX: &str = "tylink/";
@@ -19,8 +21,6 @@ const PREFIX: &str = "tylink/";
 const BATCH_SUBS_MAX: usize = 20;
 /// Sub-devices that one message may bind, log in or put behind a gateway.
 const SUBS_MAX: usize = 100;
-/// A `msgId` may be this long.
-const ID_CHARS_MAX: usize = 64;
 
 /// The topic after which everything is sent down without further subscriptions.
 pub fn auto_subscription(device: &Device) -> String {
@@ -35,9 +35,9 @@ pub fn split(topic: &str) -> Option<(&str, &str)> {
 /// What a message of the device asks for. `below` is the topic below the device's own.
 pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
     if below == "channel/raw/up" {
-        return Step::Nothing;
+        return Step::Dropped(Reason::UnknownTopic);
     }
-    let Ok(frame) = serde_json::from_slice::<Json>(payload) else { return Step::Nothing };
+    let Ok(frame) = serde_json::from_slice::<Json>(payload) else { return Step::Refuse(Fault::Format, None) };
     let frame = Frame { device, below, message: &frame, now_ms };
     match below {
         "thing/property/report" => frame.report(),
@@ -64,7 +64,7 @@ pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
         "ota/get" | "ext/config/get" => frame.answer(&json!({})),
         "ext/time/request" => frame.time(),
         "ext/file/upload/request" | "ext/file/download/request" => frame.refuse(Fault::Service),
-        _ => Step::Nothing,
+        _ => Step::Dropped(Reason::UnknownTopic),
     }
 }
 
@@ -80,7 +80,7 @@ pub fn stranger(topic: &str, payload: &[u8], now_ms: i64) -> Option<Message> {
 /// A message's id as JSON text, `null` for one that cannot be.
 fn id_of(message: &Json) -> String {
     let id = &message["msgId"];
-    let is_short = id.as_str().is_none_or(|id| id.chars().count() <= ID_CHARS_MAX);
+    let is_short = id.as_str().is_none_or(|id| id.len() <= ID_BYTES_MAX);
     if is_short && !id.is_array() && !id.is_object() { id.to_string() } else { "null".to_owned() }
 }
 
@@ -115,11 +115,11 @@ impl Frame<'_> {
     }
 
     fn refuse(&self, fault: Fault) -> Step {
-        Step::Answer(say(self.reply(), Err(fault), self.now_ms))
+        Step::Refuse(fault, Some(self.reply()))
     }
 
     fn refuse_report(&self, fault: Fault) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say(reply, Err(fault), self.now_ms)))
+        Step::Refuse(fault, self.wanted_reply())
     }
 
     fn ask(&self, ask: Option<Ask>) -> Step {
@@ -187,10 +187,11 @@ impl Frame<'_> {
         let code = self.message["code"].as_i64().unwrap_or(0);
         let output = &self.data()["outputParams"];
         let output = if output.is_null() { "{}".to_owned() } else { output.to_string() };
-        match command_id(&self.message["msgId"]) {
-            Some(id) => Step::Answered { id, output: (code == 0).then_some(output) },
-            None => Step::Nothing,
-        }
+        Step::Answered(Answered {
+            id: command_id(&self.message["msgId"]),
+            service: text(&self.data()["actionCode"]),
+            output: (code == 0).then_some(output),
+        })
     }
 
     /// A list of codes, bare or under `properties`; without one all of them.
@@ -256,7 +257,7 @@ impl Frame<'_> {
         let version = |item: &Json| Some((text(&item["channel"])?, text(&item["version"])?));
         match channels.and_then(|items| items.iter().map(version).collect()) {
             Some(versions) => Step::Ask(Ask::Firmware(versions), None),
-            None => Step::Nothing,
+            None => Step::Refuse(Fault::Parameter, None),
         }
     }
 

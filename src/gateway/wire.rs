@@ -2,10 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 use rmqtt_codec::types::{Publish, QoS};
+use rmqtt_codec::v5::ToReasonCode;
 use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
 use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
 use std::num::NonZeroU16;
 use tokio_util::codec::{Decoder, Encoder};
+
+use super::subscriptions::Denied;
 
 /// A packet may be this long: both device protocols allow payloads of 256 KiB.
 const PACKET_BYTES_MAX: u32 = 260 * 1024;
@@ -27,8 +30,11 @@ pub enum Said {
     Unsubscribe(NonZeroU16, Vec<String>),
     /// It is there.
     Ping,
-    /// It goes.
-    Goodbye,
+    /// It goes, and has its session forgotten.
+    Goodbye {
+        /// Whether it says so.
+        forget: bool,
+    },
     /// It has what was published to it.
     Acknowledged,
 }
@@ -41,8 +47,28 @@ pub struct Hello {
     pub username: String,
     /// The password.
     pub password: Bytes,
+    /// How it wants to be connected.
+    pub terms: Terms,
+}
+
+/// How a device wants to be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
     /// Seconds; 0 for none.
     pub keep_alive_s: u16,
+    /// Whether an earlier session is forgotten.
+    pub is_clean: bool,
+    /// Whether the session is kept when the connection ends.
+    pub is_kept: bool,
+}
+
+/// What a device is let in to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// Whether there is a session of before.
+    pub is_present: bool,
+    /// Whether it is kept when the connection ends.
+    pub is_kept: bool,
 }
 
 impl std::fmt::Debug for Hello {
@@ -73,20 +99,31 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// What is no MQTT, or nothing that a device may say.
-#[derive(Debug)]
-pub struct Malformed;
+/// What is no MQTT, or nothing that a device may say, and what MQTT 5 calls that.
+#[derive(Clone, Copy, Debug)]
+pub struct Malformed(pub Ending);
+
+/// What became of a publish, as MQTT 5 says it.
+pub type Verdict = v5::PublishAckReason;
+
+/// Why the server ends a connection. Only MQTT 5 has words for it.
+pub type Ending = v5::DisconnectReasonCode;
 
 /// Reads and writes packets of one connection, in the version with which it began.
 pub struct Wire {
     codec: MqttCodec,
     input: BytesMut,
     output: BytesMut,
+    /// Whether the device was let in: nothing else is said before.
+    is_welcome: bool,
+    /// Why it ends.
+    ending: Option<Ending>,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { codec: MqttCodec::Version(VersionCodec), input: BytesMut::new(), output: BytesMut::new() }
+        let (input, output) = Default::default();
+        Self { codec: MqttCodec::Version(VersionCodec), input, output, is_welcome: false, ending: None }
     }
 }
 
@@ -105,13 +142,34 @@ impl Wire {
         }
     }
 
+    /// Says why it is going to end; the first reason stays. It is sent by [`Wire::goodbye`].
+    pub fn ends(&mut self, why: Ending) {
+        self.ending.get_or_insert(why);
+    }
+
+    /// Takes leave of a device that was let in and is still there, if there is a reason that MQTT 5 has a word for.
+    pub fn goodbye(&mut self) {
+        let (Some(why), true) = (self.ending.take(), self.is_welcome) else { return };
+        if matches!(self.codec, MqttCodec::V5(_)) {
+            self.encode(MqttPacket::V5(v5::Packet::Disconnect(v5::Disconnect::new(why))));
+        }
+    }
+
     /// The next thing that is said in the bytes so far. An idle connection keeps no buffer.
     ///
     /// # Errors
-    /// [`Malformed`].
+    /// [`Malformed`], which ends the connection.
     pub fn next(&mut self) -> Result<Option<Said>, Malformed> {
+        let said = self.decode();
+        if let Err(Malformed(why)) = said {
+            self.ends(why);
+        }
+        said
+    }
+
+    fn decode(&mut self) -> Result<Option<Said>, Malformed> {
         loop {
-            let decoded = self.codec.decode(&mut self.input).map_err(|_| Malformed)?;
+            let decoded = self.codec.decode(&mut self.input).map_err(|error| Malformed(error.to_reason_code()))?;
             let Some((packet, _)) = decoded else {
                 if self.input.is_empty() {
                     self.input = BytesMut::new();
@@ -132,9 +190,10 @@ impl Wire {
     }
 
     /// Lets the device in, or says why not.
-    pub fn welcome(&mut self, answer: Result<(), Refusal>) {
+    pub fn welcome(&mut self, answer: Result<Resumed, Refusal>) {
+        self.is_welcome = answer.is_ok();
         let (three, five) = match answer {
-            Ok(()) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
+            Ok(_) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
             Err(Refusal::Credentials) => {
                 (v3::ConnectAckReason::BadUserNameOrPassword, v5::ConnectAckReason::BadUserNameOrPassword)
             }
@@ -143,7 +202,11 @@ impl Wire {
             }
             Err(Refusal::Forbidden) => (v3::ConnectAckReason::NotAuthorized, v5::ConnectAckReason::NotAuthorized),
         };
+        let Resumed { is_present: session_present, is_kept } = answer.unwrap_or_default();
         let five = v5::ConnectAck {
+            session_present,
+            // However long it was asked for: it is bounded by its size, and there is one a device.
+            session_expiry_interval_secs: Some(if is_kept { u32::MAX } else { 0 }),
             reason_code: five,
             max_qos: QoS::AtLeastOnce,
             max_packet_size: Some(PACKET_BYTES_MAX),
@@ -153,39 +216,40 @@ impl Wire {
             subscription_identifiers_available: false,
             ..v5::ConnectAck::default()
         };
-        let three = v3::ConnectAck { return_code: three, session_present: false };
+        let three = v3::ConnectAck { return_code: three, session_present };
         self.say(v3::Packet::ConnectAck(three), v5::Packet::ConnectAck(Box::new(five)));
     }
 
-    /// Acknowledges a publish.
-    pub fn acknowledge(&mut self, packet_id: NonZeroU16) {
-        let five = v5::PublishAck {
-            packet_id,
-            reason_code: v5::PublishAckReason::Success,
-            properties: Vec::new(),
-            reason_string: None,
-        };
+    /// Acknowledges a publish, and says by MQTT 5 what became of it. MQTT 3.1.1 has no word for that.
+    pub fn acknowledge(&mut self, packet_id: NonZeroU16, reason_code: Verdict) {
+        let five = v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string: None };
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 
-    /// Answers a subscription: the quality that each filter was granted, if it was.
-    pub fn granted(&mut self, packet_id: NonZeroU16, granted: Vec<Option<QoS>>) {
+    /// Answers a subscription: the quality that each filter was granted, or why it was not.
+    pub fn granted(&mut self, packet_id: NonZeroU16, granted: Vec<Result<QoS, Denied>>) {
         let three = granted.iter().map(|granted| match granted {
-            Some(qos) => v3::SubscribeReturnCode::Success(*qos),
-            None => v3::SubscribeReturnCode::Failure,
+            Ok(qos) => v3::SubscribeReturnCode::Success(*qos),
+            Err(_) => v3::SubscribeReturnCode::Failure,
         });
         let five = granted.iter().map(|granted| match granted {
-            Some(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
-            Some(_) => v5::SubscribeAckReason::GrantedQos1,
-            None => v5::SubscribeAckReason::NotAuthorized,
+            Ok(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
+            Ok(_) => v5::SubscribeAckReason::GrantedQos1,
+            Err(Denied::Invalid) => v5::SubscribeAckReason::TopicFilterInvalid,
+            Err(Denied::NotOwn) => v5::SubscribeAckReason::NotAuthorized,
+            Err(Denied::TooMany) => v5::SubscribeAckReason::QuotaExceeded,
         });
         let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status: five.collect() };
         self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
     }
 
-    /// Answers an unsubscription of so many filters.
-    pub fn ungranted(&mut self, packet_id: NonZeroU16, count: usize) {
-        let status = vec![v5::UnsubscribeAckReason::Success; count];
+    /// Answers an unsubscription: whether there was each filter.
+    pub fn ungranted(&mut self, packet_id: NonZeroU16, gone: Vec<bool>) {
+        let reason = |was_there| match was_there {
+            true => v5::UnsubscribeAckReason::Success,
+            false => v5::UnsubscribeAckReason::NoSubscriptionExisted,
+        };
+        let status = gone.into_iter().map(reason).collect();
         let five = v5::UnsubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status };
         self.say(v3::Packet::UnsubscribeAck { packet_id }, v5::Packet::UnsubscribeAck(five));
     }
@@ -246,7 +310,11 @@ fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
             client_id: connect.client_id.to_string(),
             username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
             password: connect.password.clone().unwrap_or_default(),
-            keep_alive_s: connect.keep_alive,
+            terms: Terms {
+                keep_alive_s: connect.keep_alive,
+                is_clean: connect.clean_session,
+                is_kept: !connect.clean_session,
+            },
         }),
         v3::Packet::Publish(publish) => Said::Publish(published(*publish)?),
         v3::Packet::Subscribe { packet_id, topic_filters } => {
@@ -256,9 +324,9 @@ fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
             Said::Unsubscribe(packet_id, topic_filters.iter().map(ToString::to_string).collect())
         }
         v3::Packet::PingRequest => Said::Ping,
-        v3::Packet::Disconnect => Said::Goodbye,
+        v3::Packet::Disconnect => Said::Goodbye { forget: false },
         v3::Packet::PublishAck { .. } => Said::Acknowledged,
-        _ => return Err(Malformed),
+        _ => return Err(Malformed(Ending::ProtocolError)),
     })
 }
 
@@ -268,7 +336,11 @@ fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
             client_id: connect.client_id.to_string(),
             username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
             password: connect.password.clone().unwrap_or_default(),
-            keep_alive_s: connect.keep_alive,
+            terms: Terms {
+                keep_alive_s: connect.keep_alive,
+                is_clean: connect.clean_start,
+                is_kept: connect.session_expiry_interval_secs > 0,
+            },
         }),
         v5::Packet::Publish(publish) => Said::Publish(published(*publish)?),
         v5::Packet::Subscribe(packet) => Said::Subscribe(
@@ -279,17 +351,20 @@ fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
             Said::Unsubscribe(packet.packet_id, packet.topic_filters.iter().map(ToString::to_string).collect())
         }
         v5::Packet::PingRequest => Said::Ping,
-        v5::Packet::Disconnect(_) => Said::Goodbye,
+        v5::Packet::Disconnect(goodbye) => Said::Goodbye { forget: goodbye.session_expiry_interval_secs == Some(0) },
         v5::Packet::PublishAck(_) => Said::Acknowledged,
-        _ => return Err(Malformed),
+        _ => return Err(Malformed(Ending::ProtocolError)),
     })
 }
 
 /// QoS 2 is not spoken, nor topics with wildcards or NUL, which the codec lets through.
 fn published(publish: Publish) -> Result<Published, Malformed> {
     let topic = publish.topic.to_string();
-    if publish.qos == QoS::ExactlyOnce || topic.is_empty() || topic.contains(['+', '#', '\0']) {
-        return Err(Malformed);
+    if publish.qos == QoS::ExactlyOnce {
+        return Err(Malformed(Ending::QosNotSupported));
+    }
+    if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+        return Err(Malformed(Ending::TopicNameInvalid));
     }
     Ok(Published { topic, payload: publish.payload, id: publish.packet_id })
 }

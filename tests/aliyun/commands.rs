@@ -18,7 +18,8 @@ fn set_properties() {
     let there = |items| json!({"iotId": "iotPlug", "items": items});
     let answer = app.call(path, there(json!({"switch_1": 1})));
     assert_eq!((answer.status, answer.code(), answer.body["message"].as_str()), (200, 6205, Some("device offline")));
-    let _plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
     assert_eq!(app.data(path, there(json!({"switch_1": 1, "mode": 1}))), json!({}));
     for items in [
         json!({}),

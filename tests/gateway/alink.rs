@@ -22,6 +22,42 @@ fn ask_at(device: &mut MqttDevice, topic: &str, params: &Value) -> (i64, Value) 
 }
 
 #[test]
+fn ids_come_back_as_they_were_sent_up_to_their_bound() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    let post = format!("{SYS}/thing/event/property/post");
+    for (id, back) in [
+        (json!("1"), json!("1")),
+        (json!(7), json!("7")),
+        // As the vendor's Node SDK makes them.
+        (
+            json!(format!("{}_{}", "1".repeat(40), "2".repeat(32))),
+            json!(format!("{}_{}", "1".repeat(40), "2".repeat(32))),
+        ),
+        (json!("\"\\\n水"), json!("\"\\\n水")),
+        (json!("x".repeat(256)), json!("x".repeat(256))),
+        (json!("水".repeat(85)), json!("水".repeat(85))),
+        (json!("x".repeat(257)), json!("0")),
+        (json!("水".repeat(86)), json!("0")),
+        (json!({"a": 1}), json!("0")),
+    ] {
+        for (params, code) in [(json!({"cur_power": 1}), 200), (json!([1]), 460)] {
+            let (_, answer) = plug.asked(&post, &json!({"id": id, "params": params}));
+            assert_eq!((&answer["id"], &answer["code"]), (&back, &json!(code)), "{id}");
+        }
+    }
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
+    for (id, back) in
+        [(json!("x".repeat(256)), json!("x".repeat(256))), (json!("x".repeat(257)), Value::Null), (json!(5), json!(5))]
+    {
+        let message = json!({"msgId": id, "sys": {"ack": 1}, "data": {"cur_power": 1}});
+        let (_, answer) = plug.asked(&format!("tylink/{PLUG}/thing/property/report"), &message);
+        assert_eq!((&answer["msgId"], &answer["code"]), (&back, &json!(0)));
+    }
+}
+
+#[test]
 fn events_packs_batches_and_histories() {
     let cloud = cloud();
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
@@ -314,6 +350,60 @@ fn a_gateway_registers_devices_that_never_connected() {
     // Once it was there its secret is not given again.
     drop(MqttDevice::connect(&cloud, &linkkit("a1sensor", "temp3", "secret-of-temp3", "")));
     assert_eq!(ask_at(&mut gate, topic, &proxied("secret-of-sensors")).0, 6100);
+}
+
+#[test]
+fn a_gateway_registers_devices_that_nobody_described() {
+    let cloud = cloud();
+    with_gateway(&cloud);
+    let product = |id: &str, key: &str, registration: &str, kind: &str| {
+        json!({"product_id": id, "product_key": key,
+        "product_secret": format!("secret-of-{key}"), "name": "Any", "category": "wsdcg", "node_type": kind,
+        "dynamic_registration": registration, "functions": [{"code": "temp", "type": "Integer"}]})
+    };
+    cloud.apply(&json!({"projects": [
+        {"name": "first", "products": [product("anysensors000001", "a1anysub", "any", "sub")]},
+        {"name": "second", "products": [product("theirsensors0001", "a1theirs", "any", "sub")]}]}));
+    let mut gate = MqttDevice::connect(&cloud, &linkkit("a1gate", "gate1", "secret-of-gate1", ",_ss=1"));
+    let sys = |below: &str| format!("/sys/a1gate/gate1/thing/{below}");
+    let named = |key: &str, name: &str| json!([{"productKey": key, "deviceName": name}]);
+    let proxied = |key: &str, name: &str, secret: &str| {
+        let sign = signed(secret, &format!("deviceName{name}productKey{key}random5"));
+        json!({"proxieds": [{"productKey": key, "deviceName": name, "random": "5", "signMethod": "hmacSha256", "sign": sign}]})
+    };
+    let (code, data) = ask_at(&mut gate, &sys("sub/register"), &named("a1anysub", "fresh1"));
+    let secret = data[0]["deviceSecret"].as_str().unwrap().to_owned();
+    assert_eq!((code, data[0]["deviceName"].as_str(), secret.is_empty()), (200, Some("fresh1"), false));
+    // Asked again before it connected, it is the same device.
+    assert_eq!(ask_at(&mut gate, &sys("sub/register"), &named("a1anysub", "fresh1")).1[0]["deviceSecret"], secret);
+    let topic = sys("proxy/provisioning/product_register");
+    assert_eq!(ask_at(&mut gate, &topic, &proxied("a1anysub", "fresh2", "wrong")).0, 401);
+    let (code, data) = ask_at(&mut gate, &topic, &proxied("a1anysub", "fresh2", "secret-of-a1anysub"));
+    assert_eq!((code, data[0]["deviceName"].as_str()), (200, Some("fresh2")));
+    // With its secret it comes into the topology, logs in and reports.
+    let content = "clientIdxdeviceNamefresh1productKeya1anysubtimestamp1";
+    let proof = json!({"productKey": "a1anysub", "deviceName": "fresh1", "clientId": "x", "timestamp": "1",
+        "signmethod": "hmacSha256", "sign": signed(&secret, content)});
+    assert_eq!(ask_at(&mut gate, &sys("topo/add"), &json!([proof])).0, 200);
+    assert_eq!(ask_at(&mut gate, "/ext/session/a1gate/gate1/combine/login", &proof).0, 200);
+    assert_eq!(ask_at(&mut gate, "/sys/a1anysub/fresh1/thing/event/property/post", &json!({"temp": 5})).0, 200);
+    assert_eq!(ask_at(&mut gate, &sys("sub/register"), &named("a1anysub", "fresh1")).0, 6100, "it has connected");
+    // Not where only known devices register, nobody does, another project decides, or the product is none of these.
+    for (key, name) in [
+        ("a1sensor", "fresh3"),
+        ("a1shy", "fresh3"),
+        ("a1theirs", "fresh3"),
+        ("a1any", "fresh3"),
+        ("nothing", "fresh3"),
+        ("a1anysub", "not/a/name"),
+        ("a1anysub", ""),
+    ] {
+        assert_eq!(ask_at(&mut gate, &sys("sub/register"), &named(key, name)).0, 6100, "{key} {name}");
+    }
+    assert_eq!(ask_at(&mut gate, &topic, &proxied("a1theirs", "fresh3", "secret-of-a1theirs")).0, 6100);
+    // What is no gateway registers nothing.
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    assert_eq!(ask(&mut plug, "sub/register", &named("a1anysub", "fresh4")).0, 6100);
 }
 
 /// Client id, user name and password of a registration.

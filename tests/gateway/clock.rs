@@ -415,7 +415,9 @@ fn a_cut_that_is_ahead_of_the_clock_hides_nothing_that_comes_after_it() {
     }
     assert_eq!(status()["status"], 1);
     let commands = json!({"commands": [{"code": "switch_1", "value": true}]});
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
     assert_eq!(cloud.first().post(&format!("/v1.0/devices/{PLUG}/commands"), commands)["result"], true);
+    assert_eq!(plug.message().1["data"], json!({"switch_1": true}));
     // What was before the cut and is uploaded after it stays before it.
     says(&mut plug, "data/history_report", json!({"properties": {"mode": {"value": "colour", "time": NOW - MINUTE}}}));
     assert_eq!(last_word(&cloud, "mode"), Value::Null);

@@ -86,9 +86,9 @@ fn a_service_is_done_and_what_came_of_it_comes_back() {
         let (topic, told) = plug.message();
         assert_eq!(topic, "/sys/a1plug00001/dev001/thing/service/reboot");
         assert_eq!((&told["params"], &told["method"]), (&json!({"delay": 5}), &json!("thing.service.reboot")));
-        // Somebody else's number, and one that is none, change nothing.
-        for id in [json!("99999"), json!(null), json!("x")] {
-            assert!(plug.published(&format!("{topic}_reply"), &json!({"id": id, "code": 200, "data": {"in": -1}})));
+        // Another service's answer changes nothing, though it has the number.
+        for id in [told["id"].clone(), json!("99999"), json!(null), json!("x")] {
+            assert!(plug.published(&topic.replace("reboot", "boot_reply"), &json!({"id": id, "data": {"in": -1}})));
         }
         assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 200, "data": {"in": 5}})));
     });
@@ -109,6 +109,54 @@ fn a_service_is_done_and_what_came_of_it_comes_back() {
     });
     assert_eq!(answer["data"], json!({"ok": true}));
     assert_eq!(log(&cloud).iter().filter(|kind| **kind == 5).count(), 3);
+}
+
+#[test]
+fn a_service_is_answered_with_an_id_of_the_devices_own_and_on_every_topic_for_it() {
+    let cloud = cloud();
+    let named = |service: &str| json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": service, "args": {"delay": 5}});
+    let mut plug = MqttDevice::connect(&cloud, &alink_plug());
+    let long = format!("{}_{}", "9".repeat(40), "x".repeat(32));
+    for (n, (service, topic)) in [
+        ("reboot", "/sys/a1plug00001/dev001/thing/service/reboot_reply"),
+        ("get", "/sys/a1plug00001/dev001/thing/service/property/get_reply"),
+        ("reboot", "/sys/a1plug00001/dev001/rrpc/response/1234567890123456789"),
+        ("reboot", "/ext/rrpc/1234567890123456789/sys/a1plug00001/dev001/thing/service/reboot"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = invoked(&cloud, named(service), || {
+            plug.message();
+            assert!(plug.published(topic, &json!({"id": long, "code": 200, "data": {"n": n}})));
+        });
+        assert_eq!(answer["data"], json!({"n": n}), "{topic}");
+    }
+    // With two open calls of a service only the number tells them apart.
+    std::thread::scope(|scope| {
+        let app = || cloud.aliyun().call("/cloud/thing/service/invoke", named("reboot")).body;
+        let first = (scope.spawn(app), plug.message());
+        let second = (scope.spawn(app), plug.message());
+        let (calls, told) = ([first.0, second.0], [first.1, second.1]);
+        let reply = format!("{}_reply", told[0].0);
+        assert!(plug.published(&reply, &json!({"id": long, "data": {"id": long}})));
+        for (_, told) in &told {
+            assert!(plug.published(&reply, &json!({"id": told["id"], "data": {"id": told["id"]}})));
+        }
+        let mut answers = calls.map(|call| call.join().unwrap()["data"]["id"].as_str().unwrap().to_owned());
+        answers.sort_by_key(|id| id.parse::<u32>().unwrap());
+        assert_eq!(answers.to_vec(), told.map(|(_, told)| told["id"].as_str().unwrap().to_owned()));
+    });
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/action/+")]), [true]);
+    let answer = invoked(&cloud, named("reboot"), || {
+        let (topic, _) = plug.message();
+        for (action, ok) in [("other", false), ("reboot", true)] {
+            let output = json!({"msgId": long, "data": {"actionCode": action, "outputParams": {"ok": ok}}});
+            assert!(plug.published(&format!("{topic}_response"), &output));
+        }
+    });
+    assert_eq!(answer["data"], json!({"ok": true}));
 }
 
 #[test]
@@ -135,10 +183,101 @@ fn a_device_that_takes_nothing_is_not_waited_for() {
     // It neither subscribes nor has the server do so.
     let mut plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
     let path = format!("/v1.0/devices/{PLUG}/commands");
+    let begun = std::time::Instant::now();
     for _ in 0..100 {
-        assert_eq!(commands(&cloud, &path, "cur_power", json!(7))["result"], true);
+        assert_eq!(commands(&cloud, &path, "cur_power", json!(7))["code"], 2001);
     }
     assert!(plug.pings());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the first waits for a subscription");
+}
+
+/// Commands that no device heard.
+fn unheard(cloud: &TestCloud) -> u64 {
+    let metrics = cloud.metrics();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("ingle_commands_unheard_total "));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_command_that_no_subscription_covers_is_not_heard() {
+    let cloud = cloud();
+    let there = |more: Value| {
+        let mut params = json!({"productKey": "a1plug00001", "deviceName": "dev001"});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let set = || cloud.aliyun().call("/cloud/thing/properties/set", there(json!({"items": {"cur_power": 7}}))).code();
+    let invoke = || {
+        let params = there(json!({"identifier": "reboot", "args": {}}));
+        cloud.aliyun().call("/cloud/thing/service/invoke", params).code()
+    };
+    let path = format!("/v1.0/devices/{PLUG}/commands");
+    let switch = || commands(&cloud, &path, "cur_power", json!(7));
+    let sys = "/sys/a1plug00001/dev001/thing";
+    // It listens to something, but not to this.
+    for (who, deaf, hears) in [
+        (
+            linkkit("a1plug00001", "dev001", SECRET, ""),
+            format!("{sys}/event/property/post_reply"),
+            format!("{sys}/service/property/set"),
+        ),
+        (tuya_plug(), format!("tylink/{PLUG}/thing/model/#"), format!("tylink/{PLUG}/thing/property/+")),
+    ] {
+        let before = unheard(&cloud);
+        let mut plug = MqttDevice::connect(&cloud, &who);
+        assert_eq!(plug.subscribe(&[&deaf]), [true]);
+        assert_eq!((switch()["code"].clone(), set(), invoke()), (json!(2001), 6205, 6205));
+        assert_eq!(unheard(&cloud) - before, 3);
+        assert!(plug.pings(), "nothing was sent");
+        assert_eq!(plug.subscribe(&[&hears]), [true]);
+        assert_eq!(switch()["result"], true);
+        plug.message();
+        assert_eq!((set(), invoke()), (200, 6205), "it takes values and has no ear for services");
+        plug.message();
+        assert_eq!(unheard(&cloud) - before, 4);
+        plug.unsubscribe(&[&hears]);
+        assert_eq!(switch()["code"], 2001);
+    }
+    assert_eq!(device(&cloud)["online"], true);
+}
+
+#[test]
+fn a_command_waits_for_the_first_subscription_of_a_device() {
+    let cloud = cloud();
+    let path = format!("/v1.0/devices/{PLUG}/commands");
+    let filter = "/sys/a1plug00001/dev001/thing/service/property/set";
+    let wished = || log(&cloud).iter().filter(|kind| **kind == 5).count();
+    // The call comes before the subscription, and the row of the log before the call is sent down.
+    let mut plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| commands(&cloud, &path, "cur_power", json!(7)));
+        cloud.wait(|| wished() == 1);
+        assert_eq!(plug.subscribe(&["/sys/a1plug00001/dev001/thing/event/+/post_reply"]), [true]);
+        assert_eq!(plug.subscribe(&[filter]), [true]);
+        assert_eq!(plug.message().1["params"], json!({"cur_power": 7}));
+        assert_eq!(call.join().unwrap()["result"], true);
+    });
+    assert_eq!(unheard(&cloud), 0);
+    // One that goes meanwhile is offline at once.
+    let plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| commands(&cloud, &path, "cur_power", json!(7)));
+        cloud.wait(|| wished() == 2);
+        drop(plug);
+        assert_eq!(call.join().unwrap()["code"], 2001);
+    });
+}
+
+#[test]
+fn a_wish_that_is_not_heard_is_told_when_the_device_listens() {
+    let cloud = cloud();
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/model/#")]), [true]);
+    let wish = json!({"properties": {"cur_power": 5}, "duration": 3600, "type": 1});
+    let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
+    assert_eq!(cloud.first().post(&path, wish)["success"], true);
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
+    assert_eq!(plug.message().1["data"], json!({"cur_power": 5}));
 }
 
 #[test]

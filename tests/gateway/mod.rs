@@ -7,11 +7,15 @@ mod crash;
 mod devices_page;
 mod feed_changes;
 mod fuzz;
+mod kept;
 pub mod listeners;
+mod mqtt5;
 mod off_spec;
 mod others;
 mod pairing;
 mod proxied;
+mod refusals;
+mod subscriptions;
 mod tls;
 mod tylink;
 
@@ -290,6 +294,15 @@ fn topics_of_others_are_closed() {
         "+/+/+/+/#",
     ]);
     assert_eq!(granted, [true, true, true, false, true, true, false, false, false, false, false, false]);
+    let granted = plug.subscribe(&[
+        "/sys/a1plug00001/dev001/a#",
+        "/sys/a1plug00001/dev001/+a",
+        "/sys/a1plug00001/dev001/thing/a+",
+        "/sys/a1plug00001/dev001/#/thing",
+        "/sys/a1plug00001/dev001/##",
+        "/sys/a1plug00001/dev001/+/#",
+    ]);
+    assert_eq!(granted, [false, false, false, false, false, true]);
     let many: Vec<String> = (0..100).map(|n| format!("/a1plug00001/dev001/user/{n}")).collect();
     let granted = plug.subscribe(&many.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(granted.iter().filter(|granted| **granted).count() < 64, "bounded");

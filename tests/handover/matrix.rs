@@ -51,7 +51,8 @@ fn every_method_of_the_store_that_hands_over_is_a_way_of_the_matrix() {
 #[test]
 fn everything_that_is_kept_of_a_device_is_a_thing_of_the_matrix() {
     let of_itself = "device_no product_no project_no device_id secret_sealed uuid iot_id device_name sn mac is_virtual
-        removed created_ms active_ms updated_ms history_from_ms disabled access_version made_by last_owner_no local_key_given";
+        removed created_ms active_ms updated_ms history_from_ms disabled access_version made_by last_owner_no
+        local_key_given kept_filter";
     let of_people = [
         ("name", Thing::Name),
         ("ip", Thing::Address),

@@ -53,6 +53,37 @@ fn facts_are_kept_by_kind_and_key() {
 }
 
 #[test]
+fn filters_are_kept_by_session_and_device() {
+    on_engines(async |registry, first, _| {
+        let no = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap().no;
+        let (gateway, door, leak, plug) = (no(GATEWAY).await, no(DOOR).await, no(LEAK).await, no(PLUG).await);
+        let filters = |all: &[&str]| all.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>();
+        let kept = async |session| registry.kept_filters(session).await.unwrap();
+        assert!(kept(gateway).await.is_empty());
+        let of = |device, all: &[&str]| (device, filters(all));
+        registry.keep_filters(gateway, vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])]).await.unwrap();
+        registry.keep_filters(plug, vec![of(plug, &["p"])]).await.unwrap();
+        let mut expected = vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])];
+        expected.sort_by_key(|(device, _)| device.0);
+        assert_eq!(kept(gateway).await, expected);
+        assert_eq!(kept(plug).await, [of(plug, &["p"])]);
+        // In place of what was; none for a device without any; the others stay.
+        registry.keep_filters(gateway, vec![of(gateway, &["b"]), of(leak, &["l"])]).await.unwrap();
+        registry.keep_filters(gateway, vec![of(door, &[])]).await.unwrap();
+        let mut expected = vec![of(gateway, &["b"]), of(leak, &["l"])];
+        expected.sort_by_key(|(device, _)| device.0);
+        assert_eq!(kept(gateway).await, expected);
+        // What is of a device that is no longer behind it, or never was, is not kept.
+        assert!(registry.detach(&[leak], gateway, NOW).await.unwrap());
+        registry.keep_filters(gateway, vec![of(plug, &["p"])]).await.unwrap();
+        assert_eq!(kept(gateway).await, [of(gateway, &["b"])]);
+        registry.forget_filters(gateway).await.unwrap();
+        assert!(kept(gateway).await.is_empty());
+        assert_eq!(kept(plug).await, [of(plug, &["p"])]);
+    });
+}
+
+#[test]
 fn homes_and_what_stands_in_them() {
     on_engines(async |registry, first, second| {
         let uid = |text: &str| Uid::from(text);

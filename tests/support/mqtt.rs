@@ -65,6 +65,13 @@ pub fn connect(client_id: &str, username: &str, password: &str, keep_alive_s: u1
     packet(0x10, &[head, text(client_id), text(username), text(password)].concat())
 }
 
+/// A CONNECT of MQTT 5 with a clean start, and its properties.
+pub fn connect5(who: &[String; 3], keep_alive_s: u16, flags: u8, properties: &[u8]) -> Vec<u8> {
+    let length = [u8::try_from(properties.len()).unwrap()];
+    let head = [&text("MQTT")[..], &[5, flags], &keep_alive_s.to_be_bytes(), &length, properties].concat();
+    packet(0x10, &[head, text(&who[0]), text(&who[1]), text(&who[2])].concat())
+}
+
 /// Client id, user name and password of TuyaLink.
 pub fn tuyalink(device_id: &str, secret: &str) -> [String; 3] {
     let fields = "timestamp=1607635284,secureMode=1,accessType=1";
@@ -98,6 +105,53 @@ impl MqttDevice {
         let mut device = Self::open(cloud);
         assert_eq!(device.greet(who), Some(0));
         device
+    }
+
+    /// A device that keeps its session, or begins a new one; whether the server has a session of before.
+    pub fn resume(cloud: &TestCloud, who: &[String; 3], is_clean: bool) -> (Self, bool) {
+        let mut device = Self::open(cloud);
+        let flags = if is_clean { 0xC2 } else { 0xC0 };
+        let head = [&text("MQTT")[..], &[4, flags, 0, 60]].concat();
+        device.send(&packet(0x10, &[head, text(&who[0]), text(&who[1]), text(&who[2])].concat()));
+        let (first, rest) = device.receive().unwrap();
+        assert_eq!((first, rest[1]), (0x20, 0));
+        (device, rest[0] == 1)
+    }
+
+    /// A device that the server lets in by MQTT 5.
+    pub fn connect5(cloud: &TestCloud, who: &[String; 3]) -> Self {
+        let mut device = Self::open(cloud);
+        device.send(&connect5(who, 60, 0xC2, &[]));
+        let (first, rest) = device.receive().unwrap();
+        assert_eq!((first, &rest[..2]), (0x20, &[0, 0][..]));
+        device
+    }
+
+    /// Publishes with QoS 1 by MQTT 5; the reason code of the acknowledgement.
+    pub fn published5(&mut self, topic: &str, payload: &[u8]) -> u8 {
+        self.next_id += 1;
+        let id = self.next_id.to_be_bytes();
+        self.send(&packet(0x32, &[&text(topic)[..], &id, &[0], payload].concat()));
+        let (first, rest) = self.receive().unwrap();
+        assert_eq!((first, &rest[..2]), (0x40, &id[..]));
+        rest.get(2).copied().unwrap_or(0)
+    }
+
+    /// Subscribes by MQTT 5; the reason code of each filter.
+    pub fn subscribe5(&mut self, filters: &[&str]) -> Vec<u8> {
+        let list: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
+        self.send(&packet(0x82, &[&[0, 9, 0][..], &list].concat()));
+        let (first, rest) = self.receive().unwrap();
+        assert_eq!((first, &rest[..3]), (0x90, &[0, 9, 0][..]));
+        rest[3..].to_vec()
+    }
+
+    /// The reason code with which the server takes leave by MQTT 5, and closes.
+    pub fn dismissed5(&mut self) -> Option<u8> {
+        let (first, rest) = self.receive()?;
+        assert_eq!(first, 0xE0, "{rest:?}");
+        assert!(self.is_closed());
+        Some(rest.first().copied().unwrap_or(0))
     }
 
     /// A device of the first project's world, given a secret and connected by TuyaLink. It stays behind its gateway.
@@ -149,6 +203,13 @@ impl MqttDevice {
         let (first, rest) = self.receive().unwrap();
         assert_eq!((first, &rest[..2]), (0x90, &[0, 9][..]));
         rest[2..].iter().map(|code| *code < 128).collect()
+    }
+
+    /// Unsubscribes.
+    pub fn unsubscribe(&mut self, filters: &[&str]) {
+        let list: Vec<u8> = filters.iter().flat_map(|filter| text(filter)).collect();
+        self.send(&packet(0xA2, &[&[0, 8][..], &list].concat()));
+        assert_eq!(self.receive(), Some((0xB0, vec![0, 8])));
     }
 
     /// The next message that was published to the device.

@@ -16,7 +16,8 @@ fn connected() -> (TestCloud, MqttDevice) {
             {"code": "mode", "type": "Enum", "values": {"range": ["white", "colour"]}},
             {"code": "note", "type": "String", "values": {"maxlen": 4}}, {"code": "hsv", "type": "Json"},
             {"code": "seen", "type": "Boolean", "access": "ro"}, {"code": "go", "type": "Boolean", "access": "wo"}]}]}]}));
-    let plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
     (cloud, plug)
 }
 

@@ -7,13 +7,15 @@ use serde_json::{Map, Value as Json, json};
 
 use super::auth::Proof;
 use super::payload::{
-    Ask, Fault, Heard, Message, POINTS_MAX, Reply, Step, SubProof, Times, code_of, command_id, points, text, texts,
+    Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, POINTS_MAX, Reply, Step, SubProof, Times, code_of, command_id,
+    points, text, texts,
 };
 use crate::domain::data_point::Said;
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::{Device, Product, Value};
+use crate::refusals::Reason;
 use crate::thing_model;
 
 /// Sub-devices that one message may name.
@@ -22,8 +24,6 @@ const SUBS_MAX: usize = 100;
 const RRPC: &str = "/ext/rrpc/";
 /// The name in topics that name no device.
 pub const NOBODY: &str = "";
-/// A message's id may be this long.
-const ID_CHARS_MAX: usize = 64;
 /// The part of the firmware that a report means which names none.
 const MAIN_PART: &str = "default";
 
@@ -76,22 +76,26 @@ pub fn name(device: &Device) -> String {
 /// What a message of a device asks for.
 pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_ms: i64) -> Step {
     // Topics of the device's own making, and bytes that only its maker can read.
-    if ["/", RRPC].contains(&parts.area) || parts.below.starts_with("thing/model/") {
-        return Step::Nothing;
+    if parts.area == "/" {
+        return Step::Dropped(Reason::CustomTopic);
+    }
+    if parts.below.starts_with("thing/model/") {
+        return Step::Dropped(Reason::UnknownTopic);
     }
     let Ok(message) = serde_json::from_slice::<Json>(payload) else {
         let reply = Reply { topic: format!("{topic}_reply"), id: r#""0""#.to_owned(), method: "null".to_owned() };
         let wanted = parts.area == "/sys/" && parts.below.starts_with("thing/") && !parts.below.ends_with("_reply");
-        return if wanted { Step::Answer(say::reply(reply, Err(Fault::Format))) } else { Step::Nothing };
+        return Step::Refuse(Fault::Format, wanted.then_some(reply));
     };
     let frame = Frame { device, topic, message: &message, now_ms };
     match (parts.area, parts.below) {
         ("/sys/", below) => frame.system(below),
+        (RRPC, below) => frame.answered(&json!(below.split('/').next()), None),
         ("/ext/ntp/", "request") => frame.time(parts.name),
         ("/ext/session/", below) => frame.session(below),
         ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(say::shadow(parts.name))),
         ("/ota/device/inform/", "") => frame.firmware(),
-        _ => Step::Nothing,
+        _ => Step::Dropped(Reason::UnknownTopic),
     }
 }
 
@@ -105,17 +109,16 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     fn system(&self, below: &str) -> Step {
-        if let Some(reply) = below.strip_suffix("_reply").filter(|below| below.starts_with("thing/service/")) {
-            return if reply == "thing/service/property/set" {
-                Step::Nothing
-            } else {
-                self.answered(&self.message["id"])
-            };
+        let service = below.strip_prefix("thing/service/").and_then(|below| below.strip_suffix("_reply"));
+        match service {
+            Some("property/set") => return Step::Nothing,
+            Some(service) => return self.answered(&self.message["id"], Some(say::service_of(service))),
+            None => {}
         }
         if let Some(id) = below.strip_prefix("rrpc/response/") {
-            return self.answered(&json!(id));
+            return self.answered(&json!(id), None);
         }
-        let Some(below) = below.strip_prefix("thing/") else { return Step::Nothing };
+        let Some(below) = below.strip_prefix("thing/") else { return Step::Dropped(Reason::UnknownTopic) };
         match below {
             "event/property/post" => self.post(),
             "event/property/pack/post" => self.pack(),
@@ -152,7 +155,7 @@ impl Frame<'_> {
     }
 
     fn reply(&self) -> Reply {
-        let id = text(&self.message["id"]).filter(|id| id.chars().count() <= ID_CHARS_MAX);
+        let id = text(&self.message["id"]).filter(|id| id.len() <= ID_BYTES_MAX);
         let method = self.message["method"].as_str().filter(|method| method.len() <= self.topic.len());
         Reply {
             topic: format!("{}_reply", self.topic),
@@ -171,7 +174,7 @@ impl Frame<'_> {
     }
 
     fn refuse(&self, fault: Fault) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say::reply(reply, Err(fault))))
+        Step::Refuse(fault, self.wanted_reply())
     }
 
     fn ask(&self, ask: Option<Ask>) -> Step {
@@ -260,14 +263,15 @@ impl Frame<'_> {
         (heard.points.len() + heard.events.len() <= POINTS_MAX).then_some(heard)
     }
 
-    fn answered(&self, id: &Json) -> Step {
+    fn answered(&self, id: &Json, service: Option<&str>) -> Step {
         let data = &self.message["data"];
         let output = if data.is_null() { "{}".to_owned() } else { data.to_string() };
         let is_done = self.message["code"].as_i64().is_none_or(|code| code == say::OK);
-        match command_id(id) {
-            Some(id) => Step::Answered { id, output: is_done.then_some(output) },
-            None => Step::Nothing,
-        }
+        Step::Answered(Answered {
+            id: command_id(id),
+            service: service.map(str::to_owned),
+            output: is_done.then_some(output),
+        })
     }
 
     fn desired_taken(&self) -> Option<Ask> {
@@ -295,12 +299,12 @@ impl Frame<'_> {
         let part = params["module"].as_str().filter(|part| !part.is_empty()).unwrap_or(MAIN_PART);
         match text(&params["version"]) {
             Some(version) => Step::Ask(Ask::Firmware(vec![(part.to_owned(), version)]), None),
-            None => Step::Nothing,
+            None => Step::Refuse(Fault::Parameter, None),
         }
     }
 
     fn session(&self, below: &str) -> Step {
-        let Some(kind) = below.strip_prefix("combine/") else { return Step::Nothing };
+        let Some(kind) = below.strip_prefix("combine/") else { return Step::Dropped(Reason::UnknownTopic) };
         let params = self.params();
         match kind {
             "login" => self.ask(self.proven(&json!([params])).map(Ask::Login)),
@@ -319,7 +323,7 @@ impl Frame<'_> {
                 let list = if params.is_array() { params } else { &params["deviceList"] };
                 self.ask(self.subs(list).map(Ask::Logout))
             }
-            _ => Step::Nothing,
+            _ => Step::Dropped(Reason::UnknownTopic),
         }
     }
 

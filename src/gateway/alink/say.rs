@@ -88,10 +88,18 @@ pub fn set(device: &Device, id: u32, wishes: &[Wish]) -> Message {
     serve(device, id, "property/set", &params.into())
 }
 
+/// The service to read values stands on a topic of its own.
+const GET: (&str, &str) = ("get", "property/get");
+
+/// The service of a topic below `thing/service/`.
+pub fn service_of(topic: &str) -> &str {
+    if topic == GET.1 { GET.0 } else { topic }
+}
+
 /// A service to do.
 pub fn invoke(device: &Device, id: u32, service: &str, input: &Value) -> Message {
     let input: Json = serde_json::from_str(input.as_json()).unwrap_or_default();
-    let service = if service == "get" { "property/get" } else { service };
+    let service = if service == GET.0 { GET.1 } else { service };
     serve(device, id, service, &input)
 }
 

@@ -9,6 +9,7 @@ mod device_user;
 mod fact;
 mod home;
 mod invitation;
+mod kept_filter;
 mod known;
 mod mark;
 mod name;
@@ -56,6 +57,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0007_removed_users.sql"),
     include_str!("../../../migrations/sqlite/0008_strict_products.sql"),
     include_str!("../../../migrations/sqlite/0009_names_countries_keys.sql"),
+    include_str!("../../../migrations/sqlite/0010_kept_filters.sql"),
 ];
 
 /// The registry's file in the data folder.

@@ -1,0 +1,304 @@
+//! Devices that are refused, and messages of theirs that are: counted by reason, and logged with who it was and why. The
+//! log has one line an hour for each device and reason, and a bounded number of lines in all.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The same is logged again after this time.
+const LOG_AGAIN: Duration = Duration::from_secs(3600);
+/// Lines of one reason within that time.
+const LINES_MAX: usize = 64;
+/// Of these, lines about whoever connects from one address and has not proved who it is.
+const LINES_OF_ADDRESS_MAX: usize = 8;
+/// Characters of a text that a client chose, as it is logged.
+const TEXT_CHARS_MAX: usize = 80;
+
+/// Why a device or what it says is refused, dropped, or taken otherwise than it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What should prove a device does not.
+    WrongPassword,
+    /// There is no such device or product.
+    UnknownDevice,
+    /// A CONNECT of neither device protocol.
+    UnreadableConnect,
+    /// The device is disabled.
+    Disabled,
+    /// It may not register, or not on this connection.
+    Registration,
+    /// A listener whose name or password is not, or no longer, right.
+    Listener,
+    /// A topic of a device that the connection does not speak for.
+    ForeignTopic,
+    /// A topic that nothing here reads.
+    UnknownTopic,
+    /// A topic of the device's own making.
+    CustomTopic,
+    /// A payload that is no JSON, or not of the protocol's form.
+    UnreadablePayload,
+    /// A member that cannot be.
+    Parameter,
+    /// A value that its function cannot have.
+    Unfit,
+    /// A time that cannot be: the report is kept at the server's.
+    TimeOutOfRange,
+    /// A message names a device that whoever sends it may not speak for.
+    SubDevice,
+    /// Something in a message that should prove a device or a token does not.
+    Proof,
+    /// More in one message than it may have.
+    TooMany,
+    /// A filter that is not granted.
+    Filter,
+    /// QoS 2, or no MQTT.
+    Protocol,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::WrongPassword,
+        Self::UnknownDevice,
+        Self::UnreadableConnect,
+        Self::Disabled,
+        Self::Registration,
+        Self::Listener,
+        Self::ForeignTopic,
+        Self::UnknownTopic,
+        Self::CustomTopic,
+        Self::UnreadablePayload,
+        Self::Parameter,
+        Self::Unfit,
+        Self::TimeOutOfRange,
+        Self::SubDevice,
+        Self::Proof,
+        Self::TooMany,
+        Self::Filter,
+        Self::Protocol,
+    ];
+
+    /// Its name among the metrics and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WrongPassword => "wrong_password",
+            Self::UnknownDevice => "unknown_device",
+            Self::UnreadableConnect => "unreadable_connect",
+            Self::Disabled => "disabled",
+            Self::Registration => "registration",
+            Self::Listener => "listener",
+            Self::ForeignTopic => "foreign_topic",
+            Self::UnknownTopic => "unknown_topic",
+            Self::CustomTopic => "custom_topic",
+            Self::UnreadablePayload => "unreadable_payload",
+            Self::Parameter => "bad_parameter",
+            Self::Unfit => "unfit_value",
+            Self::TimeOutOfRange => "time_out_of_range",
+            Self::SubDevice => "sub_device",
+            Self::Proof => "wrong_proof",
+            Self::TooMany => "too_many",
+            Self::Filter => "filter",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    /// What happens, for the log.
+    fn says(self) -> &'static str {
+        match self {
+            Self::WrongPassword => "a device was not let in: its password is wrong",
+            Self::UnknownDevice => "a device was not let in: there is none of that name",
+            Self::UnreadableConnect => "a device was not let in: its CONNECT is of neither protocol",
+            Self::Disabled => "a device was not let in: it is disabled",
+            Self::Registration => "a device may not register: its product, its state or a plain connection forbids it",
+            Self::Listener => "a listener was not let in: its name or password is not, or no longer, right",
+            Self::ForeignTopic => "a message was refused: its topic is not of a device that the connection speaks for",
+            Self::UnknownTopic => "a message was dropped: nothing here reads its topic",
+            Self::CustomTopic => "a message was dropped: topics of a device's own making are delivered to nobody",
+            Self::UnreadablePayload => "a message was refused: its payload cannot be read",
+            Self::Parameter => "a message was refused: a member of it cannot be",
+            Self::Unfit => "a message was refused: a value of it is one that its function cannot have",
+            Self::TimeOutOfRange => "a time of a report cannot be; it is kept at the server's time",
+            Self::SubDevice => "a message was refused: it names a device that the sender may not speak for",
+            Self::Proof => "a message was refused: what should prove a device or a token in it does not",
+            Self::TooMany => "a message was refused: it holds more than one message may",
+            Self::Filter => "a subscription was refused",
+            Self::Protocol => "a connection was closed: it broke the rules of MQTT, or used QoS 2",
+        }
+    }
+}
+
+/// Who is refused.
+#[derive(Clone, Copy, Debug)]
+pub enum Who<'a> {
+    /// A device that proved itself, by its id.
+    Device(&'a str),
+    /// Somebody who did not, by what it calls itself.
+    Claimed(&'a str),
+}
+
+/// DeviceRefusals of this process.
+#[derive(Default)]
+pub struct DeviceRefusals {
+    counts: [AtomicU64; Reason::ALL.len()],
+    lines: Mutex<Vec<Line>>,
+    unheard: AtomicU64,
+}
+
+/// A line that the log has.
+struct Line {
+    reason: Reason,
+    who: u64,
+    address: IpAddr,
+    at: Instant,
+}
+
+/// What is to be logged.
+#[derive(Debug, PartialEq, Eq)]
+enum Log {
+    /// A line.
+    Line,
+    /// A line, and that it is the last of its reason for a while.
+    Last,
+    /// None.
+    Nothing,
+}
+
+impl DeviceRefusals {
+    /// Counts a refusal, and logs it unless the log has it already. `what` is what the client named, a topic for one; it
+    /// is cut and escaped here, and must hold no secret.
+    pub fn refused(&self, reason: Reason, who: Who<'_>, address: IpAddr, what: &str) {
+        let log = self.note(reason, who, address, Instant::now());
+        if log != Log::Nothing {
+            let (kind, name) = match who {
+                Who::Device(id) => ("device", shown(id)),
+                Who::Claimed(name) => ("client id", shown(name)),
+            };
+            let (says, reason, what) = (reason.says(), reason.name(), shown(what));
+            tracing::warn!(reason, %address, "{says} ({kind} {name}, {what})");
+        }
+        if log == Log::Last {
+            let reason = reason.name();
+            tracing::warn!(reason, "there are many of these: further ones are counted, and not logged for an hour");
+        }
+    }
+
+    /// A command was not sent, as its device subscribed to nothing that covers it.
+    pub fn unheard(&self) {
+        self.unheard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many commands those were since the start.
+    pub fn unheard_total(&self) -> u64 {
+        self.unheard.load(Ordering::Relaxed)
+    }
+
+    /// How often each reason was met since the start, by its name.
+    pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::ALL.iter().zip(&self.counts).map(|(reason, count)| (reason.name(), count.load(Ordering::Relaxed)))
+    }
+
+    fn note(&self, reason: Reason, who: Who<'_>, address: IpAddr, now: Instant) -> Log {
+        if let Some((_, count)) = Reason::ALL.iter().zip(&self.counts).find(|(known, _)| **known == reason) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let (name, is_proven) = match who {
+            Who::Device(id) => (id, true),
+            Who::Claimed(name) => (name, false),
+        };
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let who = hasher.finish();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| now.saturating_duration_since(line.at) < LOG_AGAIN);
+        let count = |is_like: &dyn Fn(&Line) -> bool| {
+            lines.iter().filter(|line| line.reason == reason && is_like(line)).count()
+        };
+        let of_reason = count(&|_| true);
+        let is_known = count(&|line| line.who == who && line.address == address) > 0;
+        let of_address = count(&|line| line.address == address);
+        if is_known || of_reason >= LINES_MAX || (!is_proven && of_address >= LINES_OF_ADDRESS_MAX) {
+            return Log::Nothing;
+        }
+        lines.push(Line { reason, who, address, at: now });
+        let is_last = of_reason + 1 == LINES_MAX || (!is_proven && of_address + 1 == LINES_OF_ADDRESS_MAX);
+        if is_last { Log::Last } else { Log::Line }
+    }
+}
+
+/// A text that a client chose: cut, and without anything that could end a line or pretend to be another.
+fn shown(text: &str) -> String {
+    let cut: String = text.chars().take(TEXT_CHARS_MAX).flat_map(char::escape_debug).collect();
+    let more = if text.chars().nth(TEXT_CHARS_MAX).is_some() { "…" } else { "" };
+    format!("\"{cut}{more}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(n: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, n).into()
+    }
+
+    fn count(refusals: &DeviceRefusals, reason: Reason) -> u64 {
+        refusals.totals().find(|(name, _)| *name == reason.name()).unwrap().1
+    }
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_is_counted_by_it() {
+        let refusals = DeviceRefusals::default();
+        for reason in Reason::ALL {
+            refusals.refused(reason, Who::Device("d"), address(1), "x");
+        }
+        let mut names: Vec<&str> =
+            refusals.totals().inspect(|(name, count)| assert_eq!(*count, 1, "{name}")).map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn the_same_is_logged_once_an_hour_and_counted_always() {
+        let (refusals, begin) = (DeviceRefusals::default(), Instant::now());
+        let note = |reason, who, after| refusals.note(reason, Who::Device(who), address(1), begin + after);
+        let second = Duration::from_secs(1);
+        assert_eq!(note(Reason::ForeignTopic, "d1", second), Log::Line);
+        assert_eq!(note(Reason::ForeignTopic, "d1", second * 2), Log::Nothing);
+        assert_eq!(note(Reason::ForeignTopic, "d2", second * 2), Log::Line, "another device");
+        assert_eq!(note(Reason::Unfit, "d1", second * 2), Log::Line, "another reason");
+        assert_eq!(note(Reason::ForeignTopic, "d1", second + LOG_AGAIN), Log::Line);
+        assert_eq!((count(&refusals, Reason::ForeignTopic), count(&refusals, Reason::Unfit)), (4, 1));
+    }
+
+    #[test]
+    fn lines_and_memory_are_bounded_and_a_stranger_hides_no_device() {
+        let (refusals, now) = (DeviceRefusals::default(), Instant::now());
+        let lines = |reason, from: u8| {
+            (0..10_000)
+                .filter(|n| refusals.note(reason, Who::Claimed(&format!("c{n}")), address(from), now) != Log::Nothing)
+                .count()
+        };
+        assert_eq!(lines(Reason::WrongPassword, 1), LINES_OF_ADDRESS_MAX);
+        assert_eq!(refusals.note(Reason::WrongPassword, Who::Claimed("plug"), address(2), now), Log::Line);
+        let all: usize = (1..100).map(|from| lines(Reason::UnknownDevice, from)).sum();
+        assert_eq!(all, LINES_MAX);
+        let of_proven = (0..1000)
+            .filter(|n| refusals.note(Reason::Unfit, Who::Device(&n.to_string()), address(1), now) != Log::Nothing);
+        assert_eq!(of_proven.count(), LINES_MAX);
+        assert!(refusals.lines.lock().unwrap().len() <= LINES_MAX * Reason::ALL.len());
+    }
+
+    #[test]
+    fn what_a_client_chose_is_cut_and_escaped() {
+        assert_eq!(
+            shown("plug\n2026 INFO \"all is well\"\u{1b}[0m\u{202e}"),
+            "\"plug\\n2026 INFO \\\"all is well\\\"\\u{1b}[0m\\u{202e}\""
+        );
+        assert_eq!(shown(&"x".repeat(5000)).chars().count(), TEXT_CHARS_MAX + 3);
+    }
+}

@@ -1,0 +1,55 @@
+//! What devices subscribed to in sessions that are kept.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+
+use super::SqliteRegistry;
+use crate::domain::store::KeptFilterStore;
+use crate::domain::{DeviceNo, Error, Result};
+
+#[async_trait]
+impl KeptFilterStore for SqliteRegistry {
+    async fn kept_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>> {
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<(DeviceNo, Vec<String>)>> {
+            connection
+                .prepare_cached("SELECT device_no, filters FROM kept_filter WHERE session_no = ?1 ORDER BY device_no")?
+                .query_map(params![session.0], |row| {
+                    let filters: String = row.get(1)?;
+                    Ok((DeviceNo(row.get(0)?), filters.lines().map(str::to_owned).collect()))
+                })?
+                .collect()
+        };
+        self.readers.run(|connection| read(connection).map_err(Error::store))
+    }
+
+    async fn keep_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
+        let write = move |connection: &Connection| -> rusqlite::Result<()> {
+            for (device, filters) in &filters {
+                if filters.is_empty() {
+                    connection
+                        .prepare_cached("DELETE FROM kept_filter WHERE session_no = ?1 AND device_no = ?2")?
+                        .execute(params![session.0, device.0])?;
+                } else {
+                    connection
+                        .prepare_cached("INSERT OR REPLACE INTO kept_filter VALUES (?1, ?2, ?3)")?
+                        .execute(params![session.0, device.0, filters.join("\n")])?;
+                }
+            }
+            // So a session has no more rows than a gateway may have devices.
+            connection
+                .prepare_cached(
+                    "DELETE FROM kept_filter WHERE session_no = ?1 AND device_no <> ?1
+                     AND device_no NOT IN (SELECT device_no FROM device WHERE gateway_no = ?1)",
+                )?
+                .execute(params![session.0])?;
+            Ok(())
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn forget_filters(&self, session: DeviceNo) -> Result<()> {
+        let sql = "DELETE FROM kept_filter WHERE session_no = ?1";
+        let write = move |connection: &Connection| connection.execute(sql, params![session.0]).map(drop);
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+}
