@@ -240,7 +240,7 @@ async fn query_identity_list(call: Call) -> Reply {
     call.answer(accounts)
 }
 
-/// The identity that is asked for: below `request` as in the seed, beside it, or as a list of one.
+/// The identity that is asked for: below `request` as in the vendor's example, beside it, or as a list of one.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OpenIdParams {

@@ -43,7 +43,7 @@ struct TokenView {
     isolation_id: String,
 }
 
-/// A new cloudToken. The one before dies, unless the project keeps them. `expireIn` and `expiresIn` are the same.
+/// A new cloudToken. The one before is no longer accepted, unless the project keeps them. `expireIn` and `expiresIn` are the same.
 #[utoipa::path(post, path = "/cloud/token", tag = "token", request_body = Body<TokenParams>,
     responses((status = 200, body = Envelope<TokenView>)))]
 async fn cloud_token(call: TokenCall) -> Reply {
@@ -61,13 +61,13 @@ async fn cloud_token(call: TokenCall) -> Reply {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RefreshParams {
-    /// The living token.
+    /// The valid token.
     #[serde(default, deserialize_with = "text")]
     cloud_token: Option<String>,
 }
 
-/// A new cloudToken for a living one, which lives five more minutes at most, as do all others unless the project keeps
-/// them.
+/// A new cloudToken for a valid one, which stays valid for five more minutes at most, as do all others unless the
+/// project keeps them.
 #[utoipa::path(post, path = "/cloud/token/refresh", tag = "token", request_body = Body<RefreshParams>,
     responses((status = 200, body = Envelope<TokenView>)))]
 async fn refresh_cloud_token(call: TokenCall) -> Reply {

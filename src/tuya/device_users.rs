@@ -58,7 +58,7 @@ struct DeviceUserView<'a> {
     contact: String,
 }
 
-/// Makes a person known to a device, at most 100; the result is the person's id.
+/// Adds a user to a device, at most 100; the result is the user's id.
 #[utoipa::path(post, path = "/v1.0/devices/{device_id}/user", tag = "device_users",
     params(("device_id" = String, Path, description = "The device")), request_body = DeviceUserBody,
     responses((status = 200, body = Envelope<String>)))]
@@ -68,7 +68,7 @@ async fn add_device_user(call: Call) -> Reply {
     call.answer(id.as_str())
 }
 
-/// Replaces what is known of a person.
+/// Replaces the details of a user of a device.
 #[utoipa::path(put, path = "/v1.0/devices/{device_id}/users/{user_id}", tag = "device_users",
     params(("device_id" = String, Path, description = "The device"),
         ("user_id" = String, Path, description = "The person")),
@@ -78,7 +78,7 @@ async fn update_device_user(call: Call) -> Reply {
     call.done(call.cloud().update_device_user(&call.caller, &device_id(&call), &user_id(&call), facts).await)
 }
 
-/// Makes a device forget a person.
+/// Removes a user of a device.
 #[utoipa::path(delete, path = "/v1.0/devices/{device_id}/users/{user_id}", tag = "device_users",
     params(("device_id" = String, Path, description = "The device"),
         ("user_id" = String, Path, description = "The person")),
@@ -87,7 +87,7 @@ async fn remove_device_user(call: Call) -> Reply {
     call.done(call.cloud().remove_device_user(&call.caller, &device_id(&call), &user_id(&call)).await)
 }
 
-/// One person known to a device.
+/// One user of a device.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/users/{user_id}", tag = "device_users",
     params(("device_id" = String, Path, description = "The device"),
         ("user_id" = String, Path, description = "The person")),
@@ -97,7 +97,7 @@ async fn device_user(call: Call) -> Reply {
     call.answer(view(call.path("device_id"), user))
 }
 
-/// Everybody known to a device, each with a `user_id`.
+/// The users of a device, each with a `user_id`.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/users", tag = "device_users",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<DeviceUserView>>)))]

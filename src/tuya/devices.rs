@@ -389,7 +389,7 @@ struct FactoryInfoView<'a> {
     mac: Option<&'a str>,
 }
 
-/// What the factory gave some devices, at most 100. Unknown ids are left out.
+/// The UUID, serial number and MAC address of some devices, at most 100. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/factory-infos", tag = "devices",
     params(("device_ids" = String, Query, description = "At most 100, separated by commas")),
     responses((status = 200, body = Envelope<Vec<FactoryInfoView>>)))]

@@ -27,7 +27,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(iot03_specification))
 }
 
-/// What a device can be told.
+/// The functions that can be sent to a device.
 #[derive(Serialize, ToSchema)]
 struct FunctionsView {
     category: String,
@@ -89,7 +89,7 @@ async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, Strin
     Ok((device, names(call, &id).await?))
 }
 
-/// What a device can be told, with the names that its owner gave. 2003 when its product describes no functions.
+/// The functions that can be sent to a device, with the names that its owner gave. 2003 when its product describes no functions.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/functions", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
@@ -108,7 +108,7 @@ async fn iot03_functions(call: AppCall) -> Reply {
     functions(call).await
 }
 
-/// What a device can be told.
+/// The functions that can be sent to a device.
 #[derive(Serialize, ToSchema)]
 struct DeviceFunctionsView {
     product_id: String,
@@ -118,7 +118,7 @@ struct DeviceFunctionsView {
     functions: Vec<FunctionView>,
 }
 
-/// What some devices, at most 20, can be told, a row each. Unknown ids are left out.
+/// The functions that can be sent to some devices, at most 20, a row each. Unknown ids are left out.
 #[utoipa::path(get, path = "/v1.0/devices/functions", tag = "functions",
     params(("device_ids" = String, Query, description = "At most 20, separated by commas")),
     responses((status = 200, body = Envelope<Vec<DeviceFunctionsView>>)))]
@@ -144,7 +144,8 @@ async fn names(call: &AppCall, id: &DeviceId) -> Result<HashMap<String, String>,
     Ok(names.into_iter().map(|name| (name.code, name.name)).collect())
 }
 
-/// What devices of a category can be told: the functions of the project's products of it, each code once.
+/// The functions that can be sent to devices of a category: those of the project's products of it, each
+/// code once.
 #[utoipa::path(get, path = "/v1.0/functions/{category}", tag = "functions",
     params(("category" = String, Path, description = "For example cz")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
@@ -173,7 +174,7 @@ async fn iot03_category_functions(call: AppCall) -> Reply {
     category_functions(call).await
 }
 
-/// What a device can be told, and what it reports.
+/// The functions that can be sent to a device, and the values that it reports.
 #[derive(Serialize, ToSchema)]
 struct SpecificationView {
     category: String,
@@ -213,7 +214,7 @@ async fn specification(call: &AppCall, with_points: bool) -> Reply {
     })
 }
 
-/// What a device can be told, and what it reports. 2003 when its product describes no functions.
+/// The functions that can be sent to a device, and the values that it reports. 2003 when its product describes no functions.
 #[utoipa::path(get, path = "/v1.0/devices/{device_id}/specifications", tag = "functions",
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]

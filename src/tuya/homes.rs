@@ -91,7 +91,7 @@ struct HomeBody {
     lon: Option<f64>,
 }
 
-/// Makes a home of a user's, and gives its id. A user may own 100.
+/// Creates a home for a user, and gives its id. A user may own 100.
 #[utoipa::path(post, path = "/v1.0/home/create-home", tag = "homes", request_body = CreateHomeBody,
     responses((status = 200, body = Envelope<i64>)))]
 async fn create_home(call: AppCall) -> Reply {

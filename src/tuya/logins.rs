@@ -81,7 +81,7 @@ async fn custom_login(LoginCall(call): LoginCall) -> Reply {
     sign_in(&call, schema.as_ref(), &username, password, None).await
 }
 
-/// Renews a user's token. The old pair is dead from then on.
+/// Renews a user's token. The old pair is no longer accepted.
 #[utoipa::path(post, path = "/v1.0/iot-03/users/token/{refresh_token}", tag = "logins",
     params(("refresh_token" = String, Path, description = "From the token it renews")),
     responses((status = 200, body = Envelope<LoginView>)))]

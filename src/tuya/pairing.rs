@@ -79,7 +79,7 @@ async fn registration_token(call: AppCall) -> Reply {
     device_token(call).await
 }
 
-/// What came of a token, in the spelling of the oldest call.
+/// The devices that redeemed a pairing token, and those that were refused, in the spelling of the oldest call.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DeviceTokenResultView<'a> {
@@ -116,7 +116,7 @@ impl<'a> RefusedView<'a> {
     }
 }
 
-/// What came of a token.
+/// The device that redeemed a pairing token, and those that were refused.
 #[utoipa::path(get, path = "/v1.0/devices/tokens/{token}", tag = "pairing",
     params(("token" = String, Path, description = "The token")),
     responses((status = 200, body = Envelope<DeviceTokenResultView>)))]
@@ -140,7 +140,7 @@ async fn device_token_result(call: AppCall) -> Reply {
     })
 }
 
-/// What came of a token, in the spelling of the newer calls.
+/// The devices that redeemed a pairing token, and those that were refused, in the spelling of the newer calls.
 #[derive(Serialize, ToSchema)]
 struct TokenResultView<'a> {
     /// The device that redeemed it, if one did.
@@ -165,7 +165,7 @@ struct UnregisteredView<'a> {
     refused: RefusedView<'a>,
 }
 
-/// What came of a token.
+/// The device that redeemed a pairing token, and those that were refused.
 #[utoipa::path(get, path = "/v1.0/iot-03/device-registration/tokens/{token}", tag = "pairing",
     params(("token" = String, Path, description = "The token")),
     responses((status = 200, body = Envelope<TokenResultView>)))]

@@ -37,7 +37,7 @@ impl<'a> TokenView<'a> {
     }
 }
 
-/// Hands out the project's living token, or a new one when less than a minute is left of it. `grant_type` is 1; either
+/// Gives the project's valid token, or a new one when less than a minute of it is left. `grant_type` is 1; either
 /// rule of signing is taken.
 #[utoipa::path(get, path = "/v1.0/token", tag = "token",
     params(("grant_type" = i64, Query, description = "1, the simple mode")),
@@ -50,7 +50,7 @@ async fn get_token(call: TokenCall) -> Reply {
     call.answer(TokenView::of(&pair, &call.project.admin_uid, call.now_ms()))
 }
 
-/// Renews a token, of the project or of one of its users. The old pair is dead from then on.
+/// Renews a token, of the project or of one of its users. The old pair is no longer accepted.
 #[utoipa::path(get, path = "/v1.0/token/{refresh_token}", tag = "token",
     params(("refresh_token" = String, Path, description = "From the token it renews")),
     responses((status = 200, body = Envelope<TokenView>)))]
