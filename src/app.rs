@@ -14,6 +14,7 @@ use axum::http::header;
 use axum::routing::get;
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
@@ -261,6 +262,41 @@ impl App {
         control::router(self.cloud.clone(), "{}".to_owned())
     }
 
+    /// A configuration of TLS for one protocol, with the operator's certificate or the own CA's.
+    fn certificate(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+        let api = &self.config.api;
+        match (api.tls_cert.as_str(), api.tls_key.as_str()) {
+            ("", _) => tls::own(&self.folder, &api.tls_names, protocol),
+            (certificates, key) => tls::given(Path::new(certificates), Path::new(key), protocol),
+        }
+    }
+
+    /// The listeners for devices that are switched on, each with its setting.
+    async fn bind_for_devices(
+        &self,
+        accepts: &Arc<Repeated>,
+    ) -> Result<Vec<(&'static str, gateway::Listener)>, AppError> {
+        let mqtt = &self.config.mqtt;
+        let mut bound = Vec::new();
+        for (setting, address) in [
+            ("mqtt.listen", &mqtt.listen),
+            ("mqtt.tls_listen", &mqtt.tls_listen),
+            ("mqtt.proxy_listen", &mqtt.proxy_listen),
+        ] {
+            if address.is_empty() {
+                continue;
+            }
+            let transport = match setting {
+                "mqtt.tls_listen" => Transport::Tls(self.certificate(tls::MQTT)?),
+                "mqtt.proxy_listen" => Transport::Proxied,
+                _ => Transport::Plain,
+            };
+            let listener = gateway::Listener::bind(address, transport, accepts.clone()).await;
+            bound.push((setting, listener.map_err(|error| AppError::Listen(setting, error))?));
+        }
+        Ok(bound)
+    }
+
     /// Listens, says where through `announce`, and serves until `stop` is done. Everything acknowledged is on disk
     /// when it returns.
     ///
@@ -275,34 +311,19 @@ impl App {
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
         let api = &self.config.api;
-        let certificate = |protocol| match (api.tls_cert.as_str(), api.tls_key.as_str()) {
-            ("", _) => tls::own(&self.folder, &api.tls_names, protocol),
-            (certificates, key) => tls::given(Path::new(certificates), Path::new(key), protocol),
-        };
-        let mqtt = &self.config.mqtt;
         let gateway = self.gateway();
         let device_refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let failed = || accepts.clone();
         let of = |setting| move |error| AppError::Listen(setting, error);
-        if !mqtt.listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.listen, Transport::Plain, failed()).await;
-            let listener = listener.map_err(of("mqtt.listen"))?;
-            addresses.mqtt = Some(listener.address().map_err(of("mqtt.listen"))?.to_string());
+        for (setting, listener) in self.bind_for_devices(&accepts).await? {
+            let address = Some(listener.address().map_err(of(setting))?.to_string());
+            match listener.transport {
+                Transport::Plain => addresses.mqtt = address,
+                Transport::Tls(_) => addresses.mqtt_tls = address,
+                Transport::Proxied => addresses.mqtt_proxy = address,
+            }
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
-        }
-        if !mqtt.tls_listen.is_empty() {
-            let transport = Transport::Tls(certificate(tls::MQTT)?);
-            let listener = gateway::Listener::bind(&mqtt.tls_listen, transport, failed()).await;
-            let listener = listener.map_err(of("mqtt.tls_listen"))?;
-            addresses.mqtt_tls = Some(listener.address().map_err(of("mqtt.tls_listen"))?.to_string());
-            tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
-        }
-        if !mqtt.proxy_listen.is_empty() {
-            let listener = gateway::Listener::bind(&mqtt.proxy_listen, Transport::Proxied, failed()).await;
-            let listener = listener.map_err(of("mqtt.proxy_listen"))?;
-            addresses.mqtt_proxy = Some(listener.address().map_err(of("mqtt.proxy_listen"))?.to_string());
-            tasks.spawn(listener.serve(gateway, stopping.clone()));
         }
         let router = self.router(&addresses);
         if !api.listen.is_empty() {
@@ -312,7 +333,7 @@ impl App {
             tasks.spawn(listener.serve(router.clone(), stopping.clone()));
         }
         if !api.tls_listen.is_empty() {
-            let certificate = certificate(tls::HTTP)?;
+            let certificate = self.certificate(tls::HTTP)?;
             let listener = Listener::bind(&api.tls_listen, Some(certificate), api.connections_max, failed())
                 .await
                 .map_err(of("api.tls_listen"))?;

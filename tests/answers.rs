@@ -40,7 +40,8 @@ fn the_tuya_dialect_answers_as_its_document_says() {
     with_secrets(&cloud);
     let people = people(&cloud);
     let app = cloud.first();
-    let _plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
     for (number, route) in routes("tuya").iter().enumerate() {
         let subject = subjects(&cloud, &app, &people.owner, number, route).pop().unwrap();
         let target = target(route, &subject, cloud.now_ms() + 1000);
@@ -91,7 +92,8 @@ fn the_alibaba_dialect_answers_as_its_document_says() {
     with_secrets(&cloud);
     named(&cloud);
     let app = cloud.aliyun();
-    let _plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "5c1e2d3f4a5b6c7d"));
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
     let mut routes = routes("aliyun");
     // What takes something away comes last, and then what ends the token in use.
     routes.sort_by_key(|route| {

@@ -173,7 +173,8 @@ pub enum Transport {
 /// One address at which devices connect.
 pub struct Listener {
     tcp: TcpListener,
-    transport: Transport,
+    /// What its connections begin with.
+    pub transport: Transport,
     failed: Arc<Repeated>,
 }
 
