@@ -150,9 +150,15 @@ class Seen:
         self.connect = connect
 
     def __call__(self, project, device):
-        """Whether it is online, and its values."""
-        shown = good(self.connect(project).get(f"/v1.0/devices/{device}"))
-        return shown["online"], {point["code"]: point["value"] for point in shown["status"]}
+        """Whether it is online, and the values that it reported: all that are no defaults, which have no time in the
+        shadow."""
+        api = self.connect(project)
+        # First, as no value ceases to be reported.
+        shadow = good(api.get(f"/v2.0/cloud/thing/{device}/shadow/properties"))["properties"]
+        shown = good(api.get(f"/v1.0/devices/{device}"))
+        defaults = {row["code"] for row in shadow if row["time"] == 0}
+        return shown["online"], {
+            point["code"]: point["value"] for point in shown["status"] if point["code"] not in defaults}
 
     def until(self, project, device, wanted):
         """Asks until it is so: the end of a connection, or what nothing acknowledges, is heard in its own time."""

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 
+from world import PLUG, points, status_of
+
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 TYPES = "1,2,3,4,5,6,7,8,9,10"
@@ -69,4 +71,6 @@ def imported(world):
     # Two files, the first with what is newer in part: the second fills in between.
     world.import_events(rows[:700])
     world.import_events(rows[700:])
-    return SimpleNamespace(world=world, project=world.home, device=device, rows=rows, now_ms=now_ms)
+    said = {row["code"]: row["value"] for row in sorted(rows, key=lambda row: row["time"]) if row["type"] == 7}
+    return SimpleNamespace(world=world, project=world.home, device=device, rows=rows, now_ms=now_ms,
+                           status=points(status_of(PLUG, said)))

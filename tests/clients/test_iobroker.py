@@ -11,7 +11,7 @@ import pytest
 
 from answers import done, good, refused, types_of
 from javascript import started
-from world import EMAIL, MOBILE, SCHEMA
+from world import EMAIL, FUNCTIONS, MOBILE, PLUG, SCHEMA, points, status_of
 
 CLIENT = "iobroker.tuya"
 
@@ -128,6 +128,11 @@ def values(rows):
     return {row["code"]: row["value"] for row in rows}
 
 
+def statuses_of(project, *keys, **reported):
+    """What is shown of devices of which some, by their keys, reported something."""
+    return {project.devices[key]: points(status_of(FUNCTIONS[key], reported.get(key))) for key in keys}
+
+
 # SmartHome
 
 
@@ -165,7 +170,7 @@ def test_smart_home_devices(household, smart_home):
     say(household, plug, switch_1=True, note="客")
     devices = {device["id"]: device for device in smart_home(home)("getDevices")}
     assert set(devices) == ids(home, *AT_HOME, "lamp")
-    assert values(devices[plug]["status"]) == {"switch_1": True, "note": "客"}
+    assert devices[plug]["status"] == points(status_of(PLUG, {"switch_1": True, "note": "客"}))
     assert (devices[plug]["name"], devices[plug]["local_key"]) == ("Kettle", home.facts[plug]["local_key"])
     # Each gets its functions, also where two are of one product.
     merged = {device: {function["code"] for function in shown["functions"]} for device, shown in devices.items()}
@@ -190,7 +195,8 @@ def test_smart_home_one_device(household, smart_home):
     api = smart_home(home)
     shown = api("getDeviceInfo", plug)
     assert (shown["name"], shown["uid"], shown["online"]) == ("Kettle", home.uids[MOBILE], False)
-    assert values(shown["status"]) == values(api("getDeviceStatus", plug)) == {"switch_1": False, "cur_power": 0}
+    status = points(status_of(PLUG, {"switch_1": False, "cur_power": 0}))
+    assert shown["status"] == api("getDeviceStatus", plug) == status
     assert {function["code"] for function in api("getDeviceFunctions", plug)["functions"]} == COMMANDED
     assert api("getDeviceListInfo", []) == []
     # Here it looks for `list`, which the vendor calls `devices`.
@@ -260,8 +266,8 @@ def test_custom_devices(household, logged_in):
     infos = {device["id"]: device for device in api("getDeviceListInfo", found)}
     assert set(infos) == set(found) and infos[plug]["name"] == "Kettle"
     assert infos[plug]["local_key"] == home.facts[plug]["local_key"]
-    statuses = {device["id"]: values(device["status"]) for device in api("getDeviceListStatus", found)}
-    assert statuses == dict.fromkeys(found, {}) | {plug: {"switch_1": True, "note": "客"}}
+    statuses = {device["id"]: device["status"] for device in api("getDeviceListStatus", found)}
+    assert statuses == statuses_of(home, *AT_HOME, plug={"switch_1": True, "note": "客"})
     functions = {function["code"] for function in api("getDeviceFunctions", plug)["functions"]}
     assert functions == COMMANDED
     assert api("getDeviceListInfo", []) == api("getDeviceListStatus", []) == []
@@ -272,21 +278,20 @@ def test_custom_lists_devices_from_start_to_end(household, logged_in):
     it does not send."""
     home, other, plug = household.home, household.other, household.home.devices["plug"]
     say(household, plug, switch_1=True, note="客")
-    for project, person, name, seen in [
-        (home, MOBILE, "Home", ids(home, *AT_HOME)),
-        (home, EMAIL, "Flat", ids(home, "lamp")),
-        (other, MOBILE, "Home", ids(other, "away", "both")),
+    for project, person, name, keys in [
+        (home, MOBILE, "Home", AT_HOME),
+        (home, EMAIL, "Flat", ["lamp"]),
+        (other, MOBILE, "Home", ["away", "both"]),
     ]:
         api, own = logged_in(project, person), str(project.homes[person])
         assert api("get_assets") == [
             {"asset_id": own, "asset_name": name, "asset_full_name": name, "parent_asset_id": "-1"}]
         devices = {device["id"]: device for device in api("getDeviceList")}
-        assert set(devices) == seen
         assert api.paths[:4] == ["/v1.0/iot-03/users/assets", f"/v1.0/iot-02/assets/{own}/devices",
                                  "/v1.0/iot-03/devices", "/v1.0/iot-03/devices/status"]
-        statuses = {device: values(shown["status"]) for device, shown in devices.items()}
-        assert statuses == dict.fromkeys(seen, {}) | ({plug: {"switch_1": True, "note": "客"}} if plug in seen else {})
-        if plug in seen:
+        statuses = {device: shown["status"] for device, shown in devices.items()}
+        assert statuses == statuses_of(project, *keys, plug={"switch_1": True, "note": "客"})
+        if plug in devices:
             assert (devices[plug]["name"], devices[plug]["category"]) == ("Kettle", "cz")
             assert {function["code"] for function in devices[plug]["functions"]} == COMMANDED
 
@@ -297,7 +302,7 @@ def test_custom_one_device(lasting_household, logged_in):
     lamp = api("getDeviceInfo", home.devices["lamp"])
     # It is shared: seen, but without its key.
     assert (lamp["name"], lamp["uid"], lamp["local_key"]) == ("Лампа", home.uids[EMAIL], "")
-    assert api("getDeviceStatus", home.devices["lamp"]) == []
+    assert api("getDeviceStatus", home.devices["lamp"]) == points(status_of(PLUG))
 
 
 def test_custom_shows_a_user_nothing_else(lasting_household, logged_in):

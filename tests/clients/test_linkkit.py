@@ -13,9 +13,19 @@ from answers import good
 from living import good as fine
 from living import refused
 from things import SECONDS
+from world import make_strict
 
 OK = (200, {}, "success")
+# What its functions cannot have.
+ODD = [("switch_1", 2), ("switch_1", "on"), ("countdown_1", "60"), ("countdown_1", 86401), ("countdown_1", 1.5),
+       ("work_mode", 7), ("work_mode", "red"), ("work_mode", None), ("note", 5), ("note", "水" * 256),
+       ("colour_data", 1)]
 BOTH = pytest.mark.parametrize("thing", ["plain", "tls"], indirect=True)
+
+
+@pytest.fixture
+def strict(world):
+    make_strict(world, "plug")
 
 
 @pytest.fixture
@@ -93,6 +103,49 @@ def test_a_report_that_cannot_be(world, kettle, seen):
     # It goes on.
     assert kettle.answer(kettle.kit.thing_post_property({"switch_1": 0}), "on_thing_prop_post") == OK
     assert seen(world.home, world.home.devices["plug"]) == (True, {"switch_1": False})
+
+
+def test_values_off_the_specification(world, kettle, seen):
+    """Kept as they came, as is what stands beside them; to either cloud."""
+    kept = {}
+    for n, (code, value) in enumerate(ODD):
+        sent = kettle.kit.thing_post_property({code: value, "cur_power": n})
+        assert kettle.answer(sent, "on_thing_prop_post") == OK, (code, value)
+        kept |= {code: value, "cur_power": n}
+        online, shown = seen(world.home, world.home.devices["plug"])
+        assert online and json.dumps(shown, sort_keys=True) == json.dumps(kept, sort_keys=True)
+        rows = fine(kettle.living.ask("/cloud/thing/properties/get", {"iotId": kettle.living.iot_id("plug")}))
+        shown = {row["attribute"]: row["value"] for row in rows}
+        assert json.dumps(shown, sort_keys=True) == json.dumps(kept, sort_keys=True)
+
+
+def test_a_whole_number_with_a_fraction(world, kettle, seen):
+    """As JSON is written where all numbers have one."""
+    assert kettle.answer(kettle.kit.thing_post_property({"countdown_1": 200.0}), "on_thing_prop_post") == OK
+    _, shown = seen(world.home, world.home.devices["plug"])
+    assert shown == {"countdown_1": 200} and type(shown["countdown_1"]) is int
+
+
+def test_a_document(world, kettle, seen):
+    """As it came to its own cloud, and to that of the other vendor a text."""
+    colour = {"h": 1, "s": [2, "水"]}
+    assert kettle.answer(kettle.kit.thing_post_property({"colour_data": colour}), "on_thing_prop_post") == OK
+    rows = fine(kettle.living.ask("/cloud/thing/properties/get", {"iotId": kettle.living.iot_id("plug")}))
+    # What was not reported is not there.
+    assert {row["attribute"]: row["value"] for row in rows} == {"colour_data": colour}
+    _, shown = seen(world.home, world.home.devices["plug"])
+    assert set(shown) == {"colour_data"} and json.loads(shown["colour_data"]) == colour
+
+
+def test_a_strict_product(world, strict, kettle, seen):
+    """What is off its specification stops the others of its message."""
+    sent = kettle.kit.thing_post_property({"note": "before", "countdown_1": 20.0})
+    assert kettle.answer(sent, "on_thing_prop_post") == OK
+    for code, value in ODD:
+        for values in ({code: value}, {"cur_power": 1, code: value}):
+            told, data, _ = kettle.answer(kettle.kit.thing_post_property(values), "on_thing_prop_post")
+            assert (told, data) == (460, {}), values
+    assert seen(world.home, world.home.devices["plug"]) == (True, {"note": "before", "countdown_1": 20})
 
 
 @BOTH

@@ -1,5 +1,6 @@
 """tuya-connector-python, unmodified: the endpoint is its constructor's argument."""
 
+import json
 import re
 import time
 
@@ -8,7 +9,7 @@ from tuya_connector import TuyaOpenAPI
 
 from answers import done, good, refused, types_of
 from history import DAY_MS, TYPES, assert_log, expected
-from world import EMAIL, LONER, MOBILE, SCHEMA
+from world import EMAIL, FUNCTIONS, LONER, MOBILE, PLUG, SCHEMA, points, status_of
 
 CLIENT = "tuya-connector-python"
 NAMES = ["客厅灯", "Küche – Ölofen", "Лампа", "🔥 two  spaces", "quote\" back\\slash </script> %41 + &"]
@@ -304,7 +305,7 @@ def test_a_device(world, connect):
     known = {"id": home.devices["plug"], "name": "Kettle", "uid": home.uids[MOBILE], "category": "cz", "model": "P1",
              "owner_id": str(home.homes[MOBILE]), "product_id": home.products["plug"], "product_name": "Wi-Fi 智能插座",
              "local_key": written["local_key"], "uuid": written["uuid"], "ip": "192.168.1.20", "lat": "53.55",
-             "lon": "9.99", "time_zone": "+08:00", "sub": False, "online": False, "status": []}
+             "lon": "9.99", "time_zone": "+08:00", "sub": False, "online": False, "status": points(status_of(PLUG))}
     assert {name: plug[name] for name in known} == known
     assert len(plug["local_key"]) == 16 and abs(plug["create_time"] - now_s()) < 300
     scale = good(api.get(f"/v1.0/devices/{home.devices['scal']}"))
@@ -329,20 +330,64 @@ def test_the_status_of_a_device(world, connect):
         report("switch_1", False, 1000, kind=5),
     ])
     status = good(connect(world.home).get(f"/v1.0/devices/{plug}"))["status"]
-    assert all(set(point) == {"code", "value"} for point in status)
-    assert {point["code"]: point["value"] for point in status} == values
+    # Each in the place of its data point, with the default where nothing was said.
+    assert status == points(status_of(PLUG, values))
     assert type(next(point["value"] for point in status if point["code"] == "switch_1")) is bool
 
 
-def test_a_device_that_is_online(world, connect):
+def test_the_status_of_a_device_that_said_nothing(world, connect):
+    """Every code that it may report, as if it had said the default, with the type of the function."""
+    api, home = connect(world.home), world.home
+    for key, written in [
+        ("plug", [("switch_1", False), ("switch_2", False), ("countdown_1", 0), ("cur_power", 0),
+                  ("work_mode", "white"), ("note", ""), ("colour_data", ""), ("fault", 0)]),
+        ("scal", [("weight", 0), ("battery_low", False)]),
+        ("sub1", [("watersensor_state", "normal")]),
+        ("bare", []),
+    ]:
+        status = good(api.get(f"/v1.0/devices/{home.devices[key]}"))["status"]
+        assert status == points(dict(written)) == points(status_of(FUNCTIONS[key]))
+        assert [type(point["value"]) for point in status] == [type(value) for _, value in written]
+
+
+def test_the_least_of_a_number_is_its_default(world, connect):
+    """Where the numbers of its data points are, and not where it is written."""
+    functions = [{"code": "late", "dp_id": 101, "type": "Integer"},
+                 {"code": "cold", "dp_id": 3, "type": "Integer", "values": {"min": -20, "max": 50}}]
+    product = {"product_id": world.home.products["scale"], "name": "Scale", "category": "qt", "functions": functions}
+    world.apply({"projects": [{"name": world.home.written["name"], "products": [product]}]})
+    path = f"/v1.0/devices/{world.home.devices['scal']}/status"
+    assert good(connect(world.home).get(path)) == points({"cold": -20, "late": 0}) == points(status_of(functions))
+
+
+def test_a_document_is_a_text(world, connect):
+    """Whatever form it came in; also what no function describes, which stands last."""
+    plug, now_ms = world.home.devices["plug"], int(time.time() * 1000)
+    colour = {"h": 1, "s": [2, "客"]}
+    common = {"device_id": plug, "time": now_ms - 1000, "type": 7, "from": 1}
+    world.import_events([common | {"code": code, "value": value} for code, value in
+                         [("other", [1, {"a": None}]), ("colour_data", colour)]])
+    api = connect(world.home)
+    status = good(api.get(f"/v1.0/devices/{plug}/status"))
+    shown = {point["code"]: point["value"] for point in status}
+    assert (json.loads(shown["colour_data"]), json.loads(shown["other"])) == (colour, [1, {"a": None}])
+    assert status == points(status_of(PLUG, {name: shown[name] for name in ("colour_data", "other")}))
+    assert status[-1]["code"] == "other"
+    properties = good(api.get(f"/v2.0/cloud/thing/{plug}/shadow/properties"))["properties"]
+    assert [row["value"] for row in properties if row["code"] == "colour_data"] == [shown["colour_data"]]
+    query = {"type": 7, "start_time": 0, "end_time": now_ms + 60_000}
+    logs = good(api.get(f"/v1.0/devices/{plug}/logs", query))["logs"]
+    assert {row["code"]: row["value"] for row in logs} == {name: shown[name] for name in ("colour_data", "other")}
+
+
+def test_a_device_that_is_online(world, connect, seen):
     """A virtual device connects when the server next looks for some."""
     name, device = world.home.written["name"], world.home.devices["scal"]
     played = {"product_id": world.home.products["scale"], "device_id": device, "virtual": True}
     world.apply({"projects": [{"name": name, "devices": [played]}]})
-    api, until = connect(world.home), time.monotonic() + 20
-    while not (shown := good(api.get(f"/v1.0/devices/{device}")))["online"] or not shown["status"]:
-        assert time.monotonic() < until, shown
-    assert {point["code"] for point in shown["status"]} == {"weight", "battery_low"}
+    seen.until(world.home, device, lambda shown: shown[0] and set(shown[1]) == {"weight", "battery_low"})
+    api = connect(world.home)
+    shown = good(api.get(f"/v1.0/devices/{device}"))
     assert abs(shown["active_time"] - now_s()) < 60
     listed = {row["id"]: row["online"] for row in good(api.get("/v1.0/devices"))["devices"]}
     assert listed.pop(device) is True and not any(listed.values())
@@ -556,16 +601,17 @@ def test_a_device_that_leaves(world, connect, how):
     assert device["uid"] == home.uids[MOBILE]
     if how == "remove":
         assert logs == [(4, "11", None), (7, "1", "7")]
-        assert device["status"] == [{"code": "cur_power", "value": 7}] and device["name"] == "Mine"
+        assert device["status"] == points(status_of(PLUG, {"cur_power": 7})) and device["name"] == "Mine"
         assert names == [{"identifier": "switch_1", "name": "Lamp"}]
         assert [row["user_id"] for row in people] == [person]
     else:
         assert logs == [(4, "4", None)]
-        assert (device["status"], names, people) == ([], [], [])
+        assert (device["status"], names, people) == (points(status_of(PLUG)), [], [])
     # To another owner it is as after a reset, whatever way it went.
     world.apply({"projects": [{"name": home.written["name"], "devices": [{**bound, "owner": EMAIL}]}]})
     device = good(api.get(path))
-    assert (device["uid"], device["status"]) == (home.uids[EMAIL], []) and device["name"] != "Mine"
+    assert (device["uid"], device["status"]) == (home.uids[EMAIL], points(status_of(PLUG)))
+    assert device["name"] != "Mine"
     logs = good(api.get(f"{path}/logs", {"type": TYPES, "end_time": now_ms + 60_000}))["logs"]
     assert 7 not in [row["event_id"] for row in logs]
     assert good(api.get(f"{path}/multiple-names")) == [] and good(api.get(f"{path}/users")) == []

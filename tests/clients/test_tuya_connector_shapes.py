@@ -11,7 +11,7 @@ import pytest
 from answers import ANY, assert_shape, done, good, refused
 from pairing import newcomer
 from test_tuya_connector import DEVICE as SEED_DEVICE
-from world import EMAIL, LONER, MOBILE, PLUG, SCHEMA, new_world
+from world import EMAIL, LONER, MOBILE, PLUG, SCHEMA, new_world, points, status_of
 
 CLIENT = "tuya-connector-python"
 
@@ -40,14 +40,11 @@ LISTENING = {"url": str, "client_id": str, "username": str, "password": str, "so
              "sink_topic": {"device": str}, "expire_time": int}
 
 VALUES = {"switch_1": True, "cur_power": 399, "note": "客", "colour_data": '{"h":1}'}
+STATUS = points(status_of(PLUG, VALUES))
 DP_IDS = {row["code"]: row["dp_id"] for row in PLUG}
 COMMANDED = {row["code"] for row in PLUG if row.get("access") != "ro"}
 SHOWN = {row["code"] for row in PLUG if row.get("access") != "wo"}
 AT_HOME = ("plug", "scal", "gate", "sub1", "sub2", "bare")
-
-
-def values_of(points):
-    return {point["code"]: point["value"] for point in points}
 
 
 def codes(rows):
@@ -80,13 +77,13 @@ def read(api, path, at):
 
 # Path, shape, and what ties the result to the world: `r` is the result, `at` what `named` names.
 READS = [
-    ("/v1.0/devices/{plug}/status", POINTS, lambda r, at: values_of(r) == VALUES),
-    ("/v1.0/iot-03/devices/{plug}/status", POINTS, lambda r, at: values_of(r) == VALUES),
+    ("/v1.0/devices/{plug}/status", POINTS, lambda r, at: r == STATUS),
+    ("/v1.0/iot-03/devices/{plug}/status", POINTS, lambda r, at: r == STATUS),
     ("/v1.0/iot-03/devices/{bare}/status", [], lambda r, at: True),
     ("/v1.0/devices/status?device_ids={plug},{away}", dict,
-     lambda r, at: {device: values_of(points) for device, points in r.items()} == {at["plug"]: VALUES}),
+     lambda r, at: r == {at["plug"]: STATUS}),
     ("/v1.0/iot-03/devices/status?device_ids={plug},{away}", [{"id": str, "status": POINTS}],
-     lambda r, at: [(row["id"], values_of(row["status"])) for row in r] == [(at["plug"], VALUES)]),
+     lambda r, at: r == [{"id": at["plug"], "status": STATUS}]),
     ("/v1.0/devices/{plug}/functions", FUNCTIONS, lambda r, at: codes(r["functions"]) == COMMANDED),
     ("/v1.0/iot-03/devices/{plug}/functions", FUNCTIONS, lambda r, at: codes(r["functions"]) == COMMANDED),
     ("/v1.0/functions/cz", FUNCTIONS, lambda r, at: r["category"] == "cz" and codes(r["functions"]) == COMMANDED),
@@ -124,8 +121,10 @@ READS = [
      lambda r, at: {row["code"]: row["abilityId"] for row in json.loads(r["model"])["services"][0]["properties"]
                     if {"accessMode", "typeSpec"} < set(row)} == DP_IDS),
     ("/v2.0/cloud/thing/{plug}/shadow/properties", PROPERTIES,
-     lambda r, at: values_of(r["properties"]) == VALUES
-     and all(row["dp_id"] == DP_IDS[row["code"]] and len(str(row["time"])) == 13 for row in r["properties"])),
+     lambda r, at: [{"code": row["code"], "value": row["value"]} for row in r["properties"]] == STATUS
+     and all(row["dp_id"] == DP_IDS[row["code"]] for row in r["properties"])
+     # A default was said at no time.
+     and all(len(str(row["time"])) == 13 if row["code"] in VALUES else row["time"] == 0 for row in r["properties"])),
     ("/v2.0/cloud/thing/{plug}/shadow/properties?codes=switch_1,nothing", PROPERTIES,
      lambda r, at: [(row["code"], row["type"]) for row in r["properties"]] == [("switch_1", "bool")]),
     ("/v1.0/users/{uid}/homes", [HOME | {"role": str}],
@@ -250,7 +249,10 @@ def test_a_device_is_shared_and_wished_for(world, connect, base):
         assert good(api.post(f"{path}/desired", {"properties": properties, "duration": 60, "type": 1})) == {}
     refused(api.post(f"{path}/desired", {"properties": {"nothing": 1}, "duration": 60}), 2008)
     # A wish is no value.
-    assert good(api.get(path)) == {"properties": []}
+    shown = good(api.get(path))
+    assert_shape(shown, PROPERTIES)
+    assert [(row["code"], row["value"], row["time"]) for row in shown["properties"]] == [
+        (code, value, 0) for code, value in status_of(PLUG).items()]
 
 
 @pytest.mark.parametrize("path", ["/v1.0/devices/token", "/v1.0/device/paring/token",

@@ -9,7 +9,7 @@ import pytest
 from tuya_iot import AuthType, TuyaAssetManager, TuyaDevice, TuyaDeviceManager, TuyaHomeManager, TuyaOpenAPI, TuyaOpenMQ
 
 from answers import done, good, refused, types_of
-from world import EMAIL, LONER, MOBILE, PLUG, SCHEMA
+from world import EMAIL, LONER, MOBILE, PLUG, SCHEMA, points, status_of
 
 CLIENT = "tuya-iot-py-sdk"
 
@@ -239,7 +239,7 @@ def test_the_devices_of_a_smart_home(household, manage):
     # What others share is not in this list.
     assert set(manager.device_map) == ids(home, *AT_HOME)
     plug, sub = (manager.device_map[home.devices[key]] for key in ("plug", "sub1"))
-    assert plug.status == {"switch_1": True, "note": "客", "cur_power": 399}
+    assert plug.status == status_of(PLUG, {"switch_1": True, "note": "客", "cur_power": 399})
     assert (plug.name, plug.category, plug.sub, plug.online) == ("Kettle", "cz", False, False)
     assert plug.local_key == home.facts[plug.id]["local_key"]
     assert (sub.name, sub.sub, sub.gateway_id) == ("水浸警报", True, home.devices["gate"])
@@ -255,7 +255,7 @@ def test_the_caches_of_a_device_that_said_something(household, auth, manage, mon
     monkeypatch.setattr(TuyaDevice, "status", {})
     manager = manage(home, auth)
     manager.update_device_caches([plug])
-    assert manager.device_map[plug].status == {"switch_1": True}
+    assert manager.device_map[plug].status == status_of(PLUG, {"switch_1": True})
 
 
 def test_device_caches(lasting_household, auth, manage, monkeypatch):
@@ -296,18 +296,14 @@ def test_factory_infos(lasting_household, manage):
 def test_what_a_device_says(household, auth, manage):
     home, manager = household.home, manage(household.home, auth)
     plug, lamp = home.devices["plug"], home.devices["lamp"]
-    assert good(manager.get_device_status(plug)) == []
+    assert good(manager.get_device_status(plug)) == points(status_of(PLUG))
     say(household, plug, switch_1=False, cur_power=0, note="")
     say(household, lamp, fault=3)
-    told = {plug: {"switch_1": False, "cur_power": 0, "note": ""}, lamp: {"fault": 3}}
-
-    def values(rows):
-        assert all(set(row) == {"code", "value"} for row in rows)
-        return {row["code"]: row["value"] for row in rows}
-
-    assert values(good(manager.get_device_status(plug))) == told[plug]
+    told = {plug: points(status_of(PLUG, {"switch_1": False, "cur_power": 0, "note": ""})),
+            lamp: points(status_of(PLUG, {"fault": 3}))}
+    assert good(manager.get_device_status(plug)) == told[plug]
     several = good(manager.get_device_list_status([plug, lamp, "nowhere"]))
-    assert {row["id"]: values(row["status"]) for row in several} == told
+    assert {row["id"]: row["status"] for row in several} == told
 
 
 def test_what_a_device_can(lasting_household, auth, manage):
@@ -401,7 +397,7 @@ def test_a_user_removes_no_device(household, auth, manage):
         if auth is AuthType.CUSTOM:
             refused(manager.remove_device_list([plug]), 1106)
         assert good(manager.get_device_info(plug))["name"] == "Kettle"
-        assert good(manager.get_device_status(plug)) == [{"code": "switch_1", "value": True}]
+        assert good(manager.get_device_status(plug)) == points(status_of(PLUG, {"switch_1": True}))
 
 
 # Homes

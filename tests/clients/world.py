@@ -30,6 +30,32 @@ SCALE = [
 ]
 GATEWAY = [{"code": "master_state", "type": "Boolean"}]
 LEAK = [{"code": "watersensor_state", "type": "Enum", "values": {"range": ["normal", "alarm"]}, "access": "ro"}]
+# Of the devices below, by their keys.
+FUNCTIONS = {"plug": PLUG, "scal": SCALE, "gate": GATEWAY, "sub1": LEAK, "sub2": LEAK, "bare": [], "lamp": PLUG,
+             "both": PLUG, "away": [SWITCH]}
+
+# What a status shows of what a device has not reported: of a number the least, of a choice the first.
+DEFAULTS = {"Boolean": False, "String": "", "Raw": "", "Json": "", "Bitmap": 0}
+
+
+def status_of(functions, reported=None):
+    """The status of a device of a product with these functions by code, in its order. What the product does not have
+    stands last."""
+    reported, status = reported or {}, {}
+    places = {row["code"]: row.get("dp_id", place) for place, row in enumerate(functions, 1)}
+    for row in sorted(functions, key=lambda row: places[row["code"]]):
+        code, kind, values = row["code"], row["type"], row.get("values", {})
+        if code in reported:
+            status[code] = reported[code]
+        elif row.get("access") != "wo":
+            status[code] = (values.get("min", 0) if kind == "Integer" else
+                            values["range"][0] if kind == "Enum" else DEFAULTS[kind])
+    return status | {code: value for code, value in reported.items() if code not in status}
+
+
+def points(status):
+    """A status as the lists of it are written."""
+    return [{"code": code, "value": value} for code, value in status.items()]
 
 
 def new_world(server):
@@ -102,6 +128,14 @@ def give_passwords(world, project, *people):
     project.passwords |= {name: f"Paßwort 密码 of {name} at {project.client_id}" for name in people}
     users = [{"schema": SCHEMA, "username": name, "password": project.passwords[name]} for name in people]
     world.apply({"projects": [{"name": project.written["name"], "users": users}]})
+
+
+def make_strict(world, *keys):
+    """From now on devices of these products of the first project are refused what is off the specification."""
+    ids, named = [world.home.products[key] for key in keys], ("product_id", "name", "category")
+    rows = [{name: row[name] for name in named} | {"strict": True}
+            for row in world.home.written["products"] if row["product_id"] in ids]
+    world.apply({"projects": [{"name": world.home.written["name"], "products": rows}]})
 
 
 def with_passwords(world):

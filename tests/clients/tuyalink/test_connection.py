@@ -8,7 +8,7 @@ from tuya_connector import TuyaOpenAPI
 
 from answers import done, good
 from tylink import NOT_GRANTED, SECONDS, WRONG, Device, credentials
-from world import new_world
+from world import PLUG, new_world, points, status_of
 
 
 def test_the_documents_own_signature():
@@ -198,7 +198,7 @@ def test_devices_come_again_after_a_restart(new_server, ending):
             api = TuyaOpenAPI(server.http, home.client_id, home.secret)
             good(api.connect())
             shown = good(api.get(f"/v1.0/devices/{plug}"))
-            assert {point["code"]: point["value"] for point in shown["status"]} == {"countdown_1": 42, "note": "水"}
+            assert shown["status"] == points(status_of(PLUG, {"countdown_1": 42, "note": "水"}))
             assert shown["online"] is True
         finally:
             second.stop()

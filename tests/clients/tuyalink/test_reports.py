@@ -7,9 +7,14 @@ import pytest
 
 from answers import good
 from living import good as fine
+from world import PLUG, make_strict, points, status_of
 
 # The codes of the document.
 PARAMETER, FORMAT, CHECK, PART, ALL, TOO_MANY = 1002, 1003, 2006, 2121, 2122, 2123
+# What its functions cannot have.
+ODD = [("switch_1", "on"), ("switch_1", 2), ("countdown_1", "60"), ("countdown_1", 86401), ("countdown_1", 1.5),
+       ("work_mode", "red"), ("work_mode", 0), ("work_mode", None), ("note", 5), ("note", "水" * 256),
+       ("colour_data", True)]
 
 
 def now_ms():
@@ -88,10 +93,6 @@ def test_reports_that_cannot_be(world, plug, seen):
     assert plug.report({"note": "before"}) == 0
     for data in ([], "x", 1, None):
         assert plug.report(data) == FORMAT, data
-    for data in ({"switch_1": "on"}, {"countdown_1": "60"}, {"work_mode": "red"}, {"countdown_1": 86401}):
-        assert plug.report(data) == CHECK, data
-        # One that cannot be stops the others of its message.
-        assert plug.report({"note": "after"} | data) == CHECK, data
     assert plug.report({"note": "after"}, time="x") == PARAMETER
     assert plug.report({"note": {"value": "after", "time": "x"}}) == PARAMETER
     # What is no JSON has no id to answer to.
@@ -99,6 +100,57 @@ def test_reports_that_cannot_be(world, plug, seen):
         plug.put(plug.topic("thing/property/report"), payload)
     assert plug.is_quiet()
     assert seen(world.home, plug.id) == (True, {"note": "before"})
+
+
+def test_values_off_the_specification(world, plug, seen, connect, logs):
+    """Kept as they came, as is what stands beside them."""
+    kept = {}
+    for n, (code, value) in enumerate(ODD):
+        assert plug.report({code: value, "cur_power": n}) == 0, (code, value)
+        kept |= {code: value, "cur_power": n}
+        online, shown = seen(world.home, plug.id)
+        assert online and json.dumps(shown, sort_keys=True) == json.dumps(kept, sort_keys=True)
+    status = good(connect(world.home).get(f"/v1.0/devices/{plug.id}/status"))
+    assert json.dumps(status) == json.dumps(points(status_of(PLUG, kept)))
+    assert len(logs(world.home, plug.id)) == 2 * len(ODD)
+
+
+def test_numbers_that_are_whole(world, plug, seen):
+    """However they are written."""
+    for written, whole in (("200.0", 200), ("2e2", 200), ("3.0E1", 30)):
+        plug.put(plug.topic("thing/property/report"), f'{{"msgId": "1", "data": {{"countdown_1": {written}}}}}')
+        _, shown = seen(world.home, plug.id)
+        assert shown == {"countdown_1": whole} and type(shown["countdown_1"]) is int, written
+
+
+def test_documents(world, plug, seen):
+    """They are texts to the cloud of this vendor, in which form they came."""
+    for given in ({"h": 1, "s": [2, "水"]}, '{"h":1,"s":[2,"水"]}', {"value": {"h": 1, "s": [2, "水"]}}):
+        assert plug.report({"colour_data": given, "other": {"value": [1, 2]}}) == 0
+        assert seen(world.home, plug.id) == (True, {"colour_data": '{"h":1,"s":[2,"水"]}', "other": "[1,2]"})
+
+
+def test_a_strict_product(world, device, seen):
+    """What is off its specification stops the others of its message."""
+    make_strict(world, "plug", "leak")
+    plug = device(world.home, world.home.devices["plug"]).connect().listen()
+    assert plug.report({"note": "before", "countdown_1": 20.0}) == 0
+    for code, value in ODD:
+        assert plug.report({code: value}) == CHECK, (code, value)
+        assert plug.report({"cur_power": 1, code: value}) == CHECK, (code, value)
+    assert seen(world.home, plug.id) == (True, {"note": "before", "countdown_1": 20})
+    # And of the devices behind a gateway that one alone.
+    hub = device(world.home, world.home.devices["gate"]).connect().listen()
+    one, two = world.home.devices["sub1"], world.home.devices["sub2"]
+    hub.say("device/sub/login", [one, two])
+
+    def of(sub, state):
+        return {"deviceId": sub, "properties": {"watersensor_state": {"value": state, "time": now_ms()}}}
+
+    assert hub.ask("thing/data/batch_report", {"subDevices": [of(one, "alarm"), of(two, "flood")]}, ack=1)[0] == PART
+    assert hub.ask("thing/data/batch_report", {"subDevices": [of(two, "flood")]}, ack=1)[0] == ALL
+    assert seen(world.home, one) == (True, {"watersensor_state": "alarm"})
+    assert seen(world.home, two) == (True, {})
 
 
 def test_clocks_that_are_wrong(world, plug, logs, seen):
@@ -187,8 +239,8 @@ def test_a_batch_of_sub_devices(world, device, seen, events):
     mixed = {"subDevices": [of(one, "normal"), of(two, "flood"), of(home.devices["plug"], "alarm")]}
     assert hub.ask("thing/data/batch_report", mixed, ack=1)[0] == PART
     assert seen(home, one) == (True, {"watersensor_state": "normal"})
-    assert seen(home, two) == (True, {"watersensor_state": "normal"})
-    none = {"subDevices": [of(two, "flood"), of(home.devices["plug"], "alarm"), of("nobody", "alarm")]}
+    assert seen(home, two) == (True, {"watersensor_state": "flood"})
+    none = {"subDevices": [of(home.devices["plug"], "alarm"), of("nobody", "alarm")]}
     assert hub.ask("thing/data/batch_report", none, ack=1)[0] == ALL
     assert seen(home, home.devices["plug"]) == (False, {})
     many = {"subDevices": [of(one, "alarm")] * 21}
@@ -215,7 +267,9 @@ def test_a_long_report(world, plug, seen):
     text = "水" * 255
     assert plug.report({"note": text}) == 0
     assert seen(world.home, plug.id) == (True, {"note": text})
-    assert plug.report({"note": "水" * 256}) == CHECK
+    # Of its function there are fewer.
+    assert plug.report({"note": text * 16}) == 0
+    assert seen(world.home, plug.id) == (True, {"note": text * 16})
     assert plug.ask("thing/property/report", {"switch_1": True}, ack=1, padding="x" * 250_000)[0] == 0
     plug.client.publish(plug.topic("thing/property/report"), b"x" * 300_000, 1)
     plug.gone.get(timeout=30)
