@@ -6,7 +6,7 @@ import time
 import pytest
 from tuya_connector import TuyaOpenAPI
 
-from answers import done, good
+from answers import done, good, refused
 from tylink import NOT_GRANTED, SECONDS, WRONG, Device, credentials
 from world import PLUG, new_world, points, status_of
 
@@ -77,10 +77,10 @@ def test_a_second_connection_takes_the_place_of_the_first(world, device, version
 
 
 def test_what_the_c_library_hears(world, device, version, connect):
-    """Every topic after one subscription, and none before it."""
+    """Every topic after one subscription, and none before it: the cloud is told that nobody hears the command."""
     one, api = device(world.home, world.home.devices["plug"], version=version).connect(), connect(world.home)
     path = f"/v1.0/devices/{one.id}/commands"
-    done(api.post(path, {"commands": [{"code": "countdown_1", "value": 1}]}))
+    refused(api.post(path, {"commands": [{"code": "countdown_1", "value": 1}]}), 2001)
     one.listen()
     done(api.post(path, {"commands": [{"code": "countdown_1", "value": 2}]}))
     assert one.next("thing/property/set")["data"] == {"countdown_1": 2}
@@ -99,7 +99,7 @@ def test_explicit_subscriptions(world, device, version, connect):
     # Given back.
     one.client.unsubscribe(one.topic("thing/property/set"))
     assert one.ask("ext/time/request", {"bizType": "NTP", "dst": 1})[0] == 0
-    done(api.post(f"/v1.0/devices/{one.id}/commands", {"commands": [{"code": "switch_1", "value": True}]}))
+    refused(api.post(f"/v1.0/devices/{one.id}/commands", {"commands": [{"code": "switch_1", "value": True}]}), 2001)
     assert one.is_quiet()
 
 

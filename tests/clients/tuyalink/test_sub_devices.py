@@ -128,7 +128,8 @@ def test_topics_of_a_device_behind_it(world, device, seen):
     assert hub.subscribe(hub.topic("thing/#", one))[0] in (0, 1)
     assert hub.report({"watersensor_state": "normal"}, device_id=one) == 0
     hub.say("device/sub/logout", [one])
-    # Not any longer. It may not know yet, so it is told, and stays.
+    # Not any longer, nor does it hear its topics. It may not know yet, so it is told, and stays.
+    hub.listen()
     assert hub.report({"watersensor_state": "alarm"}, device_id=one) == NO_DEVICE
     for stranger in (home.devices["plug"], world.other.devices["away"], "nobody"):
         hub.say("thing/property/report", {"switch_1": True}, device_id=stranger)
