@@ -139,7 +139,7 @@ pub enum Who<'a> {
     Claimed(&'a str),
 }
 
-/// DeviceRefusals of this process.
+/// The refusals of this process.
 #[derive(Default)]
 pub struct DeviceRefusals {
     counts: [AtomicU64; Reason::ALL.len()],

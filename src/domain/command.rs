@@ -137,8 +137,7 @@ fn checked_wishes(device: &Device, mut wishes: Vec<Wish>) -> Result<Vec<Wish>> {
         if function.access == Access::ReadOnly {
             return refuse(format!("{:?} is only reported", &**code));
         }
-        *value = function.normalized(value.clone());
-        if !function.accepts(value) {
+        if !function.accepts_normalized(value) {
             return refuse(explain(function));
         }
     }

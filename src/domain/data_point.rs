@@ -99,11 +99,7 @@ impl Cloud {
                 unknown += 1;
                 continue;
             };
-            if function.accepts(value) {
-                continue;
-            }
-            *value = function.normalized(value.clone());
-            if !function.accepts(value) {
+            if !function.accepts_normalized(value) {
                 if device.product.strict {
                     return Err(Error::Unfit(code.to_string()));
                 }

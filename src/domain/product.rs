@@ -112,17 +112,20 @@ pub struct Bounds {
 }
 
 impl Function {
-    /// A value in the form in which the function has it: a whole number that was written with a fraction or an exponent
-    /// (`200.0`, `2e2`) is a whole number. Any other stays as it is.
-    pub fn normalized(&self, value: Value) -> Value {
-        if !matches!(self.kind, FunctionType::Integer | FunctionType::Bitmap) {
-            return value;
+    /// Whether a value is one that the function may have. A whole number that is written with a fraction or an exponent
+    /// (`200.0`, `2e2`) is brought into its usual form first.
+    pub fn accepts_normalized(&self, value: &mut Value) -> bool {
+        if self.accepts(value) {
+            return true;
         }
-        let text = value.as_json();
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-        let number = text.parse::<f64>().ok().filter(|_| !is_plain && !text.starts_with('"'));
+        let is_whole_kind = matches!(self.kind, FunctionType::Integer | FunctionType::Bitmap);
+        let number = value.as_json().parse::<f64>().ok().filter(|_| is_whole_kind);
         let whole = number.filter(|number| number.fract() == 0.0 && number.abs() <= WHOLE_MAX);
-        whole.and_then(|number| Value::from_json((number as i64).to_string())).unwrap_or(value)
+        let Some(normalized) = whole.and_then(|number| Value::from_json((number as i64).to_string())) else {
+            return false;
+        };
+        *value = normalized;
+        self.accepts(value)
     }
 
     /// The value that a device's status shows until the device has reported one, as JSON text and as the vendor's cloud

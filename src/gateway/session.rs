@@ -313,7 +313,7 @@ impl Session {
         let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
         let mut reported = cloud.reported(device, points)?;
         reported.extend(happened.unwrap_or_default());
-        self.oddities.tell(device, &reported);
+        self.oddities.log(device, &reported);
         Ok(reported)
     }
 
