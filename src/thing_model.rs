@@ -2,9 +2,11 @@
 //! `true` and `"white"` is `1` and an index there. The dialects show them, the device gateway reads them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value as Json, json};
 
 use crate::domain::{Access, Function, FunctionType, Product};
 
@@ -14,9 +16,9 @@ const SCHEMA: &str = "https://iotx-tsl.oss-ap-southeast-1.aliyuncs.com/schema.js
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Specification {
-    min: Option<i64>,
-    max: Option<i64>,
-    step: Option<i64>,
+    min: Option<Number>,
+    max: Option<Number>,
+    step: Option<Number>,
     unit: String,
     range: Vec<String>,
     maxlen: Option<i64>,
@@ -75,25 +77,39 @@ fn property(function: &Function) -> Json {
 
 /// Bounds are texts there.
 fn data_type(function: &Function) -> Json {
-    let specification = Specification::of(function);
+    let Specification { min, max, step, unit, range, maxlen, label } = Specification::of(function);
     let text = |length: i64| json!({"type": "text", "specs": {"length": length.to_string()}});
-    let int = |min: i64, max: i64| {
-        json!({"type": "int", "specs": {"min": min.to_string(), "max": max.to_string(),
-            "step": specification.step.unwrap_or(1).to_string(), "unit": specification.unit}})
+    let int = |min: Number, max: Number| {
+        let step = step.clone().unwrap_or_else(|| 1.into());
+        json!({"type": "int", "specs": {"min": min.to_string(), "max": max.to_string(), "step": step.to_string(),
+            "unit": unit}})
+    };
+    let decimal = |name: &str| {
+        let bounds = [("min", &min), ("max", &max), ("step", &step)].into_iter();
+        let bounds = bounds.filter_map(|(name, bound)| Some((name.to_owned(), json!(bound.as_ref()?.to_string()))));
+        let specs: Map<String, Json> = bounds.chain([("unit".to_owned(), json!(unit))]).collect();
+        json!({"type": name, "specs": specs})
     };
     match function.kind {
         FunctionType::Boolean => json!({"type": "bool", "specs": {"0": "false", "1": "true"}}),
         FunctionType::Integer => {
-            int(specification.min.unwrap_or(i32::MIN.into()), specification.max.unwrap_or(i32::MAX.into()))
+            int(min.clone().unwrap_or_else(|| i32::MIN.into()), max.clone().unwrap_or_else(|| i32::MAX.into()))
         }
         FunctionType::Enum => {
-            let choices = specification.range.iter().enumerate();
+            let choices = range.iter().enumerate();
             let specs: Map<String, Json> = choices.map(|(index, name)| (index.to_string(), json!(name))).collect();
             json!({"type": "enum", "specs": specs})
         }
-        FunctionType::Bitmap => int(0, (1_i64 << specification.label.len().clamp(1, 62)) - 1),
-        FunctionType::String => text(specification.maxlen.unwrap_or(255)),
-        FunctionType::Json | FunctionType::Raw => text(specification.maxlen.unwrap_or(2048)),
+        FunctionType::Bitmap => int(0.into(), ((1_i64 << label.len().clamp(1, 62)) - 1).into()),
+        FunctionType::String => text(maxlen.unwrap_or(255)),
+        FunctionType::Json | FunctionType::Raw => text(maxlen.unwrap_or(2048)),
+        FunctionType::Float => decimal("float"),
+        FunctionType::Double => decimal("double"),
+        FunctionType::Date => json!({"type": "date", "specs": {}}),
+        FunctionType::Struct => {
+            let members: Vec<Json> = function.bounds.members.iter().map(parameter).collect();
+            json!({"type": "struct", "specs": members})
+        }
     }
 }
 
@@ -128,37 +144,107 @@ pub fn tuya_model(product: &Product) -> Json {
 
 /// The specification of a value: its type's name, and the members that restrict it.
 fn type_spec(function: &Function) -> Json {
-    let mut spec: Map<String, Json> = serde_json::from_str(&function.values).unwrap_or_default();
-    spec.insert("type".to_owned(), json!(tuya_type(function.kind)));
+    let mut spec: Map<String, Json> = serde_json::from_str(&tuya_values(function)).unwrap_or_default();
+    spec.insert("type".to_owned(), json!(tuya_type(function)));
     spec.into()
 }
 
-/// The name that Tuya's thing model has for a type.
-pub fn tuya_type(kind: FunctionType) -> &'static str {
-    match kind {
+/// The name that Tuya's thing model has for the type of a function.
+pub fn tuya_type(function: &Function) -> &'static str {
+    match function.kind {
         FunctionType::Boolean => "bool",
         FunctionType::Integer => "value",
+        FunctionType::Float | FunctionType::Double if function.bounds.decimal.scale.is_some() => "value",
         FunctionType::Enum => "enum",
-        FunctionType::String | FunctionType::Json => "string",
+        FunctionType::String
+        | FunctionType::Json
+        | FunctionType::Float
+        | FunctionType::Double
+        | FunctionType::Date
+        | FunctionType::Struct => "string",
         FunctionType::Raw => "raw",
         FunctionType::Bitmap => "bitmap",
     }
 }
 
-/// A value as Tuya's cloud shows it, as JSON text: a document is a text there, whatever the device sent.
-pub fn tuya_value(json: Cow<'_, str>) -> Cow<'_, str> {
-    if json.starts_with(['{', '[']) { Json::from(&*json).to_string().into() } else { json }
+/// The specification of a function as Tuya's cloud shows it: a JSON object as text. A number with decimals is a scaled
+/// whole number there where its step allows it, and a text otherwise; a struct shows the specification of each member.
+pub fn tuya_values(function: &Function) -> Cow<'_, str> {
+    let values = match function.kind {
+        FunctionType::Float | FunctionType::Double => {
+            let mut values: Map<String, Json> = serde_json::from_str(&function.values).unwrap_or_default();
+            let decimal = function.bounds.decimal;
+            if let Some(scale) = decimal.scale {
+                for name in ["min", "max", "step"] {
+                    if let Some(bound) = values.get(name).and_then(Json::as_f64) {
+                        values.insert(name.to_owned(), json!(decimal.scaled(bound)));
+                    }
+                }
+                values.insert("scale".to_owned(), json!(scale));
+                Json::from(values)
+            } else {
+                json!({"maxlen": DECIMAL_CHARS_MAX})
+            }
+        }
+        FunctionType::Date => json!({"maxlen": DATE_CHARS_MAX}),
+        FunctionType::Struct => {
+            let members = function.bounds.members.iter();
+            members.map(|member| (member.code.clone(), type_spec(member))).collect::<Map<_, _>>().into()
+        }
+        _ => return function.values.as_str().into(),
+    };
+    values.to_string().into()
+}
+
+/// The longest text of a number with decimals that a client needs to expect.
+const DECIMAL_CHARS_MAX: usize = 32;
+/// Milliseconds since 1970 in the year 2286.
+const DATE_CHARS_MAX: usize = 14;
+
+/// A stored value as Tuya's cloud shows it, as JSON text: a document is a text there, whatever the device sent, and a
+/// scaled number has no decimals.
+pub fn tuya_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -> Cow<'a, str> {
+    if stored.starts_with(['{', '[']) {
+        return Json::from(&*stored).to_string().into();
+    }
+    let is_decimal = function.is_some_and(|function| function.bounds.decimal.scale.is_some());
+    match stored.parse::<f64>() {
+        Ok(number) if is_decimal && number.fract() != 0.0 => (number.round() as i64).to_string().into(),
+        _ => stored,
+    }
+}
+
+/// A stored value as a TuyaLink device gets it: a struct is a text, as the thing model of the device says.
+pub fn to_tuyalink(function: Option<&Function>, stored: &str) -> Json {
+    match function.map(|function| function.kind) {
+        Some(FunctionType::Struct) => Json::from(stored),
+        _ => serde_json::from_str(stored).unwrap_or_default(),
+    }
 }
 
 /// A value as Alibaba's model has it, from the JSON text in which it is stored: booleans as 0 and 1, choices as their
-/// index. A value that does not fit its function stays as it is.
+/// index, numbers with decimals as they are. A value that does not fit its function stays as it is.
 pub fn to_alink(function: Option<&Function>, stored: &str) -> Json {
     let value: Json = serde_json::from_str(stored).unwrap_or(Json::Null);
-    match (function.map(|function| function.kind), &value) {
-        (Some(FunctionType::Boolean), Json::Bool(on)) => json!(i64::from(*on)),
-        (Some(FunctionType::Enum), Json::String(choice)) => {
-            let range = function.map(|function| Specification::of(function).range).unwrap_or_default();
-            range.iter().position(|name| name == choice).map_or(value, |index| json!(index))
+    let Some(function) = function else { return value };
+    match (function.kind, &value) {
+        (FunctionType::Boolean, Json::Bool(on)) => json!(i64::from(*on)),
+        (FunctionType::Enum, Json::String(_)) => {
+            let index = function.bounds.range.iter().position(|choice| **choice == *stored);
+            index.map_or(value, |index| json!(index))
+        }
+        (FunctionType::Float | FunctionType::Double, Json::String(text)) if function.bounds.decimal.scale.is_none() => {
+            text.parse::<Number>().map_or(value, Json::from)
+        }
+        (FunctionType::Float | FunctionType::Double, Json::Number(number)) => {
+            let scale = function.bounds.decimal.scale.unwrap_or_default();
+            point_moved_left(&plain(number), scale).parse::<Number>().map_or(value, Json::from)
+        }
+        (FunctionType::Struct, Json::Object(_)) => {
+            let members: HashMap<&str, &RawValue> = serde_json::from_str(stored).unwrap_or_default();
+            let member =
+                |(code, value): (&str, &RawValue)| (code.to_owned(), to_alink(member(function, code), value.get()));
+            members.into_iter().map(member).collect::<Map<_, _>>().into()
         }
         _ => value,
     }
@@ -166,14 +252,68 @@ pub fn to_alink(function: Option<&Function>, stored: &str) -> Json {
 
 /// A value as it is stored, from what a device of this model reports: the other way round than [`to_alink`].
 pub fn from_alink(function: Option<&Function>, value: &Json) -> String {
-    match (function.map(|function| function.kind), value.as_i64()) {
-        (Some(FunctionType::Boolean), Some(number @ (0 | 1))) => (number == 1).to_string(),
-        (Some(FunctionType::Enum), Some(index)) => {
-            let range = function.map(|function| Specification::of(function).range).unwrap_or_default();
-            let choice = usize::try_from(index).ok().and_then(|index| range.get(index));
-            choice.map_or_else(|| value.to_string(), |choice| json!(choice).to_string())
+    let Some(function) = function else { return value.to_string() };
+    match (function.kind, value) {
+        (FunctionType::Boolean, Json::Number(number)) if matches!(number.as_i64(), Some(0 | 1)) => {
+            (number.as_i64() == Some(1)).to_string()
+        }
+        (FunctionType::Enum, Json::Number(number)) => {
+            let index = number.as_u64().and_then(|index| usize::try_from(index).ok());
+            let choice = index.and_then(|index| function.bounds.range.get(index));
+            choice.map_or_else(|| value.to_string(), |choice| choice.to_string())
+        }
+        (FunctionType::Float | FunctionType::Double, Json::Number(number)) => match function.bounds.decimal.scale {
+            Some(scale) => point_moved_right(&plain(number), scale),
+            None => format!("\"{}\"", plain(number)),
+        },
+        (FunctionType::Date, Json::Number(number)) => format!("\"{number}\""),
+        (FunctionType::Struct, Json::Object(members)) => {
+            let member = |(code, value): (&String, &Json)| {
+                format!("{}:{}", Json::from(code.as_str()), from_alink(member(function, code), value))
+            };
+            format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
         }
         _ => value.to_string(),
+    }
+}
+
+fn member<'a>(function: &'a Function, code: &str) -> Option<&'a Function> {
+    function.bounds.members.iter().find(|member| member.code == code)
+}
+
+/// A number as text without exponent.
+fn plain(number: &Number) -> String {
+    number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
+}
+
+/// A decimal number, as text without exponent, times ten to the power of `places`: exactly, which a multiplication of
+/// floating-point numbers is not.
+fn point_moved_right(text: &str, places: u32) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let (moved, rest) = rest.split_at(rest.len().min(places as usize));
+    let zeros = "0".repeat(places as usize - moved.len());
+    let number = format!("{whole}{moved}{zeros}");
+    decimal_text(sign, &number, rest)
+}
+
+/// The other way round.
+fn point_moved_left(text: &str, places: u32) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let padded = format!("{whole:0>width$}", width = places as usize + 1);
+    let (whole, moved) = padded.split_at(padded.len() - places as usize);
+    decimal_text(sign, whole, &format!("{moved}{rest}"))
+}
+
+/// Without zeros that say nothing.
+fn decimal_text(sign: &str, whole: &str, rest: &str) -> String {
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    match rest.trim_end_matches('0') {
+        "" if whole == "0" => "0".to_owned(),
+        "" => format!("{sign}{whole}"),
+        rest => format!("{sign}{whole}.{rest}"),
     }
 }
 
@@ -182,16 +322,37 @@ mod tests {
     use super::*;
 
     fn function(kind: FunctionType, values: &str) -> Function {
-        let (code, name) = ("code".to_owned(), "name".to_owned());
-        let bounds = Default::default();
-        Function { code, dp_id: 1, kind, values: values.to_owned(), name, access: Access::ReadWrite, bounds }
+        let kind = serde_json::to_string(&format!("{kind:?}")).unwrap();
+        let row =
+            json!([{"code": "code", "dp_id": 1, "kind": "KIND", "values": values, "name": "name", "access": "rw"}]);
+        crate::store::functions::decode(&row.to_string().replace("\"KIND\"", &kind)).unwrap().remove(0)
     }
 
     #[test]
     fn values_of_each_type() {
         let colours = function(FunctionType::Enum, r#"{"range":["white","colour"]}"#);
         let switch = function(FunctionType::Boolean, "{}");
+        let tenths = function(FunctionType::Float, r#"{"min":-40,"max":120.5,"step":0.1}"#);
+        let free = function(FunctionType::Double, "{}");
+        let date = function(FunctionType::Date, "{}");
+        let place = function(
+            FunctionType::Struct,
+            r#"{"members":[{"code":"on","type":"Boolean","values":{},"name":""},
+                {"code":"height","type":"Float","values":{"step":0.01},"name":""}]}"#,
+        );
         for (function, stored, shown) in [
+            (Some(&tenths), "215", json!(21.5)),
+            (Some(&tenths), "-400", json!(-40)),
+            (Some(&tenths), "215.7", json!(21.57)),
+            (Some(&tenths), "0.01", json!(0.001)),
+            (Some(&tenths), "0", json!(0)),
+            (Some(&tenths), "\"21.5\"", json!("21.5")),
+            (Some(&free), "\"21.5\"", json!(21.5)),
+            (Some(&free), "\"-0.0000001\"", json!(-1e-7)),
+            (Some(&free), "\"warm\"", json!("warm")),
+            (Some(&date), "\"1635839462000\"", json!("1635839462000")),
+            (Some(&place), r#"{"height":12345,"on":true}"#, json!({"on": 1, "height": 123.45})),
+            (Some(&place), r#"{"other":[1]}"#, json!({"other": [1]})),
             (Some(&switch), "true", json!(1)),
             (Some(&switch), "false", json!(0)),
             (Some(&switch), "2", json!(2)),
@@ -200,8 +361,33 @@ mod tests {
             (None, "true", json!(true)),
             (None, "12.5", json!(12.5)),
         ] {
-            assert_eq!(to_alink(function, stored), shown, "{stored}");
+            let alink = to_alink(function, stored);
+            assert!(alink == shown || alink.as_f64().is_some_and(|alink| Some(alink) == shown.as_f64()), "{stored}");
             assert_eq!(from_alink(function, &shown), stored, "{shown}");
+        }
+    }
+
+    #[test]
+    fn numbers_with_decimals_in_the_tuya_dialect() {
+        for (values, kind, shown, stored, value) in [
+            (
+                r#"{"min":-40,"max":120.5,"step":0.1,"unit":"C"}"#,
+                "value",
+                json!({"min": -400, "max": 1205, "step": 1, "scale": 1, "unit": "C"}),
+                "215.7",
+                "216",
+            ),
+            (r#"{"step":0.25}"#, "value", json!({"step": 25, "scale": 2}), "2150", "2150"),
+            (r#"{"step":5}"#, "value", json!({"step": 5, "scale": 0}), "-0.4", "0"),
+            // Nothing says how many decimals there are, too many, or the scaled number does not fit.
+            ("{}", "string", json!({"maxlen": 32}), "\"21.57\"", "\"21.57\""),
+            (r#"{"step":0.0000001}"#, "string", json!({"maxlen": 32}), "\"1\"", "\"1\""),
+            (r#"{"step":0.001,"max":2147484}"#, "string", json!({"maxlen": 32}), "\"1\"", "\"1\""),
+        ] {
+            let function = function(FunctionType::Double, values);
+            let shown_values: Json = serde_json::from_str(&tuya_values(&function)).unwrap();
+            assert_eq!((tuya_type(&function), shown_values), (kind, shown), "{values}");
+            assert_eq!(tuya_value(Some(&function), stored.into()), value, "{values}");
         }
     }
 

@@ -149,8 +149,8 @@ enum Play {
     Number { min: i64, max: i64 },
     /// Now and then another of these JSON texts.
     Choice(Vec<Box<str>>),
-    /// Never changes.
-    Text,
+    /// Never changes from this JSON text.
+    Text(&'static str),
     /// No fault, nearly always.
     Faults,
 }
@@ -188,7 +188,14 @@ impl Playing {
             }
             FunctionType::Enum if !bounds.range.is_empty() => Play::Choice(bounds.range.clone()),
             FunctionType::Bitmap => Play::Faults,
-            FunctionType::Enum | FunctionType::String | FunctionType::Json | FunctionType::Raw => Play::Text,
+            FunctionType::Float | FunctionType::Double if bounds.decimal.scale.is_some() => {
+                let bound = |number: Option<f64>, usual| bounds.decimal.scaled(number.unwrap_or(usual)).unwrap_or(0);
+                let min = bound(bounds.decimal.min, 0.0);
+                Play::Number { min, max: bound(bounds.decimal.max, 100.0).max(min) }
+            }
+            FunctionType::Float | FunctionType::Double | FunctionType::Date => Play::Text("\"0\""),
+            FunctionType::Struct => Play::Text("{}"),
+            FunctionType::Enum | FunctionType::String | FunctionType::Json | FunctionType::Raw => Play::Text("\"\""),
         };
         Self { code: Arc::from(function.code.as_str()), kind, shown: None }
     }
@@ -217,7 +224,7 @@ impl Play {
             Self::Switch => Some(i64::from(value.as_json() == "true")),
             Self::Number { .. } | Self::Faults => value.as_json().parse().ok(),
             Self::Choice(range) => i64::try_from(range.iter().position(|choice| **choice == *value.as_json())?).ok(),
-            Self::Text => Some(0),
+            Self::Text(_) => Some(0),
         }
     }
 
@@ -229,7 +236,7 @@ impl Play {
                 let choice = usize::try_from(shown).ok().and_then(|index| range.get(index))?;
                 Value::from_json(choice.clone())
             }
-            Self::Text => Value::from_json("\"\""),
+            Self::Text(text) => Value::from_json(*text),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The world document as JSON (DESIGN §4). Unknown members are refused by name; members without a value are left out.
 
 mod device;
+mod members;
 mod user;
 mod values;
 
@@ -163,6 +164,14 @@ enum Kind {
     Raw,
     #[serde(alias = "bitmap")]
     Bitmap,
+    #[serde(alias = "float")]
+    Float,
+    #[serde(alias = "double")]
+    Double,
+    #[serde(alias = "date")]
+    Date,
+    #[serde(alias = "struct")]
+    Struct,
 }
 
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
@@ -310,7 +319,10 @@ fn functions(product: &str, rows: Option<Vec<FunctionRow>>) -> Result<Option<Vec
     let function = |(index, row): (usize, FunctionRow)| {
         let place = u32::try_from(index + 1).unwrap_or(u32::MAX);
         let kind = row.kind.into_domain();
-        let values = values::checked(&row.code, kind, row.values);
+        let values = match kind {
+            FunctionType::Struct => members::checked(row.values),
+            _ => values::checked(&row.code, kind, row.values),
+        };
         let place_of = |text| Error::Refused(format!("product {product:?} function {:?}: {text}", row.code));
         Ok(Function {
             dp_id: row.dp_id.unwrap_or_else(|| free(place)),
@@ -359,7 +371,7 @@ macro_rules! alike {
     };
 }
 
-alike!(Kind = FunctionType { Boolean, Integer, Enum, String, Json, Raw, Bitmap });
+alike!(Kind = FunctionType { Boolean, Integer, Enum, String, Json, Raw, Bitmap, Float, Double, Date, Struct });
 alike!(Rights = Access { ReadWrite, ReadOnly, WriteOnly });
 alike!(Registering = Registration { Off, Known, Any });
 alike!(Node = NodeType { Device, Gateway, Sub });

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::domain::world::{World, WorldDevice};
+
 use super::{Outcome, Place, control, print, read_text};
 
 /// Make the projects, apps, products, users, homes and devices that a document describes true.
@@ -23,6 +25,22 @@ pub struct Apply {
     json: bool,
 }
 
+/// Characters of a secret that Tuya's C SDK for TuyaLink uses (docs/devices.md).
+const TUYALINK_SECRET_CHARS: usize = 16;
+
+/// Says which devices cannot use Tuya's C SDK because of their secrets.
+fn secrets_note(world: &World) -> Option<String> {
+    let devices = world.projects.iter().flat_map(|project| &project.devices);
+    let other = |device: &&WorldDevice| device.secret.as_ref().is_some_and(|text| text.len() != TUYALINK_SECRET_CHARS);
+    let mut devices = devices.filter(other).map(|device| device.device_id.as_ref().map_or("", |id| id.as_str()));
+    let (first, more) = (devices.next()?, devices.count());
+    let others = if more > 0 { format!(" and of {more} more devices") } else { String::new() };
+    Some(format!(
+        "the secret of device {first}{others} does not have {TUYALINK_SECRET_CHARS} characters. Tuya's C SDK for \
+         TuyaLink takes exactly {TUYALINK_SECRET_CHARS}; LinkKit devices take any length."
+    ))
+}
+
 impl Apply {
     pub(super) async fn run(self) -> Outcome {
         let text = read_text(&self.world)?;
@@ -30,11 +48,14 @@ impl Apply {
         let applied = control.ask("/world", text).await;
         let applied = applied.map_err(|error| format!("{}: {error}", self.world.display()))?;
         let applied = String::from_utf8_lossy(&applied);
+        let world = crate::world::parse(&applied).map_err(|error| error.to_string())?;
+        if let Some(note) = secrets_note(&world) {
+            tracing::warn!("{note}");
+        }
         if self.json {
             print(&applied);
             return Ok(());
         }
-        let world = crate::world::parse(&applied).map_err(|error| error.to_string())?;
         for project in world.projects {
             print(&format!(
                 "{}: {} apps, {} products, {} users, {} homes, {} devices",

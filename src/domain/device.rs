@@ -20,7 +20,7 @@ pub const DEVICE_PAGE_MAX: usize = 100;
 pub const DEVICE_LIST_MAX: usize = 1000;
 
 /// What the registry knows of a device. No `Debug`: it holds the local key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Device {
     /// The store's number.
     pub no: DeviceNo,
@@ -123,7 +123,7 @@ pub struct FactoryName {
 }
 
 /// A device and what it last said.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct DeviceState {
     /// What the registry knows.
     pub device: Arc<Device>,

@@ -268,13 +268,13 @@ pub struct Expiry {
 }
 
 impl Cloud {
-    /// A page of a device's log. Rows past the retention, or from before the device's last reset, are never in it.
+    /// A page of the log of a [`Cloud::device_with_log`]. Rows past the retention, or from before the device's last reset,
+    /// are never in it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
-    pub async fn events(&self, who: &impl Asks, id: &DeviceId, query: EventQuery) -> Result<EventPage> {
-        let device = self.device_with_log(who, id).await?;
-        let query = self.within_history(&device, query);
+    /// [`Error::Store`].
+    pub async fn events(&self, who: &impl Asks, device: &Device, query: EventQuery) -> Result<EventPage> {
+        let query = self.within_history(device, query);
         self.telemetry.page(Some(who.project().no), device.no, &query).await
     }
 
@@ -284,9 +284,13 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::events`]; [`Error::OutOfRange`] when nothing matches in as many rows as one call looks through.
-    pub async fn events_counted(&self, who: &impl Asks, id: &DeviceId, query: EventQuery) -> Result<(EventPage, u64)> {
-        let device = self.device_with_log(who, id).await?;
-        let mut query = self.within_history(&device, query);
+    pub async fn events_counted(
+        &self,
+        who: &impl Asks,
+        device: &Device,
+        query: EventQuery,
+    ) -> Result<(EventPage, u64)> {
+        let mut query = self.within_history(device, query);
         let asker = Some(who.project().no);
         let count = self.telemetry.count(asker, device.no, &query).await?;
         if count == (EventCount { rows: 0, is_exact: true }) {
@@ -334,7 +338,11 @@ impl Cloud {
         Ok(unread)
     }
 
-    async fn device_with_log(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+    /// A device whose log can be read.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
+    pub async fn device_with_log(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
         let device = self.visible_device(who, id).await?;
         if device.product.functions.is_empty() {
             return Err(Error::LogsNotSupported);

@@ -1,12 +1,15 @@
 //! Products: types of devices, with their thing models.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use serde_json::value::RawValue;
 
 use super::{Asks, Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
 
 /// A type of device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Product {
     /// The tenant whose product it is.
     pub project: ProjectNo,
@@ -77,7 +80,7 @@ pub enum NodeType {
 }
 
 /// One function (data point) of a product.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Function {
     /// Its code, unique in the product.
     pub code: String,
@@ -99,7 +102,7 @@ pub struct Function {
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// What the specification of a function restricts, read from its text once.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Bounds {
     /// The least number.
     pub min: Option<i64>,
@@ -109,14 +112,35 @@ pub struct Bounds {
     pub range: Vec<Box<str>>,
     /// The longest text, in characters.
     pub chars: Option<usize>,
+    /// Of a number with decimals.
+    pub decimal: Decimal,
+    /// The members of a struct.
+    pub members: Vec<Function>,
+}
+
+/// The range of a number with decimals, and the form in which it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Decimal {
+    /// The least number.
+    pub min: Option<f64>,
+    /// The greatest number.
+    pub max: Option<f64>,
+    /// With it the number is stored multiplied by ten to this power, without it as text.
+    pub scale: Option<u32>,
 }
 
 impl Function {
     /// Whether a value is one that the function may have. A whole number that is written with a fraction or an exponent
-    /// (`200.0`, `2e2`) is brought into its usual form first.
+    /// (`200.0`, `2e2`) is brought into its usual form first, and so is a struct that comes as text.
     pub fn accepts_normalized(&self, value: &mut Value) -> bool {
         if self.accepts(value) {
             return true;
+        }
+        if self.kind == FunctionType::Struct
+            && let Some(object) = serde_json::from_str::<String>(value.as_json()).ok().and_then(Value::from_json)
+        {
+            *value = object;
+            return self.accepts(value);
         }
         let is_whole_kind = matches!(self.kind, FunctionType::Integer | FunctionType::Bitmap);
         let number = value.as_json().parse::<f64>().ok().filter(|_| is_whole_kind);
@@ -136,13 +160,21 @@ impl Function {
             FunctionType::Boolean => "false".into(),
             FunctionType::Integer | FunctionType::Bitmap => self.bounds.min.unwrap_or(0).to_string().into(),
             FunctionType::Enum => self.bounds.range.first().map_or(empty_text, |first| first).into(),
-            FunctionType::String | FunctionType::Raw | FunctionType::Json => empty_text.into(),
+            FunctionType::Float | FunctionType::Double => {
+                let least = self.bounds.decimal.scaled(self.bounds.decimal.min.unwrap_or(0.0));
+                least.map_or(empty_text.into(), |least| least.to_string().into())
+            }
+            FunctionType::String
+            | FunctionType::Raw
+            | FunctionType::Json
+            | FunctionType::Date
+            | FunctionType::Struct => empty_text.into(),
         }
     }
 
     /// Whether a value is one that the function may have.
     pub fn accepts(&self, value: &Value) -> bool {
-        let (text, Bounds { min, max, range, chars }) = (value.as_json(), &self.bounds);
+        let (text, Bounds { min, max, range, chars, decimal, members }) = (value.as_json(), &self.bounds);
         match self.kind {
             FunctionType::Boolean => matches!(text, "true" | "false"),
             FunctionType::Integer | FunctionType::Bitmap => text
@@ -153,8 +185,39 @@ impl Function {
             FunctionType::String => text.starts_with('"') && chars.is_none_or(|most| chars_of(text) <= most),
             FunctionType::Raw => text.starts_with('"'),
             FunctionType::Json => text.starts_with(['"', '{', '[']),
+            FunctionType::Float | FunctionType::Double => decimal.accepts(text),
+            FunctionType::Date => content(text).is_some_and(|digits| digits.parse::<u64>().is_ok()),
+            FunctionType::Struct => serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(text).is_ok_and(|given| {
+                given.iter().all(|(code, value)| {
+                    let member = members.iter().find(|member| member.code == *code);
+                    let value = Value::from_json(value.get());
+                    member.zip(value).is_some_and(|(member, value)| member.accepts(&value))
+                })
+            }),
         }
     }
+}
+
+impl Decimal {
+    /// A number as it is stored where that is a whole one; a further decimal place is rounded.
+    pub fn scaled(self, number: f64) -> Option<i64> {
+        self.scale.map(|scale| (number * 10_f64.powi(scale as i32)).round() as i64)
+    }
+
+    fn accepts(self, text: &str) -> bool {
+        let number = match self.scale {
+            Some(scale) => text.parse::<f64>().ok().map(|number| number / 10_f64.powi(scale as i32)),
+            None => content(text).and_then(|text| text.parse().ok()),
+        };
+        number.is_some_and(|number| {
+            number.is_finite() && self.min.is_none_or(|min| number >= min) && self.max.is_none_or(|max| number <= max)
+        })
+    }
+}
+
+/// What stands between the quotes of a JSON string without escapes.
+fn content(json: &str) -> Option<&str> {
+    json.strip_prefix('"')?.strip_suffix('"')
 }
 
 /// Characters that a JSON string stands for.
@@ -187,6 +250,14 @@ pub enum FunctionType {
     Raw,
     /// Bits of named faults.
     Bitmap,
+    /// A number with decimals, of 32 bits on the device. [`Decimal`] says how it is stored.
+    Float,
+    /// A number with decimals, of 64 bits on the device. [`Decimal`] says how it is stored.
+    Double,
+    /// Milliseconds since 1970, as text.
+    Date,
+    /// An object of named members.
+    Struct,
 }
 
 /// Whether a function can be commanded, reported, or both.
@@ -241,6 +312,8 @@ mod tests {
         let number = Bounds { min: Some(0), max: Some(100), ..Bounds::default() };
         let choices = Bounds { range: vec!["\"white\"".into(), "\"水\"".into()], ..Bounds::default() };
         let short = Bounds { chars: Some(3), ..Bounds::default() };
+        let decimal = Decimal { min: Some(-40.0), max: Some(120.5), scale: Some(1) };
+        let tenths = Bounds { decimal, ..Bounds::default() };
         for (function, good, bad) in [
             (of(FunctionType::Boolean, Bounds::default()), vec!["true", "false"], vec!["1", "\"true\"", "null"]),
             (
@@ -253,6 +326,25 @@ mod tests {
             (of(FunctionType::String, short), vec!["\"水水水\"", "\"a\\n\\u0001\"", "\"\""], vec!["\"abcd\"", "1"]),
             (of(FunctionType::Raw, Bounds::default()), vec!["\"AA==\""], vec!["1"]),
             (of(FunctionType::Json, Bounds::default()), vec!["{}", "\"{}\"", "[]"], vec!["1", "true"]),
+            (
+                of(FunctionType::Float, tenths.clone()),
+                vec!["215", "-400", "215.7"],
+                vec!["-401", "1206", "\"215\"", "{}"],
+            ),
+            (of(FunctionType::Double, Bounds::default()), vec!["\"1.25\"", "\"-3\""], vec!["1.25", "\"\"", "\"inf\""]),
+            (
+                of(FunctionType::Date, Bounds::default()),
+                vec!["\"1635839462000\""],
+                vec!["1635839462000", "\"2021\\n\""],
+            ),
+            (
+                of(
+                    FunctionType::Struct,
+                    Bounds { members: vec![of(FunctionType::Float, tenths)], ..Bounds::default() },
+                ),
+                vec!["{}", r#"{"code":215}"#],
+                vec!["[]", r#"{"code":"215"}"#, r#"{"other":1}"#, r#""{}""#],
+            ),
         ] {
             let accepts = |text: &str| function.accepts(&Value::from_json(text).unwrap());
             assert!(good.iter().all(|text| accepts(text)), "{:?}", function.kind);

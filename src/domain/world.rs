@@ -5,14 +5,14 @@ use super::product::Registration;
 use super::{Cloud, Function, NodeType, Result, UsernameType};
 
 /// Everything that one document describes.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct World {
     /// The tenants.
     pub projects: Vec<WorldProject>,
 }
 
 /// A tenant, found again by its name.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct WorldProject {
     /// Its name.
     pub name: String,
@@ -60,7 +60,7 @@ pub struct WorldApp {
 }
 
 /// A type of device, found again by its id, or without one by its name.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct WorldProduct {
     /// Tuya's id.
     pub product_id: Option<String>,

@@ -120,9 +120,10 @@ impl Teller<'_> {
 
     /// A value, also under the number of its data point; the time in seconds, as text (decision 0012).
     fn point(&self, code: &str, value: &str, time_ms: i64) -> Json {
-        let value: Json = serde_json::from_str(&tuya_value(value.into())).unwrap_or_default();
+        let function = self.0.product.function(code);
+        let value: Json = serde_json::from_str(&tuya_value(function, value.into())).unwrap_or_default();
         let mut point = Map::new();
-        if let Some(function) = self.0.product.function(code) {
+        if let Some(function) = function {
             point.insert(function.dp_id.to_string(), value.clone());
         }
         point.insert("code".to_owned(), code.into());

@@ -328,7 +328,7 @@ impl Session {
     fn reply(&self, device: &Device, reply: Reply, outcome: &Result<Told, Fault>, now_ms: i64) -> Message {
         match self.protocol {
             Protocol::TuyaLink => {
-                let data = outcome.as_ref().map(tylink::data).map_err(|fault| *fault);
+                let data = outcome.as_ref().map(|told| tylink::data(&device.product, told)).map_err(|fault| *fault);
                 tylink::say(reply, data.as_ref().map_err(|fault| *fault), now_ms)
             }
             Protocol::LinkKit { .. } => {

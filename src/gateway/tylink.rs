@@ -12,7 +12,7 @@ use crate::domain::data_point::Said;
 use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::topology::NewSubDevice;
-use crate::domain::{Device, DeviceId, ProductId, Value};
+use crate::domain::{Device, DeviceId, Product, ProductId, Value};
 use crate::refusals::Reason;
 use crate::thing_model;
 
@@ -330,14 +330,13 @@ pub fn say(reply: Reply, outcome: Result<&Json, Fault>, now_ms: i64) -> Message 
 }
 
 /// What came of an [`Ask`], in the members that the answer has.
-pub fn data(told: &Told) -> Json {
+pub fn data(product: &Product, told: &Told) -> Json {
     match told {
         Told::Done => Json::Null,
         Told::Tags(facts) => facts.iter().map(|fact| json!({"key": fact.key, "value": fact.text})).collect(),
         Told::Desired(desired) => {
-            let value = |value: &Value| serde_json::from_str(value.as_json()).unwrap_or(Json::Null);
-            let member =
-                |one: &Desired| (one.code.clone(), json!({"version": one.version, "value": value(&one.value)}));
+            let value = |one: &Desired| thing_model::to_tuyalink(product.function(&one.code), one.value.as_json());
+            let member = |one: &Desired| (one.code.clone(), json!({"version": one.version, "value": value(one)}));
             json!({"properties": desired.iter().map(member).collect::<Map<_, _>>()})
         }
         Told::Devices(devices) => {
@@ -355,8 +354,8 @@ pub fn data(told: &Told) -> Json {
 
 /// A wish for values, on its way down.
 pub fn set(device: &Device, id: u32, wishes: &[Wish], now_ms: i64) -> Message {
-    let value = |value: &Value| serde_json::from_str(value.as_json()).unwrap_or(Json::Null);
-    let data: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(wish))).collect();
+    let value = |code: &str, value: &Value| thing_model::to_tuyalink(device.product.function(code), value.as_json());
+    let data: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(code, wish))).collect();
     down(device, "thing/property/set", id, &data.into(), now_ms)
 }
 

@@ -15,7 +15,7 @@ use super::reply::{Envelope, Reply};
 use crate::domain::device::{
     DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, Leaving, NAME_CHARS_MAX, UserDevices,
 };
-use crate::domain::{Asks, DeviceId, DeviceState, Error, ProductId, Result, Schema, Uid};
+use crate::domain::{Asks, DeviceId, DeviceState, Error, Function, ProductId, Result, Schema, Uid};
 use crate::thing_model::tuya_value;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -150,7 +150,7 @@ fn write_device(text: &mut Vec<u8>, state: &DeviceState) {
         // A code is whatever a device says; a value was read as JSON when it came.
         let _ = serde_json::to_writer(&mut *text, point.code);
         text.extend_from_slice(b",\"value\":");
-        text.extend_from_slice(tuya_value(point.value).as_bytes());
+        text.extend_from_slice(tuya_value(point.function, point.value).as_bytes());
         text.push(b'}');
     });
     text.extend_from_slice(b"]}");
@@ -159,13 +159,15 @@ fn write_device(text: &mut Vec<u8>, state: &DeviceState) {
 /// The status of a device.
 pub(super) fn status(state: &DeviceState) -> Vec<StatusView<'_>> {
     let mut status = Vec::with_capacity(state.device.product.functions.len());
-    state.visit_status(|point| status.push(StatusView { code: point.code, value: raw_value(point.value) }));
+    state.visit_status(|point| {
+        status.push(StatusView { code: point.code, value: raw_value(point.function, point.value) })
+    });
     status
 }
 
 /// A value in the vendor's form.
-pub(super) fn raw_value(json: Cow<'_, str>) -> Option<Cow<'_, RawValue>> {
-    match tuya_value(json) {
+pub(super) fn raw_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -> Option<Cow<'a, RawValue>> {
+    match tuya_value(function, stored) {
         Cow::Borrowed(text) => serde_json::from_str(text).ok().map(Cow::Borrowed),
         Cow::Owned(text) => RawValue::from_string(text).ok().map(Cow::Owned),
     }

@@ -14,6 +14,7 @@ use super::devices::states_of_ids;
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::product::PRODUCT_PAGE_MAX;
 use crate::domain::{Access, Device, DeviceId, Function, FunctionType};
+use crate::thing_model;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -52,20 +53,21 @@ impl FunctionView {
             code: function.code.clone(),
             desc: function.name.clone(),
             name: names.get(&function.code).unwrap_or(&function.name).clone(),
-            kind: kind(function.kind),
-            values: function.values.clone(),
+            kind: kind(function),
+            values: thing_model::tuya_values(function).into_owned(),
         }
     }
 }
 
 /// The vendor's name of a type.
-fn kind(kind: FunctionType) -> &'static str {
-    match kind {
+fn kind(function: &Function) -> &'static str {
+    match function.kind {
         FunctionType::Boolean => "Boolean",
         FunctionType::Integer => "Integer",
+        FunctionType::Float | FunctionType::Double if function.bounds.decimal.scale.is_some() => "Integer",
         FunctionType::Enum => "Enum",
-        FunctionType::String => "String",
-        FunctionType::Json => "Json",
+        FunctionType::String | FunctionType::Float | FunctionType::Double | FunctionType::Date => "String",
+        FunctionType::Json | FunctionType::Struct => "Json",
         FunctionType::Raw => "Raw",
         FunctionType::Bitmap => "Bitmap",
     }
@@ -201,8 +203,8 @@ async fn specification(call: &AppCall, with_points: bool) -> Reply {
     let (device, names) = described(call).await?;
     let row = |function: &Function| SpecificationRow {
         code: function.code.clone(),
-        kind: kind(function.kind),
-        values: function.values.clone(),
+        kind: kind(function),
+        values: thing_model::tuya_values(function).into_owned(),
         dp_id: with_points.then_some(function.dp_id),
         name: with_points.then(|| names.get(&function.code).unwrap_or(&function.name).clone()),
     };

@@ -12,7 +12,8 @@ use super::auth::AppCall;
 use super::reply::{Envelope, Reply};
 use super::row_key::RowKeys;
 use crate::domain::event::{PAGE_ROWS_MAX, PageStart};
-use crate::domain::{DeviceId, Error, Event, EventQuery, EventType, EventTypes, Result};
+use crate::domain::{Device, DeviceId, Error, Event, EventQuery, EventType, EventTypes, Result};
+use crate::thing_model::tuya_value;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new().routes(routes!(device_logs))
@@ -99,22 +100,24 @@ async fn device_logs(call: AppCall) -> Reply {
             if let Some(key) = call.query.text("start_row_key") {
                 query.start = PageStart::At(keys.parse_free(key).ok_or(Error::DamagedCursor("start_row_key"))?);
             }
-            let page = call.cloud().events(&call.caller, &id, query).await?;
+            let device = call.cloud().device_with_log(&call.caller, &id).await?;
+            let page = call.cloud().events(&call.caller, &device, query).await?;
             let first = page.rows.first().map(|event| keys.free(event.row, event.kind));
             call.answer(PageView::Free(FreePageView {
                 device_id: id.0,
                 has_next: page.next.is_some(),
                 current_row_key: first,
                 next_row_key: page.next.map(|next| keys.free(next.row, next.kind)),
-                logs: page.rows.into_iter().map(|event| log(event, None)).collect(),
+                logs: page.rows.into_iter().map(|event| log(&device, event, None)).collect(),
             }))
         }
         2 => {
             query.start = paid_start(&call, &keys)?;
-            let (page, count) = call.cloud().events_counted(&call.caller, &id, query).await?;
+            let device = call.cloud().device_with_log(&call.caller, &id).await?;
+            let (page, count) = call.cloud().events_counted(&call.caller, &device, query).await?;
             let row = |event: Event| {
                 let key = keys.paid(event.row);
-                log(event, Some(key))
+                log(&device, event, Some(key))
             };
             let (has_next, device_id) = (page.next.is_some(), id.0);
             let logs = page.rows.into_iter().map(row).collect();
@@ -173,10 +176,11 @@ fn milliseconds(time: i64, rest_ms: i64) -> i64 {
     if (0..SECONDS_BELOW).contains(&time) { time * 1000 + rest_ms } else { time }
 }
 
-fn log(event: Event, row: Option<String>) -> LogView {
+fn log(device: &Device, event: Event, row: Option<String>) -> LogView {
+    let function = event.code.as_ref().and_then(|code| device.product.function(code));
     LogView {
+        value: event.value.map(|value| text_of(&tuya_value(function, value.as_json().into()))),
         code: event.code.map(|code| code.to_string()),
-        value: event.value.map(|value| text_of(value.as_json())),
         event_time: event.row.time_ms,
         event_from: event.source.number().to_string(),
         event_id: event.kind.number(),

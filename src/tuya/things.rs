@@ -209,8 +209,8 @@ async fn shadow_properties(call: AppCall) -> Reply {
                 custom_name: names.get(point.code).map_or("", String::as_str),
                 dp_id: function.dp_id,
                 time: point.time_ms,
-                kind: thing_model::tuya_type(function.kind),
-                value: raw_value(point.value),
+                kind: thing_model::tuya_type(function),
+                value: raw_value(point.function, point.value),
             });
         }
     });

@@ -25,16 +25,7 @@ pub fn checked(code: &str, kind: FunctionType, values: Value) -> Result<Map<Stri
             _ => {}
         }
     }
-    let whole = match kind {
-        FunctionType::Boolean
-        | FunctionType::Integer
-        | FunctionType::Enum
-        | FunctionType::String
-        | FunctionType::Json
-        | FunctionType::Raw
-        | FunctionType::Bitmap => true,
-    };
-    check(whole, &values)?;
+    check(!matches!(kind, FunctionType::Float | FunctionType::Double), &values)?;
     if kind == FunctionType::Json {
         // Those of the parts of a document, such as a colour's.
         for (part, bounds) in values.iter().filter_map(|(part, bounds)| Some((part, bounds.as_object()?))) {
@@ -44,7 +35,7 @@ pub fn checked(code: &str, kind: FunctionType, values: Value) -> Result<Map<Stri
     Ok(values)
 }
 
-fn object(values: Value) -> Result<Map<String, Value>, String> {
+pub(super) fn object(values: Value) -> Result<Map<String, Value>, String> {
     match values {
         Value::Object(members) => Ok(members),
         Value::Null => Ok(Map::new()),

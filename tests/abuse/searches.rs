@@ -60,7 +60,7 @@ fn of(kind: EventType, from_ms: i64, to_ms: i64) -> EventQuery {
 #[tokio::test]
 async fn a_counted_page_examines_a_bounded_part_of_the_log() {
     let (_server, cloud, caller, begin) = with_small_bounds().await;
-    let plug = DeviceId(PLUG.to_owned());
+    let plug = cloud.device_with_log(&caller, &DeviceId(PLUG.to_owned())).await.unwrap();
     let counted = async |query| cloud.events_counted(&caller, &plug, query).await;
     // Nothing matches within what one call looks through: the caller is told to ask for less.
     let refused = counted(of(EventType::Restart, begin, begin + ROWS)).await;

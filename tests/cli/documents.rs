@@ -1,11 +1,14 @@
 //! World documents as people write them: what is read in several forms, and what is refused by its place.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::support::mqtt::{MqttDevice, tuyalink};
 use crate::support::tuya::TuyaApp;
 use crate::support::world::{FIRST_ID, PLUG};
-use crate::support::{TestCloud, ingle};
+use crate::support::{INGLE, TestCloud, ingle};
 
 /// A project with these members.
 fn home(members: Value) -> Value {
@@ -124,6 +127,55 @@ fn functions_paste_as_the_vendor_prints_them() {
 }
 
 #[test]
+fn numbers_with_decimals_and_structs_come_back_as_they_were_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = json!([{"code": "lat", "type": "double"}, {"code": "on", "type": "Boolean", "name": "On"}]);
+    let rows = json!([
+        {"code": "temperature", "type": "float", "values": {"min": -40, "max": 120.5, "step": 0.1}},
+        {"code": "since", "type": "date"},
+        {"code": "place", "type": "struct", "values": {"members": members}},
+    ]);
+    let filled = functions(folder.path(), &rows).unwrap();
+    assert_eq!((&filled[0]["type"], &filled[0]["values"]), (&json!("Float"), &rows[0]["values"]));
+    assert_eq!(filled[1]["type"], "Date");
+    let members = json!([{"code": "lat", "type": "Double", "values": {}, "name": "lat"},
+        {"code": "on", "type": "Boolean", "values": {}, "name": "On"}]);
+    assert_eq!((&filled[2]["type"], &filled[2]["values"]["members"]), (&json!("Struct"), &members));
+    assert_eq!(functions(folder.path(), &filled).unwrap(), filled, "what was printed changes nothing");
+}
+
+#[test]
+fn a_secret_that_tuyas_c_sdk_cannot_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = |secrets: &[&str]| {
+        let device = |(at, secret): (usize, &&str)| json!({"product_id": "lamp", "device_id": format!("lamp{at}"), "secret": secret});
+        let devices: Vec<Value> = secrets.iter().enumerate().map(device).collect();
+        let mut world = product(&json!([]));
+        world["projects"][0]["devices"] = json!(devices);
+        let mut command = Command::new(INGLE);
+        command.args(["apply", "-", "--data"]).arg(folder.path());
+        said(command, &world.to_string())
+    };
+    let sixteen = "0123456789abcdef";
+    assert!(!note(&[sixteen]).contains("16 characters"));
+    let one = note(&[sixteen, "short"]);
+    assert!(one.contains("the secret of device lamp1 does not have 16 characters"), "{one}");
+    let three = note(&["short", "0123456789abcdef0", &sixteen.repeat(2)]);
+    assert!(three.contains("device lamp0 and of 2 more devices"), "{three}");
+    assert!(!one.contains("short") && !three.contains("short"), "a secret is not printed");
+}
+
+/// What a command that succeeds writes to standard error.
+fn said(mut command: Command, input: &str) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
 fn functions_that_cannot_be_are_refused_by_product_and_code() {
     let folder = tempfile::tempdir().unwrap();
     let of = |kind: &str, values: Value| json!([{"code": "sound", "type": "Boolean"}, {"code": "wrong", "type": kind, "values": values}]);
@@ -149,6 +201,28 @@ fn functions_that_cannot_be_are_refused_by_product_and_code() {
         (of("Integer", json!("[]")), "values: the text is not a JSON object"),
         (of("Integer", json!([])), "values must be an object"),
         (of("Integer", json!(5)), "values must be an object"),
+        (of("Float", json!({"min": 1.5, "max": 1.25})), "min 1.5 is greater than max 1.25"),
+        (of("Double", json!({"step": 0})), "step must be greater than 0"),
+        (of("Float", json!({"max": "1.5"})), "max must be a number"),
+        (of("Struct", json!({})), "a Struct needs members"),
+        (of("Struct", json!({"members": []})), "a Struct needs members"),
+        (of("Struct", json!({"members": {"code": "a"}})), "members: "),
+        (of("Struct", json!({"min": 1})), "a Struct has members alone"),
+        (of("Struct", json!({"members": [{"code": "a", "type": "Text"}]})), "unknown variant `Text`"),
+        (of("Struct", json!({"members": [{"code": "a", "type": "Date", "dp_id": 1}]})), "unknown field `dp_id`"),
+        (of("Struct", json!({"members": [{"code": "", "type": "Date"}]})), "a code of its own"),
+        (
+            of("Struct", json!({"members": [{"code": "a", "type": "Date"}, {"code": "a", "type": "Date"}]})),
+            "member \"a\": each member needs a code of its own",
+        ),
+        (
+            of("Struct", json!({"members": [{"code": "a", "type": "Integer", "values": {"min": 0.5}}]})),
+            "member \"a\": min must be a whole number",
+        ),
+        (
+            of("Struct", json!({"members": [{"code": "a", "type": "Struct", "values": {"members": []}}]})),
+            "member \"a\": a member cannot be a Struct itself",
+        ),
     ] {
         let error = functions(folder.path(), &rows).unwrap_err();
         assert!(error.contains("product \"Lamp\" function \"wrong\"") && error.contains(text), "{rows}: {error}");

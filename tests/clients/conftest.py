@@ -8,13 +8,12 @@ import pytest
 # Their assertions are as telling as those of a test.
 pytest.register_assert_rewrite("answers", "history", "living", "pairing", "things", "tylink")
 
-from aliyun_api_gateway import ApiGatewayClient
 from tuya_connector import TuyaOpenAPI
 
 import history as histories
 from answers import good
 from evidence import Evidence
-from living import Living
+from living import logged_in
 from server import Server
 from signing import Raw
 from world import new_world, with_passwords
@@ -126,19 +125,7 @@ def raw(server):
 def log_in(server, evidence):
     """The Alibaba Living cloud API over one of its clients, logged in."""
     evidence.clients.add("aliyun-api-gateway-python")
-
-    def log_in(project):
-        client = ApiGatewayClient(server.http, project.app_key, project.app_secret)
-
-        def call(path, params, token, api_ver):
-            body = {"id": "1", "version": "1.0", "request": {"apiVer": api_ver, "cloudToken": token}, "params": params}
-            return client.request("POST", path, json_body=body)
-
-        living = Living(server, project, call, lambda answer: answer.json())
-        living.log_in()
-        return living
-
-    return log_in
+    return lambda project: logged_in(server, project)
 
 
 class Seen:

@@ -4,6 +4,8 @@ client takes. A walk gets two projects and `connect`, which gives it a `Living` 
 import re
 import time
 
+from aliyun_api_gateway import ApiGatewayClient
+
 from answers import types_of
 from world import EMAIL, LONER, MOBILE, OPEN_ID, SCHEMA
 
@@ -314,3 +316,16 @@ def texts(world, connect):
 READING = [tokens, tokens_that_cannot_be, tokens_of_a_lenient_project, accounts, one_account, devices_of_a_user,
            open_ids]
 WRITING = [unbinding, properties, texts]
+
+
+def logged_in(server, project):
+    """A project's cloud calls over one of the clients."""
+    client = ApiGatewayClient(server.http, project.app_key, project.app_secret)
+
+    def call(path, params, token, api_ver):
+        body = {"id": "1", "version": "1.0", "request": {"apiVer": api_ver, "cloudToken": token}, "params": params}
+        return client.request("POST", path, json_body=body)
+
+    living = Living(server, project, call, lambda answer: answer.json())
+    living.log_in()
+    return living

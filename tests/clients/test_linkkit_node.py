@@ -12,6 +12,8 @@ import pytest
 from answers import done
 from javascript import started
 from living import good as fine
+from living import logged_in
+from world import new_world
 
 SET, INVOKE = "/cloud/thing/properties/set", "/cloud/thing/service/invoke"
 
@@ -151,6 +153,35 @@ def test_it_comes_and_goes(world, plug, seen):
     assert seen(world.home, world.home.devices["plug"]) == (True, {})
     plug.say("end")
     seen.gone(world.home, world.home.devices["plug"])
+
+
+def test_it_hears_again_after_a_crash_of_the_server(new_server, tmp_path):
+    """It keeps its session and sends no SUBSCRIBE when it connects again."""
+    with ExitStack() as running, (tmp_path / "stderr.log").open("wb") as stderr:
+        server = running.enter_context(new_server())
+        server.environment["INGLE_MQTT_LISTEN"] = f"127.0.0.1:{server.mqtt_port}"
+        project = new_world(server).home
+        plug = Kit(running.enter_context(started("linkkit.js", stderr)), server, False, project, project.devices["plug"])
+        plug.connect()
+        plug.say("props")
+        plug.say("service", name="boil")
+        # Once this is answered, so were its subscriptions.
+        assert plug.call("postProps", {"switch_1": 0}) == (200, {})
+        assert plug.next("connected") is True
+
+        server.kill()
+        server.start()
+
+        assert plug.next("connected") is True
+        assert plug.call("postProps", {"switch_1": 1}) == (200, {})
+        living = logged_in(server, project)
+        assert fine(living.ask(SET, {"iotId": living.iot_id("plug"), "items": {"countdown_1": 60}})) == {}
+        assert plug.next("props")["params"] == {"countdown_1": 60}
+        with ThreadPoolExecutor(1) as threads:
+            params = {"iotId": living.iot_id("plug"), "identifier": "boil", "args": {"degrees": 90}}
+            answer = threads.submit(living.ask, INVOKE, params)
+            plug.say("reply", answer={"id": plug.next("boil")["id"], "code": 200, "data": {"minutes": 4}})
+            assert fine(answer.result()) == {"minutes": 4}
 
 
 def test_who_cannot_prove_it(world, kit, seen):

@@ -9,6 +9,7 @@ mod feed_changes;
 mod fuzz;
 mod kept;
 pub mod listeners;
+mod living_types;
 mod mqtt5;
 mod off_spec;
 mod others;

@@ -25,6 +25,8 @@ const commands = {
   connect: ({kind, config}) => new Promise((resolve) => {
     made = iot[kind](config);
     made.on('message', (topic, payload) => tell(topic, JSON.parse(payload)));
+    // The vendor's SDK connects again by itself.
+    made.on('connect', () => tell('connected', true));
     made.on('connect', () => resolve({connected: true}));
     made.on('error', ([error]) => resolve({connected: false, code: error.code, message: error.message}));
   }),
