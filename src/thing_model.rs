@@ -207,9 +207,11 @@ pub fn tuya_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -> Cow<
     if stored.starts_with(['{', '[']) {
         return Json::from(&*stored).to_string().into();
     }
-    let is_decimal = function.is_some_and(|function| function.bounds.decimal.scale.is_some());
+    if function.is_none_or(|function| function.bounds.decimal.scale.is_none()) {
+        return stored;
+    }
     match stored.parse::<f64>() {
-        Ok(number) if is_decimal && number.fract() != 0.0 => (number.round() as i64).to_string().into(),
+        Ok(number) if number.fract() != 0.0 => (number.round() as i64).to_string().into(),
         _ => stored,
     }
 }

@@ -147,8 +147,11 @@ impl DeviceState {
     pub fn visit_status<'a>(&'a self, mut visit: impl FnMut(StatusPoint<'a>)) {
         let product = &self.device.product;
         let mut found = 0;
+        // Most devices report in the order of their data points, so the next point is tried before all are searched.
+        let mut next = self.points().peekable();
         for function in product.status_order.iter().filter_map(|at| product.functions.get(*at)) {
-            match self.points().find(|point| *point.code == *function.code) {
+            let is_it = |point: &&DataPoint| *point.code == *function.code;
+            match next.next_if(is_it).or_else(|| self.points().find(is_it)) {
                 Some(point) => {
                     found += 1;
                     visit(StatusPoint::reported(point, Some(function)));
