@@ -8,11 +8,11 @@ use crate::domain::world::{World, WorldDevice};
 
 use super::{Outcome, Place, control, print, read_text};
 
-/// Make the projects, apps, products, users, homes and devices that a document describes true.
+/// Create or update the projects, apps, products, users, homes and devices that a document describes.
 ///
-/// Idempotent: what is there already is brought up to date, what is not given is left or generated. Nothing is half
-/// applied. A server that runs on the data folder is asked; without one the folder is opened here. The document is
-/// described in docs/world.md.
+/// Applying the same document again changes nothing. Values that the document leaves out stay as they are, or are generated if there
+/// are none. Either the whole document is applied or nothing of it. If a server runs on the data folder, it applies the document;
+/// otherwise this process opens the folder. docs/world.md describes the document.
 #[derive(Args)]
 pub struct Apply {
     /// The document, or - for standard input.
@@ -20,7 +20,7 @@ pub struct Apply {
     world: PathBuf,
     #[command(flatten)]
     place: Place,
-    /// Print the document back with everything filled in, secrets included.
+    /// Print the document with all values filled in, including secrets.
     #[arg(long)]
     json: bool,
 }

@@ -23,31 +23,31 @@ use crate::tuya::sign::{Claims, SignedParts, sign};
 
 /// Send a signed request to a running server and print its answer.
 ///
-/// The project's credentials and the server's address come from the data folder, a token is fetched first. The exit code
-/// is 1 when the answer is no success.
+/// The credentials of the project and the address of the server are read from the data folder, and a token is requested first. The
+/// exit code is 1 if the answer is not a success.
 #[derive(Args)]
 pub struct Call {
     /// GET, POST, PUT or DELETE.
     method: String,
     /// The path with its query, such as "/v1.0/devices?page_size=5".
     path: String,
-    /// The JSON body; @FILE reads it from a file.
+    /// The JSON body. @FILE reads it from a file.
     body: Option<String>,
-    /// The server's address, http:// or https://; that of the server that runs on the data folder when it is not given.
+    /// The address of the server, http:// or https://. By default, that of the server that runs on the data folder.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The name of the project that asks; the first one of the data folder when it is not given.
+    /// The name of the project. By default, the first project of the data folder.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
-    /// A PEM file with the CA of an https server; ca.pem of the data folder when it is not given.
+    /// A PEM file with the CA of an https server. By default, ca.pem of the data folder.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The data folder of the running server; ./ingle-data or else ./ingle-demo when it is not given.
+    /// The data folder of the running server. By default, ./ingle-data if it exists, otherwise ./ingle-demo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-/// Where a request goes.
+/// The server, and the credentials for it.
 struct Server {
     url: String,
     ca: PathBuf,
@@ -84,7 +84,8 @@ impl Call {
         if answer["success"] == true {
             return Ok(());
         }
-        Err(explain.unwrap_or_else(|| "no success; a server with api.explain says why".to_owned()))
+        Err(explain
+            .unwrap_or_else(|| "the answer is not a success; if api.explain is on, the server explains why".to_owned()))
     }
 
     async fn credentials(&self, control: &Control) -> Result<Credentials, String> {
@@ -104,7 +105,7 @@ impl Call {
     }
 }
 
-/// Where the server that runs on the data folder is reached from this machine: in the clear, or else over TLS.
+/// The address of the server that runs on the data folder, without TLS if it has such a listener.
 async fn running(control: &Control) -> Result<String, String> {
     let answer = control.ask("/addresses", String::new()).await?;
     let addresses: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
@@ -115,7 +116,7 @@ async fn running(control: &Control) -> Result<String, String> {
     Ok(address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
 }
 
-/// A connection, in the clear or not.
+/// A connection, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -144,7 +145,7 @@ impl Server {
         Ok((Box::new(stream.map_err(untrusted)?), authority.to_string()))
     }
 
-    /// The answer, and the explanation that came with it.
+    /// The answer and the explanation in its header.
     async fn send(
         &self,
         project: &Credentials,

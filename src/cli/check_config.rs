@@ -8,10 +8,10 @@ use super::{Outcome, print};
 use crate::config::Config;
 use crate::tls;
 
-/// Check a configuration file and the environment without starting anything, and the certificate and key that they name.
+/// Check a configuration file, the environment variables, and the certificate and key that they name. Nothing is started.
 #[derive(Args)]
 pub struct CheckConfig {
-    /// The file; without one, only the environment is checked.
+    /// The file. Without it, only the environment variables are checked.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 }

@@ -12,26 +12,26 @@ use crate::app::{Addresses, App, SystemClock};
 use crate::control::{Control, Credentials};
 
 const WORLD: &str = include_str!("demo_world.json");
-/// The device that the printed request asks for.
+/// The device in the printed example request.
 const DEVICE: &str = "vdevo156083035305868";
 
-/// A device that nobody plays: it waits for one to connect.
+/// A device that is not virtual, so that a real one can connect as it.
 const REAL_DEVICE: &str = "teamaker000000000001";
 const REAL_PRODUCT: &str = "demotea000000001";
 const REAL_PRODUCT_KEY: &str = "a1demotea01";
 
-/// The user whose devices the printed requests ask for, and the app that the user belongs to.
+/// The user in the printed examples, and the app of that user.
 const USER: &str = "18200000678";
 const APP_KEY: &str = "60030001";
 const OPEN_ID: &str = "10000000001";
 
-/// Run a server with a demo project and virtual devices that report for ever.
+/// Run a server with a demo project and virtual devices that report continuously.
 ///
-/// Nothing else is needed. Credentials and a request to paste are printed. Refused requests are explained in the
-/// header x-ingle-explain.
+/// No preparation is needed. Credentials and an example request are printed. The header x-ingle-explain of a refused request
+/// explains the refusal.
 #[derive(Args)]
 pub struct Demo {
-    /// The data folder; it is created when it does not exist, and used again when it does.
+    /// The data folder. It is created if it does not exist, and used again if it does.
     #[arg(long, value_name = "DIR", default_value = "ingle-demo")]
     data: PathBuf,
     /// A file with settings that differ from config.default.toml.
@@ -47,12 +47,12 @@ impl Demo {
         let control = Control::Here(app.control());
         let mut project = first_project(&control).await?;
         if project.is_none() {
-            // Only a new folder: a device that somebody removed stays removed.
+            // Only in a new folder, so that a device that was removed stays removed.
             control.ask("/world", WORLD.to_owned()).await?;
             project = first_project(&control).await?;
         }
-        let project = project.ok_or("the demo project was not made")?;
-        let filled = control.ask("/world", what_is_printed(&project)).await?;
+        let project = project.ok_or("the demo project was not created")?;
+        let filled = control.ask("/world", world_of_examples(&project)).await?;
         let filled: serde_json::Value = serde_json::from_slice(&filled).map_err(|error| error.to_string())?;
         let secret = filled["projects"][0]["devices"][0]["secret"].as_str().unwrap_or_default().to_owned();
         let folder = place.data.display().to_string();
@@ -61,9 +61,10 @@ impl Demo {
     }
 }
 
-/// The demo user and the device to connect as they are printed, also in an older folder. The password is the AppSecret,
-/// so that each demo has one of its own that can be shown again.
-fn what_is_printed(project: &Credentials) -> String {
+/// The world document with the user and the real device of the printed examples. It is applied at every start, so that a folder
+/// of an older version has them too. The password of the user is the AppSecret, which is different in each demo and can be printed
+/// again.
+fn world_of_examples(project: &Credentials) -> String {
     let user = json!({"schema": "testApp", "username": USER, "password": project.app_secret, "open_id": OPEN_ID});
     let app = json!({"schema": "testApp", "app_key": APP_KEY});
     let function = |code, kind, values, access| json!({"code": code, "type": kind, "values": values, "access": access});
@@ -82,7 +83,7 @@ pub(super) async fn first_project(control: &Control) -> Result<Option<Credential
     Ok(projects(control).await?.into_iter().next())
 }
 
-/// The projects of the data folder, in the order in which they were made.
+/// The projects of the data folder, in the order in which they were created.
 pub(super) async fn projects(control: &Control) -> Result<Vec<Credentials>, String> {
     let bytes = control.ask("/projects", String::new()).await?;
     serde_json::from_slice(&bytes).map_err(|error| error.to_string())
@@ -100,11 +101,11 @@ Alibaba   AppKey {app_key}  AppSecret {app_secret}  project {project_id}
 user      {USER}  password {app_secret}  openId {OPEN_ID}  openIdAppKey {APP_KEY}
 device    {REAL_DEVICE}  productKey {REAL_PRODUCT_KEY}  deviceName {REAL_DEVICE}  deviceSecret {device_secret}
 
-Ask for a device, in another terminal:
+Read a device, from another terminal:
 
   {ingle} call GET /v1.0/devices/{DEVICE} --data {folder}
 
-Or with nothing but a shell, curl and openssl:
+Or with only a shell, curl and openssl:
 
   base={api} id={client_id} secret={secret}
   tuya() {{
@@ -118,7 +119,7 @@ Or with nothing but a shell, curl and openssl:
 
 In Python: TuyaOpenAPI(\"{api}\", \"{client_id}\", \"{secret}\")
 Alibaba:   ApiGatewayClient(\"{api}\", \"{app_key}\", \"{app_secret}\")
-Stop with Ctrl-C; the data stays in {folder}.",
+Stop with Ctrl-C. The data stays in {folder}.",
         name = project.name,
         client_id = project.client_id,
         secret = project.secret,

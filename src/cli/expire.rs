@@ -4,10 +4,10 @@ use clap::Args;
 
 use super::{Outcome, Place, control, print};
 
-/// Remove the log files that are older than telemetry.retention_days by the clock as it is now.
+/// Remove the log files that are older than telemetry.retention_days according to the clock.
 ///
-/// The server removes them by itself as time passes while it runs. After a long time off, or when the clock was wrong, it
-/// keeps files that the clock alone calls too old, says so in its log and in the metric ingle_log_waiting_to_expire, and
+/// The server removes old files by itself while it runs. After it was off for a long time, or when the clock was wrong, it keeps the
+/// files that are too old only according to the clock, reports them in its log and in the metric ingle_log_waiting_to_expire, and
 /// waits for this command. Check the date of this machine first.
 #[derive(Args)]
 pub struct Expire {

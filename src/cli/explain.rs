@@ -10,20 +10,20 @@ use crate::control::Credentials;
 use crate::domain::Clock;
 use crate::tuya::explain::WrittenRequest;
 
-/// Say why a request's signature or time would be refused.
+/// Explain whether the signature and the time of a request are valid.
 ///
-/// The request is text: a request line, headers, an empty line, a body, as `curl -v` shows it (the marks `> ` may
-/// stay). The secret comes from --secret, or from the data folder by the request's client_id. Nothing is sent
-/// anywhere, and no secret is printed.
+/// The request is a text: a request line, headers, an empty line and a body, as `curl -v` shows it (the prefix `> ` may stay). The
+/// secret is given with --secret, or read from the data folder by the client_id of the request. Nothing is sent, and no secret is
+/// printed.
 #[derive(Args)]
 pub struct Explain {
     /// The request, or - for standard input.
     #[arg(value_name = "REQUEST.txt", default_value = "-")]
     request: PathBuf,
-    /// The project's secret; without it the data folder is asked.
+    /// The secret of the project. By default it is read from the data folder.
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
-    /// Now, milliseconds since 1970; without it the system's clock.
+    /// The current time in milliseconds since 1970. By default, the clock of the system.
     #[arg(long, value_name = "MS")]
     at: Option<i64>,
     #[command(flatten)]

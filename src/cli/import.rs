@@ -10,14 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Outcome, Place, control, print};
 use crate::control::Control;
 
-/// Where the second reading goes; the first only checks.
+/// The path of the second pass, which stores. The first pass only checks.
 const IMPORT: &str = "/events";
-/// Lines of one request.
+/// The number of lines in one request.
 const BATCH_LINES: usize = 5_000;
-/// Bytes of one request.
+/// The number of bytes in one request.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// Bring in what happened elsewhere.
+/// Import data from elsewhere.
 #[derive(Args)]
 pub struct Import {
     #[command(subcommand)]
@@ -31,13 +31,13 @@ enum What {
 
 /// Add historical events to the logs of devices.
 ///
-/// One JSON object a line: {"device_id": "...", "time": 1763800000000, "type": 7, "from": 1, "code": "switch_1",
-/// "value": true}; time in milliseconds, type and from as the vendor numbers them, code and value for type 7, the
-/// value in its JSON type. Latest values follow where the rows are newer; a time that is a little ahead becomes the
-/// server's. The whole file is checked first: a bad line is named and nothing is imported.
+/// The file has one JSON object per line: {"device_id": "...", "time": 1763800000000, "type": 7, "from": 1, "code": "switch_1",
+/// "value": true}. The time is in milliseconds, type and from are the numbers of the vendor, code and value belong to type 7, and the
+/// value has its JSON type. The latest value of a data point is replaced if the row is newer. A time slightly in the future becomes
+/// the time of the server. The whole file is checked first: if a line is wrong, it is named and nothing is imported.
 #[derive(Args)]
 struct Events {
-    /// The file; it is read twice.
+    /// The file. It is read twice.
     #[arg(value_name = "FILE.jsonl")]
     file: PathBuf,
     #[command(flatten)]
@@ -56,7 +56,7 @@ impl Import {
 }
 
 impl Events {
-    /// Sends the file in batches. Gives the number of events.
+    /// Sends the file in batches and returns the number of events.
     async fn send(&self, control: &Control, path: &str, doing: &'static str) -> Result<u64, String> {
         let name = self.file.display().to_string();
         let failed = |error: std::io::Error| format!("{name}: {error}");
@@ -92,7 +92,7 @@ impl Events {
     }
 }
 
-/// The server counts lines from the beginning of a batch, people from that of the file.
+/// Adds the lines of the batches before: the server counts lines from the beginning of a batch.
 fn numbered(file: &str, text: &str, lines_before: usize, imported: u64) -> String {
     let kept = match imported {
         0 => "nothing was imported".to_owned(),

@@ -23,13 +23,14 @@ use crate::app::{App, AppError, SystemClock};
 use crate::config::Config;
 use crate::control::{Control, SOCKET_FILE};
 
-/// What a subcommand gives: nothing, or a text that says what to do.
+/// The result of a subcommand; an error is a text that says what went wrong and what to do.
 type Outcome = Result<(), String>;
 
-/// The IoT cloud that its owner runs.
+/// A self-hosted IoT cloud, compatible with the Tuya Cloud OpenAPI and the Alibaba Living cloud API.
 ///
-/// Clients of the Tuya Cloud OpenAPI and of the Alibaba Living cloud API work with another endpoint. Those that cannot be
-/// given one need its name in your DNS, and those that speak TLS must trust the certificate of its CA (ca.pem). Start with `ingle demo`, which needs nothing, then describe your own projects, products and devices in a document and `ingle apply` it.
+/// Clients of these clouds work when their endpoint is changed. A client whose endpoint cannot be changed needs a DNS entry that
+/// points to this server, and a client that uses TLS must trust the certificate of its CA (ca.pem). Start with `ingle demo`, which
+/// needs no preparation. Then describe your own projects, products and devices in a document and run `ingle apply`.
 #[derive(Parser)]
 #[command(name = "ingle", version, about, after_help = EXAMPLES)]
 struct Cli {
@@ -39,12 +40,12 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  ingle demo                                    a demo project with virtual devices, data in ./ingle-demo
-  ingle serve --data /var/lib/ingle             the real thing
-  ingle apply home.json --data /var/lib/ingle   make what a document describes true
-  ingle call GET /v1.0/devices                  a signed request to a running server
+  ingle demo                                    run a demo project with virtual devices, data in ./ingle-demo
+  ingle serve --data /var/lib/ingle             run a server
+  ingle apply home.json --data /var/lib/ingle   create or update what a document describes
+  ingle call GET /v1.0/devices                  send a signed request to a running server
 
-Every setting is in config.default.toml, and also an environment variable: INGLE_API_LISTEN=0.0.0.0:7700";
+Every setting is described in config.default.toml and is also an environment variable: INGLE_API_LISTEN=0.0.0.0:7700";
 
 #[derive(Subcommand)]
 enum Command {
@@ -62,10 +63,10 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
 }
 
-/// Where the data is and how the server is set up.
+/// The data folder and the settings file.
 #[derive(Args)]
 struct Place {
-    /// The data folder; it is created when it does not exist.
+    /// The data folder. It is created if it does not exist.
     #[arg(long, value_name = "DIR", default_value = "ingle-data")]
     data: PathBuf,
     /// A file with settings that differ from config.default.toml.
@@ -90,7 +91,7 @@ pub fn run() -> Outcome {
         Command::CheckConfig(command) => command.run(),
         command => {
             log_to_stderr();
-            // Every connection is an open file, and the usual limit is for people's shells.
+            // Every connection is an open file, and the usual limit of a shell is too low for a server.
             if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
                 tracing::warn!(%error, "the limit of open files could not be raised");
             }
@@ -115,7 +116,7 @@ pub fn run() -> Outcome {
     }
 }
 
-/// Log lines go to standard error; `RUST_LOG` chooses which, `info` by default (`docs/choices.md`).
+/// Writes log lines to standard error. `RUST_LOG` sets the level, `info` by default (`docs/choices.md`).
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -125,8 +126,8 @@ fn log_to_stderr() {
     let _ = subscriber.with_ansi(ansi).try_init();
 }
 
-/// The operator's door: of the server that has the folder, or else of the folder opened here. The second value keeps
-/// the folder open.
+/// The operator's interface: the control socket of the server that has the folder open, or the folder itself, opened by this
+/// process. The second value keeps the folder open.
 async fn control(place: &Place) -> Result<(Control, Option<App>), String> {
     let opened = App::open(&place.data, place.config()?, Arc::new(SystemClock));
     match opened {
@@ -143,7 +144,7 @@ fn read_text(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Prints to standard output; a reader that has gone away is no error.
+/// Prints to standard output. It is not an error if the reader has closed it.
 fn print(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{text}");

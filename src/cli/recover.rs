@@ -5,17 +5,17 @@ use clap::Args;
 use super::{Outcome, Place, print};
 use crate::app::{self, Recovered};
 
-/// Go on with a damaged or older registry, when there is no backup to restore.
+/// Continue with a registry that is damaged or too old, if there is no backup to restore.
 ///
-/// For a folder that `serve` refuses to open because registry.db is damaged, lacks acknowledged changes, or is older than
-/// the event log. What SQLite can still read is kept; what was lost stays lost. Numbers of devices that the event log knows
-/// are not given again. Because nobody knows which devices changed hands since, the history of every device is hidden,
-/// unless --keep-history says that none did. Copy the folder before.
+/// Use it for a folder that `serve` refuses to open because registry.db is damaged, lacks acknowledged changes, or is older than the
+/// event log. What SQLite can still read is kept. Device numbers that occur in the event log are not assigned again. The registry may
+/// not know which devices have changed their owner since, so the history of every device is hidden, unless --keep-history states that
+/// no device has. Copy the folder first.
 #[derive(Args)]
 pub struct Recover {
     #[command(flatten)]
     place: Place,
-    /// Show the history of all devices: no device has changed hands since the copy of the registry was made.
+    /// Keep the history of all devices visible: no device has changed its owner since this copy of the registry was made.
     #[arg(long)]
     keep_history: bool,
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Outcome, Place, control, print};
 
-/// Replace a key that signs.
+/// Replace a signing key.
 #[derive(Args)]
 pub struct Rotate {
     #[command(subcommand)]
@@ -13,7 +13,7 @@ pub struct Rotate {
 
 #[derive(Subcommand)]
 enum What {
-    /// Sign visual tokens with a new key. The old one stays in /.well-known/jwks.json until its last token is gone.
+    /// Sign visual tokens with a new key. The old key stays in /.well-known/jwks.json until the last token signed with it has expired.
     VisualKey {
         #[command(flatten)]
         place: Place,

@@ -10,11 +10,11 @@ use super::{Outcome, Place, print};
 use crate::app::{Addresses, App, SystemClock};
 use crate::config::{Config, Durability};
 
-/// Run the server until it is told to stop (Ctrl-C or SIGTERM).
+/// Run the server until it receives Ctrl-C or SIGTERM.
 ///
-/// The first start creates the data folder, the key that encrypts secrets (secret.key) and a local CA whose certificate is
-/// ca.pem. A backup of the folder needs secret.key in it, without which nothing that was encrypted can be read, and is then as
-/// secret as the folder itself. The addresses in force are printed.
+/// The first start creates the data folder, the key that encrypts secrets (secret.key) and a local CA with its certificate
+/// (ca.pem). A backup of the folder must contain secret.key, because nothing that is encrypted can be read without it. Keep such a
+/// backup as secret as the folder itself. The server prints the addresses on which it listens.
 #[derive(Args)]
 pub struct Serve {
     #[command(flatten)]
@@ -43,30 +43,30 @@ fn announce(addresses: &Addresses, json: bool, durability: Durability) {
         print(&format!("{name} {address}"));
     }
     if durability == Durability::Os {
-        print("durability os: a power cut may take acknowledged rows");
+        print("durability os: acknowledged rows may be lost in a power cut");
     }
 }
 
-/// Done when the process is told to stop. What notices it is in place when this returns, and so before anybody can
-/// know that there is a server to stop.
+/// Completes when the process receives a signal to stop. The signal handlers are installed when this returns, before the server
+/// has printed its addresses.
 pub(super) fn stopped() -> impl Future<Output = ()> {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| {
-        let noticed = signal(kind);
-        if let Err(error) = &noticed {
-            tracing::warn!(%error, "a signal to stop cannot be noticed");
+        let handler = signal(kind);
+        if let Err(error) = &handler {
+            tracing::warn!(%error, "a handler for a signal to stop could not be installed");
         }
-        noticed.ok()
+        handler.ok()
     });
     async {
         let [terminate, interrupt] = signals;
         tokio::select! {
-            () = told(terminate) => {}
-            () = told(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(interrupt) => {}
         }
     }
 }
 
-async fn told(signal: Option<Signal>) {
+async fn received(signal: Option<Signal>) {
     match signal {
         Some(mut signal) => {
             signal.recv().await;
@@ -76,7 +76,7 @@ async fn told(signal: Option<Signal>) {
 }
 
 impl Place {
-    /// The settings of a demo: as any others, but refusals are explained.
+    /// The settings of a demo: those of the place, with `api.explain` on.
     pub(super) fn demo_config(&self) -> Result<Config, String> {
         let mut config = self.config()?;
         config.api.explain = true;

@@ -19,47 +19,46 @@ use crate::shutdown::{self, Shutdown};
 use crate::simulate::{Fleet, Identity, POINTS_MAX, Pace, Plan, Protocol, Round, Settings, Tls, documents, identities};
 use crate::tls::CA_FILE;
 
-/// Devices that connect at once.
+/// The number of devices that connect at the same time.
 const CONNECTING_MAX: usize = 128;
-/// A device must be connected by then, and again by then.
+/// The time within which a device must connect or reconnect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(60);
-/// After the end, acknowledgements are waited for so long.
+/// How long the run waits for acknowledgements after its end.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Somebody must listen at the address by then.
+/// The time within which the address must accept a connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at how far it is.
+/// The interval between two updates of the progress.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
 const SEED_BYTES: usize = 16;
 
 /// Connect simulated devices to a running server, and check that every report is acknowledged.
 ///
-/// The devices (sim000001 and so on, of a project `simulation`) are made through the server's data folder, with new
-/// secrets each time. They connect over MQTT as real ones do, report, answer the commands that come down, and connect
-/// again when the connection is lost. The exit code is 1 when a device was refused or an acknowledgement did not come.
-/// Ctrl-C ends the run early.
+/// The devices (sim000001 and so on, in a project named `simulation`) are created through the data folder of the server, with new
+/// secrets each time. They connect over MQTT as real devices do, report, answer commands, and reconnect when the connection is lost.
+/// The exit code is 1 if a device was refused or a report was not acknowledged. Ctrl-C ends the run early.
 #[derive(Args)]
 pub struct Simulate {
-    /// How many devices.
+    /// The number of devices.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     devices: u32,
-    /// Messages a second, of all devices together; 0 for as many as are acknowledged.
+    /// Messages per second from all devices together. 0 sends as fast as messages are acknowledged.
     #[arg(long, value_name = "R", default_value_t = 100.0, value_parser = rate)]
     rate: f64,
-    /// What the devices speak above MQTT.
+    /// The device protocol above MQTT.
     #[arg(long, value_enum, default_value_t = Speaks::Tuyalink)]
     protocol: Speaks,
-    /// How long they report.
+    /// How many seconds the devices report.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     seconds: u64,
-    /// Data points of a message.
+    /// Data points per message.
     #[arg(long, value_name = "P", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=POINTS_MAX as i64))]
     points: u8,
-    /// Connect over TLS, trusting the CA of the data folder.
+    /// Connect over TLS and trust the CA of the data folder.
     #[arg(long)]
     tls: bool,
     #[command(flatten)]
     place: Place,
-    /// Where devices connect; what the settings say when it is not given.
+    /// The address to which the devices connect. By default, that of the settings.
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
     /// Print the figures as one line of JSON.
@@ -161,14 +160,14 @@ impl Simulate {
     }
 }
 
-/// What the secrets of the devices follow from.
+/// The seed from which the secrets of the devices are derived.
 fn seed() -> Result<String, String> {
     let mut bytes = [0; SEED_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Makes the devices known to the server that has the folder.
+/// Creates the devices on the server that has the folder open.
 async fn make(data: &Path, devices: &[Identity], points: usize) -> Outcome {
     let control = Control::Running(data.join(SOCKET_FILE));
     let bar = ProgressBar::new_spinner().with_message("making the devices");
@@ -181,7 +180,7 @@ async fn make(data: &Path, devices: &[Identity], points: usize) -> Outcome {
     Ok(())
 }
 
-/// Runs a plan and shows how far it is.
+/// Runs a plan and shows its progress.
 async fn watched(fleet: &mut Fleet, plan: Plan, stop: Shutdown, doing: &str) -> Round {
     let (counts, bar) = (fleet.counts(), ProgressBar::new_spinner());
     let mut periods = interval(PROGRESS_PERIOD);

@@ -92,7 +92,7 @@ fn help_says_what_is_true() {
     let serve = help(&["serve"]);
     // The key lies in the folder: a copy of the folder has it.
     assert!(
-        serve.contains("A backup of the folder needs secret.key") && !serve.contains("not in any backup"),
+        serve.contains("A backup of the folder must contain secret.key") && !serve.contains("not in any backup"),
         "{serve}"
     );
     let all = help(&[]);
