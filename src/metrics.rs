@@ -42,99 +42,40 @@ pub fn router(sources: Sources) -> Router {
     Router::new().route("/healthz", get(health)).route("/metrics", get(show)).with_state(sources)
 }
 
+/// Appends metrics to a text, one a line of its table.
+macro_rules! write_metrics {
+    ($text:ident; $($kind:ident $name:ident = $value:expr, $help:literal;)*) => {$(
+        let (name, kind) = (stringify!($name), stringify!($kind));
+        let _ = writeln!($text, "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {}", $help, $value);
+    )*};
+}
+
 async fn show(State(sources): State<Sources>) -> String {
     let Sources { cloud, bodies, refusals, device_refusals, accepts } = sources;
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
-    for (name, kind, help, value) in [
-        ("ingle_log_rows_total", "counter", "Number of rows acknowledged since the start.", figures.rows_appended),
-        ("ingle_log_commits_total", "counter", "Number of group commits to the write-ahead log.", figures.commits),
-        ("ingle_log_memory_rows", "gauge", "Number of rows in the memtables, not flushed yet.", figures.rows_in_memory),
-        ("ingle_log_rolls_total", "counter", "Number of memtables flushed since the start.", figures.rolls),
-        (
-            "ingle_log_rolls_failed_total",
-            "counter",
-            "Number of flushes that failed and are repeated.",
-            figures.rolls_failed,
-        ),
-        ("ingle_log_damaged_total", "counter", "Number of damaged parts found in files.", figures.damaged),
-        (
-            "ingle_log_writing",
-            "gauge",
-            "0 while the disk is full and rows are refused, otherwise 1.",
-            u64::from(figures.is_writing),
-        ),
-        (
-            "ingle_log_refused_rows_total",
-            "counter",
-            "Number of rows refused because the disk was full.",
-            figures.refused_rows,
-        ),
-        (
-            "ingle_log_lost_rows_total",
-            "counter",
-            "Number of acknowledged rows that were missing at a start; it is never reset.",
-            figures.lost_rows,
-        ),
-        (
-            "ingle_log_waiting_to_expire",
-            "gauge",
-            "Number of files that are too old only according to the clock; `ingle expire` removes them.",
-            figures.waiting_to_expire,
-        ),
-        (
-            "ingle_unknown_codes_total",
-            "counter",
-            "Number of reported data points whose code the product does not have.",
-            cloud.unknown_codes(),
-        ),
-        (
-            "ingle_clock_corrected_total",
-            "counter",
-            "Number of impossible times from devices that were replaced by the time of the server.",
-            cloud.clocks_corrected(),
-        ),
-        ("ingle_feed_listeners", "gauge", "Number of connected subscribers of the live feed.", feed.listeners),
-        (
-            "ingle_feed_dropped_total",
-            "counter",
-            "Number of messages dropped because a subscriber was too slow.",
-            feed.dropped,
-        ),
-        (
-            "ingle_body_bytes",
-            "gauge",
-            "Bytes in use for request bodies, without the first 8 KiB of each.",
-            bodies.held_bytes(),
-        ),
-        (
-            "ingle_bodies_refused_total",
-            "counter",
-            "Number of requests refused because the memory for bodies was used up.",
-            bodies.refused(),
-        ),
-        ("ingle_long_reads", "gauge", "Number of long reads that are running.", figures.long_reads),
-        (
-            "ingle_reads_refused_total",
-            "counter",
-            "Number of long reads refused because too many were waiting.",
-            figures.reads_refused,
-        ),
-        (
-            "ingle_commands_unheard_total",
-            "counter",
-            "Number of commands whose topic matched no subscription of the device.",
-            device_refusals.unheard_total(),
-        ),
-        ("ingle_accepts_failed_total", "counter", "Number of connections that could not be accepted.", accepts.total()),
-        (
-            "ingle_log_durable",
-            "gauge",
-            "1 if an acknowledgement waits for fsync, otherwise 0.",
-            u64::from(figures.durable),
-        ),
-    ] {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    write_metrics! { text;
+        counter ingle_log_rows_total = figures.rows_appended, "Number of rows acknowledged since the start.";
+        counter ingle_log_commits_total = figures.commits, "Number of group commits to the write-ahead log.";
+        gauge ingle_log_memory_rows = figures.rows_in_memory, "Number of rows in the memtables, not flushed yet.";
+        counter ingle_log_rolls_total = figures.rolls, "Number of memtables flushed since the start.";
+        counter ingle_log_rolls_failed_total = figures.rolls_failed, "Number of flushes that failed and are repeated.";
+        counter ingle_log_damaged_total = figures.damaged, "Number of damaged parts found in files.";
+        gauge ingle_log_writing = u64::from(figures.is_writing), "0 while the disk is full and rows are refused, otherwise 1.";
+        counter ingle_log_refused_rows_total = figures.refused_rows, "Number of rows refused because the disk was full.";
+        counter ingle_log_lost_rows_total = figures.lost_rows, "Number of acknowledged rows that were missing at a start; it is never reset.";
+        gauge ingle_log_waiting_to_expire = figures.waiting_to_expire, "Number of files that are too old only according to the clock; `ingle expire` removes them.";
+        counter ingle_unknown_codes_total = cloud.unknown_codes(), "Number of reported data points whose code the product does not have.";
+        counter ingle_clock_corrected_total = cloud.clocks_corrected(), "Number of impossible times from devices that were replaced by the time of the server.";
+        gauge ingle_feed_listeners = feed.listeners, "Number of connected subscribers of the live feed.";
+        counter ingle_feed_dropped_total = feed.dropped, "Number of messages dropped because a subscriber was too slow.";
+        gauge ingle_body_bytes = bodies.held_bytes(), "Bytes in use for request bodies, without the first 8 KiB of each.";
+        counter ingle_bodies_refused_total = bodies.refused(), "Number of requests refused because the memory for bodies was used up.";
+        gauge ingle_long_reads = figures.long_reads, "Number of long reads that are running.";
+        counter ingle_reads_refused_total = figures.reads_refused, "Number of long reads refused because too many were waiting.";
+        counter ingle_commands_unheard_total = device_refusals.unheard_total(), "Number of commands whose topic matched no subscription of the device.";
+        counter ingle_accepts_failed_total = accepts.total(), "Number of connections that could not be accepted.";
+        gauge ingle_log_durable = u64::from(figures.durable), "1 if an acknowledgement waits for fsync, otherwise 0.";
     }
     let name = "ingle_off_spec_values_total";
     let help = "Number of stored values that are off the specification of their function, by product and code; empty labels count all further codes.";

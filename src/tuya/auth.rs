@@ -13,7 +13,7 @@ use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
 use super::{Doors, Tuya};
 use crate::domain::replay::Seen;
-use crate::domain::{AppCaller, Caller, Cloud, Project, Result as DomainResult};
+use crate::domain::{AppCaller, Caller, Cloud, DeviceId, Project, Result as DomainResult, Uid};
 use crate::http::{self, BodyError, HeldBody, Sender};
 
 /// A body may be this long.
@@ -77,6 +77,16 @@ impl SignedRequest {
     /// A parameter of the path, decoded.
     pub fn path(&self, name: &str) -> &str {
         self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The device that the path names.
+    pub fn device_id(&self) -> DeviceId {
+        DeviceId::from(self.path("device_id"))
+    }
+
+    /// The user that the path names.
+    pub fn uid(&self) -> Uid {
+        Uid(self.path("uid").to_owned())
     }
 
     /// The members of the JSON body.

@@ -14,7 +14,7 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::command::Wish;
-use crate::domain::{DeviceId, Error, Result, Value};
+use crate::domain::{Error, Result, Value};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -45,7 +45,7 @@ struct CommandBody {
     responses((status = 200, body = Envelope<bool>)))]
 async fn commands(call: AppCall) -> Reply {
     let wishes = wishes_of_commands(&call)?;
-    call.done(call.cloud().set_values(&call.caller, &device_id(&call), wishes).await)
+    call.done(call.cloud().set_values(&call.caller, &call.device_id(), wishes).await)
 }
 
 /// As `/v1.0/devices/{device_id}/commands`.
@@ -98,7 +98,7 @@ struct Empty {}
     responses((status = 200, body = Envelope<Empty>)))]
 async fn issue_properties(call: AppCall) -> Reply {
     let wishes = wishes_of_properties(&call)?;
-    call.cloud().set_values(&call.caller, &device_id(&call), wishes).await?;
+    call.cloud().set_values(&call.caller, &call.device_id(), wishes).await?;
     call.answer(Empty {})
 }
 
@@ -110,7 +110,7 @@ async fn desire_properties(call: AppCall) -> Reply {
     let (wishes, body) = (wishes_of_properties(&call)?, call.body()?);
     let for_ms = body.required_integer("duration", 1..=DURATION_S_MAX)? * 1000;
     let is_told = body.integer("type", 0..=1)?.unwrap_or(1) == 1;
-    call.cloud().desire_values(&call.caller, &device_id(&call), wishes, for_ms, is_told).await?;
+    call.cloud().desire_values(&call.caller, &call.device_id(), wishes, for_ms, is_told).await?;
     call.answer(Empty {})
 }
 
@@ -138,8 +138,4 @@ fn wishes_of_properties(call: &AppCall) -> std::result::Result<Vec<Wish>, Failur
 fn wish(code: &str, value: &Json) -> Result<Wish> {
     let too_long = || Error::CommandNotSupported(format!("the value of {code:?} is too long"));
     Ok((Arc::from(code), Value::from_json(value.to_string()).ok_or_else(too_long)?))
-}
-
-fn device_id(call: &AppCall) -> DeviceId {
-    DeviceId::from(call.path("device_id"))
 }

@@ -96,7 +96,7 @@ async fn associated_devices(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<DeviceView>)))]
 async fn iot03_device(call: AppCall) -> Reply {
-    let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    let state = call.cloud().device(&call.caller, &call.device_id()).await?;
     call.answer(DeviceView::of(&state))
 }
 
@@ -134,9 +134,7 @@ async fn remove_devices(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn iot03_remove_device(call: Call) -> Reply {
-    call.done(
-        call.cloud().remove_devices(&call.caller, &[DeviceId::from(call.path("device_id"))], Leaving::Removed).await,
-    )
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Removed).await)
 }
 
 /// As `PUT /v1.0/devices/{device_id}/reset-factory`; one of the vendor's own clients sends DELETE.
@@ -144,9 +142,7 @@ async fn iot03_remove_device(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn iot03_reset_device(call: Call) -> Reply {
-    call.done(
-        call.cloud().remove_devices(&call.caller, &[DeviceId::from(call.path("device_id"))], Leaving::Reset).await,
-    )
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Reset).await)
 }
 
 /// As with DELETE.

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 use super::Tuya;
 use super::auth::Call;
 use super::reply::{Envelope, Failure, Reply};
+use crate::domain::DeviceUserId;
 use crate::domain::device_user::{DeviceUser, DeviceUserFacts};
-use crate::domain::{DeviceId, DeviceUserId};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -64,7 +64,7 @@ struct DeviceUserView<'a> {
     responses((status = 200, body = Envelope<String>)))]
 async fn add_device_user(call: Call) -> Reply {
     let facts = facts(&call)?;
-    let id = call.cloud().add_device_user(&call.caller, &device_id(&call), facts).await?;
+    let id = call.cloud().add_device_user(&call.caller, &call.device_id(), facts).await?;
     call.answer(id.as_str())
 }
 
@@ -75,7 +75,7 @@ async fn add_device_user(call: Call) -> Reply {
     request_body = DeviceUserBody, responses((status = 200, body = Envelope<bool>)))]
 async fn update_device_user(call: Call) -> Reply {
     let facts = facts(&call)?;
-    call.done(call.cloud().update_device_user(&call.caller, &device_id(&call), &user_id(&call), facts).await)
+    call.done(call.cloud().update_device_user(&call.caller, &call.device_id(), &user_id(&call), facts).await)
 }
 
 /// Removes a user of a device.
@@ -84,7 +84,7 @@ async fn update_device_user(call: Call) -> Reply {
         ("user_id" = String, Path, description = "The person")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn remove_device_user(call: Call) -> Reply {
-    call.done(call.cloud().remove_device_user(&call.caller, &device_id(&call), &user_id(&call)).await)
+    call.done(call.cloud().remove_device_user(&call.caller, &call.device_id(), &user_id(&call)).await)
 }
 
 /// One user of a device.
@@ -93,7 +93,7 @@ async fn remove_device_user(call: Call) -> Reply {
         ("user_id" = String, Path, description = "The person")),
     responses((status = 200, body = Envelope<DeviceUserView>)))]
 async fn device_user(call: Call) -> Reply {
-    let user = call.cloud().device_user(&call.caller, &device_id(&call), &user_id(&call)).await?;
+    let user = call.cloud().device_user(&call.caller, &call.device_id(), &user_id(&call)).await?;
     call.answer(view(call.path("device_id"), user))
 }
 
@@ -102,7 +102,7 @@ async fn device_user(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<DeviceUserView>>)))]
 async fn device_users(call: Call) -> Reply {
-    let users = call.cloud().device_users(&call.caller, &device_id(&call)).await?;
+    let users = call.cloud().device_users(&call.caller, &call.device_id()).await?;
     call.answer(users.into_iter().map(|user| view(call.path("device_id"), user)).collect::<Vec<_>>())
 }
 
@@ -131,10 +131,6 @@ fn view(device_id: &str, user: DeviceUser) -> DeviceUserView<'_> {
         weight: user.facts.weight_g,
         contact: user.facts.contact.unwrap_or_default(),
     }
-}
-
-fn device_id(call: &Call) -> DeviceId {
-    DeviceId::from(call.path("device_id"))
 }
 
 fn user_id(call: &Call) -> DeviceUserId {

@@ -191,7 +191,7 @@ pub(super) fn owner_id(device: &Device) -> String {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<DeviceView>)))]
 async fn device(call: AppCall) -> Reply {
-    let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
+    let state = call.cloud().device(&call.caller, &call.device_id()).await?;
     call.answer_written(|text| write_device(text, &state))
 }
 
@@ -209,7 +209,7 @@ async fn user_devices(call: AppCall) -> Reply {
         Some(_) => return Err(Error::OutOfRange { param: "from", allowed: "home or sharing".to_owned() }.into()),
     };
     let (offset, limit) = page_or_all(&call)?;
-    let uid = Uid(call.path("uid").to_owned());
+    let uid = call.uid();
     let states = call.cloud().devices_of_user(&call.caller, &uid, which, offset, limit).await?;
     call.answer_written(|text| write_devices(text, &states))
 }
@@ -308,7 +308,7 @@ struct NameBody {
     responses((status = 200, body = Envelope<bool>)))]
 async fn rename_device(call: AppCall) -> Reply {
     let name = name_in(&call)?;
-    call.done(call.cloud().rename_device(&call.caller, &device_id(&call), &name).await)
+    call.done(call.cloud().rename_device(&call.caller, &call.device_id(), &name).await)
 }
 
 /// The name in a body, which one old client sends as a bare string.
@@ -321,7 +321,7 @@ pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn remove_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[device_id(&call)], Leaving::Removed).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Removed).await)
 }
 
 /// Takes a device from its users and hides its history, names and users for good.
@@ -329,7 +329,7 @@ async fn remove_device(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn reset_factory(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[device_id(&call)], Leaving::Reset).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Reset).await)
 }
 
 /// As with PUT: one of the vendor's own clients sends POST.
@@ -362,7 +362,7 @@ struct SubDeviceView<'a> {
     params(("device_id" = String, Path, description = "The gateway")),
     responses((status = 200, body = Envelope<Vec<SubDeviceView>>)))]
 async fn sub_devices(call: AppCall) -> Reply {
-    let states = call.cloud().sub_devices(&call.caller, &device_id(&call)).await?;
+    let states = call.cloud().sub_devices(&call.caller, &call.device_id()).await?;
     call.answer(states.iter().map(sub_device).collect::<Vec<_>>())
 }
 
@@ -404,8 +404,4 @@ async fn factory_infos(call: AppCall) -> Reply {
 
 fn factory_info(device: &Device) -> FactoryInfoView<'_> {
     FactoryInfoView { id: device.id.as_str(), uuid: &device.uuid, sn: device.sn.as_deref(), mac: device.mac.as_deref() }
-}
-
-fn device_id(call: &SignedRequest) -> DeviceId {
-    DeviceId::from(call.path("device_id"))
 }

@@ -83,7 +83,7 @@ fn is_reported(function: &&Function) -> bool {
 
 /// A device with functions, and the names that its owner gave them.
 async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
-    let id = DeviceId::from(call.path("device_id"));
+    let id = call.device_id();
     let device = call.cloud().device(&call.caller, &id).await?.device;
     if device.product.functions.is_empty() {
         return Err(Failure::new(Code::FUNCTION, "the device's product has no functions"));

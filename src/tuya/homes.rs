@@ -64,7 +64,7 @@ fn role(role: HomeRole) -> &'static str {
     params(("uid" = String, Path, description = "The user")),
     responses((status = 200, body = Envelope<Vec<HomeView>>)))]
 async fn user_homes(call: AppCall) -> Reply {
-    let homes = call.cloud().homes_of_user(&call.caller, &Uid(call.path("uid").to_owned())).await?;
+    let homes = call.cloud().homes_of_user(&call.caller, &call.uid()).await?;
     call.answer(homes.iter().map(|(home, is)| HomeView::of(home, Some(role(*is)))).collect::<Vec<_>>())
 }
 

@@ -13,8 +13,8 @@ use super::auth::AppCall;
 use super::homes::home_in;
 use super::reply::{Envelope, Reply};
 use super::users::account_name;
+use crate::domain::Error;
 use crate::domain::invitation::{INVITATION_LIFE_MS, Invitation};
-use crate::domain::{Error, Uid};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new().routes(routes!(invitations)).routes(routes!(answer_invitation))
@@ -43,7 +43,7 @@ struct InvitationView {
     params(("uid" = String, Path, description = "The invited user")),
     responses((status = 200, body = Envelope<Vec<InvitationView>>)))]
 async fn invitations(call: AppCall) -> Reply {
-    let found = call.cloud().invitations(&call.caller, &Uid(call.path("uid").to_owned())).await?;
+    let found = call.cloud().invitations(&call.caller, &call.uid()).await?;
     let view = |invitation: Invitation| InvitationView {
         home_id: invitation.home.0,
         name: invitation.home_name,
@@ -70,6 +70,6 @@ struct AnswerBody {
     request_body = AnswerBody, responses((status = 200, body = Envelope<bool>)))]
 async fn answer_invitation(call: AppCall) -> Reply {
     let accept = call.body()?.flag("accept")?.ok_or(Error::Missing("accept"))?;
-    let uid = Uid(call.path("uid").to_owned());
+    let uid = call.uid();
     call.done(call.cloud().answer_invitation(&call.caller, &uid, home_in(&call)?, accept).await)
 }

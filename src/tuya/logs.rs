@@ -12,7 +12,7 @@ use super::auth::AppCall;
 use super::reply::{Envelope, Reply};
 use super::row_key::RowKeys;
 use crate::domain::event::{PAGE_ROWS_MAX, PageStart};
-use crate::domain::{Device, DeviceId, Error, Event, EventQuery, EventType, EventTypes, Result};
+use crate::domain::{Device, Error, Event, EventQuery, EventType, EventTypes, Result};
 use crate::thing_model::tuya_value;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -92,7 +92,7 @@ struct LogView {
         ("last_event_time" = Option<i64>, Query, description = "Paid: `event_time` of the last row seen")),
     responses((status = 200, body = Envelope<PageView>)))]
 async fn device_logs(call: AppCall) -> Reply {
-    let id = DeviceId::from(call.path("device_id"));
+    let id = call.device_id();
     let mut query = event_query(&call)?;
     let keys = RowKeys::of(id.as_str());
     match call.query.integer("query_type")?.unwrap_or(1) {

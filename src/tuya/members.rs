@@ -15,7 +15,7 @@ use super::reply::{Envelope, Reply};
 use super::users::account_name;
 use crate::domain::device::NAME_CHARS_MAX;
 use crate::domain::home::{HomeRole, Member, NewMember};
-use crate::domain::{Asks, Error, Schema, Uid};
+use crate::domain::{Asks, Error, Schema};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -118,7 +118,7 @@ async fn change_member(call: AppCall) -> Reply {
     if name.is_none() && is_admin.is_none() {
         return Err(Error::Missing("name").into());
     }
-    let uid = Uid(call.path("uid").to_owned());
+    let uid = call.uid();
     call.done(call.cloud().change_member(&call.caller, home_in(&call)?, &uid, name, is_admin).await)
 }
 
@@ -128,6 +128,6 @@ async fn change_member(call: AppCall) -> Reply {
     params(("home_id" = String, Path, description = "The home"), ("uid" = String, Path, description = "The member")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn remove_member(call: AppCall) -> Reply {
-    let uid = Uid(call.path("uid").to_owned());
+    let uid = call.uid();
     call.done(call.cloud().remove_member(&call.caller, home_in(&call)?, &uid).await)
 }

@@ -11,7 +11,6 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::devices::name_in;
 use super::reply::{Envelope, Reply};
-use crate::domain::DeviceId;
 use crate::domain::device::NAME_CHARS_MAX;
 use crate::domain::event::CODE_BYTES_MAX;
 
@@ -35,7 +34,7 @@ struct FunctionNameBody {
         ("function_code" = String, Path, description = "The function")),
     request_body = FunctionNameBody, responses((status = 200, body = Envelope<bool>)))]
 async fn name_function(call: AppCall) -> Reply {
-    let (id, name) = (DeviceId::from(call.path("device_id")), name_in(&call)?);
+    let (id, name) = (call.device_id(), name_in(&call)?);
     call.done(call.cloud().name_function(&call.caller, &id, call.path("function_code"), &name).await)
 }
 
@@ -56,7 +55,7 @@ async fn set_multiple_name(call: AppCall) -> Reply {
     let body = call.body()?;
     let code = body.required_text("identifier", CODE_BYTES_MAX)?;
     let name = body.required_text("name", NAME_CHARS_MAX)?;
-    let id = DeviceId::from(call.path("device_id"));
+    let id = call.device_id();
     call.done(call.cloud().name_function(&call.caller, &id, &code, &name).await)
 }
 
@@ -72,7 +71,7 @@ struct MultipleNameView {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<MultipleNameView>>)))]
 async fn multiple_names(call: AppCall) -> Reply {
-    let names = call.cloud().function_names(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    let names = call.cloud().function_names(&call.caller, &call.device_id()).await?;
     let view = names.into_iter().map(|name| MultipleNameView { identifier: name.code, name: name.name });
     call.answer(view.collect::<Vec<_>>())
 }

@@ -11,7 +11,7 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::homes::{home_id, home_in};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::{DeviceId, Error};
+use crate::domain::Error;
 use crate::http::document::AnyObject;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -82,6 +82,6 @@ async fn trigger_rule(_call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<AnyObject>)))]
 async fn allocate_stream(call: AppCall) -> Reply {
-    call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    call.cloud().device(&call.caller, &call.device_id()).await?;
     Err(Failure::new(Code::DEVICE_SUPPORT, "streams of cameras are not passed on here"))
 }

@@ -11,8 +11,8 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::reply::{Envelope, Reply};
 use super::users::account_name;
+use crate::domain::Uid;
 use crate::domain::user::User;
-use crate::domain::{DeviceId, Uid};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new().routes(routes!(shares)).routes(routes!(share_device)).routes(routes!(withdraw_device))
@@ -32,7 +32,7 @@ struct ShareeView {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<ShareeView>>)))]
 async fn shares(call: AppCall) -> Reply {
-    let sharees = call.cloud().sharees(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    let sharees = call.cloud().sharees(&call.caller, &call.device_id()).await?;
     let view = |user: User| {
         let username = account_name(&user, &call.caller);
         ShareeView { uid: user.uid.0, username, nick_name: user.nick_name }
@@ -54,7 +54,7 @@ struct ShareBody {
     responses((status = 200, body = Envelope<bool>)))]
 async fn share_device(call: AppCall) -> Reply {
     let uid = Uid(call.body()?.required_text("uid", 64)?);
-    call.done(call.cloud().share_device(&call.caller, &DeviceId::from(call.path("device_id")), &uid).await)
+    call.done(call.cloud().share_device(&call.caller, &call.device_id(), &uid).await)
 }
 
 /// Takes a device back from a user to whom it was shared, who may also give it back.
@@ -63,6 +63,6 @@ async fn share_device(call: AppCall) -> Reply {
         ("uid" = String, Path, description = "The user to whom it is shared")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn withdraw_device(call: AppCall) -> Reply {
-    let (id, uid) = (DeviceId::from(call.path("device_id")), Uid(call.path("uid").to_owned()));
+    let (id, uid) = (call.device_id(), call.uid());
     call.done(call.cloud().withdraw_device(&call.caller, &id, &uid).await)
 }

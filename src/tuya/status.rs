@@ -12,7 +12,7 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::devices::{StatusView, states_of_ids, status};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::{DeviceId, DeviceState};
+use crate::domain::DeviceState;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -28,7 +28,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<StatusView>>)))]
 async fn device_status(call: AppCall) -> Reply {
-    let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    let state = call.cloud().device(&call.caller, &call.device_id()).await?;
     if state.device.product.functions.is_empty() {
         return Err(Failure::new(Code::FUNCTION, "the device's product has no functions"));
     }
@@ -40,7 +40,7 @@ async fn device_status(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<Vec<StatusView>>)))]
 async fn iot03_device_status(call: AppCall) -> Reply {
-    let state = call.cloud().device(&call.caller, &DeviceId::from(call.path("device_id"))).await?;
+    let state = call.cloud().device(&call.caller, &call.device_id()).await?;
     call.answer(status(&state))
 }
 

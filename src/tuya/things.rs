@@ -115,7 +115,7 @@ impl<'a> ThingView<'a> {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<ThingView>)))]
 async fn thing(call: AppCall) -> Reply {
-    let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
+    let state = call.cloud().device(&call.caller, &call.device_id()).await?;
     call.answer(ThingView::of(&state))
 }
 
@@ -165,7 +165,7 @@ struct ModelView {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<ModelView>)))]
 async fn thing_model_of_device(call: AppCall) -> Reply {
-    let state = call.cloud().device(&call.caller, &device_id(&call)).await?;
+    let state = call.cloud().device(&call.caller, &call.device_id()).await?;
     call.answer(ModelView { model: thing_model::tuya_model(&state.device.product).to_string() })
 }
 
@@ -195,7 +195,7 @@ struct PropertyView<'a> {
         ("codes" = Option<String>, Query, description = "Only these, separated by commas")),
     responses((status = 200, body = Envelope<PropertiesView>)))]
 async fn shadow_properties(call: AppCall) -> Reply {
-    let id = device_id(&call);
+    let id = call.device_id();
     let state = call.cloud().device(&call.caller, &id).await?;
     let names = call.cloud().function_names(&call.caller, &id).await?;
     let names: HashMap<String, String> = names.into_iter().map(|name| (name.code, name.name)).collect();
@@ -222,11 +222,5 @@ async fn shadow_properties(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn reset_thing(call: Call) -> Reply {
-    call.done(
-        call.cloud().remove_devices(&call.caller, &[DeviceId::from(call.path("device_id"))], Leaving::Reset).await,
-    )
-}
-
-fn device_id(call: &AppCall) -> DeviceId {
-    DeviceId::from(call.path("device_id"))
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Reset).await)
 }

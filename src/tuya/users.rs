@@ -13,7 +13,7 @@ use super::params::COUNTRY_CHARS_MAX;
 use super::reply::{Envelope, Reply};
 use crate::domain::password::Password;
 use crate::domain::user::{USER_PAGE_MAX, User, UserQuery, UserSync};
-use crate::domain::{Asks, Error, Result, Schema, Uid, UsernameType};
+use crate::domain::{Asks, Error, Result, Schema, UsernameType};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -182,7 +182,7 @@ struct UserInfosView {
     params(("uid" = String, Path, description = "The user")),
     responses((status = 200, body = Envelope<UserInfosView>)))]
 async fn user_infos(call: AppCall) -> Reply {
-    let user = call.cloud().user(&call.caller, &Uid(call.path("uid").to_owned())).await?;
+    let user = call.cloud().user(&call.caller, &call.uid()).await?;
     let shown = shown_name(&user, call.caller.project().mask_private_fields);
     call.answer(UserInfosView {
         uid: user.uid.0,
