@@ -198,8 +198,8 @@ impl App {
                 Durability::Sync => telemetry::Durability::Sync,
                 Durability::Os => telemetry::Durability::Os,
             },
-            roll_rows: config.telemetry.memory_rows,
-            roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
+            memtable_rows: config.telemetry.memory_rows,
+            memtable_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
         let shared = Shared { stamp: registry.stamp(), space: space.clone(), turns: registry.turns() };

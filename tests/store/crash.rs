@@ -23,7 +23,7 @@ const ROWS: i64 = 7;
 const SPREAD_MS: [i64; 4] = [0, 1, 1000, 3 * 24 * 3600 * 1000];
 
 fn options() -> TelemetryOptions {
-    TelemetryOptions { roll_rows: 120, block_rows: 16, merge_runs: 3, ..TelemetryOptions::default() }
+    TelemetryOptions { memtable_rows: 120, block_rows: 16, compaction_runs: 3, ..TelemetryOptions::default() }
 }
 
 fn time_of(batch: i64, row: i64) -> i64 {

@@ -210,9 +210,9 @@ async fn compare(telemetry: &dyn Telemetry, model: &Model, random: &mut Random, 
 fn open(folder: &Path, random: &mut Random) -> Arc<SqliteTelemetry> {
     let options = TelemetryOptions {
         durability: Durability::Os,
-        roll_rows: 5 + random.below(200) as usize,
+        memtable_rows: 5 + random.below(200) as usize,
         block_rows: 1 + random.below(20) as u32,
-        merge_runs: 2 + random.below(3) as usize,
+        compaction_runs: 2 + random.below(3) as usize,
         scan_rows: 5 + random.below(100) as usize,
         cache_bytes: random.pick(&[0, 100_000, 10_000_000]),
         ..TelemetryOptions::default()

@@ -26,7 +26,13 @@ pub fn subject() -> Subject {
 
 /// Rolls and merges at every opportunity.
 pub fn restless() -> TelemetryOptions {
-    TelemetryOptions { roll_rows: 10, block_rows: 4, merge_runs: 2, scan_rows: 64, ..TelemetryOptions::default() }
+    TelemetryOptions {
+        memtable_rows: 10,
+        block_rows: 4,
+        compaction_runs: 2,
+        scan_rows: 64,
+        ..TelemetryOptions::default()
+    }
 }
 
 fn open(folder: &Path) -> Arc<SqliteTelemetry> {
@@ -163,7 +169,7 @@ async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
 #[tokio::test]
 async fn memory_that_cannot_be_rolled_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let options = TelemetryOptions { roll_rows: 1_000, ..TelemetryOptions::default() };
+    let options = TelemetryOptions { memtable_rows: 1_000, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
     let span = T / (7 * 24 * 3600 * 1000);
     let obstacle = folder.path().join(format!("events-{span}.db"));
@@ -212,7 +218,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir_in(&disk).unwrap();
     let ballast = Path::new(&disk).join("ballast");
     std::fs::write(&ballast, vec![1; 6 << 20]).unwrap();
-    let options = TelemetryOptions { roll_rows: 20_000, ..TelemetryOptions::default() };
+    let options = TelemetryOptions { memtable_rows: 20_000, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
     let (mut there, mut failures) = (0, 0);
     let batch = async |from: i64| {

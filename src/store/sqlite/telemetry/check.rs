@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::pages::{self, Verdict};
 use super::super::upkeep::FolderStamp;
 use super::fault::{Context, Fault, Result};
-use super::files::{self, Files, Place, Purpose, RunFile, RunState};
-use super::runs::{checkpoint, transaction};
+use super::files::{self, Files, Place, ReadMode, RunFile, RunState};
+use super::sorted_run::{checkpoint, transaction};
 use super::{journal, rebuild};
 
 /// Bytes of events that are compared with their checksums before the start; the rest follows while the server works.
@@ -22,35 +22,36 @@ const LOST_ROWS: &str = "lost_rows";
 /// How often the registry had been written to, at the last roll.
 pub const REGISTRY_COMMITS: &str = "registry_commits";
 /// What each span's files must hold at least, kept in the file of the latest values.
-pub const SPANS: &str = "CREATE TABLE IF NOT EXISTS span(span INTEGER PRIMARY KEY, last_gen INTEGER NOT NULL,
+pub const PARTITION_TOTALS: &str =
+    "CREATE TABLE IF NOT EXISTS span(span INTEGER PRIMARY KEY, last_gen INTEGER NOT NULL,
     rows INTEGER NOT NULL) WITHOUT ROWID";
 
 /// What the files of a folder were found to hold.
 pub struct Found {
     /// The last generation that any file has rows of, or that is known to be rolled.
-    pub last_gen: i64,
+    pub last_memtable: i64,
     /// The last generation that is on disk as a whole.
-    pub rolled_to: i64,
+    pub flushed_to: i64,
     /// The newest row's time; `i64::MIN` without one.
     pub newest_ms: i64,
     /// Rows that are missing, now or at an earlier start.
     pub lost_rows: u64,
     /// The last generation with rows in a file whose journal is gone: all of it must be there.
-    whole_gen: i64,
+    complete_memtable: i64,
     /// Files that are compared with their checksums later.
     pub unverified: Vec<(Place, Arc<RunFile>)>,
 }
 
 /// What one file of events holds.
 #[derive(Clone, Copy, Default)]
-struct Held {
-    last_gen: i64,
+struct PartitionTotals {
+    last_memtable: i64,
     rows: i64,
 }
 
 /// What an event log says of the registry that it belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogFacts {
+pub struct LogSummary {
     /// The data folder's id; 0 when no file says it.
     pub folder_id: i64,
     /// The highest device number with rows or values.
@@ -66,8 +67,8 @@ pub struct LogFacts {
 ///
 /// # Errors
 /// [`crate::domain::Error::Store`] when the folder cannot be read.
-pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
-    let mut facts = LogFacts::default();
+pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
+    let mut facts = LogSummary::default();
     if !folder.exists() {
         return Ok(facts);
     }
@@ -75,7 +76,7 @@ pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
     let latest = Some(files.latest.clone()).filter(|file| file.path.exists());
     for file in files.events().into_iter().map(|(_, file)| file).chain(latest) {
         let mut read = || -> Result<()> {
-            let connection = file.reader(Purpose::Long)?;
+            let connection = file.reader(ReadMode::Long)?;
             for run in files::runs(&connection, RunState::Live)? {
                 facts.newest_ms = facts.newest_ms.max(run.newest_ms);
                 facts.device_no = facts.device_no.max(last_device(&connection, run.no)?);
@@ -91,10 +92,10 @@ pub fn log_facts(folder: &Path) -> crate::domain::Result<LogFacts> {
     }
     for no in journal::list(folder)? {
         facts.registry_commits = facts.registry_commits.max(journal::registry_commits(folder, no)?);
-        let generation = journal::replay(folder, no, 0)?.generation;
-        let frozen = generation.freeze();
-        facts.device_no = facts.device_no.max(frozen.devices().last().map_or(0, |(device, ..)| *device));
-        facts.newest_ms = facts.newest_ms.max(frozen.newest_ms().unwrap_or(0));
+        let memtable = journal::replay(folder, no, 0)?.memtable;
+        let locked = memtable.lock_all();
+        facts.device_no = facts.device_no.max(locked.devices().last().map_or(0, |(device, ..)| *device));
+        facts.newest_ms = facts.newest_ms.max(locked.newest_ms().unwrap_or(0));
     }
     Ok(facts)
 }
@@ -108,9 +109,10 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found
     let journals = journal::list(folder)?;
     let oldest_journal = journals.first().copied();
     let (newest_ms, unverified) = (i64::MIN, Vec::new());
-    let mut found = Found { last_gen: 0, rolled_to: 0, newest_ms, lost_rows: 0, whole_gen: 0, unverified };
+    let mut found =
+        Found { last_memtable: 0, flushed_to: 0, newest_ms, lost_rows: 0, complete_memtable: 0, unverified };
     let mut bytes = 0;
-    let (mut spans, mut device_no) = (BTreeMap::<i64, Held>::new(), 0);
+    let (mut partitions, mut device_no) = (BTreeMap::<i64, PartitionTotals>::new(), 0);
     for (place, file) in files.events().into_iter().rev() {
         bytes += std::fs::metadata(&file.path).map_or(0, |found| found.len());
         let is_late = place.1 == 0 && bytes > VERIFIED_AT_START_BYTES;
@@ -128,8 +130,11 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found
         }
         match examined {
             Ok(here) => {
-                let held = spans.entry(place.0).or_default();
-                *held = Held { last_gen: held.last_gen.max(here.last_gen), rows: held.rows + here.rows };
+                let held = partitions.entry(place.0).or_default();
+                *held = PartitionTotals {
+                    last_memtable: held.last_memtable.max(here.last_memtable),
+                    rows: held.rows + here.rows,
+                };
             }
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
             // A roll that needs the file is tried again and again.
@@ -140,14 +145,14 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found
             found.unverified.push((place, file));
         }
     }
-    let had_rows = !spans.is_empty();
+    let had_rows = !partitions.is_empty();
     let connection = latest(files, had_rows, &found, oldest_journal)?;
-    found.rolled_to = files::meta(&connection, super::roll::ROLLED_TO)?.unwrap_or(0);
-    found.last_gen = found.last_gen.max(found.rolled_to);
-    belongs(&connection, &files.latest, stamp, device_no)?;
-    connection.execute_batch(SPANS).during("reading what the files must hold")?;
+    found.flushed_to = files::meta(&connection, super::flush::FLUSHED_TO)?.unwrap_or(0);
+    found.last_memtable = found.last_memtable.max(found.flushed_to);
+    check_registry(&connection, &files.latest, stamp, device_no)?;
+    connection.execute_batch(PARTITION_TOTALS).during("reading what the files must hold")?;
     found.lost_rows = transaction(&connection, || {
-        let lost = missing_from_spans(&connection, folder, &spans)?;
+        let lost = missing_from_partitions(&connection, folder, &partitions)?;
         note_lost(&connection, lost)
     })?;
     checkpoint(&connection, &files.latest);
@@ -209,12 +214,12 @@ pub fn verify_rest(files: &Files, unverified: Vec<(Place, Arc<RunFile>)>, is_clo
         if is_closing() {
             return;
         }
-        if file.is_gone() || pages::verify(&file.path, true).is_ok_and(|verdict| verdict == Verdict::Whole) {
+        if file.is_removed() || pages::verify(&file.path, true).is_ok_and(|verdict| verdict == Verdict::Whole) {
             continue;
         }
         // It may have changed while it was read.
-        let _writing = files.writing();
-        if file.is_gone() {
+        let _write_lock = files.write_lock();
+        if file.is_removed() {
             continue;
         }
         if let Err(fault) = verify(files, place, &file, true) {
@@ -230,21 +235,24 @@ fn examine(
     oldest_journal: Option<i64>,
     found: &mut Found,
     device_no: &mut i64,
-) -> Result<Held> {
-    let connection = if is_written { file.writer()? } else { file.reader(Purpose::Long)? };
+) -> Result<PartitionTotals> {
+    let connection = if is_written { file.writer()? } else { file.reader(ReadMode::Long)? };
     if is_written {
         checkpoint(&connection, file);
     }
-    let mut held = Held::default();
+    let mut held = PartitionTotals::default();
     for run in files::runs(&connection, RunState::Live)? {
-        held = Held { last_gen: held.last_gen.max(run.last_gen), rows: held.rows.saturating_add(run.rows) };
+        held = PartitionTotals {
+            last_memtable: held.last_memtable.max(run.last_memtable),
+            rows: held.rows.saturating_add(run.rows),
+        };
         found.newest_ms = found.newest_ms.max(run.newest_ms);
-        if oldest_journal.is_none_or(|oldest| run.last_gen < oldest) {
-            found.whole_gen = found.whole_gen.max(run.last_gen);
+        if oldest_journal.is_none_or(|oldest| run.last_memtable < oldest) {
+            found.complete_memtable = found.complete_memtable.max(run.last_memtable);
         }
         *device_no = (*device_no).max(last_device(&connection, run.no)?);
     }
-    found.last_gen = found.last_gen.max(held.last_gen);
+    found.last_memtable = found.last_memtable.max(held.last_memtable);
     Ok(held)
 }
 
@@ -261,7 +269,7 @@ fn latest(files: &Files, had_rows: bool, found: &Found, oldest_journal: Option<i
     let is_missing = !file.path.exists() || std::fs::metadata(&file.path).is_ok_and(|found| found.len() == 0);
     let was_there = had_rows || pages::path(&file.path).exists();
     // A generation that still has its journal is rolled once more; what of it is there already is left as it is.
-    let rolled_to = oldest_journal.map_or(found.last_gen, |oldest| found.last_gen.min(oldest - 1));
+    let flushed_to = oldest_journal.map_or(found.last_memtable, |oldest| found.last_memtable.min(oldest - 1));
     let why = match pages::verify(&file.path, false).during("reading the latest values")? {
         _ if is_missing && was_there => Some("it is missing".to_owned()),
         _ if is_missing => None,
@@ -276,9 +284,9 @@ fn latest(files: &Files, had_rows: bool, found: &Found, oldest_journal: Option<i
         let connection = file.writer()?;
         checkpoint(&connection, file);
         files::runs(&connection, RunState::Live)?;
-        let known = files::meta(&connection, super::roll::ROLLED_TO)?.unwrap_or(0);
+        let known = files::meta(&connection, super::flush::FLUSHED_TO)?.unwrap_or(0);
         // A roll brings rows to the events first, and then to the latest values.
-        Ok(if known < found.whole_gen {
+        Ok(if known < found.complete_memtable {
             Err(format!("it lacks what was rolled after generation {known}"))
         } else {
             Ok(connection)
@@ -295,11 +303,11 @@ fn latest(files: &Files, had_rows: bool, found: &Found, oldest_journal: Option<i
     };
     tracing::error!(file = %file.path.display(), why, "the latest values are made again from the log");
     files.count_damage(1);
-    rebuild::latest(files, rolled_to)
+    rebuild::latest(files, flushed_to)
 }
 
 /// Whether the log belongs to the registry, as it is now.
-fn belongs(connection: &Connection, file: &RunFile, stamp: &FolderStamp, device_no: i64) -> Result<()> {
+fn check_registry(connection: &Connection, file: &RunFile, stamp: &FolderStamp, device_no: i64) -> Result<()> {
     let mut device_no = device_no;
     for run in files::runs(connection, RunState::Live)? {
         device_no = device_no.max(last_device(connection, run.no)?);
@@ -320,7 +328,7 @@ fn belongs(connection: &Connection, file: &RunFile, stamp: &FolderStamp, device_
 }
 
 /// Refuses a journal with rows of a device that the registry never gave a number.
-pub fn is_given(journal: &Path, stamp: &FolderStamp, device_no: i64) -> Result<()> {
+pub fn check_device_numbers(journal: &Path, stamp: &FolderStamp, device_no: i64) -> Result<()> {
     if stamp.id == 0 || device_no <= stamp.device_no {
         return Ok(());
     }
@@ -333,7 +341,7 @@ pub fn is_given(journal: &Path, stamp: &FolderStamp, device_no: i64) -> Result<(
 }
 
 /// Refuses a journal whose rows were acknowledged after changes of the registry that the registry lacks.
-pub fn is_of_now(journal: &Path, stamp: &FolderStamp, commits: i64) -> Result<()> {
+pub fn check_registry_commits(journal: &Path, stamp: &FolderStamp, commits: i64) -> Result<()> {
     let known = stamp.commits.load(Ordering::Acquire);
     if stamp.id == 0 || commits <= known {
         return Ok(());
@@ -346,19 +354,24 @@ pub fn is_of_now(journal: &Path, stamp: &FolderStamp, commits: i64) -> Result<()
 }
 
 /// The rows that the files of a span lack; each span is named.
-fn missing_from_spans(connection: &Connection, folder: &Path, spans: &BTreeMap<i64, Held>) -> Result<u64> {
+fn missing_from_partitions(
+    connection: &Connection,
+    folder: &Path,
+    partitions: &BTreeMap<i64, PartitionTotals>,
+) -> Result<u64> {
     const READING: &str = "reading what the files must hold";
     let mut select = connection.prepare("SELECT span, last_gen, rows FROM span").during(READING)?;
-    let known = select.query_map([], |row| Ok((row.get(0)?, Held { last_gen: row.get(1)?, rows: row.get(2)? })));
-    let known: Vec<(i64, Held)> = known.and_then(Iterator::collect).during(READING)?;
+    let known = select
+        .query_map([], |row| Ok((row.get(0)?, PartitionTotals { last_memtable: row.get(1)?, rows: row.get(2)? })));
+    let known: Vec<(i64, PartitionTotals)> = known.and_then(Iterator::collect).during(READING)?;
     let mut lost = 0;
-    for (span, must) in known {
-        let held = spans.get(&span).copied().unwrap_or_default();
-        if held.rows >= must.rows && held.last_gen >= must.last_gen {
+    for (partition, must) in known {
+        let held = partitions.get(&partition).copied().unwrap_or_default();
+        if held.rows >= must.rows && held.last_memtable >= must.last_memtable {
             continue;
         }
         let missing = u64::try_from(must.rows - held.rows).unwrap_or(0);
-        let file = folder.join(format!("events-{span}.db"));
+        let file = folder.join(format!("events-{partition}.db"));
         tracing::error!(
             file = %file.display(),
             missing,
@@ -366,29 +379,29 @@ fn missing_from_spans(connection: &Connection, folder: &Path, spans: &BTreeMap<i
         );
         lost += missing.max(1);
         let sql = "UPDATE span SET rows = ?2, last_gen = ?3 WHERE span = ?1";
-        connection.execute(sql, params![span, held.rows, held.last_gen]).during(READING)?;
+        connection.execute(sql, params![partition, held.rows, held.last_memtable]).during(READING)?;
     }
     Ok(lost)
 }
 
 /// Notes what the rows of a generation add to the spans, in the transaction of its latest values.
-pub fn note_spans(connection: &Connection, generation: i64, added: &[(i64, usize)]) -> Result<()> {
+pub fn note_partitions(connection: &Connection, memtable: i64, added: &[(i64, usize)]) -> Result<()> {
     const NOTE: &str = "INSERT INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3) ON CONFLICT(span)
         DO UPDATE SET last_gen = max(last_gen, excluded.last_gen), rows = rows + excluded.rows";
-    for (span, rows) in added {
+    for (partition, rows) in added {
         connection
             .prepare_cached(NOTE)
-            .and_then(|mut note| note.execute(params![span, generation, *rows as i64]))
+            .and_then(|mut note| note.execute(params![partition, memtable, *rows as i64]))
             .during("noting what the files must hold")?;
     }
     Ok(())
 }
 
 /// Forgets what the files of spans that retention removes must hold; before they are removed.
-pub fn forget_spans(files: &Files, before_span: i64) -> Result<()> {
+pub fn forget_partitions(files: &Files, before_partition: i64) -> Result<()> {
     let connection = files.latest.writer()?;
     transaction(&connection, || {
-        connection.execute("DELETE FROM span WHERE span < ?1", [before_span]).during("retention").map(drop)
+        connection.execute("DELETE FROM span WHERE span < ?1", [before_partition]).during("retention").map(drop)
     })?;
     checkpoint(&connection, &files.latest);
     Ok(())

@@ -10,7 +10,7 @@ use super::codec::Encoder;
 use super::engine::Engine;
 use super::fault::{DISK_FULL, Fault, Result};
 use super::journal::Journal;
-use super::memory::{Generation, Generations};
+use super::memtable::{Memtable, Memtables};
 use super::numbering::Numbering;
 use super::queue::{Job, Task};
 use super::row::{RowView, kind_of};
@@ -19,8 +19,8 @@ use crate::domain::{self, NewEvent};
 /// How long a commit waits for the roller when memory is full, before its callers are told to come again.
 const STALL_MAX: Duration = Duration::from_secs(15);
 /// What a row is slowed down by at most while a roll is behind.
-const BRAKE_PER_ROW: Duration = Duration::from_micros(5);
-const BRAKE_MAX: Duration = Duration::from_millis(20);
+const SLOWDOWN_PER_ROW: Duration = Duration::from_micros(5);
+const SLOWDOWN_MAX: Duration = Duration::from_millis(20);
 
 /// The committer's own state.
 pub struct Committer {
@@ -47,13 +47,13 @@ impl Committer {
         loop {
             match self.engine.queue.take() {
                 Task::Commit(group) => self.commit(group),
-                Task::Freeze(answer) => {
-                    let frozen = self.freeze(true);
-                    if let (true, Some(answer)) = (frozen, answer) {
-                        let generations = self.engine.generations();
-                        let last = generations.list.iter().rev().find(|generation| generation.rows() > 0);
+                Task::Rotate(answer) => {
+                    let rotated = self.rotate(true);
+                    if let (true, Some(answer)) = (rotated, answer) {
+                        let memtables = self.engine.memtables();
+                        let last = memtables.list.iter().rev().find(|memtable| memtable.rows() > 0);
                         // Nobody may be waiting any more.
-                        let _ = answer.send(last.map_or(0, |generation| generation.no));
+                        let _ = answer.send(last.map_or(0, |memtable| memtable.no));
                     }
                 }
                 Task::Stop => return,
@@ -64,8 +64,8 @@ impl Committer {
     fn commit(&mut self, mut group: Vec<Job>) {
         let rows = group.iter().map(|job| job.rows.len()).sum();
         let space = self.engine.space.clone();
-        let room = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
-        let outcome = room.and_then(|()| self.admit(rows)).and_then(|()| {
+        let capacity = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
+        let outcome = capacity.and_then(|()| self.admit(rows)).and_then(|()| {
             self.rows.clear();
             match group.as_mut_slice() {
                 [only] => mem::swap(&mut self.rows, &mut only.rows),
@@ -85,18 +85,18 @@ impl Committer {
             Err(error) => group.into_iter().for_each(|job| job.answer(Err(same(&error)))),
         }
         self.rows.clear();
-        self.freeze(false);
+        self.rotate(false);
     }
 
     /// Waits while memory is full; slows down while it fills.
     fn admit(&mut self, rows: usize) -> domain::Result<()> {
         let deadline = Instant::now() + STALL_MAX;
         loop {
-            let frozen = self.freeze(false);
+            let rotated = self.rotate(false);
             let state = self.engine.state();
-            let generations = self.engine.generations();
-            let load = self.load(&generations);
-            let alone = generations.list.len() == 1;
+            let memtables = self.engine.memtables();
+            let load = self.load(&memtables);
+            let alone = memtables.list.len() == 1;
             if load <= 1.0 || (alone && load < 2.0) {
                 return Ok(());
             }
@@ -104,11 +104,11 @@ impl Committer {
                 // Gentle at first: a roll that takes its turn after a slice of a merge is nothing unusual. It ends early
                 // when a roll does, which is what it waits for.
                 let over = load - 1.0;
-                let brake = BRAKE_PER_ROW.mul_f64(rows as f64 * over * over * over).min(BRAKE_MAX);
-                drop(self.engine.wait(state, Some(Instant::now() + brake)));
+                let slowdown = SLOWDOWN_PER_ROW.mul_f64(rows as f64 * over * over * over).min(SLOWDOWN_MAX);
+                drop(self.engine.wait(state, Some(Instant::now() + slowdown)));
                 return Ok(());
             }
-            if !frozen || state.closing || Instant::now() >= deadline {
+            if !rotated || state.closing || Instant::now() >= deadline {
                 return Err(domain::Error::Busy("the event log waits for its disk"));
             }
             if !alone {
@@ -118,14 +118,14 @@ impl Committer {
     }
 
     /// How full the memory is; 1 when a generation is due for its roll.
-    fn load(&self, generations: &Generations) -> f64 {
+    fn load(&self, memtables: &Memtables) -> f64 {
         let options = &self.engine.options;
-        let (rows, bytes) = generations.size();
-        (rows as f64 / options.roll_rows.max(1) as f64).max(bytes as f64 / options.roll_bytes.max(1) as f64)
+        let (rows, bytes) = memtables.size();
+        (rows as f64 / options.memtable_rows.max(1) as f64).max(bytes as f64 / options.memtable_bytes.max(1) as f64)
     }
 
     fn write(&mut self) -> Result<()> {
-        let generations = self.engine.generations();
+        let memtables = self.engine.memtables();
         let rows = &self.rows;
         self.order.clear();
         let mut newest_ms = i64::MIN;
@@ -135,7 +135,7 @@ impl Committer {
         }));
         self.engine.newest_ms.fetch_max(newest_ms, Ordering::AcqRel);
         self.order.sort_unstable();
-        self.numbering.assign(&self.engine, &generations, &self.order, &mut self.numbers)?;
+        self.numbering.assign(&self.engine, &memtables, &self.order, &mut self.numbers)?;
         // By device and arrival, which is what makes the state. Mostly it is the order already.
         if !self.order.is_sorted_by_key(|&(device, _, at)| (device, at)) {
             self.order.sort_unstable_by_key(|&(device, _, at)| (device, at));
@@ -146,7 +146,7 @@ impl Committer {
             Some((device, view(row, *n)))
         });
         self.journal.commit(&mut self.encoder, ordered.clone())?;
-        let Some(active) = generations.list.last() else { return Err(Fault::Closed) };
+        let Some(active) = memtables.list.last() else { return Err(Fault::Closed) };
         if active.rows() == 0 {
             self.engine.change_state(|state| state.filling_since = Some(Instant::now()));
         }
@@ -166,12 +166,12 @@ impl Committer {
 
     /// Closes the youngest generation when it is large and no other waits for its roll, or when `now` is set and it
     /// has rows. False when that was due and failed.
-    fn freeze(&mut self, now: bool) -> bool {
-        let generations = self.engine.generations();
-        let Some(active) = generations.list.last() else { return false };
+    fn rotate(&mut self, now: bool) -> bool {
+        let memtables = self.engine.memtables();
+        let Some(active) = memtables.list.last() else { return false };
         let options = &self.engine.options;
-        let large = active.rows() >= options.roll_rows || active.bytes() >= options.roll_bytes;
-        let waiting = generations.list.len() > 1;
+        let large = active.rows() >= options.memtable_rows || active.bytes() >= options.memtable_bytes;
+        let waiting = memtables.list.len() > 1;
         if active.rows() == 0 || !(now || (large && !waiting)) {
             return true;
         }
@@ -187,7 +187,7 @@ impl Committer {
                 // Closed here, opened again never: its rows are in memory until they are rolled.
                 self.journal = journal;
                 self.engine.change_state(|state| state.filling_since = None);
-                self.engine.change_generations(|list| list.push(Arc::new(Generation::new(no))));
+                self.engine.change_memtables(|list| list.push(Arc::new(Memtable::new(no))));
                 true
             }
             Err(fault) => {

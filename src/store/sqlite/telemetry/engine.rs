@@ -11,13 +11,13 @@ use super::fault::{Fault, Result};
 use super::files::Files;
 use super::journal::Journal;
 use super::latest::Cache;
-use super::memory::{Generation, Generations};
+use super::memtable::{Memtable, Memtables};
 use super::queue::Queue;
 use super::retention::Progress;
 use crate::store::space::Space;
 
 /// Buckets of devices for the newest time that is on disk.
-const ROLLED_BUCKETS: usize = 1 << 16;
+const FLUSHED_BUCKETS: usize = 1 << 16;
 
 /// The engine's shared state.
 pub struct Engine {
@@ -32,13 +32,13 @@ pub struct Engine {
     /// What waits for the committer.
     pub queue: Queue,
     /// The rows in memory.
-    generations: RwLock<Arc<Generations>>,
+    memtables: RwLock<Arc<Memtables>>,
     /// The rows on disk.
     pub files: Files,
     /// Latest values read from disk.
     pub cache: Cache,
     /// The newest time on disk, by bucket of devices.
-    pub rolled: RolledTimes,
+    pub flushed: FlushedTimes,
     /// Held by whoever makes a journal, so that no two make the same.
     pub journal_making: Mutex<()>,
     /// The newest row's time; `i64::MIN` without one.
@@ -46,7 +46,7 @@ pub struct Engine {
     /// How far retention went.
     pub retention: Mutex<Progress>,
     /// What the threads tell each other.
-    state: Mutex<RollState>,
+    state: Mutex<EngineState>,
     /// Signals every change of `state` and of the generations.
     changed: Condvar,
     /// Figures for the operator.
@@ -61,9 +61,9 @@ pub struct Counters {
     /// Group commits.
     pub commits: AtomicU64,
     /// Rolls finished.
-    pub rolls: AtomicU64,
+    pub flushes: AtomicU64,
     /// Rolls that failed.
-    pub rolls_failed: AtomicU64,
+    pub flushes_failed: AtomicU64,
     /// Journal entries that were damaged at open.
     pub damaged_entries: AtomicU64,
     /// Acknowledged rows that were found missing, at this open or an earlier one.
@@ -74,17 +74,17 @@ pub struct Counters {
 
 /// What the threads tell each other.
 #[derive(Default)]
-pub struct RollState {
+pub struct EngineState {
     /// The engine is being closed.
     pub closing: bool,
     /// Somebody waits: whatever failed is to be tried now.
-    pub hurry: bool,
+    pub retry_now: bool,
     /// Rolls begun.
     pub attempts: u64,
     /// The last roll that failed, and why.
     pub failed: Option<(u64, String)>,
     /// Whether merging has nothing to do, or why it cannot.
-    pub merged: Option<std::result::Result<(), String>>,
+    pub compacted: Option<std::result::Result<(), String>>,
     /// When the youngest generation got its first row.
     pub filling_since: Option<Instant>,
     /// The journal for the generation after the youngest one, made in advance.
@@ -94,15 +94,15 @@ pub struct RollState {
 }
 
 impl Engine {
-    /// An engine over what was found on disk; the last of `generations` is empty and takes new rows.
+    /// An engine over what was found on disk; the last of `memtables` is empty and takes new rows.
     pub fn new(
         folder: PathBuf,
         options: TelemetryOptions,
         stamp: FolderStamp,
         space: Arc<Space>,
         files: Files,
-        generations: Vec<Arc<Generation>>,
-        rolled: RolledTimes,
+        memtables: Vec<Arc<Memtable>>,
+        flushed: FlushedTimes,
     ) -> Self {
         Self {
             folder,
@@ -112,10 +112,10 @@ impl Engine {
             newest_ms: AtomicI64::new(i64::MIN),
             retention: Mutex::default(),
             queue: Queue::new(),
-            generations: RwLock::new(Arc::new(Generations { list: generations })),
+            memtables: RwLock::new(Arc::new(Memtables { list: memtables })),
             files,
             cache: Cache::new(options.cache_bytes),
-            rolled,
+            flushed,
             journal_making: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -124,35 +124,39 @@ impl Engine {
     }
 
     /// The generations as they are now.
-    pub fn generations(&self) -> Arc<Generations> {
-        self.generations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn memtables(&self) -> Arc<Memtables> {
+        self.memtables.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the list of generations, and tells everybody who waits.
-    pub fn change_generations(&self, change: impl FnOnce(&mut Vec<Arc<Generation>>)) {
+    pub fn change_memtables(&self, change: impl FnOnce(&mut Vec<Arc<Memtable>>)) {
         {
-            let mut current = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.memtables.write().unwrap_or_else(PoisonError::into_inner);
             let mut list = current.list.clone();
             change(&mut list);
-            *current = Arc::new(Generations { list });
+            *current = Arc::new(Memtables { list });
         }
         self.change_state(|_| ());
     }
 
     /// What the threads tell each other.
-    pub fn state(&self) -> MutexGuard<'_, RollState> {
+    pub fn state(&self) -> MutexGuard<'_, EngineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes it, and tells everybody who waits.
-    pub fn change_state<T>(&self, change: impl FnOnce(&mut RollState) -> T) -> T {
+    pub fn change_state<T>(&self, change: impl FnOnce(&mut EngineState) -> T) -> T {
         let changed = change(&mut self.state());
         self.changed.notify_all();
         changed
     }
 
     /// Waits for a change, at most until `deadline`.
-    pub fn wait<'a>(&self, state: MutexGuard<'a, RollState>, deadline: Option<Instant>) -> MutexGuard<'a, RollState> {
+    pub fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, EngineState>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, EngineState> {
         match deadline {
             None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(deadline) => {
@@ -164,14 +168,14 @@ impl Engine {
 
     /// Has everything that is in memory rolled, and waits for it.
     pub fn flush(&self) -> Result<()> {
-        let last = self.queue.freeze()?;
+        let last = self.queue.rotate()?;
         let wanted = self.change_state(|state| {
-            state.hurry = true;
+            state.retry_now = true;
             state.attempts + 1
         });
         let mut state = self.state();
         loop {
-            if self.generations().first_no() > last {
+            if self.memtables().oldest_no() > last {
                 return Ok(());
             }
             if state.closing {
@@ -190,12 +194,12 @@ impl Engine {
     pub fn settle(&self) -> Result<()> {
         self.flush()?;
         self.change_state(|state| {
-            state.hurry = true;
-            state.merged = None;
+            state.retry_now = true;
+            state.compacted = None;
         });
         let mut state = self.state();
         loop {
-            match &state.merged {
+            match &state.compacted {
                 _ if state.closing => return Err(Fault::Closed),
                 Some(Ok(())) => return Ok(()),
                 Some(Err(why)) => return Err(Fault::Failed(why.clone())),
@@ -206,16 +210,16 @@ impl Engine {
 }
 
 /// For each bucket of devices a time that no row on disk is newer than. Bounded, whatever the number of devices.
-pub struct RolledTimes(Vec<AtomicI64>);
+pub struct FlushedTimes(Vec<AtomicI64>);
 
-impl RolledTimes {
+impl FlushedTimes {
     /// Nothing on disk is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
-        Self((0..ROLLED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
+        Self((0..FLUSHED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
     }
 
     fn bucket(&self, device: i64) -> &AtomicI64 {
-        &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % ROLLED_BUCKETS]
+        &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % FLUSHED_BUCKETS]
     }
 
     /// No row of the device on disk is newer than this.

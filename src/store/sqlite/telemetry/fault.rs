@@ -34,7 +34,7 @@ pub enum Fault {
     TooLarge(&'static str),
     /// Rows moved between memory and disk in a way that this read cannot follow; it starts again.
     #[error("the rows moved while they were read")]
-    Moved,
+    SnapshotChanged,
     /// Work in the background failed.
     #[error("{0}")]
     Failed(String),
@@ -43,7 +43,7 @@ pub enum Fault {
     Closed,
     /// The file of a span was retired by the retention.
     #[error("the file was retired")]
-    Retired,
+    Expired,
     /// A file of this folder was written by a newer version.
     #[error("{0} was written by a newer version of this server")]
     Newer(String),

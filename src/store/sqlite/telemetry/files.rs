@@ -18,10 +18,10 @@ use super::super::connection::write_ahead;
 use super::super::wal;
 use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
+use super::partition::{ASIDE, PREFIX, SUFFIX, is_empty, place_of};
+pub use super::partition::{Place, partition_end_ms, partition_of};
 use super::retention;
 use super::row::Key;
-use super::span::{ASIDE, PREFIX, SUFFIX, is_empty, place_of};
-pub use super::span::{Place, span_end_ms, span_of};
 use crate::durable_file;
 
 /// Idle connections kept for reading, of all files together: the bound on open files.
@@ -51,18 +51,18 @@ pub enum RunState {
     /// It is being merged from others and does not count yet.
     Building = 1,
     /// It was merged into another; its blocks are being removed.
-    Dying = 2,
+    Obsolete = 2,
 }
 
 /// A run of a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Run {
+pub struct SortedRun {
     /// Its number in the file.
     pub no: i64,
     /// The first generation whose rows it holds.
-    pub first_gen: i64,
+    pub first_memtable: i64,
     /// The last one.
-    pub last_gen: i64,
+    pub last_memtable: i64,
     /// How many rows.
     pub rows: i64,
     /// The oldest row's time.
@@ -73,9 +73,9 @@ pub struct Run {
 
 /// What a file is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum ReadMode {
     /// A few blocks. The file is mapped into memory.
-    Glance,
+    Short,
     /// Much of it. Nothing is mapped: every connection would have the whole file in its memory in the end.
     Long,
 }
@@ -83,7 +83,7 @@ pub enum Purpose {
 /// A connection that nobody reads through now.
 struct Idle {
     file: u64,
-    purpose: Purpose,
+    mode: ReadMode,
     connection: Connection,
 }
 
@@ -95,7 +95,7 @@ pub struct RunFile {
     /// The data folder that it belongs to; 0 when that is not checked.
     folder_id: i64,
     /// Whether the retention removed it.
-    pub retired: AtomicBool,
+    pub expired: AtomicBool,
     /// Whether it was renamed, and is another entry now.
     pub moved: AtomicBool,
 }
@@ -103,19 +103,19 @@ pub struct RunFile {
 impl RunFile {
     fn new(path: PathBuf, folder_id: i64) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (id, retired, moved) =
+        let (id, expired, moved) =
             (NEXT.fetch_add(1, Ordering::Relaxed), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { id, path, folder_id, retired, moved })
+        Arc::new(Self { id, path, folder_id, expired, moved })
     }
 
     /// A file of another name in the same folder.
-    pub fn beside(&self, name: &str) -> Arc<Self> {
+    pub fn sibling(&self, name: &str) -> Arc<Self> {
         Self::new(self.path.with_file_name(name), self.folder_id)
     }
 
     /// Whether another file has its name, or none.
-    pub fn is_gone(&self) -> bool {
-        self.retired.load(Ordering::Acquire) || self.moved.load(Ordering::Acquire)
+    pub fn is_removed(&self) -> bool {
+        self.expired.load(Ordering::Acquire) || self.moved.load(Ordering::Acquire)
     }
 
     /// Opens it for writing; makes it if need be.
@@ -150,7 +150,7 @@ impl RunFile {
     }
 
     /// Opens it for reading.
-    pub fn reader(&self, purpose: Purpose) -> Result<Connection> {
+    pub fn reader(&self, mode: ReadMode) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).during("opening a telemetry file")?;
         connection.busy_timeout(Duration::from_secs(10)).during("opening a telemetry file")?;
@@ -159,9 +159,9 @@ impl RunFile {
             // Without it SQLite plans a statement anew for every new value of some parameters.
             .and_then(|_| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true))
             .and_then(|_| connection.execute_batch("PRAGMA query_only=1; PRAGMA cache_size=-1024;"))
-            .and_then(|()| match purpose {
-                Purpose::Glance => connection.execute_batch("PRAGMA mmap_size=268435456;"),
-                Purpose::Long => Ok(()),
+            .and_then(|()| match mode {
+                ReadMode::Short => connection.execute_batch("PRAGMA mmap_size=268435456;"),
+                ReadMode::Long => Ok(()),
             })
             .during("opening a telemetry file")?;
         Ok(connection)
@@ -172,11 +172,11 @@ impl RunFile {
 pub struct Files {
     folder: PathBuf,
     folder_id: i64,
-    spans: RwLock<BTreeMap<Place, Arc<RunFile>>>,
+    partitions: RwLock<BTreeMap<Place, Arc<RunFile>>>,
     /// The file of the latest values.
     pub latest: Arc<RunFile>,
     idle: Mutex<Vec<Idle>>,
-    writing: Mutex<()>,
+    write_lock: Mutex<()>,
     damaged: Mutex<FxHashSet<(u64, Key)>>,
     damaged_count: AtomicU64,
 }
@@ -184,7 +184,7 @@ pub struct Files {
 impl Files {
     /// Finds the files of a folder.
     pub fn open(folder: &Path, folder_id: i64) -> Result<Self> {
-        let mut spans = BTreeMap::new();
+        let mut partitions = BTreeMap::new();
         for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
             let entry = entry.during("listing the telemetry folder")?;
             let name = entry.file_name();
@@ -192,48 +192,48 @@ impl Files {
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
                 && !is_empty(&entry.path())
             {
-                spans.insert(place, RunFile::new(entry.path(), folder_id));
+                partitions.insert(place, RunFile::new(entry.path(), folder_id));
             }
         }
         Ok(Self {
             folder: folder.to_owned(),
             folder_id,
-            spans: RwLock::new(spans),
+            partitions: RwLock::new(partitions),
             latest: RunFile::new(folder.join("latest.db"), folder_id),
             idle: Mutex::default(),
-            writing: Mutex::default(),
+            write_lock: Mutex::default(),
             damaged: Mutex::default(),
             damaged_count: AtomicU64::new(0),
         })
     }
 
     /// The file of a span that takes new rows, opened for writing and made if need be. Readers know it from then on.
-    pub fn open_span(&self, span: i64) -> Result<(Arc<RunFile>, Connection)> {
-        let known = self.spans.read().unwrap_or_else(PoisonError::into_inner).get(&(span, 0)).cloned();
-        let new = || RunFile::new(self.folder.join(format!("{PREFIX}{span}{SUFFIX}")), self.folder_id);
+    pub fn open_partition(&self, partition: i64) -> Result<(Arc<RunFile>, Connection)> {
+        let known = self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&(partition, 0)).cloned();
+        let new = || RunFile::new(self.folder.join(format!("{PREFIX}{partition}{SUFFIX}")), self.folder_id);
         let file = known.unwrap_or_else(new);
         if !file.path.exists() {
             // What is left of an earlier file of that name is not its own.
             retention::remove(&file.path)?;
         }
         let connection = file.writer()?;
-        self.spans.write().unwrap_or_else(PoisonError::into_inner).insert((span, 0), file.clone());
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert((partition, 0), file.clone());
         Ok((file, connection))
     }
 
     /// Renames a damaged file of a span, so that new rows go to another one. What can be read of it is read as before. The
-    /// caller holds [`Files::writing`].
-    pub fn set_aside(&self, span: i64, why: &dyn std::fmt::Display) -> Result<Arc<RunFile>> {
+    /// caller holds [`Files::write_lock`].
+    pub fn set_aside(&self, partition: i64, why: &dyn std::fmt::Display) -> Result<Arc<RunFile>> {
         const DOING: &str = "setting a damaged file aside";
-        let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
-        let file = match spans.get(&(span, 0)) {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let file = match partitions.get(&(partition, 0)) {
             Some(file) => file.clone(),
-            None => RunFile::new(self.folder.join(format!("{PREFIX}{span}{SUFFIX}")), self.folder_id),
+            None => RunFile::new(self.folder.join(format!("{PREFIX}{partition}{SUFFIX}")), self.folder_id),
         };
-        let last = spans.range((span, 0)..=(span, u32::MAX)).next_back();
+        let last = partitions.range((partition, 0)..=(partition, u32::MAX)).next_back();
         let number = last.map_or(0, |((_, number), _)| *number) + 1;
-        let path = self.folder.join(format!("{PREFIX}{span}{ASIDE}{number}{SUFFIX}"));
-        self.forget_idle(&file);
+        let path = self.folder.join(format!("{PREFIX}{partition}{ASIDE}{number}{SUFFIX}"));
+        self.close_idle(&file);
         // The log goes with its database, and before it: alone it is nothing.
         let log = wal::path(&file.path);
         if log.exists() {
@@ -249,27 +249,27 @@ impl Files {
         let (from, to) = (file.path.display(), path.display());
         tracing::error!(%from, %to, %why, "a damaged file of the event log is set aside; rows of it may be missing");
         file.moved.store(true, Ordering::Release);
-        spans.remove(&(span, 0));
+        partitions.remove(&(partition, 0));
         let aside = RunFile::new(path, self.folder_id);
-        spans.insert((span, number), aside.clone());
+        partitions.insert((partition, number), aside.clone());
         self.damaged_count.fetch_add(1, Ordering::Relaxed);
         Ok(aside)
     }
 
     /// The files of a range of spans, and the newest millisecond of each.
-    pub fn spans(&self, first: i64, last: i64) -> Vec<(i64, Arc<RunFile>)> {
-        let spans = self.spans.read().unwrap_or_else(PoisonError::into_inner);
+    pub fn partitions(&self, first: i64, last: i64) -> Vec<(i64, Arc<RunFile>)> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
         if first > last {
             return Vec::new();
         }
-        let found = spans.range((first, 0)..=(last, u32::MAX));
-        found.map(|((span, _), file)| (span_end_ms(*span), file.clone())).collect()
+        let found = partitions.range((first, 0)..=(last, u32::MAX));
+        found.map(|((partition, _), file)| (partition_end_ms(*partition), file.clone())).collect()
     }
 
     /// Every file of events with its place, the oldest span first.
     pub fn events(&self) -> Vec<(Place, Arc<RunFile>)> {
-        let spans = self.spans.read().unwrap_or_else(PoisonError::into_inner);
-        spans.iter().map(|(place, file)| (*place, file.clone())).collect()
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.iter().map(|(place, file)| (*place, file.clone())).collect()
     }
 
     /// Every file that is written to.
@@ -279,24 +279,24 @@ impl Files {
     }
 
     /// Only one thread writes files or removes them.
-    pub fn writing(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn write_lock(&self) -> MutexGuard<'_, ()> {
+        self.write_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the files of spans that are wholly older than `before_ms` out of every later read, and returns them.
-    pub fn retire(&self, before_ms: i64) -> Vec<Arc<RunFile>> {
-        let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = spans.split_off(&(span_of(before_ms), 0));
-        let old: Vec<_> = std::mem::replace(&mut *spans, kept).into_values().collect();
+    pub fn expire(&self, before_ms: i64) -> Vec<Arc<RunFile>> {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = partitions.split_off(&(partition_of(before_ms), 0));
+        let old: Vec<_> = std::mem::replace(&mut *partitions, kept).into_values().collect();
         for file in &old {
-            file.retired.store(true, Ordering::Release);
-            self.forget_idle(file);
+            file.expired.store(true, Ordering::Release);
+            self.close_idle(file);
         }
         old
     }
 
     /// Closes the connections to a file that nobody reads through now.
-    pub fn forget_idle(&self, file: &RunFile) {
+    pub fn close_idle(&self, file: &RunFile) {
         self.idle().retain(|idle| idle.file != file.id);
     }
 
@@ -305,29 +305,29 @@ impl Files {
     }
 
     /// Holds a file still for reading.
-    pub fn snapshot(&self, file: &Arc<RunFile>, purpose: Purpose) -> Result<Snapshot<'_>> {
+    pub fn snapshot(&self, file: &Arc<RunFile>, mode: ReadMode) -> Result<Snapshot<'_>> {
         let idle = {
             let mut idle = self.idle();
-            let fits = |idle: &Idle| idle.file == file.id && idle.purpose == purpose;
+            let fits = |idle: &Idle| idle.file == file.id && idle.mode == mode;
             idle.iter().rposition(fits).map(|at| idle.remove(at).connection)
         };
         let opened = match idle {
             Some(connection) => Ok(connection),
-            None => file.reader(purpose),
+            None => file.reader(mode),
         };
         let begun = opened.and_then(|connection| {
             execute(&connection, "BEGIN")?;
-            if file.is_gone() {
+            if file.is_removed() {
                 // What was opened may be the file that has the name now.
-                return Err(Fault::Moved);
+                return Err(Fault::SnapshotChanged);
             }
-            Ok(Snapshot { files: self, file: file.clone(), purpose, connection: Some(connection) })
+            Ok(Snapshot { files: self, file: file.clone(), mode, connection: Some(connection) })
         });
         begun.map_err(|fault| {
-            if file.retired.load(Ordering::Acquire) {
-                Fault::Retired
+            if file.expired.load(Ordering::Acquire) {
+                Fault::Expired
             } else if file.moved.load(Ordering::Acquire) {
-                Fault::Moved
+                Fault::SnapshotChanged
             } else {
                 fault
             }
@@ -369,7 +369,7 @@ impl Files {
 pub struct Snapshot<'a> {
     files: &'a Files,
     file: Arc<RunFile>,
-    purpose: Purpose,
+    mode: ReadMode,
     connection: Option<Connection>,
 }
 
@@ -377,14 +377,14 @@ impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
             && execute(&connection, "COMMIT").is_ok()
-            && !self.file.retired.load(Ordering::Acquire)
+            && !self.file.expired.load(Ordering::Acquire)
             && !self.file.moved.load(Ordering::Acquire)
         {
             let mut idle = self.files.idle();
             if idle.len() >= IDLE_READERS_MAX {
                 idle.remove(0);
             }
-            idle.push(Idle { file: self.file.id, purpose: self.purpose, connection });
+            idle.push(Idle { file: self.file.id, mode: self.mode, connection });
         }
     }
 }
@@ -400,9 +400,9 @@ impl Snapshot<'_> {
     }
 
     /// The runs that count.
-    pub fn runs(&self) -> Result<Vec<Run>> {
+    pub fn runs(&self) -> Result<Vec<SortedRun>> {
         match runs(self.connection()?, RunState::Live) {
-            Err(_) if self.file.retired.load(Ordering::Acquire) => Err(Fault::Retired),
+            Err(_) if self.file.expired.load(Ordering::Acquire) => Err(Fault::Expired),
             other => other,
         }
     }
@@ -417,7 +417,7 @@ impl Snapshot<'_> {
     ) -> Result<()> {
         let note = |key, how: &str| self.files.note_damage(&self.file, run, key, how);
         blocks(self.connection()?, run, from, note, &mut |key, block| {
-            if self.purpose == Purpose::Long {
+            if self.mode == ReadMode::Long {
                 std::thread::yield_now();
             }
             visit(key, block)
@@ -458,13 +458,20 @@ pub fn blocks(
 }
 
 /// The runs in a state, in the order in which they were made.
-pub fn runs(connection: &Connection, state: RunState) -> Result<Vec<Run>> {
+pub fn runs(connection: &Connection, state: RunState) -> Result<Vec<SortedRun>> {
     const SELECT: &str =
         "SELECT run, first_gen, last_gen, rows, oldest_ms, newest_ms FROM run WHERE state = ?1 ORDER BY run";
     let mut select = connection.prepare_cached(SELECT).during("reading the runs")?;
     let found = select.query_map([state as i64], |row| {
-        let (no, first_gen, last_gen) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Run { no, first_gen, last_gen, rows: row.get(3)?, oldest_ms: row.get(4)?, newest_ms: row.get(5)? })
+        let (no, first_memtable, last_memtable) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(SortedRun {
+            no,
+            first_memtable,
+            last_memtable,
+            rows: row.get(3)?,
+            oldest_ms: row.get(4)?,
+            newest_ms: row.get(5)?,
+        })
     });
     found.and_then(Iterator::collect).during("reading the runs")
 }

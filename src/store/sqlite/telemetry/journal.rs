@@ -18,7 +18,7 @@ use super::super::upkeep::FolderStamp;
 use super::Durability;
 use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
-use super::memory::Generation;
+use super::memtable::Memtable;
 use super::row::RowView;
 use crate::durable_file;
 
@@ -47,7 +47,7 @@ pub struct Journal {
 /// What became of a journal that was read back.
 pub struct Replayed {
     /// What could be read.
-    pub generation: Generation,
+    pub memtable: Memtable,
     /// Entries that are there and damaged.
     pub damaged: u64,
     /// Rows that were acknowledged and are not there.
@@ -233,7 +233,7 @@ fn application_id(folder_id: i64) -> i32 {
 
 /// Reads a journal back into memory, as far as it is undamaged, and says what is missing.
 pub fn replay(folder: &Path, no: i64, folder_id: i64) -> Result<Replayed> {
-    let mut replayed = Replayed { generation: Generation::new(no), damaged: 0, lost_rows: 0 };
+    let mut replayed = Replayed { memtable: Memtable::new(no), damaged: 0, lost_rows: 0 };
     let file = path(folder, no);
     match read(&file, folder_id, &mut replayed) {
         Ok(()) => {}
@@ -244,7 +244,7 @@ pub fn replay(folder: &Path, no: i64, folder_id: i64) -> Result<Replayed> {
         Err(fault) => return Err(fault),
     }
     let marked = u64::try_from(marked_rows(folder, no)?).unwrap_or(0);
-    replayed.lost_rows = marked.saturating_sub(replayed.generation.rows() as u64);
+    replayed.lost_rows = marked.saturating_sub(replayed.memtable.rows() as u64);
     if replayed.lost_rows > 0 {
         let (file, lost_rows) = (file.display(), replayed.lost_rows);
         tracing::error!(%file, lost_rows, marked, "acknowledged rows are missing: the journal is damaged or was removed");
@@ -271,17 +271,17 @@ fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
     if folder_id != 0 && application != 0 && application != i64::from(application_id(folder_id)) {
         return Err(Fault::Foreign(format!("{} belongs to another data folder", file.display())));
     }
-    let generation = &replayed.generation;
+    let memtable = &replayed.memtable;
     let mut select =
         connection.prepare("SELECT batch, rows FROM journal ORDER BY batch").during("reading a journal")?;
     let mut entries = select.query([]).during("reading a journal")?;
     while let Some(entry) = entries.next().during("reading a journal")? {
         let batch: i64 = entry.get(0).during("reading a journal")?;
         let blob = entry.get_ref(1).during("reading a journal")?.as_blob().unwrap_or_default();
-        match replay_entry(generation, blob, batch) {
+        match replay_entry(memtable, blob, batch) {
             Ok(()) => {}
             Err(Fault::Damaged(how)) => {
-                tracing::warn!(journal = generation.no, batch, how, "a journal entry is damaged; its rows are lost");
+                tracing::warn!(journal = memtable.no, batch, how, "a journal entry is damaged; its rows are lost");
                 replayed.damaged += 1;
             }
             Err(fault) => return Err(fault),
@@ -290,14 +290,14 @@ fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
     Ok(())
 }
 
-fn replay_entry(generation: &Generation, blob: &[u8], batch: i64) -> Result<()> {
-    let (rows, ends) = Block::open(blob, [generation.no, batch, 0])?.body()?.into_all()?;
+fn replay_entry(memtable: &Memtable, blob: &[u8], batch: i64) -> Result<()> {
+    let (rows, ends) = Block::open(blob, [memtable.no, batch, 0])?.body()?.into_all()?;
     let mut views = Vec::new();
     let mut first = 0;
     for (device, end) in ends {
         views.clear();
         views.extend(rows.rows.get(first..end).unwrap_or_default().iter().map(|row| rows.view(row)));
-        generation.insert(device, &views)?;
+        memtable.insert(device, &views)?;
         first = end;
     }
     Ok(())

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 
 use super::fault::Result;
-use super::files::{Files, Purpose, Snapshot};
-use super::memory::{DeviceRows, Shard};
-use super::row::{self, Key, NEWEST_MARK, RowView, kind_of, replaces};
+use super::files::{Files, ReadMode, Snapshot};
+use super::memtable::{DeviceRows, Shard};
+use super::row::{self, Key, NEWEST_TIME, RowView, kind_of, replaces};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
 
@@ -20,7 +20,7 @@ const CACHE_SHARDS: usize = 64;
 /// The latest values of one device while they are put together from parts, in the order of their arrival. Putting the
 /// last part in twice changes nothing.
 #[derive(Default)]
-pub struct Newest {
+pub struct LatestBuilder {
     /// What was put together so far.
     pub latest: Latest,
     /// A bit for each of its points of which all that was put in is history, so that what arrived before may be newer.
@@ -32,7 +32,7 @@ pub struct Newest {
     index: Option<FxHashMap<Arc<str>, usize>>,
 }
 
-impl Newest {
+impl LatestBuilder {
     /// Goes on from what is known.
     pub fn from_latest(latest: Latest) -> Self {
         Self { latest, ..Self::default() }
@@ -107,21 +107,21 @@ impl Newest {
             let kind = kind_of(kind, self.is_presence_history);
             write(&RowView { time_ms, n, kind, source: EventSource::DEVICE.number(), code: None, value: &[] })?;
         }
-        self.newest_ms.map_or(Ok(()), |time_ms| write(&newest_mark(time_ms)))
+        self.newest_ms.map_or(Ok(()), |time_ms| write(&newest_time_row(time_ms)))
     }
 }
 
 /// The row that says which is the newest time of a device on disk.
-pub fn newest_mark(time_ms: i64) -> RowView<'static> {
-    RowView { time_ms, n: 0, kind: NEWEST_MARK, source: EventSource::DEVICE.number(), code: None, value: &[] }
+pub fn newest_time_row(time_ms: i64) -> RowView<'static> {
+    RowView { time_ms, n: 0, kind: NEWEST_TIME, source: EventSource::DEVICE.number(), code: None, value: &[] }
 }
 
 /// What the disk has of a device's latest values. Everything that is there counts: it may be newer than what a reader
 /// has seen of the memory, never older.
-pub fn load(files: &Files, device: i64) -> Result<Newest> {
-    let mut newest = Newest::default();
+pub fn load(files: &Files, device: i64) -> Result<LatestBuilder> {
+    let mut newest = LatestBuilder::default();
     let read =
-        files.snapshot(&files.latest, Purpose::Glance).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
+        files.snapshot(&files.latest, ReadMode::Short).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
     match read {
         // The next start makes the file again from the log.
         Err(fault) if fault.is_damage() => files.note_unreadable(&files.latest, &fault),
@@ -130,9 +130,9 @@ pub fn load(files: &Files, device: i64) -> Result<Newest> {
     Ok(newest)
 }
 
-fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut Newest) -> Result<()> {
+fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut LatestBuilder) -> Result<()> {
     let mut runs = snapshot.runs()?;
-    runs.sort_unstable_by_key(|run| run.first_gen);
+    runs.sort_unstable_by_key(|run| run.first_memtable);
     for run in runs {
         snapshot.blocks(run.no, Key::first_of(device), |_, block| {
             let body = block.body()?;
@@ -165,9 +165,9 @@ struct CacheShard {
 /// What the cache knows of a device.
 pub enum Lookup {
     /// What the disk has.
-    Known(Arc<Latest>),
+    Hit(Arc<Latest>),
     /// Nothing; what is read now may be put in under this epoch.
-    Unknown(u64),
+    Miss(u64),
 }
 
 impl Cache {
@@ -186,14 +186,14 @@ impl Cache {
     pub fn get(&self, device: i64) -> Lookup {
         let mut shard = self.shard(device);
         if let Some(found) = shard.young.get(&device) {
-            return Lookup::Known(found.clone());
+            return Lookup::Hit(found.clone());
         }
         match shard.old.remove(&device) {
             Some(found) => {
                 shard.put(device, found.clone(), self.shard_bytes_max);
-                Lookup::Known(found)
+                Lookup::Hit(found)
             }
-            None => Lookup::Unknown(shard.epoch),
+            None => Lookup::Miss(shard.epoch),
         }
     }
 
@@ -226,7 +226,7 @@ impl Cache {
         let mut shard = self.shard(device);
         let shard = &mut *shard;
         let Some(known) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
-        let mut newest = Newest::from_latest(Latest::clone(known));
+        let mut newest = LatestBuilder::from_latest(Latest::clone(known));
         if let Err(fault) = newest.merge_memory(memory, found) {
             shard.young.remove(&device);
             shard.old.remove(&device);

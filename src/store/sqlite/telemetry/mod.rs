@@ -11,22 +11,22 @@
 mod check;
 mod codec;
 mod commit;
+mod compaction;
 mod engine;
 mod fault;
 mod files;
+mod flush;
 mod journal;
 mod latest;
-mod memory;
-mod merge;
+mod memtable;
 mod numbering;
+mod partition;
 mod queue;
 mod read;
 mod rebuild;
 mod retention;
-mod roll;
 mod row;
-mod runs;
-mod span;
+mod sorted_run;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -37,16 +37,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::commit::Committer;
-use self::engine::{Engine, RolledTimes};
+use self::engine::{Engine, FlushedTimes};
 use self::fault::{Context, Fault};
-use self::files::{Files, Purpose};
+use self::files::{Files, ReadMode};
+use self::flush::Flusher;
 use self::journal::Journal;
-use self::latest::{Lookup, Newest};
-use self::memory::{DeviceRows, Generation, Generations, Shard};
+use self::latest::{LatestBuilder, Lookup};
+use self::memtable::{DeviceRows, Memtable, Memtables, Shard};
 use self::numbering::Numbering;
-use self::read::{Reach, Scanned};
+use self::read::{PageScan, ReadLimits};
 use self::retention::Progress;
-use self::roll::Roller;
 use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
 use crate::domain::figures::TelemetryFigures;
@@ -56,7 +56,7 @@ use crate::durable_file;
 use crate::store::space::Space;
 use crate::store::turns::Turns;
 
-pub use check::{LogFacts, log_facts};
+pub use check::{LogSummary, log_summary};
 pub use fault::{DISK_FULL, is_full};
 
 /// What an acknowledgement waits for.
@@ -75,11 +75,11 @@ pub struct TelemetryOptions {
     /// What an acknowledgement waits for.
     pub durability: Durability,
     /// Rows in memory after which they are rolled to disk. Up to twice as many are held while a roll is under way.
-    pub roll_rows: usize,
+    pub memtable_rows: usize,
     /// Bytes in memory after which they are rolled to disk, likewise.
-    pub roll_bytes: usize,
+    pub memtable_bytes: usize,
     /// How long a row stays in memory at most before it is rolled.
-    pub roll_after: Duration,
+    pub flush_after: Duration,
     /// Bytes of latest values that are cached.
     pub cache_bytes: usize,
     /// Rows that one page examines at most.
@@ -89,22 +89,22 @@ pub struct TelemetryOptions {
     /// Rows of a device in one block at most.
     pub block_rows: u32,
     /// How many runs of like size are merged.
-    pub merge_runs: usize,
+    pub compaction_runs: usize,
 }
 
 impl Default for TelemetryOptions {
     fn default() -> Self {
         Self {
             durability: Durability::Sync,
-            roll_rows: 250_000,
-            roll_bytes: 48 << 20,
-            roll_after: Duration::from_secs(300),
+            memtable_rows: 250_000,
+            memtable_bytes: 48 << 20,
+            flush_after: Duration::from_secs(300),
             // Room for those of 100,000 devices with half a dozen data points each, in either age.
             cache_bytes: 160 << 20,
             scan_rows: 20_000,
             count_rows: 1_000_000,
             block_rows: 256,
-            merge_runs: 8,
+            compaction_runs: 8,
         }
     }
 }
@@ -156,33 +156,33 @@ impl SqliteTelemetry {
         let Shared { stamp, space, turns } = shared;
         durable_file::make_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
-        let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified, .. } =
+        let check::Found { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
             check::folder(&files, folder, &stamp)?;
-        let mut generations = Vec::new();
-        let (mut last_no, mut seen_ms, mut damaged) = (last_gen, newest_ms, 0);
+        let mut memtables = Vec::new();
+        let (mut last_no, mut seen_ms, mut damaged) = (last_memtable, newest_ms, 0);
         let mut set_aside = Vec::new();
         for no in journal::list(folder)? {
             last_no = last_no.max(no);
-            if no <= rolled_to {
+            if no <= flushed_to {
                 journal::remove(folder, no)?;
                 continue;
             }
-            check::is_of_now(&journal::path(folder, no), &stamp, journal::registry_commits(folder, no)?)?;
+            check::check_registry_commits(&journal::path(folder, no), &stamp, journal::registry_commits(folder, no)?)?;
             let replayed = journal::replay(folder, no, stamp.id)?;
             damaged += replayed.damaged;
             if replayed.lost_rows > 0 {
                 lost_rows = check::note_lost_of_journal(&files, no, replayed.lost_rows)?;
             }
             let is_damaged = replayed.is_damaged();
-            let generation = replayed.generation;
-            if generation.rows() > 0 {
-                let device_no = generation.freeze().devices().last().map_or(0, |(no, ..)| *no);
-                check::is_given(&journal::path(folder, no), &stamp, device_no)?;
-                seen_ms = seen_ms.max(generation.freeze().newest_ms().unwrap_or(i64::MIN));
+            let memtable = replayed.memtable;
+            if memtable.rows() > 0 {
+                let device_no = memtable.lock_all().devices().last().map_or(0, |(no, ..)| *no);
+                check::check_device_numbers(&journal::path(folder, no), &stamp, device_no)?;
+                seen_ms = seen_ms.max(memtable.lock_all().newest_ms().unwrap_or(i64::MIN));
                 if is_damaged {
                     set_aside.push(no);
                 }
-                generations.push(Arc::new(generation));
+                memtables.push(Arc::new(memtable));
             } else if is_damaged {
                 journal::set_aside(folder, no)?;
             } else {
@@ -190,9 +190,9 @@ impl SqliteTelemetry {
             }
         }
         let journal = Journal::create(folder, last_no + 1, &stamp, options.durability)?;
-        generations.push(Arc::new(Generation::new(last_no + 1)));
-        let rolled = RolledTimes::new(newest_ms);
-        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, generations, rolled));
+        memtables.push(Arc::new(Memtable::new(last_no + 1)));
+        let flushed = FlushedTimes::new(newest_ms);
+        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, memtables, flushed));
         engine.newest_ms.store(seen_ms, Ordering::Release);
         *engine.retention.lock().unwrap_or_else(PoisonError::into_inner) = Progress::since_open(seen_ms);
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
@@ -208,7 +208,7 @@ impl SqliteTelemetry {
                 check::verify_rest(&engine.files, unverified, || is_closing(&engine));
             })?;
         }
-        opened.spawn("telemetry-roll", move || Roller::new(engine).run())?;
+        opened.spawn("telemetry-roll", move || Flusher::new(engine).run())?;
         Ok(opened)
     }
 
@@ -238,7 +238,7 @@ impl SqliteTelemetry {
     /// Rolls what is in memory and ends the threads: every row is in a file that is whole by itself then. When a roll is
     /// not possible, the rows stay in their journal, where they are as safe. Blocks.
     pub fn stop(&self) {
-        if self.engine.generations().size().0 > 0
+        if self.engine.memtables().size().0 > 0
             && let Err(fault) = self.engine.flush()
         {
             tracing::warn!(error = %fault, "rows stay in the journal: they could not be rolled");
@@ -249,8 +249,8 @@ impl SqliteTelemetry {
         self.close();
         // Journals without a row are of no use to anybody.
         drop(self.engine.change_state(|state| state.next_journal.take()));
-        let generations = self.engine.generations();
-        let is_used = |no| generations.list.iter().any(|generation| generation.no == no && generation.rows() > 0);
+        let memtables = self.engine.memtables();
+        let is_used = |no| memtables.list.iter().any(|memtable| memtable.no == no && memtable.rows() > 0);
         let unused = journal::list(&self.engine.folder).map(|all| all.into_iter().filter(|no| !is_used(*no)));
         let removed = unused.and_then(|mut unused| unused.try_for_each(|no| journal::remove(&self.engine.folder, no)));
         if let Err(fault) = removed {
@@ -265,16 +265,16 @@ impl SqliteTelemetry {
         let mut threads = threads.into_iter();
         // The committer first: while it works off its queue it may need the roller.
         for thread in threads.by_ref().take(1) {
-            joined(thread);
+            join(thread);
         }
         self.engine.change_state(|state| state.closing = true);
-        threads.for_each(joined);
+        threads.for_each(join);
     }
 
     /// The rest of a page that takes long: from `next` on, looking at so many rows more.
-    async fn go_on(
+    async fn continue_page(
         &self,
-        asker: Option<ProjectNo>,
+        project: Option<ProjectNo>,
         device: DeviceNo,
         query: &EventQuery,
         mut found: Vec<Event>,
@@ -284,9 +284,9 @@ impl SqliteTelemetry {
         // A page that is full already wants to know which row is the next that matches.
         let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
         let engine = self.engine.clone();
-        let reach = Reach { rows, purpose: Purpose::Long };
-        let more = move || Ok(read::page(&engine, device.0, &rest, reach)?);
-        let mut page = self.turns.run(asker, more).await?.page;
+        let limits = ReadLimits { rows, mode: ReadMode::Long };
+        let more = move || Ok(read::page(&engine, device.0, &rest, limits)?);
+        let mut page = self.turns.run(project, more).await?.page;
         match page.rows.first() {
             Some(event) if missing == 0 => page.next = Some(NextRow { row: event.row, kind: event.kind }),
             _ => found.append(&mut page.rows),
@@ -294,23 +294,23 @@ impl SqliteTelemetry {
         Ok(EventPage { rows: found, next: page.next })
     }
 
-    fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Arc<Latest>> {
+    fn latest_of(&self, memtables: &Memtables, device: i64) -> fault::Result<Arc<Latest>> {
         let engine = &self.engine;
         let stored = match engine.cache.get(device) {
-            Lookup::Known(stored) => stored,
-            Lookup::Unknown(epoch) => {
+            Lookup::Hit(stored) => stored,
+            Lookup::Miss(epoch) => {
                 let stored = Arc::new(latest::load(&engine.files, device)?.latest);
                 engine.cache.put(device, epoch, stored.clone());
                 stored
             }
         };
-        let mut merged: Option<Newest> = None;
-        for generation in &generations.list {
+        let mut merged: Option<LatestBuilder> = None;
+        for memtable in &memtables.list {
             let put_in = |shard: &Shard, found: &DeviceRows| {
-                let newest = merged.get_or_insert_with(|| Newest::from_latest(Latest::clone(&stored)));
+                let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
                 newest.merge_memory(shard, found)
             };
-            generation.latest(device, put_in).unwrap_or(Ok(()))?;
+            memtable.latest(device, put_in).unwrap_or(Ok(()))?;
         }
         Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
     }
@@ -322,7 +322,7 @@ impl Drop for SqliteTelemetry {
     }
 }
 
-fn joined(thread: JoinHandle<()>) {
+fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("a thread of the event log panicked");
     }
@@ -334,33 +334,36 @@ impl Telemetry for SqliteTelemetry {
         if rows.is_empty() { Ok(()) } else { self.engine.queue.append(rows).await }
     }
 
-    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
-        let glance = Reach { rows: Reach::GLANCE.rows.min(self.engine.options.scan_rows), ..Reach::GLANCE };
-        let Scanned { page, is_cut } = read::page(&self.engine, device.0, query, glance)?;
-        let rows = self.engine.options.scan_rows - glance.rows;
+    async fn page(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
+        let inline =
+            ReadLimits { rows: ReadLimits::INLINE.rows.min(self.engine.options.scan_rows), ..ReadLimits::INLINE };
+        let PageScan { page, hit_limit } = read::page(&self.engine, device.0, query, inline)?;
+        let rows = self.engine.options.scan_rows - inline.rows;
         match page.next {
-            Some(next) if is_cut && rows > 0 => self.go_on(asker, device, query, page.rows, (next, rows)).await,
+            Some(next) if hit_limit && rows > 0 => {
+                self.continue_page(project, device, query, page.rows, (next, rows)).await
+            }
             _ => Ok(page),
         }
     }
 
-    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
-        let count = read::count(&self.engine, device.0, query, Reach::GLANCE)?;
+    async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
+        let count = read::count(&self.engine, device.0, query, ReadLimits::INLINE)?;
         if count.is_exact {
             return Ok(count);
         }
         let (engine, query) = (self.engine.clone(), query.clone());
-        let reach = Reach { rows: engine.options.count_rows, purpose: Purpose::Long };
-        self.turns.run(asker, move || Ok(read::count(&engine, device.0, &query, reach)?)).await
+        let limits = ReadLimits { rows: engine.options.count_rows, mode: ReadMode::Long };
+        self.turns.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
         loop {
-            let generations = self.engine.generations();
+            let memtables = self.engine.memtables();
             let latest =
-                devices.iter().map(|device| self.latest_of(&generations, device.0)).collect::<fault::Result<_>>()?;
+                devices.iter().map(|device| self.latest_of(&memtables, device.0)).collect::<fault::Result<_>>()?;
             // Once all of these generations were rolled, the disk may have had rows of one that arrived after them.
-            if self.engine.generations().first_no() <= generations.last_no() {
+            if self.engine.memtables().oldest_no() <= memtables.last_no() {
                 return Ok(latest);
             }
         }
@@ -377,9 +380,9 @@ impl Telemetry for SqliteTelemetry {
         TelemetryFigures {
             rows_appended: counters.rows.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
-            rows_in_memory: self.engine.generations().size().0 as u64,
-            rolls: counters.rolls.load(Ordering::Relaxed),
-            rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
+            rows_in_memory: self.engine.memtables().size().0 as u64,
+            rolls: counters.flushes.load(Ordering::Relaxed),
+            rolls_failed: counters.flushes_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             lost_rows: counters.lost_rows.load(Ordering::Relaxed),
             is_writing: !self.engine.space.is_low(),

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::memory::Generations;
+use super::memtable::Memtables;
 use super::read;
 
 /// Buckets of devices for the newest time ever seen.
@@ -31,13 +31,13 @@ impl Numbering {
     pub fn assign(
         &mut self,
         engine: &Engine,
-        generations: &Generations,
+        memtables: &Memtables,
         order: &[(i64, i64, u32)],
         numbers: &mut Vec<u32>,
     ) -> Result<()> {
-        if self.known_first_no != generations.first_no() || self.known.len() > KNOWN_MAX {
+        if self.known_first_no != memtables.oldest_no() || self.known.len() > KNOWN_MAX {
             self.known.clear();
-            self.known_first_no = generations.first_no();
+            self.known_first_no = memtables.oldest_no();
         }
         numbers.clear();
         numbers.resize(order.len(), 0);
@@ -45,7 +45,7 @@ impl Numbering {
         for &(device, time_ms, at) in order {
             let before = match last {
                 Some((last_device, last_ms, n)) if last_device == device && last_ms == time_ms => n,
-                _ => self.last_number(engine, generations, device, time_ms)?,
+                _ => self.last_number(engine, memtables, device, time_ms)?,
             };
             let n = before.checked_add(1).ok_or(Fault::TooLarge("rows of one millisecond"))?;
             if let Some(number) = numbers.get_mut(at as usize) {
@@ -57,7 +57,7 @@ impl Numbering {
     }
 
     /// The largest number given so far, 0 for none.
-    fn last_number(&mut self, engine: &Engine, generations: &Generations, device: i64, time_ms: i64) -> Result<u32> {
+    fn last_number(&mut self, engine: &Engine, memtables: &Memtables, device: i64, time_ms: i64) -> Result<u32> {
         let bucket = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 46) as usize % SEEN_BUCKETS;
         if let Some(seen) = self.seen.get_mut(bucket)
             && time_ms > *seen
@@ -66,12 +66,12 @@ impl Numbering {
             return Ok(0);
         }
         // Memory first: a generation leaves it only when its rows are on disk.
-        for generation in generations.list.iter().rev() {
-            if let Some(n) = generation.last_number(device, time_ms) {
+        for memtable in memtables.list.iter().rev() {
+            if let Some(n) = memtable.last_number(device, time_ms) {
                 return Ok(n);
             }
         }
-        if time_ms > engine.rolled.bound_ms(device) {
+        if time_ms > engine.flushed.bound_ms(device) {
             return Ok(0);
         }
         let newest_ms = match self.known.get(&device) {

@@ -22,7 +22,7 @@ pub struct Job {
     pub rows: Vec<NewEvent>,
     bytes: usize,
     answer: oneshot::Sender<domain::Result<()>>,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Job {
@@ -38,7 +38,7 @@ pub enum Task {
     /// Commit these together.
     Commit(Vec<Job>),
     /// Close the youngest generation if it has rows, and say which generation was the last that got some.
-    Freeze(Option<SyncSender<i64>>),
+    Rotate(Option<SyncSender<i64>>),
     /// End.
     Stop,
 }
@@ -47,21 +47,21 @@ pub enum Task {
 pub struct Queue {
     state: Mutex<State>,
     ready: Condvar,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    freezes: VecDeque<Option<SyncSender<i64>>>,
+    rotations: VecDeque<Option<SyncSender<i64>>>,
     closed: bool,
 }
 
 impl Queue {
     /// An empty queue.
     pub fn new() -> Self {
-        let room = Arc::new(Semaphore::new(UNITS_MAX as usize));
-        Self { state: Mutex::default(), ready: Condvar::new(), room }
+        let capacity = Arc::new(Semaphore::new(UNITS_MAX as usize));
+        Self { state: Mutex::default(), ready: Condvar::new(), capacity }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -72,40 +72,40 @@ impl Queue {
     pub async fn append(&self, rows: Vec<NewEvent>) -> domain::Result<()> {
         let bytes: usize = rows.iter().map(row_bytes).sum();
         let units = u32::try_from(1 + bytes / UNIT_BYTES).unwrap_or(UNITS_MAX).min(UNITS_MAX);
-        let room = self.room.clone().acquire_many_owned(units).await;
+        let capacity = self.capacity.clone().acquire_many_owned(units).await;
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.state();
-            let Ok(_room) = room else { return Err(Fault::Closed.into()) };
+            let Ok(_permit) = capacity else { return Err(Fault::Closed.into()) };
             if state.closed {
                 return Err(Fault::Closed.into());
             }
-            state.jobs.push_back(Job { rows, bytes, answer, _room });
+            state.jobs.push_back(Job { rows, bytes, answer, _permit });
         }
         self.ready.notify_one();
         answered.await.unwrap_or_else(|_| Err(Fault::Closed.into()))
     }
 
     /// Has the youngest generation closed; returns the last one that got rows.
-    pub fn freeze(&self) -> Result<i64> {
+    pub fn rotate(&self) -> Result<i64> {
         let (answer, answered) = sync_channel(1);
-        self.push_freeze(Some(answer))?;
+        self.push_rotation(Some(answer))?;
         answered.recv().map_err(|_| Fault::Failed("the youngest generation cannot be closed".to_owned()))
     }
 
     /// Has the youngest generation closed, some time.
-    pub fn ask_freeze(&self) {
+    pub fn request_rotation(&self) {
         // A queue that is closed needs it no more.
-        let _ = self.push_freeze(None);
+        let _ = self.push_rotation(None);
     }
 
-    fn push_freeze(&self, answer: Option<SyncSender<i64>>) -> Result<()> {
+    fn push_rotation(&self, answer: Option<SyncSender<i64>>) -> Result<()> {
         {
             let mut state = self.state();
             if state.closed {
                 return Err(Fault::Closed);
             }
-            state.freezes.push_back(answer);
+            state.rotations.push_back(answer);
         }
         self.ready.notify_one();
         Ok(())
@@ -114,7 +114,7 @@ impl Queue {
     /// Takes no more; what waits is still done.
     pub fn close(&self) {
         self.state().closed = true;
-        self.room.close();
+        self.capacity.close();
         self.ready.notify_one();
     }
 
@@ -122,7 +122,7 @@ impl Queue {
     pub fn abandon(&self) {
         self.close();
         let mut state = self.state();
-        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.freezes));
+        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.rotations));
         drop(state);
         drop(left);
     }
@@ -131,8 +131,8 @@ impl Queue {
     pub fn take(&self) -> Task {
         let mut state = self.state();
         loop {
-            if let Some(answer) = state.freezes.pop_front() {
-                return Task::Freeze(answer);
+            if let Some(answer) = state.rotations.pop_front() {
+                return Task::Rotate(answer);
             }
             if !state.jobs.is_empty() {
                 return Task::Commit(state.take_group());

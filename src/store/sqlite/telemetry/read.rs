@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::codec::{Head, code_bit};
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::files::{Files, Purpose, Run, RunFile, Snapshot, span_of};
+use super::files::{Files, ReadMode, RunFile, Snapshot, SortedRun, partition_of};
 use super::latest;
-use super::memory::{Generation, Generations, wants};
+use super::memtable::{Memtable, Memtables, matches_query};
 use super::row::{Key, Rows};
 use crate::domain::event::{NextRow, PAGE_ROWS_MAX, PageStart};
 use crate::domain::{EventCount, EventPage, EventQuery, RowRef};
@@ -21,52 +21,52 @@ const RETRIES_MAX: usize = 1000;
 
 /// How far a read may go.
 #[derive(Clone, Copy, Debug)]
-pub struct Reach {
+pub struct ReadLimits {
     /// Rows that it may look at. A block that it passes over unread counts as [`ROWS_PER_SKIP`].
     pub rows: usize,
     /// How it reads files.
-    pub purpose: Purpose,
+    pub mode: ReadMode,
 }
 
-impl Reach {
+impl ReadLimits {
     /// What a read may do on the thread of whoever asks: some hundred microseconds.
-    pub const GLANCE: Self = Self { rows: 1000, purpose: Purpose::Glance };
+    pub const INLINE: Self = Self { rows: 1000, mode: ReadMode::Short };
 }
 
 /// What a read of a page came to.
-pub struct Scanned {
+pub struct PageScan {
     /// The page.
     pub page: EventPage,
     /// Whether it ends at the reach, and not at its limit or at the end of the log.
-    pub is_cut: bool,
+    pub hit_limit: bool,
 }
 
 /// A page of a device's log.
-pub fn page(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> Result<Scanned> {
+pub fn page(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits) -> Result<PageScan> {
     retry(|| match upper(query) {
-        None => Ok(Scanned { page: EventPage::default(), is_cut: false }),
-        Some(upper) => Scan::new(engine, device, query, upper, reach).page(),
+        None => Ok(PageScan { page: EventPage::default(), hit_limit: false }),
+        Some(upper) => Scan::new(engine, device, query, upper, limits).page(),
     })
 }
 
 /// How many rows a query selects; not exact where the reach was not enough.
-pub fn count(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> Result<EventCount> {
+pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits) -> Result<EventCount> {
     retry(|| {
         let mut count = EventCount { rows: 0, is_exact: true };
         if query.from_ms > query.to_ms {
             return Ok(count);
         }
-        let generations = engine.generations();
+        let memtables = engine.memtables();
         // One more, so that nothing left means that it was not enough.
-        let mut left = reach.rows + 1;
-        count.rows = generations.list.iter().map(|generation| generation.count(device, query, &mut left)).sum();
-        for (_, file) in engine.files.spans(span_of(query.from_ms), span_of(query.to_ms)) {
+        let mut left = limits.rows + 1;
+        count.rows = memtables.list.iter().map(|memtable| memtable.count(device, query, &mut left)).sum();
+        for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(query.to_ms)) {
             if left == 0 {
                 break;
             }
-            match count_file(engine, &file, &generations, device, query, (reach.purpose, &mut left)) {
+            match count_file(engine, &file, &memtables, device, query, (limits.mode, &mut left)) {
                 Ok(found) => count.rows += found,
-                Err(Fault::Retired) => {}
+                Err(Fault::Expired) => {}
                 Err(fault) if fault.is_damage() => engine.files.note_unreadable(&file, &fault),
                 Err(fault) => return Err(fault),
             }
@@ -85,9 +85,9 @@ pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
 
 /// The largest number among a device's rows of one millisecond on disk.
 pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<Option<u32>> {
-    let span = span_of(time_ms);
+    let partition = partition_of(time_ms);
     let search = |file: &Arc<RunFile>| {
-        let snapshot = files.snapshot(file, Purpose::Glance)?;
+        let snapshot = files.snapshot(file, ReadMode::Short)?;
         let from = Key::new(device, RowRef { time_ms, n: u32::MAX });
         let mut last = None;
         for run in snapshot.runs()? {
@@ -107,10 +107,10 @@ pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<O
     };
     retry(|| {
         let mut last = None;
-        for (_, file) in files.spans(span, span) {
+        for (_, file) in files.partitions(partition, partition) {
             match search(&file) {
                 Ok(found) => last = last.max(found),
-                Err(Fault::Retired) => {}
+                Err(Fault::Expired) => {}
                 Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
                 Err(fault) => return Err(fault),
             }
@@ -122,11 +122,11 @@ pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<O
 fn retry<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..RETRIES_MAX {
         match read() {
-            Err(Fault::Moved) => std::thread::yield_now(),
+            Err(Fault::SnapshotChanged) => std::thread::yield_now(),
             other => return other,
         }
     }
-    Err(Fault::Moved)
+    Err(Fault::SnapshotChanged)
 }
 
 /// The newest row that a page may hold.
@@ -148,16 +148,16 @@ fn before(row: RowRef) -> Option<RowRef> {
 }
 
 /// The runs of a file that hold rows of no generation that the reader has in memory.
-fn runs_beside(snapshot: &Snapshot<'_>, generations: &Generations) -> Result<Vec<Run>> {
-    let first_no = generations.first_no();
+fn runs_older_than(snapshot: &Snapshot<'_>, memtables: &Memtables) -> Result<Vec<SortedRun>> {
+    let oldest_no = memtables.oldest_no();
     let mut runs = snapshot.runs()?;
-    runs.retain(|run| run.first_gen < first_no);
+    runs.retain(|run| run.first_memtable < oldest_no);
     // A run that was merged from older and newer rows than that: the generation left the memory meanwhile.
-    if runs.iter().any(|run| run.last_gen >= first_no) { Err(Fault::Moved) } else { Ok(runs) }
+    if runs.iter().any(|run| run.last_memtable >= oldest_no) { Err(Fault::SnapshotChanged) } else { Ok(runs) }
 }
 
 /// Whether no row of a block of one device can be wanted.
-fn hopeless(head: &Head, query: &EventQuery, code_bits: u64) -> bool {
+fn can_skip(head: &Head, query: &EventQuery, code_bits: u64) -> bool {
     head.sections == 1
         && (head.kinds & query.types.bits() == 0 || (!query.codes.is_empty() && head.code_bits & code_bits == 0))
 }
@@ -167,7 +167,7 @@ fn code_bits(query: &EventQuery) -> u64 {
 }
 
 /// Takes the cost of a block from what is left; when nothing is, the read ends.
-fn spend(left: &mut usize, rows: usize) -> ControlFlow<()> {
+fn charge(left: &mut usize, rows: usize) -> ControlFlow<()> {
     *left = left.saturating_sub(rows);
     if *left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
@@ -175,16 +175,16 @@ fn spend(left: &mut usize, rows: usize) -> ControlFlow<()> {
 fn count_file(
     engine: &Engine,
     file: &Arc<RunFile>,
-    generations: &Generations,
+    memtables: &Memtables,
     device: i64,
     query: &EventQuery,
-    (purpose, left): (Purpose, &mut usize),
+    (mode, left): (ReadMode, &mut usize),
 ) -> Result<u64> {
-    let snapshot = engine.files.snapshot(file, purpose)?;
+    let snapshot = engine.files.snapshot(file, mode)?;
     let from = Key::new(device, RowRef { time_ms: query.to_ms, n: u32::MAX });
     let bits = code_bits(query);
     let mut count = 0;
-    for run in runs_beside(&snapshot, generations)? {
+    for run in runs_older_than(&snapshot, memtables)? {
         if run.newest_ms < query.from_ms || run.oldest_ms > query.to_ms {
             continue;
         }
@@ -195,22 +195,22 @@ fn count_file(
                 if head.newest_ms < query.from_ms {
                     return Ok(ControlFlow::Break(()));
                 }
-                if hopeless(head, query, bits) {
-                    return Ok(spend(left, ROWS_PER_SKIP));
+                if can_skip(head, query, bits) {
+                    return Ok(charge(left, ROWS_PER_SKIP));
                 }
                 if within && query.codes.is_empty() && head.kinds & !query.types.bits() == 0 {
                     count += u64::from(head.rows);
-                    return Ok(spend(left, ROWS_PER_SKIP));
+                    return Ok(charge(left, ROWS_PER_SKIP));
                 }
             }
-            if spend(left, head.rows as usize).is_break() {
+            if charge(left, head.rows as usize).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             let body = block.body()?;
             let begins_after = body.sections.first().is_some_and(|section| section.device > device);
             if let Some(index) = body.find(device) {
                 let rows = body.into_section(index)?;
-                count += rows.rows.iter().filter(|row| wants(query, &rows.view(row))).count() as u64;
+                count += rows.rows.iter().filter(|row| matches_query(query, &rows.view(row))).count() as u64;
             }
             let done = begins_after || key.device > device || key.inv_time > !query.from_ms;
             Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -222,7 +222,7 @@ fn count_file(
 /// A page being put together: sources are opened only when their newest row may be next.
 struct Scan<'a> {
     engine: &'a Engine,
-    generations: Arc<Generations>,
+    memtables: Arc<Memtables>,
     device: i64,
     query: &'a EventQuery,
     code_bits: u64,
@@ -232,7 +232,7 @@ struct Scan<'a> {
     streams: Vec<Stream>,
     /// Rows looked at.
     scanned: usize,
-    reach: Reach,
+    limits: ReadLimits,
     /// Blocks that may still be passed over without decompressing them.
     skips: usize,
 }
@@ -240,7 +240,7 @@ struct Scan<'a> {
 /// Something whose rows are not newer than the time beside it.
 enum Unopened {
     File(Arc<RunFile>),
-    Run { snapshot: usize, run: i64 },
+    SortedRun { snapshot: usize, run: i64 },
 }
 
 /// Rows of one source, newest first.
@@ -254,22 +254,22 @@ struct Stream {
 }
 
 enum Source {
-    Memory(Arc<Generation>),
-    Run { snapshot: usize, run: i64 },
+    Memory(Arc<Memtable>),
+    SortedRun { snapshot: usize, run: i64 },
 }
 
 impl<'a> Scan<'a> {
-    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef, reach: Reach) -> Self {
-        let generations = engine.generations();
+    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef, limits: ReadLimits) -> Self {
+        let memtables = engine.memtables();
         let batch = query.limit.min(PAGE_ROWS_MAX) + 1;
-        let memory = generations.list.iter().map(|generation| Stream {
-            source: Source::Memory(generation.clone()),
+        let memory = memtables.list.iter().map(|memtable| Stream {
+            source: Source::Memory(memtable.clone()),
             rows: Rows::default(),
             at: 0,
             next: Some(upper),
             batch,
         });
-        let files = engine.files.spans(span_of(query.from_ms), span_of(upper.time_ms));
+        let files = engine.files.partitions(partition_of(query.from_ms), partition_of(upper.time_ms));
         Self {
             engine,
             device,
@@ -280,29 +280,29 @@ impl<'a> Scan<'a> {
             unopened: files.into_iter().map(|(end_ms, file)| (end_ms, Unopened::File(file))).collect(),
             streams: memory.collect(),
             scanned: 0,
-            reach,
-            skips: reach.rows / ROWS_PER_SKIP,
-            generations,
+            limits,
+            skips: limits.rows / ROWS_PER_SKIP,
+            memtables,
         }
     }
 
-    fn page(mut self) -> Result<Scanned> {
+    fn page(mut self) -> Result<PageScan> {
         for at in 0..self.streams.len() {
             self.refill(at)?;
         }
-        let (mut page, mut is_cut, mut last) = (EventPage::default(), false, None);
+        let (mut page, mut hit_limit, mut last) = (EventPage::default(), false, None);
         while let Some(at) = self.newest()? {
             let Some(stream) = self.streams.get(at) else { break };
             let Some(row) = stream.rows.rows.get(stream.at) else { break };
-            let (place, matches) = (row.place(), wants(self.query, &stream.rows.view(row)));
+            let (place, matches) = (row.place(), matches_query(self.query, &stream.rows.view(row)));
             if last == Some(place) {
                 // A row that a damaged file had already, and that was rolled once more into the one after it.
                 self.advance(at)?;
                 continue;
             }
             let is_full = matches && page.rows.len() == self.query.limit;
-            if is_full || self.scanned >= self.reach.rows {
-                is_cut = !is_full;
+            if is_full || self.scanned >= self.limits.rows {
+                hit_limit = !is_full;
                 let kind = row.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
                 page.next = Some(NextRow { row: row.place(), kind });
                 break;
@@ -314,7 +314,7 @@ impl<'a> Scan<'a> {
             last = Some(place);
             self.advance(at)?;
         }
-        Ok(Scanned { page, is_cut })
+        Ok(PageScan { page, hit_limit })
     }
 
     /// The stream that has the newest row.
@@ -334,13 +334,13 @@ impl<'a> Scan<'a> {
     fn open(&mut self, at: usize) -> Result<()> {
         match self.unopened.swap_remove(at).1 {
             Unopened::File(file) => {
-                let opened = self.engine.files.snapshot(&file, self.reach.purpose).and_then(|snapshot| {
-                    let runs = runs_beside(&snapshot, &self.generations)?;
+                let opened = self.engine.files.snapshot(&file, self.limits.mode).and_then(|snapshot| {
+                    let runs = runs_older_than(&snapshot, &self.memtables)?;
                     Ok((snapshot, runs))
                 });
                 let (snapshot, runs) = match opened {
                     Ok(opened) => opened,
-                    Err(Fault::Retired) => return Ok(()),
+                    Err(Fault::Expired) => return Ok(()),
                     Err(fault) if fault.is_damage() => {
                         self.engine.files.note_unreadable(&file, &fault);
                         return Ok(());
@@ -351,12 +351,13 @@ impl<'a> Scan<'a> {
                 self.snapshots.push(snapshot);
                 let (from_ms, to_ms) = (self.query.from_ms, self.upper.time_ms);
                 let wanted = runs.into_iter().filter(|run| run.newest_ms >= from_ms && run.oldest_ms <= to_ms);
-                self.unopened
-                    .extend(wanted.map(|run| (run.newest_ms, Unopened::Run { snapshot: snapshots, run: run.no })));
+                self.unopened.extend(
+                    wanted.map(|run| (run.newest_ms, Unopened::SortedRun { snapshot: snapshots, run: run.no })),
+                );
                 Ok(())
             }
-            Unopened::Run { snapshot, run } => {
-                let source = Source::Run { snapshot, run };
+            Unopened::SortedRun { snapshot, run } => {
+                let source = Source::SortedRun { snapshot, run };
                 self.streams.push(Stream { source, rows: Rows::default(), at: 0, next: Some(self.upper), batch: 0 });
                 self.refill(self.streams.len() - 1)
             }
@@ -379,21 +380,22 @@ impl<'a> Scan<'a> {
         stream.rows.rows.clear();
         let Some(upper) = stream.next.take() else { return Ok(()) };
         match &stream.source {
-            Source::Memory(generation) => {
+            Source::Memory(memtable) => {
                 stream.rows.codes.clear();
                 stream.rows.bytes.clear();
-                let more = generation.take(self.device, upper, self.query.from_ms, stream.batch, &mut stream.rows);
+                let more =
+                    memtable.collect_rows(self.device, upper, self.query.from_ms, stream.batch, &mut stream.rows);
                 stream.batch = (stream.batch * 2).min(1024);
                 stream.next = stream.rows.rows.last().filter(|_| more).and_then(|row| before(row.place()));
                 Ok(())
             }
-            Source::Run { snapshot, run } => {
+            Source::SortedRun { snapshot, run } => {
                 let Some(snapshot) = self.snapshots.get(*snapshot) else { return Ok(()) };
                 let (device, query, code_bits) = (self.device, self.query, self.code_bits);
                 let skips = &mut self.skips;
                 let read = snapshot.blocks(*run, Key::new(device, upper), |key, block| {
                     let head = &block.head;
-                    if key.device == device && *skips > 0 && hopeless(head, query, code_bits) {
+                    if key.device == device && *skips > 0 && can_skip(head, query, code_bits) {
                         *skips -= 1;
                         let done = head.newest_ms < query.from_ms;
                         return Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });

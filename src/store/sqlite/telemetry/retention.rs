@@ -13,8 +13,8 @@ use super::super::{pages, wal};
 use super::check;
 use super::engine::Engine;
 use super::fault::{Context, Result};
-use super::files::{self, span_of};
-use super::runs::checkpoint;
+use super::files::{self, partition_of};
+use super::sorted_run::checkpoint;
 use crate::domain::event::{Consent, Expiry};
 
 /// Up to which time rows were removed: a number in the file of the latest values.
@@ -50,13 +50,13 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
     let mut progress = engine.retention.lock().unwrap_or_else(PoisonError::into_inner);
     let elapsed_ms = i64::try_from(progress.elapsed().as_millis()).unwrap_or(i64::MAX);
     let wanted_ms = now_ms.saturating_sub(keep_ms);
-    let _writing = engine.files.writing();
+    let _write_lock = engine.files.write_lock();
     let connection = engine.files.latest.writer()?;
     let before = files::meta(&connection, EXPIRED_TO)?;
-    let is_old = |to_ms: i64| move |span: i64| span < span_of(to_ms);
+    let is_old = |to_ms: i64| move |partition: i64| partition < partition_of(to_ms);
     let count = |to_ms: i64| {
         let events = engine.files.events();
-        events.iter().filter(|((span, _), _)| is_old(to_ms)(*span)).count() as u64
+        events.iter().filter(|((partition, _), _)| is_old(to_ms)(*partition)).count() as u64
     };
     let to_ms = if consent == Consent::Given || count(wanted_ms) == 0 {
         wanted_ms
@@ -74,8 +74,8 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
     drop(connection);
     let mut expiry = Expiry::default();
     if count(to_ms) > 0 {
-        check::forget_spans(&engine.files, span_of(to_ms))?;
-        for file in engine.files.retire(to_ms) {
+        check::forget_partitions(&engine.files, partition_of(to_ms))?;
+        for file in engine.files.expire(to_ms) {
             tracing::info!(file = %file.path.display(), to_ms, "a file of the event log is removed by the retention");
             remove(&file.path)?;
             expiry.removed += 1;
@@ -104,7 +104,7 @@ pub fn note_progress(engine: &Engine) -> Result<()> {
         return Ok(());
     }
     let elapsed_ms = i64::try_from(progress.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let _writing = engine.files.writing();
+    let _write_lock = engine.files.write_lock();
     let connection = engine.files.latest.writer()?;
     if let Some(before) = files::meta(&connection, EXPIRED_TO)? {
         files::set_meta(&connection, EXPIRED_TO, before.saturating_add(elapsed_ms))?;

@@ -6,7 +6,7 @@ use super::fault::{Fault, Result};
 use crate::domain::{Event, EventSource, EventType, RowRef, Value};
 
 /// The kind of a row that is no event: in the latest values it carries the newest time that a device has on disk.
-pub const NEWEST_MARK: u8 = 0;
+pub const NEWEST_TIME: u8 = 0;
 /// The bits of a row's kind that are its event type's number.
 pub const TYPE_BITS: u8 = 15;
 /// The bit of a row's kind that says that it was so when the row arrived: it is the state from then on, whatever its time.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::super::pages::{self, CheckpointError};
 use super::codec::Encoder;
 use super::fault::{Context, Result};
-use super::files::{Run, RunFile, RunState, salt};
+use super::files::{RunFile, RunState, SortedRun, salt};
 use super::row::{Key, RowView};
 
 /// A block is closed at about this size before compression.
@@ -23,7 +23,7 @@ pub enum Cut {
 /// A run that is being written.
 pub struct RunWriter {
     /// What is known of it so far.
-    pub run: Run,
+    pub run: SortedRun,
     cut: Cut,
     encoder: Encoder,
     last: Key,
@@ -31,11 +31,11 @@ pub struct RunWriter {
 
 impl RunWriter {
     /// Begins a run of these generations, in a transaction that the caller holds.
-    pub fn begin(connection: &Connection, generations: (i64, i64), cut: Cut, state: RunState) -> Result<Self> {
+    pub fn begin(connection: &Connection, memtables: (i64, i64), cut: Cut, state: RunState) -> Result<Self> {
         const NEXT: &str = "SELECT coalesce(max(run), 0) + 1 FROM run";
         let no = connection.query_row(NEXT, [], |row| row.get(0)).during("beginning a run")?;
-        let (first_gen, last_gen) = generations;
-        let run = Run { no, first_gen, last_gen, rows: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
+        let (first_memtable, last_memtable) = memtables;
+        let run = SortedRun { no, first_memtable, last_memtable, rows: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
         let writer = Self { run, cut, encoder: Encoder::default(), last: Key::first_of(i64::MIN) };
         writer.record(connection, state)?;
         Ok(writer)
@@ -87,8 +87,8 @@ impl RunWriter {
     fn record(&self, connection: &Connection, state: RunState) -> Result<()> {
         const REPLACE: &str = "INSERT OR REPLACE INTO run(run, state, first_gen, last_gen, rows, oldest_ms, newest_ms)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let Run { no, first_gen, last_gen, rows, oldest_ms, newest_ms } = self.run;
-        let facts = params![no, state as i64, first_gen, last_gen, rows, oldest_ms, newest_ms];
+        let SortedRun { no, first_memtable, last_memtable, rows, oldest_ms, newest_ms } = self.run;
+        let facts = params![no, state as i64, first_memtable, last_memtable, rows, oldest_ms, newest_ms];
         connection
             .prepare_cached(REPLACE)
             .and_then(|mut replace| replace.execute(facts))

@@ -10,19 +10,19 @@ use rusqlite::Connection;
 
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::files::{self, Run, RunFile, RunState};
-use super::latest::{self, Newest};
+use super::files::{self, RunFile, RunState, SortedRun};
+use super::latest::{self, LatestBuilder};
 use super::row::{Key, Row, Rows};
-use super::runs::{self, Cut, RunWriter, checkpoint, transaction};
+use super::sorted_run::{self, Cut, RunWriter, checkpoint, transaction};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 
 /// Rows merged in one transaction.
-const SLICE_ROWS: usize = 100_000;
+const STEP_ROWS: usize = 100_000;
 /// Runs of this size are large enough.
 const LARGE_ROWS: i64 = 1 << 24;
 
 /// The merger's own state.
-pub struct Merger {
+pub struct Compactor {
     /// Files that may have something to merge or to clean up.
     waiting: VecDeque<Arc<RunFile>>,
     /// Files whose leftovers of an earlier life were looked for.
@@ -39,7 +39,7 @@ struct Job {
 
 /// A run being read from its begin to its end.
 struct Source {
-    run: Run,
+    run: SortedRun,
     rows: Rows,
     /// The devices of `rows`, and where the rows of each end.
     ends: Vec<(i64, usize)>,
@@ -49,7 +49,7 @@ struct Source {
     next: Option<Key>,
 }
 
-impl Merger {
+impl Compactor {
     /// A merger that will look at these files.
     pub fn new(files: Vec<Arc<RunFile>>) -> Self {
         let waiting = files.into_iter().filter(|file| file.path.exists()).collect();
@@ -57,48 +57,48 @@ impl Merger {
     }
 
     /// A file got a run.
-    pub fn look_at(&mut self, file: &Arc<RunFile>) {
+    pub fn enqueue(&mut self, file: &Arc<RunFile>) {
         if !self.waiting.iter().any(|known| Arc::ptr_eq(known, file)) {
             self.waiting.push_back(file.clone());
         }
     }
 
-    /// Whether [`Merger::slice`] has something to do.
+    /// Whether [`Compactor::step`] has something to do.
     pub fn has_work(&self) -> bool {
         self.job.is_some() || !self.waiting.is_empty()
     }
 
     /// Does a part of the work.
-    pub fn slice(&mut self, engine: &Engine) -> Result<()> {
-        let _writing = engine.files.writing();
+    pub fn step(&mut self, engine: &Engine) -> Result<()> {
+        let _write_lock = engine.files.write_lock();
         match self.job.take() {
             Some(mut job) => {
-                if job.file.is_gone() {
+                if job.file.is_removed() {
                     return Ok(());
                 }
                 let connection = job.file.writer()?;
-                let merged = transaction(&connection, || job.slice(engine, &connection));
+                let merged = transaction(&connection, || job.step(engine, &connection));
                 checkpoint(&connection, &job.file);
                 match merged {
-                    Ok(true) => self.look_at(&job.file),
+                    Ok(true) => self.enqueue(&job.file),
                     Ok(false) => self.job = Some(job),
                     Err(fault) => {
                         // What was written so far is useless without what this slice would have added.
                         self.cleaned.retain(|known| !Arc::ptr_eq(known, &job.file));
-                        self.look_at(&job.file);
+                        self.enqueue(&job.file);
                         return Err(fault);
                     }
                 }
                 Ok(())
             }
-            None => self.look(engine),
+            None => self.inspect(engine),
         }
     }
 
     /// Looks whether the file that waited longest has something to do.
-    fn look(&mut self, engine: &Engine) -> Result<()> {
+    fn inspect(&mut self, engine: &Engine) -> Result<()> {
         let Some(file) = self.waiting.front().cloned() else { return Ok(()) };
-        if file.is_gone() {
+        if file.is_removed() {
             self.waiting.pop_front();
             self.cleaned.retain(|known| !Arc::ptr_eq(known, &file));
             return Ok(());
@@ -106,12 +106,12 @@ impl Merger {
         let connection = file.writer()?;
         if !self.cleaned.iter().any(|known| Arc::ptr_eq(known, &file)) {
             for run in files::runs(&connection, RunState::Building)? {
-                runs::set_state(&connection, run.no, RunState::Dying)?;
+                sorted_run::set_state(&connection, run.no, RunState::Obsolete)?;
             }
             self.cleaned.push(file.clone());
         }
-        if let Some(run) = files::runs(&connection, RunState::Dying)?.first() {
-            transaction(&connection, || runs::remove(&connection, run.no))?;
+        if let Some(run) = files::runs(&connection, RunState::Obsolete)?.first() {
+            transaction(&connection, || sorted_run::remove(&connection, run.no))?;
             checkpoint(&connection, &file);
             return Ok(());
         }
@@ -119,9 +119,9 @@ impl Merger {
         match choose(engine, latest, files::runs(&connection, RunState::Live)?) {
             Some(sources) => {
                 let cut = if latest { Cut::BetweenDevices } else { Cut::Anywhere(engine.options.block_rows) };
-                let first_gen = sources.iter().map(|run| run.first_gen).min().unwrap_or(0);
-                let last_gen = sources.iter().map(|run| run.last_gen).max().unwrap_or(0);
-                let begin = || RunWriter::begin(&connection, (first_gen, last_gen), cut, RunState::Building);
+                let first_memtable = sources.iter().map(|run| run.first_memtable).min().unwrap_or(0);
+                let last_memtable = sources.iter().map(|run| run.last_memtable).max().unwrap_or(0);
+                let begin = || RunWriter::begin(&connection, (first_memtable, last_memtable), cut, RunState::Building);
                 let writer = transaction(&connection, begin)?;
                 let sources = sources.into_iter().map(Source::new).collect();
                 self.job = Some(Job { file, sources, writer });
@@ -136,32 +136,32 @@ impl Merger {
 
 /// The runs to merge next: several of one size class, the smallest first. Of the latest values also those between them,
 /// because the order in which codes appeared is the order of the runs.
-fn choose(engine: &Engine, latest: bool, mut runs: Vec<Run>) -> Option<Vec<Run>> {
-    let first_no = engine.generations().first_no();
-    let fan_in = engine.options.merge_runs.max(2);
-    runs.retain(|run| run.last_gen < first_no && (latest || run.rows < LARGE_ROWS));
-    runs.sort_unstable_by_key(|run| run.first_gen);
-    let class = |run: &Run| run.rows.max(1).ilog(fan_in as i64);
+fn choose(engine: &Engine, latest: bool, mut runs: Vec<SortedRun>) -> Option<Vec<SortedRun>> {
+    let oldest_no = engine.memtables().oldest_no();
+    let fan_in = engine.options.compaction_runs.max(2);
+    runs.retain(|run| run.last_memtable < oldest_no && (latest || run.rows < LARGE_ROWS));
+    runs.sort_unstable_by_key(|run| run.first_memtable);
+    let class = |run: &SortedRun| run.rows.max(1).ilog(fan_in as i64);
     (0..64).find_map(|wanted| {
-        let alike = |run: &Run| class(run) == wanted;
-        if runs.iter().filter(|run| alike(run)).count() < fan_in {
+        let in_class = |run: &SortedRun| class(run) == wanted;
+        if runs.iter().filter(|run| in_class(run)).count() < fan_in {
             return None;
         }
         if !latest {
-            return Some(runs.iter().filter(|run| alike(run)).take(2 * fan_in).copied().collect());
+            return Some(runs.iter().filter(|run| in_class(run)).take(2 * fan_in).copied().collect());
         }
-        let (first, last) = (runs.iter().position(alike)?, runs.iter().rposition(alike)?);
-        runs.get(first..=last).map(<[Run]>::to_vec)
+        let (first, last) = (runs.iter().position(in_class)?, runs.iter().rposition(in_class)?);
+        runs.get(first..=last).map(<[SortedRun]>::to_vec)
     })
 }
 
 impl Job {
     /// Merges a slice of rows; whether that was the last. The caller holds a transaction.
-    fn slice(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
+    fn step(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
         if engine.state().closing {
             return Err(Fault::Closed);
         }
-        let end = self.writer.run.rows + SLICE_ROWS as i64;
+        let end = self.writer.run.rows + STEP_ROWS as i64;
         let latest = Arc::ptr_eq(&self.file, &engine.files.latest);
         while self.writer.run.rows < end {
             let more =
@@ -169,7 +169,7 @@ impl Job {
             if !more {
                 self.writer.finish(connection)?;
                 for source in &self.sources {
-                    runs::set_state(connection, source.run.no, RunState::Dying)?;
+                    sorted_run::set_state(connection, source.run.no, RunState::Obsolete)?;
                 }
                 return Ok(true);
             }
@@ -215,7 +215,7 @@ impl Job {
     fn merge_latest(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
         let Some((at, _)) = self.smallest(engine, connection)? else { return Ok(false) };
         let Some((device, _)) = self.sources.get_mut(at).and_then(Source::row) else { return Ok(false) };
-        let mut newest = Newest::default();
+        let mut newest = LatestBuilder::default();
         let mut rows = 0;
         for source in &mut self.sources {
             // Sources are in the order of their generations.
@@ -238,7 +238,7 @@ impl Job {
 }
 
 impl Source {
-    fn new(run: Run) -> Self {
+    fn new(run: SortedRun) -> Self {
         let next = Some(Key::first_of(i64::MIN));
         Self { run, rows: Rows::default(), ends: Vec::new(), section: 0, at: 0, next }
     }

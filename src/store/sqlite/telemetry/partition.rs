@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::wal;
 
 /// The days of one span: retention drops whole spans.
-const SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
+const PARTITION_MS: i64 = 7 * 24 * 3600 * 1000;
 /// How the name of a file of events begins.
 pub const PREFIX: &str = "events-";
 /// How it ends.
@@ -15,13 +15,13 @@ pub const SUFFIX: &str = ".db";
 pub const ASIDE: &str = ".damaged-";
 
 /// The span that a time falls into.
-pub fn span_of(time_ms: i64) -> i64 {
-    time_ms.div_euclid(SPAN_MS)
+pub fn partition_of(time_ms: i64) -> i64 {
+    time_ms.div_euclid(PARTITION_MS)
 }
 
 /// The newest millisecond of a span.
-pub fn span_end_ms(span: i64) -> i64 {
-    span.saturating_add(1).saturating_mul(SPAN_MS).saturating_sub(1)
+pub fn partition_end_ms(partition: i64) -> i64 {
+    partition.saturating_add(1).saturating_mul(PARTITION_MS).saturating_sub(1)
 }
 
 /// A span, and 0 for the file that new rows of it go to, or the number of one that was set aside.
@@ -31,7 +31,7 @@ pub type Place = (i64, u32);
 pub fn place_of(name: &str) -> Option<Place> {
     let middle = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     match middle.split_once(ASIDE) {
-        Some((span, number)) => Some((span.parse().ok()?, number.parse().ok().filter(|number| *number > 0)?)),
+        Some((partition, number)) => Some((partition.parse().ok()?, number.parse().ok().filter(|number| *number > 0)?)),
         None => Some((middle.parse().ok()?, 0)),
     }
 }

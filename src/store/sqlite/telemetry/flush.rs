@@ -9,33 +9,33 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::check;
+use super::compaction::Compactor;
 use super::engine::Engine;
 use super::fault::{Context, Fault, Result};
-use super::files::{self, RunState, span_of};
+use super::files::{self, RunState, partition_of};
 use super::journal::{self, Journal};
-use super::latest::{self, newest_mark};
-use super::memory::{DeviceRows, Generation, Shard};
-use super::merge::Merger;
+use super::latest::{self, newest_time_row};
+use super::memtable::{DeviceRows, Memtable, Shard};
 use super::rebuild;
 use super::row::{Key, Row};
-use super::runs::{Cut, RunWriter, checkpoint, transaction};
+use super::sorted_run::{Cut, RunWriter, checkpoint, transaction};
 
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How many devices are written between two looks at whether the engine is being closed.
-const DEVICES_PER_LOOK: usize = 256;
+const DEVICES_PER_CLOSE_CHECK: usize = 256;
 /// A device with more codes than this in one generation is compared with what the disk has of it.
 const CODES_UNCHECKED: usize = 64;
 
 /// The last generation that is on disk as a whole: a number kept in the file of the latest values.
-pub const ROLLED_TO: &str = "rolled_to";
+pub const FLUSHED_TO: &str = "rolled_to";
 
 /// The roller's own state.
-pub struct Roller {
+pub struct Flusher {
     engine: Arc<Engine>,
-    merger: Merger,
+    compactor: Compactor,
     retry: Retry,
-    merge_retry: Retry,
+    compaction_retry: Retry,
 }
 
 /// When to try again what failed.
@@ -65,25 +65,25 @@ impl Retry {
 
 /// What to do next.
 enum Next {
-    Roll(Arc<Generation>),
-    Merge,
+    Flush(Arc<Memtable>),
+    Compact,
     Prepare(i64),
     Stop,
 }
 
-impl Roller {
+impl Flusher {
     /// A roller that has not looked at the files yet.
     pub fn new(engine: Arc<Engine>) -> Self {
-        let merger = Merger::new(engine.files.all());
-        Self { engine, merger, retry: Retry::default(), merge_retry: Retry::default() }
+        let compactor = Compactor::new(engine.files.all());
+        Self { engine, compactor, retry: Retry::default(), compaction_retry: Retry::default() }
     }
 
     /// Works until the engine is closed.
     pub fn run(mut self) {
         loop {
             match self.next() {
-                Next::Roll(generation) => self.roll(&generation),
-                Next::Merge => self.merge(),
+                Next::Flush(memtable) => self.flush(&memtable),
+                Next::Compact => self.compact(),
                 Next::Prepare(no) => self.prepare(no),
                 Next::Stop => return,
             }
@@ -97,40 +97,40 @@ impl Roller {
             if state.closing {
                 return Next::Stop;
             }
-            if std::mem::take(&mut state.hurry) {
-                (self.retry.at, self.merge_retry.at) = (None, None);
+            if std::mem::take(&mut state.retry_now) {
+                (self.retry.at, self.compaction_retry.at) = (None, None);
             }
-            let generations = engine.generations();
-            let [older @ .., youngest] = generations.list.as_slice() else { return Next::Stop };
+            let memtables = engine.memtables();
+            let [older @ .., active] = memtables.list.as_slice() else { return Next::Stop };
             let mut wake = None;
             if let Some(oldest) = older.first() {
                 if self.retry.due() {
                     state.attempts += 1;
-                    return Next::Roll(oldest.clone());
+                    return Next::Flush(oldest.clone());
                 }
                 wake = self.retry.at;
             }
-            if state.next_journal.as_ref().is_none_or(|journal| journal.no != youngest.no + 1) && self.retry.due() {
-                return Next::Prepare(youngest.no + 1);
+            if state.next_journal.as_ref().is_none_or(|journal| journal.no != active.no + 1) && self.retry.due() {
+                return Next::Prepare(active.no + 1);
             }
             // A merge needs as much room again as what it merges.
-            if self.merger.has_work() && !engine.space.is_low() {
-                if self.merge_retry.due() {
-                    return Next::Merge;
+            if self.compactor.has_work() && !engine.space.is_low() {
+                if self.compaction_retry.due() {
+                    return Next::Compact;
                 }
-                wake = earlier(wake, self.merge_retry.at);
-            } else if state.merged.is_none() {
-                state.merged = Some(Ok(()));
+                wake = earlier(wake, self.compaction_retry.at);
+            } else if state.compacted.is_none() {
+                state.compacted = Some(Ok(()));
                 drop(state);
                 engine.change_state(|_| ());
                 state = engine.state();
                 continue;
             }
             if let Some(since) = state.filling_since {
-                let due = since + engine.options.roll_after;
+                let due = since + engine.options.flush_after;
                 if Instant::now() >= due {
                     state.filling_since = None;
-                    engine.queue.ask_freeze();
+                    engine.queue.request_rotation();
                 } else {
                     wake = earlier(wake, Some(due));
                 }
@@ -139,30 +139,30 @@ impl Roller {
         }
     }
 
-    fn roll(&mut self, generation: &Generation) {
+    fn flush(&mut self, memtable: &Memtable) {
         let engine = self.engine.clone();
         let began = Instant::now();
-        let rolled = self.write(generation).and_then(|()| {
+        let flushed = self.write(memtable).and_then(|()| {
             let folder = &engine.folder;
-            engine.change_generations(|list| list.retain(|other| other.no != generation.no));
-            if engine.state().set_aside.contains(&generation.no) {
-                journal::set_aside(folder, generation.no)
+            engine.change_memtables(|list| list.retain(|other| other.no != memtable.no));
+            if engine.state().set_aside.contains(&memtable.no) {
+                journal::set_aside(folder, memtable.no)
             } else {
-                journal::remove(folder, generation.no)
+                journal::remove(folder, memtable.no)
             }
         });
-        match rolled {
+        match flushed {
             Ok(()) => {
                 self.retry.succeeded();
-                engine.counters.rolls.fetch_add(1, Ordering::Relaxed);
+                engine.counters.flushes.fetch_add(1, Ordering::Relaxed);
                 let elapsed_ms = began.elapsed().as_millis() as u64;
-                tracing::debug!(generation = generation.no, rows = generation.rows(), elapsed_ms, "rolled");
+                tracing::debug!(memtable = memtable.no, rows = memtable.rows(), elapsed_ms, "rolled");
                 engine.change_state(|state| state.failed = None);
             }
             Err(Fault::Closed) => {}
             Err(fault) => {
                 let is_first = self.retry.failed();
-                engine.counters.rolls_failed.fetch_add(1, Ordering::Relaxed);
+                engine.counters.flushes_failed.fetch_add(1, Ordering::Relaxed);
                 if fault.is_full() {
                     engine.space.note_full();
                 } else if is_first {
@@ -175,38 +175,38 @@ impl Roller {
 
     /// Brings every row of a generation to the files. What was already brought there, before a crash or a failure, is
     /// left as it is: each file takes a generation as a whole or not at all.
-    fn write(&mut self, generation: &Generation) -> Result<()> {
+    fn write(&mut self, memtable: &Memtable) -> Result<()> {
         let engine = self.engine.clone();
-        let frozen = generation.freeze();
-        let devices = frozen.devices();
+        let locked = memtable.lock_all();
+        let devices = locked.devices();
         for (device, found, _) in &devices {
             if let Some(row) = found.rows.last() {
-                engine.rolled.note(*device, row.time_ms);
+                engine.flushed.note(*device, row.time_ms);
             }
         }
         let mut added = Vec::new();
-        for span in frozen.spans(span_of) {
-            let _writing = engine.files.writing();
-            let mut written = self.write_span(generation.no, span, &devices);
+        for partition in locked.partitions(partition_of) {
+            let _write_lock = engine.files.write_lock();
+            let mut written = self.write_partition(memtable.no, partition, &devices);
             if let Err(fault) = &written
                 && fault.is_damage()
             {
-                engine.files.set_aside(span, fault)?;
-                written = self.write_span(generation.no, span, &devices);
+                engine.files.set_aside(partition, fault)?;
+                written = self.write_partition(memtable.no, partition, &devices);
             }
-            added.push((span, written?));
+            added.push((partition, written?));
         }
         {
-            let _writing = engine.files.writing();
-            let mut written = self.write_latest(generation.no, &devices, &added);
+            let _write_lock = engine.files.write_lock();
+            let mut written = self.write_latest(memtable.no, &devices, &added);
             if let Err(fault) = &written
                 && fault.is_damage()
             {
                 tracing::error!(error = %fault, "the latest values are damaged; they are made again from the log");
                 engine.files.count_damage(1);
-                drop(rebuild::latest(&engine.files, generation.no - 1)?);
+                drop(rebuild::latest(&engine.files, memtable.no - 1)?);
                 engine.cache.clear();
-                written = self.write_latest(generation.no, &devices, &added);
+                written = self.write_latest(memtable.no, &devices, &added);
             }
             written?;
         }
@@ -217,22 +217,22 @@ impl Roller {
     }
 
     /// Brings a generation's rows of one span to its file; how many there are.
-    fn write_span(&mut self, generation: i64, span: i64, devices: &Devices<'_>) -> Result<usize> {
+    fn write_partition(&mut self, memtable: i64, partition: i64, devices: &Devices<'_>) -> Result<usize> {
         let engine = &self.engine;
-        let (file, connection) = engine.files.open_span(span)?;
-        self.merger.look_at(&file);
-        transaction(&connection, || write_span(engine, &connection, generation, span, devices))?;
+        let (file, connection) = engine.files.open_partition(partition)?;
+        self.compactor.enqueue(&file);
+        transaction(&connection, || write_partition(engine, &connection, memtable, partition, devices))?;
         checkpoint(&connection, &file);
-        Ok(devices.iter().map(|(_, found, _)| in_span(&found.rows, span).len()).sum())
+        Ok(devices.iter().map(|(_, found, _)| in_partition(&found.rows, partition).len()).sum())
     }
 
-    fn write_latest(&mut self, generation: i64, devices: &Devices<'_>, added: &[(i64, usize)]) -> Result<()> {
+    fn write_latest(&mut self, memtable: i64, devices: &Devices<'_>, added: &[(i64, usize)]) -> Result<()> {
         let (engine, file) = (&self.engine, &self.engine.files.latest);
         let connection = file.writer()?;
-        self.merger.look_at(file);
+        self.compactor.enqueue(file);
         transaction(&connection, || {
-            if write_latest(engine, &connection, generation, devices)? {
-                check::note_spans(&connection, generation, added)?;
+            if write_latest(engine, &connection, memtable, devices)? {
+                check::note_partitions(&connection, memtable, added)?;
             }
             let commits = engine.stamp.commits.load(Ordering::Acquire);
             files::set_meta(&connection, check::REGISTRY_COMMITS, commits)
@@ -241,19 +241,19 @@ impl Roller {
         Ok(())
     }
 
-    fn merge(&mut self) {
+    fn compact(&mut self) {
         let engine = self.engine.clone();
-        match self.merger.slice(&engine) {
-            Ok(()) => self.merge_retry.succeeded(),
+        match self.compactor.step(&engine) {
+            Ok(()) => self.compaction_retry.succeeded(),
             Err(Fault::Closed) => {}
             Err(fault) => {
-                let is_first = self.merge_retry.failed();
+                let is_first = self.compaction_retry.failed();
                 if fault.is_full() {
                     engine.space.note_full();
                 } else if is_first {
                     tracing::error!(error = %fault, "runs cannot be merged; reads get slower until they are");
                 }
-                engine.change_state(|state| state.merged = Some(Err(fault.to_string())));
+                engine.change_state(|state| state.compacted = Some(Err(fault.to_string())));
             }
         }
     }
@@ -262,7 +262,7 @@ impl Roller {
     fn prepare(&mut self, no: i64) {
         let engine = &self.engine;
         let _making = engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
-        if engine.generations().list.last().is_none_or(|youngest| youngest.no + 1 != no) {
+        if engine.memtables().list.last().is_none_or(|active| active.no + 1 != no) {
             // The committer was faster.
             return;
         }
@@ -287,55 +287,59 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-fn is_rolled(connection: &Connection, generation: i64) -> Result<bool> {
-    Ok(files::runs(connection, RunState::Live)?.iter().any(|run| run.last_gen >= generation))
+fn is_flushed(connection: &Connection, memtable: i64) -> Result<bool> {
+    Ok(files::runs(connection, RunState::Live)?.iter().any(|run| run.last_memtable >= memtable))
 }
 
 type Devices<'a> = [(i64, &'a DeviceRows, &'a Shard)];
 
-fn write_span(
+fn write_partition(
     engine: &Engine,
     connection: &Connection,
-    generation: i64,
-    span: i64,
+    memtable: i64,
+    partition: i64,
     devices: &Devices<'_>,
 ) -> Result<()> {
-    if is_rolled(connection, generation)? {
+    if is_flushed(connection, memtable)? {
         return Ok(());
     }
     let cut = Cut::Anywhere(engine.options.block_rows);
-    let mut writer = RunWriter::begin(connection, (generation, generation), cut, RunState::Building)?;
-    for (looked, (device, found, shard)) in devices.iter().enumerate() {
-        if looked % DEVICES_PER_LOOK == 0 && engine.state().closing {
+    let mut writer = RunWriter::begin(connection, (memtable, memtable), cut, RunState::Building)?;
+    for (index, (device, found, shard)) in devices.iter().enumerate() {
+        if index % DEVICES_PER_CLOSE_CHECK == 0 && engine.state().closing {
             return Err(Fault::Closed);
         }
-        for row in in_span(&found.rows, span).iter().rev() {
+        for row in in_partition(&found.rows, partition).iter().rev() {
             writer.push(connection, Key::new(*device, row.place()), &shard.view(row))?;
         }
     }
     writer.finish(connection)
 }
 
-fn in_span(rows: &[Row], span: i64) -> &[Row] {
+fn in_partition(rows: &[Row], partition: i64) -> &[Row] {
     match (rows.first(), rows.last()) {
-        (Some(first), Some(last)) if span_of(first.time_ms) == span && span_of(last.time_ms) == span => rows,
+        (Some(first), Some(last))
+            if partition_of(first.time_ms) == partition && partition_of(last.time_ms) == partition =>
+        {
+            rows
+        }
         _ => {
-            let first = rows.partition_point(|row| span_of(row.time_ms) < span);
-            let end = rows.partition_point(|row| span_of(row.time_ms) <= span);
+            let first = rows.partition_point(|row| partition_of(row.time_ms) < partition);
+            let end = rows.partition_point(|row| partition_of(row.time_ms) <= partition);
             rows.get(first..end).unwrap_or_default()
         }
     }
 }
 
 /// Writes a generation's latest values unless they are there already; whether it did.
-fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devices: &Devices<'_>) -> Result<bool> {
-    if files::meta(connection, ROLLED_TO)?.is_some_and(|rolled_to| rolled_to >= generation) {
+fn write_latest(engine: &Engine, connection: &Connection, memtable: i64, devices: &Devices<'_>) -> Result<bool> {
+    if files::meta(connection, FLUSHED_TO)?.is_some_and(|flushed_to| flushed_to >= memtable) {
         return Ok(false);
     }
-    let generations = (generation, generation);
-    let mut writer = RunWriter::begin(connection, generations, Cut::BetweenDevices, RunState::Building)?;
-    for (looked, (device, found, shard)) in devices.iter().enumerate() {
-        if looked % DEVICES_PER_LOOK == 0 && engine.state().closing {
+    let memtables = (memtable, memtable);
+    let mut writer = RunWriter::begin(connection, memtables, Cut::BetweenDevices, RunState::Building)?;
+    for (index, (device, found, shard)) in devices.iter().enumerate() {
+        if index % DEVICES_PER_CLOSE_CHECK == 0 && engine.state().closing {
             return Err(Fault::Closed);
         }
         let key = Key { device: *device, inv_time: 0, inv_n: 0 };
@@ -350,10 +354,10 @@ fn write_latest(engine: &Engine, connection: &Connection, generation: i64, devic
             }
         }
         if let Some(row) = found.rows.last() {
-            writer.push(connection, key, &newest_mark(row.time_ms))?;
+            writer.push(connection, key, &newest_time_row(row.time_ms))?;
         }
     }
     writer.finish(connection)?;
-    files::set_meta(connection, ROLLED_TO, generation)?;
+    files::set_meta(connection, FLUSHED_TO, memtable)?;
     Ok(true)
 }

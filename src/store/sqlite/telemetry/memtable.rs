@@ -19,7 +19,7 @@ const DEVICE_BYTES: usize = 320;
 const CODE_BYTES: usize = 160;
 
 /// Rows of one journal.
-pub struct Generation {
+pub struct Memtable {
     /// Its number, and its journal's.
     pub no: i64,
     shards: Vec<RwLock<Shard>>,
@@ -28,27 +28,25 @@ pub struct Generation {
 }
 
 /// All generations that are in memory, oldest first. The last one takes the rows that come in.
-pub struct Generations {
+pub struct Memtables {
     /// Never empty.
-    pub list: Vec<Arc<Generation>>,
+    pub list: Vec<Arc<Memtable>>,
 }
 
-impl Generations {
+impl Memtables {
     /// The oldest generation in memory: everything older is on disk.
-    pub fn first_no(&self) -> i64 {
-        self.list.first().map_or(i64::MAX, |generation| generation.no)
+    pub fn oldest_no(&self) -> i64 {
+        self.list.first().map_or(i64::MAX, |memtable| memtable.no)
     }
 
     /// The youngest generation.
     pub fn last_no(&self) -> i64 {
-        self.list.last().map_or(i64::MIN, |generation| generation.no)
+        self.list.last().map_or(i64::MIN, |memtable| memtable.no)
     }
 
     /// Rows and bytes of all generations.
     pub fn size(&self) -> (usize, usize) {
-        self.list
-            .iter()
-            .fold((0, 0), |(rows, bytes), generation| (rows + generation.rows(), bytes + generation.bytes()))
+        self.list.iter().fold((0, 0), |(rows, bytes), memtable| (rows + memtable.rows(), bytes + memtable.bytes()))
     }
 }
 
@@ -74,7 +72,7 @@ pub struct DeviceRows {
     pub presence: Option<Row>,
 }
 
-impl Generation {
+impl Memtable {
     /// An empty generation.
     pub fn new(no: i64) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
@@ -124,7 +122,7 @@ impl Generation {
     }
 
     /// Takes up to `max` rows of a device, newest first, from `upper` down to `from_ms`. Whether there may be more.
-    pub fn take(&self, device: i64, upper: RowRef, from_ms: i64, max: usize, out: &mut Rows) -> bool {
+    pub fn collect_rows(&self, device: i64, upper: RowRef, from_ms: i64, max: usize, out: &mut Rows) -> bool {
         let shard = self.read(device);
         let Some(found) = shard.devices.get(&device) else { return false };
         let end = found.rows.partition_point(|row| row.place() <= upper);
@@ -153,7 +151,7 @@ impl Generation {
         let end = found.rows.partition_point(|row| row.time_ms <= query.to_ms);
         let rows = found.rows.get(first.max(end.saturating_sub(*left))..end).unwrap_or_default();
         *left = left.saturating_sub(end.saturating_sub(first));
-        rows.iter().filter(|row| wants(query, &shard.view(row))).count() as u64
+        rows.iter().filter(|row| matches_query(query, &shard.view(row))).count() as u64
     }
 
     /// Hands the latest data points and the presence of a device to `visit`, if it has rows.
@@ -163,18 +161,18 @@ impl Generation {
     }
 
     /// Everything, held still for a roll.
-    pub fn freeze(&self) -> Frozen<'_> {
+    pub fn lock_all(&self) -> LockedMemtable<'_> {
         let lock = |shard| RwLock::read(shard).unwrap_or_else(PoisonError::into_inner);
-        Frozen { shards: self.shards.iter().map(lock).collect() }
+        LockedMemtable { shards: self.shards.iter().map(lock).collect() }
     }
 }
 
 /// A generation that nobody writes any more, while it is read as a whole.
-pub struct Frozen<'a> {
+pub struct LockedMemtable<'a> {
     shards: Vec<RwLockReadGuard<'a, Shard>>,
 }
 
-impl Frozen<'_> {
+impl LockedMemtable<'_> {
     /// Every device in ascending order with its rows and what they refer to.
     pub fn devices(&self) -> Vec<(i64, &DeviceRows, &Shard)> {
         let all = self.shards.iter().flat_map(|shard| shard.devices.iter().map(|(no, rows)| (*no, rows, &**shard)));
@@ -190,17 +188,17 @@ impl Frozen<'_> {
     }
 
     /// The spans of time that have rows.
-    pub fn spans(&self, span_of: impl Fn(i64) -> i64) -> BTreeSet<i64> {
-        let mut spans = BTreeSet::new();
+    pub fn partitions(&self, partition_of: impl Fn(i64) -> i64) -> BTreeSet<i64> {
+        let mut partitions = BTreeSet::new();
         for found in self.shards.iter().flat_map(|shard| shard.devices.values()) {
             let mut rest = found.rows.as_slice();
             while let Some(row) = rest.first() {
-                let span = span_of(row.time_ms);
-                spans.insert(span);
-                rest = &rest[rest.partition_point(|row| span_of(row.time_ms) <= span)..];
+                let partition = partition_of(row.time_ms);
+                partitions.insert(partition);
+                rest = &rest[rest.partition_point(|row| partition_of(row.time_ms) <= partition)..];
             }
         }
-        spans
+        partitions
     }
 }
 
@@ -286,7 +284,7 @@ impl DeviceRows {
 }
 
 /// Whether a row satisfies types, codes and time span of a query.
-pub fn wants(query: &EventQuery, row: &RowView<'_>) -> bool {
+pub fn matches_query(query: &EventQuery, row: &RowView<'_>) -> bool {
     query.types.bits() & (1 << (row.kind & TYPE_BITS)) != 0
         && (query.from_ms..=query.to_ms).contains(&row.time_ms)
         && (query.codes.is_empty()
