@@ -79,7 +79,7 @@ fn ingest(runtime: &tokio::runtime::Runtime, rows: u64, size: u64, callers: usiz
     };
     telemetry.flush().unwrap();
     let rolled = begin.elapsed();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let settled = begin.elapsed();
     Run {
         rows_per_second: rows / elapsed.as_secs_f64(),

@@ -95,7 +95,7 @@ fn ingest_and_kill(folder: &Path, first: i64, random: &mut Random) -> Option<i64
 async fn batches(folder: &Path, random: &mut Random) -> BTreeSet<i64> {
     let telemetry = SqliteTelemetry::open(folder, options()).unwrap();
     if random.below(3) == 0 {
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
     }
     let mut rows = Vec::new();
     for device in 1..=DEVICES {

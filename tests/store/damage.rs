@@ -118,7 +118,7 @@ async fn a_damaged_events_file_is_set_aside_by_name_and_the_log_goes_on() {
         let telemetry = open(folder.path());
         assert!(telemetry.figures().damaged > 0, "at {at}: silence");
         append(&telemetry, 2000..2010).await;
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
         let found = rows(&telemetry).await;
         assert!(found.ends_with(&(2000..2010).collect::<Vec<_>>()), "at {at}: {found:?}");
         let aside = files(folder.path(), "events-", ".damaged-1.db");
@@ -137,11 +137,11 @@ async fn a_file_that_is_damaged_while_it_is_used_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..1000).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let [events] = files(folder.path(), "events-", ".db").try_into().unwrap();
     change(&events, |bytes| bytes.fill(7));
     append(&telemetry, 2000..2010).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert!(telemetry.figures().damaged > 0);
     assert!(rows(&telemetry).await.ends_with(&(2000..2010).collect::<Vec<_>>()));
 }
@@ -208,7 +208,7 @@ async fn latest_values_that_are_damaged_or_missing_are_made_again_from_the_log()
             let expected = (0..3).map(|code| if (no, code) == (7, 1) { 999 } else { no * 10 + code }.to_string());
             assert_eq!(values, expected.collect::<Vec<_>>());
         }
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
         assert_eq!(telemetry.figures().lost_rows, 0);
         assert_eq!(telemetry.count(None, DeviceNo(7), &everything()).await.unwrap().rows, 4);
     }
@@ -219,7 +219,7 @@ async fn history(folder: &Path) -> Arc<SqliteTelemetry> {
     let telemetry = open(folder);
     let rows = (0..90).map(|day| point(DEVICE, T + day * DAY, "a", &day.to_string()));
     telemetry.append(rows.collect()).await.unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     telemetry
 }
 
@@ -276,7 +276,7 @@ async fn a_folder_without_old_rows_never_waits_for_consent() {
     assert_eq!(telemetry.expire(1000, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
     assert_eq!(telemetry.expire(T, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
     append(&telemetry, 0..10).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let pass = telemetry.expire(T + 1000, KEEP, Consent::NotGiven).await.unwrap();
     assert_eq!((pass.removed, pass.waiting), (0, 0));
 }

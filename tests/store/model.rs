@@ -236,7 +236,7 @@ async fn history(seed: u64) {
                 telemetry.append(batch).await.unwrap();
             }
             12..=13 => telemetry.flush().unwrap(),
-            14 => telemetry.settle().unwrap(),
+            14 => telemetry.flush_and_compact().unwrap(),
             15 => {
                 // What is in memory does not expire, so that the model need not know what is.
                 telemetry.flush().unwrap();
@@ -252,7 +252,7 @@ async fn history(seed: u64) {
         }
     }
     compare(&*telemetry, &model, &mut random, now_ms, 20).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     compare(&*telemetry, &model, &mut random, now_ms, 20).await;
 }
 

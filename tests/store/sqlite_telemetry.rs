@@ -21,7 +21,7 @@ pub fn subject() -> Subject {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).unwrap();
     let tended = telemetry.clone();
-    Subject { telemetry, tend: Box::new(move || tended.settle().unwrap()), _keep: Box::new(folder) }
+    Subject { telemetry, tend: Box::new(move || tended.flush_and_compact().unwrap()), _keep: Box::new(folder) }
 }
 
 /// Rolls and merges at every opportunity.
@@ -73,7 +73,7 @@ async fn acknowledged_rows_are_there_after_reopening() {
         assert!(telemetry.append(vec![point(DEVICE, T, "a", "0")]).await.is_err());
     }
     let telemetry = open(folder.path());
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 400);
     assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points[0].value.as_json(), "399");
     assert_eq!(telemetry.figures().rows_in_memory, 0);
@@ -84,7 +84,7 @@ async fn a_damaged_block_costs_only_itself() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..2_000).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let [file] = files(folder.path(), "events-").try_into().unwrap();
     let database = rusqlite::Connection::open(file).unwrap();
     let middle = "SELECT inv_time FROM block ORDER BY inv_time LIMIT 1 OFFSET 3";
@@ -110,7 +110,7 @@ async fn a_damaged_block_costs_only_itself() {
     append(&telemetry, (0..2_000).step_by(10)).await;
     for _ in 0..8 {
         append(&telemetry, 5_000..5_010).await;
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
     }
     assert_eq!(count(&telemetry).await, 2_000 - 256 + 200 + 80);
 }
@@ -133,7 +133,7 @@ async fn a_damaged_journal_entry_costs_only_itself() {
     let telemetry = open(folder.path());
     assert_eq!(telemetry.figures().damaged, 1);
     assert_eq!(count(&telemetry).await, 40);
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 40);
 }
 
@@ -161,7 +161,7 @@ async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
     assert_eq!(count(&telemetry).await, 201);
     assert!(telemetry.flush().is_err());
     std::fs::remove_dir(&obstacle).unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(telemetry.figures().rows_in_memory, 0);
     assert_eq!(count(&telemetry).await, 201);
 }
@@ -185,7 +185,7 @@ async fn memory_that_cannot_be_rolled_stays_bounded() {
     });
     std::fs::remove_dir(&obstacle).unwrap();
     waiting.await.unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 2_100);
 }
 
@@ -239,7 +239,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged() {
         batch(there).await.unwrap();
         there += 100;
     }
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, there as u64);
     telemetry.close();
     drop(telemetry);
@@ -251,14 +251,14 @@ async fn the_log_goes_on_without_the_file_of_latest_values() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..100).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     append(&telemetry, 100..200).await;
     drop(telemetry);
     std::fs::remove_file(folder.path().join("latest.db")).unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 50..60).await;
     assert_eq!(count(&telemetry).await, 210);
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 210);
 }
 
@@ -275,7 +275,7 @@ async fn a_page_that_finds_nothing_names_the_first_row_it_did_not_look_at() {
     assert_eq!(page.next.unwrap().row.time_ms, T + 999 - 64);
     assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 1);
     // On disk, a few blocks without that code are passed over unread besides.
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let page = telemetry.page(None, DEVICE, &query).await.unwrap();
     assert!(page.next.unwrap().row.time_ms < T + 999 - 256);
     assert_eq!(walk(&*telemetry, DEVICE, query).await.len(), 1);
@@ -303,7 +303,7 @@ async fn a_folder_from_before_keeps_its_state_by_time() {
     for (i, is_rolled) in [(1, true), (9, true), (5, true), (3, false)] {
         telemetry.append(vec![before(i)]).await.unwrap();
         if is_rolled {
-            telemetry.settle().unwrap();
+            telemetry.flush_and_compact().unwrap();
         }
     }
     telemetry.close();
@@ -320,7 +320,7 @@ async fn a_folder_from_before_keeps_its_state_by_time() {
     assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("9", 4));
     append(&telemetry, [2, 0].into_iter()).await;
     assert_eq!(state(&telemetry).await, "0");
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     drop(telemetry);
     let telemetry = open(folder.path());
     assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("0", 6));
@@ -377,7 +377,7 @@ async fn reads_stay_right_while_rows_move() {
     for reader in readers {
         assert!(reader.await.unwrap() > 0);
     }
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 2_000);
     assert!(telemetry.figures().rolls > 10);
 }

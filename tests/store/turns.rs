@@ -20,10 +20,11 @@ async fn log(options: TelemetryOptions) -> (tempfile::TempDir, Arc<SqliteTelemet
     let folder = tempfile::tempdir().unwrap();
     let turns = Arc::new(Turns::new(1, 1));
     let telemetry =
-        SqliteTelemetry::open_with(folder.path(), options, Shared { turns: turns.clone(), ..Shared::alone() }).unwrap();
+        SqliteTelemetry::open_with(folder.path(), options, Shared { turns: turns.clone(), ..Shared::standalone() })
+            .unwrap();
     let rows = (0..ROWS).map(|i| point(DEVICE, T + i, if i == 0 { "first" } else { ["a", "b"][i as usize % 2] }, "1"));
     telemetry.append(rows.collect()).await.unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     (folder, telemetry, turns)
 }
 

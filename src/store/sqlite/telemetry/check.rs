@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::pages::{self, Verdict};
 use super::super::upkeep::FolderStamp;
 use super::fault::{Context, Fault, Result};
-use super::files::{self, Files, Place, ReadMode, RunFile, RunState};
+use super::files::{self, Files, PartitionFileId, ReadMode, RunFile, RunState};
 use super::sorted_run::{checkpoint, transaction};
 use super::{journal, rebuild};
 
@@ -27,7 +27,7 @@ pub const PARTITION_TOTALS: &str =
     rows INTEGER NOT NULL) WITHOUT ROWID";
 
 /// What the files of a folder were found to hold.
-pub struct Found {
+pub struct FolderCheck {
     /// The last generation that any file has rows of, or that is known to be rolled.
     pub last_memtable: i64,
     /// The last generation that is on disk as a whole.
@@ -39,7 +39,7 @@ pub struct Found {
     /// The last generation with rows in a file whose journal is gone: all of it must be there.
     complete_memtable: i64,
     /// Files that are compared with their checksums later.
-    pub unverified: Vec<(Place, Arc<RunFile>)>,
+    pub unverified: Vec<(PartitionFileId, Arc<RunFile>)>,
 }
 
 /// What one file of events holds.
@@ -74,7 +74,7 @@ pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
     }
     let files = Files::open(folder, 0)?;
     let latest = Some(files.latest.clone()).filter(|file| file.path.exists());
-    for file in files.events().into_iter().map(|(_, file)| file).chain(latest) {
+    for file in files.partition_files().into_iter().map(|(_, file)| file).chain(latest) {
         let mut read = || -> Result<()> {
             let connection = file.reader(ReadMode::Long)?;
             for run in files::runs(&connection, RunState::Live)? {
@@ -105,32 +105,32 @@ pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
 /// # Errors
 /// [`Fault::Foreign`] for files of another folder or of another time than the registry; [`Fault::Newer`]; those of the
 /// file system. Damage is none.
-pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found> {
+pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<FolderCheck> {
     let journals = journal::list(folder)?;
     let oldest_journal = journals.first().copied();
     let (newest_ms, unverified) = (i64::MIN, Vec::new());
     let mut found =
-        Found { last_memtable: 0, flushed_to: 0, newest_ms, lost_rows: 0, complete_memtable: 0, unverified };
+        FolderCheck { last_memtable: 0, flushed_to: 0, newest_ms, lost_rows: 0, complete_memtable: 0, unverified };
     let mut bytes = 0;
     let (mut partitions, mut device_no) = (BTreeMap::<i64, PartitionTotals>::new(), 0);
-    for (place, file) in files.events().into_iter().rev() {
+    for (id, file) in files.partition_files().into_iter().rev() {
         bytes += std::fs::metadata(&file.path).map_or(0, |found| found.len());
-        let is_late = place.1 == 0 && bytes > VERIFIED_AT_START_BYTES;
-        let aside = if is_late { None } else { verify(files, place, &file, false)? };
-        let is_written = place.1 == 0 && aside.is_none();
+        let is_late = id.is_active() && bytes > VERIFIED_AT_START_BYTES;
+        let aside = if is_late { None } else { verify(files, id, &file, false)? };
+        let is_written = id.is_active() && aside.is_none();
         let (mut file, mut is_written) = (aside.unwrap_or(file), is_written);
         let mut examined = examine(&file, is_written, oldest_journal, &mut found, &mut device_no);
         if let Err(fault) = &examined
             && fault.is_damage()
             && is_written
         {
-            file = files.set_aside(place.0, fault)?;
+            file = files.set_aside(id.partition, fault)?;
             is_written = false;
             examined = examine(&file, false, oldest_journal, &mut found, &mut device_no);
         }
         match examined {
             Ok(here) => {
-                let held = partitions.entry(place.0).or_default();
+                let held = partitions.entry(id.partition).or_default();
                 *held = PartitionTotals {
                     last_memtable: held.last_memtable.max(here.last_memtable),
                     rows: held.rows + here.rows,
@@ -142,7 +142,7 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Found
             Err(fault) => tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be opened"),
         }
         if is_late && is_written {
-            found.unverified.push((place, file));
+            found.unverified.push((id, file));
         }
     }
     let had_rows = !partitions.is_empty();
@@ -185,9 +185,9 @@ fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
 }
 
 /// Compares a file of events with its checksums; sets a damaged one aside, which is returned then.
-fn verify(files: &Files, place: Place, file: &RunFile, keep_open: bool) -> Result<Option<Arc<RunFile>>> {
+fn verify(files: &Files, id: PartitionFileId, file: &RunFile, keep_open: bool) -> Result<Option<Arc<RunFile>>> {
     const READING: &str = "reading a telemetry file";
-    if place.1 != 0 {
+    if !id.is_active() {
         return Ok(None);
     }
     let verdict = pages::verify(&file.path, keep_open).during(READING)?;
@@ -196,7 +196,7 @@ fn verify(files: &Files, place: Place, file: &RunFile, keep_open: bool) -> Resul
         Verdict::Damaged(pages) => {
             let first = pages.first().copied().unwrap_or(0);
             let why = format!("{} of its pages are not what was written, the first is page {first}", pages.len());
-            files.set_aside(place.0, &why).map(Some)
+            files.set_aside(id.partition, &why).map(Some)
         }
         Verdict::Unknown | Verdict::SumsDamaged => {
             if verdict == Verdict::SumsDamaged {
@@ -209,8 +209,8 @@ fn verify(files: &Files, place: Place, file: &RunFile, keep_open: bool) -> Resul
 
 /// Compares the files with their checksums that were too large for the start. Nobody waits for it but where a file seems
 /// to be damaged or has no checksums yet.
-pub fn verify_rest(files: &Files, unverified: Vec<(Place, Arc<RunFile>)>, is_closing: impl Fn() -> bool) {
-    for (place, file) in unverified {
+pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>)>, is_closing: impl Fn() -> bool) {
+    for (id, file) in unverified {
         if is_closing() {
             return;
         }
@@ -222,7 +222,7 @@ pub fn verify_rest(files: &Files, unverified: Vec<(Place, Arc<RunFile>)>, is_clo
         if file.is_removed() {
             continue;
         }
-        if let Err(fault) = verify(files, place, &file, true) {
+        if let Err(fault) = verify(files, id, &file, true) {
             tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be compared with its checksums");
         }
     }
@@ -233,7 +233,7 @@ fn examine(
     file: &RunFile,
     is_written: bool,
     oldest_journal: Option<i64>,
-    found: &mut Found,
+    found: &mut FolderCheck,
     device_no: &mut i64,
 ) -> Result<PartitionTotals> {
     let connection = if is_written { file.writer()? } else { file.reader(ReadMode::Long)? };
@@ -264,7 +264,7 @@ fn last_device(connection: &Connection, run: i64) -> Result<i64> {
 }
 
 /// The file of the latest values, made again from the log when it is damaged or missing.
-fn latest(files: &Files, had_rows: bool, found: &Found, oldest_journal: Option<i64>) -> Result<Connection> {
+fn latest(files: &Files, had_rows: bool, found: &FolderCheck, oldest_journal: Option<i64>) -> Result<Connection> {
     let file = &files.latest;
     let is_missing = !file.path.exists() || std::fs::metadata(&file.path).is_ok_and(|found| found.len() == 0);
     let was_there = had_rows || pages::path(&file.path).exists();
@@ -284,10 +284,10 @@ fn latest(files: &Files, had_rows: bool, found: &Found, oldest_journal: Option<i
         let connection = file.writer()?;
         checkpoint(&connection, file);
         files::runs(&connection, RunState::Live)?;
-        let known = files::meta(&connection, super::flush::FLUSHED_TO)?.unwrap_or(0);
+        let flushed_to = files::meta(&connection, super::flush::FLUSHED_TO)?.unwrap_or(0);
         // A roll brings rows to the events first, and then to the latest values.
-        Ok(if known < found.complete_memtable {
-            Err(format!("it lacks what was rolled after generation {known}"))
+        Ok(if flushed_to < found.complete_memtable {
+            Err(format!("it lacks the rows that were flushed after memtable {flushed_to}"))
         } else {
             Ok(connection)
         })
@@ -342,12 +342,12 @@ pub fn check_device_numbers(journal: &Path, stamp: &FolderStamp, device_no: i64)
 
 /// Refuses a journal whose rows were acknowledged after changes of the registry that the registry lacks.
 pub fn check_registry_commits(journal: &Path, stamp: &FolderStamp, commits: i64) -> Result<()> {
-    let known = stamp.commits.load(Ordering::Acquire);
-    if stamp.id == 0 || commits <= known {
+    let registry_commits = stamp.commits.load(Ordering::Acquire);
+    if stamp.id == 0 || commits <= registry_commits {
         return Ok(());
     }
     Err(Fault::Foreign(format!(
-        "registry.db is older than {}, whose rows were acknowledged after {commits} commits of the registry: it has {known}. \
+        "registry.db is older than {}, whose rows were acknowledged after {commits} commits of the registry: it has {registry_commits}. \
          Restore files that belong together, or go on with `ingle recover`",
         journal.display()
     )))
@@ -361,11 +361,11 @@ fn missing_from_partitions(
 ) -> Result<u64> {
     const READING: &str = "reading what the files must hold";
     let mut select = connection.prepare("SELECT span, last_gen, rows FROM span").during(READING)?;
-    let known = select
+    let expected = select
         .query_map([], |row| Ok((row.get(0)?, PartitionTotals { last_memtable: row.get(1)?, rows: row.get(2)? })));
-    let known: Vec<(i64, PartitionTotals)> = known.and_then(Iterator::collect).during(READING)?;
+    let expected: Vec<(i64, PartitionTotals)> = expected.and_then(Iterator::collect).during(READING)?;
     let mut lost = 0;
-    for (partition, must) in known {
+    for (partition, must) in expected {
         let held = partitions.get(&partition).copied().unwrap_or_default();
         if held.rows >= must.rows && held.last_memtable >= must.last_memtable {
             continue;

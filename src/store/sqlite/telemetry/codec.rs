@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
 
 use super::fault::{Fault, Result};
-use super::row::{Row, RowView, Rows, TYPE_BITS};
+use super::row::{DeviceEnd, Row, RowView, Rows, TYPE_BITS};
 
 const VERSION: u8 = 1;
 const PLAIN: u8 = 0;
@@ -368,11 +368,11 @@ impl Body {
     }
 
     /// The rows of all sections, and of each its device and where its rows end.
-    pub fn into_all(self) -> Result<(Rows, Vec<(i64, usize)>)> {
+    pub fn into_all(self) -> Result<(Rows, Vec<DeviceEnd>)> {
         let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(self.sections.len()));
         for &section in &self.sections {
             self.decode(section, &mut rows)?;
-            ends.push((section.device, rows.len()));
+            ends.push(DeviceEnd { device: section.device, end: rows.len() });
         }
         Ok((Rows { rows, codes: self.codes, bytes: self.raw }, ends))
     }

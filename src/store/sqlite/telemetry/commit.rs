@@ -13,7 +13,7 @@ use super::journal::Journal;
 use super::memtable::{Memtable, Memtables};
 use super::numbering::Numbering;
 use super::queue::{Job, Task};
-use super::row::{RowView, kind_of};
+use super::row::{BatchRow, RowView, kind_of};
 use crate::domain::{self, NewEvent};
 
 /// How long a commit waits for the roller when memory is full, before its callers are told to come again.
@@ -29,8 +29,8 @@ pub struct Committer {
     encoder: Encoder,
     numbering: Numbering,
     rows: Vec<NewEvent>,
-    /// Device, time and place in `rows`: first the order in which rows are numbered, then that in which they are written.
-    order: Vec<(i64, i64, u32)>,
+    /// `rows` in the order in which they are numbered, and after that in the order in which they are written.
+    order: Vec<BatchRow>,
     /// The number of each of `rows`.
     numbers: Vec<u32>,
 }
@@ -129,20 +129,21 @@ impl Committer {
         let rows = &self.rows;
         self.order.clear();
         let mut newest_ms = i64::MIN;
-        self.order.extend(rows.iter().enumerate().map(|(at, row)| {
+        self.order.extend(rows.iter().enumerate().map(|(index, row)| {
             newest_ms = newest_ms.max(row.time_ms);
-            (row.device.0, row.time_ms, at as u32)
+            BatchRow { device: row.device.0, time_ms: row.time_ms, index: index as u32 }
         }));
         self.engine.newest_ms.fetch_max(newest_ms, Ordering::AcqRel);
         self.order.sort_unstable();
         self.numbering.assign(&self.engine, &memtables, &self.order, &mut self.numbers)?;
         // By device and arrival, which is what makes the state. Mostly it is the order already.
-        if !self.order.is_sorted_by_key(|&(device, _, at)| (device, at)) {
-            self.order.sort_unstable_by_key(|&(device, _, at)| (device, at));
+        let by_arrival = |row: &BatchRow| (row.device, row.index);
+        if !self.order.is_sorted_by_key(by_arrival) {
+            self.order.sort_unstable_by_key(by_arrival);
         }
         let numbers = &self.numbers;
-        let ordered = self.order.iter().filter_map(|&(device, _, at)| {
-            let (row, n) = (rows.get(at as usize)?, numbers.get(at as usize)?);
+        let ordered = self.order.iter().filter_map(|&BatchRow { device, index, .. }| {
+            let (row, n) = (rows.get(index as usize)?, numbers.get(index as usize)?);
             Some((device, view(row, *n)))
         });
         self.journal.commit(&mut self.encoder, ordered.clone())?;

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::fault::{Fault, Result};
 use super::files::{self, RunFile, RunState, SortedRun};
 use super::latest::{self, LatestBuilder};
-use super::row::{Key, Row, Rows};
+use super::row::{DeviceEnd, Key, Row, Rows};
 use super::sorted_run::{self, Cut, RunWriter, checkpoint, transaction};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 
@@ -42,7 +42,7 @@ struct Source {
     run: SortedRun,
     rows: Rows,
     /// The devices of `rows`, and where the rows of each end.
-    ends: Vec<(i64, usize)>,
+    ends: Vec<DeviceEnd>,
     section: usize,
     at: usize,
     /// Where the next block is looked for; `None` at the end.
@@ -58,7 +58,7 @@ impl Compactor {
 
     /// A file got a run.
     pub fn enqueue(&mut self, file: &Arc<RunFile>) {
-        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, file)) {
+        if !self.waiting.iter().any(|other| Arc::ptr_eq(other, file)) {
             self.waiting.push_back(file.clone());
         }
     }
@@ -84,7 +84,7 @@ impl Compactor {
                     Ok(false) => self.job = Some(job),
                     Err(fault) => {
                         // What was written so far is useless without what this slice would have added.
-                        self.cleaned.retain(|known| !Arc::ptr_eq(known, &job.file));
+                        self.cleaned.retain(|other| !Arc::ptr_eq(other, &job.file));
                         self.enqueue(&job.file);
                         return Err(fault);
                     }
@@ -100,11 +100,11 @@ impl Compactor {
         let Some(file) = self.waiting.front().cloned() else { return Ok(()) };
         if file.is_removed() {
             self.waiting.pop_front();
-            self.cleaned.retain(|known| !Arc::ptr_eq(known, &file));
+            self.cleaned.retain(|other| !Arc::ptr_eq(other, &file));
             return Ok(());
         }
         let connection = file.writer()?;
-        if !self.cleaned.iter().any(|known| Arc::ptr_eq(known, &file)) {
+        if !self.cleaned.iter().any(|other| Arc::ptr_eq(other, &file)) {
             for run in files::runs(&connection, RunState::Building)? {
                 sorted_run::set_state(&connection, run.no, RunState::Obsolete)?;
             }
@@ -183,9 +183,9 @@ impl Job {
         for (at, source) in self.sources.iter_mut().enumerate() {
             let Some(key) = source.key(engine, &self.file, connection)? else { continue };
             match best {
-                Some((_, smallest)) if smallest <= key => second = Some(second.map_or(key, |known| known.min(key))),
+                Some((_, smallest)) if smallest <= key => second = Some(second.map_or(key, |other| other.min(key))),
                 _ => {
-                    second = best.map(|(_, smallest)| second.map_or(smallest, |known| known.min(smallest))).or(second);
+                    second = best.map(|(_, smallest)| second.map_or(smallest, |other| other.min(smallest))).or(second);
                     best = Some((at, key));
                 }
             }
@@ -198,7 +198,7 @@ impl Job {
         let Some((at, second)) = self.smallest(engine, connection)? else { return Ok(false) };
         let Some(source) = self.sources.get_mut(at) else { return Ok(false) };
         while let Some((device, row)) = source.row() {
-            let key = Key::new(device, row.place());
+            let key = Key::new(device, row.row_ref());
             if second.is_some_and(|second| key > second) {
                 break;
             }
@@ -220,7 +220,7 @@ impl Job {
         for source in &mut self.sources {
             // Sources are in the order of their generations.
             if source.key(engine, &self.file, connection)?.is_some_and(|key| key.device == device) {
-                let end = source.ends.get(source.section).map_or(source.at, |(_, end)| *end);
+                let end = source.ends.get(source.section).map_or(source.at, |section| section.end);
                 let section = source.rows.rows.get(source.at..end).unwrap_or_default();
                 rows += section.len();
                 newest.merge(section.iter().map(|row| source.rows.view(row)))?;
@@ -245,11 +245,11 @@ impl Source {
 
     /// The row it stands at, if its block has one.
     fn row(&mut self) -> Option<(i64, Row)> {
-        while self.ends.get(self.section).is_some_and(|(_, end)| self.at >= *end) {
+        while self.ends.get(self.section).is_some_and(|section| self.at >= section.end) {
             self.section += 1;
         }
-        let (device, _) = self.ends.get(self.section)?;
-        Some((*device, *self.rows.rows.get(self.at)?))
+        let device = self.ends.get(self.section)?.device;
+        Some((device, *self.rows.rows.get(self.at)?))
     }
 
     /// The key of the row it stands at; reads the next block if need be.
@@ -257,7 +257,7 @@ impl Source {
         loop {
             if let Some((device, row)) = self.row() {
                 let latest = Arc::ptr_eq(file, &engine.files.latest);
-                let key = Key::new(device, row.place());
+                let key = Key::new(device, row.row_ref());
                 return Ok(Some(if latest { Key { device, inv_time: 0, inv_n: 0 } } else { key }));
             }
             let Some(from) = self.next else { return Ok(None) };

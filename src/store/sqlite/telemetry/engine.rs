@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// As [`Engine::flush`], and waits until nothing is left to be merged.
-    pub fn settle(&self) -> Result<()> {
+    pub fn flush_and_compact(&self) -> Result<()> {
         self.flush()?;
         self.change_state(|state| {
             state.retry_now = true;

@@ -18,8 +18,8 @@ use super::super::connection::write_ahead;
 use super::super::wal;
 use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
-use super::partition::{ASIDE, PREFIX, SUFFIX, is_empty, place_of};
-pub use super::partition::{Place, partition_end_ms, partition_of};
+use super::partition::is_empty;
+pub use super::partition::{PartitionFileId, partition_end_ms, partition_of};
 use super::retention;
 use super::row::Key;
 use crate::durable_file;
@@ -172,7 +172,7 @@ impl RunFile {
 pub struct Files {
     folder: PathBuf,
     folder_id: i64,
-    partitions: RwLock<BTreeMap<Place, Arc<RunFile>>>,
+    partitions: RwLock<BTreeMap<PartitionFileId, Arc<RunFile>>>,
     /// The file of the latest values.
     pub latest: Arc<RunFile>,
     idle: Mutex<Vec<Idle>>,
@@ -188,11 +188,11 @@ impl Files {
         for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
             let entry = entry.during("listing the telemetry folder")?;
             let name = entry.file_name();
-            if let Some(place) = name.to_str().and_then(place_of)
+            if let Some(id) = name.to_str().and_then(PartitionFileId::from_name)
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
                 && !is_empty(&entry.path())
             {
-                partitions.insert(place, RunFile::new(entry.path(), folder_id));
+                partitions.insert(id, RunFile::new(entry.path(), folder_id));
             }
         }
         Ok(Self {
@@ -209,15 +209,16 @@ impl Files {
 
     /// The file of a span that takes new rows, opened for writing and made if need be. Readers know it from then on.
     pub fn open_partition(&self, partition: i64) -> Result<(Arc<RunFile>, Connection)> {
-        let known = self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&(partition, 0)).cloned();
-        let new = || RunFile::new(self.folder.join(format!("{PREFIX}{partition}{SUFFIX}")), self.folder_id);
-        let file = known.unwrap_or_else(new);
+        let id = PartitionFileId::active(partition);
+        let existing = self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let new = || RunFile::new(self.folder.join(id.name()), self.folder_id);
+        let file = existing.unwrap_or_else(new);
         if !file.path.exists() {
             // What is left of an earlier file of that name is not its own.
             retention::remove(&file.path)?;
         }
         let connection = file.writer()?;
-        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert((partition, 0), file.clone());
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert(id, file.clone());
         Ok((file, connection))
     }
 
@@ -226,13 +227,14 @@ impl Files {
     pub fn set_aside(&self, partition: i64, why: &dyn std::fmt::Display) -> Result<Arc<RunFile>> {
         const DOING: &str = "setting a damaged file aside";
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        let file = match partitions.get(&(partition, 0)) {
+        let active = PartitionFileId::active(partition);
+        let file = match partitions.get(&active) {
             Some(file) => file.clone(),
-            None => RunFile::new(self.folder.join(format!("{PREFIX}{partition}{SUFFIX}")), self.folder_id),
+            None => RunFile::new(self.folder.join(active.name()), self.folder_id),
         };
-        let last = partitions.range((partition, 0)..=(partition, u32::MAX)).next_back();
-        let number = last.map_or(0, |((_, number), _)| *number) + 1;
-        let path = self.folder.join(format!("{PREFIX}{partition}{ASIDE}{number}{SUFFIX}"));
+        let last = partitions.range(active..=PartitionFileId::last(partition)).next_back();
+        let id = PartitionFileId { partition, damaged_no: last.map_or(0, |(id, _)| id.damaged_no) + 1 };
+        let path = self.folder.join(id.name());
         self.close_idle(&file);
         // The log goes with its database, and before it: alone it is nothing.
         let log = wal::path(&file.path);
@@ -249,9 +251,9 @@ impl Files {
         let (from, to) = (file.path.display(), path.display());
         tracing::error!(%from, %to, %why, "a damaged file of the event log is set aside; rows of it may be missing");
         file.moved.store(true, Ordering::Release);
-        partitions.remove(&(partition, 0));
+        partitions.remove(&active);
         let aside = RunFile::new(path, self.folder_id);
-        partitions.insert((partition, number), aside.clone());
+        partitions.insert(id, aside.clone());
         self.damaged_count.fetch_add(1, Ordering::Relaxed);
         Ok(aside)
     }
@@ -262,20 +264,20 @@ impl Files {
         if first > last {
             return Vec::new();
         }
-        let found = partitions.range((first, 0)..=(last, u32::MAX));
-        found.map(|((partition, _), file)| (partition_end_ms(*partition), file.clone())).collect()
+        let found = partitions.range(PartitionFileId::active(first)..=PartitionFileId::last(last));
+        found.map(|(id, file)| (partition_end_ms(id.partition), file.clone())).collect()
     }
 
     /// Every file of events with its place, the oldest span first.
-    pub fn events(&self) -> Vec<(Place, Arc<RunFile>)> {
+    pub fn partition_files(&self) -> Vec<(PartitionFileId, Arc<RunFile>)> {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        partitions.iter().map(|(place, file)| (*place, file.clone())).collect()
+        partitions.iter().map(|(id, file)| (*id, file.clone())).collect()
     }
 
     /// Every file that is written to.
-    pub fn all(&self) -> Vec<Arc<RunFile>> {
-        let events = self.events().into_iter().filter(|((_, number), _)| *number == 0);
-        events.map(|(_, file)| file).chain([self.latest.clone()]).collect()
+    pub fn writable(&self) -> Vec<Arc<RunFile>> {
+        let active = self.partition_files().into_iter().filter(|(id, _)| id.is_active());
+        active.map(|(_, file)| file).chain([self.latest.clone()]).collect()
     }
 
     /// Only one thread writes files or removes them.
@@ -286,8 +288,8 @@ impl Files {
     /// Takes the files of spans that are wholly older than `before_ms` out of every later read, and returns them.
     pub fn expire(&self, before_ms: i64) -> Vec<Arc<RunFile>> {
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = partitions.split_off(&(partition_of(before_ms), 0));
-        let old: Vec<_> = std::mem::replace(&mut *partitions, kept).into_values().collect();
+        let remaining = partitions.split_off(&PartitionFileId::active(partition_of(before_ms)));
+        let old: Vec<_> = std::mem::replace(&mut *partitions, remaining).into_values().collect();
         for file in &old {
             file.expired.store(true, Ordering::Release);
             self.close_idle(file);
@@ -336,9 +338,9 @@ impl Files {
 
     /// Notes that SQLite cannot read a part of a file: what can be read goes on to be used.
     pub fn note_unreadable(&self, file: &RunFile, fault: &Fault) {
-        let mut known = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = Key { device: i64::MIN, inv_time: 0, inv_n: 0 };
-        if known.len() < DAMAGED_MAX && known.insert((file.id, whole)) {
+        if reported.len() < DAMAGED_MAX && reported.insert((file.id, whole)) {
             self.damaged_count.fetch_add(1, Ordering::Relaxed);
             tracing::error!(file = %file.path.display(), error = %fault, "a telemetry file is damaged; rows are missing");
         }
@@ -351,8 +353,8 @@ impl Files {
 
     /// Notes that a blob is damaged.
     pub fn note_damage(&self, file: &RunFile, run: i64, key: Key, how: &str) {
-        let mut known = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < DAMAGED_MAX && known.insert((file.id, Key { inv_n: key.inv_n ^ run << 32, ..key })) {
+        let mut reported = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < DAMAGED_MAX && reported.insert((file.id, Key { inv_n: key.inv_n ^ run << 32, ..key })) {
             self.damaged_count.fetch_add(1, Ordering::Relaxed);
             let device = key.device;
             tracing::warn!(file = %file.path.display(), device, run, how, "a block is damaged; its rows are lost");

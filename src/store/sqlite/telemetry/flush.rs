@@ -74,7 +74,7 @@ enum Next {
 impl Flusher {
     /// A roller that has not looked at the files yet.
     pub fn new(engine: Arc<Engine>) -> Self {
-        let compactor = Compactor::new(engine.files.all());
+        let compactor = Compactor::new(engine.files.writable());
         Self { engine, compactor, retry: Retry::default(), compaction_retry: Retry::default() }
     }
 
@@ -310,7 +310,7 @@ fn write_partition(
             return Err(Fault::Closed);
         }
         for row in in_partition(&found.rows, partition).iter().rev() {
-            writer.push(connection, Key::new(*device, row.place()), &shard.view(row))?;
+            writer.push(connection, Key::new(*device, row.row_ref()), &shard.view(row))?;
         }
     }
     writer.finish(connection)
@@ -345,9 +345,9 @@ fn write_latest(engine: &Engine, connection: &Connection, memtable: i64, devices
         let key = Key { device: *device, inv_time: 0, inv_n: 0 };
         if found.latest.len() > CODES_UNCHECKED {
             // Of a device that makes up codes, only what will be kept goes to disk.
-            let mut known = latest::load(&engine.files, *device)?;
-            known.merge_memory(shard, found)?;
-            known.each_row(|row| writer.push(connection, key, row))?;
+            let mut merged = latest::load(&engine.files, *device)?;
+            merged.merge_memory(shard, found)?;
+            merged.each_row(|row| writer.push(connection, key, row))?;
         } else {
             for row in found.latest.iter().chain(&found.presence) {
                 writer.push(connection, key, &shard.view(row))?;

@@ -19,7 +19,7 @@ use super::Durability;
 use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
 use super::memtable::Memtable;
-use super::row::RowView;
+use super::row::{DeviceEnd, RowView};
 use crate::durable_file;
 
 /// A commit is split into entries of about this size.
@@ -294,7 +294,7 @@ fn replay_entry(memtable: &Memtable, blob: &[u8], batch: i64) -> Result<()> {
     let (rows, ends) = Block::open(blob, [memtable.no, batch, 0])?.body()?.into_all()?;
     let mut views = Vec::new();
     let mut first = 0;
-    for (device, end) in ends {
+    for DeviceEnd { device, end } in ends {
         views.clear();
         views.extend(rows.rows.get(first..end).unwrap_or_default().iter().map(|row| rows.view(row)));
         memtable.insert(device, &views)?;

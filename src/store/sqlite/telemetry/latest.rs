@@ -52,11 +52,11 @@ impl LatestBuilder {
     }
 
     fn merge_presence(&mut self, kind: EventType, row: &RowView<'_>) {
-        let known = self.latest.presence;
-        if known.is_none_or(|(_, known)| replaces(row.place(), row.kind, known)) {
-            self.latest.presence = Some((kind == EventType::Online, row.place()));
+        let existing = self.latest.presence;
+        if existing.is_none_or(|(_, existing)| replaces(row.row_ref(), row.kind, existing)) {
+            self.latest.presence = Some((kind == EventType::Online, row.row_ref()));
         }
-        self.is_presence_history = row.is_history() && (known.is_none() || self.is_presence_history);
+        self.is_presence_history = row.is_history() && (existing.is_none() || self.is_presence_history);
     }
 
     fn merge_point(&mut self, row: &RowView<'_>) -> Result<()> {
@@ -65,25 +65,25 @@ impl LatestBuilder {
         if self.index.is_none() && points.len() > CODES_SCANNED {
             self.index = Some(points.iter().enumerate().map(|(at, point)| (point.code.clone(), at)).collect());
         }
-        let known = match &self.index {
+        let existing = match &self.index {
             Some(index) => index.get(code).copied(),
             None => points.iter().position(|point| point.code == *code),
         };
-        if let Some(known) = known {
+        if let Some(existing) = existing {
             let replaced =
-                |point: &&mut DataPoint| point.row != row.place() && replaces(row.place(), row.kind, point.row);
-            if let Some(point) = points.get_mut(known).filter(replaced) {
-                (point.value, point.row) = (row::value(row.value)?, row.place());
+                |point: &&mut DataPoint| point.row != row.row_ref() && replaces(row.row_ref(), row.kind, point.row);
+            if let Some(point) = points.get_mut(existing).filter(replaced) {
+                (point.value, point.row) = (row::value(row.value)?, row.row_ref());
             }
             if !row.is_history() {
-                self.history[known / 64] &= !(1 << (known % 64));
+                self.history[existing / 64] &= !(1 << (existing % 64));
             }
         } else if points.len() < CODES_PER_DEVICE_MAX {
             if let Some(index) = &mut self.index {
                 index.insert(code.clone(), points.len());
             }
             self.history[points.len() / 64] |= u64::from(row.is_history()) << (points.len() % 64);
-            points.push(DataPoint { code: code.clone(), value: row::value(row.value)?, row: row.place() });
+            points.push(DataPoint { code: code.clone(), value: row::value(row.value)?, row: row.row_ref() });
         }
         Ok(())
     }
@@ -225,15 +225,15 @@ impl Cache {
     pub fn refresh(&self, device: i64, memory: &Shard, found: &DeviceRows) -> Result<()> {
         let mut shard = self.shard(device);
         let shard = &mut *shard;
-        let Some(known) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
-        let mut newest = LatestBuilder::from_latest(Latest::clone(known));
+        let Some(existing) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
+        let mut newest = LatestBuilder::from_latest(Latest::clone(existing));
         if let Err(fault) = newest.merge_memory(memory, found) {
             shard.young.remove(&device);
             shard.old.remove(&device);
             return Err(fault);
         }
-        let grown = weight(&newest.latest).saturating_sub(weight(known));
-        *known = Arc::new(newest.latest);
+        let grown = weight(&newest.latest).saturating_sub(weight(existing));
+        *existing = Arc::new(newest.latest);
         shard.grow(grown, self.shard_bytes_max);
         Ok(())
     }

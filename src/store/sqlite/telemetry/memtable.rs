@@ -125,10 +125,10 @@ impl Memtable {
     pub fn collect_rows(&self, device: i64, upper: RowRef, from_ms: i64, max: usize, out: &mut Rows) -> bool {
         let shard = self.read(device);
         let Some(found) = shard.devices.get(&device) else { return false };
-        let end = found.rows.partition_point(|row| row.place() <= upper);
+        let end = found.rows.partition_point(|row| row.row_ref() <= upper);
         let wanted = found.rows[..end].iter().rev().take_while(|row| row.time_ms >= from_ms);
-        for (taken, row) in wanted.enumerate() {
-            if taken == max {
+        for (count, row) in wanted.enumerate() {
+            if count == max {
                 return true;
             }
             let view = shard.view(row);
@@ -238,10 +238,10 @@ impl Shard {
             found.rows.push(row);
             found.note(row);
         }
-        let is_sorted = |rows: &[Row]| rows.is_sorted_by_key(Row::place);
+        let is_sorted = |rows: &[Row]| rows.is_sorted_by_key(Row::row_ref);
         if !found.rows.get(sorted_from.saturating_sub(1)..).is_none_or(is_sorted) {
             // What was there is in order, and mostly what came too, which a stable sort merges in one pass.
-            found.rows.sort_by_key(Row::place);
+            found.rows.sort_by_key(Row::row_ref);
         }
         Ok(added)
     }
@@ -252,7 +252,7 @@ impl DeviceRows {
     fn note(&mut self, row: Row) {
         match row.event_type() {
             Some(EventType::Online | EventType::Offline) => {
-                self.presence = Some(self.presence.map_or(row, |known| row.after(known)));
+                self.presence = Some(self.presence.map_or(row, |existing| row.after(existing)));
             }
             Some(EventType::DataPoint) if row.code > 0 && row.len > 0 => self.note_point(row),
             _ => {}
@@ -260,12 +260,12 @@ impl DeviceRows {
     }
 
     fn note_point(&mut self, row: Row) {
-        let known = match &self.index {
-            None => self.latest.iter().position(|known| known.code == row.code),
+        let existing = match &self.index {
+            None => self.latest.iter().position(|existing| existing.code == row.code),
             Some(index) => index.get(&row.code).map(|at| *at as usize),
         };
-        if let Some(known) = known.and_then(|at| self.latest.get_mut(at)) {
-            *known = row.after(*known);
+        if let Some(existing) = existing.and_then(|at| self.latest.get_mut(at)) {
+            *existing = row.after(*existing);
             return;
         }
         self.latest.push(row);
@@ -275,7 +275,7 @@ impl DeviceRows {
                 index.insert(row.code, len - 1);
             }
             None if self.latest.len() > CODES_SCANNED => {
-                let all = self.latest.iter().enumerate().map(|(at, known)| (known.code, at as u32));
+                let all = self.latest.iter().enumerate().map(|(at, existing)| (existing.code, at as u32));
                 self.index = Some(Box::new(all.collect()));
             }
             None => {}

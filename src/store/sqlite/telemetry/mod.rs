@@ -121,7 +121,7 @@ pub struct Shared {
 
 impl Shared {
     /// Of a log without a registry, for tests and benchmarks of the log alone.
-    pub fn alone() -> Self {
+    pub fn standalone() -> Self {
         Self { stamp: FolderStamp::alone(), space: Arc::new(Space::unlimited()), turns: Arc::default() }
     }
 }
@@ -139,7 +139,7 @@ impl SqliteTelemetry {
     /// # Errors
     /// As [`SqliteTelemetry::open_with`].
     pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
-        Self::open_with(folder, options, Shared::alone())
+        Self::open_with(folder, options, Shared::standalone())
     }
 
     /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
@@ -156,7 +156,7 @@ impl SqliteTelemetry {
         let Shared { stamp, space, turns } = shared;
         durable_file::make_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
-        let check::Found { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
+        let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
             check::folder(&files, folder, &stamp)?;
         let mut memtables = Vec::new();
         let (mut last_no, mut seen_ms, mut damaged) = (last_memtable, newest_ms, 0);
@@ -231,8 +231,8 @@ impl SqliteTelemetry {
     ///
     /// # Errors
     /// [`crate::domain::Error::Store`] when a roll or a merge failed; it is tried again, and nothing is lost.
-    pub fn settle(&self) -> Result<()> {
-        Ok(self.engine.settle()?)
+    pub fn flush_and_compact(&self) -> Result<()> {
+        Ok(self.engine.flush_and_compact()?)
     }
 
     /// Rolls what is in memory and ends the threads: every row is in a file that is whole by itself then. When a roll is

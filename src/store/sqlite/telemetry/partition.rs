@@ -8,11 +8,11 @@ use super::super::wal;
 /// The days of one span: retention drops whole spans.
 const PARTITION_MS: i64 = 7 * 24 * 3600 * 1000;
 /// How the name of a file of events begins.
-pub const PREFIX: &str = "events-";
+const PREFIX: &str = "events-";
 /// How it ends.
-pub const SUFFIX: &str = ".db";
+const SUFFIX: &str = ".db";
 /// Stands between the span and the number of a file that was set aside.
-pub const ASIDE: &str = ".damaged-";
+const ASIDE: &str = ".damaged-";
 
 /// The span that a time falls into.
 pub fn partition_of(time_ms: i64) -> i64 {
@@ -24,15 +24,49 @@ pub fn partition_end_ms(partition: i64) -> i64 {
     partition.saturating_add(1).saturating_mul(PARTITION_MS).saturating_sub(1)
 }
 
-/// A span, and 0 for the file that new rows of it go to, or the number of one that was set aside.
-pub type Place = (i64, u32);
+/// Identifies one file of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartitionFileId {
+    /// The partition's number: full weeks since 1970.
+    pub partition: i64,
+    /// 0 for the file that receives new rows; 1 and up for damaged files of the partition that were set aside.
+    pub damaged_no: u32,
+}
 
-/// The place of a file of events, by its name.
-pub fn place_of(name: &str) -> Option<Place> {
-    let middle = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    match middle.split_once(ASIDE) {
-        Some((partition, number)) => Some((partition.parse().ok()?, number.parse().ok().filter(|number| *number > 0)?)),
-        None => Some((middle.parse().ok()?, 0)),
+impl PartitionFileId {
+    /// The file of a partition that receives new rows.
+    pub fn active(partition: i64) -> Self {
+        Self { partition, damaged_no: 0 }
+    }
+
+    /// The last id that a file of a partition can have.
+    pub fn last(partition: i64) -> Self {
+        Self { partition, damaged_no: u32::MAX }
+    }
+
+    /// Reads the id from a file name; `None` if the name is not one of a partition's file.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let middle = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+        match middle.split_once(ASIDE) {
+            Some((partition, number)) => {
+                let damaged_no = number.parse().ok().filter(|number| *number > 0)?;
+                Some(Self { partition: partition.parse().ok()?, damaged_no })
+            }
+            None => Some(Self::active(middle.parse().ok()?)),
+        }
+    }
+
+    /// Whether this is the file that receives new rows.
+    pub fn is_active(self) -> bool {
+        self.damaged_no == 0
+    }
+
+    /// The name of the file.
+    pub fn name(self) -> String {
+        match self {
+            Self { partition, damaged_no: 0 } => format!("{PREFIX}{partition}{SUFFIX}"),
+            Self { partition, damaged_no } => format!("{PREFIX}{partition}{ASIDE}{damaged_no}{SUFFIX}"),
+        }
     }
 }
 

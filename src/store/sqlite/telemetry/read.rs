@@ -294,8 +294,8 @@ impl<'a> Scan<'a> {
         while let Some(at) = self.newest()? {
             let Some(stream) = self.streams.get(at) else { break };
             let Some(row) = stream.rows.rows.get(stream.at) else { break };
-            let (place, matches) = (row.place(), matches_query(self.query, &stream.rows.view(row)));
-            if last == Some(place) {
+            let (row_ref, matches) = (row.row_ref(), matches_query(self.query, &stream.rows.view(row)));
+            if last == Some(row_ref) {
                 // A row that a damaged file had already, and that was rolled once more into the one after it.
                 self.advance(at)?;
                 continue;
@@ -304,14 +304,14 @@ impl<'a> Scan<'a> {
             if is_full || self.scanned >= self.limits.rows {
                 hit_limit = !is_full;
                 let kind = row.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
-                page.next = Some(NextRow { row: row.place(), kind });
+                page.next = Some(NextRow { row: row_ref, kind });
                 break;
             }
             if matches {
                 page.rows.push(stream.rows.event(row)?);
             }
             self.scanned += 1;
-            last = Some(place);
+            last = Some(row_ref);
             self.advance(at)?;
         }
         Ok(PageScan { page, hit_limit })
@@ -386,7 +386,7 @@ impl<'a> Scan<'a> {
                 let more =
                     memtable.collect_rows(self.device, upper, self.query.from_ms, stream.batch, &mut stream.rows);
                 stream.batch = (stream.batch * 2).min(1024);
-                stream.next = stream.rows.rows.last().filter(|_| more).and_then(|row| before(row.place()));
+                stream.next = stream.rows.rows.last().filter(|_| more).and_then(|row| before(row.row_ref()));
                 Ok(())
             }
             Source::SortedRun { snapshot, run } => {
@@ -403,7 +403,7 @@ impl<'a> Scan<'a> {
                     let body = block.body()?;
                     let Some(index) = body.find(device) else { return Ok(ControlFlow::Break(())) };
                     let mut rows = body.into_section(index)?;
-                    rows.rows.retain(|row| row.place() <= upper && row.time_ms >= query.from_ms);
+                    rows.rows.retain(|row| row.row_ref() <= upper && row.time_ms >= query.from_ms);
                     // The block's last row is the device's, so that the next block may go on with it.
                     let goes_on = key.device == device && key.inv_time <= !query.from_ms;
                     stream.rows = rows;
@@ -428,6 +428,6 @@ impl<'a> Scan<'a> {
 
 impl Stream {
     fn head(&self) -> Option<RowRef> {
-        self.rows.rows.get(self.at).map(super::row::Row::place)
+        self.rows.rows.get(self.at).map(super::row::Row::row_ref)
     }
 }

@@ -13,7 +13,7 @@ use super::files::{self, Files, ReadMode, RunFile, RunState, SortedRun};
 use super::flush::FLUSHED_TO;
 use super::latest::LatestBuilder;
 use super::retention;
-use super::row::Key;
+use super::row::{DeviceEnd, Key};
 use super::sorted_run::{Cut, RunWriter, checkpoint, transaction};
 
 /// Makes the file of the latest values anew from the files of events, as it was when the generation `flushed_to` was
@@ -21,7 +21,7 @@ use super::sorted_run::{Cut, RunWriter, checkpoint, transaction};
 pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
     const SWAPPING: &str = "putting the new latest values in place";
     let file = &files.latest;
-    let kept = kept(file);
+    let metadata = read_metadata(file);
     let devices = newest_of(files)?;
     let draft = file.sibling("latest.rebuilt.db");
     retention::remove(&draft.path)?;
@@ -36,11 +36,11 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
             writer.finish(&connection)?;
         }
         connection.execute_batch(check::PARTITION_TOTALS).during("noting what the files must hold")?;
-        for (partition, last_memtable, rows) in &kept.partitions {
+        for (partition, last_memtable, rows) in &metadata.partitions {
             let sql = "INSERT OR REPLACE INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3)";
             connection.execute(sql, [partition, last_memtable, rows]).during("noting what the files must hold")?;
         }
-        for (name, value) in &kept.numbers {
+        for (name, value) in &metadata.numbers {
             files::set_meta(&connection, name, *value)?;
         }
         files::set_meta(&connection, FLUSHED_TO, flushed_to)
@@ -57,15 +57,15 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
 
 /// What only the old file knew.
 #[derive(Default)]
-struct Kept {
+struct Metadata {
     numbers: Vec<(String, i64)>,
     partitions: Vec<(i64, i64, i64)>,
 }
 
 /// What can still be read of it; nothing else has it.
-fn kept(file: &RunFile) -> Kept {
-    let mut kept = Kept::default();
-    let Ok(connection) = file.reader(ReadMode::Long) else { return kept };
+fn read_metadata(file: &RunFile) -> Metadata {
+    let mut metadata = Metadata::default();
+    let Ok(connection) = file.reader(ReadMode::Long) else { return metadata };
     let numbers = connection.prepare("SELECT name, value FROM meta").and_then(|mut select| {
         select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<_>>>()
     });
@@ -73,9 +73,9 @@ fn kept(file: &RunFile) -> Kept {
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         select.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()
     });
-    kept.numbers = numbers.unwrap_or_default();
-    kept.partitions = partitions.unwrap_or_default();
-    kept
+    metadata.numbers = numbers.unwrap_or_default();
+    metadata.partitions = partitions.unwrap_or_default();
+    metadata
 }
 
 /// The newest rows of every device, from all files of events: runs in the order of their generations, which is that of
@@ -83,7 +83,7 @@ fn kept(file: &RunFile) -> Kept {
 fn newest_of(files: &Files) -> Result<BTreeMap<i64, LatestBuilder>> {
     let mut devices = BTreeMap::new();
     let mut runs = Vec::new();
-    for (_, file) in files.events() {
+    for (_, file) in files.partition_files() {
         match file.reader(ReadMode::Long).and_then(|connection| files::runs(&connection, RunState::Live)) {
             Ok(found) => runs.extend(found.into_iter().map(|run| (run, file.clone()))),
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
@@ -113,7 +113,7 @@ fn put_in(
     files::blocks(connection, run.no, Key::first_of(i64::MIN), damaged, &mut |_, block| {
         let (rows, ends) = block.body()?.into_all()?;
         let mut first = 0;
-        for (device, end) in ends {
+        for DeviceEnd { device, end } in ends {
             let section = rows.rows.get(first..end).unwrap_or_default();
             // Oldest first, as they came.
             devices.entry(device).or_default().merge(section.iter().rev().map(|row| rows.view(row)))?;

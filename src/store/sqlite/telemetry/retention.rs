@@ -53,10 +53,9 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
     let _write_lock = engine.files.write_lock();
     let connection = engine.files.latest.writer()?;
     let before = files::meta(&connection, EXPIRED_TO)?;
-    let is_old = |to_ms: i64| move |partition: i64| partition < partition_of(to_ms);
     let count = |to_ms: i64| {
-        let events = engine.files.events();
-        events.iter().filter(|((partition, _), _)| is_old(to_ms)(*partition)).count() as u64
+        let files = engine.files.partition_files();
+        files.iter().filter(|(id, _)| id.partition < partition_of(to_ms)).count() as u64
     };
     let to_ms = if consent == Consent::Given || count(wanted_ms) == 0 {
         wanted_ms

@@ -20,8 +20,8 @@ pub fn kind_of(event: EventType, is_history: bool) -> u8 {
 }
 
 /// Whether a row takes the place of another one of its kind and code that arrived before it.
-pub fn replaces(row: RowRef, kind: u8, known: RowRef) -> bool {
-    kind & NOW != 0 || row >= known
+pub fn replaces(row: RowRef, kind: u8, previous: RowRef) -> bool {
+    kind & NOW != 0 || row >= previous
 }
 
 /// A row whose code and value lie in a dictionary and a byte arena beside it.
@@ -45,7 +45,7 @@ pub struct Row {
 
 impl Row {
     /// The row's place in its device's log.
-    pub fn place(&self) -> RowRef {
+    pub fn row_ref(&self) -> RowRef {
         RowRef { time_ms: self.time_ms, n: self.n }
     }
 
@@ -56,9 +56,9 @@ impl Row {
 
     /// What is the state after this row and the one that was it before. Whatever came before both no longer counts when
     /// either of them is no history.
-    pub fn after(self, known: Self) -> Self {
-        let row = if replaces(self.place(), self.kind, known.place()) { self } else { known };
-        Self { kind: row.kind | (known.kind | self.kind) & NOW, ..row }
+    pub fn after(self, previous: Self) -> Self {
+        let row = if replaces(self.row_ref(), self.kind, previous.row_ref()) { self } else { previous };
+        Self { kind: row.kind | (previous.kind | self.kind) & NOW, ..row }
     }
 }
 
@@ -85,7 +85,7 @@ pub struct RowView<'a> {
 
 impl RowView<'_> {
     /// The row's place in its device's log.
-    pub fn place(&self) -> RowRef {
+    pub fn row_ref(&self) -> RowRef {
         RowRef { time_ms: self.time_ms, n: self.n }
     }
 
@@ -123,8 +123,17 @@ impl Rows {
         let kind = view.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
         let source = EventSource::from_number(i64::from(view.source)).ok_or(Fault::Damaged("an unknown source"))?;
         let value = if view.value.is_empty() { None } else { Some(value(view.value)?) };
-        Ok(Event { row: row.place(), kind, source, code: view.code.cloned(), value })
+        Ok(Event { row: row.row_ref(), kind, source, code: view.code.cloned(), value })
     }
+}
+
+/// Where the rows of one device end in a list of rows that is ordered by device.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceEnd {
+    /// The device's number.
+    pub device: i64,
+    /// The index after its last row.
+    pub end: usize,
 }
 
 /// A row with what it refers to.
@@ -146,6 +155,18 @@ pub fn value(bytes: &[u8]) -> Result<Value> {
     Value::from_json(text).ok_or(Fault::Damaged("an impossible value"))
 }
 
+/// A row of a batch that is being committed. The derived order is the one in which rows are numbered: by device, time and
+/// index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BatchRow {
+    /// The device's number.
+    pub device: i64,
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// The row's index in the batch, which is the order of arrival.
+    pub index: u32,
+}
+
 /// The order of rows on disk: by device, then newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -159,8 +180,8 @@ pub struct Key {
 
 impl Key {
     /// The key of a place in a device's log.
-    pub fn new(device: i64, place: RowRef) -> Self {
-        Self { device, inv_time: !place.time_ms, inv_n: !i64::from(place.n) }
+    pub fn new(device: i64, row: RowRef) -> Self {
+        Self { device, inv_time: !row.time_ms, inv_n: !i64::from(row.n) }
     }
 
     /// Before every row of a device.
