@@ -1,4 +1,4 @@
-//! What the committer, the roller and the readers share.
+//! The state that the committer, the flusher and the readers share.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -16,85 +16,85 @@ use super::queue::Queue;
 use super::retention::Progress;
 use crate::store::space::Space;
 
-/// Buckets of devices for the newest time that is on disk.
+/// Number of hash buckets of devices in [`FlushedTimes`].
 const FLUSHED_BUCKETS: usize = 1 << 16;
 
 /// The engine's shared state.
 pub struct Engine {
-    /// Where everything lies.
+    /// The folder of the event log.
     pub folder: PathBuf,
-    /// Settings.
+    /// The settings.
     pub options: TelemetryOptions,
-    /// The registry that it belongs to.
+    /// The state of the registry, with which the files of the log are compared.
     pub stamp: FolderStamp,
-    /// The room on its disk.
+    /// The free space of the disk.
     pub space: Arc<Space>,
-    /// What waits for the committer.
+    /// The queue of the committer.
     pub queue: Queue,
     /// The rows in memory.
     memtables: RwLock<Arc<Memtables>>,
     /// The rows on disk.
     pub files: Files,
-    /// Latest values read from disk.
+    /// The cache of latest values that were read from disk.
     pub cache: Cache,
-    /// The newest time on disk, by bucket of devices.
+    /// An upper bound of the newest time on disk, for each bucket of devices.
     pub flushed: FlushedTimes,
-    /// Held by whoever makes a journal, so that no two make the same.
+    /// Locked while a journal is created, so that the committer and the flusher do not create the same one.
     pub journal_making: Mutex<()>,
-    /// The newest row's time; `i64::MIN` without one.
+    /// The time of the newest row, milliseconds since 1970; `i64::MIN` if there is none.
     pub newest_ms: AtomicI64,
-    /// How far retention went.
+    /// The progress of retention.
     pub retention: Mutex<Progress>,
-    /// What the threads tell each other.
+    /// State that the threads exchange.
     state: Mutex<EngineState>,
-    /// Signals every change of `state` and of the generations.
+    /// Notified at every change of `state` and of the memtables.
     changed: Condvar,
-    /// Figures for the operator.
+    /// Counters for the metrics.
     pub counters: Counters,
 }
 
-/// What is counted.
+/// Counters for the metrics.
 #[derive(Default)]
 pub struct Counters {
-    /// Rows acknowledged.
+    /// Rows that were acknowledged.
     pub rows: AtomicU64,
-    /// Group commits.
+    /// Group commits to the journal.
     pub commits: AtomicU64,
-    /// Rolls finished.
+    /// Flushes that were finished.
     pub flushes: AtomicU64,
-    /// Rolls that failed.
+    /// Flushes that failed.
     pub flushes_failed: AtomicU64,
-    /// Journal entries that were damaged at open.
+    /// Journal entries that were damaged when the log was opened.
     pub damaged_entries: AtomicU64,
-    /// Acknowledged rows that were found missing, at this open or an earlier one.
+    /// Acknowledged rows that were found missing, at this start or an earlier one.
     pub lost_rows: AtomicU64,
-    /// Files that retention would remove and that wait for the operator's consent.
+    /// Partition files that are older than the retention and wait for the operator's consent.
     pub waiting_to_expire: AtomicU64,
 }
 
-/// What the threads tell each other.
+/// State that the threads exchange.
 #[derive(Default)]
 pub struct EngineState {
     /// The engine is being closed.
     pub closing: bool,
-    /// Somebody waits: whatever failed is to be tried now.
+    /// A caller waits, so failed work is tried again immediately.
     pub retry_now: bool,
-    /// Rolls begun.
+    /// Flushes that were started.
     pub attempts: u64,
-    /// The last roll that failed, and why.
+    /// The number of the last flush that failed, and the reason.
     pub failed: Option<(u64, String)>,
-    /// Whether merging has nothing to do, or why it cannot.
+    /// `Ok` if no compaction is pending, or the reason why compaction failed; `None` if that is not determined yet.
     pub compacted: Option<std::result::Result<(), String>>,
-    /// When the youngest generation got its first row.
+    /// When the active memtable received its first row.
     pub filling_since: Option<Instant>,
-    /// The journal for the generation after the youngest one, made in advance.
+    /// The journal of the next memtable, created in advance.
     pub next_journal: Option<Journal>,
-    /// Generations whose damaged journals are kept for an examination.
-    pub set_aside: Vec<i64>,
+    /// Memtables whose journal was damaged. It is renamed after the flush and not deleted, so that it can be examined.
+    pub damaged_journals: Vec<i64>,
 }
 
 impl Engine {
-    /// An engine over what was found on disk; the last of `memtables` is empty and takes new rows.
+    /// Creates the engine from the state of the disk. The last of `memtables` is empty and becomes the active one.
     pub fn new(
         folder: PathBuf,
         options: TelemetryOptions,
@@ -123,12 +123,12 @@ impl Engine {
         }
     }
 
-    /// The generations as they are now.
+    /// The current list of memtables.
     pub fn memtables(&self) -> Arc<Memtables> {
         self.memtables.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the list of generations, and tells everybody who waits.
+    /// Changes the list of memtables and notifies all waiting threads.
     pub fn change_memtables(&self, change: impl FnOnce(&mut Vec<Arc<Memtable>>)) {
         {
             let mut current = self.memtables.write().unwrap_or_else(PoisonError::into_inner);
@@ -139,19 +139,19 @@ impl Engine {
         self.change_state(|_| ());
     }
 
-    /// What the threads tell each other.
+    /// State that the threads exchange.
     pub fn state(&self) -> MutexGuard<'_, EngineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes it, and tells everybody who waits.
+    /// Changes the shared state and notifies all waiting threads.
     pub fn change_state<T>(&self, change: impl FnOnce(&mut EngineState) -> T) -> T {
         let changed = change(&mut self.state());
         self.changed.notify_all();
         changed
     }
 
-    /// Waits for a change, at most until `deadline`.
+    /// Waits for a notification, at most until `deadline`.
     pub fn wait<'a>(
         &self,
         state: MutexGuard<'a, EngineState>,
@@ -166,7 +166,7 @@ impl Engine {
         }
     }
 
-    /// Has everything that is in memory rolled, and waits for it.
+    /// Makes the active memtable immutable and waits until all memtables are flushed.
     pub fn flush(&self) -> Result<()> {
         let last = self.queue.rotate()?;
         let wanted = self.change_state(|state| {
@@ -190,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::flush`], and waits until nothing is left to be merged.
+    /// As [`Engine::flush`], and then waits until no compaction is pending.
     pub fn flush_and_compact(&self) -> Result<()> {
         self.flush()?;
         self.change_state(|state| {
@@ -209,11 +209,12 @@ impl Engine {
     }
 }
 
-/// For each bucket of devices a time that no row on disk is newer than. Bounded, whatever the number of devices.
+/// An upper bound of the newest time on disk, for each hash bucket of devices. Its size does not depend on the number
+/// of devices.
 pub struct FlushedTimes(Vec<AtomicI64>);
 
 impl FlushedTimes {
-    /// Nothing on disk is newer than `newest_ms`.
+    /// Creates the bounds for a log in which no row on disk is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
         Self((0..FLUSHED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
     }
@@ -222,12 +223,12 @@ impl FlushedTimes {
         &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % FLUSHED_BUCKETS]
     }
 
-    /// No row of the device on disk is newer than this.
+    /// No row of the device on disk is newer than this time.
     pub fn bound_ms(&self, device: i64) -> i64 {
         self.bucket(device).load(Ordering::Acquire)
     }
 
-    /// A row of this time is on its way to the disk.
+    /// Raises the bound; called before a row of this time is written to disk.
     pub fn note(&self, device: i64, time_ms: i64) {
         self.bucket(device).fetch_max(time_ms, Ordering::AcqRel);
     }

@@ -1,5 +1,5 @@
-//! The roller: writes a generation that takes no more rows to the files, removes its journal, and forgets it; and
-//! while there is nothing to roll, merges runs.
+//! The flusher: one thread that writes immutable memtables to the files and then deletes their journals. While there is
+//! nothing to flush, it compacts sorted runs.
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
@@ -22,15 +22,15 @@ use super::sorted_run::{Cut, RunWriter, checkpoint, transaction};
 
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// How many devices are written between two looks at whether the engine is being closed.
+/// Number of devices that are written between two checks whether the engine is being closed.
 const DEVICES_PER_CLOSE_CHECK: usize = 256;
-/// A device with more codes than this in one generation is compared with what the disk has of it.
+/// A device with more codes than this in one memtable is first merged with its latest values on disk.
 const CODES_UNCHECKED: usize = 64;
 
-/// The last generation that is on disk as a whole: a number kept in the file of the latest values.
+/// The name in the table `meta` of `latest.db` of the number of the last memtable that is completely on disk.
 pub const FLUSHED_TO: &str = "rolled_to";
 
-/// The roller's own state.
+/// The state of the flusher thread.
 pub struct Flusher {
     engine: Arc<Engine>,
     compactor: Compactor,
@@ -38,7 +38,7 @@ pub struct Flusher {
     compaction_retry: Retry,
 }
 
-/// When to try again what failed.
+/// When to try a failed operation again.
 #[derive(Default)]
 struct Retry {
     at: Option<Instant>,
@@ -46,7 +46,7 @@ struct Retry {
 }
 
 impl Retry {
-    /// Whether it is the first failure in a row.
+    /// Sets the time of the next attempt. Returns whether this is the first failure since the last success.
     fn failed(&mut self) -> bool {
         let is_first = self.at.is_none() && self.delay.is_zero();
         self.delay = (self.delay * 2).clamp(RETRY_MIN, RETRY_MAX);
@@ -63,7 +63,7 @@ impl Retry {
     }
 }
 
-/// What to do next.
+/// What the flusher does next.
 enum Next {
     Flush(Arc<Memtable>),
     Compact,
@@ -72,13 +72,13 @@ enum Next {
 }
 
 impl Flusher {
-    /// A roller that has not looked at the files yet.
+    /// Creates the flusher. It will examine every file for pending compactions.
     pub fn new(engine: Arc<Engine>) -> Self {
         let compactor = Compactor::new(engine.files.writable());
         Self { engine, compactor, retry: Retry::default(), compaction_retry: Retry::default() }
     }
 
-    /// Works until the engine is closed.
+    /// Runs until the engine is closed.
     pub fn run(mut self) {
         loop {
             match self.next() {
@@ -113,7 +113,7 @@ impl Flusher {
             if state.next_journal.as_ref().is_none_or(|journal| journal.no != active.no + 1) && self.retry.due() {
                 return Next::Prepare(active.no + 1);
             }
-            // A merge needs as much room again as what it merges.
+            // A compaction temporarily needs as much disk space as the runs that it compacts.
             if self.compactor.has_work() && !engine.space.is_low() {
                 if self.compaction_retry.due() {
                     return Next::Compact;
@@ -145,7 +145,7 @@ impl Flusher {
         let flushed = self.write(memtable).and_then(|()| {
             let folder = &engine.folder;
             engine.change_memtables(|list| list.retain(|other| other.no != memtable.no));
-            if engine.state().set_aside.contains(&memtable.no) {
+            if engine.state().damaged_journals.contains(&memtable.no) {
                 journal::set_aside(folder, memtable.no)
             } else {
                 journal::remove(folder, memtable.no)
@@ -156,7 +156,7 @@ impl Flusher {
                 self.retry.succeeded();
                 engine.counters.flushes.fetch_add(1, Ordering::Relaxed);
                 let elapsed_ms = began.elapsed().as_millis() as u64;
-                tracing::debug!(memtable = memtable.no, rows = memtable.rows(), elapsed_ms, "rolled");
+                tracing::debug!(memtable = memtable.no, rows = memtable.rows(), elapsed_ms, "flushed a memtable");
                 engine.change_state(|state| state.failed = None);
             }
             Err(Fault::Closed) => {}
@@ -166,15 +166,15 @@ impl Flusher {
                 if fault.is_full() {
                     engine.space.note_full();
                 } else if is_first {
-                    tracing::error!(error = %fault, "a roll failed; it is tried again, and the metrics count how often");
+                    tracing::error!(error = %fault, "a flush failed; it is tried again, and the metrics count the failures");
                 }
                 engine.change_state(|state| state.failed = Some((state.attempts, fault.to_string())));
             }
         }
     }
 
-    /// Brings every row of a generation to the files. What was already brought there, before a crash or a failure, is
-    /// left as it is: each file takes a generation as a whole or not at all.
+    /// Writes every row of a memtable to the files. Each file receives a memtable completely or not at all, so files
+    /// that received it before a crash or a failure are left unchanged.
     fn write(&mut self, memtable: &Memtable) -> Result<()> {
         let engine = self.engine.clone();
         let locked = memtable.lock_all();
@@ -202,7 +202,7 @@ impl Flusher {
             if let Err(fault) = &written
                 && fault.is_damage()
             {
-                tracing::error!(error = %fault, "the latest values are damaged; they are made again from the log");
+                tracing::error!(error = %fault, "the latest values are damaged; they are rebuilt from the log");
                 engine.files.count_damage(1);
                 drop(rebuild::latest(&engine.files, memtable.no - 1)?);
                 engine.cache.clear();
@@ -211,12 +211,12 @@ impl Flusher {
             written?;
         }
         File::open(&engine.folder).and_then(|folder| folder.sync_all()).during("syncing the telemetry folder")?;
-        // From here on the disk is newer than what the cache has, and memory still covers the difference.
+        // From here on the disk is newer than the cache, while the memtable still covers the difference.
         engine.cache.begin_epoch();
         devices.iter().try_for_each(|(device, found, shard)| engine.cache.refresh(*device, shard, found))
     }
 
-    /// Brings a generation's rows of one span to its file; how many there are.
+    /// Writes a memtable's rows of one partition to its file. Returns the number of rows.
     fn write_partition(&mut self, memtable: i64, partition: i64, devices: &Devices<'_>) -> Result<usize> {
         let engine = &self.engine;
         let (file, connection) = engine.files.open_partition(partition)?;
@@ -251,19 +251,19 @@ impl Flusher {
                 if fault.is_full() {
                     engine.space.note_full();
                 } else if is_first {
-                    tracing::error!(error = %fault, "runs cannot be merged; reads get slower until they are");
+                    tracing::error!(error = %fault, "sorted runs cannot be compacted; reads get slower until they are");
                 }
                 engine.change_state(|state| state.compacted = Some(Err(fault.to_string())));
             }
         }
     }
 
-    /// Makes the journal of the next generation in advance, so that no commit has to wait for it.
+    /// Creates the journal of the next memtable in advance, so that no commit has to wait for it.
     fn prepare(&mut self, no: i64) {
         let engine = &self.engine;
         let _making = engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
         if engine.memtables().list.last().is_none_or(|active| active.no + 1 != no) {
-            // The committer was faster.
+            // The committer has already created it.
             return;
         }
         match Journal::create(&engine.folder, no, &engine.stamp, engine.options.durability) {
@@ -273,7 +273,7 @@ impl Flusher {
                 if fault.is_full() {
                     engine.space.note_full();
                 } else if is_first {
-                    tracing::warn!(error = %fault, "a journal cannot be made in advance");
+                    tracing::warn!(error = %fault, "a journal cannot be created in advance");
                 }
             }
         }
@@ -331,7 +331,7 @@ fn in_partition(rows: &[Row], partition: i64) -> &[Row] {
     }
 }
 
-/// Writes a generation's latest values unless they are there already; whether it did.
+/// Writes a memtable's latest values, unless they were written before. Returns whether it wrote them.
 fn write_latest(engine: &Engine, connection: &Connection, memtable: i64, devices: &Devices<'_>) -> Result<bool> {
     if files::meta(connection, FLUSHED_TO)?.is_some_and(|flushed_to| flushed_to >= memtable) {
         return Ok(false);
@@ -344,7 +344,7 @@ fn write_latest(engine: &Engine, connection: &Connection, memtable: i64, devices
         }
         let key = Key { device: *device, inv_time: 0, inv_n: 0 };
         if found.latest.len() > CODES_UNCHECKED {
-            // Of a device that makes up codes, only what will be kept goes to disk.
+            // The number of codes per device is limited, so only codes within the limit are written.
             let mut merged = latest::load(&engine.files, *device)?;
             merged.merge_memory(shard, found)?;
             merged.each_row(|row| writer.push(connection, key, row))?;

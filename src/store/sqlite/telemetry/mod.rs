@@ -1,12 +1,19 @@
-//! The embedded event log and latest values (DESIGN §2, §6), on SQLite as the durable substrate, but not with a row of
-//! SQLite for each event:
+//! The embedded event log, with the latest values of every device. It is a log-structured merge tree (LSM tree) whose
+//! files are SQLite databases: SQLite provides transactions, checksummed recovery and fsync, but a row of SQLite holds
+//! many events.
 //!
-//! - A group commit is one entry of a *journal* (`journal`); that commit is the acknowledgement (`commit`).
-//! - The rows since then are in *memory*, in generations, one a journal (`memory`).
-//! - A generation that is large or old enough is *rolled* (`roll`): its rows are written, sorted by device and time,
-//!   as a run of blocks (`codec`, `runs`) to a file for each span of days (`files`), its latest values to another;
-//!   then its journal is unlinked and the memory freed. Runs of like size are merged (`merge`).
-//! - A read merges memory and runs, newest first (`read`).
+//! - A group commit is one entry of the *journal*, which is the write-ahead log (WAL) of the engine (`journal`). The
+//!   commit of that entry is the acknowledgement (`commit`).
+//! - Rows that are not in a file yet are in *memtables* (`memtable`), each with its own journal. The newest memtable is
+//!   active and receives rows; older ones are immutable.
+//! - A memtable that is large or old enough is *flushed* (`flush`): its rows are written in the order of device and
+//!   time as one *sorted run* of compressed blocks (`codec`, `sorted_run`) into the file of each weekly *partition*
+//!   (`partition`, `files`), and its latest values into `latest.db`. Then its journal is deleted and its memory is
+//!   freed.
+//! - Several sorted runs of similar size are *compacted* into one (`compaction`).
+//! - A read merges the memtables and the sorted runs, newest row first (`read`).
+//! - Retention deletes whole partitions (`retention`). At the start `check` compares the files with their checksums and
+//!   counts, and `rebuild` creates `latest.db` again if it is damaged.
 
 mod check;
 mod codec;
@@ -59,36 +66,37 @@ use crate::store::turns::Turns;
 pub use check::{LogSummary, log_summary};
 pub use fault::{DISK_FULL, is_full};
 
-/// What an acknowledgement waits for.
+/// What an acknowledgement guarantees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The disk: an acknowledged row survives a power failure.
+    /// The data is on the disk: an acknowledged row survives a power failure.
     #[default]
     Sync,
-    /// The operating system: an acknowledged row survives the end of the server, but not a power failure.
+    /// The data is in the operating system's cache: an acknowledged row survives a crash of the server, but not a power
+    /// failure.
     Os,
 }
 
 /// Settings of the embedded event log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TelemetryOptions {
-    /// What an acknowledgement waits for.
+    /// What an acknowledgement guarantees.
     pub durability: Durability,
-    /// Rows in memory after which they are rolled to disk. Up to twice as many are held while a roll is under way.
+    /// Number of rows at which a memtable is flushed. Memory holds up to twice as many while a flush is running.
     pub memtable_rows: usize,
-    /// Bytes in memory after which they are rolled to disk, likewise.
+    /// Size in bytes at which a memtable is flushed. Memory holds up to twice as much while a flush is running.
     pub memtable_bytes: usize,
-    /// How long a row stays in memory at most before it is rolled.
+    /// A memtable is flushed at the latest this long after its first row.
     pub flush_after: Duration,
-    /// Bytes of latest values that are cached.
+    /// Size in bytes of the cache of latest values.
     pub cache_bytes: usize,
-    /// Rows that one page examines at most.
+    /// Maximum number of rows that one page examines.
     pub scan_rows: usize,
-    /// Rows that one count examines at most.
+    /// Maximum number of rows that one count examines.
     pub count_rows: usize,
-    /// Rows of a device in one block at most.
+    /// Maximum number of rows of one device in a block.
     pub block_rows: u32,
-    /// How many runs of like size are merged.
+    /// Number of sorted runs of similar size that are compacted into one.
     pub compaction_runs: usize,
 }
 
@@ -99,7 +107,8 @@ impl Default for TelemetryOptions {
             memtable_rows: 250_000,
             memtable_bytes: 48 << 20,
             flush_after: Duration::from_secs(300),
-            // Room for those of 100,000 devices with half a dozen data points each, in either age.
+            // Enough for the latest values of 100,000 devices with six data points each, in each of the cache's two
+            // halves.
             cache_bytes: 160 << 20,
             scan_rows: 20_000,
             count_rows: 1_000_000,
@@ -109,24 +118,24 @@ impl Default for TelemetryOptions {
     }
 }
 
-/// What the log shares with the registry of its folder.
+/// What the event log shares with the registry of the same data folder.
 pub struct Shared {
-    /// The registry that it belongs to.
+    /// The state of the registry, with which the files of the log are compared.
     pub stamp: FolderStamp,
-    /// The room on the disk.
+    /// The free space of the disk.
     pub space: Arc<Space>,
-    /// Whose turn it is to read at length.
+    /// The limiter for long reads.
     pub turns: Arc<Turns>,
 }
 
 impl Shared {
-    /// Of a log without a registry, for tests and benchmarks of the log alone.
+    /// For an event log without a registry, as tests and benchmarks use it.
     pub fn standalone() -> Self {
         Self { stamp: FolderStamp::alone(), space: Arc::new(Space::unlimited()), turns: Arc::default() }
     }
 }
 
-/// The embedded event log. Ends its threads when it is dropped.
+/// The embedded event log. Dropping it stops its threads.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
     turns: Arc<Turns>,
@@ -134,7 +143,7 @@ pub struct SqliteTelemetry {
 }
 
 impl SqliteTelemetry {
-    /// Opens the event log of a folder without a registry, for tests and benchmarks of the log alone. Blocks.
+    /// Opens the event log of a folder without a registry, for tests and benchmarks. Blocks.
     ///
     /// # Errors
     /// As [`SqliteTelemetry::open_with`].
@@ -142,12 +151,13 @@ impl SqliteTelemetry {
         Self::open_with(folder, options, Shared::standalone())
     }
 
-    /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
+    /// Opens the event log of a folder, which is created if it does not exist, and replays the journals into memtables.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or the log and the registry do not belong
-    /// together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is no error: it is
-    /// logged, counted and contained.
+    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or when the log and the registry do not
+    /// belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is not an
+    /// error: it is logged, counted and limited to the rows that it affects.
     pub fn open_with(folder: &Path, options: TelemetryOptions, shared: Shared) -> Result<Arc<Self>> {
         Ok(Arc::new(Self::open_inner(folder, options, shared)?))
     }
@@ -160,7 +170,7 @@ impl SqliteTelemetry {
             check::folder(&files, folder, &stamp)?;
         let mut memtables = Vec::new();
         let (mut last_no, mut seen_ms, mut damaged) = (last_memtable, newest_ms, 0);
-        let mut set_aside = Vec::new();
+        let mut damaged_journals = Vec::new();
         for no in journal::list(folder)? {
             last_no = last_no.max(no);
             if no <= flushed_to {
@@ -180,7 +190,7 @@ impl SqliteTelemetry {
                 check::check_device_numbers(&journal::path(folder, no), &stamp, device_no)?;
                 seen_ms = seen_ms.max(memtable.lock_all().newest_ms().unwrap_or(i64::MIN));
                 if is_damaged {
-                    set_aside.push(no);
+                    damaged_journals.push(no);
                 }
                 memtables.push(Arc::new(memtable));
             } else if is_damaged {
@@ -197,7 +207,7 @@ impl SqliteTelemetry {
         *engine.retention.lock().unwrap_or_else(PoisonError::into_inner) = Progress::since_open(seen_ms);
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
-        engine.change_state(|state| state.set_aside = set_aside);
+        engine.change_state(|state| state.damaged_journals = damaged_journals);
         let opened = Self { engine: engine.clone(), turns, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
@@ -208,7 +218,7 @@ impl SqliteTelemetry {
                 check::verify_rest(&engine.files, unverified, || is_closing(&engine));
             })?;
         }
-        opened.spawn("telemetry-roll", move || Flusher::new(engine).run())?;
+        opened.spawn("telemetry-flush", move || Flusher::new(engine).run())?;
         Ok(opened)
     }
 
@@ -218,36 +228,37 @@ impl SqliteTelemetry {
         Ok(())
     }
 
-    /// Rolls everything that is in memory to disk, and waits for it. Blocks: not for an asynchronous task.
+    /// Flushes all memtables and waits until they are on disk. Blocks, so do not call it from an asynchronous task.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Store`] when the roll failed; it is tried again, and nothing is lost.
+    /// [`crate::domain::Error::Store`] when the flush failed. The engine tries again later, and no row is lost.
     pub fn flush(&self) -> Result<()> {
         Ok(self.engine.flush()?)
     }
 
-    /// As [`SqliteTelemetry::flush`], and waits until nothing is left to be merged: the state that is best to be
+    /// As [`SqliteTelemetry::flush`], and then waits until no compaction is pending, which is the best state to be
     /// copied or measured. Blocks.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Store`] when a roll or a merge failed; it is tried again, and nothing is lost.
+    /// [`crate::domain::Error::Store`] when a flush or a compaction failed. The engine tries again later, and no row is
+    /// lost.
     pub fn flush_and_compact(&self) -> Result<()> {
         Ok(self.engine.flush_and_compact()?)
     }
 
-    /// Rolls what is in memory and ends the threads: every row is in a file that is whole by itself then. When a roll is
-    /// not possible, the rows stay in their journal, where they are as safe. Blocks.
+    /// Flushes the memtables and stops the threads. Afterwards every row is in a database file. If a flush is not
+    /// possible, the rows stay in their journal, where they are equally safe. Blocks.
     pub fn stop(&self) {
         if self.engine.memtables().size().0 > 0
             && let Err(fault) = self.engine.flush()
         {
-            tracing::warn!(error = %fault, "rows stay in the journal: they could not be rolled");
+            tracing::warn!(error = %fault, "rows stay in the journal because they could not be flushed");
         }
         if let Err(fault) = retention::note_progress(&self.engine) {
-            tracing::warn!(error = %fault, "how far the retention went could not be noted");
+            tracing::warn!(error = %fault, "the progress of retention could not be stored");
         }
         self.close();
-        // Journals without a row are of no use to anybody.
+        // Journals without rows are not needed at the next start.
         drop(self.engine.change_state(|state| state.next_journal.take()));
         let memtables = self.engine.memtables();
         let is_used = |no| memtables.list.iter().any(|memtable| memtable.no == no && memtable.rows() > 0);
@@ -258,12 +269,13 @@ impl SqliteTelemetry {
         }
     }
 
-    /// Commits what waits and ends the threads. What is in memory stays in its journal for the next open. Blocks.
+    /// Commits what is queued and stops the threads. Rows in memtables stay in their journals and are replayed at the
+    /// next start. Blocks.
     pub fn close(&self) {
         self.engine.queue.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
-        // The committer first: while it works off its queue it may need the roller.
+        // The committer stops first, because it may need the flusher while it empties its queue.
         for thread in threads.by_ref().take(1) {
             join(thread);
         }
@@ -271,7 +283,7 @@ impl SqliteTelemetry {
         threads.for_each(join);
     }
 
-    /// The rest of a page that takes long: from `next` on, looking at so many rows more.
+    /// Reads the rest of a page that needs a long read: from `next` on, with `rows` more rows to examine.
     async fn continue_page(
         &self,
         project: Option<ProjectNo>,
@@ -281,7 +293,7 @@ impl SqliteTelemetry {
         (next, rows): (NextRow, usize),
     ) -> Result<EventPage> {
         let missing = query.limit.saturating_sub(found.len());
-        // A page that is full already wants to know which row is the next that matches.
+        // A page that is already full still needs the next matching row, for the cursor.
         let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
         let engine = self.engine.clone();
         let limits = ReadLimits { rows, mode: ReadMode::Long };
@@ -362,8 +374,9 @@ impl Telemetry for SqliteTelemetry {
             let memtables = self.engine.memtables();
             let latest =
                 devices.iter().map(|device| self.latest_of(&memtables, device.0)).collect::<fault::Result<_>>()?;
-            // Once all of these generations were rolled, the disk may have had rows of one that arrived after them.
-            if self.engine.memtables().oldest_no() <= memtables.last_no() {
+            // If all of these memtables have been flushed meanwhile, `latest.db` may contain rows of a newer memtable,
+            // so read again.
+            if self.engine.memtables().oldest_no() <= memtables.active_no() {
                 return Ok(latest);
             }
         }

@@ -1,4 +1,4 @@
-//! The number of a row among those of its device and millisecond.
+//! Numbers rows that have the same device and millisecond: 1 for the first one that arrives, then 2, and so on.
 
 use rustc_hash::FxHashMap;
 
@@ -8,27 +8,28 @@ use super::memtable::Memtables;
 use super::read;
 use super::row::BatchRow;
 
-/// Buckets of devices for the newest time ever seen.
+/// Number of hash buckets of devices in [`Numbering::seen`].
 const SEEN_BUCKETS: usize = 1 << 18;
-/// Devices whose newest time on disk is remembered.
+/// Maximum number of entries in [`Numbering::disk_times`].
 const DISK_TIMES_MAX: usize = 1 << 18;
 
-/// Hands out numbers. Only the committer has one.
+/// Assigns the numbers. Only the committer has one.
 pub struct Numbering {
-    /// By bucket of devices a time that no row anywhere is newer than, so that a row which is newer needs no look-up.
+    /// For each bucket of devices a time that no row is newer than, so that a newer row gets number 1 without a search.
     seen: Vec<i64>,
-    /// The newest time on disk of devices that report late rows, as long as the oldest generation in memory is this.
+    /// The newest time on disk of devices that reported late rows. Valid as long as the oldest memtable is
+    /// `disk_times_no`.
     disk_times: FxHashMap<i64, i64>,
     disk_times_no: i64,
 }
 
 impl Numbering {
-    /// No row of any device is newer than `newest_ms`.
+    /// Creates the numbering for a log in which no row is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
         Self { seen: vec![newest_ms; SEEN_BUCKETS], disk_times: FxHashMap::default(), disk_times_no: 0 }
     }
 
-    /// Numbers the rows of a batch, which are given by device, time and place in it; the numbers are by that place.
+    /// Assigns a number to each row of a batch; `numbers` is indexed by [`BatchRow::index`].
     pub fn assign(
         &mut self,
         engine: &Engine,
@@ -57,7 +58,7 @@ impl Numbering {
         Ok(())
     }
 
-    /// The largest number given so far, 0 for none.
+    /// The largest number that a row of this device and time has so far; 0 if there is no such row.
     fn last_number(&mut self, engine: &Engine, memtables: &Memtables, device: i64, time_ms: i64) -> Result<u32> {
         let bucket = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 46) as usize % SEEN_BUCKETS;
         if let Some(seen) = self.seen.get_mut(bucket)
@@ -66,7 +67,7 @@ impl Numbering {
             *seen = time_ms;
             return Ok(0);
         }
-        // Memory first: a generation leaves it only when its rows are on disk.
+        // Memtables first: a memtable is removed only after its rows are on disk.
         for memtable in memtables.list.iter().rev() {
             if let Some(n) = memtable.last_number(device, time_ms) {
                 return Ok(n);

@@ -1,25 +1,25 @@
-//! Spans of days, and the names of their files.
+//! Weekly partitions of the event log, and the names of their files.
 
 use std::fs;
 use std::path::Path;
 
 use super::super::wal;
 
-/// The days of one span: retention drops whole spans.
+/// The length of a partition in milliseconds; retention deletes whole partitions.
 const PARTITION_MS: i64 = 7 * 24 * 3600 * 1000;
-/// How the name of a file of events begins.
+/// The beginning of the name of a partition's file.
 const PREFIX: &str = "events-";
-/// How it ends.
+/// The end of the name.
 const SUFFIX: &str = ".db";
-/// Stands between the span and the number of a file that was set aside.
+/// The text between the partition's number and the number of a damaged file that was set aside.
 const ASIDE: &str = ".damaged-";
 
-/// The span that a time falls into.
+/// The partition of a time in milliseconds since 1970.
 pub fn partition_of(time_ms: i64) -> i64 {
     time_ms.div_euclid(PARTITION_MS)
 }
 
-/// The newest millisecond of a span.
+/// The last millisecond of a partition.
 pub fn partition_end_ms(partition: i64) -> i64 {
     partition.saturating_add(1).saturating_mul(PARTITION_MS).saturating_sub(1)
 }
@@ -70,7 +70,8 @@ impl PartitionFileId {
     }
 }
 
-/// Whether a file and its write-ahead log hold nothing: it was being made when the disk was full, or the server ended.
+/// Whether a file and its SQLite write-ahead log are both empty: its creation was interrupted by a full disk or by the
+/// end of the server.
 pub fn is_empty(path: &Path) -> bool {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     bytes(path) == 0 && bytes(&wal::path(path)) == 0

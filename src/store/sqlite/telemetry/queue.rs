@@ -1,4 +1,4 @@
-//! The way to the committer: bounded, and whoever finds it full waits without holding a thread.
+//! The bounded queue of the committer. A caller that finds it full waits asynchronously.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -9,16 +9,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::fault::{Fault, Result};
 use crate::domain::{self, NewEvent};
 
-/// Rows and bytes that one commit takes; a single larger batch is taken alone.
+/// Maximum number of rows and bytes in one group commit; a single larger batch is committed alone.
 const GROUP_ROWS_MAX: usize = 50_000;
 const GROUP_BYTES_MAX: usize = 16 << 20;
-/// Bytes of rows that may wait, in units of [`UNIT_BYTES`]. A larger batch takes the whole queue.
+/// Maximum size of the queued batches, in units of [`UNIT_BYTES`]. A larger batch occupies the whole queue.
 const UNITS_MAX: u32 = 64 << 10;
 const UNIT_BYTES: usize = 1 << 10;
 
-/// Rows that wait for a commit.
+/// A batch of rows that waits for its commit.
 pub struct Job {
-    /// The batch.
+    /// The rows.
     pub rows: Vec<NewEvent>,
     bytes: usize,
     answer: oneshot::Sender<domain::Result<()>>,
@@ -26,24 +26,24 @@ pub struct Job {
 }
 
 impl Job {
-    /// Tells the caller.
+    /// Sends the result to the caller.
     pub fn answer(self, outcome: domain::Result<()>) {
-        // A caller that went away does not want to know.
+        // The caller may have been cancelled.
         let _ = self.answer.send(outcome);
     }
 }
 
-/// What the committer is to do next.
+/// What the committer does next.
 pub enum Task {
-    /// Commit these together.
+    /// Commit these batches together.
     Commit(Vec<Job>),
-    /// Close the youngest generation if it has rows, and say which generation was the last that got some.
+    /// Make the active memtable immutable if it has rows, and send the number of the last memtable that has rows.
     Rotate(Option<SyncSender<i64>>),
-    /// End.
+    /// Stop.
     Stop,
 }
 
-/// The queue.
+/// The queue of the committer.
 pub struct Queue {
     state: Mutex<State>,
     ready: Condvar,
@@ -58,7 +58,7 @@ struct State {
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new() -> Self {
         let capacity = Arc::new(Semaphore::new(UNITS_MAX as usize));
         Self { state: Mutex::default(), ready: Condvar::new(), capacity }
@@ -68,7 +68,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a batch over and waits until it is on disk.
+    /// Adds a batch and waits until it is committed.
     pub async fn append(&self, rows: Vec<NewEvent>) -> domain::Result<()> {
         let bytes: usize = rows.iter().map(row_bytes).sum();
         let units = u32::try_from(1 + bytes / UNIT_BYTES).unwrap_or(UNITS_MAX).min(UNITS_MAX);
@@ -86,16 +86,16 @@ impl Queue {
         answered.await.unwrap_or_else(|_| Err(Fault::Closed.into()))
     }
 
-    /// Has the youngest generation closed; returns the last one that got rows.
+    /// Makes the active memtable immutable. Returns the number of the last memtable that has rows.
     pub fn rotate(&self) -> Result<i64> {
         let (answer, answered) = sync_channel(1);
         self.push_rotation(Some(answer))?;
-        answered.recv().map_err(|_| Fault::Failed("the youngest generation cannot be closed".to_owned()))
+        answered.recv().map_err(|_| Fault::Failed("the active memtable cannot be made immutable".to_owned()))
     }
 
-    /// Has the youngest generation closed, some time.
+    /// Requests that the active memtable is made immutable, and does not wait for it.
     pub fn request_rotation(&self) {
-        // A queue that is closed needs it no more.
+        // If the queue is closed, the request is not needed any more.
         let _ = self.push_rotation(None);
     }
 
@@ -111,14 +111,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes no more; what waits is still done.
+    /// Rejects new batches; those in the queue are still committed.
     pub fn close(&self) {
         self.state().closed = true;
         self.capacity.close();
         self.ready.notify_one();
     }
 
-    /// Takes no more, and sends away whoever waits.
+    /// Rejects new batches and drops those in the queue, whose callers get an error.
     pub fn abandon(&self) {
         self.close();
         let mut state = self.state();
@@ -127,8 +127,8 @@ impl Queue {
         drop(left);
     }
 
-    /// Waits for something to do.
-    pub fn take(&self) -> Task {
+    /// Waits for the next task.
+    pub fn next(&self) -> Task {
         let mut state = self.state();
         loop {
             if let Some(answer) = state.rotations.pop_front() {
@@ -161,7 +161,7 @@ impl State {
     }
 }
 
-/// Roughly what a row takes while it waits.
+/// Approximate memory of a queued row.
 fn row_bytes(row: &NewEvent) -> usize {
     size_of::<NewEvent>() + row.value.as_ref().map_or(0, |value| value.as_json().len())
 }

@@ -1,4 +1,4 @@
-//! Writing a run: blocks in the order of their keys, cut to size.
+//! Writes a sorted run: blocks of rows in ascending order of their keys.
 
 use rusqlite::{Connection, params};
 
@@ -8,21 +8,21 @@ use super::fault::{Context, Result};
 use super::files::{RunFile, RunState, SortedRun, salt};
 use super::row::{Key, RowView};
 
-/// A block is closed at about this size before compression.
+/// Approximate size of a block in bytes before compression.
 const BLOCK_BYTES: usize = 8 << 10;
 
-/// How rows are cut into blocks.
+/// Where rows may be divided into blocks.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
-    /// Anywhere, so that no burst makes a large block; and after so many rows of a device.
+    /// Between any two rows; also after this many rows of one device.
     Anywhere(u32),
-    /// Only between devices.
+    /// Only between two devices.
     BetweenDevices,
 }
 
-/// A run that is being written.
+/// Writes one sorted run.
 pub struct RunWriter {
-    /// What is known of it so far.
+    /// The description of the run so far.
     pub run: SortedRun,
     cut: Cut,
     encoder: Encoder,
@@ -30,7 +30,7 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Begins a run of these generations, in a transaction that the caller holds.
+    /// Begins a run that holds rows of these memtables (the first and the last number). Call it within a transaction.
     pub fn begin(connection: &Connection, memtables: (i64, i64), cut: Cut, state: RunState) -> Result<Self> {
         const NEXT: &str = "SELECT coalesce(max(run), 0) + 1 FROM run";
         let no = connection.query_row(NEXT, [], |row| row.get(0)).during("beginning a run")?;
@@ -41,12 +41,12 @@ impl RunWriter {
         Ok(writer)
     }
 
-    /// The place of the last row.
+    /// The key of the last row.
     pub fn last(&self) -> Key {
         self.last
     }
 
-    /// Adds a row; rows come in the order of their keys.
+    /// Adds a row; call it in ascending order of keys.
     pub fn push(&mut self, connection: &Connection, key: Key, row: &RowView<'_>) -> Result<()> {
         let full = self.encoder.bytes() >= BLOCK_BYTES;
         let cut = self.encoder.rows() > 0
@@ -76,7 +76,7 @@ impl RunWriter {
             .map(drop)
     }
 
-    /// Writes what is left and makes the run count.
+    /// Writes the last block and makes the run live.
     pub fn finish(&mut self, connection: &Connection) -> Result<()> {
         if self.encoder.rows() > 0 {
             self.close_block(connection)?;
@@ -97,7 +97,7 @@ impl RunWriter {
     }
 }
 
-/// Puts a run into another state.
+/// Changes the state of a run.
 pub fn set_state(connection: &Connection, run: i64, state: RunState) -> Result<()> {
     connection
         .execute("UPDATE run SET state = ?2 WHERE run = ?1", [run, state as i64])
@@ -105,18 +105,18 @@ pub fn set_state(connection: &Connection, run: i64, state: RunState) -> Result<(
         .map(drop)
 }
 
-/// Removes a run and its blocks, in a transaction that the caller holds.
+/// Deletes a run and its blocks. Call it within a transaction.
 pub fn remove(connection: &Connection, run: i64) -> Result<()> {
     connection
         .execute("DELETE FROM block WHERE run = ?1", [run])
         .and_then(|_| connection.execute("DELETE FROM run WHERE run = ?1", [run]))
-        .during("removing a run")
+        .during("deleting a run")
         .map(drop)
 }
 
-/// Does something as one transaction.
+/// Runs `action` in one transaction.
 pub fn transaction<T>(connection: &Connection, action: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SQLite undoes it when the transaction is dropped before its commit.
+    // SQLite rolls the transaction back if it is dropped before its commit.
     let transaction = rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)
         .during("beginning a transaction")?;
     let done = action()?;
@@ -124,8 +124,8 @@ pub fn transaction<T>(connection: &Connection, action: impl FnOnce() -> Result<T
     Ok(done)
 }
 
-/// Moves what was committed from the write-ahead log into the file and notes its checksums; what readers still need stays
-/// for the next time.
+/// Checkpoints the file: copies committed pages from its SQLite write-ahead log into it and stores their checksums.
+/// Pages that a reader still needs wait for the next checkpoint.
 pub fn checkpoint(connection: &Connection, file: &RunFile) {
     let moved = connection.busy_timeout(std::time::Duration::ZERO).map_err(CheckpointError::from).and_then(|()| {
         let moved = pages::checkpoint(connection, &file.path)?;
@@ -134,7 +134,7 @@ pub fn checkpoint(connection: &Connection, file: &RunFile) {
     });
     match moved {
         Ok(true) => {}
-        Ok(false) => tracing::debug!(file = %file.path.display(), "a checkpoint has to wait for a reader"),
-        Err(error) => tracing::debug!(file = %file.path.display(), %error, "a checkpoint has to wait"),
+        Ok(false) => tracing::debug!(file = %file.path.display(), "a checkpoint waits for a reader"),
+        Err(error) => tracing::debug!(file = %file.path.display(), %error, "a checkpoint was postponed"),
     }
 }
