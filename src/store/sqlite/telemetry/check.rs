@@ -1,5 +1,6 @@
-//! What is looked at when the log is opened: whether its files are whole, belong to this folder and its registry, and hold
-//! all that they must. Damage is named, counted and contained; what can be made again is.
+//! The checks when the log is opened: whether its files are undamaged, belong to this folder and this registry, and
+//! hold all rows that they must hold. Damage is logged, counted and limited to the rows that it affects; derived data
+//! is rebuilt.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,59 +12,62 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::pages::{self, Verdict};
 use super::super::upkeep::FolderStamp;
 use super::fault::{Context, Fault, Result};
-use super::files::{self, Files, PartitionFileId, ReadMode, RunFile, RunState};
-use super::sorted_run::{checkpoint, transaction};
+use super::files::{self, Files, ReadMode, RunFile};
+use super::partition::PartitionFileId;
+use super::sorted_run::{RunState, checkpoint, transaction};
 use super::{journal, rebuild};
 
-/// Bytes of events that are compared with their checksums before the start; the rest follows while the server works.
+/// Bytes of partition files whose checksums are verified before the server starts; the other files are verified while
+/// it runs.
 const VERIFIED_AT_START_BYTES: u64 = 64 << 20;
-/// How many rows were found missing, ever: a number in the file of the latest values.
+/// The name in the table `meta` of `latest.db` of the number of rows that were ever found missing.
 const LOST_ROWS: &str = "lost_rows";
-/// How often the registry had been written to, at the last roll.
+/// The name in the table `meta` of the registry's number of commits at the last flush.
 pub const REGISTRY_COMMITS: &str = "registry_commits";
-/// What each span's files must hold at least, kept in the file of the latest values.
+/// The table in `latest.db` of how many rows each partition's files must hold at least.
 pub const PARTITION_TOTALS: &str =
     "CREATE TABLE IF NOT EXISTS span(span INTEGER PRIMARY KEY, last_gen INTEGER NOT NULL,
     rows INTEGER NOT NULL) WITHOUT ROWID";
 
-/// What the files of a folder were found to hold.
+/// The result of checking the files of a folder.
 pub struct FolderCheck {
-    /// The last generation that any file has rows of, or that is known to be rolled.
+    /// The largest number of a memtable that has rows in a file or is recorded as flushed.
     pub last_memtable: i64,
-    /// The last generation that is on disk as a whole.
+    /// The number of the last memtable that is completely on disk.
     pub flushed_to: i64,
-    /// The newest row's time; `i64::MIN` without one.
+    /// The time of the newest row; `i64::MIN` if there is none.
     pub newest_ms: i64,
-    /// Rows that are missing, now or at an earlier start.
+    /// Rows that are missing, found at this start or an earlier one.
     pub lost_rows: u64,
-    /// The last generation with rows in a file whose journal is gone: all of it must be there.
+    /// The largest number of a memtable that has rows in a file and no journal any more, so that all its rows must be
+    /// on disk.
     complete_memtable: i64,
-    /// Files that are compared with their checksums later.
+    /// Files whose checksums are verified while the server runs.
     pub unverified: Vec<(PartitionFileId, Arc<RunFile>)>,
 }
 
-/// What one file of events holds.
+/// The rows in the files of one partition, and the last memtable among them.
 #[derive(Clone, Copy, Default)]
 struct PartitionTotals {
     last_memtable: i64,
     rows: i64,
 }
 
-/// What an event log says of the registry that it belongs to.
+/// What the files of an event log record about their registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogSummary {
-    /// The data folder's id; 0 when no file says it.
+    /// The id of the data folder; 0 if no file records it.
     pub folder_id: i64,
-    /// The highest device number with rows or values.
+    /// The largest device number in the log.
     pub device_no: i64,
-    /// How often the registry had been written to, at the last roll.
+    /// The registry's number of commits when the log was last written.
     pub registry_commits: i64,
-    /// The newest row's time, milliseconds since 1970; 0 without one.
+    /// The time of the newest row, milliseconds since 1970; 0 if there is none.
     pub newest_ms: i64,
 }
 
-/// Reads from the event log of a folder, which no server has open, what it says of its registry. What is damaged is
-/// passed over.
+/// Reads what the event log in a folder records about its registry. No server may have the folder open. Damaged files
+/// are skipped.
 ///
 /// # Errors
 /// [`crate::domain::Error::Store`] when the folder cannot be read.
@@ -100,11 +104,11 @@ pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
     Ok(facts)
 }
 
-/// Looks at every file but the journals.
+/// Checks every file except the journals.
 ///
 /// # Errors
-/// [`Fault::Foreign`] for files of another folder or of another time than the registry; [`Fault::Newer`]; those of the
-/// file system. Damage is none.
+/// [`Fault::Foreign`] for files of another folder, or newer than the registry; [`Fault::Newer`]; errors of the file
+/// system. Damage is not an error.
 pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<FolderCheck> {
     let journals = journal::list(folder)?;
     let oldest_journal = journals.first().copied();
@@ -137,7 +141,7 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
                 };
             }
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
-            // A roll that needs the file is tried again and again.
+            // Other errors are not fatal here: a flush that needs the file tries again until it succeeds.
             Err(fault @ (Fault::Foreign(_) | Fault::Newer(_))) => return Err(fault),
             Err(fault) => tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be opened"),
         }
@@ -159,7 +163,7 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
     Ok(found)
 }
 
-/// Adds rows that a journal lacks to those that were found missing before, once for each journal; the number of all.
+/// Adds the rows that a journal lacks to the count of lost rows, once for each journal. Returns the total.
 pub fn note_lost_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
     let connection = files.latest.writer()?;
     let name = format!("lost_rows_of_journal_{no}");
@@ -174,7 +178,7 @@ pub fn note_lost_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
     Ok(all)
 }
 
-/// Adds rows that were found missing to those of earlier starts; the number of all.
+/// Adds rows to the count of lost rows. Returns the total.
 fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
     let before = files::meta(connection, LOST_ROWS)?.unwrap_or(0);
     let all = before.saturating_add(i64::try_from(lost).unwrap_or(i64::MAX));
@@ -184,7 +188,8 @@ fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
     Ok(u64::try_from(all).unwrap_or(0))
 }
 
-/// Compares a file of events with its checksums; sets a damaged one aside, which is returned then.
+/// Verifies the checksums of an active partition file. If it is damaged, sets it aside and returns it under its new
+/// name.
 fn verify(files: &Files, id: PartitionFileId, file: &RunFile, keep_open: bool) -> Result<Option<Arc<RunFile>>> {
     const READING: &str = "reading a telemetry file";
     if !id.is_active() {
@@ -207,8 +212,8 @@ fn verify(files: &Files, id: PartitionFileId, file: &RunFile, keep_open: bool) -
     }
 }
 
-/// Compares the files with their checksums that were too large for the start. Nobody waits for it but where a file seems
-/// to be damaged or has no checksums yet.
+/// Verifies the files that were too large for the start. It blocks writers only while it handles a file that seems to
+/// be damaged or has no checksums yet.
 pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>)>, is_closing: impl Fn() -> bool) {
     for (id, file) in unverified {
         if is_closing() {
@@ -217,7 +222,7 @@ pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>
         if file.is_removed() || pages::verify(&file.path, true).is_ok_and(|verdict| verdict == Verdict::Whole) {
             continue;
         }
-        // It may have changed while it was read.
+        // The file may have changed while it was read, so it is verified again under the lock.
         let _write_lock = files.write_lock();
         if file.is_removed() {
             continue;
@@ -228,7 +233,7 @@ pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>
     }
 }
 
-/// What a file holds. One that takes new rows is left without anything in its write-ahead log.
+/// The rows of a file. The SQLite write-ahead log of an active file is emptied by a checkpoint first.
 fn examine(
     file: &RunFile,
     is_written: bool,
@@ -256,19 +261,19 @@ fn examine(
     Ok(held)
 }
 
-/// The highest device number in a run.
+/// The largest device number in a sorted run.
 fn last_device(connection: &Connection, run: i64) -> Result<i64> {
     let sql = "SELECT device FROM block WHERE run = ?1 ORDER BY run DESC, device DESC LIMIT 1";
     let found = connection.query_row(sql, [run], |row| row.get(0)).optional();
     Ok(found.during("reading a telemetry file")?.unwrap_or(0))
 }
 
-/// The file of the latest values, made again from the log when it is damaged or missing.
+/// Opens `latest.db`, which is rebuilt from the partition files if it is damaged or missing.
 fn latest(files: &Files, had_rows: bool, found: &FolderCheck, oldest_journal: Option<i64>) -> Result<Connection> {
     let file = &files.latest;
     let is_missing = !file.path.exists() || std::fs::metadata(&file.path).is_ok_and(|found| found.len() == 0);
     let was_there = had_rows || pages::path(&file.path).exists();
-    // A generation that still has its journal is rolled once more; what of it is there already is left as it is.
+    // A memtable that still has its journal is flushed again, and files that already hold it are left unchanged.
     let flushed_to = oldest_journal.map_or(found.last_memtable, |oldest| found.last_memtable.min(oldest - 1));
     let why = match pages::verify(&file.path, false).during("reading the latest values")? {
         _ if is_missing && was_there => Some("it is missing".to_owned()),
@@ -285,7 +290,7 @@ fn latest(files: &Files, had_rows: bool, found: &FolderCheck, oldest_journal: Op
         checkpoint(&connection, file);
         files::runs(&connection, RunState::Live)?;
         let flushed_to = files::meta(&connection, super::flush::FLUSHED_TO)?.unwrap_or(0);
-        // A roll brings rows to the events first, and then to the latest values.
+        // A flush writes the partition files first and `latest.db` last.
         Ok(if flushed_to < found.complete_memtable {
             Err(format!("it lacks the rows that were flushed after memtable {flushed_to}"))
         } else {
@@ -306,7 +311,7 @@ fn latest(files: &Files, had_rows: bool, found: &FolderCheck, oldest_journal: Op
     rebuild::latest(files, flushed_to)
 }
 
-/// Whether the log belongs to the registry, as it is now.
+/// Checks that the registry is at least as new as the log.
 fn check_registry(connection: &Connection, file: &RunFile, stamp: &FolderStamp, device_no: i64) -> Result<()> {
     let mut device_no = device_no;
     for run in files::runs(connection, RunState::Live)? {
@@ -327,7 +332,7 @@ fn check_registry(connection: &Connection, file: &RunFile, stamp: &FolderStamp, 
     Ok(())
 }
 
-/// Refuses a journal with rows of a device that the registry never gave a number.
+/// Rejects a journal with rows of a device number that the registry has not assigned.
 pub fn check_device_numbers(journal: &Path, stamp: &FolderStamp, device_no: i64) -> Result<()> {
     if stamp.id == 0 || device_no <= stamp.device_no {
         return Ok(());
@@ -340,7 +345,7 @@ pub fn check_device_numbers(journal: &Path, stamp: &FolderStamp, device_no: i64)
     )))
 }
 
-/// Refuses a journal whose rows were acknowledged after changes of the registry that the registry lacks.
+/// Rejects a journal whose last rows were acknowledged after commits that the registry lacks.
 pub fn check_registry_commits(journal: &Path, stamp: &FolderStamp, commits: i64) -> Result<()> {
     let registry_commits = stamp.commits.load(Ordering::Acquire);
     if stamp.id == 0 || commits <= registry_commits {
@@ -353,7 +358,8 @@ pub fn check_registry_commits(journal: &Path, stamp: &FolderStamp, commits: i64)
     )))
 }
 
-/// The rows that the files of a span lack; each span is named.
+/// Compares the rows of each partition with the number that was recorded. Logs each difference and returns the rows
+/// missing.
 fn missing_from_partitions(
     connection: &Connection,
     folder: &Path,
@@ -384,7 +390,8 @@ fn missing_from_partitions(
     Ok(lost)
 }
 
-/// Notes what the rows of a generation add to the spans, in the transaction of its latest values.
+/// Adds the rows of a flushed memtable to the recorded number of each partition, in the transaction that writes its
+/// latest values.
 pub fn note_partitions(connection: &Connection, memtable: i64, added: &[(i64, usize)]) -> Result<()> {
     const NOTE: &str = "INSERT INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3) ON CONFLICT(span)
         DO UPDATE SET last_gen = max(last_gen, excluded.last_gen), rows = rows + excluded.rows";
@@ -397,7 +404,7 @@ pub fn note_partitions(connection: &Connection, memtable: i64, added: &[(i64, us
     Ok(())
 }
 
-/// Forgets what the files of spans that retention removes must hold; before they are removed.
+/// Deletes the recorded numbers of the partitions that retention is about to delete.
 pub fn forget_partitions(files: &Files, before_partition: i64) -> Result<()> {
     let connection = files.latest.writer()?;
     transaction(&connection, || {

@@ -1,6 +1,6 @@
-//! Merging runs, so that a read has few to look into. Runs are merged when there are several of a like size, a slice
-//! of rows at a time, so that a roll never waits long. Until the merged run is complete it does not count; from then on
-//! those that it was made of do not.
+//! Compaction (size-tiered): several sorted runs of similar size are merged into one, so that a read has few runs to
+//! search. Each step handles a limited number of rows, so that a flush never waits long. Readers ignore the new run
+//! until it is complete, and ignore the runs it was made of from then on.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -10,53 +10,53 @@ use rusqlite::Connection;
 
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::files::{self, RunFile, RunState, SortedRun};
+use super::files::{self, RunFile};
 use super::latest::{self, LatestBuilder};
 use super::row::{DeviceEnd, Key, Row, Rows};
-use super::sorted_run::{self, Cut, RunWriter, checkpoint, transaction};
+use super::sorted_run::{self, Cut, RunState, RunWriter, SortedRun, checkpoint, transaction};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 
-/// Rows merged in one transaction.
+/// Number of rows that one step merges in one transaction.
 const STEP_ROWS: usize = 100_000;
-/// Runs of this size are large enough.
+/// Runs of at least this size are not compacted any more.
 const LARGE_ROWS: i64 = 1 << 24;
 
-/// The merger's own state.
+/// The state of the compaction.
 pub struct Compactor {
-    /// Files that may have something to merge or to clean up.
+    /// Files that may have runs to compact or to delete.
     waiting: VecDeque<Arc<RunFile>>,
-    /// Files whose leftovers of an earlier life were looked for.
+    /// Files in which the incomplete runs of an earlier process were already marked for deletion.
     cleaned: Vec<Arc<RunFile>>,
     job: Option<Job>,
 }
 
-/// A merge under way.
+/// A compaction in progress.
 struct Job {
     file: Arc<RunFile>,
     sources: Vec<Source>,
     writer: RunWriter,
 }
 
-/// A run being read from its begin to its end.
+/// A sorted run that is read from its first row to its last.
 struct Source {
     run: SortedRun,
     rows: Rows,
-    /// The devices of `rows`, and where the rows of each end.
+    /// The end of each device's rows in `rows`.
     ends: Vec<DeviceEnd>,
     section: usize,
     at: usize,
-    /// Where the next block is looked for; `None` at the end.
+    /// The key at which the next block is searched; `None` at the end of the run.
     next: Option<Key>,
 }
 
 impl Compactor {
-    /// A merger that will look at these files.
+    /// Creates the state; the existing files are examined first.
     pub fn new(files: Vec<Arc<RunFile>>) -> Self {
         let waiting = files.into_iter().filter(|file| file.path.exists()).collect();
         Self { waiting, cleaned: Vec::new(), job: None }
     }
 
-    /// A file got a run.
+    /// Registers a file that has received a new run.
     pub fn enqueue(&mut self, file: &Arc<RunFile>) {
         if !self.waiting.iter().any(|other| Arc::ptr_eq(other, file)) {
             self.waiting.push_back(file.clone());
@@ -68,7 +68,7 @@ impl Compactor {
         self.job.is_some() || !self.waiting.is_empty()
     }
 
-    /// Does a part of the work.
+    /// Does one step.
     pub fn step(&mut self, engine: &Engine) -> Result<()> {
         let _write_lock = engine.files.write_lock();
         match self.job.take() {
@@ -83,7 +83,8 @@ impl Compactor {
                     Ok(true) => self.enqueue(&job.file),
                     Ok(false) => self.job = Some(job),
                     Err(fault) => {
-                        // What was written so far is useless without what this slice would have added.
+                        // The run is incomplete without the rows of this step, so it is deleted and the compaction
+                        // starts again.
                         self.cleaned.retain(|other| !Arc::ptr_eq(other, &job.file));
                         self.enqueue(&job.file);
                         return Err(fault);
@@ -95,7 +96,7 @@ impl Compactor {
         }
     }
 
-    /// Looks whether the file that waited longest has something to do.
+    /// Examines the file at the front of the queue.
     fn inspect(&mut self, engine: &Engine) -> Result<()> {
         let Some(file) = self.waiting.front().cloned() else { return Ok(()) };
         if file.is_removed() {
@@ -134,8 +135,8 @@ impl Compactor {
     }
 }
 
-/// The runs to merge next: several of one size class, the smallest first. Of the latest values also those between them,
-/// because the order in which codes appeared is the order of the runs.
+/// Chooses the runs to compact next: several of one size class, the smallest class first. In `latest.db` the chosen
+/// runs must be adjacent in time, because the order of runs determines the order of codes.
 fn choose(engine: &Engine, latest: bool, mut runs: Vec<SortedRun>) -> Option<Vec<SortedRun>> {
     let oldest_no = engine.memtables().oldest_no();
     let fan_in = engine.options.compaction_runs.max(2);
@@ -156,7 +157,7 @@ fn choose(engine: &Engine, latest: bool, mut runs: Vec<SortedRun>) -> Option<Vec
 }
 
 impl Job {
-    /// Merges a slice of rows; whether that was the last. The caller holds a transaction.
+    /// Merges up to [`STEP_ROWS`] rows. Returns whether the compaction is complete. Call it within a transaction.
     fn step(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
         if engine.state().closing {
             return Err(Fault::Closed);
@@ -177,7 +178,7 @@ impl Job {
         Ok(false)
     }
 
-    /// The source with the smallest key, and the smallest key of the others.
+    /// The source with the smallest key, and the smallest key of all others.
     fn smallest(&mut self, engine: &Engine, connection: &Connection) -> Result<Option<(usize, Option<Key>)>> {
         let (mut best, mut second): (Option<(usize, Key)>, Option<Key>) = (None, None);
         for (at, source) in self.sources.iter_mut().enumerate() {
@@ -193,7 +194,7 @@ impl Job {
         Ok(best.map(|(at, _)| (at, second)))
     }
 
-    /// Moves rows of one source until another has the smallest key.
+    /// Copies rows from the source with the smallest key until another source has the smallest key.
     fn merge_rows(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
         let Some((at, second)) = self.smallest(engine, connection)? else { return Ok(false) };
         let Some(source) = self.sources.get_mut(at) else { return Ok(false) };
@@ -202,7 +203,7 @@ impl Job {
             if second.is_some_and(|second| key > second) {
                 break;
             }
-            // The same row twice would be one too many.
+            // The same row may exist in two runs after a damaged file was set aside.
             if self.writer.run.rows == 0 || key > self.writer.last() {
                 self.writer.push(connection, key, &source.rows.view(&row))?;
             }
@@ -211,14 +212,14 @@ impl Job {
         Ok(true)
     }
 
-    /// Puts the latest values of one device together.
+    /// Merges the latest values of one device.
     fn merge_latest(&mut self, engine: &Engine, connection: &Connection) -> Result<bool> {
         let Some((at, _)) = self.smallest(engine, connection)? else { return Ok(false) };
         let Some((device, _)) = self.sources.get_mut(at).and_then(Source::row) else { return Ok(false) };
         let mut newest = LatestBuilder::default();
         let mut rows = 0;
         for source in &mut self.sources {
-            // Sources are in the order of their generations.
+            // The sources are in the order of their memtables.
             if source.key(engine, &self.file, connection)?.is_some_and(|key| key.device == device) {
                 let end = source.ends.get(source.section).map_or(source.at, |section| section.end);
                 let section = source.rows.rows.get(source.at..end).unwrap_or_default();
@@ -228,7 +229,8 @@ impl Job {
             }
         }
         if rows > CODES_PER_DEVICE_MAX {
-            // Codes that came after the first so many are not kept, and which those were only all runs together know.
+            // Only a limited number of codes per device is stored, and only all runs together determine which ones came
+            // first.
             newest = latest::load(&engine.files, device)?;
         }
         let key = Key { device, inv_time: 0, inv_n: 0 };
@@ -243,7 +245,7 @@ impl Source {
         Self { run, rows: Rows::default(), ends: Vec::new(), section: 0, at: 0, next }
     }
 
-    /// The row it stands at, if its block has one.
+    /// The current row; `None` if all rows of the block are used up.
     fn row(&mut self) -> Option<(i64, Row)> {
         while self.ends.get(self.section).is_some_and(|section| self.at >= section.end) {
             self.section += 1;
@@ -252,7 +254,7 @@ impl Source {
         Some((device, *self.rows.rows.get(self.at)?))
     }
 
-    /// The key of the row it stands at; reads the next block if need be.
+    /// The key of the current row. Reads the next block if necessary.
     fn key(&mut self, engine: &Engine, file: &Arc<RunFile>, connection: &Connection) -> Result<Option<Key>> {
         loop {
             if let Some((device, row)) = self.row() {

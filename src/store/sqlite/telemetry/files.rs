@@ -18,10 +18,10 @@ use super::super::connection::write_ahead;
 use super::super::wal;
 use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
-use super::partition::is_empty;
-pub use super::partition::{PartitionFileId, partition_end_ms, partition_of};
+use super::partition::{PartitionFileId, is_empty, partition_end_ms, partition_of};
 use super::retention;
 use super::row::Key;
+use super::sorted_run::{RunState, SortedRun};
 use crate::durable_file;
 
 /// Maximum number of idle connections to all files together, which limits the number of open files.
@@ -44,33 +44,6 @@ COMMIT;";
 
 /// The name in the table `meta` of the id of the data folder to which the file belongs.
 pub const FOLDER: &str = "folder";
-/// The state of a sorted run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// Its rows are part of the log.
-    Live = 0,
-    /// A compaction or a flush is writing it; readers ignore it.
-    Building = 1,
-    /// It was compacted into another run; its blocks are being deleted.
-    Obsolete = 2,
-}
-
-/// A sorted run.
-#[derive(Clone, Copy, Debug)]
-pub struct SortedRun {
-    /// Its number in the file.
-    pub no: i64,
-    /// The number of the first memtable whose rows it holds.
-    pub first_memtable: i64,
-    /// The number of the last memtable whose rows it holds.
-    pub last_memtable: i64,
-    /// Number of rows.
-    pub rows: i64,
-    /// The time of the oldest row.
-    pub oldest_ms: i64,
-    /// The time of the newest row.
-    pub newest_ms: i64,
-}
 
 /// How much of a file a connection will read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

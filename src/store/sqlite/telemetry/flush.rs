@@ -12,13 +12,14 @@ use super::check;
 use super::compaction::Compactor;
 use super::engine::Engine;
 use super::fault::{Context, Fault, Result};
-use super::files::{self, RunState, partition_of};
+use super::files;
 use super::journal::{self, Journal};
 use super::latest::{self, newest_time_row};
 use super::memtable::{DeviceRows, Memtable, Shard};
+use super::partition::partition_of;
 use super::rebuild;
 use super::row::{Key, Row};
-use super::sorted_run::{Cut, RunWriter, checkpoint, transaction};
+use super::sorted_run::{Cut, RunState, RunWriter, checkpoint, transaction};
 
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);

@@ -318,11 +318,11 @@ impl SqliteTelemetry {
         };
         let mut merged: Option<LatestBuilder> = None;
         for memtable in &memtables.list {
-            let put_in = |shard: &Shard, found: &DeviceRows| {
+            let merge_into = |shard: &Shard, found: &DeviceRows| {
                 let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
                 newest.merge_memory(shard, found)
             };
-            memtable.latest(device, put_in).unwrap_or(Ok(()))?;
+            memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
         }
         Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
     }

@@ -1,47 +1,49 @@
-//! Reading: a page, a count, and what numbering wants to know. Every row is in exactly one place for a reader: in the
-//! generations that it found in memory, or, if its generation is older than those, in one run of one file.
+//! Reads: pages, counts, and the searches for the numbering of rows. A reader takes the list of memtables first, and
+//! then only sorted runs that hold no row of these memtables, so it sees each row exactly once.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::codec::{Head, code_bit};
+use super::codec::{BlockHeader, code_bit};
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::files::{Files, ReadMode, RunFile, Snapshot, SortedRun, partition_of};
+use super::files::{Files, ReadMode, RunFile, Snapshot};
 use super::latest;
 use super::memtable::{Memtable, Memtables, matches_query};
+use super::partition::partition_of;
 use super::row::{Key, Rows};
+use super::sorted_run::SortedRun;
 use crate::domain::event::{NextRow, PAGE_ROWS_MAX, PageStart};
 use crate::domain::{EventCount, EventPage, EventQuery, RowRef};
 
-/// So many rows of the bound on rows scanned stand for one block that a page may pass over unread besides.
+/// Skipping a block without decompressing it costs as much as this number of rows.
 const ROWS_PER_SKIP: usize = 16;
-/// How often a read starts again before it gives up.
+/// Number of times that a read starts again before it fails.
 const RETRIES_MAX: usize = 1000;
 
-/// How far a read may go.
+/// The limits of a read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
-    /// Rows that it may look at. A block that it passes over unread counts as [`ROWS_PER_SKIP`].
+    /// Maximum number of rows to examine; skipping a block counts as [`ROWS_PER_SKIP`] rows.
     pub rows: usize,
-    /// How it reads files.
+    /// How the files are read.
     pub mode: ReadMode,
 }
 
 impl ReadLimits {
-    /// What a read may do on the thread of whoever asks: some hundred microseconds.
+    /// The limits of a read on the caller's own thread: it takes some hundred microseconds at most.
     pub const INLINE: Self = Self { rows: 1000, mode: ReadMode::Short };
 }
 
-/// What a read of a page came to.
+/// The result of reading a page.
 pub struct PageScan {
     /// The page.
     pub page: EventPage,
-    /// Whether it ends at the reach, and not at its limit or at the end of the log.
+    /// Whether it ended because of [`ReadLimits::rows`], and not because the page was full or the log ended.
     pub hit_limit: bool,
 }
 
-/// A page of a device's log.
+/// Reads a page of a device's log.
 pub fn page(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits) -> Result<PageScan> {
     retry(|| match upper(query) {
         None => Ok(PageScan { page: EventPage::default(), hit_limit: false }),
@@ -49,7 +51,7 @@ pub fn page(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits
     })
 }
 
-/// How many rows a query selects; not exact where the reach was not enough.
+/// Counts the rows that match a query. The result is marked as inexact if the limit was reached.
 pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits) -> Result<EventCount> {
     retry(|| {
         let mut count = EventCount { rows: 0, is_exact: true };
@@ -57,7 +59,7 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
             return Ok(count);
         }
         let memtables = engine.memtables();
-        // One more, so that nothing left means that it was not enough.
+        // One row more than the limit, so that 0 left means that the limit was exceeded.
         let mut left = limits.rows + 1;
         count.rows = memtables.list.iter().map(|memtable| memtable.count(device, query, &mut left)).sum();
         for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(query.to_ms)) {
@@ -76,14 +78,14 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
     })
 }
 
-/// A time that no row of a device on disk is newer than.
+/// An upper bound of a device's newest time on disk.
 pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
     let newest_ms = latest::load(files, device)?.newest_ms;
-    // What damage hides may be newer than what can be read, and so may what a lost file held.
+    // Rows that are damaged or were lost with a file may be newer than those that can be read.
     Ok(newest_ms.filter(|_| files.damaged() == 0).unwrap_or(i64::MAX))
 }
 
-/// The largest number among a device's rows of one millisecond on disk.
+/// The largest number on disk of a device's rows that have this time.
 pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<Option<u32>> {
     let partition = partition_of(time_ms);
     let search = |file: &Arc<RunFile>| {
@@ -129,7 +131,7 @@ fn retry<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     Err(Fault::SnapshotChanged)
 }
 
-/// The newest row that a page may hold.
+/// The newest row that the page may contain.
 fn upper(query: &EventQuery) -> Option<RowRef> {
     let newest = RowRef { time_ms: query.to_ms, n: u32::MAX };
     let upper = match query.start {
@@ -147,26 +149,27 @@ fn before(row: RowRef) -> Option<RowRef> {
     }
 }
 
-/// The runs of a file that hold rows of no generation that the reader has in memory.
+/// The runs of a file that hold only rows of memtables older than those of the reader.
 fn runs_older_than(snapshot: &Snapshot<'_>, memtables: &Memtables) -> Result<Vec<SortedRun>> {
     let oldest_no = memtables.oldest_no();
     let mut runs = snapshot.runs()?;
     runs.retain(|run| run.first_memtable < oldest_no);
-    // A run that was merged from older and newer rows than that: the generation left the memory meanwhile.
+    // This run was compacted from runs before and after that point: one of the reader's memtables was flushed
+    // meanwhile.
     if runs.iter().any(|run| run.last_memtable >= oldest_no) { Err(Fault::SnapshotChanged) } else { Ok(runs) }
 }
 
-/// Whether no row of a block of one device can be wanted.
-fn can_skip(head: &Head, query: &EventQuery, code_bits: u64) -> bool {
-    head.sections == 1
-        && (head.kinds & query.types.bits() == 0 || (!query.codes.is_empty() && head.code_bits & code_bits == 0))
+/// Whether a block that holds one device contains no matching row, judging by its header.
+fn can_skip(header: &BlockHeader, query: &EventQuery, code_bits: u64) -> bool {
+    header.sections == 1
+        && (header.kinds & query.types.bits() == 0 || (!query.codes.is_empty() && header.code_bits & code_bits == 0))
 }
 
 fn code_bits(query: &EventQuery) -> u64 {
     query.codes.iter().fold(0, |bits, code| bits | code_bit(code))
 }
 
-/// Takes the cost of a block from what is left; when nothing is, the read ends.
+/// Subtracts a cost from the remaining limit. Returns `Break` when nothing is left.
 fn charge(left: &mut usize, rows: usize) -> ControlFlow<()> {
     *left = left.saturating_sub(rows);
     if *left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -189,21 +192,21 @@ fn count_file(
             continue;
         }
         snapshot.blocks(run.no, from, |key, block| {
-            let head = &block.head;
-            if head.sections == 1 && key.device == device {
-                let within = head.oldest_ms >= query.from_ms && head.newest_ms <= query.to_ms;
-                if head.newest_ms < query.from_ms {
+            let header = &block.header;
+            if header.sections == 1 && key.device == device {
+                let within = header.oldest_ms >= query.from_ms && header.newest_ms <= query.to_ms;
+                if header.newest_ms < query.from_ms {
                     return Ok(ControlFlow::Break(()));
                 }
-                if can_skip(head, query, bits) {
+                if can_skip(header, query, bits) {
                     return Ok(charge(left, ROWS_PER_SKIP));
                 }
-                if within && query.codes.is_empty() && head.kinds & !query.types.bits() == 0 {
-                    count += u64::from(head.rows);
+                if within && query.codes.is_empty() && header.kinds & !query.types.bits() == 0 {
+                    count += u64::from(header.rows);
                     return Ok(charge(left, ROWS_PER_SKIP));
                 }
             }
-            if charge(left, head.rows as usize).is_break() {
+            if charge(left, header.rows as usize).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             let body = block.body()?;
@@ -219,7 +222,7 @@ fn count_file(
     Ok(count)
 }
 
-/// A page being put together: sources are opened only when their newest row may be next.
+/// A k-way merge of memtables and sorted runs. A source is opened only when it may contain the next row.
 struct Scan<'a> {
     engine: &'a Engine,
     memtables: Arc<Memtables>,
@@ -230,25 +233,25 @@ struct Scan<'a> {
     snapshots: Vec<Snapshot<'a>>,
     unopened: Vec<(i64, Unopened)>,
     streams: Vec<Stream>,
-    /// Rows looked at.
+    /// Number of rows examined.
     scanned: usize,
     limits: ReadLimits,
-    /// Blocks that may still be passed over without decompressing them.
+    /// Number of blocks that may still be skipped without decompressing them.
     skips: usize,
 }
 
-/// Something whose rows are not newer than the time beside it.
+/// A source that is not open yet.
 enum Unopened {
     File(Arc<RunFile>),
     SortedRun { snapshot: usize, run: i64 },
 }
 
-/// Rows of one source, newest first.
+/// The rows of one source, newest first.
 struct Stream {
     source: Source,
     rows: Rows,
     at: usize,
-    /// Where the next rows begin; `None` when there are none.
+    /// The row at which the next batch begins; `None` at the end.
     next: Option<RowRef>,
     batch: usize,
 }
@@ -296,7 +299,8 @@ impl<'a> Scan<'a> {
             let Some(row) = stream.rows.rows.get(stream.at) else { break };
             let (row_ref, matches) = (row.row_ref(), matches_query(self.query, &stream.rows.view(row)));
             if last == Some(row_ref) {
-                // A row that a damaged file had already, and that was rolled once more into the one after it.
+                // The same row exists in a damaged file and, because it was flushed again, in the file that replaced
+                // it.
                 self.advance(at)?;
                 continue;
             }
@@ -317,10 +321,10 @@ impl<'a> Scan<'a> {
         Ok(PageScan { page, hit_limit })
     }
 
-    /// The stream that has the newest row.
+    /// The stream with the newest current row.
     fn newest(&mut self) -> Result<Option<usize>> {
         loop {
-            let best = self.streams.iter().enumerate().filter_map(|(at, stream)| Some((stream.head()?, at))).max();
+            let best = self.streams.iter().enumerate().filter_map(|(at, stream)| Some((stream.current()?, at))).max();
             let unopened = self.unopened.iter().enumerate().map(|(at, (bound_ms, _))| (*bound_ms, at)).max();
             match (best, unopened) {
                 (best, Some((bound_ms, at))) if best.is_none_or(|(row, _)| bound_ms >= row.time_ms) => {
@@ -394,24 +398,24 @@ impl<'a> Scan<'a> {
                 let (device, query, code_bits) = (self.device, self.query, self.code_bits);
                 let skips = &mut self.skips;
                 let read = snapshot.blocks(*run, Key::new(device, upper), |key, block| {
-                    let head = &block.head;
-                    if key.device == device && *skips > 0 && can_skip(head, query, code_bits) {
+                    let header = &block.header;
+                    if key.device == device && *skips > 0 && can_skip(header, query, code_bits) {
                         *skips -= 1;
-                        let done = head.newest_ms < query.from_ms;
+                        let done = header.newest_ms < query.from_ms;
                         return Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
                     }
                     let body = block.body()?;
                     let Some(index) = body.find(device) else { return Ok(ControlFlow::Break(())) };
                     let mut rows = body.into_section(index)?;
                     rows.rows.retain(|row| row.row_ref() <= upper && row.time_ms >= query.from_ms);
-                    // The block's last row is the device's, so that the next block may go on with it.
-                    let goes_on = key.device == device && key.inv_time <= !query.from_ms;
+                    // If the block ends with a row of this device, its rows may continue in the next block.
+                    let continues = key.device == device && key.inv_time <= !query.from_ms;
                     stream.rows = rows;
-                    if goes_on {
+                    if continues {
                         let last = RowRef { time_ms: !key.inv_time, n: (!key.inv_n) as u32 };
                         stream.next = before(last);
                     }
-                    let empty = stream.rows.rows.is_empty() && goes_on;
+                    let empty = stream.rows.rows.is_empty() && continues;
                     Ok(if empty { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
                 });
                 match read {
@@ -427,7 +431,7 @@ impl<'a> Scan<'a> {
 }
 
 impl Stream {
-    fn head(&self) -> Option<RowRef> {
+    fn current(&self) -> Option<RowRef> {
         self.rows.rows.get(self.at).map(super::row::Row::row_ref)
     }
 }

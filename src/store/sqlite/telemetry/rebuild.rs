@@ -1,4 +1,4 @@
-//! The latest values, made again from the log: they are derived data.
+//! Rebuilds `latest.db` from the partition files; the latest values are derived data.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,15 +9,15 @@ use rusqlite::Connection;
 use super::super::pages;
 use super::check;
 use super::fault::{Context, Result};
-use super::files::{self, Files, ReadMode, RunFile, RunState, SortedRun};
+use super::files::{self, Files, ReadMode, RunFile};
 use super::flush::FLUSHED_TO;
 use super::latest::LatestBuilder;
 use super::retention;
 use super::row::{DeviceEnd, Key};
-use super::sorted_run::{Cut, RunWriter, checkpoint, transaction};
+use super::sorted_run::{Cut, RunState, RunWriter, SortedRun, checkpoint, transaction};
 
-/// Makes the file of the latest values anew from the files of events, as it was when the generation `flushed_to` was
-/// rolled. What later generations brought is in their journals. Until it is whole, the old file stays.
+/// Rebuilds `latest.db` as it was after the memtable `flushed_to` was flushed. The rows of later memtables are in their
+/// journals. The old file stays in use until the new one is complete.
 pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
     const SWAPPING: &str = "putting the new latest values in place";
     let file = &files.latest;
@@ -55,14 +55,14 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
     file.writer()
 }
 
-/// What only the old file knew.
+/// Data that exists only in the old file.
 #[derive(Default)]
 struct Metadata {
     numbers: Vec<(String, i64)>,
     partitions: Vec<(i64, i64, i64)>,
 }
 
-/// What can still be read of it; nothing else has it.
+/// Reads what is readable of it.
 fn read_metadata(file: &RunFile) -> Metadata {
     let mut metadata = Metadata::default();
     let Ok(connection) = file.reader(ReadMode::Long) else { return metadata };
@@ -78,8 +78,8 @@ fn read_metadata(file: &RunFile) -> Metadata {
     metadata
 }
 
-/// The newest rows of every device, from all files of events: runs in the order of their generations, which is that of
-/// arrival. What cannot be read is noted and passed over.
+/// The latest values of every device, from all partition files. Sorted runs are read in the order of their memtables,
+/// which is the order of arrival. Unreadable parts are counted and skipped.
 fn newest_of(files: &Files) -> Result<BTreeMap<i64, LatestBuilder>> {
     let mut devices = BTreeMap::new();
     let mut runs = Vec::new();
@@ -92,8 +92,9 @@ fn newest_of(files: &Files) -> Result<BTreeMap<i64, LatestBuilder>> {
     }
     runs.sort_by_key(|(run, _)| run.first_memtable);
     for (run, file) in runs {
-        let read =
-            file.reader(ReadMode::Long).and_then(|connection| put_in(files, &file, &connection, &run, &mut devices));
+        let read = file
+            .reader(ReadMode::Long)
+            .and_then(|connection| merge_into(files, &file, &connection, &run, &mut devices));
         match read {
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
             other => other?,
@@ -102,7 +103,7 @@ fn newest_of(files: &Files) -> Result<BTreeMap<i64, LatestBuilder>> {
     Ok(devices)
 }
 
-fn put_in(
+fn merge_into(
     files: &Files,
     file: &RunFile,
     connection: &Connection,
@@ -115,7 +116,7 @@ fn put_in(
         let mut first = 0;
         for DeviceEnd { device, end } in ends {
             let section = rows.rows.get(first..end).unwrap_or_default();
-            // Oldest first, as they came.
+            // The block is newest first, but rows are merged in the order of arrival.
             devices.entry(device).or_default().merge(section.iter().rev().map(|row| rows.view(row)))?;
             first = end;
         }

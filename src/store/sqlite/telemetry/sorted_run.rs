@@ -5,11 +5,39 @@ use rusqlite::{Connection, params};
 use super::super::pages::{self, CheckpointError};
 use super::codec::Encoder;
 use super::fault::{Context, Result};
-use super::files::{RunFile, RunState, SortedRun, salt};
+use super::files::{RunFile, salt};
 use super::row::{Key, RowView};
 
 /// Approximate size of a block in bytes before compression.
 const BLOCK_BYTES: usize = 8 << 10;
+
+/// The state of a sorted run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Its rows are part of the log.
+    Live = 0,
+    /// A compaction or a flush is writing it; readers ignore it.
+    Building = 1,
+    /// It was compacted into another run; its blocks are being deleted.
+    Obsolete = 2,
+}
+
+/// A sorted run.
+#[derive(Clone, Copy, Debug)]
+pub struct SortedRun {
+    /// Its number in the file.
+    pub no: i64,
+    /// The number of the first memtable whose rows it holds.
+    pub first_memtable: i64,
+    /// The number of the last memtable whose rows it holds.
+    pub last_memtable: i64,
+    /// Number of rows.
+    pub rows: i64,
+    /// The time of the oldest row.
+    pub oldest_ms: i64,
+    /// The time of the newest row.
+    pub newest_ms: i64,
+}
 
 /// Where rows may be divided into blocks.
 #[derive(Clone, Copy, Debug)]
