@@ -1,7 +1,8 @@
-//! What is kept of a password: argon2id hashes of the forms in which clients send it (decision 0009).
+//! Stores passwords as argon2id hashes of the forms in which clients send them (decision 0009).
 //!
-//! Kept is one text: the hash of the MD5 digits and, after a space, the one of the SHA-256 digits; either may be empty.
-//! What an older version kept has no space, and is of the text as it was given.
+//! The stored text is the hash of the password's MD5 digits, a space, and the hash of its SHA-256 digits; either hash
+//! may be empty. A text without a space was stored by an older version and is the hash of the password as it was
+//! received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,23 +17,24 @@ use super::seal::hex;
 use crate::domain::password::Password;
 use crate::domain::{Error, ProjectNo, Result};
 
-/// Passwords hashed at once: each takes a core for some 30 or 60 ms and 19 MiB.
+/// Maximum number of passwords that are hashed at the same time; each occupies a core for 30 to 60 ms and 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
-/// Callers that may wait for a hash before further ones are turned away.
+/// Maximum number of callers that wait for a hash; further ones are refused.
 const HASHES_WAITING_MAX: usize = 256;
-/// Those of one project.
+/// The same for each project.
 const HASHES_WAITING_OF_PROJECT_MAX: usize = 48;
 
-/// Hashes passwords, a bounded number at a time.
+/// Hashes passwords, a limited number at the same time.
 pub struct Passwords {
     hashing: Arc<Semaphore>,
     waiting: Arc<Waiting>,
 }
 
-/// How many callers of each project wait for a hash; those of the visual login, which has no project, count as one.
+/// How many callers of each project wait for a hash. Callers of the visual login, which has no project, share one
+/// entry.
 type Waiting = Mutex<HashMap<Option<ProjectNo>, usize>>;
 
-/// A place among those who wait, until it is dropped.
+/// One caller in the count of its project, until it is dropped.
 struct Place {
     waiting: Arc<Waiting>,
     project: Option<ProjectNo>,
@@ -67,20 +69,19 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// What to keep of a password, hashed with argon2id on a thread of its own, a bounded number at a time. `None` when it
-    /// is the one of `known`, which then stays.
+    /// Hashes a password with argon2id on a blocking thread and returns the text to store. `None` if the password
+    /// matches `current`, which then remains stored.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait already, of that project or in all.
+    /// [`Error::Busy`] when too many callers of the project, or in total, wait already.
     pub async fn hash(&self, project: ProjectNo, password: Password, known: Option<String>) -> Result<Option<String>> {
         self.with_argon2(Some(project), move || hash_unless_known(&password, known.as_deref())).await?
     }
 
-    /// Whether a password is the one that was kept, in the way of [`Passwords::hash`]. Without one it is not, and
-    /// that takes as long.
+    /// Whether a password matches the stored text. If nothing is stored, it does not, after the same time.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait already, of that project (or of none) or in all.
+    /// [`Error::Busy`] when too many callers of the project (or without a project), or in total, wait already.
     pub async fn check(&self, project: Option<ProjectNo>, password: Password, kept: Option<String>) -> Result<bool> {
         self.with_argon2(project, move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
     }
@@ -93,7 +94,7 @@ impl Passwords {
         let place = Place::take(&self.waiting, project)?;
         let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
         let work = move || {
-            // Held until the work is done, also when the caller hangs up.
+            // Held until the work is done, even if the caller disconnects.
             let _held = (place, turn);
             work()
         };
@@ -101,8 +102,8 @@ impl Passwords {
     }
 }
 
-/// What to keep of a password, `None` when it is that of `known`, which then stays. Of digits of a hash only that form
-/// can be kept.
+/// The text to store for a password; `None` if it matches `current`, which then remains stored. From digits only the
+/// hash of that form can be computed.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -119,22 +120,22 @@ pub fn hash_unless_known(password: &Password, known: Option<&str>) -> Result<Opt
     Ok(Some(kept))
 }
 
-/// Whether a password is the one that was kept. Without one that takes as long as with another.
+/// Whether a password matches a stored text. An empty text takes as long as any other.
 pub fn is_kept(password: &Password, kept: &str) -> bool {
     let (of_md5, of_sha256) = forms(kept);
     match password {
         Password::Md5(digits) => verify(digits, of_md5),
         Password::Sha256(digits) => verify(digits, of_sha256),
         Password::Clear(text) => match (of_md5, of_sha256) {
-            // Twice, as any other.
+            // Verified twice, so that it takes as long as the other cases.
             (None, Some(_)) => verify(&sha256_digits(text), of_sha256) || verify(text, None),
-            // Digits may have been given for the text itself, or the text by an older version.
+            // The stored hash may be of digits or, from an older version, of the password itself.
             _ => verify(&md5_digits(text), of_md5) || verify(text, of_md5),
         },
     }
 }
 
-/// The two hashes of what is kept.
+/// The two hashes of a stored text: of the MD5 digits and of the SHA-256 digits.
 fn forms(kept: &str) -> (Option<&str>, Option<&str>) {
     let (of_md5, of_sha256) = kept.split_once(' ').unwrap_or((kept, ""));
     ((!of_md5.is_empty()).then_some(of_md5), (!of_sha256.is_empty()).then_some(of_sha256))

@@ -1,4 +1,4 @@
-//! Secrets at rest: what is encrypted, what is hashed, and the key beside the data (DESIGN §2).
+//! Encryption and hashing of secrets, with the key that is stored beside the data.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,18 +14,18 @@ use crate::durable_file::{self, SECRET_MODE};
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
-/// Random bytes that a token pair is made from, together with the key.
+/// Random bytes from which, together with the key, a pair of tokens is derived.
 pub type TokenSeed = [u8; 16];
 
-/// Encrypts, hashes and derives with the key of one data folder.
+/// Encrypts secrets and derives tokens with the key of one data folder.
 pub struct Seal {
     cipher: Aes256Gcm,
     token_key: [u8; 32],
 }
 
 impl Seal {
-    /// Reads the key of a data folder. With `create`, which says that nothing was sealed yet, it makes one, readable by
-    /// its owner alone, if there is none, and instead of a damaged one, which is set aside.
+    /// Reads the key of a data folder. `create` says that nothing has been encrypted yet: a missing key is then
+    /// created, readable only by its owner, and a damaged one is set aside and replaced.
     ///
     /// # Errors
     /// [`Error::Refused`] when the key is missing or damaged, with what to do; [`Error::Store`]. Both name the file.
@@ -59,10 +59,11 @@ impl Seal {
         Ok(Self { cipher, token_key: derive(key, b"token")? })
     }
 
-    /// Encrypts `text` for one `place` (a column and a row); it opens nowhere else.
+    /// Encrypts `text` with AES-GCM. `aad` is the additional authenticated data: it names the column and the row that
+    /// will store the result, which can be decrypted only with the same `aad`.
     ///
     /// # Errors
-    /// [`Error::Store`] when the system gives no randomness.
+    /// [`Error::Store`] when the operating system provides no random bytes.
     pub fn seal(&self, text: &str, place: &str) -> Result<Vec<u8>> {
         let nonce = random::<NONCE_BYTES>()?;
         let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
@@ -70,7 +71,7 @@ impl Seal {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Decrypts what [`Seal::seal`] made for the same place.
+    /// Decrypts the result of [`Seal::seal`] for the same `aad`.
     ///
     /// # Errors
     /// [`Error::Store`] for anything else.
@@ -83,7 +84,7 @@ impl Seal {
         String::from_utf8(text).map_err(|_| damaged())
     }
 
-    /// The access and refresh token of a seed. The same seed gives the same tokens, so none needs to be kept.
+    /// The access token and the refresh token of a seed. The same seed gives the same tokens, so they are not stored.
     ///
     /// # Errors
     /// [`Error::Store`], never in practice.
@@ -96,28 +97,28 @@ impl Seal {
     }
 }
 
-/// What is kept of a token. Tokens have 128 random bits, so a fast hash is enough.
+/// The hash of a token, which is stored instead of it. Tokens have 128 random bits, so a fast hash is sufficient.
 pub fn token_hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Random bytes of the system.
+/// Random bytes from the operating system.
 ///
 /// # Errors
-/// [`Error::Store`] when it has none.
+/// [`Error::Store`] when it provides none.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::store(error.to_string()))?;
     Ok(bytes)
 }
 
-/// Lower-case hex digits.
+/// Encodes bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// The bytes of hex digits.
+/// Decodes hex digits; `None` if the text is something else.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let pairs = digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2))?;

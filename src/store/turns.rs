@@ -1,6 +1,6 @@
-//! Turns for reads that take long: so many at once in all, and of one project fewer, so that what one project asks for
-//! neither takes every core nor a place before another project's. Their threads have a low priority, so that requests
-//! which are served at once do not wait for a processor.
+//! Limits the number of long reads that run at the same time, in total and for each project, so that one project cannot
+//! occupy all processor cores or delay the reads of other projects. Long reads run on threads of low priority, so that
+//! short requests do not wait for a processor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::domain::{Error, ProjectNo, Result};
 use crate::repeated::Repeated;
 
-/// Long reads of one project that may wait or run; a further one is refused at once.
+/// Maximum number of long reads of one project that wait or run; further ones are refused immediately.
 const PRESENT_MAX: usize = 256;
-/// A read that had no turn after this time is refused.
+/// A read that has waited this long is refused.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Who may read at length now, and who waits for it.
+/// The limiter for long reads.
 pub struct Turns {
     all: Arc<Semaphore>,
     all_max: usize,
@@ -27,7 +27,7 @@ pub struct Turns {
     refused: Repeated,
 }
 
-/// The projects that wait or read. Those who read without one, as a visualToken does, count as one.
+/// The projects that have long reads. Reads without a project, such as those with a visualToken, share one entry.
 type Projects = Mutex<HashMap<Option<ProjectNo>, Queue>>;
 
 struct Queue {
@@ -35,21 +35,21 @@ struct Queue {
     present: usize,
 }
 
-/// A turn, until it is dropped.
+/// The permission to run one long read, until it is dropped.
 pub struct Turn {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
     _place: Place,
 }
 
-/// A place among those of a project who wait or read.
+/// One read in the count of its project, until it is dropped.
 struct Place {
     projects: Arc<Projects>,
     project: Option<ProjectNo>,
 }
 
 impl Default for Turns {
-    /// As many turns as there are cores, and at least two; half of them for one project.
+    /// One permit for each processor core, at least two, and half of them for each project.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         Self::new(cores, cores / 2)
@@ -57,18 +57,19 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// So many turns in all, and so many for one project.
+    /// Creates a limiter with this many permits in total and for each project.
     pub fn new(all_max: usize, of_one_max: usize) -> Self {
         let refused = Repeated::new("a long read was refused: too many of its project waited");
         let (all, projects) = (Arc::new(Semaphore::new(all_max)), Arc::default());
         Self { all, all_max, of_one_max, wait_max: WAIT_MAX, projects, refused }
     }
 
-    /// Waits for a turn of the project and runs a long read. A project's reads come in their order, and those of several
-    /// projects in turn.
+    /// Waits for a permit and runs a long read. The reads of one project run in their order of arrival; several
+    /// projects take turns.
     ///
     /// # Errors
-    /// Those of `read`; [`Error::Busy`] when too many of the project wait already, or for too long; [`Error::Store`].
+    /// Those of `read`; [`Error::Busy`] when too many reads of the project wait already, or this one waited too long;
+    /// [`Error::Store`].
     pub async fn run<T: Send + 'static>(
         &self,
         project: Option<ProjectNo>,
@@ -79,25 +80,26 @@ impl Turns {
         let work = move || {
             lower_priority();
             let result = read();
-            // Held until the read has ended, also when the client has disconnected.
+            // Held until the read has ended, even if the client has disconnected.
             drop(turn);
             let _ = answer.send(result);
         };
-        // A thread of its own: a priority that was lowered is not raised again.
+        // The read needs a thread of its own, because a lowered priority cannot be raised again.
         Builder::new().name("long-read".to_owned()).spawn(work).map_err(Error::store)?;
         answered.await.map_err(|_| Error::store("a long read panicked"))?
     }
 
-    /// Waits for a turn.
+    /// Waits for a permit.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many of the project wait already, or for too long.
+    /// [`Error::Busy`] when too many reads of the project wait already, or this one waited too long.
     pub async fn take(&self, project: Option<ProjectNo>) -> Result<Turn> {
         let turn = match self.place(project) {
             None => None,
             Some((place, own)) => {
                 let wait = async {
-                    // The project's own turn first: so it has no more than that many in the queue of all.
+                    // The project's permit comes first, so that a project has at most that many reads in the common
+                    // queue.
                     let own = own.acquire_owned().await.ok()?;
                     let all = self.all.clone().acquire_owned().await.ok()?;
                     Some(Turn { _all: all, _own: own, _place: place })
@@ -111,12 +113,12 @@ impl Turns {
         })
     }
 
-    /// Turns that are taken now.
+    /// Long reads that are running.
     pub fn taken(&self) -> u64 {
         self.all_max.saturating_sub(self.all.available_permits()) as u64
     }
 
-    /// Reads that were refused since the start.
+    /// Long reads that were refused since the start.
     pub fn refused(&self) -> u64 {
         self.refused.total()
     }
@@ -133,10 +135,10 @@ impl Turns {
     }
 }
 
-/// Lets the other threads go first. On Linux alone: elsewhere `nice` is of the whole process.
+/// Lowers the priority of this thread. Only on Linux, because on other systems `nice` applies to the whole process.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
-    // From 0, the usual priority, to 19, the lowest. Should it fail, others wait a little longer.
+    // From the normal priority to a low one. If it fails, other threads only wait a little longer.
     let _ = rustix::process::nice(10);
 }
 
@@ -157,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether somebody has a turn without waiting.
+    /// The result of a future that is ready immediately.
     fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match std::pin::pin!(future).poll(&mut context) {
@@ -194,7 +196,7 @@ mod tests {
         let mut other = Box::pin(turns.take(Some(ProjectNo(2))));
         assert!(other.as_mut().poll(&mut context).is_pending());
         drop(held);
-        // One of the hundred was there before, and then it is the other project's turn.
+        // One of the hundred reads was in the queue before; after that it is the other project's turn.
         assert!(other.as_mut().poll(&mut context).is_pending());
         assert!(matches!(many[0].as_mut().poll(&mut context), Poll::Ready(Ok(_))));
         assert!(many[1].as_mut().poll(&mut context).is_pending());

@@ -119,25 +119,25 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
     let (mut partitions, mut device_no) = (BTreeMap::<i64, PartitionTotals>::new(), 0);
     for (id, file) in files.partition_files().into_iter().rev() {
         bytes += std::fs::metadata(&file.path).map_or(0, |found| found.len());
-        let is_late = id.is_active() && bytes > VERIFIED_AT_START_BYTES;
-        let aside = if is_late { None } else { verify(files, id, &file, false)? };
-        let is_written = id.is_active() && aside.is_none();
-        let (mut file, mut is_written) = (aside.unwrap_or(file), is_written);
-        let mut examined = examine(&file, is_written, oldest_journal, &mut found, &mut device_no);
+        let is_verified_later = id.is_active() && bytes > VERIFIED_AT_START_BYTES;
+        let set_aside = if is_verified_later { None } else { verify(files, id, &file, false)? };
+        let receives_rows = id.is_active() && set_aside.is_none();
+        let (mut file, mut receives_rows) = (set_aside.unwrap_or(file), receives_rows);
+        let mut examined = examine(&file, receives_rows, oldest_journal, &mut found, &mut device_no);
         if let Err(fault) = &examined
             && fault.is_damage()
-            && is_written
+            && receives_rows
         {
             file = files.set_aside(id.partition, fault)?;
-            is_written = false;
+            receives_rows = false;
             examined = examine(&file, false, oldest_journal, &mut found, &mut device_no);
         }
         match examined {
             Ok(here) => {
-                let held = partitions.entry(id.partition).or_default();
-                *held = PartitionTotals {
-                    last_memtable: held.last_memtable.max(here.last_memtable),
-                    rows: held.rows + here.rows,
+                let totals = partitions.entry(id.partition).or_default();
+                *totals = PartitionTotals {
+                    last_memtable: totals.last_memtable.max(here.last_memtable),
+                    rows: totals.rows + here.rows,
                 };
             }
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
@@ -145,7 +145,7 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
             Err(fault @ (Fault::Foreign(_) | Fault::Newer(_))) => return Err(fault),
             Err(fault) => tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be opened"),
         }
-        if is_late && is_written {
+        if is_verified_later && receives_rows {
             found.unverified.push((id, file));
         }
     }
@@ -154,17 +154,17 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
     found.flushed_to = files::meta(&connection, super::flush::FLUSHED_TO)?.unwrap_or(0);
     found.last_memtable = found.last_memtable.max(found.flushed_to);
     check_registry(&connection, &files.latest, stamp, device_no)?;
-    connection.execute_batch(PARTITION_TOTALS).during("reading what the files must hold")?;
+    connection.execute_batch(PARTITION_TOTALS).during("reading the recorded number of rows")?;
     found.lost_rows = transaction(&connection, || {
         let lost = missing_from_partitions(&connection, folder, &partitions)?;
-        note_lost(&connection, lost)
+        add_lost_rows(&connection, lost)
     })?;
     checkpoint(&connection, &files.latest);
     Ok(found)
 }
 
 /// Adds the rows that a journal lacks to the count of lost rows, once for each journal. Returns the total.
-pub fn note_lost_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
+pub fn add_lost_rows_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
     let connection = files.latest.writer()?;
     let name = format!("lost_rows_of_journal_{no}");
     let all = transaction(&connection, || {
@@ -172,14 +172,14 @@ pub fn note_lost_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
         if !is_known {
             files::set_meta(&connection, &name, i64::try_from(lost).unwrap_or(i64::MAX))?;
         }
-        note_lost(&connection, if is_known { 0 } else { lost })
+        add_lost_rows(&connection, if is_known { 0 } else { lost })
     })?;
     checkpoint(&connection, &files.latest);
     Ok(all)
 }
 
 /// Adds rows to the count of lost rows. Returns the total.
-fn note_lost(connection: &Connection, lost: u64) -> Result<u64> {
+fn add_lost_rows(connection: &Connection, lost: u64) -> Result<u64> {
     let before = files::meta(connection, LOST_ROWS)?.unwrap_or(0);
     let all = before.saturating_add(i64::try_from(lost).unwrap_or(i64::MAX));
     if lost > 0 {
@@ -200,12 +200,12 @@ fn verify(files: &Files, id: PartitionFileId, file: &RunFile, keep_open: bool) -
         Verdict::Whole => Ok(None),
         Verdict::Damaged(pages) => {
             let first = pages.first().copied().unwrap_or(0);
-            let why = format!("{} of its pages are not what was written, the first is page {first}", pages.len());
+            let why = format!("{} of its pages have a wrong checksum, the first is page {first}", pages.len());
             files.set_aside(id.partition, &why).map(Some)
         }
         Verdict::Unknown | Verdict::SumsDamaged => {
             if verdict == Verdict::SumsDamaged {
-                tracing::warn!(file = %pages::path(&file.path).display(), "checksums are damaged; they are made again");
+                tracing::warn!(file = %pages::path(&file.path).display(), "the checksums are damaged; they are computed again");
             }
             pages::trust(&file.path, keep_open).during(READING).map(|()| None)
         }
@@ -228,7 +228,7 @@ pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>
             continue;
         }
         if let Err(fault) = verify(files, id, &file, true) {
-            tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be compared with its checksums");
+            tracing::error!(file = %file.path.display(), error = %fault, "the checksums of a file cannot be verified");
         }
     }
 }
@@ -236,20 +236,20 @@ pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>
 /// The rows of a file. The SQLite write-ahead log of an active file is emptied by a checkpoint first.
 fn examine(
     file: &RunFile,
-    is_written: bool,
+    receives_rows: bool,
     oldest_journal: Option<i64>,
     found: &mut FolderCheck,
     device_no: &mut i64,
 ) -> Result<PartitionTotals> {
-    let connection = if is_written { file.writer()? } else { file.reader(ReadMode::Long)? };
-    if is_written {
+    let connection = if receives_rows { file.writer()? } else { file.reader(ReadMode::Long)? };
+    if receives_rows {
         checkpoint(&connection, file);
     }
-    let mut held = PartitionTotals::default();
+    let mut totals = PartitionTotals::default();
     for run in files::runs(&connection, RunState::Live)? {
-        held = PartitionTotals {
-            last_memtable: held.last_memtable.max(run.last_memtable),
-            rows: held.rows.saturating_add(run.rows),
+        totals = PartitionTotals {
+            last_memtable: totals.last_memtable.max(run.last_memtable),
+            rows: totals.rows.saturating_add(run.rows),
         };
         found.newest_ms = found.newest_ms.max(run.newest_ms);
         if oldest_journal.is_none_or(|oldest| run.last_memtable < oldest) {
@@ -257,8 +257,8 @@ fn examine(
         }
         *device_no = (*device_no).max(last_device(&connection, run.no)?);
     }
-    found.last_memtable = found.last_memtable.max(held.last_memtable);
-    Ok(held)
+    found.last_memtable = found.last_memtable.max(totals.last_memtable);
+    Ok(totals)
 }
 
 /// The largest device number in a sorted run.
@@ -278,10 +278,10 @@ fn latest(files: &Files, had_rows: bool, found: &FolderCheck, oldest_journal: Op
     let why = match pages::verify(&file.path, false).during("reading the latest values")? {
         _ if is_missing && was_there => Some("it is missing".to_owned()),
         _ if is_missing => None,
-        Verdict::Damaged(pages) => Some(format!("{} of its pages are not what was written", pages.len())),
+        Verdict::Damaged(pages) => Some(format!("{} of its pages have a wrong checksum", pages.len())),
         Verdict::Whole => None,
         Verdict::Unknown | Verdict::SumsDamaged => {
-            pages::trust(&file.path, false).during("noting checksums")?;
+            pages::trust(&file.path, false).during("storing checksums")?;
             None
         }
     };
@@ -306,7 +306,7 @@ fn latest(files: &Files, had_rows: bool, found: &FolderCheck, oldest_journal: Op
             Err(fault) => return Err(fault),
         },
     };
-    tracing::error!(file = %file.path.display(), why, "the latest values are made again from the log");
+    tracing::error!(file = %file.path.display(), why, "the latest values are rebuilt from the log");
     files.count_damage(1);
     rebuild::latest(files, flushed_to)
 }
@@ -318,13 +318,12 @@ fn check_registry(connection: &Connection, file: &RunFile, stamp: &FolderStamp, 
         device_no = device_no.max(last_device(connection, run.no)?);
     }
     let commits = files::meta(connection, REGISTRY_COMMITS)?.unwrap_or(0);
-    let is_known = stamp.id != 0;
-    if is_known && (device_no > stamp.device_no || commits > stamp.commits.load(Ordering::Acquire)) {
+    if stamp.id != 0 && (device_no > stamp.device_no || commits > stamp.commits.load(Ordering::Acquire)) {
         let folder = file.path.parent().unwrap_or(&file.path).display();
         return Err(Fault::Foreign(format!(
-            "registry.db is older than the event log in {folder}: the log knows device number {device_no} and {commits} \
-             commits of the registry, the registry gave numbers up to {} and has {} commits. Restore files that belong \
-             together, or go on with `ingle recover`, which gives no number twice",
+            "registry.db is older than the event log in {folder}: the log has rows of device number {device_no} and was \
+             written after {commits} commits of the registry, but the registry has assigned numbers up to {} and has {} \
+             commits. Restore files that belong together, or run `ingle recover`, which assigns no number twice",
             stamp.device_no,
             stamp.commits.load(Ordering::Acquire),
         )));
@@ -338,8 +337,8 @@ pub fn check_device_numbers(journal: &Path, stamp: &FolderStamp, device_no: i64)
         return Ok(());
     }
     Err(Fault::Foreign(format!(
-        "registry.db is older than {}, which knows device number {device_no}: the registry gave numbers up to {}. Restore \
-         files that belong together, or go on with `ingle recover`, which gives no number twice",
+        "registry.db is older than {}, which has rows of device number {device_no}: the registry has assigned numbers up to {}. \
+         Restore files that belong together, or run `ingle recover`, which assigns no number twice",
         journal.display(),
         stamp.device_no
     )))
@@ -353,7 +352,7 @@ pub fn check_registry_commits(journal: &Path, stamp: &FolderStamp, commits: i64)
     }
     Err(Fault::Foreign(format!(
         "registry.db is older than {}, whose rows were acknowledged after {commits} commits of the registry: it has {registry_commits}. \
-         Restore files that belong together, or go on with `ingle recover`",
+         Restore files that belong together, or run `ingle recover`",
         journal.display()
     )))
 }
@@ -365,41 +364,41 @@ fn missing_from_partitions(
     folder: &Path,
     partitions: &BTreeMap<i64, PartitionTotals>,
 ) -> Result<u64> {
-    const READING: &str = "reading what the files must hold";
+    const READING: &str = "reading the recorded number of rows";
     let mut select = connection.prepare("SELECT span, last_gen, rows FROM span").during(READING)?;
     let expected = select
         .query_map([], |row| Ok((row.get(0)?, PartitionTotals { last_memtable: row.get(1)?, rows: row.get(2)? })));
     let expected: Vec<(i64, PartitionTotals)> = expected.and_then(Iterator::collect).during(READING)?;
     let mut lost = 0;
-    for (partition, must) in expected {
-        let held = partitions.get(&partition).copied().unwrap_or_default();
-        if held.rows >= must.rows && held.last_memtable >= must.last_memtable {
+    for (partition, expected_totals) in expected {
+        let totals = partitions.get(&partition).copied().unwrap_or_default();
+        if totals.rows >= expected_totals.rows && totals.last_memtable >= expected_totals.last_memtable {
             continue;
         }
-        let missing = u64::try_from(must.rows - held.rows).unwrap_or(0);
-        let file = folder.join(format!("events-{partition}.db"));
+        let missing = u64::try_from(expected_totals.rows - totals.rows).unwrap_or(0);
+        let file = folder.join(PartitionFileId::active(partition).name());
         tracing::error!(
             file = %file.display(),
             missing,
-            "rows are missing: the file was removed, is damaged, or is an older copy"
+            "rows are missing: the file was deleted, is damaged, or is an older copy"
         );
         lost += missing.max(1);
         let sql = "UPDATE span SET rows = ?2, last_gen = ?3 WHERE span = ?1";
-        connection.execute(sql, params![partition, held.rows, held.last_memtable]).during(READING)?;
+        connection.execute(sql, params![partition, totals.rows, totals.last_memtable]).during(READING)?;
     }
     Ok(lost)
 }
 
 /// Adds the rows of a flushed memtable to the recorded number of each partition, in the transaction that writes its
 /// latest values.
-pub fn note_partitions(connection: &Connection, memtable: i64, added: &[(i64, usize)]) -> Result<()> {
+pub fn add_to_partitions(connection: &Connection, memtable: i64, added: &[(i64, usize)]) -> Result<()> {
     const NOTE: &str = "INSERT INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3) ON CONFLICT(span)
         DO UPDATE SET last_gen = max(last_gen, excluded.last_gen), rows = rows + excluded.rows";
     for (partition, rows) in added {
         connection
             .prepare_cached(NOTE)
             .and_then(|mut note| note.execute(params![partition, memtable, *rows as i64]))
-            .during("noting what the files must hold")?;
+            .during("storing the number of rows")?;
     }
     Ok(())
 }

@@ -233,7 +233,7 @@ impl Flusher {
         self.compactor.enqueue(file);
         transaction(&connection, || {
             if write_latest(engine, &connection, memtable, devices)? {
-                check::note_partitions(&connection, memtable, added)?;
+                check::add_to_partitions(&connection, memtable, added)?;
             }
             let commits = engine.stamp.commits.load(Ordering::Acquire);
             files::set_meta(&connection, check::REGISTRY_COMMITS, commits)

@@ -181,7 +181,7 @@ impl SqliteTelemetry {
             let replayed = journal::replay(folder, no, stamp.id)?;
             damaged += replayed.damaged;
             if replayed.lost_rows > 0 {
-                lost_rows = check::note_lost_of_journal(&files, no, replayed.lost_rows)?;
+                lost_rows = check::add_lost_rows_of_journal(&files, no, replayed.lost_rows)?;
             }
             let is_damaged = replayed.is_damaged();
             let memtable = replayed.memtable;
@@ -254,7 +254,7 @@ impl SqliteTelemetry {
         {
             tracing::warn!(error = %fault, "rows stay in the journal because they could not be flushed");
         }
-        if let Err(fault) = retention::note_progress(&self.engine) {
+        if let Err(fault) = retention::store_progress(&self.engine) {
             tracing::warn!(error = %fault, "the progress of retention could not be stored");
         }
         self.close();

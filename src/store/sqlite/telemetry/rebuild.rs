@@ -19,7 +19,7 @@ use super::sorted_run::{Cut, RunState, RunWriter, SortedRun, checkpoint, transac
 /// Rebuilds `latest.db` as it was after the memtable `flushed_to` was flushed. The rows of later memtables are in their
 /// journals. The old file stays in use until the new one is complete.
 pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
-    const SWAPPING: &str = "putting the new latest values in place";
+    const REPLACING: &str = "replacing latest.db";
     let file = &files.latest;
     let metadata = read_metadata(file);
     let devices = newest_of(files)?;
@@ -35,10 +35,10 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
             }
             writer.finish(&connection)?;
         }
-        connection.execute_batch(check::PARTITION_TOTALS).during("noting what the files must hold")?;
+        connection.execute_batch(check::PARTITION_TOTALS).during("storing the number of rows")?;
         for (partition, last_memtable, rows) in &metadata.partitions {
             let sql = "INSERT OR REPLACE INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3)";
-            connection.execute(sql, [partition, last_memtable, rows]).during("noting what the files must hold")?;
+            connection.execute(sql, [partition, last_memtable, rows]).during("storing the number of rows")?;
         }
         for (name, value) in &metadata.numbers {
             files::set_meta(&connection, name, *value)?;
@@ -48,8 +48,8 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
     checkpoint(&connection, &draft);
     drop(connection);
     retention::remove(&file.path)?;
-    fs::rename(&draft.path, &file.path).during(SWAPPING)?;
-    fs::rename(pages::path(&draft.path), pages::path(&file.path)).during(SWAPPING)?;
+    fs::rename(&draft.path, &file.path).during(REPLACING)?;
+    fs::rename(pages::path(&draft.path), pages::path(&file.path)).during(REPLACING)?;
     retention::remove(&draft.path)?;
     files.close_idle(file);
     file.writer()

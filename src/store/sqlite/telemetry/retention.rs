@@ -78,7 +78,7 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
     if count(to_ms) > 0 {
         check::forget_partitions(&engine.files, partition_of(to_ms))?;
         for file in engine.files.expire(to_ms) {
-            tracing::info!(file = %file.path.display(), to_ms, "a file of the event log is removed by the retention");
+            tracing::info!(file = %file.path.display(), to_ms, "retention deletes a file of the event log");
             remove(&file.path)?;
             expiry.removed += 1;
         }
@@ -91,8 +91,8 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
         tracing::warn!(
             files,
             now_ms,
-            "files are older than the retention by the clock, which has gone on further than this server has run: they are \
-             kept until as much time has passed; if the clock is right, `ingle expire` removes them now"
+            "files are older than the retention according to the system clock, but less time has passed while this server ran: \
+             they are kept until then; if the clock is right, `ingle expire` deletes them now"
         );
     }
     progress.waiting = expiry.waiting;
@@ -100,7 +100,7 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
 }
 
 /// Stores the progress since the last pass for the next start.
-pub fn note_progress(engine: &Engine) -> Result<()> {
+pub fn store_progress(engine: &Engine) -> Result<()> {
     let mut progress = engine.retention.lock().unwrap_or_else(PoisonError::into_inner);
     if progress.at.is_none() {
         return Ok(());
