@@ -30,7 +30,7 @@ pub struct FileError {
 /// The result type of this module's functions.
 pub type Result<T> = std::result::Result<T, FileError>;
 
-fn named<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+fn with_path<T>(path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|cause| FileError { path: path.to_owned(), cause })
 }
 
@@ -50,8 +50,8 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     })();
-    named(&draft, written)?;
-    named(path, fs::rename(&draft, path))?;
+    with_path(&draft, written)?;
+    with_path(path, fs::rename(&draft, path))?;
     sync_folder_of(path)
 }
 
@@ -59,10 +59,10 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 ///
 /// # Errors
 /// [`FileError`].
-pub fn make_folder(path: &Path) -> Result<()> {
+pub fn create_folder(path: &Path) -> Result<()> {
     let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     let missing: Vec<&Path> = missing.collect();
-    named(path, DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path))?;
+    with_path(path, DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path))?;
     missing.into_iter().try_for_each(sync_folder_of)
 }
 
@@ -73,7 +73,7 @@ pub fn make_folder(path: &Path) -> Result<()> {
 /// [`FileError`].
 pub fn create_private(path: &Path) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(SECRET_MODE).open(path) {
-        Ok(file) => named(path, file.set_permissions(Permissions::from_mode(SECRET_MODE))),
+        Ok(file) => with_path(path, file.set_permissions(Permissions::from_mode(SECRET_MODE))),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(FileError { path: path.to_owned(), cause }),
     }
@@ -84,9 +84,9 @@ pub fn create_private(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`FileError`] when the permissions of a file cannot be changed.
-pub fn tighten(folder: &Path) -> Result<()> {
-    for entry in named(folder, fs::read_dir(folder))? {
-        let path = named(folder, entry)?.path();
+pub fn restrict_permissions(folder: &Path) -> Result<()> {
+    for entry in with_path(folder, fs::read_dir(folder))? {
+        let path = with_path(folder, entry)?.path();
         if !path.file_name().and_then(|name| name.to_str()).is_some_and(is_private) {
             continue;
         }
@@ -97,9 +97,9 @@ pub fn tighten(folder: &Path) -> Result<()> {
             Err(cause) => return Err(FileError { path, cause }),
         };
         if mode & OTHERS_BITS != 0 {
-            named(&path, fs::set_permissions(&path, Permissions::from_mode(SECRET_MODE)))?;
+            with_path(&path, fs::set_permissions(&path, Permissions::from_mode(SECRET_MODE)))?;
             let was = format!("{:03o}", mode & 0o777);
-            tracing::warn!(file = %path.display(), was, "others could use this file; it is its owner's alone now (600)");
+            tracing::warn!(file = %path.display(), was, "other users had permissions for this file; now only its owner has (600)");
         }
     }
     Ok(())
@@ -117,7 +117,7 @@ fn is_private(name: &str) -> bool {
 /// # Errors
 /// [`FileError`].
 pub fn set_aside(path: &Path) -> Result<PathBuf> {
-    let modified = named(path, fs::metadata(path).and_then(|found| found.modified()))?;
+    let modified = with_path(path, fs::metadata(path).and_then(|found| found.modified()))?;
     let mut number = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut aside = path.to_owned();
     while aside.exists() {
@@ -125,7 +125,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf> {
         name.push(format!(".damaged-{number}"));
         (aside, number) = (PathBuf::from(name), number + 1);
     }
-    named(path, fs::rename(path, &aside))?;
+    with_path(path, fs::rename(path, &aside))?;
     sync_folder_of(path)?;
     Ok(aside)
 }
@@ -133,5 +133,5 @@ pub fn set_aside(path: &Path) -> Result<PathBuf> {
 /// Makes the directory entry of a file durable.
 fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    named(folder, File::open(folder).and_then(|folder| folder.sync_all()))
+    with_path(folder, File::open(folder).and_then(|folder| folder.sync_all()))
 }

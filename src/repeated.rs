@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The time after which a continuing failure is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(3600);
 /// A failure has ended if it did not occur for this long and the operation then succeeds.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET_PERIOD: Duration = Duration::from_secs(60);
 /// Maximum number of causes that are counted separately; further ones are counted together.
 const CAUSES_MAX: usize = 8;
 /// The cause under which the remaining ones are counted.
@@ -18,7 +18,7 @@ const OTHER: &str = "other causes";
 pub struct Repeated {
     what: &'static str,
     total: AtomicU64,
-    lasts: AtomicBool,
+    is_failing: AtomicBool,
     causes: Mutex<Vec<Cause>>,
 }
 
@@ -35,14 +35,14 @@ struct Cause {
 enum Line {
     Begun,
     /// The failure continues; with the number of failures since the first.
-    GoesOn(u64),
+    Continues(u64),
 }
 
 impl Repeated {
     /// A failure that has not occurred yet. `what` describes it in a few words for the log.
     pub const fn new(what: &'static str) -> Self {
-        let (total, lasts) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { what, total, lasts, causes: Mutex::new(Vec::new()) }
+        let (total, is_failing) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { what, total, is_failing, causes: Mutex::new(Vec::new()) }
     }
 
     /// Records a failure. The first failure of a cause is logged, and after that one an hour. The text must not contain
@@ -53,7 +53,7 @@ impl Repeated {
             Some(Line::Begun) => {
                 tracing::warn!(cause, "{}; further ones are counted and not logged", self.what);
             }
-            Some(Line::GoesOn(count)) => tracing::warn!(cause, count, "{}, still", self.what),
+            Some(Line::Continues(count)) => tracing::warn!(cause, count, "{}, still", self.what),
         }
     }
 
@@ -61,7 +61,7 @@ impl Repeated {
     /// operation that fails now and then is logged as one continuing failure. Costs one atomic load while there is no
     /// failure.
     pub fn ended(&self) {
-        if !self.lasts.load(Ordering::Acquire) {
+        if !self.is_failing.load(Ordering::Acquire) {
             return;
         }
         for Cause { text, count, .. } in self.take_ended(Instant::now()) {
@@ -80,28 +80,28 @@ impl Repeated {
 
     fn take_ended(&self, now: Instant) -> Vec<Cause> {
         let mut causes = self.causes();
-        let (ended, lasting) = std::mem::take(&mut *causes)
+        let (ended, continuing) = std::mem::take(&mut *causes)
             .into_iter()
-            .partition(|known: &Cause| now.saturating_duration_since(known.last) >= QUIET);
-        *causes = lasting;
-        self.lasts.store(!causes.is_empty(), Ordering::Release);
+            .partition(|cause: &Cause| now.saturating_duration_since(cause.last) >= QUIET_PERIOD);
+        *causes = continuing;
+        self.is_failing.store(!causes.is_empty(), Ordering::Release);
         ended
     }
 
     fn note(&self, cause: &str, now: Instant) -> Option<Line> {
         self.total.fetch_add(1, Ordering::Relaxed);
         let mut causes = self.causes();
-        self.lasts.store(true, Ordering::Release);
-        let is_full = causes.len() >= CAUSES_MAX && causes.iter().all(|known| known.text != cause);
+        self.is_failing.store(true, Ordering::Release);
+        let is_full = causes.len() >= CAUSES_MAX && causes.iter().all(|other| other.text != cause);
         let cause = if is_full { OTHER } else { cause };
-        if let Some(known) = causes.iter_mut().find(|known| known.text == cause) {
-            known.count += 1;
-            known.last = now;
-            if now.saturating_duration_since(known.logged) < LOG_AGAIN {
+        if let Some(existing) = causes.iter_mut().find(|other| other.text == cause) {
+            existing.count += 1;
+            existing.last = now;
+            if now.saturating_duration_since(existing.logged) < LOG_AGAIN {
                 return None;
             }
-            known.logged = now;
-            return Some(Line::GoesOn(known.count));
+            existing.logged = now;
+            return Some(Line::Continues(existing.count));
         }
         causes.push(Cause { text: cause.to_owned(), count: 1, logged: now, last: now });
         Some(Line::Begun)
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(repeated.note("disk", begin + Duration::from_secs(second)), None);
         }
         assert_eq!(repeated.note("network", begin + LOG_AGAIN), Some(Line::Begun));
-        assert_eq!(repeated.note("disk", begin + LOG_AGAIN), Some(Line::GoesOn(3601)));
+        assert_eq!(repeated.note("disk", begin + LOG_AGAIN), Some(Line::Continues(3601)));
         assert_eq!(repeated.note("disk", begin + LOG_AGAIN), None);
         assert_eq!(repeated.total(), 3603);
     }
@@ -133,12 +133,12 @@ mod tests {
         assert!(repeated.take_ended(begin).is_empty());
         assert_eq!(repeated.note("disk", begin), Some(Line::Begun));
         // Alternating success and failure is one continuing failure.
-        assert!(repeated.take_ended(begin + QUIET / 2).is_empty());
-        assert_eq!(repeated.note("disk", begin + QUIET / 2), None);
-        assert!(repeated.take_ended(begin + QUIET).is_empty());
-        let ended = repeated.take_ended(begin + QUIET + QUIET / 2);
+        assert!(repeated.take_ended(begin + QUIET_PERIOD / 2).is_empty());
+        assert_eq!(repeated.note("disk", begin + QUIET_PERIOD / 2), None);
+        assert!(repeated.take_ended(begin + QUIET_PERIOD).is_empty());
+        let ended = repeated.take_ended(begin + QUIET_PERIOD + QUIET_PERIOD / 2);
         assert_eq!(ended.iter().map(|cause| (cause.text.as_str(), cause.count)).collect::<Vec<_>>(), [("disk", 2)]);
-        assert_eq!(repeated.note("disk", begin + QUIET * 2), Some(Line::Begun));
+        assert_eq!(repeated.note("disk", begin + QUIET_PERIOD * 2), Some(Line::Begun));
         assert_eq!(repeated.total(), 3);
     }
 

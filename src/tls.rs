@@ -47,14 +47,14 @@ pub enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`] naming the file.
-pub fn given(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let wrong =
         |path: &Path, error: &dyn std::fmt::Display| TlsError::Pem(path.display().to_string(), error.to_string());
     let chain = CertificateDer::pem_file_iter(certificates)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificates, &error))?;
     if chain.is_empty() {
-        return Err(wrong(certificates, &"no certificate in it"));
+        return Err(wrong(certificates, &"it contains no certificate"));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
     config(chain, key, protocol)
@@ -66,7 +66,7 @@ pub fn given(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<Ser
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn own(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_own_ca(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let ca_key = ca_key(folder)?;
     let issuer = Issuer::new(ca_params()?, ca_key);
     let mut all_names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];

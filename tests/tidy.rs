@@ -288,7 +288,7 @@ fn every_route_has_a_test_of_its_name() {
 /// cut. The lock of the data folder and the reserve hold nothing, a mark is behind on purpose (decision 0017), and the
 /// databases are SQLite's, also where they are renamed.
 const MAKES_FILES: &[(&str, &[&str])] = &[
-    ("OpenOptions", &["durable_file.rs", "store/space.rs", "store/sqlite/mark.rs"]),
+    ("OpenOptions", &["durable_file.rs", "store/disk_space.rs", "store/sqlite/mark.rs"]),
     ("File::create", &[]),
     ("fs::write", &[]),
     ("fs::copy", &[]),

@@ -35,13 +35,13 @@ pub struct Passwords {
 type Waiting = Mutex<HashMap<Option<ProjectNo>, usize>>;
 
 /// One caller in the count of its project, until it is dropped.
-struct Place {
+struct WaitingCaller {
     waiting: Arc<Waiting>,
     project: Option<ProjectNo>,
 }
 
-impl Place {
-    fn take(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
+impl WaitingCaller {
+    fn enter(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
         let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_project = counts.get(&project).copied().unwrap_or(0);
         if of_project >= HASHES_WAITING_OF_PROJECT_MAX || counts.values().sum::<usize>() >= HASHES_WAITING_MAX {
@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingCaller {
     fn drop(&mut self) {
         let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(&self.project) {
@@ -74,16 +74,21 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Busy`] when too many callers of the project, or in total, wait already.
-    pub async fn hash(&self, project: ProjectNo, password: Password, known: Option<String>) -> Result<Option<String>> {
-        self.with_argon2(Some(project), move || hash_unless_known(&password, known.as_deref())).await?
+    pub async fn hash(
+        &self,
+        project: ProjectNo,
+        password: Password,
+        current: Option<String>,
+    ) -> Result<Option<String>> {
+        self.with_argon2(Some(project), move || hash_if_changed(&password, current.as_deref())).await?
     }
 
     /// Whether a password matches the stored text. If nothing is stored, it does not, after the same time.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many callers of the project (or without a project), or in total, wait already.
-    pub async fn check(&self, project: Option<ProjectNo>, password: Password, kept: Option<String>) -> Result<bool> {
-        self.with_argon2(project, move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
+    pub async fn check(&self, project: Option<ProjectNo>, password: Password, stored: Option<String>) -> Result<bool> {
+        self.with_argon2(project, move || matches(&password, stored.as_deref().unwrap_or_default())).await
     }
 
     async fn with_argon2<T: Send + 'static>(
@@ -91,11 +96,11 @@ impl Passwords {
         project: Option<ProjectNo>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let place = Place::take(&self.waiting, project)?;
+        let waiting_caller = WaitingCaller::enter(&self.waiting, project)?;
         let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
         let work = move || {
             // Held until the work is done, even if the caller disconnects.
-            let _held = (place, turn);
+            let _held = (waiting_caller, turn);
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(Error::store)
@@ -107,22 +112,22 @@ impl Passwords {
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn hash_unless_known(password: &Password, known: Option<&str>) -> Result<Option<String>> {
-    let is_complete = |known: &&str| forms(known).1.is_some() || !matches!(password, Password::Clear(_));
-    if known.filter(is_complete).is_some_and(|known| is_kept(password, known)) {
+pub fn hash_if_changed(password: &Password, current: Option<&str>) -> Result<Option<String>> {
+    let is_complete = |current: &&str| forms(current).1.is_some() || !matches!(password, Password::Clear(_));
+    if current.filter(is_complete).is_some_and(|current| matches(password, current)) {
         return Ok(None);
     }
-    let kept = match password {
+    let stored = match password {
         Password::Clear(text) => format!("{} {}", hash(&md5_digits(text))?, hash(&sha256_digits(text))?),
         Password::Md5(digits) => format!("{} ", hash(digits)?),
         Password::Sha256(digits) => format!(" {}", hash(digits)?),
     };
-    Ok(Some(kept))
+    Ok(Some(stored))
 }
 
 /// Whether a password matches a stored text. An empty text takes as long as any other.
-pub fn is_kept(password: &Password, kept: &str) -> bool {
-    let (of_md5, of_sha256) = forms(kept);
+pub fn matches(password: &Password, stored: &str) -> bool {
+    let (of_md5, of_sha256) = forms(stored);
     match password {
         Password::Md5(digits) => verify(digits, of_md5),
         Password::Sha256(digits) => verify(digits, of_sha256),
@@ -136,8 +141,8 @@ pub fn is_kept(password: &Password, kept: &str) -> bool {
 }
 
 /// The two hashes of a stored text: of the MD5 digits and of the SHA-256 digits.
-fn forms(kept: &str) -> (Option<&str>, Option<&str>) {
-    let (of_md5, of_sha256) = kept.split_once(' ').unwrap_or((kept, ""));
+fn forms(stored: &str) -> (Option<&str>, Option<&str>) {
+    let (of_md5, of_sha256) = stored.split_once(' ').unwrap_or((stored, ""));
     ((!of_md5.is_empty()).then_some(of_md5), (!of_sha256.is_empty()).then_some(of_sha256))
 }
 
@@ -173,47 +178,47 @@ mod tests {
     }
 
     #[test]
-    fn one_project_takes_no_other_its_turn_at_hashing() -> Result<()> {
+    fn one_project_cannot_use_up_the_hashing_queue() -> Result<()> {
         let waiting = Arc::default();
-        let many = |project: i64| -> Vec<Place> {
-            std::iter::from_fn(|| Place::take(&waiting, Some(ProjectNo(project))).ok()).collect()
+        let many = |project: i64| -> Vec<WaitingCaller> {
+            std::iter::from_fn(|| WaitingCaller::enter(&waiting, Some(ProjectNo(project))).ok()).collect()
         };
         let first = many(1);
         assert_eq!(first.len(), HASHES_WAITING_OF_PROJECT_MAX);
-        let second = Place::take(&waiting, Some(ProjectNo(2)))?;
-        Place::take(&waiting, None)?;
+        let second = WaitingCaller::enter(&waiting, Some(ProjectNo(2)))?;
+        WaitingCaller::enter(&waiting, None)?;
         drop((first, second));
-        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "nothing is left of those who went");
-        let all: Vec<Place> = (0..100).flat_map(many).collect();
+        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "callers that left are not counted");
+        let all: Vec<WaitingCaller> = (0..100).flat_map(many).collect();
         assert_eq!(all.len(), HASHES_WAITING_MAX);
         Ok(())
     }
 
     #[test]
-    fn each_form_of_a_password_opens_what_was_kept_of_another() -> Result<()> {
+    fn each_form_of_a_password_matches_what_was_stored_of_another() -> Result<()> {
         let (md5, sha256) = (Password::sent(md5_digits("secret")), Password::sent(sha256_digits("secret")));
-        let opens = |kept: &str| [&clear("secret"), &md5, &sha256].map(|password| is_kept(password, kept));
-        let of_text = hash_unless_known(&clear("secret"), None)?.unwrap_or_default();
+        let opens = |stored: &str| [&clear("secret"), &md5, &sha256].map(|password| matches(password, stored));
+        let of_text = hash_if_changed(&clear("secret"), None)?.unwrap_or_default();
         assert_eq!(opens(&of_text), [true, true, true]);
-        let of_md5 = hash_unless_known(&md5, None)?.unwrap_or_default();
-        assert_eq!(opens(&of_md5), [true, true, false], "the one form says nothing of the other");
-        let of_sha256 = hash_unless_known(&sha256, None)?.unwrap_or_default();
+        let of_md5 = hash_if_changed(&md5, None)?.unwrap_or_default();
+        assert_eq!(opens(&of_md5), [true, true, false], "one form does not give the other");
+        let of_sha256 = hash_if_changed(&sha256, None)?.unwrap_or_default();
         assert_eq!(opens(&of_sha256), [true, false, true]);
-        assert_eq!(opens(&hash("secret")?), [true, false, false], "as an older version kept it");
-        for kept in [&of_text, &of_md5, &of_sha256] {
-            assert!(!is_kept(&clear("other"), kept) && !is_kept(&clear(""), kept));
+        assert_eq!(opens(&hash("secret")?), [true, false, false], "as an older version stored it");
+        for stored in [&of_text, &of_md5, &of_sha256] {
+            assert!(!matches(&clear("other"), stored) && !matches(&clear(""), stored));
         }
         Ok(())
     }
 
     #[test]
-    fn what_is_known_stays_and_what_is_missing_comes() -> Result<()> {
-        let kept = hash_unless_known(&clear("secret"), None)?.unwrap_or_default();
-        assert_eq!(hash_unless_known(&clear("secret"), Some(&kept))?, None);
-        assert_eq!(hash_unless_known(&Password::sent(md5_digits("secret")), Some(&kept))?, None);
-        assert!(hash_unless_known(&clear("other"), Some(&kept))?.is_some());
-        let half = hash_unless_known(&Password::sent(md5_digits("secret")), None)?.unwrap_or_default();
-        assert!(hash_unless_known(&clear("secret"), Some(&half))?.is_some(), "the text brings the other form");
+    fn an_unchanged_password_is_not_hashed_again() -> Result<()> {
+        let stored = hash_if_changed(&clear("secret"), None)?.unwrap_or_default();
+        assert_eq!(hash_if_changed(&clear("secret"), Some(&stored))?, None);
+        assert_eq!(hash_if_changed(&Password::sent(md5_digits("secret")), Some(&stored))?, None);
+        assert!(hash_if_changed(&clear("other"), Some(&stored))?.is_some());
+        let half = hash_if_changed(&Password::sent(md5_digits("secret")), None)?.unwrap_or_default();
+        assert!(hash_if_changed(&clear("secret"), Some(&half))?.is_some(), "the text gives the other form");
         Ok(())
     }
 }

@@ -37,7 +37,7 @@ impl Seal {
                 Err(_) if create => {
                     let aside = durable_file::set_aside(&path).map_err(Error::store)?;
                     let (file, aside) = (path.display(), aside.display());
-                    tracing::error!(%file, %aside, "the key is damaged; nothing was sealed with it, a new one is made");
+                    tracing::error!(%file, %aside, "the key is damaged; nothing was encrypted with it, so a new one is created");
                     create_key(&path)?
                 }
                 Err(_) => {
@@ -46,7 +46,10 @@ impl Seal {
             },
             Err(error) if error.kind() == ErrorKind::NotFound && create => create_key(&path)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let text = format!("{} is missing: without it the data cannot be read; restore it", path.display());
+                let text = format!(
+                    "{} is missing: without it the secrets in the data cannot be decrypted; restore it",
+                    path.display()
+                );
                 return Err(Error::Refused(text));
             }
             Err(error) => return Err(Error::store(format!("{}: {error}", path.display()))),
@@ -64,9 +67,9 @@ impl Seal {
     ///
     /// # Errors
     /// [`Error::Store`] when the operating system provides no random bytes.
-    pub fn seal(&self, text: &str, place: &str) -> Result<Vec<u8>> {
+    pub fn seal(&self, text: &str, aad: &str) -> Result<Vec<u8>> {
         let nonce = random::<NONCE_BYTES>()?;
-        let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
+        let payload = Payload { msg: text.as_bytes(), aad: aad.as_bytes() };
         let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| Error::store("encryption"))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
@@ -75,11 +78,11 @@ impl Seal {
     ///
     /// # Errors
     /// [`Error::Store`] for anything else.
-    pub fn unseal(&self, blob: &[u8], place: &str) -> Result<String> {
-        let damaged = || Error::store(format!("{place} does not open with {KEY_FILE}"));
+    pub fn unseal(&self, blob: &[u8], aad: &str) -> Result<String> {
+        let damaged = || Error::store(format!("{aad} cannot be decrypted with {KEY_FILE}"));
         let (nonce, sealed) = blob.split_at_checked(NONCE_BYTES).ok_or_else(damaged)?;
         let nonce = <[u8; NONCE_BYTES]>::try_from(nonce).map_err(|_| damaged())?;
-        let payload = Payload { msg: sealed, aad: place.as_bytes() };
+        let payload = Payload { msg: sealed, aad: aad.as_bytes() };
         let text = self.cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
         String::from_utf8(text).map_err(|_| damaged())
     }
@@ -149,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_text_opens_only_in_its_place() -> Result<()> {
+    fn a_sealed_text_can_be_decrypted_only_with_its_aad() -> Result<()> {
         let seal = Seal::from_key(&[7; 32])?;
         let blob = seal.seal("local key", "device.local_key:a")?;
         assert_eq!(seal.unseal(&blob, "device.local_key:a")?, "local key");

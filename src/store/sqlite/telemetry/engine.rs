@@ -14,7 +14,7 @@ use super::latest::Cache;
 use super::memtable::{Memtable, Memtables};
 use super::queue::Queue;
 use super::retention::Progress;
-use crate::store::space::Space;
+use crate::store::disk_space::DiskSpace;
 
 /// Number of hash buckets of devices in [`FlushedTimes`].
 const FLUSHED_BUCKETS: usize = 1 << 16;
@@ -28,7 +28,7 @@ pub struct Engine {
     /// The state of the registry, with which the files of the log are compared.
     pub stamp: FolderStamp,
     /// The free space of the disk.
-    pub space: Arc<Space>,
+    pub space: Arc<DiskSpace>,
     /// The queue of the committer.
     pub queue: Queue,
     /// The rows in memory.
@@ -99,7 +99,7 @@ impl Engine {
         folder: PathBuf,
         options: TelemetryOptions,
         stamp: FolderStamp,
-        space: Arc<Space>,
+        space: Arc<DiskSpace>,
         files: Files,
         memtables: Vec<Arc<Memtable>>,
         flushed: FlushedTimes,

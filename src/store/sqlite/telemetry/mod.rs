@@ -60,8 +60,8 @@ use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
 use crate::domain::{DeviceNo, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result};
 use crate::durable_file;
-use crate::store::space::Space;
-use crate::store::turns::Turns;
+use crate::store::disk_space::DiskSpace;
+use crate::store::long_reads::LongReads;
 
 pub use check::{LogSummary, log_summary};
 pub use fault::{DISK_FULL, is_full};
@@ -123,22 +123,22 @@ pub struct Shared {
     /// The state of the registry, with which the files of the log are compared.
     pub stamp: FolderStamp,
     /// The free space of the disk.
-    pub space: Arc<Space>,
+    pub space: Arc<DiskSpace>,
     /// The limiter for long reads.
-    pub turns: Arc<Turns>,
+    pub long_reads: Arc<LongReads>,
 }
 
 impl Shared {
     /// For an event log without a registry, as tests and benchmarks use it.
     pub fn standalone() -> Self {
-        Self { stamp: FolderStamp::alone(), space: Arc::new(Space::unlimited()), turns: Arc::default() }
+        Self { stamp: FolderStamp::alone(), space: Arc::new(DiskSpace::unlimited()), long_reads: Arc::default() }
     }
 }
 
 /// The embedded event log. Dropping it stops its threads.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
-    turns: Arc<Turns>,
+    long_reads: Arc<LongReads>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -163,8 +163,8 @@ impl SqliteTelemetry {
     }
 
     fn open_inner(folder: &Path, options: TelemetryOptions, shared: Shared) -> fault::Result<Self> {
-        let Shared { stamp, space, turns } = shared;
-        durable_file::make_folder(folder)?;
+        let Shared { stamp, space, long_reads } = shared;
+        durable_file::create_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
         let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
             check::folder(&files, folder, &stamp)?;
@@ -208,7 +208,7 @@ impl SqliteTelemetry {
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
         engine.change_state(|state| state.damaged_journals = damaged_journals);
-        let opened = Self { engine: engine.clone(), turns, threads: Mutex::default() };
+        let opened = Self { engine: engine.clone(), long_reads, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
@@ -298,7 +298,7 @@ impl SqliteTelemetry {
         let engine = self.engine.clone();
         let limits = ReadLimits { rows, mode: ReadMode::Long };
         let more = move || Ok(read::page(&engine, device.0, &rest, limits)?);
-        let mut page = self.turns.run(project, more).await?.page;
+        let mut page = self.long_reads.run(project, more).await?.page;
         match page.rows.first() {
             Some(event) if missing == 0 => page.next = Some(NextRow { row: event.row, kind: event.kind }),
             _ => found.append(&mut page.rows),
@@ -366,7 +366,7 @@ impl Telemetry for SqliteTelemetry {
         }
         let (engine, query) = (self.engine.clone(), query.clone());
         let limits = ReadLimits { rows: engine.options.count_rows, mode: ReadMode::Long };
-        self.turns.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
+        self.long_reads.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
@@ -402,8 +402,8 @@ impl Telemetry for SqliteTelemetry {
             refused_rows: self.engine.space.refused(),
             waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
-            long_reads: self.turns.taken(),
-            reads_refused: self.turns.refused(),
+            long_reads: self.long_reads.running(),
+            reads_refused: self.long_reads.refused(),
         }
     }
 }

@@ -13,42 +13,42 @@ use crate::domain::{Error, ProjectNo, Result};
 use crate::repeated::Repeated;
 
 /// Maximum number of long reads of one project that wait or run; further ones are refused immediately.
-const PRESENT_MAX: usize = 256;
+const READS_PER_PROJECT_MAX: usize = 256;
 /// A read that has waited this long is refused.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The limiter for long reads.
-pub struct Turns {
+pub struct LongReads {
     all: Arc<Semaphore>,
-    all_max: usize,
-    of_one_max: usize,
+    permits_max: usize,
+    permits_per_project: usize,
     wait_max: Duration,
     projects: Arc<Projects>,
     refused: Repeated,
 }
 
 /// The projects that have long reads. Reads without a project, such as those with a visualToken, share one entry.
-type Projects = Mutex<HashMap<Option<ProjectNo>, Queue>>;
+type Projects = Mutex<HashMap<Option<ProjectNo>, ProjectReads>>;
 
-struct Queue {
-    turns: Arc<Semaphore>,
-    present: usize,
+struct ProjectReads {
+    permits: Arc<Semaphore>,
+    count: usize,
 }
 
 /// The permission to run one long read, until it is dropped.
-pub struct Turn {
+pub struct Permit {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
-    _place: Place,
+    _entry: ProjectEntry,
 }
 
 /// One read in the count of its project, until it is dropped.
-struct Place {
+struct ProjectEntry {
     projects: Arc<Projects>,
     project: Option<ProjectNo>,
 }
 
-impl Default for Turns {
+impl Default for LongReads {
     /// One permit for each processor core, at least two, and half of them for each project.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
@@ -56,12 +56,12 @@ impl Default for Turns {
     }
 }
 
-impl Turns {
+impl LongReads {
     /// Creates a limiter with this many permits in total and for each project.
-    pub fn new(all_max: usize, of_one_max: usize) -> Self {
+    pub fn new(permits_max: usize, permits_per_project: usize) -> Self {
         let refused = Repeated::new("a long read was refused: too many of its project waited");
-        let (all, projects) = (Arc::new(Semaphore::new(all_max)), Arc::default());
-        Self { all, all_max, of_one_max, wait_max: WAIT_MAX, projects, refused }
+        let (all, projects) = (Arc::new(Semaphore::new(permits_max)), Arc::default());
+        Self { all, permits_max, permits_per_project, wait_max: WAIT_MAX, projects, refused }
     }
 
     /// Waits for a permit and runs a long read. The reads of one project run in their order of arrival; several
@@ -75,13 +75,13 @@ impl Turns {
         project: Option<ProjectNo>,
         read: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let turn = self.take(project).await?;
+        let permit = self.acquire(project).await?;
         let (answer, answered) = oneshot::channel();
         let work = move || {
             lower_priority();
             let result = read();
             // Held until the read has ended, even if the client has disconnected.
-            drop(turn);
+            drop(permit);
             let _ = answer.send(result);
         };
         // The read needs a thread of its own, because a lowered priority cannot be raised again.
@@ -93,29 +93,29 @@ impl Turns {
     ///
     /// # Errors
     /// [`Error::Busy`] when too many reads of the project wait already, or this one waited too long.
-    pub async fn take(&self, project: Option<ProjectNo>) -> Result<Turn> {
-        let turn = match self.place(project) {
+    pub async fn acquire(&self, project: Option<ProjectNo>) -> Result<Permit> {
+        let permit = match self.enter(project) {
             None => None,
-            Some((place, own)) => {
+            Some((entry, own)) => {
                 let wait = async {
                     // The project's permit comes first, so that a project has at most that many reads in the common
                     // queue.
                     let own = own.acquire_owned().await.ok()?;
                     let all = self.all.clone().acquire_owned().await.ok()?;
-                    Some(Turn { _all: all, _own: own, _place: place })
+                    Some(Permit { _all: all, _own: own, _entry: entry })
                 };
                 tokio::time::timeout(self.wait_max, wait).await.unwrap_or(None)
             }
         };
-        turn.ok_or_else(|| {
+        permit.ok_or_else(|| {
             self.refused.happened("busy");
             Error::Busy("too many long reads of this project are under way")
         })
     }
 
     /// Long reads that are running.
-    pub fn taken(&self) -> u64 {
-        self.all_max.saturating_sub(self.all.available_permits()) as u64
+    pub fn running(&self) -> u64 {
+        self.permits_max.saturating_sub(self.all.available_permits()) as u64
     }
 
     /// Long reads that were refused since the start.
@@ -123,15 +123,15 @@ impl Turns {
         self.refused.total()
     }
 
-    fn place(&self, project: Option<ProjectNo>) -> Option<(Place, Arc<Semaphore>)> {
+    fn enter(&self, project: Option<ProjectNo>) -> Option<(ProjectEntry, Arc<Semaphore>)> {
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Queue { turns: Arc::new(Semaphore::new(self.of_one_max)), present: 0 };
+        let new = || ProjectReads { permits: Arc::new(Semaphore::new(self.permits_per_project)), count: 0 };
         let queue = projects.entry(project).or_insert_with(new);
-        if queue.present >= PRESENT_MAX {
+        if queue.count >= READS_PER_PROJECT_MAX {
             return None;
         }
-        queue.present += 1;
-        Some((Place { projects: self.projects.clone(), project }, queue.turns.clone()))
+        queue.count += 1;
+        Some((ProjectEntry { projects: self.projects.clone(), project }, queue.permits.clone()))
     }
 }
 
@@ -142,11 +142,11 @@ fn lower_priority() {
     let _ = rustix::process::nice(10);
 }
 
-impl Drop for Place {
+impl Drop for ProjectEntry {
     fn drop(&mut self) {
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
         match projects.get_mut(&self.project) {
-            Some(queue) if queue.present > 1 => queue.present -= 1,
+            Some(queue) if queue.count > 1 => queue.count -= 1,
             _ => drop(projects.remove(&self.project)),
         }
     }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     /// The result of a future that is ready immediately.
-    fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match std::pin::pin!(future).poll(&mut context) {
             Poll::Ready(done) => Some(done),
@@ -170,30 +170,30 @@ mod tests {
 
     #[tokio::test]
     async fn one_project_has_no_more_than_its_turns() {
-        let turns = Turns::new(2, 1);
+        let permits = LongReads::new(2, 1);
         let (one, two, three) = (Some(ProjectNo(1)), None, Some(ProjectNo(3)));
-        let first = at_once(turns.take(one)).unwrap().unwrap();
-        assert!(at_once(turns.take(one)).is_none());
-        let second = at_once(turns.take(two)).unwrap().unwrap();
-        assert!(at_once(turns.take(three)).is_none());
-        assert_eq!(turns.taken(), 2);
+        let first = ready(permits.acquire(one)).unwrap().unwrap();
+        assert!(ready(permits.acquire(one)).is_none());
+        let second = ready(permits.acquire(two)).unwrap().unwrap();
+        assert!(ready(permits.acquire(three)).is_none());
+        assert_eq!(permits.running(), 2);
         drop(first);
-        let third = at_once(turns.take(three)).unwrap().unwrap();
+        let third = ready(permits.acquire(three)).unwrap().unwrap();
         drop((second, third));
-        assert_eq!(turns.taken(), 0);
-        assert!(turns.projects.lock().unwrap().is_empty());
+        assert_eq!(permits.running(), 0);
+        assert!(permits.projects.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn projects_come_in_turn_however_many_reads_one_of_them_has() {
-        let turns = Turns::new(1, 1);
-        let held = turns.take(Some(ProjectNo(9))).await.unwrap();
+        let permits = LongReads::new(1, 1);
+        let held = permits.acquire(Some(ProjectNo(9))).await.unwrap();
         let mut context = Context::from_waker(Waker::noop());
-        let mut many: Vec<_> = (0..100).map(|_| Box::pin(turns.take(Some(ProjectNo(1))))).collect();
+        let mut many: Vec<_> = (0..100).map(|_| Box::pin(permits.acquire(Some(ProjectNo(1))))).collect();
         for waiting in &mut many {
             assert!(waiting.as_mut().poll(&mut context).is_pending());
         }
-        let mut other = Box::pin(turns.take(Some(ProjectNo(2))));
+        let mut other = Box::pin(permits.acquire(Some(ProjectNo(2))));
         assert!(other.as_mut().poll(&mut context).is_pending());
         drop(held);
         // One of the hundred reads was in the queue before; after that it is the other project's turn.
@@ -205,23 +205,24 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_without_end() {
-        let hasty = Turns { wait_max: Duration::ZERO, ..Turns::new(2, 1) };
-        let held = hasty.take(Some(ProjectNo(1))).await.unwrap();
-        assert!(matches!(hasty.take(Some(ProjectNo(1))).await, Err(Error::Busy(_))));
-        assert_eq!(hasty.refused(), 1);
+        let impatient = LongReads { wait_max: Duration::ZERO, ..LongReads::new(2, 1) };
+        let held = impatient.acquire(Some(ProjectNo(1))).await.unwrap();
+        assert!(matches!(impatient.acquire(Some(ProjectNo(1))).await, Err(Error::Busy(_))));
+        assert_eq!(impatient.refused(), 1);
         drop(held);
-        assert!(hasty.take(Some(ProjectNo(1))).await.is_ok());
+        assert!(impatient.acquire(Some(ProjectNo(1))).await.is_ok());
 
-        let turns = Turns::new(2, 1);
-        let held = turns.take(Some(ProjectNo(1))).await.unwrap();
+        let permits = LongReads::new(2, 1);
+        let held = permits.acquire(Some(ProjectNo(1))).await.unwrap();
         let mut context = Context::from_waker(Waker::noop());
-        let mut waiting: Vec<_> = (1..PRESENT_MAX).map(|_| Box::pin(turns.take(Some(ProjectNo(1))))).collect();
+        let mut waiting: Vec<_> =
+            (1..READS_PER_PROJECT_MAX).map(|_| Box::pin(permits.acquire(Some(ProjectNo(1))))).collect();
         for waiting in &mut waiting {
             assert!(waiting.as_mut().poll(&mut context).is_pending());
         }
-        assert!(matches!(at_once(turns.take(Some(ProjectNo(1)))), Some(Err(Error::Busy(_)))));
-        assert_eq!(turns.refused(), 1);
+        assert!(matches!(ready(permits.acquire(Some(ProjectNo(1)))), Some(Err(Error::Busy(_)))));
+        assert_eq!(permits.refused(), 1);
         drop((waiting, held));
-        assert!(turns.projects.lock().unwrap().is_empty());
+        assert!(permits.projects.lock().unwrap().is_empty());
     }
 }

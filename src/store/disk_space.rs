@@ -20,7 +20,7 @@ const LAST_BYTES: u64 = 512 << 10;
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The free space of the disk that holds a data folder.
-pub struct Space {
+pub struct DiskSpace {
     /// None if the free space is not checked, as in tests and benchmarks of an engine.
     folder: Option<PathBuf>,
     min_bytes: u64,
@@ -31,7 +31,7 @@ pub struct Space {
     failed: Mutex<Option<Instant>>,
 }
 
-impl Space {
+impl DiskSpace {
     /// The free space for a data folder; the event log leaves `min_bytes` free.
     pub fn new(folder: &Path, min_bytes: u64) -> Self {
         Self { folder: Some(folder.to_owned()), min_bytes, ..Self::unlimited() }
@@ -59,12 +59,12 @@ impl Space {
     }
 
     /// Reads the free space; call it about once a second. Each change between low and sufficient is logged once.
-    pub fn look(&self) {
+    pub fn check(&self) {
         let Some(folder) = &self.folder else { return };
         let free = match rustix::fs::statvfs(folder) {
             Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
             Err(error) => {
-                tracing::debug!(%error, folder = %folder.display(), "the room on the disk cannot be read");
+                tracing::debug!(%error, folder = %folder.display(), "the free space of the disk cannot be read");
                 return;
             }
         };
@@ -72,21 +72,21 @@ impl Space {
         let enough = self.min_bytes.saturating_add(self.min_bytes / 2);
         let reserve = folder.join(RESERVE_FILE);
         if free < self.min_bytes {
-            self.note(free);
-        } else if self.is_low() && free >= enough && !self.failed_lately() {
+            self.set_low(free);
+        } else if self.is_low() && free >= enough && !self.failed_recently() {
             self.is_low.store(false, Ordering::Release);
-            tracing::info!(folder = %folder.display(), free, refused_rows = self.refused(), "there is room again: writing");
+            tracing::info!(folder = %folder.display(), free, refused_rows = self.refused(), "enough disk space is free again: rows are accepted");
         }
         if free < LAST_BYTES && reserve.exists() {
             match fs::remove_file(&reserve) {
-                Ok(()) => tracing::warn!(file = %reserve.display(), "the disk is full: the reserve is given up"),
-                Err(error) => tracing::warn!(file = %reserve.display(), %error, "the reserve cannot be given up"),
+                Ok(()) => tracing::warn!(file = %reserve.display(), "the disk is full: the reserve was deleted"),
+                Err(error) => tracing::warn!(file = %reserve.display(), %error, "the reserve cannot be deleted"),
             }
         } else if free >= enough + RESERVE_BYTES
             && !reserve.exists()
-            && let Err(error) = make(&reserve)
+            && let Err(error) = create_reserve(&reserve)
         {
-            tracing::debug!(file = %reserve.display(), %error, "the reserve cannot be made");
+            tracing::debug!(file = %reserve.display(), %error, "the reserve cannot be created");
         }
     }
 
@@ -94,29 +94,29 @@ impl Space {
     pub fn note_full(&self) {
         if self.folder.is_some() {
             *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            self.note(0);
+            self.set_low(0);
         }
     }
 
-    fn failed_lately(&self) -> bool {
+    fn failed_recently(&self) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|at| at.elapsed() < RETRY_AFTER)
     }
 
-    fn note(&self, free: u64) {
+    fn set_low(&self, free: u64) {
         if !self.is_low.swap(true, Ordering::AcqRel) {
             let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
             tracing::error!(
                 %folder,
                 free,
                 at_least = self.min_bytes,
-                "the disk is full: reports of devices are refused until there is room; reads go on"
+                "the disk is full: reports of devices are refused until space is free; reads continue"
             );
         }
     }
 }
 
-fn make(path: &Path) -> io::Result<()> {
+fn create_reserve(path: &Path) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     // Not zeros, because some file systems allocate no space for them.
     let written = (0..RESERVE_BYTES / 4096).try_for_each(|_| file.write_all(&[0xA5; 4096]));

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use ingle::domain::event::PageStart;
 use ingle::domain::store::Telemetry;
 use ingle::domain::{EventCount, EventQuery, ProjectNo};
+use ingle::store::long_reads::LongReads;
 use ingle::store::sqlite::telemetry::{Shared, SqliteTelemetry, TelemetryOptions};
-use ingle::store::turns::Turns;
 
 use super::telemetry::{DEVICE, T, everything, point, walk};
 
@@ -16,16 +16,19 @@ const PROJECT: Option<ProjectNo> = Some(ProjectNo(1));
 const ROWS: i64 = 10_000;
 
 /// A log on disk, in which every block has some of three codes; one turn in all.
-async fn log(options: TelemetryOptions) -> (tempfile::TempDir, Arc<SqliteTelemetry>, Arc<Turns>) {
+async fn log(options: TelemetryOptions) -> (tempfile::TempDir, Arc<SqliteTelemetry>, Arc<LongReads>) {
     let folder = tempfile::tempdir().unwrap();
-    let turns = Arc::new(Turns::new(1, 1));
-    let telemetry =
-        SqliteTelemetry::open_with(folder.path(), options, Shared { turns: turns.clone(), ..Shared::standalone() })
-            .unwrap();
+    let long_reads = Arc::new(LongReads::new(1, 1));
+    let telemetry = SqliteTelemetry::open_with(
+        folder.path(),
+        options,
+        Shared { long_reads: long_reads.clone(), ..Shared::standalone() },
+    )
+    .unwrap();
     let rows = (0..ROWS).map(|i| point(DEVICE, T + i, if i == 0 { "first" } else { ["a", "b"][i as usize % 2] }, "1"));
     telemetry.append(rows.collect()).await.unwrap();
     telemetry.flush_and_compact().unwrap();
-    (folder, telemetry, turns)
+    (folder, telemetry, long_reads)
 }
 
 fn of_code(code: &str) -> EventQuery {
@@ -38,8 +41,9 @@ fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
 
 #[tokio::test]
 async fn a_short_read_needs_no_turn_and_a_long_one_waits_for_it() {
-    let (_folder, telemetry, turns) = log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
-    let held = turns.take(PROJECT).await.unwrap();
+    let (_folder, telemetry, long_reads) =
+        log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
+    let held = long_reads.acquire(PROJECT).await.unwrap();
     assert_eq!(telemetry.page(PROJECT, DEVICE, &everything()).await.unwrap().rows.len(), 100);
     assert_eq!(telemetry.page(PROJECT, DEVICE, &of_code("a")).await.unwrap().rows.len(), 100);
     let few = EventQuery { from_ms: T + ROWS - 500, ..of_code("a") };
@@ -53,7 +57,7 @@ async fn a_short_read_needs_no_turn_and_a_long_one_waits_for_it() {
     let (mut page, count) = (telemetry.page(PROJECT, DEVICE, &query), of_code("b"));
     let mut count = telemetry.count(PROJECT, DEVICE, &count);
     assert!(is_pending(&mut page) && is_pending(&mut count));
-    assert_eq!(turns.taken(), 1);
+    assert_eq!(long_reads.running(), 1);
     // A caller who hangs up leaves the queue.
     let mut gone = telemetry.page(PROJECT, DEVICE, &query);
     assert!(is_pending(&mut gone));
@@ -62,23 +66,24 @@ async fn a_short_read_needs_no_turn_and_a_long_one_waits_for_it() {
     let page = page.await.unwrap();
     assert_eq!((page.rows.len(), page.next), (1, None));
     assert_eq!(count.await.unwrap(), EventCount { rows: ROWS as u64 / 2, is_exact: true });
-    assert_eq!(turns.taken(), 0);
+    assert_eq!(long_reads.running(), 0);
 }
 
 #[tokio::test]
 async fn a_read_that_was_begun_keeps_its_turn_until_it_is_done() {
-    let (_folder, telemetry, turns) = log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
+    let (_folder, telemetry, long_reads) =
+        log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
     let query = of_code("b");
     for _ in 0..20 {
         // It has its turn at once, and whoever asked is gone before it is done.
         let mut count = telemetry.count(PROJECT, DEVICE, &query);
         assert!(is_pending(&mut count));
         drop(count);
-        assert!(turns.taken() <= 1);
+        assert!(long_reads.running() <= 1);
     }
     // Whoever comes then waits until the last of them is done, and finds a turn.
-    drop(turns.take(PROJECT).await.unwrap());
-    assert_eq!(turns.taken(), 0);
+    drop(long_reads.acquire(PROJECT).await.unwrap());
+    assert_eq!(long_reads.running(), 0);
 }
 
 #[tokio::test]
