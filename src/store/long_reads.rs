@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_project_has_no_more_than_its_turns() {
+    async fn one_project_has_no_more_than_its_permits() {
         let permits = LongReads::new(2, 1);
         let (one, two, three) = (Some(ProjectNo(1)), None, Some(ProjectNo(3)));
         let first = ready(permits.acquire(one)).unwrap().unwrap();

@@ -1,5 +1,5 @@
-//! What only the embedded engine promises: damage that costs only itself, a roll that fails and is tried again, reads
-//! that stay right while rows move from memory to disk.
+//! What only the embedded engine promises: damage affects only the damaged rows, a failed flush is tried again, and
+//! reads are correct while rows move from memtables to disk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
 use super::telemetry::{DEVICE, Subject, T, everything, point, walk};
 
-/// A device whose rows are each older than the one before.
+/// A device whose clock runs backwards: each row is older than the one before.
 const BACKWARDS: DeviceNo = DeviceNo(12);
 
 /// The embedded engine in a folder of its own.
 pub fn subject() -> Subject {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).unwrap();
-    let tended = telemetry.clone();
-    Subject { telemetry, tend: Box::new(move || tended.flush_and_compact().unwrap()), _keep: Box::new(folder) }
+    let maintained = telemetry.clone();
+    Subject { telemetry, maintain: Box::new(move || maintained.flush_and_compact().unwrap()), _keep: Box::new(folder) }
 }
 
-/// Rolls and merges at every opportunity.
-pub fn restless() -> TelemetryOptions {
+/// Flushes and compacts as often as possible.
+pub fn flush_eagerly() -> TelemetryOptions {
     TelemetryOptions {
         memtable_rows: 10,
         block_rows: 4,
@@ -101,12 +101,12 @@ async fn a_damaged_block_costs_only_itself() {
     }
     database.execute("UPDATE block SET blob = x'' WHERE inv_time = ?1", [inv_time]).unwrap();
     assert_eq!(count(&telemetry).await, 2_000 - 256);
-    // A right block in a wrong place is damage as well.
+    // An undamaged block at a wrong location counts as damage as well.
     database
         .execute("UPDATE block SET blob = ?2, inv_time = inv_time - 1 WHERE inv_time = ?1", (inv_time, &blob))
         .unwrap();
     assert_eq!(count(&telemetry).await, 2_000 - 256);
-    // Late rows into the hole, then everything is merged.
+    // Late rows for the times that were lost, then everything is compacted.
     append(&telemetry, (0..2_000).step_by(10)).await;
     for _ in 0..8 {
         append(&telemetry, 5_000..5_010).await;
@@ -138,12 +138,12 @@ async fn a_damaged_journal_entry_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
+async fn a_flush_that_fails_is_tried_again_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..100).await;
-    let span = T / (7 * 24 * 3600 * 1000);
-    let obstacle = folder.path().join(format!("events-{span}.db"));
+    let partition = T / (7 * 24 * 3600 * 1000);
+    let obstacle = folder.path().join(format!("events-{partition}.db"));
     std::fs::create_dir(&obstacle).unwrap();
     assert!(telemetry.flush().is_err());
     append(&telemetry, 100..200).await;
@@ -151,10 +151,10 @@ async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
     assert_eq!(count(&telemetry).await, 200);
     assert!(telemetry.figures().rolls_failed >= 2);
     assert_eq!(telemetry.figures().rows_in_memory, 200);
-    // The numbers go on, too.
+    // The numbers continue, too.
     append(&telemetry, 0..1).await;
     assert_eq!(walk(&*telemetry, DEVICE, everything()).await.last().unwrap().row.n, 1);
-    // Restarting in that state is no way to lose anything either.
+    // Restarting in that state must not lose anything either.
     telemetry.close();
     drop(telemetry);
     let telemetry = open(folder.path());
@@ -167,18 +167,18 @@ async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn memory_that_cannot_be_rolled_stays_bounded() {
+async fn memtables_that_cannot_be_flushed_stay_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let options = TelemetryOptions { memtable_rows: 1_000, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
-    let span = T / (7 * 24 * 3600 * 1000);
-    let obstacle = folder.path().join(format!("events-{span}.db"));
+    let partition = T / (7 * 24 * 3600 * 1000);
+    let obstacle = folder.path().join(format!("events-{partition}.db"));
     std::fs::create_dir(&obstacle).unwrap();
     for batch in 0..20 {
         append(&telemetry, batch * 100..(batch + 1) * 100).await;
     }
     assert_eq!(count(&telemetry).await, 2_000);
-    // The next one has to wait until there is room.
+    // The next commit has to wait until the disk has space.
     let waiting = tokio::spawn({
         let telemetry = telemetry.clone();
         async move { append(&telemetry, 5_000..5_100).await }
@@ -232,7 +232,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged() {
         }
         assert!(there < 10_000_000, "the disk does not get full");
     }
-    println!("{there} rows until the disk was full, {} rolls failed", telemetry.figures().rolls_failed);
+    println!("{there} rows until the disk was full, {} flushes failed", telemetry.figures().rolls_failed);
     assert_eq!(count(&telemetry).await, there as u64);
     std::fs::remove_file(&ballast).unwrap();
     for _ in 0..20 {
@@ -274,7 +274,7 @@ async fn a_page_that_finds_nothing_names_the_first_row_it_did_not_look_at() {
     assert!(page.rows.is_empty());
     assert_eq!(page.next.unwrap().row.time_ms, T + 999 - 64);
     assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 1);
-    // On disk, a few blocks without that code are passed over unread besides.
+    // On disk, a few blocks without that code are skipped without decompressing them.
     telemetry.flush_and_compact().unwrap();
     let page = telemetry.page(None, DEVICE, &query).await.unwrap();
     assert!(page.next.unwrap().row.time_ms < T + 999 - 256);
@@ -290,7 +290,7 @@ async fn a_newer_format_is_refused() {
     assert!(SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).is_err());
 }
 
-/// Rows from before there was a bit for those that were so when they arrived lie on disk as uploads do.
+/// Rows that were written before the bit for current rows existed are read as uploads.
 #[tokio::test]
 async fn a_folder_from_before_keeps_its_state_by_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,12 +326,12 @@ async fn a_folder_from_before_keeps_its_state_by_time() {
     assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("0", 6));
 }
 
-/// Rows of one device come in order while they are rolled and merged at every opportunity; whoever reads sees each
-/// acknowledged row exactly once.
+/// Rows of one device arrive in order while memtables are flushed and compacted as often as possible. A reader sees
+/// each acknowledged row exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn reads_stay_right_while_rows_move() {
     let folder = tempfile::tempdir().unwrap();
-    let telemetry = SqliteTelemetry::open(folder.path(), restless()).unwrap();
+    let telemetry = SqliteTelemetry::open(folder.path(), flush_eagerly()).unwrap();
     let (acknowledged, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let readers: Vec<_> = (0..3)
         .map(|reader| {
@@ -357,7 +357,7 @@ async fn reads_stay_right_while_rows_move() {
                             let latest = telemetry.latest(&[DEVICE, DeviceNo(99), BACKWARDS]).await.unwrap();
                             let newest = latest[0].points.first().map_or(0, |point| point.row.time_ms - T + 1);
                             assert!(newest as u64 >= before, "the latest value is {newest} of {before}");
-                            // Of a clock that goes back, too.
+                            // The same for a clock that runs backwards.
                             let last = latest[2].points.first().map_or(0, |point| T - point.row.time_ms);
                             assert!(last as u64 >= before, "the last value is {last} of {before}");
                         }
