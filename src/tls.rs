@@ -136,7 +136,7 @@ fn ca_key(folder: &Path) -> Result<KeyPair, TlsError> {
         if stored.is_some() || certificate.is_some() {
             tracing::error!(
                 file = %key_file,
-                "there was no usable key of the CA, so a new CA was made: clients must trust the new {ca_file}"
+                "there was no usable key of the CA, so a new CA was created: clients must trust the new {ca_file}"
             );
         }
         return Ok(key);
@@ -147,7 +147,7 @@ fn ca_key(folder: &Path) -> Result<KeyPair, TlsError> {
             tracing::warn!(file = %ca_file, aside = %aside.display(), "the CA's certificate is damaged and was set aside");
         }
         durable_file::write(&ca_path, ca_params()?.self_signed(&key)?.pem().as_bytes(), PUBLIC_MODE)?;
-        tracing::warn!(file = %ca_file, "the CA's certificate was made again from {key_file}");
+        tracing::warn!(file = %ca_file, "the CA's certificate was created again from {key_file}");
     }
     Ok(key)
 }

@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The limiter for long reads.
 pub struct LongReads {
-    all: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     permits_max: usize,
     permits_per_project: usize,
     wait_max: Duration,
@@ -38,7 +38,7 @@ struct ProjectReads {
 /// The permission to run one long read, until it is dropped.
 pub struct Permit {
     _all: OwnedSemaphorePermit,
-    _own: OwnedSemaphorePermit,
+    _of_project: OwnedSemaphorePermit,
     _entry: ProjectEntry,
 }
 
@@ -60,8 +60,8 @@ impl LongReads {
     /// Creates a limiter with this many permits in total and for each project.
     pub fn new(permits_max: usize, permits_per_project: usize) -> Self {
         let refused = Repeated::new("a long read was refused: too many of its project waited");
-        let (all, projects) = (Arc::new(Semaphore::new(permits_max)), Arc::default());
-        Self { all, permits_max, permits_per_project, wait_max: WAIT_MAX, projects, refused }
+        let (permits, projects) = (Arc::new(Semaphore::new(permits_max)), Arc::default());
+        Self { permits, permits_max, permits_per_project, wait_max: WAIT_MAX, projects, refused }
     }
 
     /// Waits for a permit and runs a long read. The reads of one project run in their order of arrival; several
@@ -96,13 +96,13 @@ impl LongReads {
     pub async fn acquire(&self, project: Option<ProjectNo>) -> Result<Permit> {
         let permit = match self.enter(project) {
             None => None,
-            Some((entry, own)) => {
+            Some((entry, of_project)) => {
                 let wait = async {
                     // The project's permit comes first, so that a project has at most that many reads in the common
                     // queue.
-                    let own = own.acquire_owned().await.ok()?;
-                    let all = self.all.clone().acquire_owned().await.ok()?;
-                    Some(Permit { _all: all, _own: own, _entry: entry })
+                    let of_project = of_project.acquire_owned().await.ok()?;
+                    let all = self.permits.clone().acquire_owned().await.ok()?;
+                    Some(Permit { _all: all, _of_project: of_project, _entry: entry })
                 };
                 tokio::time::timeout(self.wait_max, wait).await.unwrap_or(None)
             }
@@ -115,7 +115,7 @@ impl LongReads {
 
     /// Long reads that are running.
     pub fn running(&self) -> u64 {
-        self.permits_max.saturating_sub(self.all.available_permits()) as u64
+        self.permits_max.saturating_sub(self.permits.available_permits()) as u64
     }
 
     /// Long reads that were refused since the start.
@@ -126,12 +126,12 @@ impl LongReads {
     fn enter(&self, project: Option<ProjectNo>) -> Option<(ProjectEntry, Arc<Semaphore>)> {
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || ProjectReads { permits: Arc::new(Semaphore::new(self.permits_per_project)), count: 0 };
-        let queue = projects.entry(project).or_insert_with(new);
-        if queue.count >= READS_PER_PROJECT_MAX {
+        let reads = projects.entry(project).or_insert_with(new);
+        if reads.count >= READS_PER_PROJECT_MAX {
             return None;
         }
-        queue.count += 1;
-        Some((ProjectEntry { projects: self.projects.clone(), project }, queue.permits.clone()))
+        reads.count += 1;
+        Some((ProjectEntry { projects: self.projects.clone(), project }, reads.permits.clone()))
     }
 }
 
@@ -146,7 +146,7 @@ impl Drop for ProjectEntry {
     fn drop(&mut self) {
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
         match projects.get_mut(&self.project) {
-            Some(queue) if queue.count > 1 => queue.count -= 1,
+            Some(reads) if reads.count > 1 => reads.count -= 1,
             _ => drop(projects.remove(&self.project)),
         }
     }

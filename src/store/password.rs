@@ -96,11 +96,11 @@ impl Passwords {
         project: Option<ProjectNo>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let waiting_caller = WaitingCaller::enter(&self.waiting, project)?;
-        let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
+        let caller = WaitingCaller::enter(&self.waiting, project)?;
+        let permit = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
         let work = move || {
             // Held until the work is done, even if the caller disconnects.
-            let _held = (waiting_caller, turn);
+            let _held = (caller, permit);
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(Error::store)

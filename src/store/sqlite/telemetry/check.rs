@@ -46,11 +46,13 @@ pub struct FolderCheck {
     pub unverified: Vec<(PartitionFileId, Arc<RunFile>)>,
 }
 
-/// The rows in the files of one partition, and the last memtable among them.
+/// What the files of one partition hold.
 #[derive(Clone, Copy, Default)]
-struct PartitionTotals {
-    last_memtable: i64,
-    rows: i64,
+pub struct PartitionTotals {
+    /// The largest number of a memtable that has rows among them.
+    pub last_memtable: i64,
+    /// Number of rows.
+    pub rows: i64,
 }
 
 /// What the files of an event log record about their registry.
@@ -72,9 +74,9 @@ pub struct LogSummary {
 /// # Errors
 /// [`crate::domain::Error::Store`] when the folder cannot be read.
 pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
-    let mut facts = LogSummary::default();
+    let mut summary = LogSummary::default();
     if !folder.exists() {
-        return Ok(facts);
+        return Ok(summary);
     }
     let files = Files::open(folder, 0)?;
     let latest = Some(files.latest.clone()).filter(|file| file.path.exists());
@@ -82,12 +84,12 @@ pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
         let mut read = || -> Result<()> {
             let connection = file.reader(ReadMode::Long)?;
             for run in files::runs(&connection, RunState::Live)? {
-                facts.newest_ms = facts.newest_ms.max(run.newest_ms);
-                facts.device_no = facts.device_no.max(last_device(&connection, run.no)?);
+                summary.newest_ms = summary.newest_ms.max(run.newest_ms);
+                summary.device_no = summary.device_no.max(last_device(&connection, run.no)?);
             }
             let number = |name| Ok::<i64, Fault>(files::meta(&connection, name)?.unwrap_or(0));
-            facts.registry_commits = facts.registry_commits.max(number(REGISTRY_COMMITS)?);
-            facts.folder_id = Some(number(files::FOLDER)?).filter(|id| *id != 0).unwrap_or(facts.folder_id);
+            summary.registry_commits = summary.registry_commits.max(number(REGISTRY_COMMITS)?);
+            summary.folder_id = Some(number(files::FOLDER)?).filter(|id| *id != 0).unwrap_or(summary.folder_id);
             Ok(())
         };
         if let Err(fault) = read() {
@@ -95,13 +97,13 @@ pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
         }
     }
     for no in journal::list(folder)? {
-        facts.registry_commits = facts.registry_commits.max(journal::registry_commits(folder, no)?);
+        summary.registry_commits = summary.registry_commits.max(journal::registry_commits(folder, no)?);
         let memtable = journal::replay(folder, no, 0)?.memtable;
         let locked = memtable.lock_all();
-        facts.device_no = facts.device_no.max(locked.devices().last().map_or(0, |(device, ..)| *device));
-        facts.newest_ms = facts.newest_ms.max(locked.newest_ms().unwrap_or(0));
+        summary.device_no = summary.device_no.max(locked.devices().last().map_or(0, |(device, ..)| *device));
+        summary.newest_ms = summary.newest_ms.max(locked.newest_ms().unwrap_or(0));
     }
-    Ok(facts)
+    Ok(summary)
 }
 
 /// Checks every file except the journals.
@@ -141,8 +143,8 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
                 };
             }
             Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
-            // Other errors are not fatal here: a flush that needs the file tries again until it succeeds.
             Err(fault @ (Fault::Foreign(_) | Fault::Newer(_))) => return Err(fault),
+            // Not fatal here: a flush that needs the file tries again until it succeeds.
             Err(fault) => tracing::error!(file = %file.path.display(), error = %fault, "a file cannot be opened"),
         }
         if is_verified_later && receives_rows {
@@ -168,11 +170,11 @@ pub fn add_lost_rows_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64
     let connection = files.latest.writer()?;
     let name = format!("lost_rows_of_journal_{no}");
     let all = transaction(&connection, || {
-        let is_known = files::meta(&connection, &name)?.is_some();
-        if !is_known {
+        let is_counted = files::meta(&connection, &name)?.is_some();
+        if !is_counted {
             files::set_meta(&connection, &name, i64::try_from(lost).unwrap_or(i64::MAX))?;
         }
-        add_lost_rows(&connection, if is_known { 0 } else { lost })
+        add_lost_rows(&connection, if is_counted { 0 } else { lost })
     })?;
     checkpoint(&connection, &files.latest);
     Ok(all)

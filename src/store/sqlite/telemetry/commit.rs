@@ -74,8 +74,8 @@ impl Committer {
     fn commit(&mut self, mut group: Vec<Job>) {
         let rows = group.iter().map(|job| job.rows.len()).sum();
         let space = self.engine.space.clone();
-        let capacity = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
-        let outcome = capacity.and_then(|()| self.throttle(rows)).and_then(|()| {
+        let has_space = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
+        let outcome = has_space.and_then(|()| self.throttle(rows)).and_then(|()| {
             self.rows.clear();
             match group.as_mut_slice() {
                 [only] => mem::swap(&mut self.rows, &mut only.rows),
@@ -188,7 +188,7 @@ impl Committer {
             return true;
         }
         let no = active.no + 1;
-        let _making = self.engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _creating = self.engine.journal_creation.lock().unwrap_or_else(PoisonError::into_inner);
         let prepared = self.engine.change_state(|state| state.next_journal.take()).filter(|journal| journal.no == no);
         let created = match prepared {
             Some(journal) => Ok(journal),

@@ -116,13 +116,13 @@ impl Compactor {
             checkpoint(&connection, &file);
             return Ok(());
         }
-        let latest = Arc::ptr_eq(&file, &engine.files.latest);
-        match choose(engine, latest, files::runs(&connection, RunState::Live)?) {
+        let is_latest = Arc::ptr_eq(&file, &engine.files.latest);
+        match choose(engine, is_latest, files::runs(&connection, RunState::Live)?) {
             Some(sources) => {
-                let cut = if latest { Cut::BetweenDevices } else { Cut::Anywhere(engine.options.block_rows) };
+                let cut = if is_latest { Cut::BetweenDevices } else { Cut::Anywhere(engine.options.block_rows) };
                 let first_memtable = sources.iter().map(|run| run.first_memtable).min().unwrap_or(0);
                 let last_memtable = sources.iter().map(|run| run.last_memtable).max().unwrap_or(0);
-                let begin = || RunWriter::begin(&connection, (first_memtable, last_memtable), cut, RunState::Building);
+                let begin = || RunWriter::begin(&connection, first_memtable..=last_memtable, cut);
                 let writer = transaction(&connection, begin)?;
                 let sources = sources.into_iter().map(Source::new).collect();
                 self.job = Some(Job { file, sources, writer });
@@ -137,10 +137,10 @@ impl Compactor {
 
 /// Chooses the runs to compact next: several of one size class, the smallest class first. In `latest.db` the chosen
 /// runs must be adjacent in time, because the order of runs determines the order of codes.
-fn choose(engine: &Engine, latest: bool, mut runs: Vec<SortedRun>) -> Option<Vec<SortedRun>> {
+fn choose(engine: &Engine, is_latest: bool, mut runs: Vec<SortedRun>) -> Option<Vec<SortedRun>> {
     let oldest_no = engine.memtables().oldest_no();
     let fan_in = engine.options.compaction_runs.max(2);
-    runs.retain(|run| run.last_memtable < oldest_no && (latest || run.rows < LARGE_ROWS));
+    runs.retain(|run| run.last_memtable < oldest_no && (is_latest || run.rows < LARGE_ROWS));
     runs.sort_unstable_by_key(|run| run.first_memtable);
     let class = |run: &SortedRun| run.rows.max(1).ilog(fan_in as i64);
     (0..64).find_map(|wanted| {
@@ -148,7 +148,7 @@ fn choose(engine: &Engine, latest: bool, mut runs: Vec<SortedRun>) -> Option<Vec
         if runs.iter().filter(|run| in_class(run)).count() < fan_in {
             return None;
         }
-        if !latest {
+        if !is_latest {
             return Some(runs.iter().filter(|run| in_class(run)).take(2 * fan_in).copied().collect());
         }
         let (first, last) = (runs.iter().position(in_class)?, runs.iter().rposition(in_class)?);
@@ -163,10 +163,10 @@ impl Job {
             return Err(Fault::Closed);
         }
         let end = self.writer.run.rows + STEP_ROWS as i64;
-        let latest = Arc::ptr_eq(&self.file, &engine.files.latest);
+        let is_latest = Arc::ptr_eq(&self.file, &engine.files.latest);
         while self.writer.run.rows < end {
             let more =
-                if latest { self.merge_latest(engine, connection)? } else { self.merge_rows(engine, connection)? };
+                if is_latest { self.merge_latest(engine, connection)? } else { self.merge_rows(engine, connection)? };
             if !more {
                 self.writer.finish(connection)?;
                 for source in &self.sources {
@@ -233,7 +233,7 @@ impl Job {
             // first.
             newest = latest::load(&engine.files, device)?;
         }
-        let key = Key { device, inv_time: 0, inv_n: 0 };
+        let key = Key::of_latest(device);
         newest.each_row(|row| self.writer.push(connection, key, row))?;
         Ok(true)
     }
@@ -258,9 +258,9 @@ impl Source {
     fn key(&mut self, engine: &Engine, file: &Arc<RunFile>, connection: &Connection) -> Result<Option<Key>> {
         loop {
             if let Some((device, row)) = self.row() {
-                let latest = Arc::ptr_eq(file, &engine.files.latest);
-                let key = Key::new(device, row.row_ref());
-                return Ok(Some(if latest { Key { device, inv_time: 0, inv_n: 0 } } else { key }));
+                let is_latest = Arc::ptr_eq(file, &engine.files.latest);
+                let key = if is_latest { Key::of_latest(device) } else { Key::new(device, row.row_ref()) };
+                return Ok(Some(key));
             }
             let Some(from) = self.next else { return Ok(None) };
             self.next = None;

@@ -40,7 +40,7 @@ pub struct Engine {
     /// An upper bound of the newest time on disk, for each bucket of devices.
     pub flushed: FlushedTimes,
     /// Locked while a journal is created, so that the committer and the flusher do not create the same one.
-    pub journal_making: Mutex<()>,
+    pub journal_creation: Mutex<()>,
     /// The time of the newest row, milliseconds since 1970; `i64::MIN` if there is none.
     pub newest_ms: AtomicI64,
     /// The progress of retention.
@@ -116,7 +116,7 @@ impl Engine {
             files,
             cache: Cache::new(options.cache_bytes),
             flushed,
-            journal_making: Mutex::default(),
+            journal_creation: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
             counters: Counters::default(),

@@ -262,7 +262,7 @@ impl Flusher {
     /// Creates the journal of the next memtable in advance, so that no commit has to wait for it.
     fn prepare(&mut self, no: i64) {
         let engine = &self.engine;
-        let _making = engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _creating = engine.journal_creation.lock().unwrap_or_else(PoisonError::into_inner);
         if engine.memtables().list.last().is_none_or(|active| active.no + 1 != no) {
             // The committer has already created it.
             return;
@@ -305,7 +305,7 @@ fn write_partition(
         return Ok(());
     }
     let cut = Cut::Anywhere(engine.options.block_rows);
-    let mut writer = RunWriter::begin(connection, (memtable, memtable), cut, RunState::Building)?;
+    let mut writer = RunWriter::begin(connection, memtable..=memtable, cut)?;
     for (index, (device, found, shard)) in devices.iter().enumerate() {
         if index % DEVICES_PER_CLOSE_CHECK == 0 && engine.state().closing {
             return Err(Fault::Closed);
@@ -337,13 +337,12 @@ fn write_latest(engine: &Engine, connection: &Connection, memtable: i64, devices
     if files::meta(connection, FLUSHED_TO)?.is_some_and(|flushed_to| flushed_to >= memtable) {
         return Ok(false);
     }
-    let memtables = (memtable, memtable);
-    let mut writer = RunWriter::begin(connection, memtables, Cut::BetweenDevices, RunState::Building)?;
+    let mut writer = RunWriter::begin(connection, memtable..=memtable, Cut::BetweenDevices)?;
     for (index, (device, found, shard)) in devices.iter().enumerate() {
         if index % DEVICES_PER_CLOSE_CHECK == 0 && engine.state().closing {
             return Err(Fault::Closed);
         }
-        let key = Key { device: *device, inv_time: 0, inv_n: 0 };
+        let key = Key::of_latest(*device);
         if found.latest.len() > CODES_UNCHECKED {
             // The number of codes per device is limited, so only codes within the limit are written.
             let mut merged = latest::load(&engine.files, *device)?;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use rusqlite::Connection;
 
 use super::super::pages;
-use super::check;
+use super::check::{self, PartitionTotals};
 use super::fault::{Context, Result};
 use super::files::{self, Files, ReadMode, RunFile};
 use super::flush::FLUSHED_TO;
@@ -28,15 +28,15 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
     let connection = draft.writer()?;
     transaction(&connection, || {
         if !devices.is_empty() {
-            let mut writer = RunWriter::begin(&connection, (0, flushed_to), Cut::BetweenDevices, RunState::Building)?;
+            let mut writer = RunWriter::begin(&connection, 0..=flushed_to, Cut::BetweenDevices)?;
             for (device, newest) in devices {
-                let key = Key { device, inv_time: 0, inv_n: 0 };
+                let key = Key::of_latest(device);
                 newest.each_row(|row| writer.push(&connection, key, row))?;
             }
             writer.finish(&connection)?;
         }
         connection.execute_batch(check::PARTITION_TOTALS).during("storing the number of rows")?;
-        for (partition, last_memtable, rows) in &metadata.partitions {
+        for (partition, PartitionTotals { last_memtable, rows }) in &metadata.partitions {
             let sql = "INSERT OR REPLACE INTO span(span, last_gen, rows) VALUES(?1, ?2, ?3)";
             connection.execute(sql, [partition, last_memtable, rows]).during("storing the number of rows")?;
         }
@@ -59,7 +59,7 @@ pub fn latest(files: &Files, flushed_to: i64) -> Result<Connection> {
 #[derive(Default)]
 struct Metadata {
     numbers: Vec<(String, i64)>,
-    partitions: Vec<(i64, i64, i64)>,
+    partitions: Vec<(i64, PartitionTotals)>,
 }
 
 /// Reads what is readable of it.
@@ -70,7 +70,9 @@ fn read_metadata(file: &RunFile) -> Metadata {
         select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<_>>>()
     });
     let partitions = connection.prepare("SELECT span, last_gen, rows FROM span").and_then(|mut select| {
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok((row.get(0)?, PartitionTotals { last_memtable: row.get(1)?, rows: row.get(2)? }))
+        };
         select.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()
     });
     metadata.numbers = numbers.unwrap_or_default();

@@ -184,6 +184,11 @@ impl Key {
         Self { device, inv_time: !row.time_ms, inv_n: !i64::from(row.n) }
     }
 
+    /// The key that all rows of a device have in `latest.db`.
+    pub fn of_latest(device: i64) -> Self {
+        Self { device, inv_time: 0, inv_n: 0 }
+    }
+
     /// A key before every row of a device.
     pub fn first_of(device: i64) -> Self {
         Self { device, inv_time: i64::MIN, inv_n: i64::MIN }

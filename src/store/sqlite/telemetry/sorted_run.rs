@@ -1,5 +1,7 @@
 //! Writes a sorted run: blocks of rows in ascending order of their keys.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::{Connection, params};
 
 use super::super::pages::{self, CheckpointError};
@@ -58,14 +60,14 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Begins a run that holds rows of these memtables (the first and the last number). Call it within a transaction.
-    pub fn begin(connection: &Connection, memtables: (i64, i64), cut: Cut, state: RunState) -> Result<Self> {
+    /// Begins a run that holds rows of these memtables. Call it within a transaction.
+    pub fn begin(connection: &Connection, memtables: RangeInclusive<i64>, cut: Cut) -> Result<Self> {
         const NEXT: &str = "SELECT coalesce(max(run), 0) + 1 FROM run";
         let no = connection.query_row(NEXT, [], |row| row.get(0)).during("beginning a run")?;
-        let (first_memtable, last_memtable) = memtables;
+        let (first_memtable, last_memtable) = memtables.into_inner();
         let run = SortedRun { no, first_memtable, last_memtable, rows: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
         let writer = Self { run, cut, encoder: Encoder::default(), last: Key::first_of(i64::MIN) };
-        writer.record(connection, state)?;
+        writer.record(connection, RunState::Building)?;
         Ok(writer)
     }
 
@@ -116,10 +118,10 @@ impl RunWriter {
         const REPLACE: &str = "INSERT OR REPLACE INTO run(run, state, first_gen, last_gen, rows, oldest_ms, newest_ms)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let SortedRun { no, first_memtable, last_memtable, rows, oldest_ms, newest_ms } = self.run;
-        let facts = params![no, state as i64, first_memtable, last_memtable, rows, oldest_ms, newest_ms];
+        let values = params![no, state as i64, first_memtable, last_memtable, rows, oldest_ms, newest_ms];
         connection
             .prepare_cached(REPLACE)
-            .and_then(|mut replace| replace.execute(facts))
+            .and_then(|mut replace| replace.execute(values))
             .during("recording a run")
             .map(drop)
     }
