@@ -79,7 +79,7 @@ fn ingest(runtime: &tokio::runtime::Runtime, rows: u64, size: u64, callers: usiz
     };
     telemetry.flush().unwrap();
     let rolled = begin.elapsed();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let settled = begin.elapsed();
     Run {
         rows_per_second: rows / elapsed.as_secs_f64(),
@@ -133,7 +133,7 @@ fn compare(runtime: &tokio::runtime::Runtime, rows: u64, size: u64, callers: usi
 
 fn steady(runtime: &tokio::runtime::Runtime, rate: u64, seconds: u64) {
     let folder = folder();
-    let options = TelemetryOptions { roll_rows: 50_000, ..TelemetryOptions::default() };
+    let options = TelemetryOptions { memtable_rows: 50_000, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
     let size = 200;
     let batches = batches(rate * seconds, size);

@@ -60,11 +60,11 @@ fn main() {
         let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
         fill(&telemetry, 0..1_000).await;
         let in_memory = time(&telemetry, &[query(PageStart::Newest)], 20_000).await;
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
         let few = time(&telemetry, &[query(PageStart::Newest)], 20_000).await;
         println!("page of 20 at 1,000 rows: {few:.1} us from disk (reference), {in_memory:.1} us from memory");
         fill(&telemetry, 1_000..many).await;
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
         let first = time(&telemetry, &[query(PageStart::Newest)], 20_000).await;
         println!(
             "page of 20 at {many} rows, first page: {first:.1} us | {few:.1} us | ratio {:.2} (goal <= 1.5)",

@@ -28,7 +28,7 @@ use crate::http::{Bodies, Listener, Refusals};
 use crate::metrics::Sources;
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
-use crate::store::space::Space;
+use crate::store::disk_space::DiskSpace;
 use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::Recovered;
@@ -133,7 +133,7 @@ pub struct App {
 /// A data folder in use. When it is dropped its files are left whole.
 struct OpenFolder {
     telemetry: Arc<SqliteTelemetry>,
-    space: Arc<Space>,
+    space: Arc<DiskSpace>,
     /// Held as long as the folder is in use.
     _lock: File,
 }
@@ -189,20 +189,20 @@ impl App {
     /// [`AppError`], with what to do in its text.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let lock = lock(folder)?;
-        durable_file::tighten(folder)?;
-        let space = Arc::new(Space::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
-        space.look();
+        durable_file::restrict_permissions(folder)?;
+        let space = Arc::new(DiskSpace::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
+        space.check();
         let registry = Arc::new(SqliteRegistry::open(folder)?);
         let options = TelemetryOptions {
             durability: match config.telemetry.durability {
                 Durability::Sync => telemetry::Durability::Sync,
                 Durability::Os => telemetry::Durability::Os,
             },
-            roll_rows: config.telemetry.memory_rows,
-            roll_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
+            memtable_rows: config.telemetry.memory_rows,
+            memtable_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
-        let shared = Shared { stamp: registry.stamp(), space: space.clone(), turns: registry.turns() };
+        let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
@@ -266,8 +266,8 @@ impl App {
     fn certificate(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
         let api = &self.config.api;
         match (api.tls_cert.as_str(), api.tls_key.as_str()) {
-            ("", _) => tls::own(&self.folder, &api.tls_names, protocol),
-            (certificates, key) => tls::given(Path::new(certificates), Path::new(key), protocol),
+            ("", _) => tls::from_own_ca(&self.folder, &api.tls_names, protocol),
+            (certificates, key) => tls::from_files(Path::new(certificates), Path::new(key), protocol),
         }
     }
 
@@ -372,7 +372,7 @@ impl App {
 /// Takes a data folder for this process, making it if need be.
 fn lock(folder: &Path) -> Result<File, AppError> {
     let unusable = |error| AppError::Folder(folder.to_owned(), error);
-    durable_file::make_folder(folder)?;
+    durable_file::create_folder(folder)?;
     let path = folder.join(LOCK_FILE);
     durable_file::create_private(&path)?;
     let lock = File::options().write(true).open(&path).map_err(unusable)?;
@@ -396,11 +396,11 @@ pub fn recover(folder: &Path, keep_history: bool) -> Result<Recovered, AppError>
 }
 
 /// Watches the room on the disk.
-async fn watch(space: Arc<Space>, mut shutdown: Shutdown) {
+async fn watch(space: Arc<DiskSpace>, mut shutdown: Shutdown) {
     let mut periods = tokio::time::interval(SPACE_PERIOD);
     loop {
         tokio::select! {
-            _ = periods.tick() => space.look(),
+            _ = periods.tick() => space.check(),
             () = shutdown.begun() => return,
         }
     }

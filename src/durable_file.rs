@@ -1,5 +1,5 @@
-//! Files that survive a power cut, and that only their owner reads. A file is written whole or not at all: to a draft
-//! beside it, fsync, rename, fsync of the folder.
+//! Writes files that survive a power cut and that only their owner can read. A file is replaced atomically: its content
+//! is written to a draft beside it and synced, the draft is renamed, and the folder is synced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -7,35 +7,36 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Read and written by the owner alone: keys, databases, and what is derived from them.
+/// Readable and writable by the owner only: keys, databases and what is derived from them.
 pub const SECRET_MODE: u32 = 0o600;
-/// Read by everybody: certificates.
+/// Readable by everyone: certificates.
 pub const PUBLIC_MODE: u32 = 0o644;
-/// The data folder.
+/// The permissions of the data folder.
 const FOLDER_MODE: u32 = 0o700;
 /// The permission bits of the group and of others.
 const OTHERS_BITS: u32 = 0o077;
 
-/// What could not be done with a file.
+/// An error of a file operation, with the path.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {cause}", path.display())]
 pub struct FileError {
     /// The file or folder.
     pub path: PathBuf,
-    /// The system's own words.
+    /// The error of the operating system.
     #[source]
     pub cause: io::Error,
 }
 
-/// What functions here return.
+/// The result type of this module's functions.
 pub type Result<T> = std::result::Result<T, FileError>;
 
-fn named<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+fn with_path<T>(path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|cause| FileError { path: path.to_owned(), cause })
 }
 
-/// Puts a file in place with exactly these permissions, whatever the umask. When it returns `Ok`, file and name are on
-/// the disk; after a power cut the file is the old one (or none) or the new one, never a part of it.
+/// Replaces a file atomically and gives it exactly these permissions, whatever the umask. When it returns `Ok`, the
+/// content and the name are on disk. After a power cut the file has the old content (or does not exist) or the new
+/// content, never a part of it.
 ///
 /// # Errors
 /// [`FileError`].
@@ -49,43 +50,43 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     })();
-    named(&draft, written)?;
-    named(path, fs::rename(&draft, path))?;
+    with_path(&draft, written)?;
+    with_path(path, fs::rename(&draft, path))?;
     sync_folder_of(path)
 }
 
-/// Makes a folder that only its owner opens, and those above it that are missing, and brings their names to the disk.
+/// Creates a folder that only its owner can open, and its missing parents, and makes their directory entries durable.
 ///
 /// # Errors
 /// [`FileError`].
-pub fn make_folder(path: &Path) -> Result<()> {
+pub fn create_folder(path: &Path) -> Result<()> {
     let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     let missing: Vec<&Path> = missing.collect();
-    named(path, DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path))?;
+    with_path(path, DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path))?;
     missing.into_iter().try_for_each(sync_folder_of)
 }
 
-/// Makes an empty file that only its owner reads, unless there is one: before SQLite opens it, which gives its other
-/// files the permissions of the database.
+/// Creates an empty file that only its owner can read, unless it exists. Call it before SQLite opens a database,
+/// because SQLite gives its other files the permissions of the database.
 ///
 /// # Errors
 /// [`FileError`].
 pub fn create_private(path: &Path) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(SECRET_MODE).open(path) {
-        Ok(file) => named(path, file.set_permissions(Permissions::from_mode(SECRET_MODE))),
+        Ok(file) => with_path(path, file.set_permissions(Permissions::from_mode(SECRET_MODE))),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(FileError { path: path.to_owned(), cause }),
     }
 }
 
-/// Takes from the group and from others what they may do with the keys, databases and lock of a folder, with a line in the
-/// log for each such file. Other files are the operator's own business.
+/// Removes the permissions of the group and of others from the keys, databases and lock of a folder, and logs each file
+/// that had any. Other files are not changed.
 ///
 /// # Errors
-/// [`FileError`] when a file's permissions cannot be changed.
-pub fn tighten(folder: &Path) -> Result<()> {
-    for entry in named(folder, fs::read_dir(folder))? {
-        let path = named(folder, entry)?.path();
+/// [`FileError`] when the permissions of a file cannot be changed.
+pub fn restrict_permissions(folder: &Path) -> Result<()> {
+    for entry in with_path(folder, fs::read_dir(folder))? {
+        let path = with_path(folder, entry)?.path();
         if !path.file_name().and_then(|name| name.to_str()).is_some_and(is_private) {
             continue;
         }
@@ -96,27 +97,27 @@ pub fn tighten(folder: &Path) -> Result<()> {
             Err(cause) => return Err(FileError { path, cause }),
         };
         if mode & OTHERS_BITS != 0 {
-            named(&path, fs::set_permissions(&path, Permissions::from_mode(SECRET_MODE)))?;
+            with_path(&path, fs::set_permissions(&path, Permissions::from_mode(SECRET_MODE)))?;
             let was = format!("{:03o}", mode & 0o777);
-            tracing::warn!(file = %path.display(), was, "others could use this file; it is its owner's alone now (600)");
+            tracing::warn!(file = %path.display(), was, "other users had permissions for this file; now only its owner has (600)");
         }
     }
     Ok(())
 }
 
-/// Whether a file of the data folder holds keys or data, by its name, also one that was set aside; or is the lock, which
-/// another user could hold.
+/// Whether the name is one of a file with keys or data, including one that was set aside, or of the lock file, which
+/// another user could lock.
 fn is_private(name: &str) -> bool {
     [".key", ".db", ".mark", ".pages", ".lock"].iter().any(|part| name.contains(part))
 }
 
-/// Renames a damaged file to `<name>.damaged-<ms>`, by when it was last written, so that the operator still has it.
-/// Returns the new name.
+/// Renames a damaged file to `<name>.damaged-<ms>`, where the number is the time of its last change, so that the
+/// operator can examine it. Returns the new path.
 ///
 /// # Errors
 /// [`FileError`].
 pub fn set_aside(path: &Path) -> Result<PathBuf> {
-    let modified = named(path, fs::metadata(path).and_then(|found| found.modified()))?;
+    let modified = with_path(path, fs::metadata(path).and_then(|found| found.modified()))?;
     let mut number = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut aside = path.to_owned();
     while aside.exists() {
@@ -124,13 +125,13 @@ pub fn set_aside(path: &Path) -> Result<PathBuf> {
         name.push(format!(".damaged-{number}"));
         (aside, number) = (PathBuf::from(name), number + 1);
     }
-    named(path, fs::rename(path, &aside))?;
+    with_path(path, fs::rename(path, &aside))?;
     sync_folder_of(path)?;
     Ok(aside)
 }
 
-/// Brings the names in the folder of a file to the disk.
+/// Makes the directory entry of a file durable.
 fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    named(folder, File::open(folder).and_then(|folder| folder.sync_all()))
+    with_path(folder, File::open(folder).and_then(|folder| folder.sync_all()))
 }

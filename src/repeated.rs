@@ -1,66 +1,67 @@
-//! Something that goes wrong again and again: it is logged when it begins, counted while it lasts, and logged again when
-//! it ends or after an hour.
+//! Failures that occur repeatedly: logged when they begin, counted while they continue, and logged again when they end
+//! and once an hour.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A cause that goes on is logged again after this time.
+/// The time after which a continuing failure is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(3600);
-/// A cause that did not happen for so long has ended, if the same thing goes well then.
-const QUIET: Duration = Duration::from_secs(60);
-/// Causes that are told apart; further ones are counted together.
+/// A failure has ended if it did not occur for this long and the operation then succeeds.
+const QUIET_PERIOD: Duration = Duration::from_secs(60);
+/// Maximum number of causes that are counted separately; further ones are counted together.
 const CAUSES_MAX: usize = 8;
-/// The cause under which those are counted that are one too many.
+/// The cause under which the remaining ones are counted.
 const OTHER: &str = "other causes";
 
-/// One kind of failure. It is counted by cause, and the log gets one line a cause and hour, however often it happens.
+/// One kind of failure. It is counted by cause, and each cause is logged at most once an hour, however often it occurs.
 pub struct Repeated {
     what: &'static str,
     total: AtomicU64,
-    lasts: AtomicBool,
+    is_failing: AtomicBool,
     causes: Mutex<Vec<Cause>>,
 }
 
 struct Cause {
     text: String,
-    /// How often since it began.
+    /// Number of failures since the first.
     count: u64,
     logged: Instant,
     last: Instant,
 }
 
-/// What is to be logged.
+/// What is logged.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Begun,
-    /// It goes on, and happened so often since it began.
-    GoesOn(u64),
+    /// The failure continues; with the number of failures since the first.
+    Continues(u64),
 }
 
 impl Repeated {
-    /// Nothing has happened yet. `what` says in a few words what goes wrong, as it stands in the log.
+    /// A failure that has not occurred yet. `what` describes it in a few words for the log.
     pub const fn new(what: &'static str) -> Self {
-        let (total, lasts) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { what, total, lasts, causes: Mutex::new(Vec::new()) }
+        let (total, is_failing) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { what, total, is_failing, causes: Mutex::new(Vec::new()) }
     }
 
-    /// It happened. The first time of a cause is logged, and then one time an hour. The text must hold no secret, and
-    /// should be the same whenever the cause is the same.
+    /// Records a failure. The first failure of a cause is logged, and after that one an hour. The text must not contain
+    /// secrets, and should be the same whenever the cause is the same.
     pub fn happened(&self, cause: &str) {
         match self.note(cause, Instant::now()) {
             None => {}
             Some(Line::Begun) => {
                 tracing::warn!(cause, "{}; further ones are counted and not logged", self.what);
             }
-            Some(Line::GoesOn(count)) => tracing::warn!(cause, count, "{}, still", self.what),
+            Some(Line::Continues(count)) => tracing::warn!(cause, count, "{}, still", self.what),
         }
     }
 
-    /// It went well. When nothing went wrong for a minute, that is logged, once; so what fails now and then is logged as
-    /// one failure that lasts. Costs one atomic load while nothing was wrong.
+    /// Records a success. When no failure has occurred for a minute, the end of the failure is logged once, so an
+    /// operation that fails now and then is logged as one continuing failure. Costs one atomic load while there is no
+    /// failure.
     pub fn ended(&self) {
-        if !self.lasts.load(Ordering::Acquire) {
+        if !self.is_failing.load(Ordering::Acquire) {
             return;
         }
         for Cause { text, count, .. } in self.take_ended(Instant::now()) {
@@ -68,7 +69,7 @@ impl Repeated {
         }
     }
 
-    /// How often it happened since the start.
+    /// Number of failures since the start.
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
@@ -79,28 +80,28 @@ impl Repeated {
 
     fn take_ended(&self, now: Instant) -> Vec<Cause> {
         let mut causes = self.causes();
-        let (ended, lasting) = std::mem::take(&mut *causes)
+        let (ended, continuing) = std::mem::take(&mut *causes)
             .into_iter()
-            .partition(|known: &Cause| now.saturating_duration_since(known.last) >= QUIET);
-        *causes = lasting;
-        self.lasts.store(!causes.is_empty(), Ordering::Release);
+            .partition(|cause: &Cause| now.saturating_duration_since(cause.last) >= QUIET_PERIOD);
+        *causes = continuing;
+        self.is_failing.store(!causes.is_empty(), Ordering::Release);
         ended
     }
 
     fn note(&self, cause: &str, now: Instant) -> Option<Line> {
         self.total.fetch_add(1, Ordering::Relaxed);
         let mut causes = self.causes();
-        self.lasts.store(true, Ordering::Release);
-        let is_full = causes.len() >= CAUSES_MAX && causes.iter().all(|known| known.text != cause);
+        self.is_failing.store(true, Ordering::Release);
+        let is_full = causes.len() >= CAUSES_MAX && causes.iter().all(|other| other.text != cause);
         let cause = if is_full { OTHER } else { cause };
-        if let Some(known) = causes.iter_mut().find(|known| known.text == cause) {
-            known.count += 1;
-            known.last = now;
-            if now.saturating_duration_since(known.logged) < LOG_AGAIN {
+        if let Some(existing) = causes.iter_mut().find(|other| other.text == cause) {
+            existing.count += 1;
+            existing.last = now;
+            if now.saturating_duration_since(existing.logged) < LOG_AGAIN {
                 return None;
             }
-            known.logged = now;
-            return Some(Line::GoesOn(known.count));
+            existing.logged = now;
+            return Some(Line::Continues(existing.count));
         }
         causes.push(Cause { text: cause.to_owned(), count: 1, logged: now, last: now });
         Some(Line::Begun)
@@ -120,7 +121,7 @@ mod tests {
             assert_eq!(repeated.note("disk", begin + Duration::from_secs(second)), None);
         }
         assert_eq!(repeated.note("network", begin + LOG_AGAIN), Some(Line::Begun));
-        assert_eq!(repeated.note("disk", begin + LOG_AGAIN), Some(Line::GoesOn(3601)));
+        assert_eq!(repeated.note("disk", begin + LOG_AGAIN), Some(Line::Continues(3601)));
         assert_eq!(repeated.note("disk", begin + LOG_AGAIN), None);
         assert_eq!(repeated.total(), 3603);
     }
@@ -131,13 +132,13 @@ mod tests {
         let begin = Instant::now();
         assert!(repeated.take_ended(begin).is_empty());
         assert_eq!(repeated.note("disk", begin), Some(Line::Begun));
-        // It goes well and fails in turn: that is one failure.
-        assert!(repeated.take_ended(begin + QUIET / 2).is_empty());
-        assert_eq!(repeated.note("disk", begin + QUIET / 2), None);
-        assert!(repeated.take_ended(begin + QUIET).is_empty());
-        let ended = repeated.take_ended(begin + QUIET + QUIET / 2);
+        // Alternating success and failure is one continuing failure.
+        assert!(repeated.take_ended(begin + QUIET_PERIOD / 2).is_empty());
+        assert_eq!(repeated.note("disk", begin + QUIET_PERIOD / 2), None);
+        assert!(repeated.take_ended(begin + QUIET_PERIOD).is_empty());
+        let ended = repeated.take_ended(begin + QUIET_PERIOD + QUIET_PERIOD / 2);
         assert_eq!(ended.iter().map(|cause| (cause.text.as_str(), cause.count)).collect::<Vec<_>>(), [("disk", 2)]);
-        assert_eq!(repeated.note("disk", begin + QUIET * 2), Some(Line::Begun));
+        assert_eq!(repeated.note("disk", begin + QUIET_PERIOD * 2), Some(Line::Begun));
         assert_eq!(repeated.total(), 3);
     }
 

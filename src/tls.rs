@@ -1,4 +1,4 @@
-//! Certificates: the operator's, or one that the data folder's own CA signs.
+//! TLS certificates: the operator's, or one that is signed by the data folder's own certificate authority (CA).
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,58 +14,59 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::durable_file::{self, FileError, PUBLIC_MODE, SECRET_MODE};
 
-/// The own CA's certificate in the data folder, for clients to trust.
+/// The certificate of the own CA in the data folder, which clients have to trust.
 pub const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca.key";
-/// Days that the own certificate is valid; some clients refuse longer ones. It is made anew at every start.
+/// Days for which the certificate of the own CA is valid; some clients reject longer ones. It is issued again at every
+/// start.
 const LEAF_DAYS: i64 = 800;
 
-/// The protocol that a TLS listener speaks, as ALPN names it.
+/// The ALPN name of the protocol of an HTTP listener.
 pub const HTTP: &[u8] = b"http/1.1";
-/// The same for devices. Those that name no protocol are served as well.
+/// The ALPN name of the protocol of an MQTT listener. Clients that offer no ALPN name are accepted as well.
 pub const MQTT: &[u8] = b"mqtt";
 
-/// What can go wrong with certificates.
+/// Errors of certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file of the data folder could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The own CA or its certificate could not be made.
+    /// The own CA or its certificate could not be created.
     #[error("the own certificate: {0}")]
     Own(#[from] rcgen::Error),
-    /// A PEM file of the operator does not hold what it should.
+    /// A PEM file of the operator does not contain what it must.
     #[error("{0}: {1}")]
     Pem(String, String),
-    /// Certificate and key do not fit each other.
+    /// The certificate and the key do not match.
     #[error("tls: {0}")]
     Rustls(#[from] rustls::Error),
 }
 
-/// A configuration with the operator's certificate, for one protocol.
+/// A TLS configuration with the operator's certificate, for one ALPN protocol.
 ///
 /// # Errors
 /// [`TlsError`] naming the file.
-pub fn given(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let wrong =
         |path: &Path, error: &dyn std::fmt::Display| TlsError::Pem(path.display().to_string(), error.to_string());
     let chain = CertificateDer::pem_file_iter(certificates)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificates, &error))?;
     if chain.is_empty() {
-        return Err(wrong(certificates, &"no certificate in it"));
+        return Err(wrong(certificates, &"it contains no certificate"));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
     config(chain, key, protocol)
 }
 
-/// A configuration, for one protocol, with a certificate for localhost, this machine's name and `names` from the folder's
-/// own CA, which is made first if there is none. A damaged certificate of the CA is made again from its key, and a damaged key is set aside for a new
-/// CA; the log says so.
+/// A TLS configuration, for one ALPN protocol, with a certificate from the folder's own CA for localhost, this
+/// machine's host name and `names`. The CA is created if it does not exist. If its certificate is damaged, it is
+/// created again from its key; if its key is damaged, the key is set aside and a new CA is created. Both are logged.
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn own(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_own_ca(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let ca_key = ca_key(folder)?;
     let issuer = Issuer::new(ca_params()?, ca_key);
     let mut all_names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
@@ -83,8 +84,7 @@ pub fn own(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<Serve
     config(vec![certificate.der().clone()], key, protocol)
 }
 
-/// What the network calls this machine, if a certificate may name it: some devices look at names alone and not at
-/// addresses.
+/// The host name of this machine, if it can be put into a certificate. Some devices verify only names and no addresses.
 fn host_name() -> Option<String> {
     let name = rustix::system::uname().nodename().to_str().ok()?.to_ascii_lowercase();
     let is_label = |label: &str| {
@@ -116,8 +116,8 @@ fn ca_params() -> Result<CertificateParams, TlsError> {
     Ok(params)
 }
 
-/// The key of the folder's CA, whose certificate lies beside it when this returns. The key is on the disk first: a
-/// certificate can be made again from it.
+/// The key of the folder's own CA. When this returns, its certificate is in the folder too. The key is written first,
+/// because the certificate can be created again from it.
 fn ca_key(folder: &Path) -> Result<KeyPair, TlsError> {
     let (key_path, ca_path) = (folder.join(CA_KEY_FILE), folder.join(CA_FILE));
     let (key_file, ca_file) = (key_path.display(), ca_path.display());
@@ -136,7 +136,7 @@ fn ca_key(folder: &Path) -> Result<KeyPair, TlsError> {
         if stored.is_some() || certificate.is_some() {
             tracing::error!(
                 file = %key_file,
-                "there was no usable key of the CA, so a new CA was made: clients must trust the new {ca_file}"
+                "there was no usable key of the CA, so a new CA was created: clients must trust the new {ca_file}"
             );
         }
         return Ok(key);
@@ -147,7 +147,7 @@ fn ca_key(folder: &Path) -> Result<KeyPair, TlsError> {
             tracing::warn!(file = %ca_file, aside = %aside.display(), "the CA's certificate is damaged and was set aside");
         }
         durable_file::write(&ca_path, ca_params()?.self_signed(&key)?.pem().as_bytes(), PUBLIC_MODE)?;
-        tracing::warn!(file = %ca_file, "the CA's certificate was made again from {key_file}");
+        tracing::warn!(file = %ca_file, "the CA's certificate was created again from {key_file}");
     }
     Ok(key)
 }
@@ -160,10 +160,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
     }
 }
 
-/// The algorithm ecdsa-with-SHA256 as a certificate names it.
+/// The DER encoding of the algorithm identifier ecdsa-with-SHA256.
 const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];
 
-/// Whether this is a whole certificate that the key signed.
+/// Whether the PEM text is a complete certificate that is signed with the key.
 fn is_certificate_of(pem: &[u8], key: &KeyPair) -> bool {
     let Ok(certificate) = CertificateDer::from_pem_slice(pem) else { return false };
     let verified = (|| {
@@ -171,7 +171,7 @@ fn is_certificate_of(pem: &[u8], key: &KeyPair) -> bool {
         let (signed, rest) = der_element(whole.content)?;
         let (algorithm, rest) = der_element(rest)?;
         let (signature, end) = der_element(rest)?;
-        // A bit string begins with the number of bits that it does not use.
+        // A DER bit string begins with the number of unused bits.
         let (0, signature) = signature.content.split_first().map(|(unused, bits)| (*unused, bits))? else {
             return None;
         };
@@ -182,13 +182,13 @@ fn is_certificate_of(pem: &[u8], key: &KeyPair) -> bool {
     verified.is_some()
 }
 
-/// An element of DER: all its bytes, and those after tag and length.
+/// A DER element: all its bytes, and those after its tag and length.
 struct Element<'a> {
     all: &'a [u8],
     content: &'a [u8],
 }
 
-/// The first element, and what follows it.
+/// The first DER element, and the bytes after it.
 fn der_element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (head, length) = match *bytes.get(1)? {
         short @ 0..=0x7F => (2, usize::from(short)),

@@ -21,7 +21,7 @@ impl CheckConfig {
         let config = Config::load(self.file.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
         let (certificates, key) = (&config.api.tls_cert, &config.api.tls_key);
         if !certificates.is_empty() {
-            let opened = tls::given(Path::new(certificates), Path::new(key), tls::HTTP);
+            let opened = tls::from_files(Path::new(certificates), Path::new(key), tls::HTTP);
             opened.map_err(|error| format!("api.tls_cert, api.tls_key: {error}"))?;
         }
         print("ok");

@@ -1,7 +1,8 @@
-//! What is kept of a password: argon2id hashes of the forms in which clients send it (decision 0009).
+//! Stores passwords as argon2id hashes of the forms in which clients send them (decision 0009).
 //!
-//! Kept is one text: the hash of the MD5 digits and, after a space, the one of the SHA-256 digits; either may be empty.
-//! What an older version kept has no space, and is of the text as it was given.
+//! The stored text is the hash of the password's MD5 digits, a space, and the hash of its SHA-256 digits; either hash
+//! may be empty. A text without a space was stored by an older version and is the hash of the password as it was
+//! received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,30 +17,31 @@ use super::seal::hex;
 use crate::domain::password::Password;
 use crate::domain::{Error, ProjectNo, Result};
 
-/// Passwords hashed at once: each takes a core for some 30 or 60 ms and 19 MiB.
+/// Maximum number of passwords that are hashed at the same time; each occupies a core for 30 to 60 ms and 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
-/// Callers that may wait for a hash before further ones are turned away.
+/// Maximum number of callers that wait for a hash; further ones are refused.
 const HASHES_WAITING_MAX: usize = 256;
-/// Those of one project.
+/// The same for each project.
 const HASHES_WAITING_OF_PROJECT_MAX: usize = 48;
 
-/// Hashes passwords, a bounded number at a time.
+/// Hashes passwords, a limited number at the same time.
 pub struct Passwords {
     hashing: Arc<Semaphore>,
     waiting: Arc<Waiting>,
 }
 
-/// How many callers of each project wait for a hash; those of the visual login, which has no project, count as one.
+/// How many callers of each project wait for a hash. Callers of the visual login, which has no project, share one
+/// entry.
 type Waiting = Mutex<HashMap<Option<ProjectNo>, usize>>;
 
-/// A place among those who wait, until it is dropped.
-struct Place {
+/// One caller in the count of its project, until it is dropped.
+struct WaitingCaller {
     waiting: Arc<Waiting>,
     project: Option<ProjectNo>,
 }
 
-impl Place {
-    fn take(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
+impl WaitingCaller {
+    fn enter(waiting: &Arc<Waiting>, project: Option<ProjectNo>) -> Result<Self> {
         let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_project = counts.get(&project).copied().unwrap_or(0);
         if of_project >= HASHES_WAITING_OF_PROJECT_MAX || counts.values().sum::<usize>() >= HASHES_WAITING_MAX {
@@ -50,7 +52,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingCaller {
     fn drop(&mut self) {
         let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(&self.project) {
@@ -67,22 +69,26 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// What to keep of a password, hashed with argon2id on a thread of its own, a bounded number at a time. `None` when it
-    /// is the one of `known`, which then stays.
+    /// Hashes a password with argon2id on a blocking thread and returns the text to store. `None` if the password
+    /// matches `current`, which then remains stored.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait already, of that project or in all.
-    pub async fn hash(&self, project: ProjectNo, password: Password, known: Option<String>) -> Result<Option<String>> {
-        self.with_argon2(Some(project), move || hash_unless_known(&password, known.as_deref())).await?
+    /// [`Error::Busy`] when too many callers of the project, or in total, wait already.
+    pub async fn hash(
+        &self,
+        project: ProjectNo,
+        password: Password,
+        current: Option<String>,
+    ) -> Result<Option<String>> {
+        self.with_argon2(Some(project), move || hash_if_changed(&password, current.as_deref())).await?
     }
 
-    /// Whether a password is the one that was kept, in the way of [`Passwords::hash`]. Without one it is not, and
-    /// that takes as long.
+    /// Whether a password matches the stored text. If nothing is stored, it does not, after the same time.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many wait already, of that project (or of none) or in all.
-    pub async fn check(&self, project: Option<ProjectNo>, password: Password, kept: Option<String>) -> Result<bool> {
-        self.with_argon2(project, move || is_kept(&password, kept.as_deref().unwrap_or_default())).await
+    /// [`Error::Busy`] when too many callers of the project (or without a project), or in total, wait already.
+    pub async fn check(&self, project: Option<ProjectNo>, password: Password, stored: Option<String>) -> Result<bool> {
+        self.with_argon2(project, move || matches(&password, stored.as_deref().unwrap_or_default())).await
     }
 
     async fn with_argon2<T: Send + 'static>(
@@ -90,53 +96,53 @@ impl Passwords {
         project: Option<ProjectNo>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let place = Place::take(&self.waiting, project)?;
-        let turn = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
+        let caller = WaitingCaller::enter(&self.waiting, project)?;
+        let permit = self.hashing.clone().acquire_owned().await.map_err(|_| Error::Busy("shutting down"))?;
         let work = move || {
-            // Held until the work is done, also when the caller hangs up.
-            let _held = (place, turn);
+            // Held until the work is done, even if the caller disconnects.
+            let _held = (caller, permit);
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(Error::store)
     }
 }
 
-/// What to keep of a password, `None` when it is that of `known`, which then stays. Of digits of a hash only that form
-/// can be kept.
+/// The text to store for a password; `None` if it matches `current`, which then remains stored. From digits only the
+/// hash of that form can be computed.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn hash_unless_known(password: &Password, known: Option<&str>) -> Result<Option<String>> {
-    let is_complete = |known: &&str| forms(known).1.is_some() || !matches!(password, Password::Clear(_));
-    if known.filter(is_complete).is_some_and(|known| is_kept(password, known)) {
+pub fn hash_if_changed(password: &Password, current: Option<&str>) -> Result<Option<String>> {
+    let is_complete = |current: &&str| forms(current).1.is_some() || !matches!(password, Password::Clear(_));
+    if current.filter(is_complete).is_some_and(|current| matches(password, current)) {
         return Ok(None);
     }
-    let kept = match password {
+    let stored = match password {
         Password::Clear(text) => format!("{} {}", hash(&md5_digits(text))?, hash(&sha256_digits(text))?),
         Password::Md5(digits) => format!("{} ", hash(digits)?),
         Password::Sha256(digits) => format!(" {}", hash(digits)?),
     };
-    Ok(Some(kept))
+    Ok(Some(stored))
 }
 
-/// Whether a password is the one that was kept. Without one that takes as long as with another.
-pub fn is_kept(password: &Password, kept: &str) -> bool {
-    let (of_md5, of_sha256) = forms(kept);
+/// Whether a password matches a stored text. An empty text takes as long as any other.
+pub fn matches(password: &Password, stored: &str) -> bool {
+    let (of_md5, of_sha256) = forms(stored);
     match password {
         Password::Md5(digits) => verify(digits, of_md5),
         Password::Sha256(digits) => verify(digits, of_sha256),
         Password::Clear(text) => match (of_md5, of_sha256) {
-            // Twice, as any other.
+            // Verified twice, so that it takes as long as the other cases.
             (None, Some(_)) => verify(&sha256_digits(text), of_sha256) || verify(text, None),
-            // Digits may have been given for the text itself, or the text by an older version.
+            // The stored hash may be of digits or, from an older version, of the password itself.
             _ => verify(&md5_digits(text), of_md5) || verify(text, of_md5),
         },
     }
 }
 
-/// The two hashes of what is kept.
-fn forms(kept: &str) -> (Option<&str>, Option<&str>) {
-    let (of_md5, of_sha256) = kept.split_once(' ').unwrap_or((kept, ""));
+/// The two hashes of a stored text: of the MD5 digits and of the SHA-256 digits.
+fn forms(stored: &str) -> (Option<&str>, Option<&str>) {
+    let (of_md5, of_sha256) = stored.split_once(' ').unwrap_or((stored, ""));
     ((!of_md5.is_empty()).then_some(of_md5), (!of_sha256.is_empty()).then_some(of_sha256))
 }
 
@@ -172,47 +178,47 @@ mod tests {
     }
 
     #[test]
-    fn one_project_takes_no_other_its_turn_at_hashing() -> Result<()> {
+    fn one_project_cannot_use_up_the_hashing_queue() -> Result<()> {
         let waiting = Arc::default();
-        let many = |project: i64| -> Vec<Place> {
-            std::iter::from_fn(|| Place::take(&waiting, Some(ProjectNo(project))).ok()).collect()
+        let many = |project: i64| -> Vec<WaitingCaller> {
+            std::iter::from_fn(|| WaitingCaller::enter(&waiting, Some(ProjectNo(project))).ok()).collect()
         };
         let first = many(1);
         assert_eq!(first.len(), HASHES_WAITING_OF_PROJECT_MAX);
-        let second = Place::take(&waiting, Some(ProjectNo(2)))?;
-        Place::take(&waiting, None)?;
+        let second = WaitingCaller::enter(&waiting, Some(ProjectNo(2)))?;
+        WaitingCaller::enter(&waiting, None)?;
         drop((first, second));
-        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "nothing is left of those who went");
-        let all: Vec<Place> = (0..100).flat_map(many).collect();
+        assert!(waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "callers that left are not counted");
+        let all: Vec<WaitingCaller> = (0..100).flat_map(many).collect();
         assert_eq!(all.len(), HASHES_WAITING_MAX);
         Ok(())
     }
 
     #[test]
-    fn each_form_of_a_password_opens_what_was_kept_of_another() -> Result<()> {
+    fn each_form_of_a_password_matches_what_was_stored_of_another() -> Result<()> {
         let (md5, sha256) = (Password::sent(md5_digits("secret")), Password::sent(sha256_digits("secret")));
-        let opens = |kept: &str| [&clear("secret"), &md5, &sha256].map(|password| is_kept(password, kept));
-        let of_text = hash_unless_known(&clear("secret"), None)?.unwrap_or_default();
+        let opens = |stored: &str| [&clear("secret"), &md5, &sha256].map(|password| matches(password, stored));
+        let of_text = hash_if_changed(&clear("secret"), None)?.unwrap_or_default();
         assert_eq!(opens(&of_text), [true, true, true]);
-        let of_md5 = hash_unless_known(&md5, None)?.unwrap_or_default();
-        assert_eq!(opens(&of_md5), [true, true, false], "the one form says nothing of the other");
-        let of_sha256 = hash_unless_known(&sha256, None)?.unwrap_or_default();
+        let of_md5 = hash_if_changed(&md5, None)?.unwrap_or_default();
+        assert_eq!(opens(&of_md5), [true, true, false], "one form does not give the other");
+        let of_sha256 = hash_if_changed(&sha256, None)?.unwrap_or_default();
         assert_eq!(opens(&of_sha256), [true, false, true]);
-        assert_eq!(opens(&hash("secret")?), [true, false, false], "as an older version kept it");
-        for kept in [&of_text, &of_md5, &of_sha256] {
-            assert!(!is_kept(&clear("other"), kept) && !is_kept(&clear(""), kept));
+        assert_eq!(opens(&hash("secret")?), [true, false, false], "as an older version stored it");
+        for stored in [&of_text, &of_md5, &of_sha256] {
+            assert!(!matches(&clear("other"), stored) && !matches(&clear(""), stored));
         }
         Ok(())
     }
 
     #[test]
-    fn what_is_known_stays_and_what_is_missing_comes() -> Result<()> {
-        let kept = hash_unless_known(&clear("secret"), None)?.unwrap_or_default();
-        assert_eq!(hash_unless_known(&clear("secret"), Some(&kept))?, None);
-        assert_eq!(hash_unless_known(&Password::sent(md5_digits("secret")), Some(&kept))?, None);
-        assert!(hash_unless_known(&clear("other"), Some(&kept))?.is_some());
-        let half = hash_unless_known(&Password::sent(md5_digits("secret")), None)?.unwrap_or_default();
-        assert!(hash_unless_known(&clear("secret"), Some(&half))?.is_some(), "the text brings the other form");
+    fn an_unchanged_password_is_not_hashed_again() -> Result<()> {
+        let stored = hash_if_changed(&clear("secret"), None)?.unwrap_or_default();
+        assert_eq!(hash_if_changed(&clear("secret"), Some(&stored))?, None);
+        assert_eq!(hash_if_changed(&Password::sent(md5_digits("secret")), Some(&stored))?, None);
+        assert!(hash_if_changed(&clear("other"), Some(&stored))?.is_some());
+        let half = hash_if_changed(&Password::sent(md5_digits("secret")), None)?.unwrap_or_default();
+        assert!(hash_if_changed(&clear("secret"), Some(&half))?.is_some(), "the text gives the other form");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets at rest: what is encrypted, what is hashed, and the key beside the data (DESIGN §2).
+//! Encryption and hashing of secrets, with the key that is stored beside the data.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,18 +14,18 @@ use crate::durable_file::{self, SECRET_MODE};
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
-/// Random bytes that a token pair is made from, together with the key.
+/// Random bytes from which, together with the key, a pair of tokens is derived.
 pub type TokenSeed = [u8; 16];
 
-/// Encrypts, hashes and derives with the key of one data folder.
+/// Encrypts secrets and derives tokens with the key of one data folder.
 pub struct Seal {
     cipher: Aes256Gcm,
     token_key: [u8; 32],
 }
 
 impl Seal {
-    /// Reads the key of a data folder. With `create`, which says that nothing was sealed yet, it makes one, readable by
-    /// its owner alone, if there is none, and instead of a damaged one, which is set aside.
+    /// Reads the key of a data folder. `create` says that nothing has been encrypted yet: a missing key is then
+    /// created, readable only by its owner, and a damaged one is set aside and replaced.
     ///
     /// # Errors
     /// [`Error::Refused`] when the key is missing or damaged, with what to do; [`Error::Store`]. Both name the file.
@@ -37,7 +37,7 @@ impl Seal {
                 Err(_) if create => {
                     let aside = durable_file::set_aside(&path).map_err(Error::store)?;
                     let (file, aside) = (path.display(), aside.display());
-                    tracing::error!(%file, %aside, "the key is damaged; nothing was sealed with it, a new one is made");
+                    tracing::error!(%file, %aside, "the key is damaged; nothing was encrypted with it, so a new one is created");
                     create_key(&path)?
                 }
                 Err(_) => {
@@ -46,7 +46,10 @@ impl Seal {
             },
             Err(error) if error.kind() == ErrorKind::NotFound && create => create_key(&path)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let text = format!("{} is missing: without it the data cannot be read; restore it", path.display());
+                let text = format!(
+                    "{} is missing: without it the secrets in the data cannot be decrypted; restore it",
+                    path.display()
+                );
                 return Err(Error::Refused(text));
             }
             Err(error) => return Err(Error::store(format!("{}: {error}", path.display()))),
@@ -59,31 +62,32 @@ impl Seal {
         Ok(Self { cipher, token_key: derive(key, b"token")? })
     }
 
-    /// Encrypts `text` for one `place` (a column and a row); it opens nowhere else.
+    /// Encrypts `text` with AES-GCM. `aad` is the additional authenticated data: it names the column and the row that
+    /// will store the result, which can be decrypted only with the same `aad`.
     ///
     /// # Errors
-    /// [`Error::Store`] when the system gives no randomness.
-    pub fn seal(&self, text: &str, place: &str) -> Result<Vec<u8>> {
+    /// [`Error::Store`] when the operating system provides no random bytes.
+    pub fn seal(&self, text: &str, aad: &str) -> Result<Vec<u8>> {
         let nonce = random::<NONCE_BYTES>()?;
-        let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
+        let payload = Payload { msg: text.as_bytes(), aad: aad.as_bytes() };
         let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| Error::store("encryption"))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Decrypts what [`Seal::seal`] made for the same place.
+    /// Decrypts the result of [`Seal::seal`] for the same `aad`.
     ///
     /// # Errors
     /// [`Error::Store`] for anything else.
-    pub fn unseal(&self, blob: &[u8], place: &str) -> Result<String> {
-        let damaged = || Error::store(format!("{place} does not open with {KEY_FILE}"));
+    pub fn unseal(&self, blob: &[u8], aad: &str) -> Result<String> {
+        let damaged = || Error::store(format!("{aad} cannot be decrypted with {KEY_FILE}"));
         let (nonce, sealed) = blob.split_at_checked(NONCE_BYTES).ok_or_else(damaged)?;
         let nonce = <[u8; NONCE_BYTES]>::try_from(nonce).map_err(|_| damaged())?;
-        let payload = Payload { msg: sealed, aad: place.as_bytes() };
+        let payload = Payload { msg: sealed, aad: aad.as_bytes() };
         let text = self.cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
         String::from_utf8(text).map_err(|_| damaged())
     }
 
-    /// The access and refresh token of a seed. The same seed gives the same tokens, so none needs to be kept.
+    /// The access token and the refresh token of a seed. The same seed gives the same tokens, so they are not stored.
     ///
     /// # Errors
     /// [`Error::Store`], never in practice.
@@ -96,28 +100,28 @@ impl Seal {
     }
 }
 
-/// What is kept of a token. Tokens have 128 random bits, so a fast hash is enough.
+/// The hash of a token, which is stored instead of it. Tokens have 128 random bits, so a fast hash is sufficient.
 pub fn token_hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Random bytes of the system.
+/// Random bytes from the operating system.
 ///
 /// # Errors
-/// [`Error::Store`] when it has none.
+/// [`Error::Store`] when it provides none.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::store(error.to_string()))?;
     Ok(bytes)
 }
 
-/// Lower-case hex digits.
+/// Encodes bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// The bytes of hex digits.
+/// Decodes hex digits; `None` if the text is something else.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let pairs = digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2))?;
@@ -148,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_text_opens_only_in_its_place() -> Result<()> {
+    fn a_sealed_text_can_be_decrypted_only_with_its_aad() -> Result<()> {
         let seal = Seal::from_key(&[7; 32])?;
         let blob = seal.seal("local key", "device.local_key:a")?;
         assert_eq!(seal.unseal(&blob, "device.local_key:a")?, "local key");

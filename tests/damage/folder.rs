@@ -111,7 +111,7 @@ impl Fixture {
         let now = cloud.now_ms();
         fixture.apply(&cloud, 0);
         fixture.import(&cloud, 0..1, now - 1, ROWS, HISTORY_DAYS * DAY_MS);
-        rolled(&cloud);
+        wait_for_flush(&cloud);
         cloud.stop();
         copy(&data, &fixture.older());
         // Devices of the second project get numbers that the older registry has not given yet.
@@ -120,7 +120,7 @@ impl Fixture {
         // Files that somebody reads keep their write-ahead logs.
         fixture.read(&cloud);
         fixture.import(&cloud, 0..2, now, ROWS, HISTORY_DAYS * DAY_MS);
-        rolled(&cloud);
+        wait_for_flush(&cloud);
         fixture.rename(&cloud);
         for _ in 0..LAST_COMMITS {
             fixture.import(&cloud, 0..2, cloud.now_ms(), LAST_ROWS / LAST_COMMITS, 1);
@@ -210,7 +210,7 @@ fn new_device(project: usize, n: usize) -> Known {
     Known { local_key: key_of(&id), names, rows: BTreeSet::new(), id }
 }
 
-fn rolled(cloud: &TestCloud) {
+fn wait_for_flush(cloud: &TestCloud) {
     cloud.wait(|| !metrics(cloud).contains("\ningle_log_rolls_total 0"));
 }
 

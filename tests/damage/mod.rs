@@ -1,6 +1,6 @@
-//! A damaged file: whichever file of a data folder is damaged, and in whichever way, the server shows nobody another's
-//! data and nothing that nobody sent, and is never silent about a loss: it refuses to start and names the file, or it
-//! says in its log or its metrics that something is lost. `INGLE_DAMAGES` sets how many folders are damaged,
+//! A damaged file: whichever file of a data folder is damaged, and in whichever way, the server shows nobody another
+//! project's data and nothing that was never sent, and never hides a loss: it refuses to start and names the file, or
+//! it reports in its log or its metrics that something is lost. `INGLE_DAMAGES` sets how many folders are damaged,
 //! `INGLE_DAMAGE_SEED` how.
 
 mod folder;
@@ -16,7 +16,7 @@ use self::folder::Fixture;
 use crate::store::model::Random;
 
 const PAGE_BYTES: usize = 4096;
-/// Servers at once.
+/// Number of servers at the same time.
 const THREADS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -31,20 +31,20 @@ enum Damage {
 const DAMAGES: [Damage; 5] =
     [Damage::BitFlip, Damage::Truncation, Damage::ZeroedPage, Damage::Deletion, Damage::OlderCopy];
 
-/// Kinds of files by their names: each has its turn.
+/// The kind of a file by its name; each kind is damaged in turn.
 fn kind_of(name: &str) -> String {
     name.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
 impl Damage {
-    /// Damages a file, and says how. `None` where it would stay as it is.
+    /// Damages a file and describes how. `None` if the file would stay unchanged.
     fn inflict(self, path: &Path, older: &Path, random: &mut Random) -> Option<String> {
         let mut bytes = fs::read(path).unwrap();
         let length = bytes.len();
         let below = |random: &mut Random, bound: usize| random.below(bound as u64) as usize;
         let how = match self {
             Self::BitFlip => {
-                // Headers are short, and matter.
+                // Headers are short and important.
                 let reach = if random.below(3) == 0 { length.min(128) } else { length };
                 let (at, bit) = (below(random, reach), random.below(8));
                 *bytes.get_mut(at)? ^= 1 << bit;
@@ -77,7 +77,7 @@ impl Damage {
     }
 }
 
-/// The files to damage, each kind by itself.
+/// The files to damage, grouped by kind.
 fn kinds(fixture: &Fixture) -> Vec<Vec<String>> {
     let mut kinds: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
     for name in fixture.files() {
@@ -86,7 +86,7 @@ fn kinds(fixture: &Fixture) -> Vec<Vec<String>> {
     kinds.into_values().collect()
 }
 
-/// Damages one copy of the folder and judges what the server makes of it. What was done, and what was wrong.
+/// Damages one copy of the folder and checks how the server handles it. Returns what was done and what was wrong.
 fn run(fixture: &Fixture, files: &[String], damage: Damage, random: &mut Random) -> Option<(String, Vec<String>)> {
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
@@ -134,7 +134,7 @@ fn damage_never_shows_anothers_data_and_is_never_silent() {
                     let mut random = Random(seed.wrapping_add(index.wrapping_mul(1_000_003)));
                     let turn = index as usize;
                     let files = &kinds[turn % kinds.len()];
-                    // Some damages leave some files as they are: then comes the next.
+                    // Some kinds of damage leave some files unchanged; then the next kind is used.
                     let damages = (0..DAMAGES.len()).map(|more| DAMAGES[(turn / kinds.len() + more) % DAMAGES.len()]);
                     let (how, faults) =
                         damages.into_iter().find_map(|damage| run(&fixture, files, damage, &mut random)).unwrap();

@@ -1,7 +1,7 @@
 //! A power cut at any moment: every write, fsync, rename and unlink of the real binary is recorded, and the server is
-//! started on disks that a cut could have left, with changes that no fsync covered lost, torn or out of order. It
-//! starts, and everything acknowledged before is there, and nothing that nobody sent. `INGLE_POWER_CUTS` sets how many
-//! disks, `INGLE_POWER_CUT_SEED` which.
+//! started on disks that a power cut could have left, with changes that no fsync covered lost, torn or out of order.
+//! The server starts, everything that was acknowledged before is there, and nothing that was never sent.
+//! `INGLE_POWER_CUTS` sets how many disks, `INGLE_POWER_CUT_SEED` which.
 
 mod recording;
 
@@ -22,27 +22,27 @@ use crate::support::world::{FIRST_APP_KEY, FIRST_APP_SECRET, FIRST_ID, FIRST_PRO
 use crate::support::{INGLE, TestCloud};
 
 const DEVICES: u64 = 6;
-/// Reports of all devices while nothing is rolled.
+/// Reports of all devices while no memtable is flushed.
 const STEADY_REPORTS: u64 = 240;
-/// The smallest that may be set, so that rolls come soon.
-const ROLL_ROWS: u64 = 1000;
+/// The smallest value of the setting, so that flushes happen soon.
+const MEMTABLE_ROWS: u64 = 1000;
 const RETENTION_DAYS: i64 = 10;
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// Rows of each day that the retention's folder has history of.
+/// Rows of each day in the history for retention.
 const ROWS_A_DAY: i64 = 60;
 const HISTORY_DAYS: i64 = 28;
-/// One disk of so many has the power cut twice. No divisor of the number of phases, so that each has its turn.
+/// One disk in this many has a second power cut. It is no divisor of the number of phases, so that each phase has some.
 const CUT_AGAIN: u64 = 5;
-/// Servers at once.
+/// Number of servers at the same time.
 const THREADS: usize = 2;
 
-/// The device whose rows are imported, and a device that is renamed again and again.
+/// The device whose rows are imported, and a device that is renamed repeatedly.
 const HISTORY: &str = "history";
 const RENAMED: &str = "cut0";
 
 fn settings(retention_days: i64) -> [(&'static str, String); 2] {
     [
-        ("INGLE_TELEMETRY_MEMORY_ROWS", ROLL_ROWS.to_string()),
+        ("INGLE_TELEMETRY_MEMORY_ROWS", MEMTABLE_ROWS.to_string()),
         ("INGLE_TELEMETRY_RETENTION_DAYS", retention_days.to_string()),
     ]
 }
@@ -68,18 +68,18 @@ fn world() -> Value {
         "devices": devices.collect::<Vec<_>>()}]})
 }
 
-/// What was recorded of one folder, and what it was before.
+/// The recording of one folder, and its state before.
 struct Life {
     name: &'static str,
     base: Base,
     recording: Recording,
     retention_days: i64,
-    /// The words between which power cuts fall, as often in each.
+    /// The marks between which power cuts fall, equally often in each.
     phases: Vec<(&'static str, &'static str)>,
     _temporary: TempDir,
 }
 
-/// A server that is recorded, and how many reports its devices had acknowledged.
+/// A recorded server, and how many reports of its devices were acknowledged.
 struct Recorded {
     cloud: TestCloud,
     marks: Marks,
@@ -99,7 +99,8 @@ impl Recorded {
         Self { cloud, marks, acknowledged: AtomicU64::new(0) }
     }
 
-    /// Devices report numbers from `first[device]` on, one in flight, and one is renamed, until `enough`. The next numbers.
+    /// Devices report numbers from `first[device]` on, one in flight, and one is renamed, until `enough`. Returns the
+    /// next numbers.
     fn load(&self, first: &[u64], enough: impl Fn(u64) -> bool + Sync) -> Vec<u64> {
         let before = self.acknowledged.load(Ordering::Relaxed);
         let done = AtomicBool::new(false);
@@ -156,15 +157,15 @@ fn log_of(temporary: &Path) -> PathBuf {
     temporary.join("recording")
 }
 
-/// How many rolls the server has finished.
-fn rolls(cloud: &TestCloud) -> u64 {
+/// How many flushes the server has finished.
+fn flushes(cloud: &TestCloud) -> u64 {
     let metrics = cloud.addresses["metrics"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
     let text = crate::support::raw(metrics, b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let line = text.lines().find(|line| line.starts_with("ingle_log_rolls_total ")).unwrap();
     line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// A first start, steady load, load with rolls, and a clean stop.
+/// A first start, steady load, load with flushes, and a clean stop.
 fn ordinary_life() -> Life {
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
@@ -173,8 +174,10 @@ fn ordinary_life() -> Life {
     recorded.marks.mark("applied");
     let next = recorded.load(&[1; DEVICES as usize], |reports| reports >= STEADY_REPORTS);
     recorded.marks.mark("steady");
-    recorded.load(&next, |reports| reports >= ROLL_ROWS && rolls(&recorded.cloud) >= 2 || reports > 20 * ROLL_ROWS);
-    assert!(rolls(&recorded.cloud) >= 2, "nothing was rolled");
+    recorded.load(&next, |reports| {
+        reports >= MEMTABLE_ROWS && flushes(&recorded.cloud) >= 2 || reports > 20 * MEMTABLE_ROWS
+    });
+    assert!(flushes(&recorded.cloud) >= 2, "no memtable was flushed");
     recorded.stop();
     let recording = Recording::read(&log_of(temporary.path()));
     the_recording_is_complete(&recording, &Base(Vec::new()), &data);
@@ -188,7 +191,7 @@ fn ordinary_life() -> Life {
     Life { name: "ordinary", base: Base(Vec::new()), recording, retention_days: 30, phases, _temporary: temporary }
 }
 
-/// A start after a kill, with history of which a part is past the retention, some load, and a clean stop.
+/// A start after a kill, with history that is partly older than the retention, some load, and a clean stop.
 fn life_with_retention() -> Life {
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
@@ -197,7 +200,7 @@ fn life_with_retention() -> Life {
     let now = cloud.now_ms();
     let rows = (0..HISTORY_DAYS * ROWS_A_DAY).map(|n| (HISTORY, now - DAY_MS * n / ROWS_A_DAY, 7, 1, "n", json!(n)));
     cloud.import(&rows.collect::<Vec<_>>());
-    cloud.wait(|| rolls(&cloud) > 0);
+    cloud.wait(|| flushes(&cloud) > 0);
     cloud.kill();
     let base = Base::read(&data);
     let old = events_files(&data);
@@ -206,7 +209,7 @@ fn life_with_retention() -> Life {
     for word in ["applied", &format!("history {now}")] {
         recorded.marks.mark(word);
     }
-    // Whether something goes is the retention's business; if it goes, it goes while devices report.
+    // Retention decides whether a file is deleted; if one is, it is deleted while devices report.
     let enough = |reports| reports >= STEADY_REPORTS / 2 && !data.join(&old[0]).exists() || reports >= STEADY_REPORTS;
     recorded.load(&[1; DEVICES as usize], enough);
     recorded.stop();
@@ -223,7 +226,7 @@ fn events_files(data: &Path) -> Vec<String> {
     names
 }
 
-/// The recorded calls, all of them, make the files that are there: nothing passed the recorder by.
+/// Replaying all recorded calls gives the files that exist: the recorder missed nothing.
 fn the_recording_is_complete(recording: &Recording, base: &Base, data: &Path) {
     let mut disk = Disk::before(base, recording);
     disk.replay(0..recording.calls.len());
@@ -234,7 +237,7 @@ fn the_recording_is_complete(recording: &Recording, base: &Base, data: &Path) {
     }
 }
 
-/// What must be there after a power cut, by the words before it.
+/// What must be there after a power cut, by the marks before it.
 #[derive(Default)]
 struct Acknowledged {
     applied: bool,
@@ -258,7 +261,7 @@ impl Acknowledged {
                 _ => {}
             }
         }
-        // What was before the recording began.
+        // What existed before the recording began.
         found.history_from_ms = found.history_from_ms.or_else(|| {
             let mut all = recording.marks(recording.calls.len());
             all.find_map(|mark| mark.strip_prefix("history ")).map(|now| now.parse().unwrap())
@@ -284,12 +287,12 @@ fn rows(cloud: &TestCloud, device: &str) -> Vec<(i64, i64)> {
     }
 }
 
-/// Starts a server on a disk and compares what it has with what was acknowledged.
+/// Starts a server on a disk and compares its data with what was acknowledged.
 fn check(folder: &Path, life: &Life, cut: usize) {
     let expected = Acknowledged::at(&life.recording, cut);
     let cloud = start(folder, life.retention_days, &[]).unwrap_or_else(|text| panic!("it does not start: {text}"));
     if !expected.applied {
-        // Nothing was promised yet; the folder can be used.
+        // Nothing was acknowledged yet; the folder must be usable.
         cloud.apply(&world());
         return;
     }
@@ -313,7 +316,7 @@ fn check(folder: &Path, life: &Life, cut: usize) {
         let all: BTreeMap<i64, i64> =
             (0..HISTORY_DAYS * ROWS_A_DAY).map(|n| (n, now - DAY_MS * n / ROWS_A_DAY)).collect();
         assert!(there.iter().all(|(time, n)| all.get(n) == Some(time)), "history that nobody imported");
-        // A little of the oldest day may have passed since.
+        // A part of the oldest day may have passed since.
         let kept = all.range(..(life.retention_days - 1) * ROWS_A_DAY).count();
         let found = there.iter().filter(|(_, n)| *n < (life.retention_days - 1) * ROWS_A_DAY).count();
         assert_eq!(found, kept, "rows within the retention");

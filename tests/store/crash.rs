@@ -1,5 +1,5 @@
-//! A process that is killed while it ingests: every row that it had acknowledged is there afterwards, exactly once, and
-//! no batch is there by half. `INGLE_CRASH_KILLS` sets how often.
+//! A process is killed while it ingests: afterwards every row that it acknowledged is there exactly once, and no batch
+//! is there in part. `INGLE_CRASH_KILLS` sets how often.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::collections::BTreeSet;
@@ -19,11 +19,11 @@ const FOLDER: &str = "INGLE_CRASH_FOLDER";
 const FIRST: &str = "INGLE_CRASH_FIRST";
 const DEVICES: i64 = 3;
 const ROWS: i64 = 7;
-/// Batches whose rows are all of one device and millisecond are among them, and late ones.
+/// Includes batches whose rows all have one device and millisecond, and late rows.
 const SPREAD_MS: [i64; 4] = [0, 1, 1000, 3 * 24 * 3600 * 1000];
 
 fn options() -> TelemetryOptions {
-    TelemetryOptions { roll_rows: 120, block_rows: 16, merge_runs: 3, ..TelemetryOptions::default() }
+    TelemetryOptions { memtable_rows: 120, block_rows: 16, compaction_runs: 3, ..TelemetryOptions::default() }
 }
 
 fn time_of(batch: i64, row: i64) -> i64 {
@@ -56,7 +56,7 @@ fn child() {
     });
 }
 
-/// Lets a child ingest from batch `first` on and kills it; returns the last batch that it acknowledged.
+/// Lets a child process ingest from batch `first` on and kills it; returns the last batch that it acknowledged.
 fn ingest_and_kill(folder: &Path, first: i64, random: &mut Random) -> Option<i64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store::crash::child", "--nocapture"])
@@ -68,7 +68,8 @@ fn ingest_and_kill(folder: &Path, first: i64, random: &mut Random) -> Option<i64
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let wanted = random.below(300);
-    // The moment is random twice: after so many batches, and then some time into one or into a roll.
+    // The moment is random in two ways: after a number of batches, and then some time into the next batch or into a
+    // flush.
     let killer_wait = Duration::from_micros(random.below(3_000));
     let mut last = None;
     let mut killed = false;
@@ -91,11 +92,11 @@ fn ingest_and_kill(folder: &Path, first: i64, random: &mut Random) -> Option<i64
     last
 }
 
-/// The batches that are there. Each must be there as a whole, and each row once.
+/// The batches in the log. Each must be complete, and each row must be there once.
 async fn batches(folder: &Path, random: &mut Random) -> BTreeSet<i64> {
     let telemetry = SqliteTelemetry::open(folder, options()).unwrap();
     if random.below(3) == 0 {
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
     }
     let mut rows = Vec::new();
     for device in 1..=DEVICES {
@@ -140,7 +141,7 @@ fn no_acknowledged_row_is_lost_when_the_process_is_killed() {
         let there = runtime.block_on(batches(folder.path(), &mut random));
         let newest = there.last().copied().unwrap_or(-1);
         assert!(newest >= acknowledged, "batch {acknowledged} was acknowledged and is gone after kill {kill}");
-        // A batch in flight may be there although nobody was told.
+        // The batch in flight may be there although it was not acknowledged.
         assert!(newest <= acknowledged + 1);
         assert_eq!(there.len() as i64, newest + 1, "a batch is missing after kill {kill}");
         first = newest + 1;

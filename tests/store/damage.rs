@@ -1,4 +1,5 @@
-//! Damage of the event log is named, counted and contained; nothing is removed because a clock jumped.
+//! Damage of the event log is logged, counted and limited to the damaged rows; nothing is deleted because a clock
+//! jumped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ fn open(folder: &Path) -> Arc<SqliteTelemetry> {
     SqliteTelemetry::open(folder, TelemetryOptions::default()).unwrap()
 }
 
-/// Files whose name begins and ends so, in order.
+/// Files whose names begin and end like this, in order.
 fn files(folder: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     let named = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -45,7 +46,7 @@ async fn append(telemetry: &SqliteTelemetry, numbers: std::ops::Range<i64>) {
     telemetry.append(numbers.map(|n| point(DEVICE, T + n, "a", &n.to_string())).collect()).await.unwrap();
 }
 
-/// A journal of ten commits of ten rows, as a server leaves it that is killed.
+/// A journal of ten commits of ten rows, as a killed server leaves it.
 async fn journal() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
@@ -58,7 +59,7 @@ async fn journal() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn rows_that_a_damaged_journal_lacks_are_counted_and_kept_counted() {
+async fn rows_that_a_damaged_journal_lacks_are_counted_once_and_for_all() {
     type Damage = fn(&Path, &Path);
     let damages: [(&str, Damage); 5] = [
         ("a flipped bit", |_, log| {
@@ -88,7 +89,8 @@ async fn rows_that_a_damaged_journal_lacks_are_counted_and_kept_counted() {
         assert_eq!(found, (0..found.len() as i64).collect::<Vec<_>>(), "{name}");
         let lost = 100 - found.len() as u64;
         assert_eq!(telemetry.figures().lost_rows, lost, "{name}");
-        // What could be read is rolled, and the rest is kept for an examination; the loss is never forgotten.
+        // The readable rows are flushed, and the damaged journal is kept for an examination. The loss stays in the
+        // count.
         append(&telemetry, 1000..1010).await;
         telemetry.stop();
         drop(telemetry);
@@ -118,7 +120,7 @@ async fn a_damaged_events_file_is_set_aside_by_name_and_the_log_goes_on() {
         let telemetry = open(folder.path());
         assert!(telemetry.figures().damaged > 0, "at {at}: silence");
         append(&telemetry, 2000..2010).await;
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
         let found = rows(&telemetry).await;
         assert!(found.ends_with(&(2000..2010).collect::<Vec<_>>()), "at {at}: {found:?}");
         let aside = files(folder.path(), "events-", ".damaged-1.db");
@@ -126,7 +128,7 @@ async fn a_damaged_events_file_is_set_aside_by_name_and_the_log_goes_on() {
         drop(telemetry);
         let telemetry = open(folder.path());
         assert_eq!(rows(&telemetry).await, found, "at {at}");
-        // Retention takes it with the others.
+        // Retention deletes it with the other files.
         telemetry.expire(T + 100 * DAY, 0, Consent::Given).await.unwrap();
         assert!(files(folder.path(), "events-", "").is_empty());
     }
@@ -137,11 +139,11 @@ async fn a_file_that_is_damaged_while_it_is_used_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..1000).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let [events] = files(folder.path(), "events-", ".db").try_into().unwrap();
     change(&events, |bytes| bytes.fill(7));
     append(&telemetry, 2000..2010).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert!(telemetry.figures().damaged > 0);
     assert!(rows(&telemetry).await.ends_with(&(2000..2010).collect::<Vec<_>>()));
 }
@@ -208,18 +210,18 @@ async fn latest_values_that_are_damaged_or_missing_are_made_again_from_the_log()
             let expected = (0..3).map(|code| if (no, code) == (7, 1) { 999 } else { no * 10 + code }.to_string());
             assert_eq!(values, expected.collect::<Vec<_>>());
         }
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
         assert_eq!(telemetry.figures().lost_rows, 0);
         assert_eq!(telemetry.count(None, DeviceNo(7), &everything()).await.unwrap().rows, 4);
     }
 }
 
-/// Rows over ninety days, in a file a week, rolled.
+/// Rows over ninety days, flushed into one file a week.
 async fn history(folder: &Path) -> Arc<SqliteTelemetry> {
     let telemetry = open(folder);
     let rows = (0..90).map(|day| point(DEVICE, T + day * DAY, "a", &day.to_string()));
     telemetry.append(rows.collect()).await.unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     telemetry
 }
 
@@ -234,8 +236,8 @@ async fn a_clock_that_is_ahead_removes_nothing() {
     history(folder.path()).await.stop();
     let telemetry = open(folder.path());
     let now = T + 90 * DAY;
-    // The first pass of a folder goes by the newest row of before: what is thirty days older than that is old in any case,
-    // but not what a clock that is ahead says by a row of its own.
+    // In a folder's first pass the newest row from before the start decides: files that are thirty days older are old
+    // in any case, but a row that was written with a wrong clock proves nothing.
     telemetry.append(vec![point(DEVICE, now + YEAR, "b", "1")]).await.unwrap();
     let first = telemetry.expire(now, KEEP, Consent::NotGiven).await.unwrap();
     assert!(first.removed > 0 && first.waiting == 0, "{first:?}");
@@ -246,7 +248,7 @@ async fn a_clock_that_is_ahead_removes_nothing() {
         assert_eq!((pass.removed, days(&telemetry).await), (0, kept + round), "round {round}");
         assert!(pass.waiting > 0);
         assert_eq!(telemetry.figures().waiting_to_expire, pass.waiting);
-        // A device that has its time from this clock is no witness.
+        // A row whose time comes from the same clock proves nothing.
         telemetry.append(vec![point(DEVICE, now + YEAR, "b", "1")]).await.unwrap();
     }
     telemetry.stop();
@@ -258,7 +260,7 @@ async fn a_clock_that_is_ahead_removes_nothing() {
     assert_eq!(telemetry.expire(now, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
     assert_eq!(telemetry.expire(now + YEAR, KEEP, Consent::NotGiven).await.unwrap().removed, 0);
     assert_eq!(days(&telemetry).await, kept + 3);
-    // The operator says that it is right.
+    // The operator confirms that the clock is right.
     let pass = telemetry.expire(now + YEAR, KEEP, Consent::Given).await.unwrap();
     assert!(pass.removed > 0 && pass.waiting == 0);
     assert_eq!((days(&telemetry).await, telemetry.figures().waiting_to_expire), (4, 0));
@@ -272,11 +274,11 @@ async fn a_clock_that_is_ahead_removes_nothing() {
 async fn a_folder_without_old_rows_never_waits_for_consent() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
-    // A machine without a battery for its clock begins in 1970, and has the time soon.
+    // A machine without a clock battery starts in 1970 and gets the right time soon.
     assert_eq!(telemetry.expire(1000, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
     assert_eq!(telemetry.expire(T, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
     append(&telemetry, 0..10).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let pass = telemetry.expire(T + 1000, KEEP, Consent::NotGiven).await.unwrap();
     assert_eq!((pass.removed, pass.waiting), (0, 0));
 }

@@ -1,5 +1,5 @@
-//! A disk that is full: reads go on, devices are refused in words of their protocol, the operator sees it, and the server
-//! starts. On a small file system of its own, in a mount namespace that ends with the test.
+//! A full disk: reads continue, devices get an error of their protocol, the operator sees it, and the server starts. It
+//! runs on a small file system of its own, in a mount namespace that ends with the test.
 
 use std::fs;
 use std::io::Write;
@@ -14,16 +14,16 @@ use crate::support::mqtt::{MqttDevice, linkkit, tuyalink, with_secrets};
 use crate::support::world::{OWNER, PLUG, standard};
 use crate::support::{TestCloud, raw};
 
-/// Where the small file system is mounted, in the process that has it.
+/// The environment variable with the path at which the small file system is mounted.
 const PLACE: &str = "INGLE_SMALL_FILE_SYSTEM";
 
-/// A file system of some megabytes.
+/// A file system of a few megabytes.
 struct SmallDisk {
     path: PathBuf,
 }
 
 impl SmallDisk {
-    /// Mounts it; in a mount namespace of this process alone.
+    /// Mounts it in a mount namespace of this process.
     fn mount(path: PathBuf, megabytes: u64) -> Self {
         let size = format!("size={megabytes}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).status().unwrap();
@@ -31,7 +31,7 @@ impl SmallDisk {
         Self { path }
     }
 
-    /// Fills it but for some kilobytes.
+    /// Fills it except for some kilobytes.
     fn fill(&self, left_kilobytes: u64) {
         let mut file = fs::File::create(self.path.join("filler")).unwrap();
         let block = [0x5A; 4096];
@@ -66,7 +66,7 @@ fn operator(cloud: &TestCloud, path: &str) -> String {
     raw(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
 }
 
-/// What clients read, of a device with history.
+/// Reads of clients, for a device with history.
 fn reads(cloud: &TestCloud, aliyun: &AliyunApp) {
     let app = cloud.first();
     let end = cloud.now_ms() + 1000;
@@ -113,7 +113,7 @@ fn child() {
     disk.fill(2048);
     cloud.wait(|| operator(&cloud, "/healthz").contains("503"));
     assert!(operator(&cloud, "/healthz").ends_with("not writing: the disk is full\n"));
-    // The device is told, and not acknowledged, and told again when it comes back.
+    // The device gets an error and no acknowledgement, and sends the report again when it reconnects.
     let id = plug.publish(&topic, report.to_string().as_bytes());
     let (told, payload) = plug.message();
     assert_eq!((told, payload["code"].clone()), (format!("{topic}_response"), json!(1001)), "{id}");
@@ -128,7 +128,7 @@ fn child() {
         disk.fill(left);
         reads(&cloud, &aliyun);
     }
-    // It stops and starts with not a byte left, and still answers.
+    // The server stops and starts with no byte left, and still answers.
     cloud.stop();
     disk.empty();
     disk.fill(0);

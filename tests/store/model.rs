@@ -1,7 +1,8 @@
-//! Random histories against a plain sorted list: late, equal and repeated times, uploads, a clock that goes back, rolls,
-//! merges, retention and reopening at any point; then every page, count and latest value is compared.
+//! Random histories are compared with a plain sorted list: late, equal and repeated times, uploads, a clock that runs
+//! backwards, flushes, compactions, retention and reopening at any point. Then every page, count and latest value is
+//! compared.
 //!
-//! A history is made from its seed alone. `INGLE_MODEL_SEED` runs one of them, `INGLE_MODEL_HISTORIES` sets how many.
+//! A history depends on its seed only. `INGLE_MODEL_SEED` runs one of them, `INGLE_MODEL_HISTORIES` sets how many.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ const DEVICES: u64 = 5;
 const STEPS: u64 = 60;
 const CODES: [&str; 6] = ["switch", "temp", "humidity", "a", "b", "long_code_of_a_device_that_likes_words"];
 
-/// A small generator of numbers (splitmix64).
+/// A small random number generator (splitmix64).
 pub struct Random(pub u64);
 
 impl Random {
@@ -45,7 +46,7 @@ impl Random {
     }
 }
 
-/// What a log should hold.
+/// What a log should contain.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<i64, BTreeMap<RowRef, Event>>,
@@ -54,7 +55,7 @@ struct Model {
 
 impl Model {
     fn append(&mut self, batch: &[NewEvent]) {
-        // Numbers and the state go by the order of arrival, whatever the times.
+        // Numbers and latest values follow the order of arrival, whatever the times.
         for new in batch {
             let rows = self.rows.entry(new.device.0).or_default();
             let last = rows.range(at(new.time_ms, 0)..=at(new.time_ms, u32::MAX)).next_back();
@@ -89,7 +90,7 @@ impl Model {
         }
     }
 
-    /// The rows that a query selects from its start on, newest first.
+    /// The rows that match a query from its start on, newest first.
     fn select(&self, device: DeviceNo, query: &EventQuery) -> Vec<&Event> {
         let begins = |row: RowRef| match query.start {
             PageStart::Newest => true,
@@ -167,7 +168,7 @@ fn random_query(random: &mut Random, now_ms: i64, model: &Model) -> (DeviceNo, E
     (device, EventQuery { types, codes, from_ms, to_ms, start, limit: 1 + random.below(30) as usize })
 }
 
-/// Walks a query to its end and compares each page.
+/// Reads all pages of a query and compares each.
 async fn compare_pages(telemetry: &dyn Telemetry, model: &Model, device: DeviceNo, mut query: EventQuery) {
     loop {
         let wanted = model.select(device, &query);
@@ -183,7 +184,7 @@ async fn compare_pages(telemetry: &dyn Telemetry, model: &Model, device: DeviceN
         assert_eq!(known.map(|event| event.kind), Some(next.kind), "no such row: {next:?}");
         assert!(left.iter().all(|event| event.row <= next.row), "{next:?} leaves rows out of {query:?}");
         if page.rows.len() == query.limit && left.first().is_some_and(|event| event.row != next.row) {
-            // Then the bound on rows scanned was met on the way to the next row that matches.
+            // In this case the limit on examined rows was reached before the next matching row.
             assert!(next.row < page.rows.last().unwrap().row);
         }
         if let PageStart::At(start) = query.start {
@@ -210,9 +211,9 @@ async fn compare(telemetry: &dyn Telemetry, model: &Model, random: &mut Random, 
 fn open(folder: &Path, random: &mut Random) -> Arc<SqliteTelemetry> {
     let options = TelemetryOptions {
         durability: Durability::Os,
-        roll_rows: 5 + random.below(200) as usize,
+        memtable_rows: 5 + random.below(200) as usize,
         block_rows: 1 + random.below(20) as u32,
-        merge_runs: 2 + random.below(3) as usize,
+        compaction_runs: 2 + random.below(3) as usize,
         scan_rows: 5 + random.below(100) as usize,
         cache_bytes: random.pick(&[0, 100_000, 10_000_000]),
         ..TelemetryOptions::default()
@@ -236,9 +237,10 @@ async fn history(seed: u64) {
                 telemetry.append(batch).await.unwrap();
             }
             12..=13 => telemetry.flush().unwrap(),
-            14 => telemetry.settle().unwrap(),
+            14 => telemetry.flush_and_compact().unwrap(),
             15 => {
-                // What is in memory does not expire, so that the model need not know what is.
+                // Rows in memtables do not expire. They are flushed first, so that the model does not need to know
+                // which they are.
                 telemetry.flush().unwrap();
                 let before_ms = now_ms - random.below(4 * SPAN_MS as u64) as i64;
                 telemetry.expire(before_ms, 0, Consent::Given).await.unwrap();
@@ -252,7 +254,7 @@ async fn history(seed: u64) {
         }
     }
     compare(&*telemetry, &model, &mut random, now_ms, 20).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     compare(&*telemetry, &model, &mut random, now_ms, 20).await;
 }
 

@@ -1,5 +1,5 @@
-//! What only the embedded engine promises: damage that costs only itself, a roll that fails and is tried again, reads
-//! that stay right while rows move from memory to disk.
+//! What only the embedded engine promises: damage affects only the damaged rows, a failed flush is tried again, and
+//! reads are correct while rows move from memtables to disk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::path::{Path, PathBuf};
@@ -13,20 +13,26 @@ use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
 use super::telemetry::{DEVICE, Subject, T, everything, point, walk};
 
-/// A device whose rows are each older than the one before.
+/// A device whose clock runs backwards: each row is older than the one before.
 const BACKWARDS: DeviceNo = DeviceNo(12);
 
 /// The embedded engine in a folder of its own.
 pub fn subject() -> Subject {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).unwrap();
-    let tended = telemetry.clone();
-    Subject { telemetry, tend: Box::new(move || tended.settle().unwrap()), _keep: Box::new(folder) }
+    let maintained = telemetry.clone();
+    Subject { telemetry, maintain: Box::new(move || maintained.flush_and_compact().unwrap()), _keep: Box::new(folder) }
 }
 
-/// Rolls and merges at every opportunity.
-pub fn restless() -> TelemetryOptions {
-    TelemetryOptions { roll_rows: 10, block_rows: 4, merge_runs: 2, scan_rows: 64, ..TelemetryOptions::default() }
+/// Flushes and compacts as often as possible.
+pub fn flush_eagerly() -> TelemetryOptions {
+    TelemetryOptions {
+        memtable_rows: 10,
+        block_rows: 4,
+        compaction_runs: 2,
+        scan_rows: 64,
+        ..TelemetryOptions::default()
+    }
 }
 
 fn open(folder: &Path) -> Arc<SqliteTelemetry> {
@@ -67,7 +73,7 @@ async fn acknowledged_rows_are_there_after_reopening() {
         assert!(telemetry.append(vec![point(DEVICE, T, "a", "0")]).await.is_err());
     }
     let telemetry = open(folder.path());
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 400);
     assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points[0].value.as_json(), "399");
     assert_eq!(telemetry.figures().rows_in_memory, 0);
@@ -78,7 +84,7 @@ async fn a_damaged_block_costs_only_itself() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..2_000).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     let [file] = files(folder.path(), "events-").try_into().unwrap();
     let database = rusqlite::Connection::open(file).unwrap();
     let middle = "SELECT inv_time FROM block ORDER BY inv_time LIMIT 1 OFFSET 3";
@@ -95,16 +101,16 @@ async fn a_damaged_block_costs_only_itself() {
     }
     database.execute("UPDATE block SET blob = x'' WHERE inv_time = ?1", [inv_time]).unwrap();
     assert_eq!(count(&telemetry).await, 2_000 - 256);
-    // A right block in a wrong place is damage as well.
+    // An undamaged block at a wrong location counts as damage as well.
     database
         .execute("UPDATE block SET blob = ?2, inv_time = inv_time - 1 WHERE inv_time = ?1", (inv_time, &blob))
         .unwrap();
     assert_eq!(count(&telemetry).await, 2_000 - 256);
-    // Late rows into the hole, then everything is merged.
+    // Late rows for the times that were lost, then everything is compacted.
     append(&telemetry, (0..2_000).step_by(10)).await;
     for _ in 0..8 {
         append(&telemetry, 5_000..5_010).await;
-        telemetry.settle().unwrap();
+        telemetry.flush_and_compact().unwrap();
     }
     assert_eq!(count(&telemetry).await, 2_000 - 256 + 200 + 80);
 }
@@ -127,17 +133,17 @@ async fn a_damaged_journal_entry_costs_only_itself() {
     let telemetry = open(folder.path());
     assert_eq!(telemetry.figures().damaged, 1);
     assert_eq!(count(&telemetry).await, 40);
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 40);
 }
 
 #[tokio::test]
-async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
+async fn a_flush_that_fails_is_tried_again_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..100).await;
-    let span = T / (7 * 24 * 3600 * 1000);
-    let obstacle = folder.path().join(format!("events-{span}.db"));
+    let partition = T / (7 * 24 * 3600 * 1000);
+    let obstacle = folder.path().join(format!("events-{partition}.db"));
     std::fs::create_dir(&obstacle).unwrap();
     assert!(telemetry.flush().is_err());
     append(&telemetry, 100..200).await;
@@ -145,41 +151,41 @@ async fn a_roll_that_fails_is_tried_again_and_loses_nothing() {
     assert_eq!(count(&telemetry).await, 200);
     assert!(telemetry.figures().rolls_failed >= 2);
     assert_eq!(telemetry.figures().rows_in_memory, 200);
-    // The numbers go on, too.
+    // The numbers continue, too.
     append(&telemetry, 0..1).await;
     assert_eq!(walk(&*telemetry, DEVICE, everything()).await.last().unwrap().row.n, 1);
-    // Restarting in that state is no way to lose anything either.
+    // Restarting in that state must not lose anything either.
     telemetry.close();
     drop(telemetry);
     let telemetry = open(folder.path());
     assert_eq!(count(&telemetry).await, 201);
     assert!(telemetry.flush().is_err());
     std::fs::remove_dir(&obstacle).unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(telemetry.figures().rows_in_memory, 0);
     assert_eq!(count(&telemetry).await, 201);
 }
 
 #[tokio::test]
-async fn memory_that_cannot_be_rolled_stays_bounded() {
+async fn memtables_that_cannot_be_flushed_stay_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let options = TelemetryOptions { roll_rows: 1_000, ..TelemetryOptions::default() };
+    let options = TelemetryOptions { memtable_rows: 1_000, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
-    let span = T / (7 * 24 * 3600 * 1000);
-    let obstacle = folder.path().join(format!("events-{span}.db"));
+    let partition = T / (7 * 24 * 3600 * 1000);
+    let obstacle = folder.path().join(format!("events-{partition}.db"));
     std::fs::create_dir(&obstacle).unwrap();
     for batch in 0..20 {
         append(&telemetry, batch * 100..(batch + 1) * 100).await;
     }
     assert_eq!(count(&telemetry).await, 2_000);
-    // The next one has to wait until there is room.
+    // The next commit has to wait until the disk has space.
     let waiting = tokio::spawn({
         let telemetry = telemetry.clone();
         async move { append(&telemetry, 5_000..5_100).await }
     });
     std::fs::remove_dir(&obstacle).unwrap();
     waiting.await.unwrap();
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 2_100);
 }
 
@@ -212,7 +218,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir_in(&disk).unwrap();
     let ballast = Path::new(&disk).join("ballast");
     std::fs::write(&ballast, vec![1; 6 << 20]).unwrap();
-    let options = TelemetryOptions { roll_rows: 20_000, ..TelemetryOptions::default() };
+    let options = TelemetryOptions { memtable_rows: 20_000, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(folder.path(), options).unwrap();
     let (mut there, mut failures) = (0, 0);
     let batch = async |from: i64| {
@@ -226,14 +232,14 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged() {
         }
         assert!(there < 10_000_000, "the disk does not get full");
     }
-    println!("{there} rows until the disk was full, {} rolls failed", telemetry.figures().rolls_failed);
+    println!("{there} rows until the disk was full, {} flushes failed", telemetry.figures().rolls_failed);
     assert_eq!(count(&telemetry).await, there as u64);
     std::fs::remove_file(&ballast).unwrap();
     for _ in 0..20 {
         batch(there).await.unwrap();
         there += 100;
     }
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, there as u64);
     telemetry.close();
     drop(telemetry);
@@ -245,14 +251,14 @@ async fn the_log_goes_on_without_the_file_of_latest_values() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 0..100).await;
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     append(&telemetry, 100..200).await;
     drop(telemetry);
     std::fs::remove_file(folder.path().join("latest.db")).unwrap();
     let telemetry = open(folder.path());
     append(&telemetry, 50..60).await;
     assert_eq!(count(&telemetry).await, 210);
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 210);
 }
 
@@ -268,8 +274,8 @@ async fn a_page_that_finds_nothing_names_the_first_row_it_did_not_look_at() {
     assert!(page.rows.is_empty());
     assert_eq!(page.next.unwrap().row.time_ms, T + 999 - 64);
     assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 1);
-    // On disk, a few blocks without that code are passed over unread besides.
-    telemetry.settle().unwrap();
+    // On disk, a few blocks without that code are skipped without decompressing them.
+    telemetry.flush_and_compact().unwrap();
     let page = telemetry.page(None, DEVICE, &query).await.unwrap();
     assert!(page.next.unwrap().row.time_ms < T + 999 - 256);
     assert_eq!(walk(&*telemetry, DEVICE, query).await.len(), 1);
@@ -284,7 +290,7 @@ async fn a_newer_format_is_refused() {
     assert!(SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).is_err());
 }
 
-/// Rows from before there was a bit for those that were so when they arrived lie on disk as uploads do.
+/// Rows that were written before the bit for current rows existed are read as uploads.
 #[tokio::test]
 async fn a_folder_from_before_keeps_its_state_by_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -297,7 +303,7 @@ async fn a_folder_from_before_keeps_its_state_by_time() {
     for (i, is_rolled) in [(1, true), (9, true), (5, true), (3, false)] {
         telemetry.append(vec![before(i)]).await.unwrap();
         if is_rolled {
-            telemetry.settle().unwrap();
+            telemetry.flush_and_compact().unwrap();
         }
     }
     telemetry.close();
@@ -314,18 +320,18 @@ async fn a_folder_from_before_keeps_its_state_by_time() {
     assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("9", 4));
     append(&telemetry, [2, 0].into_iter()).await;
     assert_eq!(state(&telemetry).await, "0");
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     drop(telemetry);
     let telemetry = open(folder.path());
     assert_eq!((state(&telemetry).await.as_str(), count(&telemetry).await), ("0", 6));
 }
 
-/// Rows of one device come in order while they are rolled and merged at every opportunity; whoever reads sees each
-/// acknowledged row exactly once.
+/// Rows of one device arrive in order while memtables are flushed and compacted as often as possible. A reader sees
+/// each acknowledged row exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn reads_stay_right_while_rows_move() {
     let folder = tempfile::tempdir().unwrap();
-    let telemetry = SqliteTelemetry::open(folder.path(), restless()).unwrap();
+    let telemetry = SqliteTelemetry::open(folder.path(), flush_eagerly()).unwrap();
     let (acknowledged, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let readers: Vec<_> = (0..3)
         .map(|reader| {
@@ -351,7 +357,7 @@ async fn reads_stay_right_while_rows_move() {
                             let latest = telemetry.latest(&[DEVICE, DeviceNo(99), BACKWARDS]).await.unwrap();
                             let newest = latest[0].points.first().map_or(0, |point| point.row.time_ms - T + 1);
                             assert!(newest as u64 >= before, "the latest value is {newest} of {before}");
-                            // Of a clock that goes back, too.
+                            // The same for a clock that runs backwards.
                             let last = latest[2].points.first().map_or(0, |point| T - point.row.time_ms);
                             assert!(last as u64 >= before, "the last value is {last} of {before}");
                         }
@@ -371,7 +377,7 @@ async fn reads_stay_right_while_rows_move() {
     for reader in readers {
         assert!(reader.await.unwrap() > 0);
     }
-    telemetry.settle().unwrap();
+    telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 2_000);
     assert!(telemetry.figures().rolls > 10);
 }

@@ -14,15 +14,15 @@ use ingle::domain::{
 pub struct Subject {
     /// The engine, empty at first.
     pub telemetry: Arc<dyn Telemetry>,
-    /// Has the engine do now what it does now and then; nothing that can be read may change by it.
-    pub tend: Box<dyn Fn()>,
-    /// Keeps what the engine needs.
+    /// Runs the background work of the engine now (flush and compaction); no read may return anything else afterwards.
+    pub maintain: Box<dyn Fn()>,
+    /// Keeps alive what the engine needs.
     pub _keep: Box<dyn std::any::Any>,
 }
 
 pub const DEVICE: DeviceNo = DeviceNo(7);
 const OTHER: DeviceNo = DeviceNo(8);
-/// A time far from the begin of any span.
+/// A time far from the beginning of any partition.
 pub const T: i64 = 1_700_000_000_000;
 const DAY: i64 = 24 * 3600 * 1000;
 
@@ -67,7 +67,7 @@ pub async fn walk(telemetry: &dyn Telemetry, device: DeviceNo, mut query: EventQ
     }
 }
 
-fn places(page: &EventPage) -> Vec<(i64, u32)> {
+fn row_refs(page: &EventPage) -> Vec<(i64, u32)> {
     page.rows.iter().map(|event| (event.row.time_ms, event.row.n)).collect()
 }
 
@@ -103,7 +103,7 @@ async fn a_row_comes_back_as_it_was(subject: Subject) {
         assert_eq!((text.row, text.value.as_ref().unwrap().as_json()), (at(T, 2), long.as_str()));
         assert_eq!((command.row, command.kind, command.source), (at(T, 1), EventType::Command, EventSource::CLOUD));
         assert_eq!((command.code.as_deref(), &command.value), (Some("mode"), &None));
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
@@ -111,17 +111,17 @@ async fn rows_of_one_millisecond_are_numbered(subject: Subject) {
     let telemetry = subject.telemetry;
     telemetry.append((1..=3).map(|i| point(DEVICE, T, "a", &i.to_string())).collect()).await.unwrap();
     telemetry.append(vec![point(OTHER, T, "a", "9"), point(DEVICE, T, "a", "4")]).await.unwrap();
-    (subject.tend)();
+    (subject.maintain)();
     telemetry.append(vec![point(DEVICE, T, "a", "5"), point(DEVICE, T + 1, "a", "0")]).await.unwrap();
-    (subject.tend)();
-    (subject.tend)();
+    (subject.maintain)();
+    (subject.maintain)();
     telemetry.append(vec![point(DEVICE, T, "a", "6"), point(DEVICE, T - 1, "a", "0")]).await.unwrap();
     let mut query = everything();
     (query.from_ms, query.to_ms) = (T, T);
     let rows = walk(&*telemetry, DEVICE, query).await;
     assert_eq!(rows.iter().map(|event| event.row.n).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1]);
     assert_eq!(values(&rows), ["6", "5", "4", "3", "2", "1"]);
-    assert_eq!(places(&telemetry.page(None, OTHER, &everything()).await.unwrap()), [(T, 1)]);
+    assert_eq!(row_refs(&telemetry.page(None, OTHER, &everything()).await.unwrap()), [(T, 1)]);
 }
 
 async fn a_page_is_newest_first_whatever_the_order_of_arrival(subject: Subject) {
@@ -129,14 +129,14 @@ async fn a_page_is_newest_first_whatever_the_order_of_arrival(subject: Subject) 
     for offset in [5, 1, 9, -40 * DAY, 3, 7 * DAY, 2, 8 * DAY, 4] {
         telemetry.append(vec![point(DEVICE, T + offset, "a", "1")]).await.unwrap();
         if offset == 3 {
-            (subject.tend)();
+            (subject.maintain)();
         }
     }
     let wanted = [8 * DAY, 7 * DAY, 9, 5, 4, 3, 2, 1, -40 * DAY];
     for _ in 0..2 {
         let rows = walk(&*telemetry, DEVICE, EventQuery { limit: 2, ..everything() }).await;
         assert_eq!(rows.iter().map(|event| event.row.time_ms - T).collect::<Vec<_>>(), wanted);
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
@@ -146,7 +146,7 @@ async fn a_start_is_inclusive_or_exclusive(subject: Subject) {
     telemetry.append(rows.to_vec()).await.unwrap();
     let page = async |start, limit| {
         let page = telemetry.page(None, DEVICE, &EventQuery { start, limit, ..everything() }).await.unwrap();
-        (places(&page), page.next.map(|next| (next.row.time_ms, next.row.n)))
+        (row_refs(&page), page.next.map(|next| (next.row.time_ms, next.row.n)))
     };
     for _ in 0..2 {
         assert_eq!(page(PageStart::Newest, 2).await, (vec![(T + 2, 2), (T + 2, 1)], Some((T + 1, 1))));
@@ -154,11 +154,11 @@ async fn a_start_is_inclusive_or_exclusive(subject: Subject) {
         assert_eq!(page(PageStart::After(at(T + 2, 1)), 1).await, (vec![(T + 1, 1)], Some((T, 2))));
         assert_eq!(page(PageStart::After(at(T, 2)), 5).await, (vec![(T, 1)], None));
         assert_eq!(page(PageStart::After(at(T, 1)), 5).await, (vec![], None));
-        // Places where there is no row are places all the same.
+        // A start need not be the position of an existing row.
         assert_eq!(page(PageStart::At(at(T + 2, 9)), 1).await, (vec![(T + 2, 2)], Some((T + 2, 1))));
         assert_eq!(page(PageStart::At(at(T + 1, 0)), 1).await, (vec![(T, 2)], Some((T, 1))));
         assert_eq!(page(PageStart::After(at(0, 0)), 1).await, (vec![], None));
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
@@ -188,7 +188,7 @@ async fn filters_select_by_type_and_code(subject: Subject) {
         assert_eq!(select(&[EventType::Online], &["b"]).await, 0);
         assert_eq!(select(&[EventType::Command, EventType::Timer], &[]).await, 1);
         assert_eq!(select(&[], &[]).await, 0);
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
@@ -202,9 +202,9 @@ async fn the_next_row_is_one_that_matches(subject: Subject) {
     for _ in 0..2 {
         let query = EventQuery { types, limit: 1, ..everything() };
         let page = telemetry.page(None, DEVICE, &query).await.unwrap();
-        assert_eq!(places(&page), [(T + 50, 1)]);
+        assert_eq!(row_refs(&page), [(T + 50, 1)]);
         assert_eq!(page.next, Some(NextRow { row: at(T - 5, 1), kind: EventType::Online }));
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
@@ -213,7 +213,7 @@ async fn a_page_scans_a_bounded_number_of_rows(subject: Subject) {
     let mut rows = vec![plain(DEVICE, T, EventType::Timer)];
     rows.extend((1..=60_000).map(|i| point(DEVICE, T + i, if i % 2 == 0 { "a" } else { "b" }, "1")));
     telemetry.append(rows).await.unwrap();
-    // A code that no block can be passed over for, with a type that only the oldest row has.
+    // A code for which no block can be skipped, with a type that only the oldest row has.
     let query = EventQuery { codes: vec!["a".to_owned()], to_ms: T + 59_999, ..everything() };
     for _ in 0..2 {
         let rare = EventQuery { types: [EventType::Timer].into_iter().collect(), ..everything() };
@@ -222,11 +222,11 @@ async fn a_page_scans_a_bounded_number_of_rows(subject: Subject) {
             telemetry.page(None, DEVICE, &EventQuery { codes: vec!["none".to_owned()], ..everything() }).await.unwrap();
         assert!(page.rows.is_empty());
         assert_eq!(walk(&*telemetry, DEVICE, query.clone()).await.len(), 29_999);
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
-async fn a_time_span_includes_both_ends(subject: Subject) {
+async fn a_time_range_includes_both_ends(subject: Subject) {
     let telemetry = subject.telemetry;
     telemetry.append((0..20).map(|i| point(DEVICE, T + i * DAY, "a", &i.to_string())).collect()).await.unwrap();
     for _ in 0..2 {
@@ -243,7 +243,7 @@ async fn a_time_span_includes_both_ends(subject: Subject) {
         let wide = EventQuery { from_ms: i64::MIN, to_ms: i64::MAX, ..everything() };
         assert_eq!(telemetry.count(None, DEVICE, &wide).await.unwrap().rows, 20);
         assert_eq!(telemetry.page(None, DEVICE, &wide).await.unwrap().rows.len(), 20);
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
@@ -258,7 +258,7 @@ fn points(wanted: &[(&str, &str, i64, u32)]) -> Vec<(String, String, i64, u32)> 
     wanted.iter().map(|(code, value, after, n)| ((*code).to_owned(), (*value).to_owned(), *after, *n)).collect()
 }
 
-/// A data point that was uploaded later.
+/// A data point that was uploaded later as history.
 fn late(time_ms: i64, code: &str, value: &str) -> NewEvent {
     NewEvent { is_history: true, ..point(DEVICE, time_ms, code, value) }
 }
@@ -268,13 +268,13 @@ async fn what_arrived_last_is_the_state_whatever_its_time(subject: Subject) {
     let check = async |wanted: &[(&str, &str, i64, u32)]| {
         for _ in 0..2 {
             assert_eq!(state(&*telemetry, DEVICE).await, points(wanted));
-            (subject.tend)();
+            (subject.maintain)();
         }
         assert_eq!(state(&*telemetry, OTHER).await, []);
     };
     telemetry.append(vec![point(DEVICE, T + 10, "b", "1"), point(DEVICE, T + 10, "a", "2")]).await.unwrap();
     check(&[("b", "1", 10, 1), ("a", "2", 10, 2)]).await;
-    // The clock goes back, within one roll and after it.
+    // The clock runs backwards, within one memtable and across a flush.
     telemetry.append(vec![point(DEVICE, T - DAY, "b", "3"), point(DEVICE, T + 10, "a", "4")]).await.unwrap();
     check(&[("b", "3", -DAY, 1), ("a", "4", 10, 3)]).await;
     telemetry.append(vec![point(DEVICE, T - DAY + 1, "a", "5")]).await.unwrap();
@@ -282,10 +282,10 @@ async fn what_arrived_last_is_the_state_whatever_its_time(subject: Subject) {
     check(&[("b", "3", -DAY, 1), ("a", "6", -2 * DAY, 1)]).await;
     telemetry.append(vec![point(DEVICE, T + 11, "c", "7"), point(DEVICE, T + 12, "b", "8")]).await.unwrap();
     check(&[("b", "8", 12, 1), ("a", "6", -2 * DAY, 1), ("c", "7", 11, 1)]).await;
-    // A command is a wish, not a value.
+    // A command is a desired value, not a reported one.
     telemetry.append(vec![NewEvent { kind: EventType::Command, ..point(DEVICE, T + 20, "a", "9") }]).await.unwrap();
     check(&[("b", "8", 12, 1), ("a", "6", -2 * DAY, 1), ("c", "7", 11, 1)]).await;
-    // The log keeps its order by time.
+    // The log stays ordered by time.
     let rows = walk(&*telemetry, DEVICE, everything()).await;
     assert_eq!(values(&rows), ["9", "8", "7", "4", "2", "1", "5", "3", "6"]);
 }
@@ -308,20 +308,20 @@ async fn the_order_of_one_batch_is_the_order_of_arrival(subject: Subject) {
         assert_eq!(state(&*telemetry, DEVICE).await, points(&wanted));
         let rows = walk(&*telemetry, DEVICE, everything()).await;
         assert_eq!(values(&rows), ["2", "1", "5", "6", "4", "3", "7"]);
-        (subject.tend)();
+        (subject.maintain)();
     }
 }
 
 async fn history_is_the_state_only_when_it_is_newer(subject: Subject) {
     let telemetry = subject.telemetry;
     let check = async |wanted: &[(&str, &str, i64, u32)]| assert_eq!(state(&*telemetry, DEVICE).await, points(wanted));
-    // Each step once within a roll and once over several.
-    for (round, tends) in [(0, false), (1, true)] {
+    // Each step once within a memtable and once across several flushes.
+    for (round, maintains) in [(0, false), (1, true)] {
         let (codes, t) = (["a", "b"][round], T + round as i64 * DAY);
         let step = async |row: NewEvent| {
             telemetry.append(vec![row]).await.unwrap();
-            if tends {
-                (subject.tend)();
+            if maintains {
+                (subject.maintain)();
             }
         };
         let wanted = |value: &'static str, after: i64| (codes, value, t - T + after, 1);
@@ -337,13 +337,13 @@ async fn history_is_the_state_only_when_it_is_newer(subject: Subject) {
         check(&only(wanted("3", 0))).await;
         step(late(t + 60, codes, "5")).await;
         check(&only(wanted("5", 60))).await;
-        // What a device says now counts whatever was newer, and whatever is uploaded beside it.
+        // A current report becomes the latest value, whatever was newer and whatever is uploaded beside it.
         step(point(DEVICE, t + 20, codes, "6")).await;
         step(late(t + 50, codes, "7")).await;
         step(late(t + 40, codes, "8")).await;
         check(&only(wanted("7", 50))).await;
     }
-    (subject.tend)();
+    (subject.maintain)();
     check(&[("a", "7", 50, 1), ("b", "7", DAY + 50, 1)]).await;
 }
 
@@ -354,18 +354,18 @@ async fn presence_is_the_last_of_its_rows(subject: Subject) {
     assert_eq!(presence().await, Some((true, at(T, 1))));
     telemetry.append(vec![plain(DEVICE, T, EventType::Offline), plain(DEVICE, T, EventType::Restart)]).await.unwrap();
     assert_eq!(presence().await, Some((false, at(T, 2))));
-    (subject.tend)();
+    (subject.maintain)();
     telemetry.append(vec![plain(DEVICE, T - DAY, EventType::Online)]).await.unwrap();
     assert_eq!(presence().await, Some((true, at(T - DAY, 1))));
-    (subject.tend)();
+    (subject.maintain)();
     assert_eq!(presence().await, Some((true, at(T - DAY, 1))));
     let late = |time_ms, kind| NewEvent { is_history: true, ..plain(DEVICE, time_ms, kind) };
     telemetry.append(vec![late(T - 2 * DAY, EventType::Offline)]).await.unwrap();
     assert_eq!(presence().await, Some((true, at(T - DAY, 1))));
-    (subject.tend)();
+    (subject.maintain)();
     telemetry.append(vec![late(T, EventType::Offline)]).await.unwrap();
     assert_eq!(presence().await, Some((false, at(T, 4))));
-    (subject.tend)();
+    (subject.maintain)();
     assert_eq!(presence().await, Some((false, at(T, 4))));
 }
 
@@ -376,21 +376,21 @@ async fn the_codes_of_a_device_are_bounded(subject: Subject) {
     };
     let max = CODES_PER_DEVICE_MAX;
     telemetry.append(batch(0, max - 100, T, "1")).await.unwrap();
-    (subject.tend)();
+    (subject.maintain)();
     telemetry.append(batch(max - 100, max + 300, T + 1, "2")).await.unwrap();
     for _ in 0..2 {
         let latest = &telemetry.latest(&[DEVICE]).await.unwrap()[0];
         let codes: Vec<_> = latest.points.iter().map(|point| point.code.to_string()).collect();
         assert_eq!(codes, (0..max).map(|i| format!("code_{i}")).collect::<Vec<_>>());
-        (subject.tend)();
+        (subject.maintain)();
     }
-    // Codes that are kept stay up to date among many that are not.
+    // Codes that are stored stay up to date among many that are not.
     telemetry.append(batch(0, max + 300, T + 2, "3")).await.unwrap();
     for _ in 0..2 {
         let latest = &telemetry.latest(&[DEVICE]).await.unwrap()[0];
         assert_eq!(latest.points.len(), max);
         assert!(latest.points.iter().all(|point| point.value.as_json() == "3"));
-        (subject.tend)();
+        (subject.maintain)();
     }
     let rows = telemetry.count(None, DEVICE, &everything()).await.unwrap().rows;
     assert_eq!(rows, (max - 100 + 400 + max + 300) as u64);
@@ -401,7 +401,7 @@ async fn many_devices_do_not_mix(subject: Subject) {
     for round in 0..3 {
         let rows = (1..=2_000).map(|no| point(DeviceNo(no), T + round, "a", &format!("{}", no * 10 + round)));
         telemetry.append(rows.collect()).await.unwrap();
-        (subject.tend)();
+        (subject.maintain)();
     }
     let devices: Vec<_> = (1..=2_000).rev().map(DeviceNo).collect();
     let latest = telemetry.latest(&devices).await.unwrap();
@@ -418,16 +418,16 @@ async fn many_devices_do_not_mix(subject: Subject) {
 async fn what_is_old_expires_and_nothing_newer(subject: Subject) {
     let telemetry = subject.telemetry;
     telemetry.append((0..60).map(|day| point(DEVICE, T + day * DAY, "a", &day.to_string())).collect()).await.unwrap();
-    (subject.tend)();
+    (subject.maintain)();
     telemetry.expire(T + 30 * DAY, 0, Consent::Given).await.unwrap();
     let rows = walk(&*telemetry, DEVICE, everything()).await;
     assert_eq!(values(&rows)[..30], (30..60).rev().map(|day| day.to_string()).collect::<Vec<_>>());
     assert!(rows.len() < 60, "nothing expired");
     assert_eq!(telemetry.count(None, DEVICE, &everything()).await.unwrap().rows, rows.len() as u64);
-    // The latest value is no log row.
+    // The latest value is not deleted with the row of the log.
     assert_eq!(telemetry.latest(&[DEVICE]).await.unwrap()[0].points[0].value.as_json(), "59");
     telemetry.append(vec![point(DEVICE, T, "a", "100")]).await.unwrap();
-    (subject.tend)();
+    (subject.maintain)();
     let rows = walk(&*telemetry, DEVICE, everything()).await;
     assert_eq!(rows.last().map(|event| event.row), Some(at(T, 1)));
 }
@@ -449,7 +449,7 @@ async fn appends_at_once_are_each_complete(subject: Subject) {
     for append in appends.collect::<Vec<_>>() {
         append.await.unwrap();
     }
-    (subject.tend)();
+    (subject.maintain)();
     let rows = walk(&*telemetry, DEVICE, everything()).await;
     assert_eq!(rows.iter().map(|event| event.row.n).rev().collect::<Vec<_>>(), (1..=2_000).collect::<Vec<_>>());
     for batch in values(&rows).chunks(5) {
@@ -480,7 +480,7 @@ macro_rules! on_engines {
             filters_select_by_type_and_code,
             the_next_row_is_one_that_matches,
             a_page_scans_a_bounded_number_of_rows,
-            a_time_span_includes_both_ends,
+            a_time_range_includes_both_ends,
             what_arrived_last_is_the_state_whatever_its_time,
             the_order_of_one_batch_is_the_order_of_arrival,
             history_is_the_state_only_when_it_is_newer,

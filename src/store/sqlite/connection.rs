@@ -15,7 +15,7 @@ use super::telemetry::{DISK_FULL, is_full};
 use super::upkeep::Upkeep;
 use crate::domain::{Error, ProjectNo, Result};
 use crate::durable_file;
-use crate::store::turns::Turns;
+use crate::store::long_reads::LongReads;
 
 /// Writes that may wait; further callers wait before they are queued.
 const QUEUE_MAX: usize = 1024;
@@ -174,13 +174,13 @@ pub struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     /// Whose turn it is to read at length.
-    pub turns: Arc<Turns>,
+    pub long_reads: Arc<LongReads>,
 }
 
 impl Readers {
     /// Readers of the database at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()), turns: Arc::default() }
+        Self { path, idle: Mutex::new(Vec::new()), long_reads: Arc::default() }
     }
 
     /// Runs reads on one connection. Several statements that must agree need a transaction.
@@ -226,7 +226,7 @@ impl Readers {
             };
             with_progress(connection, YIELD_STEPS, yields, &work)
         };
-        self.turns.run(Some(project), move || readers.with(long)).await
+        self.long_reads.run(Some(project), move || readers.with(long)).await
     }
 
     /// Runs reads, but `None` as soon as one takes more than [`GLANCE_STEPS`].
@@ -322,9 +322,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("some.db");
         drop(open_writer(&path).unwrap());
-        let readers = Arc::new(Readers { turns: Arc::new(Turns::new(1, 1)), ..Readers::new(path) });
+        let readers = Arc::new(Readers { long_reads: Arc::new(LongReads::new(1, 1)), ..Readers::new(path) });
         let project = ProjectNo(1);
-        let held = readers.turns.take(Some(project)).await.unwrap();
+        let held = readers.long_reads.acquire(Some(project)).await.unwrap();
         // A short one needs none.
         assert_eq!(readers.run_in_turn(project, |connection| count_to(connection, 100)).await.unwrap(), 100);
         let mut long = Box::pin(readers.run_in_turn(project, |connection| count_to(connection, 1_000_000)));
@@ -332,7 +332,7 @@ mod tests {
         assert!(long.as_mut().poll(&mut context).is_pending());
         drop(held);
         assert_eq!(long.await.unwrap(), 1_000_000);
-        assert_eq!(readers.turns.taken(), 0);
+        assert_eq!(readers.long_reads.running(), 0);
         // A connection that was interrupted has no bound afterwards.
         assert_eq!(readers.run(|connection| count_to(connection, 1_000_000)).unwrap(), 1_000_000);
     }

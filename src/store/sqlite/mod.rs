@@ -38,9 +38,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::domain::{Error, Result};
+use crate::store::long_reads::LongReads;
 use crate::store::password::Passwords;
 use crate::store::seal::Seal;
-use crate::store::turns::Turns;
 
 use connection::{Readers, Writer};
 pub use upkeep::FolderStamp;
@@ -99,8 +99,8 @@ impl SqliteRegistry {
     }
 
     /// Whose turn it is to read at length, for the other stores that share the cores with this one.
-    pub fn turns(&self) -> Arc<Turns> {
-        self.readers.turns.clone()
+    pub fn long_reads(&self) -> Arc<LongReads> {
+        self.readers.long_reads.clone()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
-use super::telemetry::{LogFacts, log_facts};
+use super::telemetry::{LogSummary, log_summary};
 use super::upkeep::{self, mark_path};
 use super::{REGISTRY_FILE, connection, mark, migrate, pages, wal};
 use crate::domain::{Error, Result};
@@ -35,7 +35,7 @@ pub fn recover(folder: &Path, keep_history: bool, now_ms: i64) -> Result<Recover
     let marked = mark::read(&mark_path(&path)).map_err(Error::store)?.map_or(0, |[_, commits, ..]| commits);
     keep_copies(&path)?;
     let seal = Seal::open(folder, !path.exists())?;
-    let log = log_facts(folder)?;
+    let log = log_summary(folder)?;
     let connection = connection::open_writer(&path)?;
     sound(&connection)?;
     migrate(&connection)?;
@@ -106,7 +106,7 @@ fn write(
     connection: &Connection,
     seal: &Seal,
     database: &Path,
-    log: &LogFacts,
+    log: &LogSummary,
     marked: i64,
     now_ms: i64,
     keep_history: bool,

@@ -18,7 +18,7 @@ use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
 use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
 use crate::domain::{DeviceNo, Error, NodeType, Result};
-use crate::store::password::hash_unless_known;
+use crate::store::password::hash_if_changed;
 use crate::store::seal::Seal;
 use crate::store::{functions, mint};
 
@@ -37,7 +37,7 @@ impl WorldStore for SqliteRegistry {
             for (user, known) in users.zip(known) {
                 if let Some(password) = user.password.take() {
                     // The operator writes the text itself, whatever it looks like.
-                    user.password = hash_unless_known(&Password::Clear(password), known.as_deref())?;
+                    user.password = hash_if_changed(&Password::Clear(password), known.as_deref())?;
                 }
             }
             Ok::<_, Error>(world)

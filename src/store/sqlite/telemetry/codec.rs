@@ -1,8 +1,9 @@
-//! Blocks: the one encoding of rows on disk, in the journal, among the chunks and for the latest values.
+//! Blocks: the encoding of rows in the journal, in sorted runs and in `latest.db`.
 //!
-//! A block holds the rows of one or more devices, a section each. Outside, in plain: a checksum and what filters and
-//! counts want to know. Inside, lz4: the block's own small dictionary of codes, the list of sections, and each
-//! section in columns, so that one can be read without the others.
+//! A block holds the rows of one or more devices, in one section for each device. Its header is not compressed: a
+//! checksum, and a summary by which a query can skip or count the block without decompressing it. The rest is
+//! compressed with LZ4: a dictionary of codes, the list of sections, and each section as columns, so that one section
+//! can be decoded without the others.
 
 use std::sync::Arc;
 
@@ -10,50 +11,50 @@ use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
 
 use super::fault::{Fault, Result};
-use super::row::{Row, RowView, Rows, TYPE_BITS};
+use super::row::{DeviceEnd, Row, RowView, Rows, TYPE_BITS};
 
 const VERSION: u8 = 1;
-const PLAIN: u8 = 0;
+const UNCOMPRESSED: u8 = 0;
 const LZ4: u8 = 1;
-/// Shorter than this is not worth compressing.
+/// Blocks shorter than this are not compressed.
 const LZ4_BYTES_MIN: usize = 96;
-/// A block never grows to this: rows are cut long before.
+/// An upper limit for the uncompressed size, far above the size at which writers finish a block.
 const RAW_BYTES_MAX: usize = 1 << 30;
 
-/// The bit of a code in a block's summary.
+/// The bit of a code in the header of a block.
 pub fn code_bit(code: &str) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(code.as_bytes());
     1 << (hasher.finish() >> 58)
 }
 
-/// What can be known of a block without decompressing it.
+/// The header of a block: what a reader learns without decompressing it.
 #[derive(Clone, Copy, Debug)]
-pub struct Head {
-    /// How many devices it holds rows of.
+pub struct BlockHeader {
+    /// Number of sections, that is, of devices.
     pub sections: u32,
-    /// How many rows.
+    /// Number of rows.
     pub rows: u32,
-    /// A bit for each event type.
+    /// One bit for each event type that occurs.
     pub kinds: u16,
-    /// A hashed bit for each code.
+    /// One bit, chosen by a hash, for each code that occurs.
     pub code_bits: u64,
-    /// The oldest row's time.
+    /// The time of the oldest row.
     pub oldest_ms: i64,
-    /// The newest row's time.
+    /// The time of the newest row.
     pub newest_ms: i64,
 }
 
-impl Default for Head {
+impl Default for BlockHeader {
     fn default() -> Self {
         Self { sections: 0, rows: 0, kinds: 0, code_bits: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN }
     }
 }
 
-/// Builds blocks, one after the other.
+/// Encodes blocks, one after the other.
 #[derive(Default)]
 pub struct Encoder {
-    head: Head,
+    header: BlockHeader,
     base_ms: i64,
     codes: FxHashMap<Arc<str>, u32>,
     shapes: FxHashMap<u64, u32>,
@@ -67,7 +68,7 @@ pub struct Encoder {
     blob: Vec<u8>,
 }
 
-/// The section that is being built.
+/// The columns of the current section.
 #[derive(Default)]
 struct Columns {
     device: i64,
@@ -81,17 +82,17 @@ struct Columns {
 }
 
 impl Encoder {
-    /// Rows in the block so far.
+    /// Number of rows in the current block.
     pub fn rows(&self) -> u32 {
-        self.head.rows
+        self.header.rows
     }
 
-    /// Rows in the last section so far.
+    /// Number of rows in the current section.
     pub fn section_rows(&self) -> u32 {
         self.section.rows
     }
 
-    /// Roughly the bytes of the block so far.
+    /// Approximate size of the current block in bytes.
     pub fn bytes(&self) -> usize {
         let section = &self.section;
         self.body.len()
@@ -103,9 +104,9 @@ impl Encoder {
             + self.code_text.len()
     }
 
-    /// Adds a row. Those of a device must come together; devices in ascending order make small blocks.
+    /// Adds a row. All rows of a device must follow one another; ascending device numbers give small blocks.
     pub fn push(&mut self, device: i64, row: &RowView<'_>) {
-        if self.head.rows == 0 {
+        if self.header.rows == 0 {
             self.base_ms = row.time_ms;
         }
         if self.section.rows > 0 && self.section.device != device {
@@ -128,14 +129,14 @@ impl Encoder {
         put(&mut section.lengths, row.value.len() as u64);
         section.values.extend_from_slice(row.value);
         section.rows += 1;
-        let head = &mut self.head;
-        head.rows += 1;
-        head.kinds |= 1 << (row.kind & TYPE_BITS);
-        head.oldest_ms = head.oldest_ms.min(row.time_ms);
-        head.newest_ms = head.newest_ms.max(row.time_ms);
+        let header = &mut self.header;
+        header.rows += 1;
+        header.kinds |= 1 << (row.kind & TYPE_BITS);
+        header.oldest_ms = header.oldest_ms.min(row.time_ms);
+        header.newest_ms = header.newest_ms.max(row.time_ms);
     }
 
-    /// The number of a (type, source, code) in this block.
+    /// The number of this row's shape in the block; a shape is a combination of event type, source and code.
     fn shape(&mut self, row: &RowView<'_>) -> u32 {
         let code = match row.code {
             None => 0,
@@ -146,14 +147,14 @@ impl Encoder {
                     self.codes.insert(code.clone(), number);
                     put(&mut self.code_text, code.len() as u64);
                     self.code_text.extend_from_slice(code.as_bytes());
-                    self.head.code_bits |= code_bit(code);
+                    self.header.code_bits |= code_bit(code);
                     number
                 }
             },
         };
-        let packed = u64::from(code) << 16 | u64::from(row.kind) << 8 | u64::from(row.source as u8);
+        let is_compressed = u64::from(code) << 16 | u64::from(row.kind) << 8 | u64::from(row.source as u8);
         let next = self.shapes.len() as u32;
-        *self.shapes.entry(packed).or_insert_with(|| {
+        *self.shapes.entry(is_compressed).or_insert_with(|| {
             self.shape_text.extend([row.kind, row.source as u8]);
             put(&mut self.shape_text, u64::from(code));
             next
@@ -172,11 +173,11 @@ impl Encoder {
         put(&mut self.directory, u64::from(section.rows));
         put(&mut self.directory, (self.body.len() - before) as u64);
         self.last_device = section.device;
-        self.head.sections += 1;
+        self.header.sections += 1;
         section.rows = 0;
     }
 
-    /// The finished block, with a checksum that also covers `salt`: where the block belongs. The encoder is empty then.
+    /// Finishes the block and empties the encoder. The checksum also covers `salt`, the location of the block.
     pub fn finish(&mut self, salt: Salt) -> Result<&[u8]> {
         if self.section.rows > 0 {
             self.end_section();
@@ -198,16 +199,16 @@ impl Encoder {
     }
 
     fn write_blob(&mut self, salt: Salt) {
-        let (head, blob) = (&self.head, &mut self.blob);
+        let (header, blob) = (&self.header, &mut self.blob);
         blob.clear();
-        blob.extend([0, 0, 0, 0, VERSION, PLAIN]);
-        put(blob, u64::from(head.sections));
-        put(blob, u64::from(head.rows));
-        put(blob, u64::from(head.kinds));
-        blob.extend(head.code_bits.to_le_bytes());
-        put_signed(blob, head.newest_ms);
-        put(blob, head.newest_ms.wrapping_sub(head.oldest_ms) as u64);
-        put_signed(blob, head.newest_ms.wrapping_sub(self.base_ms));
+        blob.extend([0, 0, 0, 0, VERSION, UNCOMPRESSED]);
+        put(blob, u64::from(header.sections));
+        put(blob, u64::from(header.rows));
+        put(blob, u64::from(header.kinds));
+        blob.extend(header.code_bits.to_le_bytes());
+        put_signed(blob, header.newest_ms);
+        put(blob, header.newest_ms.wrapping_sub(header.oldest_ms) as u64);
+        put_signed(blob, header.newest_ms.wrapping_sub(self.base_ms));
         put(blob, self.raw.len() as u64);
         let start = blob.len();
         if self.raw.len() >= LZ4_BYTES_MIN {
@@ -220,16 +221,16 @@ impl Encoder {
                 _ => blob.truncate(start),
             }
         }
-        if blob[5] == PLAIN {
+        if blob[5] == UNCOMPRESSED {
             blob.extend_from_slice(&self.raw);
         }
         let sum = checksum(salt, &blob[4..]);
         blob[..4].copy_from_slice(&sum.to_le_bytes());
     }
 
-    /// Forgets a block that was begun.
+    /// Discards the current block.
     pub fn clear(&mut self) {
-        self.head = Head::default();
+        self.header = BlockHeader::default();
         self.codes.clear();
         self.shapes.clear();
         self.code_text.clear();
@@ -247,7 +248,7 @@ impl Encoder {
     }
 }
 
-/// Where a block belongs, so that a block in the wrong place is as damaged as one with a wrong bit.
+/// The location of a block, which its checksum covers: a block at a wrong location is detected as damaged.
 pub type Salt = [i64; 3];
 
 fn checksum(salt: Salt, bytes: &[u8]) -> u32 {
@@ -259,20 +260,20 @@ fn checksum(salt: Salt, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// A block whose checksum was right.
+/// A block whose checksum is correct.
 pub struct Block<'a> {
-    /// Its summary.
-    pub head: Head,
+    /// The header.
+    pub header: BlockHeader,
     base_ms: i64,
     raw_len: usize,
-    packed: bool,
+    is_compressed: bool,
     payload: &'a [u8],
 }
 
-/// A section of a decoded block.
+/// A section of a decompressed block.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
-    /// Whose rows.
+    /// The device's number.
     pub device: i64,
     rows: usize,
     at: usize,
@@ -281,7 +282,7 @@ pub struct Section {
 
 /// A decompressed block.
 pub struct Body {
-    /// Its sections, in order.
+    /// The sections, in ascending order of devices.
     pub sections: Vec<Section>,
     base_ms: i64,
     shapes: Vec<(u8, i8, u32)>,
@@ -290,7 +291,7 @@ pub struct Body {
 }
 
 impl<'a> Block<'a> {
-    /// Checks a blob and reads its summary.
+    /// Verifies the checksum and decodes the header.
     pub fn open(blob: &'a [u8], salt: Salt) -> Result<Self> {
         let (Some(sum), Some(rest)) = (blob.first_chunk::<4>(), blob.get(4..)) else {
             return Err(Fault::Damaged("shorter than a checksum"));
@@ -302,7 +303,7 @@ impl<'a> Block<'a> {
         if reader.byte()? != VERSION {
             return Err(Fault::Damaged("an unknown version"));
         }
-        let packed = reader.byte()? == LZ4;
+        let is_compressed = reader.byte()? == LZ4;
         let (sections, rows, kinds) = (reader.number()?, reader.number()?, reader.number()?);
         let bits = reader.take(8)?.first_chunk::<8>().copied().unwrap_or_default();
         let newest_ms = reader.signed()?;
@@ -313,13 +314,13 @@ impl<'a> Block<'a> {
             return Err(Fault::Damaged("an impossible length"));
         }
         let code_bits = u64::from_le_bytes(bits);
-        let head = Head { sections, rows, kinds: kinds as u16, code_bits, oldest_ms, newest_ms };
-        Ok(Self { head, base_ms, raw_len, packed, payload: &rest[reader.at..] })
+        let header = BlockHeader { sections, rows, kinds: kinds as u16, code_bits, oldest_ms, newest_ms };
+        Ok(Self { header, base_ms, raw_len, is_compressed, payload: &rest[reader.at..] })
     }
 
-    /// Decompresses it.
+    /// Decompresses the block.
     pub fn body(&self) -> Result<Body> {
-        let raw = if self.packed {
+        let raw = if self.is_compressed {
             let mut raw = vec![0; self.raw_len];
             let len = lz4_flex::block::decompress_into(self.payload, &mut raw)
                 .map_err(|_| Fault::Damaged("it cannot be decompressed"))?;
@@ -333,9 +334,9 @@ impl<'a> Block<'a> {
         let mut reader = Reader { bytes: &raw, at: 0 };
         let codes = (0..reader.number()?).map(|_| reader.text()).collect::<Result<Vec<_>>>()?;
         let shapes = (0..reader.number()?).map(|_| reader.shape()).collect::<Result<Vec<_>>>()?;
-        let mut sections = Vec::with_capacity((self.head.sections as usize).min(raw.len()));
+        let mut sections = Vec::with_capacity((self.header.sections as usize).min(raw.len()));
         let (mut device, mut total) = (0i64, 0usize);
-        for _ in 0..self.head.sections {
+        for _ in 0..self.header.sections {
             device = device.wrapping_add(reader.signed()?);
             let (rows, len) = (reader.number()? as usize, reader.number()? as usize);
             sections.push(Section { device, rows, at: total, len });
@@ -353,12 +354,12 @@ impl<'a> Block<'a> {
 }
 
 impl Body {
-    /// The one section of a device.
+    /// The index of a device's section.
     pub fn find(&self, device: i64) -> Option<usize> {
         self.sections.binary_search_by_key(&device, |section| section.device).ok()
     }
 
-    /// The rows of one section.
+    /// Decodes the rows of one section.
     pub fn into_section(self, index: usize) -> Result<Rows> {
         let mut rows = Vec::new();
         if let Some(&section) = self.sections.get(index) {
@@ -367,12 +368,12 @@ impl Body {
         Ok(Rows { rows, codes: self.codes, bytes: self.raw })
     }
 
-    /// The rows of all sections, and of each its device and where its rows end.
-    pub fn into_all(self) -> Result<(Rows, Vec<(i64, usize)>)> {
+    /// Decodes the rows of all sections. The second list says where the rows of each device end.
+    pub fn into_all(self) -> Result<(Rows, Vec<DeviceEnd>)> {
         let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(self.sections.len()));
         for &section in &self.sections {
             self.decode(section, &mut rows)?;
-            ends.push((section.device, rows.len()));
+            ends.push(DeviceEnd { device: section.device, end: rows.len() });
         }
         Ok((Rows { rows, codes: self.codes, bytes: self.raw }, ends))
     }

@@ -1,5 +1,6 @@
-//! The committer: numbers the rows of everything that waits, writes them to the journal as one commit, makes them
-//! visible, and answers. It is the only one who writes the journal and the youngest generation.
+//! The committer: one thread that takes all queued batches, numbers their rows, writes them to the journal (the
+//! write-ahead log) in one group commit, inserts them into the active memtable and answers the callers. No other thread
+//! writes to the journal or to the active memtable.
 
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -10,50 +11,59 @@ use super::codec::Encoder;
 use super::engine::Engine;
 use super::fault::{DISK_FULL, Fault, Result};
 use super::journal::Journal;
-use super::memory::{Generation, Generations};
+use super::memtable::{Memtable, Memtables};
 use super::numbering::Numbering;
 use super::queue::{Job, Task};
-use super::row::{RowView, kind_of};
+use super::row::{BatchRow, RowView, kind_of};
 use crate::domain::{self, NewEvent};
 
-/// How long a commit waits for the roller when memory is full, before its callers are told to come again.
+/// How long a commit stalls while memory is full, before its callers get [`domain::Error::Busy`].
 const STALL_MAX: Duration = Duration::from_secs(15);
-/// What a row is slowed down by at most while a roll is behind.
-const BRAKE_PER_ROW: Duration = Duration::from_micros(5);
-const BRAKE_MAX: Duration = Duration::from_millis(20);
+/// The largest delay per row, and per commit, while a flush is running and memory fills up.
+const SLOWDOWN_PER_ROW: Duration = Duration::from_micros(5);
+const SLOWDOWN_MAX: Duration = Duration::from_millis(20);
 
-/// The committer's own state.
+/// When the active memtable is made immutable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rotation {
+    /// If it has rows.
+    Now,
+    /// If it is large enough and no other memtable waits for its flush.
+    WhenFull,
+}
+
+/// The state of the committer thread.
 pub struct Committer {
     engine: Arc<Engine>,
     journal: Journal,
     encoder: Encoder,
     numbering: Numbering,
     rows: Vec<NewEvent>,
-    /// Device, time and place in `rows`: first the order in which rows are numbered, then that in which they are written.
-    order: Vec<(i64, i64, u32)>,
-    /// The number of each of `rows`.
+    /// `rows` in the order in which they are numbered, and after that in the order in which they are written.
+    order: Vec<BatchRow>,
+    /// The number of each row of `rows`.
     numbers: Vec<u32>,
 }
 
 impl Committer {
-    /// A committer that goes on with an empty generation's journal.
+    /// Creates the committer with the journal of the active memtable, which is empty.
     pub fn new(engine: Arc<Engine>, journal: Journal, numbering: Numbering) -> Self {
         let encoder = Encoder::default();
         Self { engine, journal, encoder, numbering, rows: Vec::new(), order: Vec::new(), numbers: Vec::new() }
     }
 
-    /// Works until the queue is closed and empty.
+    /// Runs until the queue is closed and empty.
     pub fn run(mut self) {
         loop {
-            match self.engine.queue.take() {
+            match self.engine.queue.next() {
                 Task::Commit(group) => self.commit(group),
-                Task::Freeze(answer) => {
-                    let frozen = self.freeze(true);
-                    if let (true, Some(answer)) = (frozen, answer) {
-                        let generations = self.engine.generations();
-                        let last = generations.list.iter().rev().find(|generation| generation.rows() > 0);
-                        // Nobody may be waiting any more.
-                        let _ = answer.send(last.map_or(0, |generation| generation.no));
+                Task::Rotate(answer) => {
+                    let rotated = self.rotate(Rotation::Now);
+                    if let (true, Some(answer)) = (rotated, answer) {
+                        let memtables = self.engine.memtables();
+                        let last = memtables.list.iter().rev().find(|memtable| memtable.rows() > 0);
+                        // The caller may have stopped waiting.
+                        let _ = answer.send(last.map_or(0, |memtable| memtable.no));
                     }
                 }
                 Task::Stop => return,
@@ -64,8 +74,8 @@ impl Committer {
     fn commit(&mut self, mut group: Vec<Job>) {
         let rows = group.iter().map(|job| job.rows.len()).sum();
         let space = self.engine.space.clone();
-        let room = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
-        let outcome = room.and_then(|()| self.admit(rows)).and_then(|()| {
+        let has_space = if space.is_low() { Err(domain::Error::Busy(DISK_FULL)) } else { Ok(()) };
+        let outcome = has_space.and_then(|()| self.throttle(rows)).and_then(|()| {
             self.rows.clear();
             match group.as_mut_slice() {
                 [only] => mem::swap(&mut self.rows, &mut only.rows),
@@ -82,71 +92,73 @@ impl Committer {
         }
         match outcome {
             Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
-            Err(error) => group.into_iter().for_each(|job| job.answer(Err(same(&error)))),
+            Err(error) => group.into_iter().for_each(|job| job.answer(Err(copy_error(&error)))),
         }
         self.rows.clear();
-        self.freeze(false);
+        self.rotate(Rotation::WhenFull);
     }
 
-    /// Waits while memory is full; slows down while it fills.
-    fn admit(&mut self, rows: usize) -> domain::Result<()> {
+    /// Stalls while memory is full, and slows writes down while it fills up.
+    fn throttle(&mut self, rows: usize) -> domain::Result<()> {
         let deadline = Instant::now() + STALL_MAX;
         loop {
-            let frozen = self.freeze(false);
+            let rotated = self.rotate(Rotation::WhenFull);
             let state = self.engine.state();
-            let generations = self.engine.generations();
-            let load = self.load(&generations);
-            let alone = generations.list.len() == 1;
-            if load <= 1.0 || (alone && load < 2.0) {
+            let memtables = self.engine.memtables();
+            let fill = self.fill(&memtables);
+            let is_only = memtables.list.len() == 1;
+            if fill <= 1.0 || (is_only && fill < 2.0) {
                 return Ok(());
             }
-            if load < 2.0 {
-                // Gentle at first: a roll that takes its turn after a slice of a merge is nothing unusual. It ends early
-                // when a roll does, which is what it waits for.
-                let over = load - 1.0;
-                let brake = BRAKE_PER_ROW.mul_f64(rows as f64 * over * over * over).min(BRAKE_MAX);
-                drop(self.engine.wait(state, Some(Instant::now() + brake)));
+            if fill < 2.0 {
+                // The delay grows slowly at first, because a flush that waits for one step of a compaction is normal.
+                // The wait ends early when a flush finishes.
+                let over = fill - 1.0;
+                let slowdown = SLOWDOWN_PER_ROW.mul_f64(rows as f64 * over * over * over).min(SLOWDOWN_MAX);
+                drop(self.engine.wait(state, Some(Instant::now() + slowdown)));
                 return Ok(());
             }
-            if !frozen || state.closing || Instant::now() >= deadline {
+            if !rotated || state.closing || Instant::now() >= deadline {
                 return Err(domain::Error::Busy("the event log waits for its disk"));
             }
-            if !alone {
+            if !is_only {
                 drop(self.engine.wait(state, Some(deadline)));
             }
         }
     }
 
-    /// How full the memory is; 1 when a generation is due for its roll.
-    fn load(&self, generations: &Generations) -> f64 {
+    /// How full the memory is; 1.0 means that a memtable has to be flushed.
+    fn fill(&self, memtables: &Memtables) -> f64 {
         let options = &self.engine.options;
-        let (rows, bytes) = generations.size();
-        (rows as f64 / options.roll_rows.max(1) as f64).max(bytes as f64 / options.roll_bytes.max(1) as f64)
+        let (rows, bytes) = memtables.size();
+        (rows as f64 / options.memtable_rows.max(1) as f64).max(bytes as f64 / options.memtable_bytes.max(1) as f64)
     }
 
     fn write(&mut self) -> Result<()> {
-        let generations = self.engine.generations();
+        let memtables = self.engine.memtables();
         let rows = &self.rows;
         self.order.clear();
         let mut newest_ms = i64::MIN;
-        self.order.extend(rows.iter().enumerate().map(|(at, row)| {
+        self.order.extend(rows.iter().enumerate().map(|(index, row)| {
             newest_ms = newest_ms.max(row.time_ms);
-            (row.device.0, row.time_ms, at as u32)
+            BatchRow { device: row.device.0, time_ms: row.time_ms, index: index as u32 }
         }));
         self.engine.newest_ms.fetch_max(newest_ms, Ordering::AcqRel);
         self.order.sort_unstable();
-        self.numbering.assign(&self.engine, &generations, &self.order, &mut self.numbers)?;
-        // By device and arrival, which is what makes the state. Mostly it is the order already.
-        if !self.order.is_sorted_by_key(|&(device, _, at)| (device, at)) {
-            self.order.sort_unstable_by_key(|&(device, _, at)| (device, at));
+        self.numbering.assign(&self.engine, &memtables, &self.order, &mut self.numbers)?;
+        // The order by device and arrival determines the latest value. In most batches the rows are in this order
+        // already.
+        let by_arrival = |row: &BatchRow| (row.device, row.index);
+        if !self.order.is_sorted_by_key(by_arrival) {
+            self.order.sort_unstable_by_key(by_arrival);
         }
         let numbers = &self.numbers;
-        let ordered = self.order.iter().filter_map(|&(device, _, at)| {
-            let (row, n) = (rows.get(at as usize)?, numbers.get(at as usize)?);
+        let ordered = self.order.iter().filter_map(|&BatchRow { device, index, .. }| {
+            let (row, n) = (rows.get(index as usize)?, numbers.get(index as usize)?);
             Some((device, view(row, *n)))
         });
         self.journal.commit(&mut self.encoder, ordered.clone())?;
-        let Some(active) = generations.list.last() else { return Err(Fault::Closed) };
+        let Some(active) = memtables.list.last() else { return Err(Fault::Closed) };
         if active.rows() == 0 {
             self.engine.change_state(|state| state.filling_since = Some(Instant::now()));
         }
@@ -164,19 +176,19 @@ impl Committer {
         Ok(())
     }
 
-    /// Closes the youngest generation when it is large and no other waits for its roll, or when `now` is set and it
-    /// has rows. False when that was due and failed.
-    fn freeze(&mut self, now: bool) -> bool {
-        let generations = self.engine.generations();
-        let Some(active) = generations.list.last() else { return false };
+    /// Makes the active memtable immutable and creates a new one, if [`Rotation`] demands it. Returns false if that was
+    /// necessary and failed.
+    fn rotate(&mut self, rotation: Rotation) -> bool {
+        let memtables = self.engine.memtables();
+        let Some(active) = memtables.list.last() else { return false };
         let options = &self.engine.options;
-        let large = active.rows() >= options.roll_rows || active.bytes() >= options.roll_bytes;
-        let waiting = generations.list.len() > 1;
-        if active.rows() == 0 || !(now || (large && !waiting)) {
+        let large = active.rows() >= options.memtable_rows || active.bytes() >= options.memtable_bytes;
+        let waiting = memtables.list.len() > 1;
+        if active.rows() == 0 || !(rotation == Rotation::Now || (large && !waiting)) {
             return true;
         }
         let no = active.no + 1;
-        let _making = self.engine.journal_making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _creating = self.engine.journal_creation.lock().unwrap_or_else(PoisonError::into_inner);
         let prepared = self.engine.change_state(|state| state.next_journal.take()).filter(|journal| journal.no == no);
         let created = match prepared {
             Some(journal) => Ok(journal),
@@ -184,14 +196,14 @@ impl Committer {
         };
         match created {
             Ok(journal) => {
-                // Closed here, opened again never: its rows are in memory until they are rolled.
+                // The old journal receives no more entries. Its rows stay in memory until they are flushed.
                 self.journal = journal;
                 self.engine.change_state(|state| state.filling_since = None);
-                self.engine.change_generations(|list| list.push(Arc::new(Generation::new(no))));
+                self.engine.change_memtables(|list| list.push(Arc::new(Memtable::new(no))));
                 true
             }
             Err(fault) => {
-                tracing::error!(error = %fault, "a new journal cannot be made; the old one goes on");
+                tracing::error!(error = %fault, "a new journal cannot be created; the old one is used further");
                 false
             }
         }
@@ -211,13 +223,13 @@ fn view(row: &NewEvent, n: u32) -> RowView<'_> {
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        // Should it ever end by a panic, nobody is to wait for it.
+        // If the committer panics, no caller must wait for it.
         self.engine.queue.abandon();
     }
 }
 
-/// The same answer for everybody whose rows were in a commit that failed.
-fn same(error: &domain::Error) -> domain::Error {
+/// Copies the error of a failed commit, for every caller whose rows were in it.
+fn copy_error(error: &domain::Error) -> domain::Error {
     match error {
         domain::Error::Busy(what) => domain::Error::Busy(what),
         other => {

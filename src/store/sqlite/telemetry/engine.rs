@@ -1,4 +1,4 @@
-//! What the committer, the roller and the readers share.
+//! The state that the committer, the flusher and the readers share.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -11,98 +11,98 @@ use super::fault::{Fault, Result};
 use super::files::Files;
 use super::journal::Journal;
 use super::latest::Cache;
-use super::memory::{Generation, Generations};
+use super::memtable::{Memtable, Memtables};
 use super::queue::Queue;
 use super::retention::Progress;
-use crate::store::space::Space;
+use crate::store::disk_space::DiskSpace;
 
-/// Buckets of devices for the newest time that is on disk.
-const ROLLED_BUCKETS: usize = 1 << 16;
+/// Number of hash buckets of devices in [`FlushedTimes`].
+const FLUSHED_BUCKETS: usize = 1 << 16;
 
 /// The engine's shared state.
 pub struct Engine {
-    /// Where everything lies.
+    /// The folder of the event log.
     pub folder: PathBuf,
-    /// Settings.
+    /// The settings.
     pub options: TelemetryOptions,
-    /// The registry that it belongs to.
+    /// The state of the registry, with which the files of the log are compared.
     pub stamp: FolderStamp,
-    /// The room on its disk.
-    pub space: Arc<Space>,
-    /// What waits for the committer.
+    /// The free space of the disk.
+    pub space: Arc<DiskSpace>,
+    /// The queue of the committer.
     pub queue: Queue,
     /// The rows in memory.
-    generations: RwLock<Arc<Generations>>,
+    memtables: RwLock<Arc<Memtables>>,
     /// The rows on disk.
     pub files: Files,
-    /// Latest values read from disk.
+    /// The cache of latest values that were read from disk.
     pub cache: Cache,
-    /// The newest time on disk, by bucket of devices.
-    pub rolled: RolledTimes,
-    /// Held by whoever makes a journal, so that no two make the same.
-    pub journal_making: Mutex<()>,
-    /// The newest row's time; `i64::MIN` without one.
+    /// An upper bound of the newest time on disk, for each bucket of devices.
+    pub flushed: FlushedTimes,
+    /// Locked while a journal is created, so that the committer and the flusher do not create the same one.
+    pub journal_creation: Mutex<()>,
+    /// The time of the newest row, milliseconds since 1970; `i64::MIN` if there is none.
     pub newest_ms: AtomicI64,
-    /// How far retention went.
+    /// The progress of retention.
     pub retention: Mutex<Progress>,
-    /// What the threads tell each other.
-    state: Mutex<RollState>,
-    /// Signals every change of `state` and of the generations.
+    /// State that the threads exchange.
+    state: Mutex<EngineState>,
+    /// Notified at every change of `state` and of the memtables.
     changed: Condvar,
-    /// Figures for the operator.
+    /// Counters for the metrics.
     pub counters: Counters,
 }
 
-/// What is counted.
+/// Counters for the metrics.
 #[derive(Default)]
 pub struct Counters {
-    /// Rows acknowledged.
+    /// Rows that were acknowledged.
     pub rows: AtomicU64,
-    /// Group commits.
+    /// Group commits to the journal.
     pub commits: AtomicU64,
-    /// Rolls finished.
-    pub rolls: AtomicU64,
-    /// Rolls that failed.
-    pub rolls_failed: AtomicU64,
-    /// Journal entries that were damaged at open.
+    /// Flushes that were finished.
+    pub flushes: AtomicU64,
+    /// Flushes that failed.
+    pub flushes_failed: AtomicU64,
+    /// Journal entries that were damaged when the log was opened.
     pub damaged_entries: AtomicU64,
-    /// Acknowledged rows that were found missing, at this open or an earlier one.
+    /// Acknowledged rows that were found missing, at this start or an earlier one.
     pub lost_rows: AtomicU64,
-    /// Files that retention would remove and that wait for the operator's consent.
+    /// Partition files that are older than the retention and wait for the operator's consent.
     pub waiting_to_expire: AtomicU64,
 }
 
-/// What the threads tell each other.
+/// State that the threads exchange.
 #[derive(Default)]
-pub struct RollState {
+pub struct EngineState {
     /// The engine is being closed.
     pub closing: bool,
-    /// Somebody waits: whatever failed is to be tried now.
-    pub hurry: bool,
-    /// Rolls begun.
+    /// A caller waits, so failed work is tried again immediately.
+    pub retry_now: bool,
+    /// Flushes that were started.
     pub attempts: u64,
-    /// The last roll that failed, and why.
+    /// The number of the last flush that failed, and the reason.
     pub failed: Option<(u64, String)>,
-    /// Whether merging has nothing to do, or why it cannot.
-    pub merged: Option<std::result::Result<(), String>>,
-    /// When the youngest generation got its first row.
+    /// `Ok` if no compaction is pending, or the reason why compaction failed; `None` if that is not determined yet.
+    pub compacted: Option<std::result::Result<(), String>>,
+    /// When the active memtable received its first row.
     pub filling_since: Option<Instant>,
-    /// The journal for the generation after the youngest one, made in advance.
+    /// The journal of the next memtable, created in advance.
     pub next_journal: Option<Journal>,
-    /// Generations whose damaged journals are kept for an examination.
-    pub set_aside: Vec<i64>,
+    /// Memtables whose journal was damaged. It is renamed after the flush and not deleted, so that it can be examined.
+    pub damaged_journals: Vec<i64>,
 }
 
 impl Engine {
-    /// An engine over what was found on disk; the last of `generations` is empty and takes new rows.
+    /// Creates the engine from the state of the disk. The last of `memtables` is empty and becomes the active one.
     pub fn new(
         folder: PathBuf,
         options: TelemetryOptions,
         stamp: FolderStamp,
-        space: Arc<Space>,
+        space: Arc<DiskSpace>,
         files: Files,
-        generations: Vec<Arc<Generation>>,
-        rolled: RolledTimes,
+        memtables: Vec<Arc<Memtable>>,
+        flushed: FlushedTimes,
     ) -> Self {
         Self {
             folder,
@@ -112,47 +112,51 @@ impl Engine {
             newest_ms: AtomicI64::new(i64::MIN),
             retention: Mutex::default(),
             queue: Queue::new(),
-            generations: RwLock::new(Arc::new(Generations { list: generations })),
+            memtables: RwLock::new(Arc::new(Memtables { list: memtables })),
             files,
             cache: Cache::new(options.cache_bytes),
-            rolled,
-            journal_making: Mutex::default(),
+            flushed,
+            journal_creation: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
             counters: Counters::default(),
         }
     }
 
-    /// The generations as they are now.
-    pub fn generations(&self) -> Arc<Generations> {
-        self.generations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The current list of memtables.
+    pub fn memtables(&self) -> Arc<Memtables> {
+        self.memtables.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the list of generations, and tells everybody who waits.
-    pub fn change_generations(&self, change: impl FnOnce(&mut Vec<Arc<Generation>>)) {
+    /// Changes the list of memtables and notifies all waiting threads.
+    pub fn change_memtables(&self, change: impl FnOnce(&mut Vec<Arc<Memtable>>)) {
         {
-            let mut current = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.memtables.write().unwrap_or_else(PoisonError::into_inner);
             let mut list = current.list.clone();
             change(&mut list);
-            *current = Arc::new(Generations { list });
+            *current = Arc::new(Memtables { list });
         }
         self.change_state(|_| ());
     }
 
-    /// What the threads tell each other.
-    pub fn state(&self) -> MutexGuard<'_, RollState> {
+    /// State that the threads exchange.
+    pub fn state(&self) -> MutexGuard<'_, EngineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes it, and tells everybody who waits.
-    pub fn change_state<T>(&self, change: impl FnOnce(&mut RollState) -> T) -> T {
+    /// Changes the shared state and notifies all waiting threads.
+    pub fn change_state<T>(&self, change: impl FnOnce(&mut EngineState) -> T) -> T {
         let changed = change(&mut self.state());
         self.changed.notify_all();
         changed
     }
 
-    /// Waits for a change, at most until `deadline`.
-    pub fn wait<'a>(&self, state: MutexGuard<'a, RollState>, deadline: Option<Instant>) -> MutexGuard<'a, RollState> {
+    /// Waits for a notification, at most until `deadline`.
+    pub fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, EngineState>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, EngineState> {
         match deadline {
             None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(deadline) => {
@@ -162,16 +166,16 @@ impl Engine {
         }
     }
 
-    /// Has everything that is in memory rolled, and waits for it.
+    /// Makes the active memtable immutable and waits until all memtables are flushed.
     pub fn flush(&self) -> Result<()> {
-        let last = self.queue.freeze()?;
+        let last = self.queue.rotate()?;
         let wanted = self.change_state(|state| {
-            state.hurry = true;
+            state.retry_now = true;
             state.attempts + 1
         });
         let mut state = self.state();
         loop {
-            if self.generations().first_no() > last {
+            if self.memtables().oldest_no() > last {
                 return Ok(());
             }
             if state.closing {
@@ -186,16 +190,16 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::flush`], and waits until nothing is left to be merged.
-    pub fn settle(&self) -> Result<()> {
+    /// As [`Engine::flush`], and then waits until no compaction is pending.
+    pub fn flush_and_compact(&self) -> Result<()> {
         self.flush()?;
         self.change_state(|state| {
-            state.hurry = true;
-            state.merged = None;
+            state.retry_now = true;
+            state.compacted = None;
         });
         let mut state = self.state();
         loop {
-            match &state.merged {
+            match &state.compacted {
                 _ if state.closing => return Err(Fault::Closed),
                 Some(Ok(())) => return Ok(()),
                 Some(Err(why)) => return Err(Fault::Failed(why.clone())),
@@ -205,25 +209,26 @@ impl Engine {
     }
 }
 
-/// For each bucket of devices a time that no row on disk is newer than. Bounded, whatever the number of devices.
-pub struct RolledTimes(Vec<AtomicI64>);
+/// An upper bound of the newest time on disk, for each hash bucket of devices. Its size does not depend on the number
+/// of devices.
+pub struct FlushedTimes(Vec<AtomicI64>);
 
-impl RolledTimes {
-    /// Nothing on disk is newer than `newest_ms`.
+impl FlushedTimes {
+    /// Creates the bounds for a log in which no row on disk is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
-        Self((0..ROLLED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
+        Self((0..FLUSHED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
     }
 
     fn bucket(&self, device: i64) -> &AtomicI64 {
-        &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % ROLLED_BUCKETS]
+        &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % FLUSHED_BUCKETS]
     }
 
-    /// No row of the device on disk is newer than this.
+    /// No row of the device on disk is newer than this time.
     pub fn bound_ms(&self, device: i64) -> i64 {
         self.bucket(device).load(Ordering::Acquire)
     }
 
-    /// A row of this time is on its way to the disk.
+    /// Raises the bound; called before a row of this time is written to disk.
     pub fn note(&self, device: i64, time_ms: i64) {
         self.bucket(device).fetch_max(time_ms, Ordering::AcqRel);
     }

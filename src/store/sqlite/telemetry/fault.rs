@@ -1,49 +1,49 @@
-//! What can go wrong inside the engine, before it becomes a domain error.
+//! The errors of the engine, which are converted to [`domain::Error`] at its boundary.
 
 use super::super::pages::CheckpointError;
 use crate::domain;
 use crate::durable_file::FileError;
 
-/// An inner failure.
+/// An error of the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// SQLite failed.
+    /// SQLite returned an error.
     #[error("{context}: {cause}")]
     Sqlite {
-        /// What was being done.
+        /// The operation that failed.
         context: &'static str,
-        /// SQLite's own words.
+        /// The error of SQLite.
         cause: rusqlite::Error,
     },
-    /// The file system failed.
+    /// The file system returned an error.
     #[error("{context}: {cause}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         context: &'static str,
-        /// The system's own words.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// A file could not be made.
+    /// A file could not be created.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A blob is not what was written.
+    /// A block or a journal entry is damaged.
     #[error("damaged blob: {0}")]
     Damaged(&'static str),
-    /// A bound of the format was exceeded.
+    /// A limit of the file format was exceeded.
     #[error("too large: {0}")]
     TooLarge(&'static str),
-    /// Rows moved between memory and disk in a way that this read cannot follow; it starts again.
-    #[error("the rows moved while they were read")]
-    Moved,
-    /// Work in the background failed.
+    /// A flush, a compaction or a rename changed the files during a read; the read starts again.
+    #[error("the files changed while they were read")]
+    SnapshotChanged,
+    /// A background task failed.
     #[error("{0}")]
     Failed(String),
     /// The engine is being closed.
     #[error("the event log is closed")]
     Closed,
-    /// The file of a span was retired by the retention.
-    #[error("the file was retired")]
-    Retired,
+    /// Retention deleted the file of a partition.
+    #[error("the file was deleted by retention")]
+    Expired,
     /// A file of this folder was written by a newer version.
     #[error("{0} was written by a newer version of this server")]
     Newer(String),
@@ -72,7 +72,7 @@ impl Fault {
                     |text: &String| text.starts_with("no such table") || text.starts_with("no such column");
                 matches!(failure.code, DatabaseCorrupt | NotADatabase) || text.as_ref().is_some_and(is_missing)
             }
-            // A column holds what was never written there.
+            // A column has a type that this engine never writes.
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::IntegralValueOutOfRange(..) => true,
@@ -83,13 +83,13 @@ impl Fault {
     }
 }
 
-/// What whoever wants something written is told when the disk is full.
+/// The reason that callers get when a write is refused because the disk is full.
 pub const DISK_FULL: &str = "the disk is full";
 
-/// What inner functions return.
+/// The result type of the engine's functions.
 pub type Result<T> = std::result::Result<T, Fault>;
 
-/// Whether SQLite found the disk full: of its own files, or of the memory that it shares between connections.
+/// Whether the error means that the disk is full: either for a database file or for the shared memory of its WAL index.
 pub fn is_full(cause: &rusqlite::Error) -> bool {
     let failure = cause.sqlite_error();
     failure.is_some_and(|failure| {
@@ -118,9 +118,9 @@ impl From<CheckpointError> for Fault {
     }
 }
 
-/// Says what was being done when something failed.
+/// Adds the operation that failed to an error.
 pub trait Context<T> {
-    /// Adds the context.
+    /// Adds the operation to the error.
     fn during(self, context: &'static str) -> Result<T>;
 }
 

@@ -1,6 +1,6 @@
-//! The files that rolled rows lie in: one for each span of days, and one for the latest values. All have one shape: a
-//! file holds *runs*, and a run is a list of blocks ordered by device and then newest first. A run is written once,
-//! in order, and never changed; several small ones are later merged into a larger one.
+//! The files of sorted runs: one SQLite database for each weekly partition, and `latest.db` for the latest values. Both
+//! have the same tables. A sorted run is a list of blocks, ordered by device and then newest row first. It is written
+//! once and never changed; later it is compacted with others into a larger one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,17 +18,18 @@ use super::super::connection::write_ahead;
 use super::super::wal;
 use super::codec::{Block, Salt};
 use super::fault::{Context, Fault, Result};
+use super::partition::{PartitionFileId, is_empty, partition_end_ms, partition_of};
 use super::retention;
 use super::row::Key;
-use super::span::{ASIDE, PREFIX, SUFFIX, is_empty, place_of};
-pub use super::span::{Place, span_end_ms, span_of};
+use super::sorted_run::{RunState, SortedRun};
 use crate::durable_file;
 
-/// Idle connections kept for reading, of all files together: the bound on open files.
+/// Maximum number of idle connections to all files together, which limits the number of open files.
 const IDLE_READERS_MAX: usize = 48;
-/// Damaged blobs remembered, so that each is logged and counted once.
+/// Maximum number of damaged blocks that are remembered in order to log and count each once.
 const DAMAGED_MAX: usize = 10_000;
-/// 2 since rows say whether they were so when they arrived; a file of 1 is read as it is.
+/// Since format 2, a row says whether it was current when it arrived. A file of format 1 can be read without
+/// conversion.
 const FORMAT: i64 = 2;
 
 const SCHEMA: &str = "
@@ -41,90 +42,63 @@ CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) W
 PRAGMA user_version=2;
 COMMIT;";
 
-/// The id of the data folder that a file belongs to, among the numbers beside its runs.
+/// The name in the table `meta` of the id of the data folder to which the file belongs.
 pub const FOLDER: &str = "folder";
-/// What a run is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// Its rows are part of the log.
-    Live = 0,
-    /// It is being merged from others and does not count yet.
-    Building = 1,
-    /// It was merged into another; its blocks are being removed.
-    Dying = 2,
-}
 
-/// A run of a file.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// Its number in the file.
-    pub no: i64,
-    /// The first generation whose rows it holds.
-    pub first_gen: i64,
-    /// The last one.
-    pub last_gen: i64,
-    /// How many rows.
-    pub rows: i64,
-    /// The oldest row's time.
-    pub oldest_ms: i64,
-    /// The newest row's time.
-    pub newest_ms: i64,
-}
-
-/// What a file is read for.
+/// How much of a file a connection will read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// A few blocks. The file is mapped into memory.
-    Glance,
-    /// Much of it. Nothing is mapped: every connection would have the whole file in its memory in the end.
+pub enum ReadMode {
+    /// A few blocks; the file is mapped into memory.
+    Short,
+    /// Many blocks; nothing is mapped, because in the end every connection would have the whole file mapped.
     Long,
 }
 
-/// A connection that nobody reads through now.
+/// A connection that is not in use.
 struct Idle {
     file: u64,
-    purpose: Purpose,
+    mode: ReadMode,
     connection: Connection,
 }
 
-/// One file of runs.
+/// A SQLite database with sorted runs.
 pub struct RunFile {
     id: u64,
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// The data folder that it belongs to; 0 when that is not checked.
+    /// The id of the data folder to which it belongs; 0 if that is not checked.
     folder_id: i64,
-    /// Whether the retention removed it.
-    pub retired: AtomicBool,
-    /// Whether it was renamed, and is another entry now.
-    pub moved: AtomicBool,
+    /// Whether retention deleted it.
+    pub expired: AtomicBool,
+    /// Whether it was renamed; another [`RunFile`] stands for the new name.
+    pub renamed: AtomicBool,
 }
 
 impl RunFile {
     fn new(path: PathBuf, folder_id: i64) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (id, retired, moved) =
+        let (id, expired, renamed) =
             (NEXT.fetch_add(1, Ordering::Relaxed), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { id, path, folder_id, retired, moved })
+        Arc::new(Self { id, path, folder_id, expired, renamed })
     }
 
-    /// A file of another name in the same folder.
-    pub fn beside(&self, name: &str) -> Arc<Self> {
+    /// A file with another name in the same folder.
+    pub fn sibling(&self, name: &str) -> Arc<Self> {
         Self::new(self.path.with_file_name(name), self.folder_id)
     }
 
-    /// Whether another file has its name, or none.
-    pub fn is_gone(&self) -> bool {
-        self.retired.load(Ordering::Acquire) || self.moved.load(Ordering::Acquire)
+    /// Whether it was deleted or renamed.
+    pub fn is_removed(&self) -> bool {
+        self.expired.load(Ordering::Acquire) || self.renamed.load(Ordering::Acquire)
     }
 
-    /// Opens it for writing; makes it if need be.
+    /// Opens the file for writing and creates it if it does not exist.
     pub fn writer(&self) -> Result<Connection> {
         const OPENING: &str = "opening a telemetry file";
         durable_file::create_private(&self.path)?;
         let connection = Connection::open(&self.path).during(OPENING)?;
         connection.busy_timeout(Duration::from_secs(30)).during(OPENING)?;
-        // Checkpoints are made by `runs::checkpoint` alone, which notes the checksums of the pages.
+        // Only `sorted_run::checkpoint` makes checkpoints, because it stores the checksums of the pages.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during(OPENING)?;
         connection
             .execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-8192;")
@@ -149,92 +123,95 @@ impl RunFile {
         Ok(connection)
     }
 
-    /// Opens it for reading.
-    pub fn reader(&self, purpose: Purpose) -> Result<Connection> {
+    /// Opens the file for reading.
+    pub fn reader(&self, mode: ReadMode) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).during("opening a telemetry file")?;
         connection.busy_timeout(Duration::from_secs(10)).during("opening a telemetry file")?;
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            // Without it SQLite plans a statement anew for every new value of some parameters.
+            // Without this, SQLite prepares some statements again for every new parameter value.
             .and_then(|_| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true))
             .and_then(|_| connection.execute_batch("PRAGMA query_only=1; PRAGMA cache_size=-1024;"))
-            .and_then(|()| match purpose {
-                Purpose::Glance => connection.execute_batch("PRAGMA mmap_size=268435456;"),
-                Purpose::Long => Ok(()),
+            .and_then(|()| match mode {
+                ReadMode::Short => connection.execute_batch("PRAGMA mmap_size=268435456;"),
+                ReadMode::Long => Ok(()),
             })
             .during("opening a telemetry file")?;
         Ok(connection)
     }
 }
 
-/// All files of runs.
+/// All files of sorted runs.
 pub struct Files {
     folder: PathBuf,
     folder_id: i64,
-    spans: RwLock<BTreeMap<Place, Arc<RunFile>>>,
-    /// The file of the latest values.
+    partitions: RwLock<BTreeMap<PartitionFileId, Arc<RunFile>>>,
+    /// The file of the latest values, `latest.db`.
     pub latest: Arc<RunFile>,
     idle: Mutex<Vec<Idle>>,
-    writing: Mutex<()>,
+    write_lock: Mutex<()>,
     damaged: Mutex<FxHashSet<(u64, Key)>>,
     damaged_count: AtomicU64,
 }
 
 impl Files {
-    /// Finds the files of a folder.
+    /// Finds the files in a folder.
     pub fn open(folder: &Path, folder_id: i64) -> Result<Self> {
-        let mut spans = BTreeMap::new();
+        let mut partitions = BTreeMap::new();
         for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
             let entry = entry.during("listing the telemetry folder")?;
             let name = entry.file_name();
-            if let Some(place) = name.to_str().and_then(place_of)
+            if let Some(id) = name.to_str().and_then(PartitionFileId::from_name)
                 && entry.file_type().is_ok_and(|kind| kind.is_file())
                 && !is_empty(&entry.path())
             {
-                spans.insert(place, RunFile::new(entry.path(), folder_id));
+                partitions.insert(id, RunFile::new(entry.path(), folder_id));
             }
         }
         Ok(Self {
             folder: folder.to_owned(),
             folder_id,
-            spans: RwLock::new(spans),
+            partitions: RwLock::new(partitions),
             latest: RunFile::new(folder.join("latest.db"), folder_id),
             idle: Mutex::default(),
-            writing: Mutex::default(),
+            write_lock: Mutex::default(),
             damaged: Mutex::default(),
             damaged_count: AtomicU64::new(0),
         })
     }
 
-    /// The file of a span that takes new rows, opened for writing and made if need be. Readers know it from then on.
-    pub fn open_span(&self, span: i64) -> Result<(Arc<RunFile>, Connection)> {
-        let known = self.spans.read().unwrap_or_else(PoisonError::into_inner).get(&(span, 0)).cloned();
-        let new = || RunFile::new(self.folder.join(format!("{PREFIX}{span}{SUFFIX}")), self.folder_id);
-        let file = known.unwrap_or_else(new);
+    /// Opens the active file of a partition for writing, creates it if it does not exist, and makes it visible to
+    /// readers.
+    pub fn open_partition(&self, partition: i64) -> Result<(Arc<RunFile>, Connection)> {
+        let id = PartitionFileId::active(partition);
+        let existing = self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let new = || RunFile::new(self.folder.join(id.name()), self.folder_id);
+        let file = existing.unwrap_or_else(new);
         if !file.path.exists() {
-            // What is left of an earlier file of that name is not its own.
+            // A write-ahead log or checksums of an earlier file with this name do not belong to the new one.
             retention::remove(&file.path)?;
         }
         let connection = file.writer()?;
-        self.spans.write().unwrap_or_else(PoisonError::into_inner).insert((span, 0), file.clone());
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert(id, file.clone());
         Ok((file, connection))
     }
 
-    /// Renames a damaged file of a span, so that new rows go to another one. What can be read of it is read as before. The
-    /// caller holds [`Files::writing`].
-    pub fn set_aside(&self, span: i64, why: &dyn std::fmt::Display) -> Result<Arc<RunFile>> {
+    /// Renames the damaged active file of a partition, so that new rows go to a new file. The undamaged part of it is
+    /// read as before. The caller holds [`Files::write_lock`].
+    pub fn set_aside(&self, partition: i64, why: &dyn std::fmt::Display) -> Result<Arc<RunFile>> {
         const DOING: &str = "setting a damaged file aside";
-        let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
-        let file = match spans.get(&(span, 0)) {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let active = PartitionFileId::active(partition);
+        let file = match partitions.get(&active) {
             Some(file) => file.clone(),
-            None => RunFile::new(self.folder.join(format!("{PREFIX}{span}{SUFFIX}")), self.folder_id),
+            None => RunFile::new(self.folder.join(active.name()), self.folder_id),
         };
-        let last = spans.range((span, 0)..=(span, u32::MAX)).next_back();
-        let number = last.map_or(0, |((_, number), _)| *number) + 1;
-        let path = self.folder.join(format!("{PREFIX}{span}{ASIDE}{number}{SUFFIX}"));
-        self.forget_idle(&file);
-        // The log goes with its database, and before it: alone it is nothing.
+        let last = partitions.range(active..=PartitionFileId::last(partition)).next_back();
+        let id = PartitionFileId { partition, damaged_no: last.map_or(0, |(id, _)| id.damaged_no) + 1 };
+        let path = self.folder.join(id.name());
+        self.close_idle(&file);
+        // SQLite's write-ahead log is renamed first, because without its database it has no effect.
         let log = wal::path(&file.path);
         if log.exists() {
             fs::rename(log, wal::path(&path)).during(DOING)?;
@@ -248,55 +225,55 @@ impl Files {
         fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).during(DOING)?;
         let (from, to) = (file.path.display(), path.display());
         tracing::error!(%from, %to, %why, "a damaged file of the event log is set aside; rows of it may be missing");
-        file.moved.store(true, Ordering::Release);
-        spans.remove(&(span, 0));
+        file.renamed.store(true, Ordering::Release);
+        partitions.remove(&active);
         let aside = RunFile::new(path, self.folder_id);
-        spans.insert((span, number), aside.clone());
+        partitions.insert(id, aside.clone());
         self.damaged_count.fetch_add(1, Ordering::Relaxed);
         Ok(aside)
     }
 
-    /// The files of a range of spans, and the newest millisecond of each.
-    pub fn spans(&self, first: i64, last: i64) -> Vec<(i64, Arc<RunFile>)> {
-        let spans = self.spans.read().unwrap_or_else(PoisonError::into_inner);
+    /// The files of a range of partitions, each with the last millisecond of its partition.
+    pub fn partitions(&self, first: i64, last: i64) -> Vec<(i64, Arc<RunFile>)> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
         if first > last {
             return Vec::new();
         }
-        let found = spans.range((first, 0)..=(last, u32::MAX));
-        found.map(|((span, _), file)| (span_end_ms(*span), file.clone())).collect()
+        let found = partitions.range(PartitionFileId::active(first)..=PartitionFileId::last(last));
+        found.map(|(id, file)| (partition_end_ms(id.partition), file.clone())).collect()
     }
 
-    /// Every file of events with its place, the oldest span first.
-    pub fn events(&self) -> Vec<(Place, Arc<RunFile>)> {
-        let spans = self.spans.read().unwrap_or_else(PoisonError::into_inner);
-        spans.iter().map(|(place, file)| (*place, file.clone())).collect()
+    /// All partition files with their ids, oldest partition first.
+    pub fn partition_files(&self) -> Vec<(PartitionFileId, Arc<RunFile>)> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.iter().map(|(id, file)| (*id, file.clone())).collect()
     }
 
-    /// Every file that is written to.
-    pub fn all(&self) -> Vec<Arc<RunFile>> {
-        let events = self.events().into_iter().filter(|((_, number), _)| *number == 0);
-        events.map(|(_, file)| file).chain([self.latest.clone()]).collect()
+    /// All files that receive new rows.
+    pub fn writable(&self) -> Vec<Arc<RunFile>> {
+        let active = self.partition_files().into_iter().filter(|(id, _)| id.is_active());
+        active.map(|(_, file)| file).chain([self.latest.clone()]).collect()
     }
 
-    /// Only one thread writes files or removes them.
-    pub fn writing(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locked while a file is written, renamed or deleted.
+    pub fn write_lock(&self) -> MutexGuard<'_, ()> {
+        self.write_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the files of spans that are wholly older than `before_ms` out of every later read, and returns them.
-    pub fn retire(&self, before_ms: i64) -> Vec<Arc<RunFile>> {
-        let mut spans = self.spans.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = spans.split_off(&(span_of(before_ms), 0));
-        let old: Vec<_> = std::mem::replace(&mut *spans, kept).into_values().collect();
+    /// Removes the files of all partitions that end before `before_ms` from later reads, and returns them.
+    pub fn expire(&self, before_ms: i64) -> Vec<Arc<RunFile>> {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let remaining = partitions.split_off(&PartitionFileId::active(partition_of(before_ms)));
+        let old: Vec<_> = std::mem::replace(&mut *partitions, remaining).into_values().collect();
         for file in &old {
-            file.retired.store(true, Ordering::Release);
-            self.forget_idle(file);
+            file.expired.store(true, Ordering::Release);
+            self.close_idle(file);
         }
         old
     }
 
-    /// Closes the connections to a file that nobody reads through now.
-    pub fn forget_idle(&self, file: &RunFile) {
+    /// Closes the idle connections to a file.
+    pub fn close_idle(&self, file: &RunFile) {
         self.idle().retain(|idle| idle.file != file.id);
     }
 
@@ -304,72 +281,72 @@ impl Files {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a file still for reading.
-    pub fn snapshot(&self, file: &Arc<RunFile>, purpose: Purpose) -> Result<Snapshot<'_>> {
+    /// Begins a read transaction on a file.
+    pub fn snapshot(&self, file: &Arc<RunFile>, mode: ReadMode) -> Result<Snapshot<'_>> {
         let idle = {
             let mut idle = self.idle();
-            let fits = |idle: &Idle| idle.file == file.id && idle.purpose == purpose;
+            let fits = |idle: &Idle| idle.file == file.id && idle.mode == mode;
             idle.iter().rposition(fits).map(|at| idle.remove(at).connection)
         };
         let opened = match idle {
             Some(connection) => Ok(connection),
-            None => file.reader(purpose),
+            None => file.reader(mode),
         };
         let begun = opened.and_then(|connection| {
             execute(&connection, "BEGIN")?;
-            if file.is_gone() {
-                // What was opened may be the file that has the name now.
-                return Err(Fault::Moved);
+            if file.is_removed() {
+                // The connection may have opened a new file with the same name.
+                return Err(Fault::SnapshotChanged);
             }
-            Ok(Snapshot { files: self, file: file.clone(), purpose, connection: Some(connection) })
+            Ok(Snapshot { files: self, file: file.clone(), mode, connection: Some(connection) })
         });
         begun.map_err(|fault| {
-            if file.retired.load(Ordering::Acquire) {
-                Fault::Retired
-            } else if file.moved.load(Ordering::Acquire) {
-                Fault::Moved
+            if file.expired.load(Ordering::Acquire) {
+                Fault::Expired
+            } else if file.renamed.load(Ordering::Acquire) {
+                Fault::SnapshotChanged
             } else {
                 fault
             }
         })
     }
 
-    /// Notes that SQLite cannot read a part of a file: what can be read goes on to be used.
+    /// Counts and logs, once for each file, that SQLite cannot read a part of it. The rest of the file is still used.
     pub fn note_unreadable(&self, file: &RunFile, fault: &Fault) {
-        let mut known = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = Key { device: i64::MIN, inv_time: 0, inv_n: 0 };
-        if known.len() < DAMAGED_MAX && known.insert((file.id, whole)) {
+        if reported.len() < DAMAGED_MAX && reported.insert((file.id, whole)) {
             self.damaged_count.fetch_add(1, Ordering::Relaxed);
             tracing::error!(file = %file.path.display(), error = %fault, "a telemetry file is damaged; rows are missing");
         }
     }
 
-    /// Counts damage that was said already.
+    /// Counts damage that was logged elsewhere.
     pub fn count_damage(&self, count: u64) {
         self.damaged_count.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Notes that a blob is damaged.
+    /// Counts and logs, once for each block, that it is damaged.
     pub fn note_damage(&self, file: &RunFile, run: i64, key: Key, how: &str) {
-        let mut known = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < DAMAGED_MAX && known.insert((file.id, Key { inv_n: key.inv_n ^ run << 32, ..key })) {
+        let mut reported = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < DAMAGED_MAX && reported.insert((file.id, Key { inv_n: key.inv_n ^ run << 32, ..key })) {
             self.damaged_count.fetch_add(1, Ordering::Relaxed);
             let device = key.device;
             tracing::warn!(file = %file.path.display(), device, run, how, "a block is damaged; its rows are lost");
         }
     }
 
-    /// How many damaged blobs were found.
+    /// Number of damaged blocks and files that were found.
     pub fn damaged(&self) -> u64 {
         self.damaged_count.load(Ordering::Relaxed)
     }
 }
 
-/// A file as it was at one moment.
+/// A read transaction on a file.
 pub struct Snapshot<'a> {
     files: &'a Files,
     file: Arc<RunFile>,
-    purpose: Purpose,
+    mode: ReadMode,
     connection: Option<Connection>,
 }
 
@@ -377,14 +354,14 @@ impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
             && execute(&connection, "COMMIT").is_ok()
-            && !self.file.retired.load(Ordering::Acquire)
-            && !self.file.moved.load(Ordering::Acquire)
+            && !self.file.expired.load(Ordering::Acquire)
+            && !self.file.renamed.load(Ordering::Acquire)
         {
             let mut idle = self.files.idle();
             if idle.len() >= IDLE_READERS_MAX {
                 idle.remove(0);
             }
-            idle.push(Idle { file: self.file.id, purpose: self.purpose, connection });
+            idle.push(Idle { file: self.file.id, mode: self.mode, connection });
         }
     }
 }
@@ -394,21 +371,21 @@ impl Snapshot<'_> {
         self.connection.as_ref().ok_or(Fault::Closed)
     }
 
-    /// [`Files::note_unreadable`] of this file.
+    /// Calls [`Files::note_unreadable`] with this file.
     pub fn note_unreadable(&self, fault: &Fault) {
         self.files.note_unreadable(&self.file, fault);
     }
 
-    /// The runs that count.
-    pub fn runs(&self) -> Result<Vec<Run>> {
+    /// The live sorted runs.
+    pub fn runs(&self) -> Result<Vec<SortedRun>> {
         match runs(self.connection()?, RunState::Live) {
-            Err(_) if self.file.retired.load(Ordering::Acquire) => Err(Fault::Retired),
+            Err(_) if self.file.expired.load(Ordering::Acquire) => Err(Fault::Expired),
             other => other,
         }
     }
 
-    /// Goes through the blocks of a run from the one that holds the first row at or after `from`. A damaged block is
-    /// noted and passed over. A long read lets other threads go first at each block.
+    /// Visits the blocks of a run, beginning with the one that holds the first row at or after `from`. Damaged blocks
+    /// are counted and skipped. A long read yields its time slice after each block.
     pub fn blocks(
         &self,
         run: i64,
@@ -417,7 +394,7 @@ impl Snapshot<'_> {
     ) -> Result<()> {
         let note = |key, how: &str| self.files.note_damage(&self.file, run, key, how);
         blocks(self.connection()?, run, from, note, &mut |key, block| {
-            if self.purpose == Purpose::Long {
+            if self.mode == ReadMode::Long {
                 std::thread::yield_now();
             }
             visit(key, block)
@@ -425,12 +402,12 @@ impl Snapshot<'_> {
     }
 }
 
-/// Where a block belongs.
+/// The location of a block with this key, as [`Salt`].
 pub fn salt(key: Key) -> Salt {
     [key.device, key.inv_time, key.inv_n]
 }
 
-/// [`Snapshot::blocks`] on any connection.
+/// As [`Snapshot::blocks`], on any connection.
 pub fn blocks(
     connection: &Connection,
     run: i64,
@@ -457,32 +434,43 @@ pub fn blocks(
     Ok(())
 }
 
-/// The runs in a state, in the order in which they were made.
-pub fn runs(connection: &Connection, state: RunState) -> Result<Vec<Run>> {
+/// The runs that have this state, in the order in which they were created.
+pub fn runs(connection: &Connection, state: RunState) -> Result<Vec<SortedRun>> {
     const SELECT: &str =
         "SELECT run, first_gen, last_gen, rows, oldest_ms, newest_ms FROM run WHERE state = ?1 ORDER BY run";
     let mut select = connection.prepare_cached(SELECT).during("reading the runs")?;
     let found = select.query_map([state as i64], |row| {
-        let (no, first_gen, last_gen) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Run { no, first_gen, last_gen, rows: row.get(3)?, oldest_ms: row.get(4)?, newest_ms: row.get(5)? })
+        let (no, first_memtable, last_memtable) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(SortedRun {
+            no,
+            first_memtable,
+            last_memtable,
+            rows: row.get(3)?,
+            oldest_ms: row.get(4)?,
+            newest_ms: row.get(5)?,
+        })
     });
     found.and_then(Iterator::collect).during("reading the runs")
 }
 
-/// Keeps a number beside the runs.
+/// Stores a number in the table `meta`.
 pub fn set_meta(connection: &Connection, name: &str, value: i64) -> Result<()> {
     const SET: &str = "INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)";
-    connection.execute(SET, params![name, value]).during("noting a number").map(drop)
+    connection.execute(SET, params![name, value]).during("storing a number").map(drop)
 }
 
-/// A number kept beside the runs.
+/// A number from the table `meta`.
 pub fn meta(connection: &Connection, name: &str) -> Result<Option<i64>> {
     let mut select = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1").during("reading a number")?;
     let mut found = select.query([name]).during("reading a number")?;
     found.next().and_then(|row| row.map(|row| row.get(0)).transpose()).during("reading a number")
 }
 
-/// Executes a statement that answers nothing, and keeps it prepared.
+/// Executes a statement that returns no rows, and caches it.
 pub fn execute(connection: &Connection, sql: &str) -> Result<()> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).during("a statement").map(drop)
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute([]))
+        .during("executing a statement")
+        .map(drop)
 }

@@ -1,8 +1,9 @@
-//! The journal: a file for each generation, a row for each group commit. Its write-ahead log is never checkpointed;
-//! the whole file goes once its generation is rolled.
+//! The journal, which is the write-ahead log (WAL) of the engine: one file for each memtable, with one or more entries
+//! for each group commit. The whole file is deleted once its memtable is flushed.
 //!
-//! SQLite stops reading a write-ahead log at the first damaged frame, without a word. So a mark beside each journal
-//! (`journal-….mark`) says how many entries and rows were acknowledged, and a replay that finds fewer says so.
+//! A journal is a SQLite database whose own write-ahead log is never checkpointed. SQLite silently stops reading that
+//! log at the first damaged frame. Therefore the file `journal-….mark` beside each journal records how many entries and
+//! rows were acknowledged, and a replay that finds fewer rows reports the difference.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,24 +19,24 @@ use super::super::upkeep::FolderStamp;
 use super::Durability;
 use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
-use super::memory::Generation;
-use super::row::RowView;
+use super::memtable::Memtable;
+use super::row::{DeviceEnd, RowView};
 use crate::durable_file;
 
-/// A commit is split into entries of about this size.
+/// A commit is divided into entries of about this size.
 pub const ENTRY_BYTES: usize = 4 << 20;
 
-/// Nobody but the committer has business with a journal.
+/// Only the committer uses a journal, so it never waits for a lock in practice.
 const BUSY_MAX: Duration = Duration::from_millis(250);
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".db";
-/// Part of the name of what is left of a damaged journal.
+/// A part of the name under which a damaged journal is set aside.
 const ASIDE: &str = "damaged";
 
 /// An open journal.
 pub struct Journal {
-    /// The generation's number.
+    /// The number of the memtable.
     pub no: i64,
     connection: Connection,
     stamp: FolderStamp,
@@ -44,35 +45,35 @@ pub struct Journal {
     rows: i64,
 }
 
-/// What became of a journal that was read back.
+/// The result of replaying a journal.
 pub struct Replayed {
-    /// What could be read.
-    pub generation: Generation,
-    /// Entries that are there and damaged.
+    /// The rows that could be read.
+    pub memtable: Memtable,
+    /// Number of damaged entries.
     pub damaged: u64,
-    /// Rows that were acknowledged and are not there.
+    /// Number of acknowledged rows that are missing.
     pub lost_rows: u64,
 }
 
 impl Replayed {
-    /// Whether something of the journal is missing, so that it is to be kept for an examination.
+    /// Whether a part of the journal is missing or damaged, so that it is set aside and not deleted.
     pub fn is_damaged(&self) -> bool {
         self.damaged > 0 || self.lost_rows > 0
     }
 }
 
-/// Where the journal of a generation lies.
+/// The path of the journal of a memtable.
 pub fn path(folder: &Path, no: i64) -> PathBuf {
     folder.join(format!("{PREFIX}{no:010}{SUFFIX}"))
 }
 
-/// Where the mark of a generation's journal lies.
+/// The path of the mark of a journal.
 fn mark_path(folder: &Path, no: i64) -> PathBuf {
     path(folder, no).with_extension("mark")
 }
 
-/// The generations that have a journal in a folder, or a mark of one that had rows, oldest first. What is left of
-/// journals already gone is removed.
+/// The numbers of all memtables that have a journal, or the mark of one that had rows, oldest first. Deletes what is
+/// left of other journals.
 pub fn list(folder: &Path) -> Result<Vec<i64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
@@ -92,33 +93,33 @@ pub fn list(folder: &Path) -> Result<Vec<i64>> {
     Ok(found)
 }
 
-/// How often the registry had been written to when the last rows of a journal were acknowledged, by its mark; 0 without one.
+/// The registry's number of commits at the last acknowledgement of this journal, from its mark; 0 without a mark.
 pub fn registry_commits(folder: &Path, no: i64) -> Result<i64> {
     let marked = mark::read(&mark_path(folder, no)).during("reading a journal's mark")?;
     Ok(marked.map_or(0, |[_, commits, ..]| commits))
 }
 
-/// How many rows the mark of a journal says that it holds.
+/// The number of acknowledged rows according to the mark of a journal.
 fn marked_rows(folder: &Path, no: i64) -> Result<i64> {
     let marked = mark::read(&mark_path(folder, no)).during("reading a journal's mark")?;
     Ok(marked.map_or(0, |[.., rows]| rows))
 }
 
-/// Removes a journal. Its write-ahead log goes first, so that none is ever found beside another file; the mark goes last,
-/// so that it never speaks of a journal that was removed on purpose.
+/// Deletes a journal: SQLite's write-ahead log first, so that it is never found beside another file of that name, and
+/// the mark last, so that it never accuses a deletion that was intended.
 pub fn remove(folder: &Path, no: i64) -> Result<()> {
     let mark = mark_path(folder, no);
     if mark.exists() {
-        // From here on nothing is missing.
-        Mark::open(&mark, [0; mark::NUMBERS]).during("removing a journal")?;
+        // From here on no row is reported as missing.
+        Mark::open(&mark, [0; mark::NUMBERS]).during("deleting a journal")?;
     }
     each_file(folder, no, |file| match fs::remove_file(file) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause).during("removing a journal"),
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause).during("deleting a journal"),
         _ => Ok(()),
     })
 }
 
-/// Renames what is left of a damaged journal, so that it can be examined and is not read again.
+/// Renames the files of a damaged journal, so that they can be examined and are not replayed again.
 pub fn set_aside(folder: &Path, no: i64) -> Result<()> {
     each_file(folder, no, |file| {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -145,7 +146,7 @@ fn each_file(folder: &Path, no: i64, act: impl Fn(&Path) -> Result<()>) -> Resul
 }
 
 impl Journal {
-    /// Makes the journal of a new generation, and sure that it will be found again.
+    /// Creates the journal of a new memtable and makes its directory entry durable.
     pub fn create(folder: &Path, no: i64, stamp: &FolderStamp, durability: Durability) -> Result<Self> {
         let folder_id = stamp.id;
         remove(folder, no)?;
@@ -156,7 +157,7 @@ impl Journal {
             Durability::Sync => "FULL",
             Durability::Os => "NORMAL",
         };
-        // Small pages, because a commit writes whole ones, and a small commit should not write much.
+        // A commit writes whole pages, so small pages keep small commits small.
         connection
             .execute_batch("PRAGMA page_size=512")
             .and_then(|()| write_ahead(&connection))
@@ -176,29 +177,29 @@ impl Journal {
         Ok(Self { no, connection, stamp: stamp.clone(), mark, entries: 0, rows: 0 })
     }
 
-    /// Commits rows, as a whole or not at all. `rows` hands each row with its device to the function it is given,
-    /// which says when it has had enough for one entry.
+    /// Commits rows, all or none. Each row comes with the number of its device.
     pub fn commit<'a>(&mut self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<()> {
         let written = self.write(encoder, rows);
         if written.is_err() {
             encoder.clear();
             if !self.connection.is_autocommit() {
-                // Nothing of it was acknowledged; should this fail as well, the next attempt says so.
+                // Nothing was acknowledged. If the rollback fails too, the next commit reports it.
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
         }
         let (entries, rows) = written?;
         (self.entries, self.rows) = (entries, self.rows + rows);
-        // Whoever waits for the commit has it: without the mark a later loss would only not be noticed.
+        // The commit itself is on disk. Without an up-to-date mark, only a later loss of these rows would not be
+        // noticed.
         if let Err(error) =
             self.mark.put([self.stamp.id, self.stamp.commits.load(Ordering::Acquire), self.entries, self.rows])
         {
-            tracing::warn!(%error, journal = self.no, "a commit could not be marked");
+            tracing::warn!(%error, journal = self.no, "the mark of the journal could not be updated");
         }
         Ok(())
     }
 
-    /// The number of the last entry then, and how many rows were written.
+    /// Returns the number of the last entry and how many rows were written.
     fn write<'a>(&self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<(i64, i64)> {
         let run = |sql| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         run("BEGIN IMMEDIATE").during("beginning a commit")?;
@@ -226,14 +227,14 @@ impl Journal {
     }
 }
 
-/// As much of a folder's id as SQLite keeps of an application's.
+/// The part of the folder's id that fits into SQLite's application id.
 fn application_id(folder_id: i64) -> i32 {
     (folder_id & i64::from(i32::MAX)) as i32
 }
 
-/// Reads a journal back into memory, as far as it is undamaged, and says what is missing.
+/// Replays a journal into a memtable. Damaged entries are skipped and counted.
 pub fn replay(folder: &Path, no: i64, folder_id: i64) -> Result<Replayed> {
-    let mut replayed = Replayed { generation: Generation::new(no), damaged: 0, lost_rows: 0 };
+    let mut replayed = Replayed { memtable: Memtable::new(no), damaged: 0, lost_rows: 0 };
     let file = path(folder, no);
     match read(&file, folder_id, &mut replayed) {
         Ok(()) => {}
@@ -244,10 +245,10 @@ pub fn replay(folder: &Path, no: i64, folder_id: i64) -> Result<Replayed> {
         Err(fault) => return Err(fault),
     }
     let marked = u64::try_from(marked_rows(folder, no)?).unwrap_or(0);
-    replayed.lost_rows = marked.saturating_sub(replayed.generation.rows() as u64);
+    replayed.lost_rows = marked.saturating_sub(replayed.memtable.rows() as u64);
     if replayed.lost_rows > 0 {
         let (file, lost_rows) = (file.display(), replayed.lost_rows);
-        tracing::error!(%file, lost_rows, marked, "acknowledged rows are missing: the journal is damaged or was removed");
+        tracing::error!(%file, lost_rows, marked, "acknowledged rows are missing: the journal is damaged or was deleted");
     }
     Ok(replayed)
 }
@@ -264,24 +265,24 @@ fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
         return Err(Fault::Newer(file.display().to_string()));
     }
     if number("SELECT count(*) FROM sqlite_schema WHERE name = 'journal'")? == 0 {
-        // It was being made when the server ended.
+        // The server ended while the journal was being created.
         return Ok(());
     }
     let application = number("PRAGMA application_id")?;
     if folder_id != 0 && application != 0 && application != i64::from(application_id(folder_id)) {
         return Err(Fault::Foreign(format!("{} belongs to another data folder", file.display())));
     }
-    let generation = &replayed.generation;
+    let memtable = &replayed.memtable;
     let mut select =
         connection.prepare("SELECT batch, rows FROM journal ORDER BY batch").during("reading a journal")?;
     let mut entries = select.query([]).during("reading a journal")?;
     while let Some(entry) = entries.next().during("reading a journal")? {
         let batch: i64 = entry.get(0).during("reading a journal")?;
         let blob = entry.get_ref(1).during("reading a journal")?.as_blob().unwrap_or_default();
-        match replay_entry(generation, blob, batch) {
+        match replay_entry(memtable, blob, batch) {
             Ok(()) => {}
             Err(Fault::Damaged(how)) => {
-                tracing::warn!(journal = generation.no, batch, how, "a journal entry is damaged; its rows are lost");
+                tracing::warn!(journal = memtable.no, batch, how, "a journal entry is damaged; its rows are lost");
                 replayed.damaged += 1;
             }
             Err(fault) => return Err(fault),
@@ -290,14 +291,14 @@ fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
     Ok(())
 }
 
-fn replay_entry(generation: &Generation, blob: &[u8], batch: i64) -> Result<()> {
-    let (rows, ends) = Block::open(blob, [generation.no, batch, 0])?.body()?.into_all()?;
+fn replay_entry(memtable: &Memtable, blob: &[u8], batch: i64) -> Result<()> {
+    let (rows, ends) = Block::open(blob, [memtable.no, batch, 0])?.body()?.into_all()?;
     let mut views = Vec::new();
     let mut first = 0;
-    for (device, end) in ends {
+    for DeviceEnd { device, end } in ends {
         views.clear();
         views.extend(rows.rows.get(first..end).unwrap_or_default().iter().map(|row| rows.view(row)));
-        generation.insert(device, &views)?;
+        memtable.insert(device, &views)?;
         first = end;
     }
     Ok(())

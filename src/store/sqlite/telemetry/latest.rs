@@ -1,4 +1,5 @@
-//! The latest values: how they are put together, and the bounded cache of what the disk has of them.
+//! The latest values of each device: how they are merged from sorted runs and memtables, and a bounded cache of those
+//! on disk.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -7,38 +8,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 
 use super::fault::Result;
-use super::files::{Files, Purpose, Snapshot};
-use super::memory::{DeviceRows, Shard};
-use super::row::{self, Key, NEWEST_MARK, RowView, kind_of, replaces};
+use super::files::{Files, ReadMode, Snapshot};
+use super::memtable::{DeviceRows, Shard};
+use super::row::{self, Key, NEWEST_TIME, RowView, kind_of, replaces};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
 
-/// More codes than this are found by hash instead of one after the other.
+/// With more codes than this, a code is found through a hash map instead of a linear search.
 const CODES_SCANNED: usize = 24;
 const CACHE_SHARDS: usize = 64;
 
-/// The latest values of one device while they are put together from parts, in the order of their arrival. Putting the
-/// last part in twice changes nothing.
+/// Merges the latest values of one device from several sources, in the order of arrival. Merging the last source twice
+/// has no further effect.
 #[derive(Default)]
-pub struct Newest {
-    /// What was put together so far.
+pub struct LatestBuilder {
+    /// The result so far.
     pub latest: Latest,
-    /// A bit for each of its points of which all that was put in is history, so that what arrived before may be newer.
+    /// One bit for each data point whose merged rows are all history. In that case a row that arrived earlier may be
+    /// newer.
     history: [u64; CODES_PER_DEVICE_MAX / 64],
-    /// The same of its presence.
+    /// The same for the presence.
     is_presence_history: bool,
-    /// The newest time of any row of the device on disk.
+    /// The newest time of all rows of the device on disk.
     pub newest_ms: Option<i64>,
     index: Option<FxHashMap<Arc<str>, usize>>,
 }
 
-impl Newest {
-    /// Goes on from what is known.
+impl LatestBuilder {
+    /// Starts from existing latest values.
     pub fn from_latest(latest: Latest) -> Self {
         Self { latest, ..Self::default() }
     }
 
-    /// Puts a part in.
+    /// Merges rows of one source.
     pub fn merge<'a>(&mut self, rows: impl Iterator<Item = RowView<'a>>) -> Result<()> {
         for row in rows {
             self.newest_ms = self.newest_ms.max(Some(row.time_ms));
@@ -52,11 +54,11 @@ impl Newest {
     }
 
     fn merge_presence(&mut self, kind: EventType, row: &RowView<'_>) {
-        let known = self.latest.presence;
-        if known.is_none_or(|(_, known)| replaces(row.place(), row.kind, known)) {
-            self.latest.presence = Some((kind == EventType::Online, row.place()));
+        let existing = self.latest.presence;
+        if existing.is_none_or(|(_, existing)| replaces(row.row_ref(), row.kind, existing)) {
+            self.latest.presence = Some((kind == EventType::Online, row.row_ref()));
         }
-        self.is_presence_history = row.is_history() && (known.is_none() || self.is_presence_history);
+        self.is_presence_history = row.is_history() && (existing.is_none() || self.is_presence_history);
     }
 
     fn merge_point(&mut self, row: &RowView<'_>) -> Result<()> {
@@ -65,35 +67,35 @@ impl Newest {
         if self.index.is_none() && points.len() > CODES_SCANNED {
             self.index = Some(points.iter().enumerate().map(|(at, point)| (point.code.clone(), at)).collect());
         }
-        let known = match &self.index {
+        let existing = match &self.index {
             Some(index) => index.get(code).copied(),
             None => points.iter().position(|point| point.code == *code),
         };
-        if let Some(known) = known {
+        if let Some(existing) = existing {
             let replaced =
-                |point: &&mut DataPoint| point.row != row.place() && replaces(row.place(), row.kind, point.row);
-            if let Some(point) = points.get_mut(known).filter(replaced) {
-                (point.value, point.row) = (row::value(row.value)?, row.place());
+                |point: &&mut DataPoint| point.row != row.row_ref() && replaces(row.row_ref(), row.kind, point.row);
+            if let Some(point) = points.get_mut(existing).filter(replaced) {
+                (point.value, point.row) = (row::value(row.value)?, row.row_ref());
             }
             if !row.is_history() {
-                self.history[known / 64] &= !(1 << (known % 64));
+                self.history[existing / 64] &= !(1 << (existing % 64));
             }
         } else if points.len() < CODES_PER_DEVICE_MAX {
             if let Some(index) = &mut self.index {
                 index.insert(code.clone(), points.len());
             }
             self.history[points.len() / 64] |= u64::from(row.is_history()) << (points.len() % 64);
-            points.push(DataPoint { code: code.clone(), value: row::value(row.value)?, row: row.place() });
+            points.push(DataPoint { code: code.clone(), value: row::value(row.value)?, row: row.row_ref() });
         }
         Ok(())
     }
 
-    /// Puts in what a generation in memory has.
+    /// Merges the latest values of a memtable.
     pub fn merge_memory(&mut self, shard: &Shard, found: &DeviceRows) -> Result<()> {
         self.merge(found.latest.iter().chain(&found.presence).map(|row| shard.view(row)))
     }
 
-    /// Hands everything to `write`, in the form in which it lies on disk.
+    /// Passes the result to `write` as the rows that are stored in `latest.db`.
     pub fn each_row(&self, mut write: impl FnMut(&RowView<'_>) -> Result<()>) -> Result<()> {
         for (at, point) in self.latest.points.iter().enumerate() {
             let is_history = self.history[at / 64] >> (at % 64) & 1 == 1;
@@ -107,32 +109,32 @@ impl Newest {
             let kind = kind_of(kind, self.is_presence_history);
             write(&RowView { time_ms, n, kind, source: EventSource::DEVICE.number(), code: None, value: &[] })?;
         }
-        self.newest_ms.map_or(Ok(()), |time_ms| write(&newest_mark(time_ms)))
+        self.newest_ms.map_or(Ok(()), |time_ms| write(&newest_time_row(time_ms)))
     }
 }
 
-/// The row that says which is the newest time of a device on disk.
-pub fn newest_mark(time_ms: i64) -> RowView<'static> {
-    RowView { time_ms, n: 0, kind: NEWEST_MARK, source: EventSource::DEVICE.number(), code: None, value: &[] }
+/// The row that stores the newest time of a device on disk.
+pub fn newest_time_row(time_ms: i64) -> RowView<'static> {
+    RowView { time_ms, n: 0, kind: NEWEST_TIME, source: EventSource::DEVICE.number(), code: None, value: &[] }
 }
 
-/// What the disk has of a device's latest values. Everything that is there counts: it may be newer than what a reader
-/// has seen of the memory, never older.
-pub fn load(files: &Files, device: i64) -> Result<Newest> {
-    let mut newest = Newest::default();
+/// Reads the latest values of a device from disk. Rows that were flushed after the reader took its memtables do no
+/// harm: they are newer than or equal to those in the memtables.
+pub fn load(files: &Files, device: i64) -> Result<LatestBuilder> {
+    let mut newest = LatestBuilder::default();
     let read =
-        files.snapshot(&files.latest, Purpose::Glance).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
+        files.snapshot(&files.latest, ReadMode::Short).and_then(|snapshot| load_into(&snapshot, device, &mut newest));
     match read {
-        // The next start makes the file again from the log.
+        // `latest.db` is rebuilt at the next start.
         Err(fault) if fault.is_damage() => files.note_unreadable(&files.latest, &fault),
         other => other?,
     }
     Ok(newest)
 }
 
-fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut Newest) -> Result<()> {
+fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut LatestBuilder) -> Result<()> {
     let mut runs = snapshot.runs()?;
-    runs.sort_unstable_by_key(|run| run.first_gen);
+    runs.sort_unstable_by_key(|run| run.first_memtable);
     for run in runs {
         snapshot.blocks(run.no, Key::first_of(device), |_, block| {
             let body = block.body()?;
@@ -146,32 +148,33 @@ fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut Newest) -> Resul
     Ok(())
 }
 
-/// What the disk has of the latest values of the devices that were asked for most recently.
+/// A cache of the latest values on disk, with approximate least-recently-used eviction.
 pub struct Cache {
     shards: Vec<Mutex<CacheShard>>,
     shard_bytes_max: usize,
 }
 
-/// Two ages of entries: what is not asked for while the younger age fills is forgotten with the older one.
+/// A cache shard with two halves: when `young` is full it replaces `old`, whose entries are evicted unless they were
+/// used in the meantime.
 #[derive(Default)]
 struct CacheShard {
     young: FxHashMap<i64, Arc<Latest>>,
     old: FxHashMap<i64, Arc<Latest>>,
     young_bytes: usize,
-    /// Changes whenever the disk gets newer values.
+    /// Incremented whenever `latest.db` receives newer values.
     epoch: u64,
 }
 
-/// What the cache knows of a device.
+/// The result of a cache lookup.
 pub enum Lookup {
-    /// What the disk has.
-    Known(Arc<Latest>),
-    /// Nothing; what is read now may be put in under this epoch.
-    Unknown(u64),
+    /// The latest values on disk.
+    Hit(Arc<Latest>),
+    /// The device is not cached. Values that are read now may be inserted with this epoch.
+    Miss(u64),
 }
 
 impl Cache {
-    /// An empty cache that holds about so many bytes.
+    /// Creates an empty cache of about this size in bytes.
     pub fn new(bytes_max: usize) -> Self {
         let shards = (0..CACHE_SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, shard_bytes_max: bytes_max / CACHE_SHARDS / 2 }
@@ -182,22 +185,22 @@ impl Cache {
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks a device up.
+    /// Looks up a device.
     pub fn get(&self, device: i64) -> Lookup {
         let mut shard = self.shard(device);
         if let Some(found) = shard.young.get(&device) {
-            return Lookup::Known(found.clone());
+            return Lookup::Hit(found.clone());
         }
         match shard.old.remove(&device) {
             Some(found) => {
                 shard.put(device, found.clone(), self.shard_bytes_max);
-                Lookup::Known(found)
+                Lookup::Hit(found)
             }
-            None => Lookup::Unknown(shard.epoch),
+            None => Lookup::Miss(shard.epoch),
         }
     }
 
-    /// Puts in what was read, unless the disk got newer values meanwhile.
+    /// Inserts values that were read from disk, unless a flush wrote newer ones meanwhile.
     pub fn put(&self, device: i64, epoch: u64, latest: Arc<Latest>) {
         let mut shard = self.shard(device);
         if shard.epoch == epoch {
@@ -205,15 +208,15 @@ impl Cache {
         }
     }
 
-    /// To be called when the disk got newer values and before they leave the memory: from now on nothing that was
-    /// read before is put in.
+    /// Starts a new epoch: values that were read before are not inserted any more. Call it after a flush and before its
+    /// memtable is removed.
     pub fn begin_epoch(&self) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).epoch += 1;
         }
     }
 
-    /// Forgets everything: what was read may have been damaged.
+    /// Removes all entries, because they may have been read from a damaged file.
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,19 +224,19 @@ impl Cache {
         }
     }
 
-    /// Brings an entry up to date, if there is one.
+    /// Merges a flushed memtable into the entry of a device, if there is one.
     pub fn refresh(&self, device: i64, memory: &Shard, found: &DeviceRows) -> Result<()> {
         let mut shard = self.shard(device);
         let shard = &mut *shard;
-        let Some(known) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
-        let mut newest = Newest::from_latest(Latest::clone(known));
+        let Some(existing) = shard.young.get_mut(&device).or_else(|| shard.old.get_mut(&device)) else { return Ok(()) };
+        let mut newest = LatestBuilder::from_latest(Latest::clone(existing));
         if let Err(fault) = newest.merge_memory(memory, found) {
             shard.young.remove(&device);
             shard.old.remove(&device);
             return Err(fault);
         }
-        let grown = weight(&newest.latest).saturating_sub(weight(known));
-        *known = Arc::new(newest.latest);
+        let grown = weight(&newest.latest).saturating_sub(weight(existing));
+        *existing = Arc::new(newest.latest);
         shard.grow(grown, self.shard_bytes_max);
         Ok(())
     }
@@ -255,7 +258,7 @@ impl CacheShard {
     }
 }
 
-/// Roughly the memory of an entry.
+/// Approximate memory of an entry.
 fn weight(latest: &Latest) -> usize {
     let points = latest.points.iter().map(|point| 80 + point.code.len() + point.value.as_json().len());
     96 + points.sum::<usize>()

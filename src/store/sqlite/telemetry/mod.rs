@@ -1,32 +1,39 @@
-//! The embedded event log and latest values (DESIGN §2, §6), on SQLite as the durable substrate, but not with a row of
-//! SQLite for each event:
+//! The embedded event log, with the latest values of every device. It is a log-structured merge tree (LSM tree) whose
+//! files are SQLite databases: SQLite provides transactions, checksummed recovery and fsync, but a row of SQLite holds
+//! many events.
 //!
-//! - A group commit is one entry of a *journal* (`journal`); that commit is the acknowledgement (`commit`).
-//! - The rows since then are in *memory*, in generations, one a journal (`memory`).
-//! - A generation that is large or old enough is *rolled* (`roll`): its rows are written, sorted by device and time,
-//!   as a run of blocks (`codec`, `runs`) to a file for each span of days (`files`), its latest values to another;
-//!   then its journal is unlinked and the memory freed. Runs of like size are merged (`merge`).
-//! - A read merges memory and runs, newest first (`read`).
+//! - A group commit is one entry of the *journal*, which is the write-ahead log (WAL) of the engine (`journal`). The
+//!   commit of that entry is the acknowledgement (`commit`).
+//! - Rows that are not in a file yet are in *memtables* (`memtable`), each with its own journal. The newest memtable is
+//!   active and receives rows; older ones are immutable.
+//! - A memtable that is large or old enough is *flushed* (`flush`): its rows are written in the order of device and
+//!   time as one *sorted run* of compressed blocks (`codec`, `sorted_run`) into the file of each weekly *partition*
+//!   (`partition`, `files`), and its latest values into `latest.db`. Then its journal is deleted and its memory is
+//!   freed.
+//! - Several sorted runs of similar size are *compacted* into one (`compaction`).
+//! - A read merges the memtables and the sorted runs, newest row first (`read`).
+//! - Retention deletes whole partitions (`retention`). At the start `check` compares the files with their checksums and
+//!   counts, and `rebuild` creates `latest.db` again if it is damaged.
 
 mod check;
 mod codec;
 mod commit;
+mod compaction;
 mod engine;
 mod fault;
 mod files;
+mod flush;
 mod journal;
 mod latest;
-mod memory;
-mod merge;
+mod memtable;
 mod numbering;
+mod partition;
 mod queue;
 mod read;
 mod rebuild;
 mod retention;
-mod roll;
 mod row;
-mod runs;
-mod span;
+mod sorted_run;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -37,152 +44,155 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::commit::Committer;
-use self::engine::{Engine, RolledTimes};
+use self::engine::{Engine, FlushedTimes};
 use self::fault::{Context, Fault};
-use self::files::{Files, Purpose};
+use self::files::{Files, ReadMode};
+use self::flush::Flusher;
 use self::journal::Journal;
-use self::latest::{Lookup, Newest};
-use self::memory::{DeviceRows, Generation, Generations, Shard};
+use self::latest::{LatestBuilder, Lookup};
+use self::memtable::{DeviceRows, Memtable, Memtables, Shard};
 use self::numbering::Numbering;
-use self::read::{Reach, Scanned};
+use self::read::{PageScan, ReadLimits};
 use self::retention::Progress;
-use self::roll::Roller;
 use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
 use crate::domain::{DeviceNo, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result};
 use crate::durable_file;
-use crate::store::space::Space;
-use crate::store::turns::Turns;
+use crate::store::disk_space::DiskSpace;
+use crate::store::long_reads::LongReads;
 
-pub use check::{LogFacts, log_facts};
+pub use check::{LogSummary, log_summary};
 pub use fault::{DISK_FULL, is_full};
 
-/// What an acknowledgement waits for.
+/// What an acknowledgement guarantees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The disk: an acknowledged row survives a power failure.
+    /// The data is on the disk: an acknowledged row survives a power failure.
     #[default]
     Sync,
-    /// The operating system: an acknowledged row survives the end of the server, but not a power failure.
+    /// The data is in the operating system's cache: an acknowledged row survives a crash of the server, but not a power
+    /// failure.
     Os,
 }
 
 /// Settings of the embedded event log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TelemetryOptions {
-    /// What an acknowledgement waits for.
+    /// What an acknowledgement guarantees.
     pub durability: Durability,
-    /// Rows in memory after which they are rolled to disk. Up to twice as many are held while a roll is under way.
-    pub roll_rows: usize,
-    /// Bytes in memory after which they are rolled to disk, likewise.
-    pub roll_bytes: usize,
-    /// How long a row stays in memory at most before it is rolled.
-    pub roll_after: Duration,
-    /// Bytes of latest values that are cached.
+    /// Number of rows at which a memtable is flushed. Memory holds up to twice as many while a flush is running.
+    pub memtable_rows: usize,
+    /// Size in bytes at which a memtable is flushed. Memory holds up to twice as much while a flush is running.
+    pub memtable_bytes: usize,
+    /// A memtable is flushed at the latest this long after its first row.
+    pub flush_after: Duration,
+    /// Size in bytes of the cache of latest values.
     pub cache_bytes: usize,
-    /// Rows that one page examines at most.
+    /// Maximum number of rows that one page examines.
     pub scan_rows: usize,
-    /// Rows that one count examines at most.
+    /// Maximum number of rows that one count examines.
     pub count_rows: usize,
-    /// Rows of a device in one block at most.
+    /// Maximum number of rows of one device in a block.
     pub block_rows: u32,
-    /// How many runs of like size are merged.
-    pub merge_runs: usize,
+    /// Number of sorted runs of similar size that are compacted into one.
+    pub compaction_runs: usize,
 }
 
 impl Default for TelemetryOptions {
     fn default() -> Self {
         Self {
             durability: Durability::Sync,
-            roll_rows: 250_000,
-            roll_bytes: 48 << 20,
-            roll_after: Duration::from_secs(300),
-            // Room for those of 100,000 devices with half a dozen data points each, in either age.
+            memtable_rows: 250_000,
+            memtable_bytes: 48 << 20,
+            flush_after: Duration::from_secs(300),
+            // Enough for the latest values of 100,000 devices with six data points each, in each of the cache's two
+            // halves.
             cache_bytes: 160 << 20,
             scan_rows: 20_000,
             count_rows: 1_000_000,
             block_rows: 256,
-            merge_runs: 8,
+            compaction_runs: 8,
         }
     }
 }
 
-/// What the log shares with the registry of its folder.
+/// What the event log shares with the registry of the same data folder.
 pub struct Shared {
-    /// The registry that it belongs to.
+    /// The state of the registry, with which the files of the log are compared.
     pub stamp: FolderStamp,
-    /// The room on the disk.
-    pub space: Arc<Space>,
-    /// Whose turn it is to read at length.
-    pub turns: Arc<Turns>,
+    /// The free space of the disk.
+    pub space: Arc<DiskSpace>,
+    /// The limiter for long reads.
+    pub long_reads: Arc<LongReads>,
 }
 
 impl Shared {
-    /// Of a log without a registry, for tests and benchmarks of the log alone.
-    pub fn alone() -> Self {
-        Self { stamp: FolderStamp::alone(), space: Arc::new(Space::unlimited()), turns: Arc::default() }
+    /// For an event log without a registry, as tests and benchmarks use it.
+    pub fn standalone() -> Self {
+        Self { stamp: FolderStamp::alone(), space: Arc::new(DiskSpace::unlimited()), long_reads: Arc::default() }
     }
 }
 
-/// The embedded event log. Ends its threads when it is dropped.
+/// The embedded event log. Dropping it stops its threads.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
-    turns: Arc<Turns>,
+    long_reads: Arc<LongReads>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl SqliteTelemetry {
-    /// Opens the event log of a folder without a registry, for tests and benchmarks of the log alone. Blocks.
+    /// Opens the event log of a folder without a registry, for tests and benchmarks. Blocks.
     ///
     /// # Errors
     /// As [`SqliteTelemetry::open_with`].
     pub fn open(folder: &Path, options: TelemetryOptions) -> Result<Arc<Self>> {
-        Self::open_with(folder, options, Shared::alone())
+        Self::open_with(folder, options, Shared::standalone())
     }
 
-    /// Opens the event log of a folder, which is made if need be, and reads its journals back into memory. Blocks.
+    /// Opens the event log of a folder, which is created if it does not exist, and replays the journals into memtables.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or the log and the registry do not belong
-    /// together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is no error: it is
-    /// logged, counted and contained.
+    /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or when the log and the registry do not
+    /// belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is not an
+    /// error: it is logged, counted and limited to the rows that it affects.
     pub fn open_with(folder: &Path, options: TelemetryOptions, shared: Shared) -> Result<Arc<Self>> {
         Ok(Arc::new(Self::open_inner(folder, options, shared)?))
     }
 
     fn open_inner(folder: &Path, options: TelemetryOptions, shared: Shared) -> fault::Result<Self> {
-        let Shared { stamp, space, turns } = shared;
-        durable_file::make_folder(folder)?;
+        let Shared { stamp, space, long_reads } = shared;
+        durable_file::create_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
-        let check::Found { last_gen, rolled_to, newest_ms, mut lost_rows, unverified, .. } =
+        let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
             check::folder(&files, folder, &stamp)?;
-        let mut generations = Vec::new();
-        let (mut last_no, mut seen_ms, mut damaged) = (last_gen, newest_ms, 0);
-        let mut set_aside = Vec::new();
+        let mut memtables = Vec::new();
+        let (mut last_no, mut seen_ms, mut damaged) = (last_memtable, newest_ms, 0);
+        let mut damaged_journals = Vec::new();
         for no in journal::list(folder)? {
             last_no = last_no.max(no);
-            if no <= rolled_to {
+            if no <= flushed_to {
                 journal::remove(folder, no)?;
                 continue;
             }
-            check::is_of_now(&journal::path(folder, no), &stamp, journal::registry_commits(folder, no)?)?;
+            check::check_registry_commits(&journal::path(folder, no), &stamp, journal::registry_commits(folder, no)?)?;
             let replayed = journal::replay(folder, no, stamp.id)?;
             damaged += replayed.damaged;
             if replayed.lost_rows > 0 {
-                lost_rows = check::note_lost_of_journal(&files, no, replayed.lost_rows)?;
+                lost_rows = check::add_lost_rows_of_journal(&files, no, replayed.lost_rows)?;
             }
             let is_damaged = replayed.is_damaged();
-            let generation = replayed.generation;
-            if generation.rows() > 0 {
-                let device_no = generation.freeze().devices().last().map_or(0, |(no, ..)| *no);
-                check::is_given(&journal::path(folder, no), &stamp, device_no)?;
-                seen_ms = seen_ms.max(generation.freeze().newest_ms().unwrap_or(i64::MIN));
+            let memtable = replayed.memtable;
+            if memtable.rows() > 0 {
+                let device_no = memtable.lock_all().devices().last().map_or(0, |(no, ..)| *no);
+                check::check_device_numbers(&journal::path(folder, no), &stamp, device_no)?;
+                seen_ms = seen_ms.max(memtable.lock_all().newest_ms().unwrap_or(i64::MIN));
                 if is_damaged {
-                    set_aside.push(no);
+                    damaged_journals.push(no);
                 }
-                generations.push(Arc::new(generation));
+                memtables.push(Arc::new(memtable));
             } else if is_damaged {
                 journal::set_aside(folder, no)?;
             } else {
@@ -190,15 +200,15 @@ impl SqliteTelemetry {
             }
         }
         let journal = Journal::create(folder, last_no + 1, &stamp, options.durability)?;
-        generations.push(Arc::new(Generation::new(last_no + 1)));
-        let rolled = RolledTimes::new(newest_ms);
-        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, generations, rolled));
+        memtables.push(Arc::new(Memtable::new(last_no + 1)));
+        let flushed = FlushedTimes::new(newest_ms);
+        let engine = Arc::new(Engine::new(folder.to_owned(), options, stamp, space, files, memtables, flushed));
         engine.newest_ms.store(seen_ms, Ordering::Release);
         *engine.retention.lock().unwrap_or_else(PoisonError::into_inner) = Progress::since_open(seen_ms);
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
-        engine.change_state(|state| state.set_aside = set_aside);
-        let opened = Self { engine: engine.clone(), turns, threads: Mutex::default() };
+        engine.change_state(|state| state.damaged_journals = damaged_journals);
+        let opened = Self { engine: engine.clone(), long_reads, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
@@ -208,7 +218,7 @@ impl SqliteTelemetry {
                 check::verify_rest(&engine.files, unverified, || is_closing(&engine));
             })?;
         }
-        opened.spawn("telemetry-roll", move || Roller::new(engine).run())?;
+        opened.spawn("telemetry-flush", move || Flusher::new(engine).run())?;
         Ok(opened)
     }
 
@@ -218,39 +228,40 @@ impl SqliteTelemetry {
         Ok(())
     }
 
-    /// Rolls everything that is in memory to disk, and waits for it. Blocks: not for an asynchronous task.
+    /// Flushes all memtables and waits until they are on disk. Blocks, so do not call it from an asynchronous task.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Store`] when the roll failed; it is tried again, and nothing is lost.
+    /// [`crate::domain::Error::Store`] when the flush failed. The engine tries again later, and no row is lost.
     pub fn flush(&self) -> Result<()> {
         Ok(self.engine.flush()?)
     }
 
-    /// As [`SqliteTelemetry::flush`], and waits until nothing is left to be merged: the state that is best to be
+    /// As [`SqliteTelemetry::flush`], and then waits until no compaction is pending, which is the best state to be
     /// copied or measured. Blocks.
     ///
     /// # Errors
-    /// [`crate::domain::Error::Store`] when a roll or a merge failed; it is tried again, and nothing is lost.
-    pub fn settle(&self) -> Result<()> {
-        Ok(self.engine.settle()?)
+    /// [`crate::domain::Error::Store`] when a flush or a compaction failed. The engine tries again later, and no row is
+    /// lost.
+    pub fn flush_and_compact(&self) -> Result<()> {
+        Ok(self.engine.flush_and_compact()?)
     }
 
-    /// Rolls what is in memory and ends the threads: every row is in a file that is whole by itself then. When a roll is
-    /// not possible, the rows stay in their journal, where they are as safe. Blocks.
+    /// Flushes the memtables and stops the threads. Afterwards every row is in a database file. If a flush is not
+    /// possible, the rows stay in their journal, where they are equally safe. Blocks.
     pub fn stop(&self) {
-        if self.engine.generations().size().0 > 0
+        if self.engine.memtables().size().0 > 0
             && let Err(fault) = self.engine.flush()
         {
-            tracing::warn!(error = %fault, "rows stay in the journal: they could not be rolled");
+            tracing::warn!(error = %fault, "rows stay in the journal because they could not be flushed");
         }
-        if let Err(fault) = retention::note_progress(&self.engine) {
-            tracing::warn!(error = %fault, "how far the retention went could not be noted");
+        if let Err(fault) = retention::store_progress(&self.engine) {
+            tracing::warn!(error = %fault, "the progress of retention could not be stored");
         }
         self.close();
-        // Journals without a row are of no use to anybody.
+        // Journals without rows are not needed at the next start.
         drop(self.engine.change_state(|state| state.next_journal.take()));
-        let generations = self.engine.generations();
-        let is_used = |no| generations.list.iter().any(|generation| generation.no == no && generation.rows() > 0);
+        let memtables = self.engine.memtables();
+        let is_used = |no| memtables.list.iter().any(|memtable| memtable.no == no && memtable.rows() > 0);
         let unused = journal::list(&self.engine.folder).map(|all| all.into_iter().filter(|no| !is_used(*no)));
         let removed = unused.and_then(|mut unused| unused.try_for_each(|no| journal::remove(&self.engine.folder, no)));
         if let Err(fault) = removed {
@@ -258,35 +269,36 @@ impl SqliteTelemetry {
         }
     }
 
-    /// Commits what waits and ends the threads. What is in memory stays in its journal for the next open. Blocks.
+    /// Commits what is queued and stops the threads. Rows in memtables stay in their journals and are replayed at the
+    /// next start. Blocks.
     pub fn close(&self) {
         self.engine.queue.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
-        // The committer first: while it works off its queue it may need the roller.
+        // The committer stops first, because it may need the flusher while it empties its queue.
         for thread in threads.by_ref().take(1) {
-            joined(thread);
+            join(thread);
         }
         self.engine.change_state(|state| state.closing = true);
-        threads.for_each(joined);
+        threads.for_each(join);
     }
 
-    /// The rest of a page that takes long: from `next` on, looking at so many rows more.
-    async fn go_on(
+    /// Reads the rest of a page that needs a long read: from `next` on, with `rows` more rows to examine.
+    async fn continue_page(
         &self,
-        asker: Option<ProjectNo>,
+        project: Option<ProjectNo>,
         device: DeviceNo,
         query: &EventQuery,
         mut found: Vec<Event>,
         (next, rows): (NextRow, usize),
     ) -> Result<EventPage> {
         let missing = query.limit.saturating_sub(found.len());
-        // A page that is full already wants to know which row is the next that matches.
+        // A page that is already full still needs the next matching row, for the cursor.
         let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
         let engine = self.engine.clone();
-        let reach = Reach { rows, purpose: Purpose::Long };
-        let more = move || Ok(read::page(&engine, device.0, &rest, reach)?);
-        let mut page = self.turns.run(asker, more).await?.page;
+        let limits = ReadLimits { rows, mode: ReadMode::Long };
+        let more = move || Ok(read::page(&engine, device.0, &rest, limits)?);
+        let mut page = self.long_reads.run(project, more).await?.page;
         match page.rows.first() {
             Some(event) if missing == 0 => page.next = Some(NextRow { row: event.row, kind: event.kind }),
             _ => found.append(&mut page.rows),
@@ -294,23 +306,23 @@ impl SqliteTelemetry {
         Ok(EventPage { rows: found, next: page.next })
     }
 
-    fn latest_of(&self, generations: &Generations, device: i64) -> fault::Result<Arc<Latest>> {
+    fn latest_of(&self, memtables: &Memtables, device: i64) -> fault::Result<Arc<Latest>> {
         let engine = &self.engine;
         let stored = match engine.cache.get(device) {
-            Lookup::Known(stored) => stored,
-            Lookup::Unknown(epoch) => {
+            Lookup::Hit(stored) => stored,
+            Lookup::Miss(epoch) => {
                 let stored = Arc::new(latest::load(&engine.files, device)?.latest);
                 engine.cache.put(device, epoch, stored.clone());
                 stored
             }
         };
-        let mut merged: Option<Newest> = None;
-        for generation in &generations.list {
-            let put_in = |shard: &Shard, found: &DeviceRows| {
-                let newest = merged.get_or_insert_with(|| Newest::from_latest(Latest::clone(&stored)));
+        let mut merged: Option<LatestBuilder> = None;
+        for memtable in &memtables.list {
+            let merge_into = |shard: &Shard, found: &DeviceRows| {
+                let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
                 newest.merge_memory(shard, found)
             };
-            generation.latest(device, put_in).unwrap_or(Ok(()))?;
+            memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
         }
         Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
     }
@@ -322,7 +334,7 @@ impl Drop for SqliteTelemetry {
     }
 }
 
-fn joined(thread: JoinHandle<()>) {
+fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("a thread of the event log panicked");
     }
@@ -334,33 +346,37 @@ impl Telemetry for SqliteTelemetry {
         if rows.is_empty() { Ok(()) } else { self.engine.queue.append(rows).await }
     }
 
-    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
-        let glance = Reach { rows: Reach::GLANCE.rows.min(self.engine.options.scan_rows), ..Reach::GLANCE };
-        let Scanned { page, is_cut } = read::page(&self.engine, device.0, query, glance)?;
-        let rows = self.engine.options.scan_rows - glance.rows;
+    async fn page(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
+        let inline =
+            ReadLimits { rows: ReadLimits::INLINE.rows.min(self.engine.options.scan_rows), ..ReadLimits::INLINE };
+        let PageScan { page, hit_limit } = read::page(&self.engine, device.0, query, inline)?;
+        let rows = self.engine.options.scan_rows - inline.rows;
         match page.next {
-            Some(next) if is_cut && rows > 0 => self.go_on(asker, device, query, page.rows, (next, rows)).await,
+            Some(next) if hit_limit && rows > 0 => {
+                self.continue_page(project, device, query, page.rows, (next, rows)).await
+            }
             _ => Ok(page),
         }
     }
 
-    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
-        let count = read::count(&self.engine, device.0, query, Reach::GLANCE)?;
+    async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
+        let count = read::count(&self.engine, device.0, query, ReadLimits::INLINE)?;
         if count.is_exact {
             return Ok(count);
         }
         let (engine, query) = (self.engine.clone(), query.clone());
-        let reach = Reach { rows: engine.options.count_rows, purpose: Purpose::Long };
-        self.turns.run(asker, move || Ok(read::count(&engine, device.0, &query, reach)?)).await
+        let limits = ReadLimits { rows: engine.options.count_rows, mode: ReadMode::Long };
+        self.long_reads.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
         loop {
-            let generations = self.engine.generations();
+            let memtables = self.engine.memtables();
             let latest =
-                devices.iter().map(|device| self.latest_of(&generations, device.0)).collect::<fault::Result<_>>()?;
-            // Once all of these generations were rolled, the disk may have had rows of one that arrived after them.
-            if self.engine.generations().first_no() <= generations.last_no() {
+                devices.iter().map(|device| self.latest_of(&memtables, device.0)).collect::<fault::Result<_>>()?;
+            // If all of these memtables have been flushed meanwhile, `latest.db` may contain rows of a newer memtable,
+            // so read again.
+            if self.engine.memtables().oldest_no() <= memtables.active_no() {
                 return Ok(latest);
             }
         }
@@ -377,17 +393,17 @@ impl Telemetry for SqliteTelemetry {
         TelemetryFigures {
             rows_appended: counters.rows.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
-            rows_in_memory: self.engine.generations().size().0 as u64,
-            rolls: counters.rolls.load(Ordering::Relaxed),
-            rolls_failed: counters.rolls_failed.load(Ordering::Relaxed),
+            rows_in_memory: self.engine.memtables().size().0 as u64,
+            rolls: counters.flushes.load(Ordering::Relaxed),
+            rolls_failed: counters.flushes_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             lost_rows: counters.lost_rows.load(Ordering::Relaxed),
             is_writing: !self.engine.space.is_low(),
             refused_rows: self.engine.space.refused(),
             waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
-            long_reads: self.turns.taken(),
-            reads_refused: self.turns.refused(),
+            long_reads: self.long_reads.running(),
+            reads_refused: self.long_reads.refused(),
         }
     }
 }

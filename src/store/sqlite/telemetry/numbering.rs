@@ -1,63 +1,65 @@
-//! The number of a row among those of its device and millisecond.
+//! Numbers rows that have the same device and millisecond: 1 for the first one that arrives, then 2, and so on.
 
 use rustc_hash::FxHashMap;
 
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::memory::Generations;
+use super::memtable::Memtables;
 use super::read;
+use super::row::BatchRow;
 
-/// Buckets of devices for the newest time ever seen.
+/// Number of hash buckets of devices in [`Numbering::seen`].
 const SEEN_BUCKETS: usize = 1 << 18;
-/// Devices whose newest time on disk is remembered.
-const KNOWN_MAX: usize = 1 << 18;
+/// Maximum number of entries in [`Numbering::disk_times`].
+const DISK_TIMES_MAX: usize = 1 << 18;
 
-/// Hands out numbers. Only the committer has one.
+/// Assigns the numbers. Only the committer has one.
 pub struct Numbering {
-    /// By bucket of devices a time that no row anywhere is newer than, so that a row which is newer needs no look-up.
+    /// For each bucket of devices a time that no row is newer than, so that a newer row gets number 1 without a search.
     seen: Vec<i64>,
-    /// The newest time on disk of devices that report late rows, as long as the oldest generation in memory is this.
-    known: FxHashMap<i64, i64>,
-    known_first_no: i64,
+    /// The newest time on disk of devices that reported late rows. Valid as long as the oldest memtable is
+    /// `disk_times_no`.
+    disk_times: FxHashMap<i64, i64>,
+    disk_times_no: i64,
 }
 
 impl Numbering {
-    /// No row of any device is newer than `newest_ms`.
+    /// Creates the numbering for a log in which no row is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
-        Self { seen: vec![newest_ms; SEEN_BUCKETS], known: FxHashMap::default(), known_first_no: 0 }
+        Self { seen: vec![newest_ms; SEEN_BUCKETS], disk_times: FxHashMap::default(), disk_times_no: 0 }
     }
 
-    /// Numbers the rows of a batch, which are given by device, time and place in it; the numbers are by that place.
+    /// Assigns a number to each row of a batch; `numbers` is indexed by [`BatchRow::index`].
     pub fn assign(
         &mut self,
         engine: &Engine,
-        generations: &Generations,
-        order: &[(i64, i64, u32)],
+        memtables: &Memtables,
+        order: &[BatchRow],
         numbers: &mut Vec<u32>,
     ) -> Result<()> {
-        if self.known_first_no != generations.first_no() || self.known.len() > KNOWN_MAX {
-            self.known.clear();
-            self.known_first_no = generations.first_no();
+        if self.disk_times_no != memtables.oldest_no() || self.disk_times.len() > DISK_TIMES_MAX {
+            self.disk_times.clear();
+            self.disk_times_no = memtables.oldest_no();
         }
         numbers.clear();
         numbers.resize(order.len(), 0);
-        let mut last: Option<(i64, i64, u32)> = None;
-        for &(device, time_ms, at) in order {
+        let mut last: Option<(&BatchRow, u32)> = None;
+        for row @ &BatchRow { device, time_ms, index } in order {
             let before = match last {
-                Some((last_device, last_ms, n)) if last_device == device && last_ms == time_ms => n,
-                _ => self.last_number(engine, generations, device, time_ms)?,
+                Some((last, n)) if last.device == device && last.time_ms == time_ms => n,
+                _ => self.last_number(engine, memtables, device, time_ms)?,
             };
             let n = before.checked_add(1).ok_or(Fault::TooLarge("rows of one millisecond"))?;
-            if let Some(number) = numbers.get_mut(at as usize) {
+            if let Some(number) = numbers.get_mut(index as usize) {
                 *number = n;
             }
-            last = Some((device, time_ms, n));
+            last = Some((row, n));
         }
         Ok(())
     }
 
-    /// The largest number given so far, 0 for none.
-    fn last_number(&mut self, engine: &Engine, generations: &Generations, device: i64, time_ms: i64) -> Result<u32> {
+    /// The largest number that a row of this device and time has so far; 0 if there is no such row.
+    fn last_number(&mut self, engine: &Engine, memtables: &Memtables, device: i64, time_ms: i64) -> Result<u32> {
         let bucket = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 46) as usize % SEEN_BUCKETS;
         if let Some(seen) = self.seen.get_mut(bucket)
             && time_ms > *seen
@@ -65,20 +67,20 @@ impl Numbering {
             *seen = time_ms;
             return Ok(0);
         }
-        // Memory first: a generation leaves it only when its rows are on disk.
-        for generation in generations.list.iter().rev() {
-            if let Some(n) = generation.last_number(device, time_ms) {
+        // Memtables first: a memtable is removed only after its rows are on disk.
+        for memtable in memtables.list.iter().rev() {
+            if let Some(n) = memtable.last_number(device, time_ms) {
                 return Ok(n);
             }
         }
-        if time_ms > engine.rolled.bound_ms(device) {
+        if time_ms > engine.flushed.bound_ms(device) {
             return Ok(0);
         }
-        let newest_ms = match self.known.get(&device) {
-            Some(&known) => known,
+        let newest_ms = match self.disk_times.get(&device) {
+            Some(&disk_times) => disk_times,
             None => {
                 let newest_ms = read::newest_on_disk(&engine.files, device)?;
-                self.known.insert(device, newest_ms);
+                self.disk_times.insert(device, newest_ms);
                 newest_ms
             }
         };

@@ -1,4 +1,4 @@
-//! The way to the committer: bounded, and whoever finds it full waits without holding a thread.
+//! The bounded queue of the committer. A caller that finds it full waits asynchronously.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -9,130 +9,130 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::fault::{Fault, Result};
 use crate::domain::{self, NewEvent};
 
-/// Rows and bytes that one commit takes; a single larger batch is taken alone.
+/// Maximum number of rows and bytes in one group commit; a single larger batch is committed alone.
 const GROUP_ROWS_MAX: usize = 50_000;
 const GROUP_BYTES_MAX: usize = 16 << 20;
-/// Bytes of rows that may wait, in units of [`UNIT_BYTES`]. A larger batch takes the whole queue.
+/// Maximum size of the queued batches, in units of [`UNIT_BYTES`]. A larger batch occupies the whole queue.
 const UNITS_MAX: u32 = 64 << 10;
 const UNIT_BYTES: usize = 1 << 10;
 
-/// Rows that wait for a commit.
+/// A batch of rows that waits for its commit.
 pub struct Job {
-    /// The batch.
+    /// The rows.
     pub rows: Vec<NewEvent>,
     bytes: usize,
     answer: oneshot::Sender<domain::Result<()>>,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Job {
-    /// Tells the caller.
+    /// Sends the result to the caller.
     pub fn answer(self, outcome: domain::Result<()>) {
-        // A caller that went away does not want to know.
+        // The caller may have been cancelled.
         let _ = self.answer.send(outcome);
     }
 }
 
-/// What the committer is to do next.
+/// What the committer does next.
 pub enum Task {
-    /// Commit these together.
+    /// Commit these batches together.
     Commit(Vec<Job>),
-    /// Close the youngest generation if it has rows, and say which generation was the last that got some.
-    Freeze(Option<SyncSender<i64>>),
-    /// End.
+    /// Make the active memtable immutable if it has rows, and send the number of the last memtable that has rows.
+    Rotate(Option<SyncSender<i64>>),
+    /// Stop.
     Stop,
 }
 
-/// The queue.
+/// The queue of the committer.
 pub struct Queue {
     state: Mutex<State>,
     ready: Condvar,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    freezes: VecDeque<Option<SyncSender<i64>>>,
+    rotations: VecDeque<Option<SyncSender<i64>>>,
     closed: bool,
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new() -> Self {
-        let room = Arc::new(Semaphore::new(UNITS_MAX as usize));
-        Self { state: Mutex::default(), ready: Condvar::new(), room }
+        let capacity = Arc::new(Semaphore::new(UNITS_MAX as usize));
+        Self { state: Mutex::default(), ready: Condvar::new(), capacity }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a batch over and waits until it is on disk.
+    /// Adds a batch and waits until it is committed.
     pub async fn append(&self, rows: Vec<NewEvent>) -> domain::Result<()> {
         let bytes: usize = rows.iter().map(row_bytes).sum();
         let units = u32::try_from(1 + bytes / UNIT_BYTES).unwrap_or(UNITS_MAX).min(UNITS_MAX);
-        let room = self.room.clone().acquire_many_owned(units).await;
+        let capacity = self.capacity.clone().acquire_many_owned(units).await;
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.state();
-            let Ok(_room) = room else { return Err(Fault::Closed.into()) };
+            let Ok(_permit) = capacity else { return Err(Fault::Closed.into()) };
             if state.closed {
                 return Err(Fault::Closed.into());
             }
-            state.jobs.push_back(Job { rows, bytes, answer, _room });
+            state.jobs.push_back(Job { rows, bytes, answer, _permit });
         }
         self.ready.notify_one();
         answered.await.unwrap_or_else(|_| Err(Fault::Closed.into()))
     }
 
-    /// Has the youngest generation closed; returns the last one that got rows.
-    pub fn freeze(&self) -> Result<i64> {
+    /// Makes the active memtable immutable. Returns the number of the last memtable that has rows.
+    pub fn rotate(&self) -> Result<i64> {
         let (answer, answered) = sync_channel(1);
-        self.push_freeze(Some(answer))?;
-        answered.recv().map_err(|_| Fault::Failed("the youngest generation cannot be closed".to_owned()))
+        self.push_rotation(Some(answer))?;
+        answered.recv().map_err(|_| Fault::Failed("the active memtable cannot be made immutable".to_owned()))
     }
 
-    /// Has the youngest generation closed, some time.
-    pub fn ask_freeze(&self) {
-        // A queue that is closed needs it no more.
-        let _ = self.push_freeze(None);
+    /// Requests that the active memtable is made immutable, and does not wait for it.
+    pub fn request_rotation(&self) {
+        // If the queue is closed, the request is not needed any more.
+        let _ = self.push_rotation(None);
     }
 
-    fn push_freeze(&self, answer: Option<SyncSender<i64>>) -> Result<()> {
+    fn push_rotation(&self, answer: Option<SyncSender<i64>>) -> Result<()> {
         {
             let mut state = self.state();
             if state.closed {
                 return Err(Fault::Closed);
             }
-            state.freezes.push_back(answer);
+            state.rotations.push_back(answer);
         }
         self.ready.notify_one();
         Ok(())
     }
 
-    /// Takes no more; what waits is still done.
+    /// Rejects new batches; those in the queue are still committed.
     pub fn close(&self) {
         self.state().closed = true;
-        self.room.close();
+        self.capacity.close();
         self.ready.notify_one();
     }
 
-    /// Takes no more, and sends away whoever waits.
+    /// Rejects new batches and drops those in the queue, whose callers get an error.
     pub fn abandon(&self) {
         self.close();
         let mut state = self.state();
-        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.freezes));
+        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.rotations));
         drop(state);
         drop(left);
     }
 
-    /// Waits for something to do.
-    pub fn take(&self) -> Task {
+    /// Waits for the next task.
+    pub fn next(&self) -> Task {
         let mut state = self.state();
         loop {
-            if let Some(answer) = state.freezes.pop_front() {
-                return Task::Freeze(answer);
+            if let Some(answer) = state.rotations.pop_front() {
+                return Task::Rotate(answer);
             }
             if !state.jobs.is_empty() {
                 return Task::Commit(state.take_group());
@@ -161,7 +161,7 @@ impl State {
     }
 }
 
-/// Roughly what a row takes while it waits.
+/// Approximate memory of a queued row.
 fn row_bytes(row: &NewEvent) -> usize {
     size_of::<NewEvent>() + row.value.as_ref().map_or(0, |value| value.as_json().len())
 }

@@ -1,72 +1,74 @@
-//! Reading: a page, a count, and what numbering wants to know. Every row is in exactly one place for a reader: in the
-//! generations that it found in memory, or, if its generation is older than those, in one run of one file.
+//! Reads: pages, counts, and the searches for the numbering of rows. A reader takes the list of memtables first, and
+//! then only sorted runs that hold no row of these memtables, so it sees each row exactly once.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::codec::{Head, code_bit};
+use super::codec::{BlockHeader, code_bit};
 use super::engine::Engine;
 use super::fault::{Fault, Result};
-use super::files::{Files, Purpose, Run, RunFile, Snapshot, span_of};
+use super::files::{Files, ReadMode, RunFile, Snapshot};
 use super::latest;
-use super::memory::{Generation, Generations, wants};
+use super::memtable::{Memtable, Memtables, matches_query};
+use super::partition::partition_of;
 use super::row::{Key, Rows};
+use super::sorted_run::SortedRun;
 use crate::domain::event::{NextRow, PAGE_ROWS_MAX, PageStart};
 use crate::domain::{EventCount, EventPage, EventQuery, RowRef};
 
-/// So many rows of the bound on rows scanned stand for one block that a page may pass over unread besides.
+/// Skipping a block without decompressing it costs as much as this number of rows.
 const ROWS_PER_SKIP: usize = 16;
-/// How often a read starts again before it gives up.
+/// Number of times that a read starts again before it fails.
 const RETRIES_MAX: usize = 1000;
 
-/// How far a read may go.
+/// The limits of a read.
 #[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    /// Rows that it may look at. A block that it passes over unread counts as [`ROWS_PER_SKIP`].
+pub struct ReadLimits {
+    /// Maximum number of rows to examine; skipping a block counts as [`ROWS_PER_SKIP`] rows.
     pub rows: usize,
-    /// How it reads files.
-    pub purpose: Purpose,
+    /// How the files are read.
+    pub mode: ReadMode,
 }
 
-impl Reach {
-    /// What a read may do on the thread of whoever asks: some hundred microseconds.
-    pub const GLANCE: Self = Self { rows: 1000, purpose: Purpose::Glance };
+impl ReadLimits {
+    /// The limits of a read on the caller's own thread: it takes some hundred microseconds at most.
+    pub const INLINE: Self = Self { rows: 1000, mode: ReadMode::Short };
 }
 
-/// What a read of a page came to.
-pub struct Scanned {
+/// The result of reading a page.
+pub struct PageScan {
     /// The page.
     pub page: EventPage,
-    /// Whether it ends at the reach, and not at its limit or at the end of the log.
-    pub is_cut: bool,
+    /// Whether it ended because of [`ReadLimits::rows`], and not because the page was full or the log ended.
+    pub hit_limit: bool,
 }
 
-/// A page of a device's log.
-pub fn page(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> Result<Scanned> {
+/// Reads a page of a device's log.
+pub fn page(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits) -> Result<PageScan> {
     retry(|| match upper(query) {
-        None => Ok(Scanned { page: EventPage::default(), is_cut: false }),
-        Some(upper) => Scan::new(engine, device, query, upper, reach).page(),
+        None => Ok(PageScan { page: EventPage::default(), hit_limit: false }),
+        Some(upper) => Scan::new(engine, device, query, upper, limits).page(),
     })
 }
 
-/// How many rows a query selects; not exact where the reach was not enough.
-pub fn count(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> Result<EventCount> {
+/// Counts the rows that match a query. The result is marked as inexact if the limit was reached.
+pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimits) -> Result<EventCount> {
     retry(|| {
         let mut count = EventCount { rows: 0, is_exact: true };
         if query.from_ms > query.to_ms {
             return Ok(count);
         }
-        let generations = engine.generations();
-        // One more, so that nothing left means that it was not enough.
-        let mut left = reach.rows + 1;
-        count.rows = generations.list.iter().map(|generation| generation.count(device, query, &mut left)).sum();
-        for (_, file) in engine.files.spans(span_of(query.from_ms), span_of(query.to_ms)) {
+        let memtables = engine.memtables();
+        // One row more than the limit, so that 0 left means that the limit was exceeded.
+        let mut left = limits.rows + 1;
+        count.rows = memtables.list.iter().map(|memtable| memtable.count(device, query, &mut left)).sum();
+        for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(query.to_ms)) {
             if left == 0 {
                 break;
             }
-            match count_file(engine, &file, &generations, device, query, (reach.purpose, &mut left)) {
+            match count_file(engine, &file, &memtables, device, query, (limits.mode, &mut left)) {
                 Ok(found) => count.rows += found,
-                Err(Fault::Retired) => {}
+                Err(Fault::Expired) => {}
                 Err(fault) if fault.is_damage() => engine.files.note_unreadable(&file, &fault),
                 Err(fault) => return Err(fault),
             }
@@ -76,18 +78,18 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, reach: Reach) -> 
     })
 }
 
-/// A time that no row of a device on disk is newer than.
+/// An upper bound of a device's newest time on disk.
 pub fn newest_on_disk(files: &Files, device: i64) -> Result<i64> {
     let newest_ms = latest::load(files, device)?.newest_ms;
-    // What damage hides may be newer than what can be read, and so may what a lost file held.
+    // Rows that are damaged or were lost with a file may be newer than those that can be read.
     Ok(newest_ms.filter(|_| files.damaged() == 0).unwrap_or(i64::MAX))
 }
 
-/// The largest number among a device's rows of one millisecond on disk.
+/// The largest number on disk of a device's rows that have this time.
 pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<Option<u32>> {
-    let span = span_of(time_ms);
+    let partition = partition_of(time_ms);
     let search = |file: &Arc<RunFile>| {
-        let snapshot = files.snapshot(file, Purpose::Glance)?;
+        let snapshot = files.snapshot(file, ReadMode::Short)?;
         let from = Key::new(device, RowRef { time_ms, n: u32::MAX });
         let mut last = None;
         for run in snapshot.runs()? {
@@ -107,10 +109,10 @@ pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<O
     };
     retry(|| {
         let mut last = None;
-        for (_, file) in files.spans(span, span) {
+        for (_, file) in files.partitions(partition, partition) {
             match search(&file) {
                 Ok(found) => last = last.max(found),
-                Err(Fault::Retired) => {}
+                Err(Fault::Expired) => {}
                 Err(fault) if fault.is_damage() => files.note_unreadable(&file, &fault),
                 Err(fault) => return Err(fault),
             }
@@ -122,14 +124,14 @@ pub fn last_number_on_disk(files: &Files, device: i64, time_ms: i64) -> Result<O
 fn retry<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..RETRIES_MAX {
         match read() {
-            Err(Fault::Moved) => std::thread::yield_now(),
+            Err(Fault::SnapshotChanged) => std::thread::yield_now(),
             other => return other,
         }
     }
-    Err(Fault::Moved)
+    Err(Fault::SnapshotChanged)
 }
 
-/// The newest row that a page may hold.
+/// The newest row that the page may contain.
 fn upper(query: &EventQuery) -> Option<RowRef> {
     let newest = RowRef { time_ms: query.to_ms, n: u32::MAX };
     let upper = match query.start {
@@ -147,27 +149,28 @@ fn before(row: RowRef) -> Option<RowRef> {
     }
 }
 
-/// The runs of a file that hold rows of no generation that the reader has in memory.
-fn runs_beside(snapshot: &Snapshot<'_>, generations: &Generations) -> Result<Vec<Run>> {
-    let first_no = generations.first_no();
+/// The runs of a file that hold only rows of memtables older than those of the reader.
+fn runs_older_than(snapshot: &Snapshot<'_>, memtables: &Memtables) -> Result<Vec<SortedRun>> {
+    let oldest_no = memtables.oldest_no();
     let mut runs = snapshot.runs()?;
-    runs.retain(|run| run.first_gen < first_no);
-    // A run that was merged from older and newer rows than that: the generation left the memory meanwhile.
-    if runs.iter().any(|run| run.last_gen >= first_no) { Err(Fault::Moved) } else { Ok(runs) }
+    runs.retain(|run| run.first_memtable < oldest_no);
+    // This run was compacted from runs before and after that point: one of the reader's memtables was flushed
+    // meanwhile.
+    if runs.iter().any(|run| run.last_memtable >= oldest_no) { Err(Fault::SnapshotChanged) } else { Ok(runs) }
 }
 
-/// Whether no row of a block of one device can be wanted.
-fn hopeless(head: &Head, query: &EventQuery, code_bits: u64) -> bool {
-    head.sections == 1
-        && (head.kinds & query.types.bits() == 0 || (!query.codes.is_empty() && head.code_bits & code_bits == 0))
+/// Whether a block that holds one device contains no matching row, judging by its header.
+fn can_skip(header: &BlockHeader, query: &EventQuery, code_bits: u64) -> bool {
+    header.sections == 1
+        && (header.kinds & query.types.bits() == 0 || (!query.codes.is_empty() && header.code_bits & code_bits == 0))
 }
 
 fn code_bits(query: &EventQuery) -> u64 {
     query.codes.iter().fold(0, |bits, code| bits | code_bit(code))
 }
 
-/// Takes the cost of a block from what is left; when nothing is, the read ends.
-fn spend(left: &mut usize, rows: usize) -> ControlFlow<()> {
+/// Subtracts a cost from the remaining limit. Returns `Break` when nothing is left.
+fn charge(left: &mut usize, rows: usize) -> ControlFlow<()> {
     *left = left.saturating_sub(rows);
     if *left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
@@ -175,42 +178,42 @@ fn spend(left: &mut usize, rows: usize) -> ControlFlow<()> {
 fn count_file(
     engine: &Engine,
     file: &Arc<RunFile>,
-    generations: &Generations,
+    memtables: &Memtables,
     device: i64,
     query: &EventQuery,
-    (purpose, left): (Purpose, &mut usize),
+    (mode, left): (ReadMode, &mut usize),
 ) -> Result<u64> {
-    let snapshot = engine.files.snapshot(file, purpose)?;
+    let snapshot = engine.files.snapshot(file, mode)?;
     let from = Key::new(device, RowRef { time_ms: query.to_ms, n: u32::MAX });
     let bits = code_bits(query);
     let mut count = 0;
-    for run in runs_beside(&snapshot, generations)? {
+    for run in runs_older_than(&snapshot, memtables)? {
         if run.newest_ms < query.from_ms || run.oldest_ms > query.to_ms {
             continue;
         }
         snapshot.blocks(run.no, from, |key, block| {
-            let head = &block.head;
-            if head.sections == 1 && key.device == device {
-                let within = head.oldest_ms >= query.from_ms && head.newest_ms <= query.to_ms;
-                if head.newest_ms < query.from_ms {
+            let header = &block.header;
+            if header.sections == 1 && key.device == device {
+                let within = header.oldest_ms >= query.from_ms && header.newest_ms <= query.to_ms;
+                if header.newest_ms < query.from_ms {
                     return Ok(ControlFlow::Break(()));
                 }
-                if hopeless(head, query, bits) {
-                    return Ok(spend(left, ROWS_PER_SKIP));
+                if can_skip(header, query, bits) {
+                    return Ok(charge(left, ROWS_PER_SKIP));
                 }
-                if within && query.codes.is_empty() && head.kinds & !query.types.bits() == 0 {
-                    count += u64::from(head.rows);
-                    return Ok(spend(left, ROWS_PER_SKIP));
+                if within && query.codes.is_empty() && header.kinds & !query.types.bits() == 0 {
+                    count += u64::from(header.rows);
+                    return Ok(charge(left, ROWS_PER_SKIP));
                 }
             }
-            if spend(left, head.rows as usize).is_break() {
+            if charge(left, header.rows as usize).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             let body = block.body()?;
             let begins_after = body.sections.first().is_some_and(|section| section.device > device);
             if let Some(index) = body.find(device) {
                 let rows = body.into_section(index)?;
-                count += rows.rows.iter().filter(|row| wants(query, &rows.view(row))).count() as u64;
+                count += rows.rows.iter().filter(|row| matches_query(query, &rows.view(row))).count() as u64;
             }
             let done = begins_after || key.device > device || key.inv_time > !query.from_ms;
             Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -219,10 +222,10 @@ fn count_file(
     Ok(count)
 }
 
-/// A page being put together: sources are opened only when their newest row may be next.
+/// A k-way merge of memtables and sorted runs. A source is opened only when it may contain the next row.
 struct Scan<'a> {
     engine: &'a Engine,
-    generations: Arc<Generations>,
+    memtables: Arc<Memtables>,
     device: i64,
     query: &'a EventQuery,
     code_bits: u64,
@@ -230,46 +233,46 @@ struct Scan<'a> {
     snapshots: Vec<Snapshot<'a>>,
     unopened: Vec<(i64, Unopened)>,
     streams: Vec<Stream>,
-    /// Rows looked at.
+    /// Number of rows examined.
     scanned: usize,
-    reach: Reach,
-    /// Blocks that may still be passed over without decompressing them.
+    limits: ReadLimits,
+    /// Number of blocks that may still be skipped without decompressing them.
     skips: usize,
 }
 
-/// Something whose rows are not newer than the time beside it.
+/// A source that is not open yet.
 enum Unopened {
     File(Arc<RunFile>),
-    Run { snapshot: usize, run: i64 },
+    SortedRun { snapshot: usize, run: i64 },
 }
 
-/// Rows of one source, newest first.
+/// The rows of one source, newest first.
 struct Stream {
     source: Source,
     rows: Rows,
     at: usize,
-    /// Where the next rows begin; `None` when there are none.
+    /// The row at which the next batch begins; `None` at the end.
     next: Option<RowRef>,
     batch: usize,
 }
 
 enum Source {
-    Memory(Arc<Generation>),
-    Run { snapshot: usize, run: i64 },
+    Memory(Arc<Memtable>),
+    SortedRun { snapshot: usize, run: i64 },
 }
 
 impl<'a> Scan<'a> {
-    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef, reach: Reach) -> Self {
-        let generations = engine.generations();
+    fn new(engine: &'a Engine, device: i64, query: &'a EventQuery, upper: RowRef, limits: ReadLimits) -> Self {
+        let memtables = engine.memtables();
         let batch = query.limit.min(PAGE_ROWS_MAX) + 1;
-        let memory = generations.list.iter().map(|generation| Stream {
-            source: Source::Memory(generation.clone()),
+        let memory = memtables.list.iter().map(|memtable| Stream {
+            source: Source::Memory(memtable.clone()),
             rows: Rows::default(),
             at: 0,
             next: Some(upper),
             batch,
         });
-        let files = engine.files.spans(span_of(query.from_ms), span_of(upper.time_ms));
+        let files = engine.files.partitions(partition_of(query.from_ms), partition_of(upper.time_ms));
         Self {
             engine,
             device,
@@ -280,47 +283,48 @@ impl<'a> Scan<'a> {
             unopened: files.into_iter().map(|(end_ms, file)| (end_ms, Unopened::File(file))).collect(),
             streams: memory.collect(),
             scanned: 0,
-            reach,
-            skips: reach.rows / ROWS_PER_SKIP,
-            generations,
+            limits,
+            skips: limits.rows / ROWS_PER_SKIP,
+            memtables,
         }
     }
 
-    fn page(mut self) -> Result<Scanned> {
+    fn page(mut self) -> Result<PageScan> {
         for at in 0..self.streams.len() {
             self.refill(at)?;
         }
-        let (mut page, mut is_cut, mut last) = (EventPage::default(), false, None);
+        let (mut page, mut hit_limit, mut last) = (EventPage::default(), false, None);
         while let Some(at) = self.newest()? {
             let Some(stream) = self.streams.get(at) else { break };
             let Some(row) = stream.rows.rows.get(stream.at) else { break };
-            let (place, matches) = (row.place(), wants(self.query, &stream.rows.view(row)));
-            if last == Some(place) {
-                // A row that a damaged file had already, and that was rolled once more into the one after it.
+            let (row_ref, matches) = (row.row_ref(), matches_query(self.query, &stream.rows.view(row)));
+            if last == Some(row_ref) {
+                // The same row exists in a damaged file and, because it was flushed again, in the file that replaced
+                // it.
                 self.advance(at)?;
                 continue;
             }
             let is_full = matches && page.rows.len() == self.query.limit;
-            if is_full || self.scanned >= self.reach.rows {
-                is_cut = !is_full;
+            if is_full || self.scanned >= self.limits.rows {
+                hit_limit = !is_full;
                 let kind = row.event_type().ok_or(Fault::Damaged("an unknown event type"))?;
-                page.next = Some(NextRow { row: row.place(), kind });
+                page.next = Some(NextRow { row: row_ref, kind });
                 break;
             }
             if matches {
                 page.rows.push(stream.rows.event(row)?);
             }
             self.scanned += 1;
-            last = Some(place);
+            last = Some(row_ref);
             self.advance(at)?;
         }
-        Ok(Scanned { page, is_cut })
+        Ok(PageScan { page, hit_limit })
     }
 
-    /// The stream that has the newest row.
+    /// The stream with the newest current row.
     fn newest(&mut self) -> Result<Option<usize>> {
         loop {
-            let best = self.streams.iter().enumerate().filter_map(|(at, stream)| Some((stream.head()?, at))).max();
+            let best = self.streams.iter().enumerate().filter_map(|(at, stream)| Some((stream.current()?, at))).max();
             let unopened = self.unopened.iter().enumerate().map(|(at, (bound_ms, _))| (*bound_ms, at)).max();
             match (best, unopened) {
                 (best, Some((bound_ms, at))) if best.is_none_or(|(row, _)| bound_ms >= row.time_ms) => {
@@ -334,13 +338,13 @@ impl<'a> Scan<'a> {
     fn open(&mut self, at: usize) -> Result<()> {
         match self.unopened.swap_remove(at).1 {
             Unopened::File(file) => {
-                let opened = self.engine.files.snapshot(&file, self.reach.purpose).and_then(|snapshot| {
-                    let runs = runs_beside(&snapshot, &self.generations)?;
+                let opened = self.engine.files.snapshot(&file, self.limits.mode).and_then(|snapshot| {
+                    let runs = runs_older_than(&snapshot, &self.memtables)?;
                     Ok((snapshot, runs))
                 });
                 let (snapshot, runs) = match opened {
                     Ok(opened) => opened,
-                    Err(Fault::Retired) => return Ok(()),
+                    Err(Fault::Expired) => return Ok(()),
                     Err(fault) if fault.is_damage() => {
                         self.engine.files.note_unreadable(&file, &fault);
                         return Ok(());
@@ -351,12 +355,13 @@ impl<'a> Scan<'a> {
                 self.snapshots.push(snapshot);
                 let (from_ms, to_ms) = (self.query.from_ms, self.upper.time_ms);
                 let wanted = runs.into_iter().filter(|run| run.newest_ms >= from_ms && run.oldest_ms <= to_ms);
-                self.unopened
-                    .extend(wanted.map(|run| (run.newest_ms, Unopened::Run { snapshot: snapshots, run: run.no })));
+                self.unopened.extend(
+                    wanted.map(|run| (run.newest_ms, Unopened::SortedRun { snapshot: snapshots, run: run.no })),
+                );
                 Ok(())
             }
-            Unopened::Run { snapshot, run } => {
-                let source = Source::Run { snapshot, run };
+            Unopened::SortedRun { snapshot, run } => {
+                let source = Source::SortedRun { snapshot, run };
                 self.streams.push(Stream { source, rows: Rows::default(), at: 0, next: Some(self.upper), batch: 0 });
                 self.refill(self.streams.len() - 1)
             }
@@ -379,37 +384,38 @@ impl<'a> Scan<'a> {
         stream.rows.rows.clear();
         let Some(upper) = stream.next.take() else { return Ok(()) };
         match &stream.source {
-            Source::Memory(generation) => {
+            Source::Memory(memtable) => {
                 stream.rows.codes.clear();
                 stream.rows.bytes.clear();
-                let more = generation.take(self.device, upper, self.query.from_ms, stream.batch, &mut stream.rows);
+                let more =
+                    memtable.collect_rows(self.device, upper, self.query.from_ms, stream.batch, &mut stream.rows);
                 stream.batch = (stream.batch * 2).min(1024);
-                stream.next = stream.rows.rows.last().filter(|_| more).and_then(|row| before(row.place()));
+                stream.next = stream.rows.rows.last().filter(|_| more).and_then(|row| before(row.row_ref()));
                 Ok(())
             }
-            Source::Run { snapshot, run } => {
+            Source::SortedRun { snapshot, run } => {
                 let Some(snapshot) = self.snapshots.get(*snapshot) else { return Ok(()) };
                 let (device, query, code_bits) = (self.device, self.query, self.code_bits);
                 let skips = &mut self.skips;
                 let read = snapshot.blocks(*run, Key::new(device, upper), |key, block| {
-                    let head = &block.head;
-                    if key.device == device && *skips > 0 && hopeless(head, query, code_bits) {
+                    let header = &block.header;
+                    if key.device == device && *skips > 0 && can_skip(header, query, code_bits) {
                         *skips -= 1;
-                        let done = head.newest_ms < query.from_ms;
+                        let done = header.newest_ms < query.from_ms;
                         return Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
                     }
                     let body = block.body()?;
                     let Some(index) = body.find(device) else { return Ok(ControlFlow::Break(())) };
                     let mut rows = body.into_section(index)?;
-                    rows.rows.retain(|row| row.place() <= upper && row.time_ms >= query.from_ms);
-                    // The block's last row is the device's, so that the next block may go on with it.
-                    let goes_on = key.device == device && key.inv_time <= !query.from_ms;
+                    rows.rows.retain(|row| row.row_ref() <= upper && row.time_ms >= query.from_ms);
+                    // If the block ends with a row of this device, its rows may continue in the next block.
+                    let continues = key.device == device && key.inv_time <= !query.from_ms;
                     stream.rows = rows;
-                    if goes_on {
+                    if continues {
                         let last = RowRef { time_ms: !key.inv_time, n: (!key.inv_n) as u32 };
                         stream.next = before(last);
                     }
-                    let empty = stream.rows.rows.is_empty() && goes_on;
+                    let empty = stream.rows.rows.is_empty() && continues;
                     Ok(if empty { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
                 });
                 match read {
@@ -425,7 +431,7 @@ impl<'a> Scan<'a> {
 }
 
 impl Stream {
-    fn head(&self) -> Option<RowRef> {
-        self.rows.rows.get(self.at).map(super::row::Row::place)
+    fn current(&self) -> Option<RowRef> {
+        self.rows.rows.get(self.at).map(super::row::Row::row_ref)
     }
 }

@@ -1,4 +1,4 @@
-//! Reads that take long wait for their turn; short ones do not.
+//! Long reads wait for a permit; short ones do not.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,24 +7,28 @@ use std::task::{Context, Poll, Waker};
 use ingle::domain::event::PageStart;
 use ingle::domain::store::Telemetry;
 use ingle::domain::{EventCount, EventQuery, ProjectNo};
+use ingle::store::long_reads::LongReads;
 use ingle::store::sqlite::telemetry::{Shared, SqliteTelemetry, TelemetryOptions};
-use ingle::store::turns::Turns;
 
 use super::telemetry::{DEVICE, T, everything, point, walk};
 
 const PROJECT: Option<ProjectNo> = Some(ProjectNo(1));
 const ROWS: i64 = 10_000;
 
-/// A log on disk, in which every block has some of three codes; one turn in all.
-async fn log(options: TelemetryOptions) -> (tempfile::TempDir, Arc<SqliteTelemetry>, Arc<Turns>) {
+/// A log on disk, in which every block has some of three codes, and a limiter with one permit.
+async fn log(options: TelemetryOptions) -> (tempfile::TempDir, Arc<SqliteTelemetry>, Arc<LongReads>) {
     let folder = tempfile::tempdir().unwrap();
-    let turns = Arc::new(Turns::new(1, 1));
-    let telemetry =
-        SqliteTelemetry::open_with(folder.path(), options, Shared { turns: turns.clone(), ..Shared::alone() }).unwrap();
+    let long_reads = Arc::new(LongReads::new(1, 1));
+    let telemetry = SqliteTelemetry::open_with(
+        folder.path(),
+        options,
+        Shared { long_reads: long_reads.clone(), ..Shared::standalone() },
+    )
+    .unwrap();
     let rows = (0..ROWS).map(|i| point(DEVICE, T + i, if i == 0 { "first" } else { ["a", "b"][i as usize % 2] }, "1"));
     telemetry.append(rows.collect()).await.unwrap();
-    telemetry.settle().unwrap();
-    (folder, telemetry, turns)
+    telemetry.flush_and_compact().unwrap();
+    (folder, telemetry, long_reads)
 }
 
 fn of_code(code: &str) -> EventQuery {
@@ -36,24 +40,25 @@ fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
 }
 
 #[tokio::test]
-async fn a_short_read_needs_no_turn_and_a_long_one_waits_for_it() {
-    let (_folder, telemetry, turns) = log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
-    let held = turns.take(PROJECT).await.unwrap();
+async fn a_short_read_needs_no_permit_and_a_long_one_waits_for_it() {
+    let (_folder, telemetry, long_reads) =
+        log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
+    let held = long_reads.acquire(PROJECT).await.unwrap();
     assert_eq!(telemetry.page(PROJECT, DEVICE, &everything()).await.unwrap().rows.len(), 100);
     assert_eq!(telemetry.page(PROJECT, DEVICE, &of_code("a")).await.unwrap().rows.len(), 100);
     let few = EventQuery { from_ms: T + ROWS - 500, ..of_code("a") };
     assert_eq!(telemetry.count(PROJECT, DEVICE, &few).await.unwrap(), EventCount { rows: 250, is_exact: true });
-    // Blocks that lie in the span as a whole are counted by their heads.
+    // Blocks that are completely within the time range are counted by their headers.
     let many = EventQuery { from_ms: T + ROWS - 3_000, ..everything() };
     assert_eq!(telemetry.count(PROJECT, DEVICE, &many).await.unwrap(), EventCount { rows: 3_000, is_exact: true });
 
-    // The whole log has to be gone through for the one row.
+    // The whole log has to be searched for the one row.
     let query = EventQuery { limit: 2, ..of_code("first") };
     let (mut page, count) = (telemetry.page(PROJECT, DEVICE, &query), of_code("b"));
     let mut count = telemetry.count(PROJECT, DEVICE, &count);
     assert!(is_pending(&mut page) && is_pending(&mut count));
-    assert_eq!(turns.taken(), 1);
-    // A caller who hangs up leaves the queue.
+    assert_eq!(long_reads.running(), 1);
+    // A caller that disconnects leaves the queue.
     let mut gone = telemetry.page(PROJECT, DEVICE, &query);
     assert!(is_pending(&mut gone));
     drop(gone);
@@ -61,23 +66,24 @@ async fn a_short_read_needs_no_turn_and_a_long_one_waits_for_it() {
     let page = page.await.unwrap();
     assert_eq!((page.rows.len(), page.next), (1, None));
     assert_eq!(count.await.unwrap(), EventCount { rows: ROWS as u64 / 2, is_exact: true });
-    assert_eq!(turns.taken(), 0);
+    assert_eq!(long_reads.running(), 0);
 }
 
 #[tokio::test]
-async fn a_read_that_was_begun_keeps_its_turn_until_it_is_done() {
-    let (_folder, telemetry, turns) = log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
+async fn a_read_that_was_begun_keeps_its_permit_until_it_is_done() {
+    let (_folder, telemetry, long_reads) =
+        log(TelemetryOptions { block_rows: 64, ..TelemetryOptions::default() }).await;
     let query = of_code("b");
     for _ in 0..20 {
-        // It has its turn at once, and whoever asked is gone before it is done.
+        // The read gets its permit immediately, and its caller disconnects before it is done.
         let mut count = telemetry.count(PROJECT, DEVICE, &query);
         assert!(is_pending(&mut count));
         drop(count);
-        assert!(turns.taken() <= 1);
+        assert!(long_reads.running() <= 1);
     }
-    // Whoever comes then waits until the last of them is done, and finds a turn.
-    drop(turns.take(PROJECT).await.unwrap());
-    assert_eq!(turns.taken(), 0);
+    // The next caller waits until the last of these reads is done, and gets the permit.
+    drop(long_reads.acquire(PROJECT).await.unwrap());
+    assert_eq!(long_reads.running(), 0);
 }
 
 #[tokio::test]
@@ -86,7 +92,7 @@ async fn a_count_looks_at_a_bounded_number_of_rows() {
     let (_folder, telemetry, _) = log(options).await;
     let count = telemetry.count(PROJECT, DEVICE, &of_code("b")).await.unwrap();
     assert!(!count.is_exact && (900..=1_000).contains(&count.rows), "{count:?}");
-    // In memory too.
+    // The same in a memtable.
     let rows = (0..ROWS).map(|i| point(DEVICE, T + ROWS + i, "b", "1"));
     telemetry.append(rows.collect()).await.unwrap();
     let count = telemetry.count(PROJECT, DEVICE, &of_code("b")).await.unwrap();
@@ -106,7 +112,7 @@ async fn a_page_that_goes_on_aside_leaves_no_row_out() {
         let found: Vec<i64> = found.iter().map(|event| event.row.time_ms - T).collect();
         assert_eq!(found, wanted.collect::<Vec<_>>(), "{code} by {limit}");
     }
-    // A full page, after which the next match is far: its place is known, or there is none.
+    // A full page whose next match is far away: the cursor names it, or there is none.
     let query = EventQuery { to_ms: T + 4_000, limit: 1, ..of_code("first") };
     let page = telemetry.page(PROJECT, DEVICE, &query).await.unwrap();
     assert_eq!((page.rows.len(), page.next), (1, None));

@@ -1,5 +1,5 @@
-//! Room on the disk. Below a bound the event log takes nothing more, so that reads, the registry and the next start still
-//! have some: a disk that is full to the last byte stops all of them.
+//! The free space of the disk. Below a limit the event log refuses new rows, so that reads, the registry and the next
+//! start still have some space; none of them works with a completely full disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,44 +9,46 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A file that only takes room, and is removed when even a start or a read has none left.
+/// A file that only occupies space. It is deleted when not even a start or a read has enough space.
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
-/// With less left, the reserve is given up.
+/// The reserve is deleted when less than this is free.
 const LAST_BYTES: u64 = 512 << 10;
 
-/// After a write that failed nothing is written for so long, whatever the free space is said to be.
+/// After a write failed because the disk was full, no write is attempted for this long, whatever the reported free
+/// space.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The room on the disk of one data folder.
-pub struct Space {
-    /// None when nobody looks, for tests and benchmarks of an engine alone.
+/// The free space of the disk that holds a data folder.
+pub struct DiskSpace {
+    /// None if the free space is not checked, as in tests and benchmarks of an engine.
     folder: Option<PathBuf>,
     min_bytes: u64,
     is_low: AtomicBool,
     refused: AtomicU64,
-    /// When a write last failed because the disk was full, whatever the free space was said to be: a quota, for one.
+    /// When a write last failed because the disk was full. That can happen although free space is reported, for example
+    /// with a quota.
     failed: Mutex<Option<Instant>>,
 }
 
-impl Space {
-    /// The room for a data folder, in which the event log leaves `min_bytes` free.
+impl DiskSpace {
+    /// The free space for a data folder; the event log leaves `min_bytes` free.
     pub fn new(folder: &Path, min_bytes: u64) -> Self {
         Self { folder: Some(folder.to_owned()), min_bytes, ..Self::unlimited() }
     }
 
-    /// Room without a bound.
+    /// A disk without a limit.
     pub fn unlimited() -> Self {
         let (is_low, refused, failed) = Default::default();
         Self { folder: None, min_bytes: 0, is_low, refused, failed }
     }
 
-    /// Whether the event log may take nothing more.
+    /// Whether the event log must refuse new rows.
     pub fn is_low(&self) -> bool {
         self.is_low.load(Ordering::Acquire)
     }
 
-    /// Rows that were refused for want of room since the start.
+    /// Rows that were refused since the start because the disk was full.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -56,67 +58,67 @@ impl Space {
         self.refused.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// Looks how much room is left; to be called about once a second. A change is logged, once.
-    pub fn look(&self) {
+    /// Reads the free space; call it about once a second. Each change between low and sufficient is logged once.
+    pub fn check(&self) {
         let Some(folder) = &self.folder else { return };
         let free = match rustix::fs::statvfs(folder) {
             Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
             Err(error) => {
-                tracing::debug!(%error, folder = %folder.display(), "the room on the disk cannot be read");
+                tracing::debug!(%error, folder = %folder.display(), "the free space of the disk cannot be read");
                 return;
             }
         };
-        // Half as much again, so that it does not change with every row.
+        // Half more than the limit, so that the state does not change with every row.
         let enough = self.min_bytes.saturating_add(self.min_bytes / 2);
         let reserve = folder.join(RESERVE_FILE);
         if free < self.min_bytes {
-            self.note(free);
-        } else if self.is_low() && free >= enough && !self.failed_lately() {
+            self.set_low(free);
+        } else if self.is_low() && free >= enough && !self.failed_recently() {
             self.is_low.store(false, Ordering::Release);
-            tracing::info!(folder = %folder.display(), free, refused_rows = self.refused(), "there is room again: writing");
+            tracing::info!(folder = %folder.display(), free, refused_rows = self.refused(), "enough disk space is free again: rows are accepted");
         }
         if free < LAST_BYTES && reserve.exists() {
             match fs::remove_file(&reserve) {
-                Ok(()) => tracing::warn!(file = %reserve.display(), "the disk is full: the reserve is given up"),
-                Err(error) => tracing::warn!(file = %reserve.display(), %error, "the reserve cannot be given up"),
+                Ok(()) => tracing::warn!(file = %reserve.display(), "the disk is full: the reserve was deleted"),
+                Err(error) => tracing::warn!(file = %reserve.display(), %error, "the reserve cannot be deleted"),
             }
         } else if free >= enough + RESERVE_BYTES
             && !reserve.exists()
-            && let Err(error) = make(&reserve)
+            && let Err(error) = create_reserve(&reserve)
         {
-            tracing::debug!(file = %reserve.display(), %error, "the reserve cannot be made");
+            tracing::debug!(file = %reserve.display(), %error, "the reserve cannot be created");
         }
     }
 
-    /// A write failed because the disk is full.
+    /// Records that a write failed because the disk is full.
     pub fn note_full(&self) {
         if self.folder.is_some() {
             *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            self.note(0);
+            self.set_low(0);
         }
     }
 
-    fn failed_lately(&self) -> bool {
+    fn failed_recently(&self) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|at| at.elapsed() < RETRY_AFTER)
     }
 
-    fn note(&self, free: u64) {
+    fn set_low(&self, free: u64) {
         if !self.is_low.swap(true, Ordering::AcqRel) {
             let folder = self.folder.as_deref().unwrap_or(Path::new("")).display();
             tracing::error!(
                 %folder,
                 free,
                 at_least = self.min_bytes,
-                "the disk is full: reports of devices are refused until there is room; reads go on"
+                "the disk is full: reports of devices are refused until space is free; reads continue"
             );
         }
     }
 }
 
-fn make(path: &Path) -> io::Result<()> {
+fn create_reserve(path: &Path) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    // Not zeros alone: some file systems keep none for them.
+    // Not zeros, because some file systems allocate no space for them.
     let written = (0..RESERVE_BYTES / 4096).try_for_each(|_| file.write_all(&[0xA5; 4096]));
     written.and_then(|()| file.sync_all()).inspect_err(|_| {
         let _ = fs::remove_file(path);

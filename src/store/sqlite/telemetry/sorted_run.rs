@@ -1,52 +1,82 @@
-//! Writing a run: blocks in the order of their keys, cut to size.
+//! Writes a sorted run: blocks of rows in ascending order of their keys.
+
+use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, params};
 
 use super::super::pages::{self, CheckpointError};
 use super::codec::Encoder;
 use super::fault::{Context, Result};
-use super::files::{Run, RunFile, RunState, salt};
+use super::files::{RunFile, salt};
 use super::row::{Key, RowView};
 
-/// A block is closed at about this size before compression.
+/// Approximate size of a block in bytes before compression.
 const BLOCK_BYTES: usize = 8 << 10;
 
-/// How rows are cut into blocks.
+/// The state of a sorted run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Its rows are part of the log.
+    Live = 0,
+    /// A compaction or a flush is writing it; readers ignore it.
+    Building = 1,
+    /// It was compacted into another run; its blocks are being deleted.
+    Obsolete = 2,
+}
+
+/// A sorted run.
+#[derive(Clone, Copy, Debug)]
+pub struct SortedRun {
+    /// Its number in the file.
+    pub no: i64,
+    /// The number of the first memtable whose rows it holds.
+    pub first_memtable: i64,
+    /// The number of the last memtable whose rows it holds.
+    pub last_memtable: i64,
+    /// Number of rows.
+    pub rows: i64,
+    /// The time of the oldest row.
+    pub oldest_ms: i64,
+    /// The time of the newest row.
+    pub newest_ms: i64,
+}
+
+/// Where rows may be divided into blocks.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
-    /// Anywhere, so that no burst makes a large block; and after so many rows of a device.
+    /// Between any two rows; also after this many rows of one device.
     Anywhere(u32),
-    /// Only between devices.
+    /// Only between two devices.
     BetweenDevices,
 }
 
-/// A run that is being written.
+/// Writes one sorted run.
 pub struct RunWriter {
-    /// What is known of it so far.
-    pub run: Run,
+    /// The description of the run so far.
+    pub run: SortedRun,
     cut: Cut,
     encoder: Encoder,
     last: Key,
 }
 
 impl RunWriter {
-    /// Begins a run of these generations, in a transaction that the caller holds.
-    pub fn begin(connection: &Connection, generations: (i64, i64), cut: Cut, state: RunState) -> Result<Self> {
+    /// Begins a run that holds rows of these memtables. Call it within a transaction.
+    pub fn begin(connection: &Connection, memtables: RangeInclusive<i64>, cut: Cut) -> Result<Self> {
         const NEXT: &str = "SELECT coalesce(max(run), 0) + 1 FROM run";
         let no = connection.query_row(NEXT, [], |row| row.get(0)).during("beginning a run")?;
-        let (first_gen, last_gen) = generations;
-        let run = Run { no, first_gen, last_gen, rows: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
+        let (first_memtable, last_memtable) = memtables.into_inner();
+        let run = SortedRun { no, first_memtable, last_memtable, rows: 0, oldest_ms: i64::MAX, newest_ms: i64::MIN };
         let writer = Self { run, cut, encoder: Encoder::default(), last: Key::first_of(i64::MIN) };
-        writer.record(connection, state)?;
+        writer.record(connection, RunState::Building)?;
         Ok(writer)
     }
 
-    /// The place of the last row.
+    /// The key of the last row.
     pub fn last(&self) -> Key {
         self.last
     }
 
-    /// Adds a row; rows come in the order of their keys.
+    /// Adds a row; call it in ascending order of keys.
     pub fn push(&mut self, connection: &Connection, key: Key, row: &RowView<'_>) -> Result<()> {
         let full = self.encoder.bytes() >= BLOCK_BYTES;
         let cut = self.encoder.rows() > 0
@@ -76,7 +106,7 @@ impl RunWriter {
             .map(drop)
     }
 
-    /// Writes what is left and makes the run count.
+    /// Writes the last block and makes the run live.
     pub fn finish(&mut self, connection: &Connection) -> Result<()> {
         if self.encoder.rows() > 0 {
             self.close_block(connection)?;
@@ -87,17 +117,17 @@ impl RunWriter {
     fn record(&self, connection: &Connection, state: RunState) -> Result<()> {
         const REPLACE: &str = "INSERT OR REPLACE INTO run(run, state, first_gen, last_gen, rows, oldest_ms, newest_ms)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let Run { no, first_gen, last_gen, rows, oldest_ms, newest_ms } = self.run;
-        let facts = params![no, state as i64, first_gen, last_gen, rows, oldest_ms, newest_ms];
+        let SortedRun { no, first_memtable, last_memtable, rows, oldest_ms, newest_ms } = self.run;
+        let values = params![no, state as i64, first_memtable, last_memtable, rows, oldest_ms, newest_ms];
         connection
             .prepare_cached(REPLACE)
-            .and_then(|mut replace| replace.execute(facts))
+            .and_then(|mut replace| replace.execute(values))
             .during("recording a run")
             .map(drop)
     }
 }
 
-/// Puts a run into another state.
+/// Changes the state of a run.
 pub fn set_state(connection: &Connection, run: i64, state: RunState) -> Result<()> {
     connection
         .execute("UPDATE run SET state = ?2 WHERE run = ?1", [run, state as i64])
@@ -105,18 +135,18 @@ pub fn set_state(connection: &Connection, run: i64, state: RunState) -> Result<(
         .map(drop)
 }
 
-/// Removes a run and its blocks, in a transaction that the caller holds.
+/// Deletes a run and its blocks. Call it within a transaction.
 pub fn remove(connection: &Connection, run: i64) -> Result<()> {
     connection
         .execute("DELETE FROM block WHERE run = ?1", [run])
         .and_then(|_| connection.execute("DELETE FROM run WHERE run = ?1", [run]))
-        .during("removing a run")
+        .during("deleting a run")
         .map(drop)
 }
 
-/// Does something as one transaction.
+/// Runs `action` in one transaction.
 pub fn transaction<T>(connection: &Connection, action: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SQLite undoes it when the transaction is dropped before its commit.
+    // SQLite rolls the transaction back if it is dropped before its commit.
     let transaction = rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)
         .during("beginning a transaction")?;
     let done = action()?;
@@ -124,8 +154,8 @@ pub fn transaction<T>(connection: &Connection, action: impl FnOnce() -> Result<T
     Ok(done)
 }
 
-/// Moves what was committed from the write-ahead log into the file and notes its checksums; what readers still need stays
-/// for the next time.
+/// Checkpoints the file: copies committed pages from its SQLite write-ahead log into it and stores their checksums.
+/// Pages that a reader still needs wait for the next checkpoint.
 pub fn checkpoint(connection: &Connection, file: &RunFile) {
     let moved = connection.busy_timeout(std::time::Duration::ZERO).map_err(CheckpointError::from).and_then(|()| {
         let moved = pages::checkpoint(connection, &file.path)?;
@@ -134,7 +164,7 @@ pub fn checkpoint(connection: &Connection, file: &RunFile) {
     });
     match moved {
         Ok(true) => {}
-        Ok(false) => tracing::debug!(file = %file.path.display(), "a checkpoint has to wait for a reader"),
-        Err(error) => tracing::debug!(file = %file.path.display(), %error, "a checkpoint has to wait"),
+        Ok(false) => tracing::debug!(file = %file.path.display(), "a checkpoint waits for a reader"),
+        Err(error) => tracing::debug!(file = %file.path.display(), %error, "a checkpoint was postponed"),
     }
 }

@@ -1,4 +1,4 @@
-//! A generation: the rows that came in since the last roll, by device, in shards with a lock each.
+//! A memtable: rows that are not in a file yet, grouped by device. It is divided into shards, each with its own lock.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,48 +11,46 @@ use super::row::{self, Row, RowView, Rows, TYPE_BITS};
 use crate::domain::{EventQuery, EventType, RowRef};
 
 const SHARDS: usize = 64;
-/// More codes than this are found by hash instead of one after the other.
+/// With more codes than this, a code is found through a hash map instead of a linear search.
 const CODES_SCANNED: usize = 24;
-/// What a row and a device cost besides their values; measured roughly, on the safe side.
+/// Approximate memory of a row, a device and a code besides their bytes, rounded up.
 const ROW_BYTES: usize = 40;
 const DEVICE_BYTES: usize = 320;
 const CODE_BYTES: usize = 160;
 
-/// Rows of one journal.
-pub struct Generation {
-    /// Its number, and its journal's.
+/// The rows of one journal.
+pub struct Memtable {
+    /// The number of the memtable and of its journal.
     pub no: i64,
     shards: Vec<RwLock<Shard>>,
     rows: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// All generations that are in memory, oldest first. The last one takes the rows that come in.
-pub struct Generations {
-    /// Never empty.
-    pub list: Vec<Arc<Generation>>,
+/// All memtables, oldest first. The last one is active: it receives new rows. The others are immutable.
+pub struct Memtables {
+    /// The memtables; never empty.
+    pub list: Vec<Arc<Memtable>>,
 }
 
-impl Generations {
-    /// The oldest generation in memory: everything older is on disk.
-    pub fn first_no(&self) -> i64 {
-        self.list.first().map_or(i64::MAX, |generation| generation.no)
+impl Memtables {
+    /// The number of the oldest memtable. All rows of lower numbers are on disk.
+    pub fn oldest_no(&self) -> i64 {
+        self.list.first().map_or(i64::MAX, |memtable| memtable.no)
     }
 
-    /// The youngest generation.
-    pub fn last_no(&self) -> i64 {
-        self.list.last().map_or(i64::MIN, |generation| generation.no)
+    /// The number of the active memtable.
+    pub fn active_no(&self) -> i64 {
+        self.list.last().map_or(i64::MIN, |memtable| memtable.no)
     }
 
-    /// Rows and bytes of all generations.
+    /// Number of rows and approximate bytes of all memtables.
     pub fn size(&self) -> (usize, usize) {
-        self.list
-            .iter()
-            .fold((0, 0), |(rows, bytes), generation| (rows + generation.rows(), bytes + generation.bytes()))
+        self.list.iter().fold((0, 0), |(rows, bytes), memtable| (rows + memtable.rows(), bytes + memtable.bytes()))
     }
 }
 
-/// A part of the devices.
+/// The rows of a subset of the devices.
 #[derive(Default)]
 pub struct Shard {
     devices: FxHashMap<i64, DeviceRows>,
@@ -61,38 +59,38 @@ pub struct Shard {
     bytes: Vec<u8>,
 }
 
-/// What a generation has of one device.
+/// The rows of one device in a memtable.
 #[derive(Default)]
 pub struct DeviceRows {
-    /// Oldest first.
+    /// The rows, oldest first.
     pub rows: Vec<Row>,
-    /// The data point of each code that is the state, in the order in which the codes first appeared.
+    /// The latest data point of each code, in the order in which the codes first appeared.
     pub latest: Vec<Row>,
-    /// Where in `latest` a code is, once there are many.
+    /// The index in `latest` of each code, once there are many codes.
     index: Option<Box<FxHashMap<u32, u32>>>,
-    /// The connect or disconnect that is the state.
+    /// The latest connect or disconnect.
     pub presence: Option<Row>,
 }
 
-impl Generation {
-    /// An empty generation.
+impl Memtable {
+    /// Creates an empty memtable.
     pub fn new(no: i64) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
         Self { no, shards, rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
-    /// How many rows it holds.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Roughly how much memory it takes.
+    /// Approximate memory in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
     fn shard(&self, device: i64) -> &RwLock<Shard> {
-        // The upper bits of a product are well mixed; the shards are a power of two.
+        // The upper bits of the product are well mixed, and the number of shards is a power of two.
         &self.shards[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS]
     }
 
@@ -100,7 +98,7 @@ impl Generation {
         self.shard(device).read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes rows of one device, in the order of their arrival, visible together.
+    /// Inserts rows of one device, given in the order of arrival. They become visible to readers together.
     pub fn insert(&self, device: i64, rows: &[RowView<'_>]) -> Result<()> {
         let mut shard = self.shard(device).write().unwrap_or_else(PoisonError::into_inner);
         let added = shard.insert(device, rows)?;
@@ -110,7 +108,7 @@ impl Generation {
         Ok(())
     }
 
-    /// The largest number among a device's rows of one millisecond.
+    /// The largest number of a device's rows that have this time.
     pub fn last_number(&self, device: i64, time_ms: i64) -> Option<u32> {
         let shard = self.read(device);
         let rows = &shard.devices.get(&device)?.rows;
@@ -123,14 +121,15 @@ impl Generation {
         (newest.time_ms == time_ms).then_some(newest.n)
     }
 
-    /// Takes up to `max` rows of a device, newest first, from `upper` down to `from_ms`. Whether there may be more.
-    pub fn take(&self, device: i64, upper: RowRef, from_ms: i64, max: usize, out: &mut Rows) -> bool {
+    /// Appends up to `max` rows of a device to `out`, newest first, from `upper` down to `from_ms`. Returns whether
+    /// there may be more.
+    pub fn collect_rows(&self, device: i64, upper: RowRef, from_ms: i64, max: usize, out: &mut Rows) -> bool {
         let shard = self.read(device);
         let Some(found) = shard.devices.get(&device) else { return false };
-        let end = found.rows.partition_point(|row| row.place() <= upper);
+        let end = found.rows.partition_point(|row| row.row_ref() <= upper);
         let wanted = found.rows[..end].iter().rev().take_while(|row| row.time_ms >= from_ms);
-        for (taken, row) in wanted.enumerate() {
-            if taken == max {
+        for (count, row) in wanted.enumerate() {
+            if count == max {
                 return true;
             }
             let view = shard.view(row);
@@ -145,7 +144,7 @@ impl Generation {
         false
     }
 
-    /// How many rows a query selects among as many as may be looked at, which are taken from `left`.
+    /// Counts the rows that match a query. Examines at most `left` rows and subtracts the number examined from it.
     pub fn count(&self, device: i64, query: &EventQuery, left: &mut usize) -> u64 {
         let shard = self.read(device);
         let Some(found) = shard.devices.get(&device) else { return 0 };
@@ -153,29 +152,29 @@ impl Generation {
         let end = found.rows.partition_point(|row| row.time_ms <= query.to_ms);
         let rows = found.rows.get(first.max(end.saturating_sub(*left))..end).unwrap_or_default();
         *left = left.saturating_sub(end.saturating_sub(first));
-        rows.iter().filter(|row| wants(query, &shard.view(row))).count() as u64
+        rows.iter().filter(|row| matches_query(query, &shard.view(row))).count() as u64
     }
 
-    /// Hands the latest data points and the presence of a device to `visit`, if it has rows.
+    /// Calls `visit` with the latest data points and the presence of a device, if the memtable has rows of it.
     pub fn latest<T>(&self, device: i64, visit: impl FnOnce(&Shard, &DeviceRows) -> T) -> Option<T> {
         let shard = self.read(device);
         shard.devices.get(&device).map(|found| visit(&shard, found))
     }
 
-    /// Everything, held still for a roll.
-    pub fn freeze(&self) -> Frozen<'_> {
+    /// Locks all shards for reading, as a flush does.
+    pub fn lock_all(&self) -> LockedMemtable<'_> {
         let lock = |shard| RwLock::read(shard).unwrap_or_else(PoisonError::into_inner);
-        Frozen { shards: self.shards.iter().map(lock).collect() }
+        LockedMemtable { shards: self.shards.iter().map(lock).collect() }
     }
 }
 
-/// A generation that nobody writes any more, while it is read as a whole.
-pub struct Frozen<'a> {
+/// A memtable whose shards are all locked for reading.
+pub struct LockedMemtable<'a> {
     shards: Vec<RwLockReadGuard<'a, Shard>>,
 }
 
-impl Frozen<'_> {
-    /// Every device in ascending order with its rows and what they refer to.
+impl LockedMemtable<'_> {
+    /// All devices in ascending order, each with its rows and the shard that holds their codes and values.
     pub fn devices(&self) -> Vec<(i64, &DeviceRows, &Shard)> {
         let all = self.shards.iter().flat_map(|shard| shard.devices.iter().map(|(no, rows)| (*no, rows, &**shard)));
         let mut devices: Vec<_> = all.collect();
@@ -183,29 +182,29 @@ impl Frozen<'_> {
         devices
     }
 
-    /// The newest time of all.
+    /// The newest time of all rows.
     pub fn newest_ms(&self) -> Option<i64> {
         let all = self.shards.iter().flat_map(|shard| shard.devices.values());
         all.filter_map(|found| found.rows.last()).map(|row| row.time_ms).max()
     }
 
-    /// The spans of time that have rows.
-    pub fn spans(&self, span_of: impl Fn(i64) -> i64) -> BTreeSet<i64> {
-        let mut spans = BTreeSet::new();
+    /// The partitions of all rows.
+    pub fn partitions(&self, partition_of: impl Fn(i64) -> i64) -> BTreeSet<i64> {
+        let mut partitions = BTreeSet::new();
         for found in self.shards.iter().flat_map(|shard| shard.devices.values()) {
             let mut rest = found.rows.as_slice();
             while let Some(row) = rest.first() {
-                let span = span_of(row.time_ms);
-                spans.insert(span);
-                rest = &rest[rest.partition_point(|row| span_of(row.time_ms) <= span)..];
+                let partition = partition_of(row.time_ms);
+                partitions.insert(partition);
+                rest = &rest[rest.partition_point(|row| partition_of(row.time_ms) <= partition)..];
             }
         }
-        spans
+        partitions
     }
 }
 
 impl Shard {
-    /// A row with what it refers to.
+    /// A row with its code and value.
     pub fn view<'a>(&'a self, row: &Row) -> RowView<'a> {
         row::view(row, &self.names, &self.bytes)
     }
@@ -238,36 +237,36 @@ impl Shard {
             let (kind, source) = (view.kind, view.source);
             let row = Row { time_ms: view.time_ms, n: view.n, code, at, len, kind, source };
             found.rows.push(row);
-            found.note(row);
+            found.update(row);
         }
-        let is_sorted = |rows: &[Row]| rows.is_sorted_by_key(Row::place);
+        let is_sorted = |rows: &[Row]| rows.is_sorted_by_key(Row::row_ref);
         if !found.rows.get(sorted_from.saturating_sub(1)..).is_none_or(is_sorted) {
-            // What was there is in order, and mostly what came too, which a stable sort merges in one pass.
-            found.rows.sort_by_key(Row::place);
+            // The existing rows are sorted and the new ones mostly are; a stable sort merges them in one pass.
+            found.rows.sort_by_key(Row::row_ref);
         }
         Ok(added)
     }
 }
 
 impl DeviceRows {
-    /// Keeps the latest values and the presence up to date with the row that arrived last.
-    fn note(&mut self, row: Row) {
+    /// Updates the latest values and the presence with a row that has just arrived.
+    fn update(&mut self, row: Row) {
         match row.event_type() {
             Some(EventType::Online | EventType::Offline) => {
-                self.presence = Some(self.presence.map_or(row, |known| row.after(known)));
+                self.presence = Some(self.presence.map_or(row, |existing| row.after(existing)));
             }
-            Some(EventType::DataPoint) if row.code > 0 && row.len > 0 => self.note_point(row),
+            Some(EventType::DataPoint) if row.code > 0 && row.len > 0 => self.update_point(row),
             _ => {}
         }
     }
 
-    fn note_point(&mut self, row: Row) {
-        let known = match &self.index {
-            None => self.latest.iter().position(|known| known.code == row.code),
+    fn update_point(&mut self, row: Row) {
+        let existing = match &self.index {
+            None => self.latest.iter().position(|existing| existing.code == row.code),
             Some(index) => index.get(&row.code).map(|at| *at as usize),
         };
-        if let Some(known) = known.and_then(|at| self.latest.get_mut(at)) {
-            *known = row.after(*known);
+        if let Some(existing) = existing.and_then(|at| self.latest.get_mut(at)) {
+            *existing = row.after(*existing);
             return;
         }
         self.latest.push(row);
@@ -277,7 +276,7 @@ impl DeviceRows {
                 index.insert(row.code, len - 1);
             }
             None if self.latest.len() > CODES_SCANNED => {
-                let all = self.latest.iter().enumerate().map(|(at, known)| (known.code, at as u32));
+                let all = self.latest.iter().enumerate().map(|(at, existing)| (existing.code, at as u32));
                 self.index = Some(Box::new(all.collect()));
             }
             None => {}
@@ -285,8 +284,8 @@ impl DeviceRows {
     }
 }
 
-/// Whether a row satisfies types, codes and time span of a query.
-pub fn wants(query: &EventQuery, row: &RowView<'_>) -> bool {
+/// Whether a row matches the types, codes and time range of a query.
+pub fn matches_query(query: &EventQuery, row: &RowView<'_>) -> bool {
     query.types.bits() & (1 << (row.kind & TYPE_BITS)) != 0
         && (query.from_ms..=query.to_ms).contains(&row.time_ms)
         && (query.codes.is_empty()

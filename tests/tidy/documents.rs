@@ -1,0 +1,104 @@
+//! Documents name only files, tests, metrics and settings that exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use super::{root, rust_files};
+
+/// The documents whose names of files, tests, metrics and settings must exist: all but the decisions and the changes,
+/// which are true of their day.
+fn documents() -> Vec<PathBuf> {
+    let mut documents: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)).into();
+    let folder = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    documents.extend(folder.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    documents
+}
+
+/// A word that a document has in backticks or in a block of code.
+struct Word<'a> {
+    line: usize,
+    is_in_block: bool,
+    text: &'a str,
+}
+
+fn words_in_backticks(text: &str) -> Vec<Word<'_>> {
+    let (mut is_in_block, mut words) = (false, Vec::new());
+    for (index, line) in text.lines().enumerate() {
+        is_in_block ^= line.starts_with("```");
+        let spans = line.split('`').enumerate().filter(|(part, _)| is_in_block || part % 2 == 1);
+        let texts = spans.flat_map(|(_, span)| span.split_whitespace());
+        words.extend(texts.map(|text| Word { line: index + 1, is_in_block, text }));
+    }
+    words
+}
+
+/// What documents may name: the paths of source files, the text of `src/`, and the settings as `section.name`.
+struct Existing {
+    sources: Vec<PathBuf>,
+    code: String,
+    settings: BTreeSet<String>,
+}
+
+impl Existing {
+    fn read() -> Self {
+        let all = |folder: &str| rust_files(&root().join(folder));
+        let code = all("src").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        let (mut settings, mut section) = (BTreeSet::new(), String::new());
+        for line in fs::read_to_string(root().join("config.default.toml")).unwrap().lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = format!("{}.", name.trim_end_matches(']'));
+                settings.insert(section.clone());
+            } else if let Some((name, _)) = line.split_once(" = ") {
+                settings.insert(format!("{section}{name}"));
+            }
+        }
+        Self { sources: ["src", "tests", "benches"].map(all).concat(), code, settings }
+    }
+
+    /// Whether a word of a document names a file, a metric or a setting that does not exist. A word with `<` or `*` is a
+    /// pattern. In a block of code, `api.connect` is no setting.
+    fn is_missing(&self, word: &str, is_in_block: bool) -> bool {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        let name_len = word.find(|c: char| !is_name(c)).unwrap_or(word.len());
+        let (name, rest) = word.split_at(name_len);
+        let has_folder = ["src", "tests", "benches", "docs", "migrations"].contains(&name) && rest.starts_with('/');
+        if word.contains(['<', '*', '…']) {
+            false
+        } else if has_folder || word.ends_with(".rs") {
+            !root().join(word).exists() && !self.sources.iter().any(|path| path.ends_with(word))
+        } else if name.starts_with("ingle_") {
+            !self.code.contains(&format!("\"{name}\""))
+        } else if let Some(setting) = rest.strip_prefix('.').filter(|_| self.settings.contains(&format!("{name}."))) {
+            let is_file = ["json", "key", "pem"].contains(&setting);
+            !is_in_block && !is_file && !self.settings.contains(&format!("{name}.{setting}"))
+        } else {
+            false
+        }
+    }
+}
+
+/// Whether `cargo test --test ingle` with this filter runs any test, judging by the files of tests.
+fn is_test_module(filter: &str) -> bool {
+    let path = root().join("tests").join(filter.replace("::", "/"));
+    path.exists() || path.with_extension("rs").exists()
+}
+
+#[test]
+fn documents_name_only_what_exists() {
+    let existing = Existing::read();
+    let mut missing = Vec::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let words = words_in_backticks(&text);
+        for (index, Word { line, is_in_block, text }) in words.iter().enumerate() {
+            let word = text.trim_matches([',', ';', ':', '(', ')', '"', '\'', '.', '\\']);
+            let is_filter = index >= 2 && words[index - 2].text == "--test" && words[index - 1].text == "ingle";
+            if existing.is_missing(word, *is_in_block) || (is_filter && !is_test_module(word)) {
+                missing.push(format!("{}:{line}: {word}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
+}
