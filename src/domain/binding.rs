@@ -20,7 +20,7 @@ pub const SHARES_OF_USER_MAX: usize = 5000;
 pub const SHARES_OF_ONE_MAX: usize = 500;
 
 /// A device that a user has.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct BoundDevice {
     /// The device.
     pub device: Arc<Device>,
@@ -40,6 +40,13 @@ pub struct BoundDevices {
     pub list: Vec<BoundDevice>,
     /// Where a dialect may keep how it writes them, for as long as that is true.
     pub written: OnceLock<Written>,
+}
+
+/// What a dialect wrote of it is no part of it.
+impl PartialEq for BoundDevices {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.identity_id, &self.username, &self.list) == (&other.identity_id, &other.username, &other.list)
+    }
 }
 
 /// A list of devices as a dialect writes it, but for the one byte of each that changes all the time: its state.

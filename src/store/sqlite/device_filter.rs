@@ -3,7 +3,7 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sight::{LIVES_IN, VISIBLE, abroad};
+use super::visibility::{LIVES_IN, VISIBLE, abroad};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
 

@@ -7,7 +7,7 @@ use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{forget_homes, new_home, user_no};
-use super::sight::{LIVES_IN, VISIBLE};
+use super::visibility::{LIVES_IN, VISIBLE};
 use super::{invitation, user};
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
 use crate::domain::store::HomeStore;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::owner::{Owner, Owners, first_home, user_no};
-use super::sight::VISIBLE;
+use super::visibility::VISIBLE;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::pairing::{FAILURES_MAX, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed};
 use crate::domain::store::PairingStore;
