@@ -36,7 +36,6 @@ pub mod topology;
 pub mod user;
 pub mod visual;
 pub mod world;
-mod world_rules;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

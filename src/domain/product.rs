@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Asks, Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
@@ -42,7 +43,8 @@ pub struct Product {
 }
 
 /// Which devices of a product may ask for their secret with the secret that the product's devices share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Registration {
     /// None.
     #[default]
@@ -68,7 +70,8 @@ impl Product {
 }
 
 /// Where a device of a product stands in its network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum NodeType {
     /// Connects by itself.
     #[default]
@@ -234,41 +237,55 @@ fn chars_of(json: &str) -> usize {
 }
 
 /// The types that a function's value can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FunctionType {
     /// `true` or `false`.
+    #[serde(alias = "bool")]
     Boolean,
     /// A whole number within `min` and `max`.
+    #[serde(alias = "value")]
     Integer,
     /// One of `range`.
+    #[serde(alias = "enum")]
     Enum,
     /// Text of at most `maxlen`.
+    #[serde(alias = "string")]
     String,
     /// A JSON document in a string.
+    #[serde(alias = "json")]
     Json,
     /// Opaque bytes in a string.
+    #[serde(alias = "raw")]
     Raw,
     /// Bits of named faults.
+    #[serde(alias = "bitmap")]
     Bitmap,
     /// A number with decimals, of 32 bits on the device. [`Decimal`] says how it is stored.
+    #[serde(alias = "float")]
     Float,
     /// A number with decimals, of 64 bits on the device. [`Decimal`] says how it is stored.
+    #[serde(alias = "double")]
     Double,
     /// Milliseconds since 1970, as text.
+    #[serde(alias = "date")]
     Date,
     /// An object of named members.
+    #[serde(alias = "struct")]
     Struct,
 }
 
 /// Whether a function can be commanded, reported, or both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Access {
     /// Commanded and reported.
     #[default]
+    #[serde(rename = "rw")]
     ReadWrite,
     /// Only reported.
+    #[serde(rename = "ro")]
     ReadOnly,
     /// Only commanded.
+    #[serde(rename = "wo")]
     WriteOnly,
 }
 

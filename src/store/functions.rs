@@ -1,79 +1,40 @@
 //! A product's functions as an engine keeps them: one JSON document.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::domain::product::{Bounds, Decimal};
+use crate::domain::world::WorldFunction;
 use crate::domain::{Access, Error, Function, FunctionType, Result};
 
 #[derive(Serialize, Deserialize)]
 struct Row {
     code: String,
     dp_id: u32,
-    kind: Kind,
+    kind: FunctionType,
     values: String,
     name: String,
-    access: Rights,
+    access: Access,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum Kind {
-    Boolean,
-    Integer,
-    Enum,
-    String,
-    Json,
-    Raw,
-    Bitmap,
-    Float,
-    Double,
-    Date,
-    Struct,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum Rights {
-    #[serde(rename = "rw")]
-    ReadWrite,
-    #[serde(rename = "ro")]
-    ReadOnly,
-    #[serde(rename = "wo")]
-    WriteOnly,
-}
-
-/// The document of these functions.
+/// The stored text of these functions, which [`crate::domain::world::World::parse`] completed.
 ///
 /// # Errors
 /// [`Error::Store`], never in practice.
-pub fn encode(functions: &[Function]) -> Result<String> {
-    let row = |function: &Function| Row {
+pub fn encode(functions: &[WorldFunction]) -> Result<String> {
+    let row = |function: &WorldFunction| Row {
         code: function.code.clone(),
-        dp_id: function.dp_id,
-        kind: match function.kind {
-            FunctionType::Boolean => Kind::Boolean,
-            FunctionType::Integer => Kind::Integer,
-            FunctionType::Enum => Kind::Enum,
-            FunctionType::String => Kind::String,
-            FunctionType::Json => Kind::Json,
-            FunctionType::Raw => Kind::Raw,
-            FunctionType::Bitmap => Kind::Bitmap,
-            FunctionType::Float => Kind::Float,
-            FunctionType::Double => Kind::Double,
-            FunctionType::Date => Kind::Date,
-            FunctionType::Struct => Kind::Struct,
-        },
-        values: function.values.clone(),
-        name: function.name.clone(),
-        access: match function.access {
-            Access::ReadWrite => Rights::ReadWrite,
-            Access::ReadOnly => Rights::ReadOnly,
-            Access::WriteOnly => Rights::WriteOnly,
-        },
+        dp_id: function.dp_id.unwrap_or_default(),
+        kind: function.kind,
+        values: function.values.to_string(),
+        name: function.name.clone().unwrap_or_default(),
+        access: function.access,
     };
     serde_json::to_string(&functions.iter().map(row).collect::<Vec<_>>()).map_err(Error::store)
 }
 
-/// The functions of a document that [`encode`] made.
+/// The functions of a text that [`encode`] made.
 ///
 /// # Errors
 /// [`Error::Store`] for any other.
@@ -82,40 +43,26 @@ pub fn decode(text: &str) -> Result<Vec<Function>> {
     Ok(rows.into_iter().map(function).collect())
 }
 
-fn function(row: Row) -> Function {
-    let kind = row.kind.into_domain();
-    let access = match row.access {
-        Rights::ReadWrite => Access::ReadWrite,
-        Rights::ReadOnly => Access::ReadOnly,
-        Rights::WriteOnly => Access::WriteOnly,
-    };
-    Function {
-        bounds: bounds(kind, &row.values),
-        code: row.code,
-        dp_id: row.dp_id,
+/// The same functions as the world document has them.
+///
+/// # Errors
+/// [`Error::Store`] for any other text.
+pub fn decode_for_document(text: &str) -> Result<Vec<WorldFunction>> {
+    let rows: Vec<Row> = serde_json::from_str(text).map_err(Error::store)?;
+    let function = |Row { code, dp_id, kind, values, name, access }: Row| WorldFunction {
+        code,
+        dp_id: Some(dp_id),
         kind,
-        values: row.values,
-        name: row.name,
+        values: serde_json::from_str(&values).unwrap_or_default(),
+        name: Some(name),
+        desc: IgnoredAny,
         access,
-    }
+    };
+    Ok(rows.into_iter().map(function).collect())
 }
 
-impl Kind {
-    fn into_domain(self) -> FunctionType {
-        match self {
-            Self::Boolean => FunctionType::Boolean,
-            Self::Integer => FunctionType::Integer,
-            Self::Enum => FunctionType::Enum,
-            Self::String => FunctionType::String,
-            Self::Json => FunctionType::Json,
-            Self::Raw => FunctionType::Raw,
-            Self::Bitmap => FunctionType::Bitmap,
-            Self::Float => FunctionType::Float,
-            Self::Double => FunctionType::Double,
-            Self::Date => FunctionType::Date,
-            Self::Struct => FunctionType::Struct,
-        }
-    }
+fn function(Row { code, dp_id, kind, values, name, access }: Row) -> Function {
+    Function { bounds: bounds(kind, &values), code, dp_id, kind, values, name, access }
 }
 
 /// The members of a specification that restrict a whole value.
@@ -150,7 +97,7 @@ struct StructSpecification {
 struct Member {
     code: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: FunctionType,
     values: Box<RawValue>,
     name: String,
 }
@@ -203,6 +150,6 @@ impl Member {
     fn into_function(self) -> Function {
         let Self { code, kind, values, name } = self;
         let values = values.get().to_owned();
-        function(Row { code, dp_id: 0, kind, values, name, access: Rights::ReadWrite })
+        function(Row { code, dp_id: 0, kind, values, name, access: Access::ReadWrite })
     }
 }
