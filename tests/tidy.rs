@@ -140,7 +140,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "subtle",
         ],
     ),
-    ("thing_model", &["domain"], &["serde", "serde_json", "std"]),
+    ("thing_model", &["domain"], &["serde_json", "std"]),
     ("durable_file", &[], &["std", "thiserror", "tracing"]),
     ("tls", &["durable_file"], &["std", "rcgen", "ring", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),

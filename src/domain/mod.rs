@@ -29,6 +29,7 @@ pub mod project;
 pub mod replay;
 pub mod row_time;
 pub mod session;
+pub mod specification;
 pub mod store;
 pub mod timeline;
 pub mod token;
