@@ -20,11 +20,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceExt;
 
 use crate::domain::event::Consent;
+use crate::domain::world::World;
 use crate::domain::{
     Cloud, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Project, Result as DomainResult, Value,
 };
 use crate::shutdown::Shutdown;
-use crate::world;
 
 /// The socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
@@ -84,8 +84,8 @@ impl IntoResponse for Refusal {
 }
 
 async fn apply(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
-    let world = cloud.apply(world::parse(&body)?).await?;
-    Ok(world::show(world)?)
+    let world = cloud.apply(World::parse(&body)?).await?;
+    Ok(world.to_json()?)
 }
 
 async fn projects(State(cloud): State<Arc<Cloud>>) -> Result<Response, Refusal> {

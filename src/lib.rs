@@ -20,4 +20,3 @@ pub mod tls;
 pub mod tuya;
 pub mod virtual_devices;
 pub mod visual;
-pub mod world;

@@ -4,32 +4,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value as Json, json};
 
 use crate::domain::{Access, Function, FunctionType, Product};
 
 const SCHEMA: &str = "https://iotx-tsl.oss-ap-southeast-1.aliyuncs.com/schema.json";
-
-/// The members of a function's specification that a thing model needs.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Specification {
-    min: Option<Number>,
-    max: Option<Number>,
-    step: Option<Number>,
-    unit: String,
-    range: Vec<String>,
-    maxlen: Option<i64>,
-    label: Vec<String>,
-}
-
-impl Specification {
-    fn of(function: &Function) -> Self {
-        serde_json::from_str(&function.values).unwrap_or_default()
-    }
-}
 
 /// The thing model of a product, or of one of its devices.
 pub fn tsl(product: &Product, device_name: Option<&str>) -> Json {
@@ -77,7 +57,11 @@ fn property(function: &Function) -> Json {
 
 /// Bounds are texts there.
 fn data_type(function: &Function) -> Json {
-    let Specification { min, max, step, unit, range, maxlen, label } = Specification::of(function);
+    let number = |name: &str| function.specification.get(name).and_then(Json::as_number).cloned();
+    let list = |name: &str| function.specification.get(name).and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    let (min, max, step) = (number("min"), number("max"), number("step"));
+    let unit = function.specification.get("unit").and_then(Json::as_str).unwrap_or_default();
+    let maxlen = number("maxlen").and_then(|most| most.as_i64());
     let text = |length: i64| json!({"type": "text", "specs": {"length": length.to_string()}});
     let int = |min: Number, max: Number| {
         let step = step.clone().unwrap_or_else(|| 1.into());
@@ -96,11 +80,11 @@ fn data_type(function: &Function) -> Json {
             int(min.clone().unwrap_or_else(|| i32::MIN.into()), max.clone().unwrap_or_else(|| i32::MAX.into()))
         }
         FunctionType::Enum => {
-            let choices = range.iter().enumerate();
-            let specs: Map<String, Json> = choices.map(|(index, name)| (index.to_string(), json!(name))).collect();
+            let choices = list("range").iter().enumerate();
+            let specs: Map<String, Json> = choices.map(|(index, name)| (index.to_string(), name.clone())).collect();
             json!({"type": "enum", "specs": specs})
         }
-        FunctionType::Bitmap => int(0.into(), ((1_i64 << label.len().clamp(1, 62)) - 1).into()),
+        FunctionType::Bitmap => int(0.into(), ((1_i64 << list("label").len().clamp(1, 62)) - 1).into()),
         FunctionType::String => text(maxlen.unwrap_or(255)),
         FunctionType::Json | FunctionType::Raw => text(maxlen.unwrap_or(2048)),
         FunctionType::Float => decimal("float"),
@@ -144,7 +128,7 @@ pub fn tuya_model(product: &Product) -> Json {
 
 /// The specification of a value: its type's name, and the members that restrict it.
 fn type_spec(function: &Function) -> Json {
-    let mut spec: Map<String, Json> = serde_json::from_str(&tuya_values(function)).unwrap_or_default();
+    let mut spec = tuya_specification(function).into_owned();
     spec.insert("type".to_owned(), json!(tuya_type(function)));
     spec.into()
 }
@@ -167,33 +151,39 @@ pub fn tuya_type(function: &Function) -> &'static str {
     }
 }
 
-/// The specification of a function as Tuya's cloud shows it: a JSON object as text. A number with decimals is a scaled
-/// whole number there where its step allows it, and a text otherwise; a struct shows the specification of each member.
+/// The specification of a function as Tuya's cloud shows it: a JSON object as text.
 pub fn tuya_values(function: &Function) -> Cow<'_, str> {
-    let values = match function.kind {
-        FunctionType::Float | FunctionType::Double => {
-            let mut values: Map<String, Json> = serde_json::from_str(&function.values).unwrap_or_default();
-            let decimal = function.bounds.decimal;
-            if let Some(scale) = decimal.scale {
-                for name in ["min", "max", "step"] {
-                    if let Some(bound) = values.get(name).and_then(Json::as_f64) {
-                        values.insert(name.to_owned(), json!(decimal.scaled(bound)));
-                    }
+    match tuya_specification(function) {
+        Cow::Borrowed(_) => function.values.as_str().into(),
+        Cow::Owned(specification) => Json::from(specification).to_string().into(),
+    }
+}
+
+/// The members of that object, borrowed where they are the function's own. A number with decimals is a scaled whole
+/// number there where its step allows it, and a text otherwise; a struct shows the specification of each member.
+fn tuya_specification(function: &Function) -> Cow<'_, Map<String, Json>> {
+    let maxlen = |chars: usize| Map::from_iter([("maxlen".to_owned(), json!(chars))]);
+    let decimal = function.bounds.decimal;
+    let members = match (function.kind, decimal.scale) {
+        (FunctionType::Float | FunctionType::Double, Some(scale)) => {
+            let mut members = function.specification.clone();
+            for name in ["min", "max", "step"] {
+                if let Some(bound) = members.get(name).and_then(Json::as_f64) {
+                    members.insert(name.to_owned(), json!(decimal.scaled(bound)));
                 }
-                values.insert("scale".to_owned(), json!(scale));
-                Json::from(values)
-            } else {
-                json!({"maxlen": DECIMAL_CHARS_MAX})
             }
+            members.insert("scale".to_owned(), json!(scale));
+            members
         }
-        FunctionType::Date => json!({"maxlen": DATE_CHARS_MAX}),
-        FunctionType::Struct => {
+        (FunctionType::Float | FunctionType::Double, None) => maxlen(DECIMAL_CHARS_MAX),
+        (FunctionType::Date, _) => maxlen(DATE_CHARS_MAX),
+        (FunctionType::Struct, _) => {
             let members = function.bounds.members.iter();
-            members.map(|member| (member.code.clone(), type_spec(member))).collect::<Map<_, _>>().into()
+            members.map(|member| (member.code.clone(), type_spec(member))).collect()
         }
-        _ => return function.values.as_str().into(),
+        _ => return Cow::Borrowed(&function.specification),
     };
-    values.to_string().into()
+    Cow::Owned(members)
 }
 
 /// The longest text of a number with decimals that a client needs to expect.
@@ -324,10 +314,7 @@ mod tests {
     use super::*;
 
     fn function(kind: FunctionType, values: &str) -> Function {
-        let kind = serde_json::to_string(&format!("{kind:?}")).unwrap();
-        let row =
-            json!([{"code": "code", "dp_id": 1, "kind": "KIND", "values": values, "name": "name", "access": "rw"}]);
-        crate::store::functions::decode(&row.to_string().replace("\"KIND\"", &kind)).unwrap().remove(0)
+        Function::new("code".to_owned(), 1, kind, values.to_owned(), "name".to_owned(), Access::ReadWrite)
     }
 
     #[test]

@@ -16,7 +16,7 @@ const FILE_LINES_MAX: usize = 500;
 
 /// The rooms, and which other rooms and frameworks each may name (ARCHITECTURE.md has the same table).
 const ROOMS: &[(&str, &[&str], &[&str])] = &[
-    ("domain", &[], &["std", "thiserror", "async_trait", "serde_json"]),
+    ("domain", &[], &["std", "thiserror", "async_trait", "serde", "serde_json"]),
     (
         "store",
         &["domain", "durable_file", "repeated"],
@@ -145,12 +145,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "subtle",
         ],
     ),
-    ("thing_model", &["domain"], &["serde", "serde_json", "std"]),
+    ("thing_model", &["domain"], &["serde_json", "std"]),
     ("durable_file", &[], &["std", "thiserror", "tracing"]),
     ("tls", &["durable_file"], &["std", "rcgen", "ring", "rustix", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
-    ("world", &["domain"], &["std", "serde", "serde_json"]),
     ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
     ("refusals", &[], &["std", "tracing"]),
     ("repeated", &[], &["std", "tracing"]),
@@ -174,12 +173,12 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "shutdown", "world"],
+        &["domain", "shutdown"],
         &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
     ),
     (
         "cli",
-        &["app", "config", "control", "domain", "shutdown", "simulate", "tls", "tuya", "world"],
+        &["app", "config", "control", "domain", "shutdown", "simulate", "tls", "tuya"],
         &[
             "std",
             "axum",

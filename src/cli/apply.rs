@@ -48,7 +48,7 @@ impl Apply {
         let applied = control.ask("/world", text).await;
         let applied = applied.map_err(|error| format!("{}: {error}", self.world.display()))?;
         let applied = String::from_utf8_lossy(&applied);
-        let world = crate::world::parse(&applied).map_err(|error| error.to_string())?;
+        let world = World::parse(&applied).map_err(|error| error.to_string())?;
         if let Some(note) = secrets_note(&world) {
             tracing::warn!("{note}");
         }
@@ -66,7 +66,7 @@ impl Apply {
                 project.homes.len(),
                 project.devices.len()
             ));
-            print(&format!("  client_id {}", project.client_id.unwrap_or_default()));
+            print(&format!("  client_id {}", project.tuya.client_id.unwrap_or_default()));
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ pub mod project;
 pub mod replay;
 pub mod row_time;
 pub mod session;
+pub mod specification;
 pub mod store;
 pub mod timeline;
 pub mod token;
@@ -36,7 +37,6 @@ pub mod topology;
 pub mod user;
 pub mod visual;
 pub mod world;
-mod world_rules;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -4,8 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json};
 
+use super::specification::{Bounds, Decimal};
 use super::{Asks, Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
 
 /// A type of device.
@@ -42,7 +45,8 @@ pub struct Product {
 }
 
 /// Which devices of a product may ask for their secret with the secret that the product's devices share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Registration {
     /// None.
     #[default]
@@ -68,7 +72,8 @@ impl Product {
 }
 
 /// Where a device of a product stands in its network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum NodeType {
     /// Connects by itself.
     #[default]
@@ -94,40 +99,14 @@ pub struct Function {
     pub name: String,
     /// Who may read and write it.
     pub access: Access,
+    /// The members of `values`.
+    pub specification: Map<String, Json>,
     /// What `values` restricts.
     pub bounds: Bounds,
 }
 
 /// The greatest whole number up to which a 64-bit floating-point number has every one.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-
-/// What the specification of a function restricts, read from its text once.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Bounds {
-    /// The least number.
-    pub min: Option<i64>,
-    /// The greatest number.
-    pub max: Option<i64>,
-    /// The choices, each as its JSON text.
-    pub range: Vec<Box<str>>,
-    /// The longest text, in characters.
-    pub chars: Option<usize>,
-    /// Of a number with decimals.
-    pub decimal: Decimal,
-    /// The members of a struct.
-    pub members: Vec<Function>,
-}
-
-/// The range of a number with decimals, and the form in which it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub struct Decimal {
-    /// The least number.
-    pub min: Option<f64>,
-    /// The greatest number.
-    pub max: Option<f64>,
-    /// With it the number is stored multiplied by ten to this power, without it as text.
-    pub scale: Option<u32>,
-}
 
 impl Function {
     /// Whether a value is one that the function may have. A whole number that is written with a fraction or an exponent
@@ -234,41 +213,55 @@ fn chars_of(json: &str) -> usize {
 }
 
 /// The types that a function's value can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FunctionType {
     /// `true` or `false`.
+    #[serde(alias = "bool")]
     Boolean,
     /// A whole number within `min` and `max`.
+    #[serde(alias = "value")]
     Integer,
     /// One of `range`.
+    #[serde(alias = "enum")]
     Enum,
     /// Text of at most `maxlen`.
+    #[serde(alias = "string")]
     String,
     /// A JSON document in a string.
+    #[serde(alias = "json")]
     Json,
     /// Opaque bytes in a string.
+    #[serde(alias = "raw")]
     Raw,
     /// Bits of named faults.
+    #[serde(alias = "bitmap")]
     Bitmap,
     /// A number with decimals, of 32 bits on the device. [`Decimal`] says how it is stored.
+    #[serde(alias = "float")]
     Float,
     /// A number with decimals, of 64 bits on the device. [`Decimal`] says how it is stored.
+    #[serde(alias = "double")]
     Double,
     /// Milliseconds since 1970, as text.
+    #[serde(alias = "date")]
     Date,
     /// An object of named members.
+    #[serde(alias = "struct")]
     Struct,
 }
 
 /// Whether a function can be commanded, reported, or both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Access {
     /// Commanded and reported.
     #[default]
+    #[serde(rename = "rw")]
     ReadWrite,
     /// Only reported.
+    #[serde(rename = "ro")]
     ReadOnly,
     /// Only commanded.
+    #[serde(rename = "wo")]
     WriteOnly,
 }
 
@@ -300,48 +293,27 @@ mod tests {
 
     #[test]
     fn values_that_a_function_may_have() {
-        let of = |kind, bounds| Function {
-            code: "code".to_owned(),
-            dp_id: 1,
-            kind,
-            values: "{}".to_owned(),
-            name: String::new(),
-            access: Access::ReadWrite,
-            bounds,
+        let of = |kind, values: &str| {
+            Function::new("code".to_owned(), 1, kind, values.to_owned(), String::new(), Access::ReadWrite)
         };
-        let number = Bounds { min: Some(0), max: Some(100), ..Bounds::default() };
-        let choices = Bounds { range: vec!["\"white\"".into(), "\"水\"".into()], ..Bounds::default() };
-        let short = Bounds { chars: Some(3), ..Bounds::default() };
-        let decimal = Decimal { min: Some(-40.0), max: Some(120.5), scale: Some(1) };
-        let tenths = Bounds { decimal, ..Bounds::default() };
+        let number = r#"{"min":0,"max":100}"#;
+        let choices = r#"{"range":["white","水"]}"#;
+        let short = r#"{"maxlen":3}"#;
+        let tenths = r#"{"min":-40,"max":120.5,"step":0.1}"#;
+        let place = format!(r#"{{"members":[{{"code":"code","type":"Float","values":{tenths},"name":""}}]}}"#);
         for (function, good, bad) in [
-            (of(FunctionType::Boolean, Bounds::default()), vec!["true", "false"], vec!["1", "\"true\"", "null"]),
-            (
-                of(FunctionType::Integer, number.clone()),
-                vec!["0", "100"],
-                vec!["-1", "101", "1.5", "1e1", "\"1\"", "true"],
-            ),
+            (of(FunctionType::Boolean, "{}"), vec!["true", "false"], vec!["1", "\"true\"", "null"]),
+            (of(FunctionType::Integer, number), vec!["0", "100"], vec!["-1", "101", "1.5", "1e1", "\"1\"", "true"]),
             (of(FunctionType::Bitmap, number), vec!["3"], vec!["\"3\""]),
             (of(FunctionType::Enum, choices), vec!["\"white\"", "\"水\""], vec!["\"red\"", "0"]),
             (of(FunctionType::String, short), vec!["\"水水水\"", "\"a\\n\\u0001\"", "\"\""], vec!["\"abcd\"", "1"]),
-            (of(FunctionType::Raw, Bounds::default()), vec!["\"AA==\""], vec!["1"]),
-            (of(FunctionType::Json, Bounds::default()), vec!["{}", "\"{}\"", "[]"], vec!["1", "true"]),
+            (of(FunctionType::Raw, "{}"), vec!["\"AA==\""], vec!["1"]),
+            (of(FunctionType::Json, "{}"), vec!["{}", "\"{}\"", "[]"], vec!["1", "true"]),
+            (of(FunctionType::Float, tenths), vec!["215", "-400", "215.7"], vec!["-401", "1206", "\"215\"", "{}"]),
+            (of(FunctionType::Double, "{}"), vec!["\"1.25\"", "\"-3\""], vec!["1.25", "\"\"", "\"inf\""]),
+            (of(FunctionType::Date, "{}"), vec!["\"1635839462000\""], vec!["1635839462000", "\"2021\\n\""]),
             (
-                of(FunctionType::Float, tenths.clone()),
-                vec!["215", "-400", "215.7"],
-                vec!["-401", "1206", "\"215\"", "{}"],
-            ),
-            (of(FunctionType::Double, Bounds::default()), vec!["\"1.25\"", "\"-3\""], vec!["1.25", "\"\"", "\"inf\""]),
-            (
-                of(FunctionType::Date, Bounds::default()),
-                vec!["\"1635839462000\""],
-                vec!["1635839462000", "\"2021\\n\""],
-            ),
-            (
-                of(
-                    FunctionType::Struct,
-                    Bounds { members: vec![of(FunctionType::Float, tenths)], ..Bounds::default() },
-                ),
+                of(FunctionType::Struct, &place),
                 vec!["{}", r#"{"code":215}"#],
                 vec!["[]", r#"{"code":"215"}"#, r#"{"other":1}"#, r#""{}""#],
             ),

@@ -1,53 +1,90 @@
-//! The world: what `apply` makes true (DESIGN §4). Every `None` is left as it is, or generated where nothing is yet.
+//! The world document, which `ingle apply` reads and prints: these types are its JSON form. Unknown members are refused
+//! by name. A member that is absent leaves the stored value as it is, or lets one be generated where none is stored yet.
+
+mod functions;
+mod members;
+mod rules;
+mod values;
+
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::device::Leaving;
 use super::product::Registration;
-use super::{Cloud, Function, NodeType, Result, UsernameType};
+use super::{Access, Cloud, Error, FunctionType, NodeType, Result, UsernameType};
 
 /// Everything that one document describes.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct World {
     /// The tenants.
+    #[serde(default)]
     pub projects: Vec<WorldProject>,
 }
 
 /// A tenant, found again by its name.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorldProject {
     /// Its name.
     pub name: String,
-    /// Tuya's Access ID.
+    /// What Tuya's cloud knows of it.
+    #[serde(default)]
+    pub tuya: WorldTuya,
+    /// What Alibaba's cloud knows of it.
+    #[serde(default)]
+    pub aliyun: WorldAliyun,
+    /// Its user pools.
+    #[serde(default)]
+    pub apps: Vec<WorldApp>,
+    /// Its types of devices.
+    #[serde(default)]
+    pub products: Vec<WorldProduct>,
+    /// The users of its apps.
+    #[serde(default)]
+    pub users: Vec<WorldUser>,
+    /// Their homes.
+    #[serde(default)]
+    pub homes: Vec<WorldHome>,
+    /// The devices of its products.
+    #[serde(default)]
+    pub devices: Vec<WorldDevice>,
+}
+
+/// A project in Tuya's cloud.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorldTuya {
+    /// The Access ID.
     pub client_id: Option<String>,
-    /// Tuya's Access Secret.
+    /// The Access Secret.
     pub secret: Option<String>,
     /// Whether business calls may be signed by the old rule.
     pub legacy_sign: Option<bool>,
     /// Whether user lists are masked.
     pub mask_private_fields: Option<bool>,
-    /// Alibaba's project id.
-    pub aliyun_project_id: Option<String>,
-    /// Alibaba's AppKey of the project.
-    pub aliyun_app_key: Option<String>,
-    /// Alibaba's AppSecret.
-    pub aliyun_app_secret: Option<String>,
-    /// Whether Alibaba's cloud calls need a cloudToken.
+}
+
+/// A project in Alibaba's cloud.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorldAliyun {
+    /// The project id.
+    pub project_id: Option<String>,
+    /// The AppKey of the project.
+    pub app_key: Option<String>,
+    /// The AppSecret.
+    pub app_secret: Option<String>,
+    /// Whether cloud calls need a cloudToken.
     pub require_cloud_token: Option<bool>,
     /// Whether a cloudToken lives to its end when the next one is fetched.
     pub keep_cloud_tokens: Option<bool>,
-    /// Its user pools.
-    pub apps: Vec<WorldApp>,
-    /// Its types of devices.
-    pub products: Vec<WorldProduct>,
-    /// The users of its apps.
-    pub users: Vec<WorldUser>,
-    /// Their homes.
-    pub homes: Vec<WorldHome>,
-    /// The devices of its products.
-    pub devices: Vec<WorldDevice>,
 }
 
 /// A user pool, found again by its schema.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorldApp {
     /// Tuya's name of it.
     pub schema: String,
@@ -56,11 +93,13 @@ pub struct WorldApp {
     /// What people call it.
     pub name: Option<String>,
     /// The calling codes it serves; none means every one.
+    #[serde(default, deserialize_with = "calling_codes")]
     pub country_codes: Option<Vec<String>>,
 }
 
 /// A type of device, found again by its id, or without one by its name.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorldProduct {
     /// Tuya's id.
     pub product_id: Option<String>,
@@ -83,23 +122,50 @@ pub struct WorldProduct {
     /// The vendor's business type.
     pub biz_type: Option<i64>,
     /// Which devices may ask for their secret with the product's.
+    #[serde(rename = "dynamic_registration")]
     pub registration: Option<Registration>,
     /// Whether a report with a value off the specification is refused as a whole.
     pub strict: Option<bool>,
     /// What it can do and report.
-    pub functions: Option<Vec<Function>>,
+    pub functions: Option<Vec<WorldFunction>>,
+}
+
+/// A function of a product. [`World::parse`] fills in the number and the name, and checks the specification.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorldFunction {
+    /// Its code, unique in the product.
+    pub code: String,
+    /// The number of the data point on the device.
+    pub dp_id: Option<u32>,
+    /// The type of its value.
+    #[serde(rename = "type")]
+    pub kind: FunctionType,
+    /// The specification of its value: an object, or its JSON text.
+    #[serde(default)]
+    pub values: Value,
+    /// What people call it.
+    pub name: Option<String>,
+    /// As the vendor prints it. It is read so that a printed function can be pasted, and not stored.
+    #[serde(default, skip_serializing)]
+    pub desc: IgnoredAny,
+    /// Who may read and write it.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// A user, found again by schema and name.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorldUser {
     /// The app.
     pub schema: String,
     /// The name.
     pub username: String,
-    /// What kind of name it is.
-    pub username_type: Option<UsernameType>,
+    /// What kind of name it is: the number of a [`UsernameType`].
+    pub username_type: Option<i64>,
     /// The country's calling code.
+    #[serde(default, deserialize_with = "calling_code")]
     pub country_code: Option<String>,
     /// The password, which is never given back.
     pub password: Option<String>,
@@ -128,7 +194,8 @@ pub struct WorldUser {
 }
 
 /// A home, found again by its id, or without one by owner and name.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorldHome {
     /// Its id.
     pub home_id: Option<i64>,
@@ -140,7 +207,8 @@ pub struct WorldHome {
 
 /// A device, found again by its id, or without one by product and device name. Without either, the k-th such device
 /// of a product in the document is called `<product_id>-<k>`.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorldDevice {
     /// The product's Tuya id.
     pub product_id: String,
@@ -183,9 +251,70 @@ pub struct WorldDevice {
     /// Offset from UTC.
     pub time_zone: Option<String>,
     /// Whether this server plays the device itself.
+    #[serde(rename = "virtual")]
     pub is_virtual: Option<bool>,
     /// Whether the device is shut out.
     pub disabled: Option<bool>,
+}
+
+impl World {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with line and column, or with the place of a value that is not allowed.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut world: Self = serde_json::from_str(text).map_err(|error| Error::Refused(error.to_string()))?;
+        for project in &mut world.projects {
+            project.products.iter_mut().try_for_each(WorldProduct::complete_functions)?;
+            let mut types = project.users.iter().filter_map(|user| user.username_type);
+            if types.any(|number| UsernameType::from_number(number).is_none()) {
+                return Err(Error::Refused("username_type must be 1, 2 or 3".to_owned()));
+            }
+        }
+        Ok(world)
+    }
+
+    /// The document as JSON text. Members without a value are left out.
+    ///
+    /// # Errors
+    /// [`Error::Store`], never in practice.
+    pub fn to_json(&self) -> Result<String> {
+        let document = serde_json::to_value(self).map_err(Error::store)?;
+        serde_json::to_string_pretty(&without_absent(document)).map_err(Error::store)
+    }
+}
+
+fn without_absent(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let present = members.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(present.map(|(name, value)| (name, without_absent(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_absent).collect()),
+        other => other,
+    }
+}
+
+/// A calling code, which is text or a whole number in a document.
+struct CallingCode(String);
+
+impl<'de> Deserialize<'de> for CallingCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            _ => Err(D::Error::custom("a calling code must be text or a whole number")),
+        }
+    }
+}
+
+fn calling_code<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    Ok(Option::<CallingCode>::deserialize(deserializer)?.map(|code| code.0))
+}
+
+fn calling_codes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Vec<String>>, D::Error> {
+    let codes = Option::<Vec<CallingCode>>::deserialize(deserializer)?;
+    Ok(codes.map(|codes| codes.into_iter().map(|code| code.0).collect()))
 }
 
 impl Cloud {

@@ -55,7 +55,7 @@ pub fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
 }
 
 pub fn world() -> World {
-    ingle::world::parse(&standard().to_string()).map_err(|error| error.to_string()).unwrap()
+    World::parse(&standard().to_string()).map_err(|error| error.to_string()).unwrap()
 }
 
 pub fn id(text: &str) -> DeviceId {

@@ -163,33 +163,33 @@ impl<'a> Builder<'a> {
         if let Some((no, (client_id, project_id, app_key), (secret, app_secret), settings)) = known {
             let secret = self.seal.unseal(&secret, &secret_place)?;
             let app_secret = self.seal.unseal(&app_secret, &app_secret_place)?;
-            world.client_id.get_or_insert(client_id);
-            world.aliyun_project_id.get_or_insert(project_id);
-            world.aliyun_app_key.get_or_insert(app_key);
-            if *world.secret.get_or_insert_with(|| secret.clone()) != secret {
+            world.tuya.client_id.get_or_insert(client_id);
+            world.aliyun.project_id.get_or_insert(project_id);
+            world.aliyun.app_key.get_or_insert(app_key);
+            if *world.tuya.secret.get_or_insert_with(|| secret.clone()) != secret {
                 // Whoever signed with it has its tokens, and those of the users who signed in by it.
                 self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
                 let users = "SELECT user_no FROM app_user WHERE project_no = ?1";
                 self.write(&format!("DELETE FROM user_token WHERE user_no IN ({users})"), params![no])?;
             }
-            if *world.aliyun_app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
+            if *world.aliyun.app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
                 self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
             }
             let [legacy_sign, mask, require_token, keep_tokens] = settings;
-            world.legacy_sign.get_or_insert(legacy_sign);
-            world.mask_private_fields.get_or_insert(mask);
-            world.require_cloud_token.get_or_insert(require_token);
-            world.keep_cloud_tokens.get_or_insert(keep_tokens);
+            world.tuya.legacy_sign.get_or_insert(legacy_sign);
+            world.tuya.mask_private_fields.get_or_insert(mask);
+            world.aliyun.require_cloud_token.get_or_insert(require_token);
+            world.aliyun.keep_cloud_tokens.get_or_insert(keep_tokens);
         }
-        let client_id = fill(&mut world.client_id, mint::client_id)?;
-        let project_id = fill(&mut world.aliyun_project_id, mint::aliyun_project_id)?;
-        let app_key = fill(&mut world.aliyun_app_key, mint::app_key)?;
-        let secret = self.seal.seal(fill(&mut world.secret, mint::secret)?, &secret_place)?;
-        let app_secret = self.seal.seal(fill(&mut world.aliyun_app_secret, mint::secret)?, &app_secret_place)?;
-        let legacy_sign = *world.legacy_sign.get_or_insert(false);
-        let mask = *world.mask_private_fields.get_or_insert(true);
-        let require_token = *world.require_cloud_token.get_or_insert(true);
-        let keep_tokens = *world.keep_cloud_tokens.get_or_insert(false);
+        let client_id = fill(&mut world.tuya.client_id, mint::client_id)?;
+        let project_id = fill(&mut world.aliyun.project_id, mint::aliyun_project_id)?;
+        let app_key = fill(&mut world.aliyun.app_key, mint::app_key)?;
+        let secret = self.seal.seal(fill(&mut world.tuya.secret, mint::secret)?, &secret_place)?;
+        let app_secret = self.seal.seal(fill(&mut world.aliyun.app_secret, mint::secret)?, &app_secret_place)?;
+        let legacy_sign = *world.tuya.legacy_sign.get_or_insert(false);
+        let mask = *world.tuya.mask_private_fields.get_or_insert(true);
+        let require_token = *world.aliyun.require_cloud_token.get_or_insert(true);
+        let keep_tokens = *world.aliyun.keep_cloud_tokens.get_or_insert(false);
         let settings = params![
             client_id,
             secret,
@@ -291,7 +291,7 @@ impl<'a> Builder<'a> {
             world.biz_type.get_or_insert(known.biz_type);
             world.registration.get_or_insert(known.registration);
             world.strict.get_or_insert(known.strict);
-            fill(&mut world.functions, || functions::decode(&known.functions))?;
+            fill(&mut world.functions, || functions::decode_for_document(&known.functions))?;
         }
         self.put_product(known_no, world)?;
         let now = functions::encode(world.functions.as_deref().unwrap_or_default())?;

@@ -26,7 +26,7 @@ impl Builder<'_> {
             Ok(WorldUser {
                 schema: world.schema.clone(),
                 username: world.username.clone(),
-                username_type: UsernameType::from_number(row.get(1)?),
+                username_type: row.get(1)?,
                 country_code: row.get(2)?,
                 password: row.get(3)?,
                 nick_name: row.get(4)?,
@@ -74,7 +74,7 @@ impl Builder<'_> {
         before: Option<&WorldUser>,
         world: &mut WorldUser,
     ) -> Result<()> {
-        world.username_type.get_or_insert(UsernameType::Other);
+        world.username_type.get_or_insert(UsernameType::Other as i64);
         world.country_code.get_or_insert_default();
         world.nick_name.get_or_insert_default();
         world.avatar.get_or_insert_default();
@@ -104,7 +104,7 @@ impl Builder<'_> {
                 app_no,
                 world.uid,
                 world.username,
-                world.username_type.map(|kind| kind as i64),
+                world.username_type,
                 world.country_code,
                 world.password,
                 world.nick_name,

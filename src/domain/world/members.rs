@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Kind, values};
+use super::values;
 use crate::domain::FunctionType;
 
 #[derive(Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use crate::domain::FunctionType;
 struct Member {
     code: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: FunctionType,
     #[serde(default)]
     values: Value,
     #[serde(default)]
@@ -33,15 +33,14 @@ pub fn checked(values: Value) -> Result<Map<String, Value>, String> {
     let rows: Vec<Member> = serde_json::from_value(rows).map_err(|error| format!("members: {error}"))?;
     let mut codes = HashSet::new();
     let member = |row: Member| {
-        let kind = row.kind.into_domain();
         let place = |text: String| format!("member {:?}: {text}", row.code);
-        if kind == FunctionType::Struct {
+        if row.kind == FunctionType::Struct {
             return Err(place("a member cannot be a Struct itself".to_owned()));
         }
         if row.code.is_empty() || !codes.insert(row.code.clone()) {
             return Err(place("each member needs a code of its own".to_owned()));
         }
-        let values = values::checked(&row.code, kind, row.values).map_err(place)?;
+        let values = values::checked(&row.code, row.kind, row.values).map_err(place)?;
         let name = if row.name.is_empty() { row.code.clone() } else { row.name };
         serde_json::to_value(Member { code: row.code, kind: row.kind, values: values.into(), name })
             .map_err(|error| error.to_string())

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use super::country::calling_code;
-use super::user::compared_name;
-use super::world::{World, WorldDevice, WorldProduct, WorldProject};
-use super::{Error, Result};
+use super::{World, WorldDevice, WorldProduct, WorldProject};
+use crate::domain::country::calling_code;
+use crate::domain::user::compared_name;
+use crate::domain::{Error, Result};
 
 /// An id in a document may be this long.
 const ID_CHARS_MAX: usize = 64;
@@ -34,12 +34,12 @@ fn check_project(project: &mut WorldProject) -> Result<()> {
     ids(
         &place,
         [
-            ("tuya.client_id", &project.client_id),
-            ("aliyun.project_id", &project.aliyun_project_id),
-            ("aliyun.app_key", &project.aliyun_app_key),
+            ("tuya.client_id", &project.tuya.client_id),
+            ("aliyun.project_id", &project.aliyun.project_id),
+            ("aliyun.app_key", &project.aliyun.app_key),
         ],
     )?;
-    secrets(&place, [("tuya.secret", &project.secret), ("aliyun.app_secret", &project.aliyun_app_secret)])?;
+    secrets(&place, [("tuya.secret", &project.tuya.secret), ("aliyun.app_secret", &project.aliyun.app_secret)])?;
     unique(&format!("{place} apps"), project.apps.iter().map(|app| app.schema.as_str()))?;
     for app in &mut project.apps {
         let place = format!("{place} app {:?}", app.schema);
@@ -95,8 +95,9 @@ fn check_product(place: &str, product: &WorldProduct) -> Result<()> {
     functions.iter().try_for_each(|function| id(&place, "function code", &function.code))?;
     let mut points = HashMap::new();
     for function in functions {
-        if let Some(other) = points.insert(function.dp_id, &function.code) {
-            let text = format!("functions {other:?} and {:?} both have dp_id {}", function.code, function.dp_id);
+        let Some(dp_id) = function.dp_id else { continue };
+        if let Some(other) = points.insert(dp_id, &function.code) {
+            let text = format!("functions {other:?} and {:?} both have dp_id {dp_id}", function.code);
             return refuse(&place, &text);
         }
     }
