@@ -19,6 +19,9 @@ use crate::gateway::auth::Proof;
 /// The only key of a shadow.
 const SHADOW: &str = "shadow";
 
+/// Every error is named, so that a new one stops the build until its fault is chosen. What the device can do nothing
+/// about, a store that is busy or failed, is [`Fault::Service`]: it ends the session and is never acknowledged, so that
+/// the device sends the message again.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
@@ -28,7 +31,28 @@ impl From<Error> for Fault {
                 tracing::error!(error.cause = %cause, "the store failed");
                 Self::Service
             }
-            _ => Self::Parameter,
+            Error::Missing(_)
+            | Error::WrongType { .. }
+            | Error::OutOfRange { .. }
+            | Error::NotVisible(_)
+            | Error::InvalidCountry
+            | Error::CountryNotServed(_)
+            | Error::InvalidMobile
+            | Error::InvalidEmail
+            | Error::NoSuchDeviceUser
+            | Error::LogsNotSupported
+            | Error::FunctionNotSupported(_)
+            | Error::CommandNotSupported(_)
+            | Error::Offline
+            | Error::NoAnswer
+            | Error::TokenInvalid
+            | Error::NotAllowed(_)
+            | Error::WrongPassword
+            | Error::TooManyFailures
+            | Error::OtherCountry
+            | Error::OtherRegion(_)
+            | Error::DamagedCursor(_)
+            | Error::Refused(_) => Self::Parameter,
         }
     }
 }
@@ -177,6 +201,8 @@ async fn login(session: &mut Session, gateway: &Gateway, device: &Device, subs: 
                     fault = fault.or(Some(Fault::Topology));
                 }
             }
+            // Not answered: the device sends all of it again.
+            Err(Fault::Service) => return Err(Fault::Service),
             Err(wrong) => fault = fault.or(Some(wrong)),
         }
     }
@@ -280,5 +306,26 @@ fn merge(document: &mut Json, part: &str, given: &Json, is_update: bool, seconds
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Noun;
+
+    #[test]
+    fn a_busy_or_failed_store_is_a_fault_of_the_service() {
+        for (error, fault) in [
+            (Error::Busy("the event log waits for its disk"), Fault::Service),
+            (Error::store("the disk failed"), Fault::Service),
+            (Error::Unfit("switch".to_owned()), Fault::Unfit),
+            (Error::NotVisible(Noun::Device), Fault::Parameter),
+            (Error::FunctionNotSupported("switch".to_owned()), Fault::Parameter),
+            (Error::Missing("token"), Fault::Parameter),
+        ] {
+            let text = error.to_string();
+            assert_eq!(Fault::from(error), fault, "{text}");
+        }
     }
 }

@@ -102,7 +102,15 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         for device in std::mem::take(&mut self.owed) {
-            let Ok(desired) = cloud.desired(&device).await else { continue };
+            let desired = match cloud.desired(&device).await {
+                Ok(desired) => desired,
+                Err(error) => {
+                    // Tried again when the device sends something next.
+                    tracing::warn!(%error, device = %device.id, "the desired values of a device could not be read");
+                    self.owed.push(device);
+                    continue;
+                }
+            };
             let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
             if told.is_empty() {
                 continue;
