@@ -23,7 +23,8 @@ use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
-use crate::gateway::{Gateway, Happenings, Hub, Listeners, Transport};
+use crate::feed::{Happenings, Listeners};
+use crate::gateway::{Gateway, Hub, Transport};
 use crate::http::{Bodies, Listener, Refusals};
 use crate::metrics::Sources;
 use crate::repeated::Repeated;
@@ -35,7 +36,7 @@ pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
-use crate::{aliyun, config, durable_file, gateway, metrics, tuya, visual};
+use crate::{aliyun, config, durable_file, feed, gateway, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -206,7 +207,7 @@ impl App {
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
         let (to_virtual, waiting) = virtual_devices::downlink();
         let hub = Arc::new(Hub::default());
-        let (listeners, happenings) = gateway::feed();
+        let (listeners, happenings) = feed::feed();
         let downlink = Downlinks { to_virtual, hub: hub.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
@@ -359,7 +360,7 @@ impl App {
         tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
-        tasks.spawn(gateway::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));
+        tasks.spawn(feed::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));
         tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
         announce(&addresses);
         stop.await;

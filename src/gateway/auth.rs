@@ -7,11 +7,11 @@ use sha1::Sha1;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::listeners::PREFIX;
-use super::wire::Hello;
 use crate::domain::DeviceId;
 use crate::domain::device::FactoryName;
 use crate::domain::session::DeviceClaim;
+use crate::feed::PREFIX;
+use crate::mqtt::codec::Hello;
 
 /// The protocol that a device speaks above MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +196,8 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Terms;
     use super::*;
+    use crate::mqtt::codec::Terms;
 
     fn hello(client_id: &str, username: &str, password: &str) -> Hello {
         let password = bytes::Bytes::copy_from_slice(password.as_bytes());

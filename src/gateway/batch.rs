@@ -3,10 +3,10 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::payload::{Fault, Message, Reply, Told};
-use super::wire::Verdict;
+use super::dialect::{Fault, Message, Reply, Told};
 use crate::domain::Device;
 use crate::domain::data_point::Reported;
+use crate::mqtt::codec::Verdict;
 use crate::refusals::Reason;
 
 /// What came in one read.

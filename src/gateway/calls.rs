@@ -1,7 +1,7 @@
 //! The services that a session's devices were asked to do, until they answer.
 
-use super::hub::Answer;
-use super::payload::Answered;
+use super::dialect::Answered;
+use super::router::Answer;
 use crate::domain::DeviceNo;
 use crate::domain::command::Undelivered;
 

@@ -1,24 +1,17 @@
 //! Where devices connect: MQTT 3.1.1 and 5, with TuyaLink and LinkKit told apart by the CONNECT; and apps that listen to
 //! their devices.
 
-mod alink;
-mod ask;
 mod auth;
 mod batch;
 mod calls;
-mod feed_message;
-mod filter;
-mod hub;
-mod link;
-mod listeners;
-mod listening;
-mod oddities;
-mod payload;
+mod connect;
+mod dialect;
+mod off_spec;
 mod proxied;
+mod requests;
+mod router;
 mod session;
 mod subscriptions;
-mod tylink;
-mod wire;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -35,12 +28,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::domain::{Cloud, Device};
+use crate::feed::Listeners;
 use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 pub use auth::Protocol;
-pub use hub::Hub;
-pub use listeners::{Happenings, Listeners, feed, tell};
+use dialect::{linkkit, tuyalink};
+pub use router::Hub;
 
 /// A TLS handshake must be done by then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -129,12 +123,12 @@ impl Gateway {
 /// Reads a message as a session of a device would, and does nothing of what it asks; whether its topic is the device's.
 pub fn decode(protocol: Protocol, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> bool {
     let step = match protocol {
-        Protocol::TuyaLink => match tylink::split(topic) {
-            Some((name, below)) if name == device.id.as_str() => tylink::step(device, below, payload, now_ms),
+        Protocol::TuyaLink => match tuyalink::split(topic) {
+            Some((name, below)) if name == device.id.as_str() => tuyalink::step(device, below, payload, now_ms),
             _ => return false,
         },
-        Protocol::LinkKit { .. } => match alink::split(topic) {
-            Some(parts) if parts.name == alink::name(device) => alink::step(device, topic, parts, payload, now_ms),
+        Protocol::LinkKit { .. } => match linkkit::split(topic) {
+            Some(parts) if parts.name == linkkit::name(device) => linkkit::step(device, topic, parts, payload, now_ms),
             _ => return false,
         },
     };

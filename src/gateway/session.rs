@@ -2,8 +2,8 @@
 //! by itself in [`outgoing`].
 
 mod incoming;
-mod kept;
 mod outgoing;
+mod stored;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,17 +15,20 @@ use tokio::time::{Instant, timeout};
 use super::auth::Protocol;
 use super::batch::{Answer, Batch};
 use super::calls::Calls;
-use super::hub::{Mailbox, Sent};
-use super::link::{Gone, Guest, Link, silence};
-use super::oddities::Oddities;
-use super::payload::{Fault, Heard, Message, Reply, Told};
+use super::connect::{self, Guest};
+use super::dialect::{Fault, Heard, Message, Reply, Told};
+use super::dialect::{linkkit, tuyalink};
+use super::off_spec::Oddities;
+use super::router::{Mailbox, Sent};
 use super::subscriptions::Subscriptions;
-use super::wire::{Ending, Refusal, Resumed};
-use super::{Gateway, Peer, alink, listening, tylink};
+use super::{Gateway, Peer};
 use crate::domain::data_point::Reported;
 use crate::domain::{Cloud, Device, DeviceNo, Error};
+use crate::feed;
+use crate::mqtt::codec::{Ending, Refusal, Resumed};
+use crate::mqtt::connection::{Gone, Link, silence};
 use crate::shutdown::Shutdown;
-use kept::Kept;
+use stored::Kept;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +45,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut link = Link::new(stream);
     // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
     let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, peer))) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, Box::pin(connect::greeting(&mut link, &gateway, peer))) => greeted,
         () = shutdown.begun() => return,
     };
     match greeted {
@@ -64,7 +67,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             link.wire.welcome(Ok(Resumed::default()));
             let now_ms = gateway.cloud.now_ms();
             // On the heap: a connection of a device has no room for it.
-            let _ = Box::pin(listening::serve(&mut link, listening, terms.keep_alive_s, now_ms, &mut shutdown)).await;
+            let _ = Box::pin(feed::serve(&mut link, listening, terms.keep_alive_s, now_ms, &mut shutdown)).await;
         }
         _ => {}
     }
@@ -275,7 +278,7 @@ impl Session {
 
     /// The device of a name in topics, when this session stands for it.
     fn spoken_for(&self, name: &str) -> Option<&Arc<Device>> {
-        if name == self.name || name == alink::NOBODY { Some(&self.device) } else { self.subs.get(name) }
+        if name == self.name || name == linkkit::NOBODY { Some(&self.device) } else { self.subs.get(name) }
     }
 
     /// Keeps what fits. LinkKit has no word for a part, so there it is all or nothing.
@@ -321,19 +324,20 @@ impl Session {
     fn stored(&self, device: &Device, heard: Heard) -> Heard {
         match self.protocol {
             Protocol::TuyaLink => heard,
-            Protocol::LinkKit { .. } => Heard { points: alink::stored(&device.product, heard.points), ..heard },
+            Protocol::LinkKit { .. } => Heard { points: linkkit::stored(&device.product, heard.points), ..heard },
         }
     }
 
     fn reply(&self, device: &Device, reply: Reply, outcome: &Result<Told, Fault>, now_ms: i64) -> Message {
         match self.protocol {
             Protocol::TuyaLink => {
-                let data = outcome.as_ref().map(|told| tylink::data(&device.product, told)).map_err(|fault| *fault);
-                tylink::say(reply, data.as_ref().map_err(|fault| *fault), now_ms)
+                let data = outcome.as_ref().map(|told| tuyalink::data(&device.product, told)).map_err(|fault| *fault);
+                tuyalink::say(reply, data.as_ref().map_err(|fault| *fault), now_ms)
             }
             Protocol::LinkKit { .. } => {
-                let data = outcome.as_ref().map(|told| alink::say::data(&device.product, told)).map_err(|fault| *fault);
-                alink::say::reply(reply, data.as_ref().map_err(|fault| *fault))
+                let data =
+                    outcome.as_ref().map(|told| linkkit::encode::data(&device.product, told)).map_err(|fault| *fault);
+                linkkit::encode::reply(reply, data.as_ref().map_err(|fault| *fault))
             }
         }
     }
@@ -341,8 +345,8 @@ impl Session {
     /// The device that a topic or filter names, when this session stands for it.
     fn named_in(&self, topic: &str) -> Option<&Arc<Device>> {
         let name = match self.protocol {
-            Protocol::TuyaLink => tylink::split(topic)?.0,
-            Protocol::LinkKit { .. } => alink::split(topic)?.name,
+            Protocol::TuyaLink => tuyalink::split(topic)?.0,
+            Protocol::LinkKit { .. } => linkkit::split(topic)?.name,
         };
         self.spoken_for(name)
     }
@@ -355,6 +359,6 @@ impl Session {
 fn name_of(protocol: Protocol, device: &Device) -> String {
     match protocol {
         Protocol::TuyaLink => device.id.0.clone(),
-        Protocol::LinkKit { .. } => alink::name(device),
+        Protocol::LinkKit { .. } => linkkit::name(device),
     }
 }

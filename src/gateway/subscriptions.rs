@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::filter::{is_valid, matches};
 use crate::domain::DeviceNo;
+use crate::mqtt::filter::{Denied, is_valid, matches};
 
 /// A filter may be this long.
 const FILTER_BYTES_MAX: usize = 256;
@@ -19,17 +19,6 @@ pub struct Bounds {
 pub const OF_ITSELF: Bounds = Bounds { filters: 64, bytes: 8 * 1024 };
 /// Of a device behind it. The vendor's SDKs use up to 16 filters for each.
 pub const OF_A_SUB: Bounds = Bounds { filters: 32, bytes: 4 * 1024 };
-
-/// Why a filter is not granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// It is no filter, or too long.
-    Invalid,
-    /// It is not below the topics of a device that the session speaks for.
-    NotOwn,
-    /// The device has as many as it may have.
-    TooMany,
-}
 
 /// Filters, by the device below whose topics they are.
 #[derive(Default)]

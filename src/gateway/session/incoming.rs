@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::super::auth::Protocol;
 use super::super::batch::{Answer, Batch, Fate};
-use super::super::link::{Gone, Link};
-use super::super::payload::{Ask, Fault, Reply, Step, Told};
-use super::super::subscriptions::{Denied, OF_A_SUB, OF_ITSELF};
-use super::super::wire::{Ending, Malformed, Published, Said};
-use super::super::{Gateway, alink, ask, tylink};
+use super::super::dialect::{Ask, Fault, Reply, Step, Told};
+use super::super::dialect::{linkkit, tuyalink};
+use super::super::subscriptions::{OF_A_SUB, OF_ITSELF};
+use super::super::{Gateway, requests};
 use super::Session;
 use crate::domain::{Device, NodeType};
+use crate::mqtt::codec::{Ending, Malformed, Published, Said};
+use crate::mqtt::connection::{Gone, Link};
+use crate::mqtt::filter::Denied;
 use crate::refusals::{Reason, Who};
 
 /// Devices that a gateway may claim without proving them before it is closed.
@@ -31,7 +33,7 @@ impl Session {
                 batch.is_cut = true;
                 return Ok(());
             }
-            let said = link.wire.next().map_err(|malformed| self.broke_rules(gateway, malformed))?;
+            let said = link.wire.next_packet().map_err(|malformed| self.broke_rules(gateway, malformed))?;
             let Some(said) = said else { return Ok(()) };
             match said {
                 Said::Publish(published) => {
@@ -130,7 +132,7 @@ impl Session {
         reply: Option<Reply>,
         batch: &mut Batch,
     ) -> Result<Fate, Ending> {
-        let outcome = Box::pin(ask::done(self, gateway, device, ask)).await;
+        let outcome = Box::pin(requests::done(self, gateway, device, ask)).await;
         tokio::task::yield_now().await;
         match outcome {
             // What is not kept is not acknowledged: the device sends it again.
@@ -150,10 +152,10 @@ impl Session {
     fn foreign(&self, topic: &str, payload: &[u8], now_ms: i64, batch: &mut Batch) -> Result<(), Ending> {
         let answer = match self.protocol {
             Protocol::TuyaLink if self.device.product.node_type == NodeType::Gateway => {
-                tylink::stranger(topic, payload, now_ms)
+                tuyalink::stranger(topic, payload, now_ms)
             }
             Protocol::TuyaLink => return Err(Ending::TopicNameInvalid),
-            Protocol::LinkKit { .. } => Some(alink::say::illegal_topic(&self.device, topic)),
+            Protocol::LinkKit { .. } => Some(linkkit::encode::illegal_topic(&self.device, topic)),
         };
         batch.answers.extend(answer.map(Answer::Ready));
         Ok(())
@@ -174,14 +176,14 @@ impl Session {
         let foreign = || (Step::Foreign, self.device.clone());
         match self.protocol {
             Protocol::TuyaLink => {
-                let Some((name, below)) = tylink::split(topic) else { return foreign() };
+                let Some((name, below)) = tuyalink::split(topic) else { return foreign() };
                 let Some(device) = self.spoken_for(name) else { return foreign() };
-                (tylink::step(device, below, payload, now_ms), device.clone())
+                (tuyalink::step(device, below, payload, now_ms), device.clone())
             }
             Protocol::LinkKit { .. } => {
-                let Some(parts) = alink::split(topic) else { return foreign() };
+                let Some(parts) = linkkit::split(topic) else { return foreign() };
                 let Some(device) = self.spoken_for(parts.name) else { return foreign() };
-                (alink::step(device, topic, parts, payload, now_ms), device.clone())
+                (linkkit::step(device, topic, parts, payload, now_ms), device.clone())
             }
         }
     }
@@ -216,6 +218,6 @@ impl Session {
     }
 
     fn is_auto_subscription(&self, filter: &str) -> bool {
-        self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device)
+        self.protocol == Protocol::TuyaLink && filter == tuyalink::auto_subscription(&self.device)
     }
 }

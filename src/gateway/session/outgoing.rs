@@ -5,16 +5,17 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
+use super::super::Gateway;
 use super::super::auth::Protocol;
 use super::super::calls::Call;
-use super::super::hub::{Loss, Sent};
-use super::super::link::{Gone, Link};
-use super::super::wire::Ending;
-use super::super::{Gateway, alink, tylink};
+use super::super::dialect::{linkkit, tuyalink};
+use super::super::router::{Loss, Sent};
 use super::{SUBSCRIBE_TIMEOUT, Session};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::fact::{Desired, FactChange, FactKind};
 use crate::domain::{Cloud, DeviceNo};
+use crate::mqtt::codec::Ending;
+use crate::mqtt::connection::{Gone, Link};
 
 /// Commands that are held while a device may be about to subscribe; further ones are not heard.
 const HELD_MAX: usize = 64;
@@ -51,10 +52,12 @@ impl Session {
         let Sent { device, id, command, answer } = sent;
         let now_ms = gateway.cloud.now_ms();
         let message = match (self.protocol, &command) {
-            (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
-            (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
-            (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
-            (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
+            (Protocol::TuyaLink, Command::Set(wishes)) => tuyalink::set(&device, id, wishes, now_ms),
+            (Protocol::TuyaLink, Command::Do { name, input }) => tuyalink::execute(&device, id, name, input, now_ms),
+            (Protocol::LinkKit { .. }, Command::Set(wishes)) => linkkit::encode::set(&device, id, wishes),
+            (Protocol::LinkKit { .. }, Command::Do { name, input }) => {
+                linkkit::encode::invoke(&device, id, name, input)
+            }
         };
         if !self.wants(&message.topic) {
             let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());
@@ -117,8 +120,8 @@ impl Session {
             }
             let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
             let message = match self.protocol {
-                Protocol::TuyaLink => tylink::set(&device, 0, &wishes, cloud.now_ms()),
-                Protocol::LinkKit { .. } => alink::say::set(&device, 0, &wishes),
+                Protocol::TuyaLink => tuyalink::set(&device, 0, &wishes, cloud.now_ms()),
+                Protocol::LinkKit { .. } => linkkit::encode::set(&device, 0, &wishes),
             };
             if !self.wants(&message.topic) {
                 self.owed.push(device);

@@ -1,5 +1,8 @@
 //! What both device protocols have in common: what a message of a device asks for, and times and values in their JSON.
 
+pub mod linkkit;
+pub mod tuyalink;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};

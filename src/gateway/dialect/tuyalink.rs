@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::auth::Proof;
-use super::payload::{
+use super::super::auth::Proof;
+use super::{
     Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, Reply, Step, SubProof, Times, Told, code_of, command_id,
     points, text, texts, time_ms,
 };
@@ -292,7 +292,7 @@ fn heard(data: &Map<String, Json>, times: Times) -> Option<Heard> {
         for one in list {
             heard.events.push(event(code, one, times)?);
         }
-        if heard.events.len() > super::payload::POINTS_MAX {
+        if heard.events.len() > super::POINTS_MAX {
             return None;
         }
     }

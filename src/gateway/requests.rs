@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::Gateway;
-use super::link::in_session;
-use super::payload::{Ask, Fault, SubProof, Told};
+use super::connect::in_session;
+use super::dialect::{Ask, Fault, SubProof, Told};
 use super::session::Session;
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{Fact, FactChange, FactKind};

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use super::link::{Gone, Link, silence};
-use super::listeners::Listening;
-use super::subscriptions::Denied;
-use super::wire::Said;
+use super::subscribers::Listening;
+use crate::mqtt::codec::Said;
+use crate::mqtt::connection::{Gone, Link, silence};
+use crate::mqtt::filter::Denied;
 use crate::shutdown::Shutdown;
 
 /// Serves a listener until it goes, its time is over, or another connection has its place.
@@ -28,7 +28,7 @@ where
     let mut is_subscribed = false;
     link.flush().await?;
     loop {
-        while let Some(said) = link.wire.next()? {
+        while let Some(said) = link.wire.next_packet()? {
             match said {
                 Said::Subscribe(id, filters) => {
                     let is_own = |filter: &str| filter == listening.topic;

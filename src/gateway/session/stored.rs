@@ -3,10 +3,10 @@
 
 use super::super::Gateway;
 use super::super::auth::Protocol;
-use super::super::tylink;
-use super::super::wire::{Resumed, Terms};
+use super::super::dialect::tuyalink;
 use super::Session;
 use crate::domain::DeviceNo;
+use crate::mqtt::codec::{Resumed, Terms};
 
 /// What is kept of a session on disk.
 #[derive(Default)]
@@ -98,7 +98,7 @@ impl Session {
 
     fn filters_of(&self, device: DeviceNo) -> Vec<String> {
         let is_auto = self.protocol == Protocol::TuyaLink && self.is_auto && device == self.device.no;
-        let auto = is_auto.then(|| tylink::auto_subscription(&self.device));
+        let auto = is_auto.then(|| tuyalink::auto_subscription(&self.device));
         auto.into_iter().chain(self.subscriptions.of(device).map(str::to_owned)).collect()
     }
 }

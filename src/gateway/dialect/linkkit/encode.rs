@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::payload::{Fault, Message, Reply, Told};
+use super::super::{Fault, Message, Reply, Told};
 use super::name;
 use crate::domain::command::Wish;
 use crate::domain::fact::Desired;

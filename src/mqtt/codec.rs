@@ -8,7 +8,7 @@ use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
 use std::num::NonZeroU16;
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::subscriptions::Denied;
+use super::filter::Denied;
 
 /// A packet may be this long: both device protocols allow payloads of 256 KiB.
 const PACKET_BYTES_MAX: u32 = 260 * 1024;
@@ -159,7 +159,7 @@ impl Wire {
     ///
     /// # Errors
     /// [`Malformed`], which ends the connection.
-    pub fn next(&mut self) -> Result<Option<Said>, Malformed> {
+    pub fn next_packet(&mut self) -> Result<Option<Said>, Malformed> {
         let said = self.decode();
         if let Err(Malformed(why)) = said {
             self.ends(why);

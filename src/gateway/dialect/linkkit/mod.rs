@@ -1,12 +1,12 @@
 //! LinkKit (Alink): topics below `/sys/{productKey}/{deviceName}/` and its siblings (contract aliyun §6.2, §6.3). What
-//! is said to a device is in [`say`].
+//! is said to a device is in [`encode`].
 
-pub mod say;
+pub mod encode;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::auth::Proof;
-use super::payload::{
+use super::super::auth::Proof;
+use super::{
     Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, POINTS_MAX, Reply, Step, SubProof, Times, code_of, command_id,
     points, text, texts,
 };
@@ -93,7 +93,7 @@ pub fn step(device: &Device, topic: &str, parts: Topic<'_>, payload: &[u8], now_
         (RRPC, below) => frame.answered(&json!(below.split('/').next()), None),
         ("/ext/ntp/", "request") => frame.time(parts.name),
         ("/ext/session/", below) => frame.session(below),
-        ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(say::shadow(parts.name))),
+        ("/shadow/update/", "") => Step::Ask(Ask::Shadow(message), Some(encode::shadow(parts.name))),
         ("/ota/device/inform/", "") => frame.firmware(),
         _ => Step::Dropped(Reason::UnknownTopic),
     }
@@ -112,7 +112,7 @@ impl Frame<'_> {
         let service = below.strip_prefix("thing/service/").and_then(|below| below.strip_suffix("_reply"));
         match service {
             Some("property/set") => return Step::Nothing,
-            Some(service) => return self.answered(&self.message["id"], Some(say::service_of(service))),
+            Some(service) => return self.answered(&self.message["id"], Some(encode::service_of(service))),
             None => {}
         }
         if let Some(id) = below.strip_prefix("rrpc/response/") {
@@ -170,7 +170,7 @@ impl Frame<'_> {
     }
 
     fn answer(&self, data: &Json) -> Step {
-        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(say::reply(reply, Ok(data))))
+        self.wanted_reply().map_or(Step::Nothing, |reply| Step::Answer(encode::reply(reply, Ok(data))))
     }
 
     fn refuse(&self, fault: Fault) -> Step {
@@ -266,7 +266,7 @@ impl Frame<'_> {
     fn answered(&self, id: &Json, service: Option<&str>) -> Step {
         let data = &self.message["data"];
         let output = if data.is_null() { "{}".to_owned() } else { data.to_string() };
-        let is_done = self.message["code"].as_i64().is_none_or(|code| code == say::OK);
+        let is_done = self.message["code"].as_i64().is_none_or(|code| code == encode::OK);
         Step::Answered(Answered {
             id: command_id(id),
             service: service.map(str::to_owned),
