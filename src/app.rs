@@ -23,8 +23,8 @@ use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
-use crate::feed::{Happenings, Listeners};
-use crate::gateway::{Gateway, Hub, Transport};
+use crate::feed::{FeedEvents, Subscribers};
+use crate::gateway::{CommandRouter, Gateway, Transport};
 use crate::http::{Bodies, Listener, Refusals};
 use crate::metrics::Sources;
 use crate::repeated::Repeated;
@@ -92,21 +92,21 @@ impl Clock for SystemClock {
 /// The ways down: to the devices that are played here and to those that are connected.
 struct Downlinks {
     to_virtual: VirtualDownlink,
-    hub: Arc<Hub>,
+    router: Arc<CommandRouter>,
 }
 
 #[async_trait]
 impl Downlink for Downlinks {
     async fn end_session(&self, device: DeviceNo) {
         self.to_virtual.end_session(device).await;
-        self.hub.end_session(device).await;
+        self.router.end_session(device).await;
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
         if device.is_virtual {
             self.to_virtual.command(device, command).await
         } else {
-            self.hub.command(device, command).await
+            self.router.command(device, command).await
         }
     }
 }
@@ -123,9 +123,9 @@ pub struct App {
     config: Config,
     folder: PathBuf,
     waiting: Waiting,
-    hub: Arc<Hub>,
-    listeners: Arc<Listeners>,
-    happenings: Happenings,
+    router: Arc<CommandRouter>,
+    subscribers: Arc<Subscribers>,
+    events: FeedEvents,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
     opened: OpenFolder,
@@ -206,14 +206,14 @@ impl App {
         let shared = Shared { stamp: registry.stamp(), space: space.clone(), turns: registry.turns() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
         let (to_virtual, waiting) = virtual_devices::downlink();
-        let hub = Arc::new(Hub::default());
-        let (listeners, happenings) = feed::feed();
-        let downlink = Downlinks { to_virtual, hub: hub.clone() };
+        let router = Arc::new(CommandRouter::default());
+        let (subscribers, events) = feed::feed();
+        let downlink = Downlinks { to_virtual, router: router.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let accepts_at_login = config.tuya.accept_invitations_at_login;
         let limits = Limits { retention_days, failures_of_account, failures_of_address, accepts_at_login };
-        let (downlink, feed) = (Arc::new(downlink), listeners.clone());
+        let (downlink, feed) = (Arc::new(downlink), subscribers.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
@@ -222,9 +222,9 @@ impl App {
             config,
             folder,
             waiting,
-            hub,
-            listeners,
-            happenings,
+            router,
+            subscribers,
+            events,
             bodies,
             refusals: Refusals::new(),
             opened,
@@ -254,8 +254,8 @@ impl App {
     /// Where devices connect.
     pub fn gateway(&self) -> Arc<Gateway> {
         let mqtt = &self.config.mqtt;
-        let (cloud, hub, listeners) = (self.cloud.clone(), self.hub.clone(), self.listeners.clone());
-        Gateway::new(cloud, hub, listeners, mqtt.connections_max, mqtt.connections_per_address)
+        let (cloud, router, subscribers) = (self.cloud.clone(), self.router.clone(), self.subscribers.clone());
+        Gateway::new(cloud, router, subscribers, mqtt.connections_max, mqtt.connections_per_address)
     }
 
     /// The operator's door, for a process that has opened the folder itself.
@@ -360,7 +360,7 @@ impl App {
         tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
-        tasks.spawn(feed::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));
+        tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
         tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
         announce(&addresses);
         stop.await;

@@ -5,65 +5,66 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use super::subscribers::Listening;
-use crate::mqtt::codec::Said;
-use crate::mqtt::connection::{Gone, Link, silence};
-use crate::mqtt::filter::Denied;
+use super::subscribers::Subscription;
+use crate::mqtt::codec::Packet;
+use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
+use crate::mqtt::filter::SubscribeRefusal;
 use crate::shutdown::Shutdown;
 
 /// Serves a listener until it goes, its time is over, or another connection has its place.
 pub async fn serve<S>(
-    link: &mut Link<S>,
-    mut listening: Listening,
+    connection: &mut Connection<S>,
+    mut subscription: Subscription,
     keep_alive_s: u16,
     now_ms: i64,
     shutdown: &mut Shutdown,
-) -> Result<(), Gone>
+) -> Result<(), Closed>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let silence = silence(keep_alive_s);
-    let left = Duration::from_millis(u64::try_from(listening.expires_ms - now_ms).unwrap_or(0));
+    let keep_alive_timeout = keep_alive_timeout(keep_alive_s);
+    let left = Duration::from_millis(u64::try_from(subscription.expires_ms - now_ms).unwrap_or(0));
     let mut end = Box::pin(sleep(left));
     let mut is_subscribed = false;
-    link.flush().await?;
+    connection.flush().await?;
     loop {
-        while let Some(said) = link.wire.next_packet()? {
-            match said {
-                Said::Subscribe(id, filters) => {
-                    let is_own = |filter: &str| filter == listening.topic;
+        while let Some(packet) = connection.codec.next_packet()? {
+            match packet {
+                Packet::Subscribe(id, filters) => {
+                    let is_own = |filter: &str| filter == subscription.topic;
                     is_subscribed |= filters.iter().any(|(filter, _)| is_own(filter));
-                    let granted = |(filter, qos): &(String, _)| is_own(filter).then_some(*qos).ok_or(Denied::NotOwn);
-                    link.wire.granted(id, filters.iter().map(granted).collect());
+                    let granted =
+                        |(filter, qos): &(String, _)| is_own(filter).then_some(*qos).ok_or(SubscribeRefusal::NotOwn);
+                    connection.codec.subscribe_ack(id, filters.iter().map(granted).collect());
                 }
-                Said::Unsubscribe(id, filters) => {
-                    let gone = filters.iter().map(|filter| is_subscribed && *filter == listening.topic).collect();
-                    is_subscribed &= !filters.contains(&listening.topic);
-                    link.wire.ungranted(id, gone);
+                Packet::Unsubscribe(id, filters) => {
+                    let gone = filters.iter().map(|filter| is_subscribed && *filter == subscription.topic).collect();
+                    is_subscribed &= !filters.contains(&subscription.topic);
+                    connection.codec.unsubscribe_ack(id, gone);
                 }
-                Said::Ping => link.wire.pong(),
-                Said::Acknowledged => {}
+                Packet::PingRequest => connection.codec.ping_response(),
+                Packet::PublishAck => {}
                 // Commands go by the API.
-                Said::Publish(_) | Said::Connect(_) | Said::Goodbye { .. } => return Err(Gone),
+                Packet::Publish(_) | Packet::Connect(_) | Packet::Disconnect { .. } => return Err(Closed),
             }
         }
-        link.flush().await?;
+        connection.flush().await?;
         let quiet = async {
             loop {
                 tokio::select! {
-                    filled = link.fill() => return filled,
-                    message = listening.messages.recv() => {
-                        let message = message.ok_or(Gone)?;
+                    filled = connection.read() => return filled,
+                    message = subscription.messages.recv() => {
+                        let message = message.ok_or(Closed)?;
                         if is_subscribed {
-                            link.wire.publish(&listening.topic, message);
-                            link.flush().await?;
+                            connection.codec.publish(&subscription.topic, message);
+                            connection.flush().await?;
                         }
                     }
-                    () = &mut end => return Err(Gone),
-                    () = shutdown.begun() => return Err(Gone),
+                    () = &mut end => return Err(Closed),
+                    () = shutdown.begun() => return Err(Closed),
                 }
             }
         };
-        timeout(silence, quiet).await.map_err(|_| Gone)??;
+        timeout(keep_alive_timeout, quiet).await.map_err(|_| Closed)??;
     }
 }

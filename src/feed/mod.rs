@@ -5,4 +5,4 @@ mod message;
 mod subscribers;
 
 pub use connection::serve;
-pub use subscribers::{Happenings, Listeners, Listening, PREFIX, feed, tell};
+pub use subscribers::{CLIENT_ID_PREFIX, FeedEvents, Subscribers, Subscription, feed, publish};

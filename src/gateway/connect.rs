@@ -1,110 +1,125 @@
-//! Who a CONNECT turns out to be: a device, a device that registers, or a subscriber of the feed.
+//! What a CONNECT turns out to be: a device's, a registration, or a subscriber's of the live feed.
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::auth::{self, Claim, Proof, Protocol, Registering, Wish};
-use super::dialect::{Message, linkkit};
+use super::auth::{Claim, Intent, Proof, Registration};
+use super::dialect::{self, DeviceDialect, Message};
 use super::{Gateway, Peer};
 use crate::domain::device::FactoryName;
+use crate::domain::session::DeviceSecret;
 use crate::domain::{Cloud, Device, Error};
-use crate::feed::Listening;
-use crate::mqtt::codec::{Hello, Refusal, Resumed, Said, Terms};
-use crate::mqtt::connection::{Gone, Link};
+use crate::feed::{CLIENT_ID_PREFIX, Subscription};
+use crate::mqtt::codec::{Connect, ConnectRefusal, Packet, SessionOptions, SessionState};
+use crate::mqtt::connection::{Closed, Connection};
 use crate::refusals::{Reason, Who};
 
-/// The CONNECT, which must come first, and who it proves. Its answer is not sent yet.
-pub async fn greeting<S>(link: &mut Link<S>, gateway: &Gateway, peer: Peer) -> Result<(Guest, Terms), Gone>
+/// Reads the CONNECT, which must come first, and proves it. A client that is let in has no CONNACK yet.
+pub async fn accept<S>(
+    connection: &mut Connection<S>,
+    gateway: &Gateway,
+    peer: Peer,
+) -> Result<(Client, SessionOptions), Closed>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let hello = loop {
-        match link.wire.next_packet()? {
-            Some(Said::Connect(hello)) => break hello,
-            Some(_) => return Err(Gone),
-            None => link.fill().await?,
+    let connect = loop {
+        match connection.codec.next_packet()? {
+            Some(Packet::Connect(connect)) => break connect,
+            Some(_) => return Err(Closed),
+            None => connection.read().await?,
         }
     };
-    let refusal = match known(gateway, &hello, peer).await {
-        Ok(Known::Guest(guest)) => {
-            if matches!(guest, Guest::Device(..)) {
-                link.wire.trust();
+    let refusal = match authenticate(gateway, &connect, peer).await {
+        Ok(Authenticated::Client(client)) => {
+            if matches!(client, Client::Device(..)) {
+                connection.codec.accept_long_packets();
             }
-            return Ok((guest, hello.terms));
+            return Ok((client, connect.options));
         }
-        Ok(Known::Registered(message)) => {
-            link.wire.welcome(Ok(Resumed::default()));
-            link.wire.publish(&message.topic, message.payload);
-            link.flush().await?;
-            // The device goes when it has it; whatever else it says until then is not heard.
+        Ok(Authenticated::Registered(message)) => {
+            connection.codec.connect_ack(Ok(SessionState::default()));
+            connection.codec.publish(&message.topic, message.payload);
+            connection.flush().await?;
+            // The device closes the connection when it has its secret; what it sends until then is discarded.
             loop {
-                match link.wire.next_packet()? {
-                    Some(Said::Goodbye { .. }) => return Err(Gone),
+                match connection.codec.next_packet()? {
+                    Some(Packet::Disconnect { .. }) => return Err(Closed),
                     Some(_) => {}
-                    None => link.fill().await?,
+                    None => connection.read().await?,
                 }
             }
         }
         Err((refusal, reason)) => {
             if let Some(reason) = reason {
-                let what = format!("user {}", hello.username);
-                gateway.refusals.refused(reason, Who::Claimed(&hello.client_id), peer.address, &what);
+                let what = format!("user {}", connect.username);
+                gateway.refusals.refused(reason, Who::Claimed(&connect.client_id), peer.address, &what);
             }
             refusal
         }
     };
-    link.wire.welcome(Err(refusal));
-    link.flush().await?;
-    Err(Gone)
+    connection.codec.connect_ack(Err(refusal));
+    connection.flush().await?;
+    Err(Closed)
 }
 
-/// Who is let in.
-pub enum Guest {
-    /// A device, by its secret.
-    Device(Arc<Device>, Protocol),
-    /// Somebody who listens to devices.
-    Listener(Listening),
+/// A client that is let in.
+pub enum Client {
+    /// A device.
+    Device(DeviceClient),
+    /// A subscriber of the live feed.
+    Subscriber(Subscription),
 }
 
-/// Who a CONNECT turned out to be.
-enum Known {
-    /// Somebody who stays.
-    Guest(Guest),
-    /// A device, by its product's secret, and what tells it its own.
+/// A device that proved itself.
+pub struct DeviceClient {
+    /// The device.
+    pub device: Arc<Device>,
+    /// Its protocol.
+    pub dialect: &'static dyn DeviceDialect,
+    /// Whether it is sent everything without any subscription.
+    pub receives_all: bool,
+}
+
+/// What a CONNECT turned out to be.
+enum Authenticated {
+    /// A client that stays.
+    Client(Client),
+    /// A device that proved its product, and the message that gives it its own secret.
     Registered(Message),
 }
 
-/// Why somebody is not let in: what is answered, and what the log says, unless the store's failure is logged there.
-type Refused = (Refusal, Option<Reason>);
+/// Why a client is not let in: what is answered, and what the log says, unless the store's failure is logged there.
+type Refused = (ConnectRefusal, Option<Reason>);
 
-const UNREADABLE: Refused = (Refusal::Credentials, Some(Reason::UnreadableConnect));
-const UNKNOWN: Refused = (Refusal::Credentials, Some(Reason::UnknownDevice));
-const WRONG_PASSWORD: Refused = (Refusal::Credentials, Some(Reason::WrongPassword));
-const DISABLED: Refused = (Refusal::Forbidden, Some(Reason::Disabled));
-const NO_LISTENER: Refused = (Refusal::Forbidden, Some(Reason::Listener));
-const NO_REGISTRATION: Refused = (Refusal::Forbidden, Some(Reason::Registration));
+const UNREADABLE: Refused = (ConnectRefusal::Credentials, Some(Reason::UnreadableConnect));
+const UNKNOWN: Refused = (ConnectRefusal::Credentials, Some(Reason::UnknownDevice));
+const WRONG_PASSWORD: Refused = (ConnectRefusal::Credentials, Some(Reason::WrongPassword));
+const DISABLED: Refused = (ConnectRefusal::Forbidden, Some(Reason::Disabled));
+const NO_SUBSCRIBER: Refused = (ConnectRefusal::Forbidden, Some(Reason::Listener));
+const NO_REGISTRATION: Refused = (ConnectRefusal::Forbidden, Some(Reason::Registration));
 
 fn failed(error: Error) -> Refused {
     tracing::error!(%error, "a device could not be looked up");
-    (Refusal::Forbidden, None)
+    (ConnectRefusal::Forbidden, None)
 }
 
-/// The device or listener of a CONNECT, when it proves it.
-async fn known(gateway: &Gateway, hello: &Hello, peer: Peer) -> Result<Known, Refused> {
+/// The client of a CONNECT, when it proves what it claims.
+async fn authenticate(gateway: &Gateway, connect: &Connect, peer: Peer) -> Result<Authenticated, Refused> {
+    if connect.client_id.starts_with(CLIENT_ID_PREFIX) {
+        return subscriber(gateway, connect).await;
+    }
     let cloud = &*gateway.cloud;
-    let Claim { wish, proof } = auth::claim(hello).ok_or(UNREADABLE)?;
-    let (who, protocol) = match wish {
-        Wish::Session(who, protocol) => (who, protocol),
-        // Its client asks for new credentials when it is told that it may not.
-        Wish::Listen(name) => {
-            let listening = gateway.listeners.connect(&name, proof.given(), cloud.now_ms()).ok_or(NO_LISTENER)?;
-            if !cloud.may_listen(&listening.listener).await.unwrap_or(false) {
-                return Err(NO_LISTENER);
-            }
-            return Ok(Known::Guest(Guest::Listener(listening)));
+    let dialect = dialect::of_client_id(&connect.client_id).ok_or(UNREADABLE)?;
+    let Claim { intent, proof } = dialect.claim(connect).ok_or(UNREADABLE)?;
+    let (who, receives_all) = match intent {
+        Intent::Session { who, receives_all } => (who, receives_all),
+        Intent::Register(name, registration) => {
+            let found = register(cloud, &name, registration, &proof, peer.is_private).await?;
+            let message = dialect.encode_registration(&found, registration).ok_or(NO_REGISTRATION)?;
+            return Ok(Authenticated::Registered(message));
         }
-        Wish::Register(name, kind) => return register(cloud, &name, kind, &proof, peer.is_private).await,
     };
     let found = cloud.claimed_device(&who).await.map_err(failed)?.ok_or(UNKNOWN)?;
     if !proof.is_proven_by(&found.secret) {
@@ -113,7 +128,21 @@ async fn known(gateway: &Gateway, hello: &Hello, peer: Peer) -> Result<Known, Re
     if found.device.disabled {
         return Err(DISABLED);
     }
-    Ok(Known::Guest(Guest::Device(Arc::new(in_session(found.device)), protocol)))
+    let device = Arc::new(in_session(found.device));
+    Ok(Authenticated::Client(Client::Device(DeviceClient { device, dialect, receives_all })))
+}
+
+/// A subscriber of the feed. Its client asks the cloud API for new credentials when it is told that it is not authorized.
+async fn subscriber(gateway: &Gateway, connect: &Connect) -> Result<Authenticated, Refused> {
+    if connect.client_id != connect.username {
+        return Err(UNREADABLE);
+    }
+    let (subscribers, now_ms) = (&gateway.subscribers, gateway.cloud.now_ms());
+    let subscription = subscribers.connect(&connect.client_id, &connect.password, now_ms).ok_or(NO_SUBSCRIBER)?;
+    if !gateway.cloud.may_listen(&subscription.listener).await.unwrap_or(false) {
+        return Err(NO_SUBSCRIBER);
+    }
+    Ok(Authenticated::Client(Client::Subscriber(subscription)))
 }
 
 /// A device as a session keeps it, which may last for months: without any key and text that it has no use for.
@@ -132,14 +161,14 @@ pub fn in_session(device: Device) -> Device {
     }
 }
 
-/// A secret goes only where nobody else reads it.
+/// Registers a device. Its secret is sent only over a connection that nobody else can read.
 async fn register(
     cloud: &Cloud,
     name: &FactoryName,
-    kind: Registering,
+    registration: Registration,
     proof: &Proof,
     is_private: bool,
-) -> Result<Known, Refused> {
+) -> Result<DeviceSecret, Refused> {
     let product = cloud.product_secret(&name.product_key).await.map_err(failed)?.ok_or(UNKNOWN)?;
     if !proof.is_proven_by(&product.secret) {
         return Err(WRONG_PASSWORD);
@@ -148,10 +177,9 @@ async fn register(
     if !is_private {
         return Err(NO_REGISTRATION);
     }
-    let found = match kind {
-        Registering::Known => cloud.register(&product, &name.device_name).await,
-        Registering::New => cloud.register_new(&product, &name.device_name).await,
+    let found = match registration {
+        Registration::Existing => cloud.register(&product, &name.device_name).await,
+        Registration::New => cloud.register_new(&product, &name.device_name).await,
     };
-    let found = found.map_err(failed)?.ok_or(NO_REGISTRATION)?;
-    Ok(Known::Registered(linkkit::encode::registered(&found, kind == Registering::New)))
+    found.map_err(failed)?.ok_or(NO_REGISTRATION)
 }

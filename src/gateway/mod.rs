@@ -5,7 +5,7 @@ mod auth;
 mod batch;
 mod calls;
 mod connect;
-mod dialect;
+pub mod dialect;
 mod off_spec;
 mod proxied;
 mod requests;
@@ -28,13 +28,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::domain::{Cloud, Device};
-use crate::feed::Listeners;
+use crate::feed::Subscribers;
 use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
-pub use auth::Protocol;
-use dialect::{linkkit, tuyalink};
-pub use router::Hub;
+use dialect::DeviceDialect;
+pub use router::CommandRouter;
 
 /// A TLS handshake must be done by then.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,8 +52,8 @@ pub struct Peer {
 /// What all connections of devices share.
 pub struct Gateway {
     cloud: Arc<Cloud>,
-    hub: Arc<Hub>,
-    listeners: Arc<Listeners>,
+    router: Arc<CommandRouter>,
+    subscribers: Arc<Subscribers>,
     /// Devices that were refused.
     pub refusals: Arc<DeviceRefusals>,
     connections: Arc<Semaphore>,
@@ -67,14 +66,14 @@ impl Gateway {
     /// are not counted.
     pub fn new(
         cloud: Arc<Cloud>,
-        hub: Arc<Hub>,
-        listeners: Arc<Listeners>,
+        router: Arc<CommandRouter>,
+        subscribers: Arc<Subscribers>,
         connections_max: usize,
         per_address_max: usize,
     ) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(connections_max));
         let (refusals, by_address) = Default::default();
-        Arc::new(Self { cloud, hub, listeners, refusals, connections, per_address_max, by_address })
+        Arc::new(Self { cloud, router, subscribers, refusals, connections, per_address_max, by_address })
     }
 
     /// Serves one connection, however it came here, to its end.
@@ -120,20 +119,14 @@ impl Gateway {
     }
 }
 
-/// Reads a message as a session of a device would, and does nothing of what it asks; whether its topic is the device's.
-pub fn decode(protocol: Protocol, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> bool {
-    let step = match protocol {
-        Protocol::TuyaLink => match tuyalink::split(topic) {
-            Some((name, below)) if name == device.id.as_str() => tuyalink::step(device, below, payload, now_ms),
-            _ => return false,
-        },
-        Protocol::LinkKit { .. } => match linkkit::split(topic) {
-            Some(parts) if parts.name == linkkit::name(device) => linkkit::step(device, topic, parts, payload, now_ms),
-            _ => return false,
-        },
-    };
-    drop(step);
-    true
+/// Decodes a message as a session of a device would, and does nothing of what it asks for. Whether its topic is the
+/// device's.
+pub fn decode(dialect: &dyn DeviceDialect, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> bool {
+    let is_own = dialect.device_of_topic(topic).is_some_and(|name| name == dialect.topic_name(device));
+    if is_own {
+        drop(dialect.decode(device, topic, payload, now_ms));
+    }
+    is_own
 }
 
 /// A connection's place among those of its address.

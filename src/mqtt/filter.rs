@@ -2,7 +2,7 @@
 
 /// Why a filter is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum SubscribeRefusal {
     /// It is no filter, or too long.
     Invalid,
     /// It is not below the topics of a device that the session speaks for.

@@ -2,17 +2,18 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::auth::Proof;
+use super::super::auth::{Claim, Intent, Method, Proof, field, method, unhex};
 use super::{
-    Answered, Ask, Fault, Heard, ID_BYTES_MAX, Message, Reply, Step, SubProof, Times, Told, code_of, command_id,
-    points, text, texts, time_ms,
+    CommandResponse, DeviceDialect, DeviceMessage, DeviceRequest, DeviceResponse, Fault, ForeignTopic, ID_BYTES_MAX,
+    Message, ReplyTo, Report, SubProof, Times, code_of, command_id, points, text, texts, time_ms,
 };
-use crate::domain::command::Wish;
+use crate::domain::command::{Command, Wish};
 use crate::domain::data_point::Said;
 use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::topology::NewSubDevice;
-use crate::domain::{Device, DeviceId, Product, ProductId, Value};
+use crate::domain::{Device, DeviceId, NodeType, Product, ProductId, Value};
+use crate::mqtt::codec::Connect;
 use crate::refusals::Reason;
 use crate::thing_model;
 
@@ -22,59 +23,136 @@ const BATCH_SUBS_MAX: usize = 20;
 /// Sub-devices that one message may bind, log in or put behind a gateway.
 const SUBS_MAX: usize = 100;
 
-/// The topic after which everything is sent down without further subscriptions.
-pub fn auto_subscription(device: &Device) -> String {
-    format!("{PREFIX}{}/channel/downlink/auto_subscribe", device.id)
+/// What a client id begins with.
+const CLIENT_ID_PREFIX: &str = "tuyalink_";
+
+/// Tuya's protocol. What is sent to a device needs a subscription, the one to everything among them.
+pub struct TuyaLink;
+
+impl DeviceDialect for TuyaLink {
+    fn recognizes(&self, client_id: &str) -> bool {
+        client_id.starts_with(CLIENT_ID_PREFIX)
+    }
+
+    fn claim(&self, connect: &Connect) -> Option<Claim> {
+        let id = connect.client_id.strip_prefix(CLIENT_ID_PREFIX)?;
+        let (named, fields) = connect.username.split_once('|')?;
+        if named.trim() != id {
+            return None;
+        }
+        let method = match method(field(fields, "signMethod")?.1)? {
+            Method::Md5 | Method::Same => return None,
+            method => method,
+        };
+        let (timestamp, access) = (field(fields, "timestamp")?.1, field(fields, "accessType")?.1);
+        // The vendor spells one of the names in two ways. A device signs what it sends; some sign the other spelling.
+        let (_, mode) = field(fields, "secureMode")?;
+        let content = |name: &str| format!("deviceId={id},timestamp={timestamp},{name}={mode},accessType={access}");
+        let who = DeviceClaim::Id(DeviceId(id.to_owned()));
+        let contents = vec![content("secureMode"), content("securemode")];
+        let proof = Proof { method, contents, given: unhex(&connect.password)? };
+        Some(Claim { intent: Intent::Session { who, receives_all: false }, proof })
+    }
+
+    fn topic_name(&self, device: &Device) -> String {
+        device.id.0.clone()
+    }
+
+    fn device_of_topic<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        split(topic).map(|(id, _)| id)
+    }
+
+    fn decode(&self, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> DeviceMessage {
+        match split(topic) {
+            Some((_, below)) => decode(device, below, payload, now_ms),
+            None => DeviceMessage::Ignored(Reason::UnknownTopic),
+        }
+    }
+
+    fn keeps_partial_batches(&self) -> bool {
+        true
+    }
+
+    fn encode_response(
+        &self,
+        device: &Device,
+        to: ReplyTo,
+        outcome: Result<&DeviceResponse, Fault>,
+        now_ms: i64,
+    ) -> Message {
+        let data = outcome.map(|response| data(&device.product, response));
+        response(to, data.as_ref().map_err(|fault| *fault), now_ms)
+    }
+
+    fn encode_command(&self, device: &Device, id: u32, command: &Command, now_ms: i64) -> Message {
+        match command {
+            Command::Set(values) => set(device, id, values, now_ms),
+            Command::Do { name, input } => execute(device, id, name, input, now_ms),
+        }
+    }
+
+    fn auto_subscription(&self, device: &Device) -> Option<String> {
+        Some(format!("{PREFIX}{}/channel/downlink/auto_subscribe", device.id))
+    }
+
+    /// Only a gateway gets a response: it may not know yet that a sub-device is no longer its own.
+    fn foreign_topic(&self, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> ForeignTopic {
+        match device.product.node_type {
+            NodeType::Gateway => ForeignTopic::Respond(foreign_device(topic, payload, now_ms)),
+            NodeType::Device | NodeType::Sub => ForeignTopic::Disconnect,
+        }
+    }
 }
 
 /// The device that a topic or filter names, and what is below it.
-pub fn split(topic: &str) -> Option<(&str, &str)> {
+fn split(topic: &str) -> Option<(&str, &str)> {
     topic.strip_prefix(PREFIX)?.split_once('/').filter(|(id, _)| !id.is_empty())
 }
 
 /// What a message of the device asks for. `below` is the topic below the device's own.
-pub fn step(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> Step {
+fn decode(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> DeviceMessage {
     if below == "channel/raw/up" {
-        return Step::Dropped(Reason::UnknownTopic);
+        return DeviceMessage::Ignored(Reason::UnknownTopic);
     }
-    let Ok(frame) = serde_json::from_slice::<Json>(payload) else { return Step::Refuse(Fault::Format, None) };
+    let Ok(frame) = serde_json::from_slice::<Json>(payload) else { return DeviceMessage::Invalid(Fault::Format, None) };
     let frame = Frame { device, below, message: &frame, now_ms };
     match below {
         "thing/property/report" => frame.report(),
         "thing/event/trigger" => frame.event(),
         "thing/data/batch_report" | "thing/data/history_report" => frame.batch(),
-        "thing/property/set_response" => Step::Nothing,
+        "thing/property/set_response" => DeviceMessage::Done,
         "thing/action/execute_response" => frame.executed(),
         "thing/model/get" => frame.answer(&thing_model::tuya_model(&device.product)),
-        "thing/property/desired/get" => frame.ask(frame.desired()),
-        "thing/property/desired/delete" => frame.ask(frame.desired_taken()),
-        "device/bind" => frame.ask(text(&frame.data()["token"]).map(Ask::Pair)),
-        "device/sub/bind" => frame.ask(frame.bind()),
-        "device/sub/login" => frame.told(frame.subs().map(|subs| Ask::Login(subs.into_iter().map(unproven).collect()))),
-        "device/sub/logout" => frame.told(frame.subs().map(Ask::Logout)),
-        "device/topo/add" => frame.ask(frame.attach()),
-        "device/topo/delete" => frame.ask(frame.subs().map(Ask::Detach)),
-        "device/topo/get" => frame.ask(Some(Ask::Behind)),
-        "device/tag/report" => frame.ask(frame.tags()),
-        "device/tag/get" if frame.data().is_null() => frame.ask(Some(Ask::Tags(Vec::new()))),
-        "device/tag/get" => frame.ask(texts(frame.data(), FACTS_MAX).map(Ask::Tags)),
-        "device/tag/delete" => frame.ask(frame.tags_gone()),
+        "thing/property/desired/get" => frame.request(frame.desired()),
+        "thing/property/desired/delete" => frame.request(frame.desired_taken()),
+        "device/bind" => frame.request(text(&frame.data()["token"]).map(DeviceRequest::Pair)),
+        "device/sub/bind" => frame.request(frame.bind()),
+        "device/sub/login" => frame
+            .request_if_wanted(frame.subs().map(|subs| DeviceRequest::Login(subs.into_iter().map(unproven).collect()))),
+        "device/sub/logout" => frame.request_if_wanted(frame.subs().map(DeviceRequest::Logout)),
+        "device/topo/add" => frame.request(frame.attach()),
+        "device/topo/delete" => frame.request(frame.subs().map(DeviceRequest::Detach)),
+        "device/topo/get" => frame.request(Some(DeviceRequest::SubDevices)),
+        "device/tag/report" => frame.request(frame.tags()),
+        "device/tag/get" if frame.data().is_null() => frame.request(Some(DeviceRequest::Tags(Vec::new()))),
+        "device/tag/get" => frame.request(texts(frame.data(), FACTS_MAX).map(DeviceRequest::Tags)),
+        "device/tag/delete" => frame.request(frame.tags_gone()),
         "ota/firmware/report" => frame.firmware(),
         // No newer firmware and no remote configuration is kept here.
         "ota/get" | "ext/config/get" => frame.answer(&json!({})),
         "ext/time/request" => frame.time(),
         "ext/file/upload/request" | "ext/file/download/request" => frame.refuse(Fault::Service),
-        _ => Step::Dropped(Reason::UnknownTopic),
+        _ => DeviceMessage::Ignored(Reason::UnknownTopic),
     }
 }
 
-/// The answer to a message on behalf of a device that the gateway does not speak for, if it wants one.
-pub fn stranger(topic: &str, payload: &[u8], now_ms: i64) -> Option<Message> {
-    let (_, _) = split(topic)?;
+/// The answer to a message on behalf of a device that the gateway does not speak for, if it is_subscribed one.
+fn foreign_device(topic: &str, payload: &[u8], now_ms: i64) -> Option<Message> {
+    split(topic)?;
     let message: Json = serde_json::from_slice(payload).ok()?;
     let wanted = message["sys"]["ack"].as_i64() == Some(1);
-    let reply = Reply { topic: format!("{topic}_response"), id: id_of(&message), method: String::new() };
-    wanted.then(|| say(reply, Err(Fault::Device), now_ms))
+    let reply = ReplyTo { topic: format!("{topic}_response"), id: id_of(&message), method: String::new() };
+    wanted.then(|| response(reply, Err(Fault::Device), now_ms))
 }
 
 /// A message's id as JSON text, `null` for one that cannot be.
@@ -97,43 +175,43 @@ impl Frame<'_> {
         &self.message["data"]
     }
 
-    fn reply(&self) -> Reply {
+    fn reply(&self) -> ReplyTo {
         let topic = match self.below.strip_suffix("/request") {
             Some(asked) => format!("{PREFIX}{}/{asked}/response", self.device.id),
             None => format!("{PREFIX}{}/{}_response", self.device.id, self.below),
         };
-        Reply { topic, id: id_of(self.message), method: String::new() }
+        ReplyTo { topic, id: id_of(self.message), method: String::new() }
     }
 
     /// A report is answered only when `sys.ack` is 1.
-    fn wanted_reply(&self) -> Option<Reply> {
+    fn wanted_reply(&self) -> Option<ReplyTo> {
         (self.message["sys"]["ack"].as_i64() == Some(1)).then(|| self.reply())
     }
 
-    fn answer(&self, data: &Json) -> Step {
-        Step::Answer(say(self.reply(), Ok(data), self.now_ms))
+    fn answer(&self, data: &Json) -> DeviceMessage {
+        DeviceMessage::Respond(response(self.reply(), Ok(data), self.now_ms))
     }
 
-    fn refuse(&self, fault: Fault) -> Step {
-        Step::Refuse(fault, Some(self.reply()))
+    fn refuse(&self, fault: Fault) -> DeviceMessage {
+        DeviceMessage::Invalid(fault, Some(self.reply()))
     }
 
-    fn refuse_report(&self, fault: Fault) -> Step {
-        Step::Refuse(fault, self.wanted_reply())
+    fn refuse_report(&self, fault: Fault) -> DeviceMessage {
+        DeviceMessage::Invalid(fault, self.wanted_reply())
     }
 
-    fn ask(&self, ask: Option<Ask>) -> Step {
-        match ask {
-            Some(ask) => Step::Ask(ask, Some(self.reply())),
+    fn request(&self, request: Option<DeviceRequest>) -> DeviceMessage {
+        match request {
+            Some(request) => DeviceMessage::Request(request, Some(self.reply())),
             None if self.data().is_null() => self.refuse(Fault::Format),
             None => self.refuse(Fault::Parameter),
         }
     }
 
-    /// As [`Frame::ask`], answered as a report is.
-    fn told(&self, ask: Option<Ask>) -> Step {
-        match ask {
-            Some(ask) => Step::Ask(ask, self.wanted_reply()),
+    /// As [`Frame::request`], with a response only if it is wanted, as a report has it.
+    fn request_if_wanted(&self, request: Option<DeviceRequest>) -> DeviceMessage {
+        match request {
+            Some(request) => DeviceMessage::Request(request, self.wanted_reply()),
             None => self.refuse_report(Fault::Parameter),
         }
     }
@@ -142,25 +220,27 @@ impl Frame<'_> {
         Some(Times { sent_ms: time_ms(self.message.get("time"), self.now_ms)?, is_upload })
     }
 
-    fn report(&self) -> Step {
+    fn report(&self) -> DeviceMessage {
         let Some(values) = self.data().as_object() else { return self.refuse_report(Fault::Format) };
         match self.times(false).and_then(|times| points(values, times, &as_it_is)) {
-            Some(points) => Step::Keep(Heard { points, events: Vec::new() }, self.wanted_reply()),
+            Some(points) => DeviceMessage::Report(Report { points, events: Vec::new() }, self.wanted_reply()),
             None => self.refuse_report(Fault::Parameter),
         }
     }
 
-    fn event(&self) -> Step {
+    fn event(&self) -> DeviceMessage {
         let Some(data) = self.data().as_object() else { return self.refuse_report(Fault::Format) };
         let code = data.get("eventCode").and_then(Json::as_str);
         match self.times(false).zip(code).and_then(|(times, code)| event(code, self.data(), times)) {
-            Some(event) => Step::Keep(Heard { points: Vec::new(), events: vec![event] }, self.wanted_reply()),
+            Some(event) => {
+                DeviceMessage::Report(Report { points: Vec::new(), events: vec![event] }, self.wanted_reply())
+            }
             None => self.refuse_report(Fault::Parameter),
         }
     }
 
     /// One demo of the vendor's puts a whole message into `data`.
-    fn batch(&self) -> Step {
+    fn batch(&self) -> DeviceMessage {
         let data = self.data();
         let inner = data["data"].as_object().filter(|_| data.get("msgId").is_some());
         let Some(data) = inner.or(data.as_object()) else { return self.refuse_report(Fault::Format) };
@@ -170,24 +250,24 @@ impl Frame<'_> {
             return self.refuse_report(Fault::TooMany);
         }
         let mut all = Vec::with_capacity(subs.len() + 1);
-        match heard(data, times) {
-            Some(heard) if heard.points.is_empty() && heard.events.is_empty() => {}
-            Some(heard) => all.push((None, heard)),
+        match report_of(data, times) {
+            Some(report) if report.points.is_empty() && report.events.is_empty() => {}
+            Some(report) => all.push((None, report)),
             None => return self.refuse_report(Fault::Parameter),
         }
         for sub in subs {
-            let found = sub.as_object().and_then(|data| Some((sub["deviceId"].as_str()?, heard(data, times)?)));
-            let Some((id, heard)) = found else { return self.refuse_report(Fault::Parameter) };
-            all.push((Some(id.to_owned()), heard));
+            let found = sub.as_object().and_then(|data| Some((sub["deviceId"].as_str()?, report_of(data, times)?)));
+            let Some((id, report)) = found else { return self.refuse_report(Fault::Parameter) };
+            all.push((Some(id.to_owned()), report));
         }
-        Step::KeepAll(all, self.wanted_reply())
+        DeviceMessage::Reports(all, self.wanted_reply())
     }
 
-    fn executed(&self) -> Step {
+    fn executed(&self) -> DeviceMessage {
         let code = self.message["code"].as_i64().unwrap_or(0);
         let output = &self.data()["outputParams"];
         let output = if output.is_null() { "{}".to_owned() } else { output.to_string() };
-        Step::Answered(Answered {
+        DeviceMessage::CommandResponse(CommandResponse {
             id: command_id(&self.message["msgId"]),
             service: text(&self.data()["actionCode"]),
             output: (code == 0).then_some(output),
@@ -195,30 +275,30 @@ impl Frame<'_> {
     }
 
     /// A list of codes, bare or under `properties`; without one all of them.
-    fn desired(&self) -> Option<Ask> {
+    fn desired(&self) -> Option<DeviceRequest> {
         let list = if self.data().is_object() { &self.data()["properties"] } else { self.data() };
         if list.is_null() {
-            return Some(Ask::Desired(Vec::new()));
+            return Some(DeviceRequest::Desired(Vec::new()));
         }
-        texts(list, FACTS_MAX).map(Ask::Desired)
+        texts(list, FACTS_MAX).map(DeviceRequest::Desired)
     }
 
-    fn desired_taken(&self) -> Option<Ask> {
+    fn desired_taken(&self) -> Option<DeviceRequest> {
         let properties = self.data()["properties"].as_object()?;
         let change = |(code, taken): (&String, &Json)| FactChange {
             from_version: taken["version"].as_i64(),
             ..FactChange::forget(code)
         };
-        Some(Ask::ForgetDesired(properties.iter().map(change).collect()))
+        Some(DeviceRequest::ForgetDesired(properties.iter().map(change).collect()))
     }
 
-    fn bind(&self) -> Option<Ask> {
+    fn bind(&self) -> Option<DeviceRequest> {
         let items = self.data().as_array().filter(|items| items.len() <= SUBS_MAX)?;
         let sub = |item: &Json| {
             let product = ProductId::from(item["productId"].as_str()?);
             Some(NewSubDevice { product, name: text(&item["clientId"])?, node_id: text(&item["nodeId"]) })
         };
-        items.iter().map(sub).collect::<Option<_>>().map(Ask::Bind)
+        items.iter().map(sub).collect::<Option<_>>().map(DeviceRequest::Bind)
     }
 
     fn subs(&self) -> Option<Vec<DeviceClaim>> {
@@ -227,7 +307,7 @@ impl Frame<'_> {
     }
 
     /// What is signed: the other members in the order of their names, each name followed by its value.
-    fn attach(&self) -> Option<Ask> {
+    fn attach(&self) -> Option<DeviceRequest> {
         let items = self.data().as_array().filter(|items| items.len() <= SUBS_MAX)?;
         let sub = |item: &Json| {
             let id = item["deviceId"].as_str()?;
@@ -237,32 +317,32 @@ impl Frame<'_> {
             let proof = Proof::of(method, content, item["sign"].as_str()?)?;
             Some(SubProof { who: DeviceClaim::Id(DeviceId(id.to_owned())), proofs: Some(vec![proof]) })
         };
-        items.iter().map(sub).collect::<Option<_>>().map(Ask::Attach)
+        items.iter().map(sub).collect::<Option<_>>().map(DeviceRequest::Attach)
     }
 
-    fn tags(&self) -> Option<Ask> {
+    fn tags(&self) -> Option<DeviceRequest> {
         let items = self.data().as_array().filter(|items| items.len() <= FACTS_MAX)?;
         let tag = |item: &Json| Some(FactChange::set(item["key"].as_str()?, text(&item["value"])?));
-        items.iter().map(tag).collect::<Option<_>>().map(Ask::ChangeTags)
+        items.iter().map(tag).collect::<Option<_>>().map(DeviceRequest::ChangeTags)
     }
 
-    fn tags_gone(&self) -> Option<Ask> {
+    fn tags_gone(&self) -> Option<DeviceRequest> {
         let keys = texts(self.data(), FACTS_MAX)?;
-        Some(Ask::ChangeTags(keys.into_iter().map(FactChange::forget).collect()))
+        Some(DeviceRequest::ChangeTags(keys.into_iter().map(FactChange::forget).collect()))
     }
 
     /// It has no answer.
-    fn firmware(&self) -> Step {
+    fn firmware(&self) -> DeviceMessage {
         let channels = self.data()["otaChannel"].as_array().filter(|items| items.len() <= FACTS_MAX);
         let version = |item: &Json| Some((text(&item["channel"])?, text(&item["version"])?));
         match channels.and_then(|items| items.iter().map(version).collect()) {
-            Some(versions) => Step::Ask(Ask::Firmware(versions), None),
-            None => Step::Refuse(Fault::Parameter, None),
+            Some(versions) => DeviceMessage::Request(DeviceRequest::ReportFirmware(versions), None),
+            None => DeviceMessage::Invalid(Fault::Parameter, None),
         }
     }
 
     /// The time, for a device without a clock: what it sent, and when that came and went.
-    fn time(&self) -> Step {
+    fn time(&self) -> DeviceMessage {
         match self.data()["bizType"].as_str() {
             None | Some("NTP") => {
                 let (dst, now) = (&self.data()["dst"], self.now_ms);
@@ -282,21 +362,21 @@ fn unproven(who: DeviceClaim) -> SubProof {
 }
 
 /// Values and events of one device; one of a code or a list of them.
-fn heard(data: &Map<String, Json>, times: Times) -> Option<Heard> {
-    let mut heard = Heard::default();
+fn report_of(data: &Map<String, Json>, times: Times) -> Option<Report> {
+    let mut report = Report::default();
     if let Some(values) = data.get("properties") {
-        heard.points = points(values.as_object()?, times, &as_it_is)?;
+        report.points = points(values.as_object()?, times, &as_it_is)?;
     }
     for (code, given) in data.get("events").map_or(Some(&Map::new()), Json::as_object)? {
         let list = given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice);
         for one in list {
-            heard.events.push(event(code, one, times)?);
+            report.events.push(event(code, one, times)?);
         }
-        if heard.events.len() > super::POINTS_MAX {
+        if report.events.len() > super::POINTS_MAX {
             return None;
         }
     }
-    Some(heard)
+    Some(report)
 }
 
 fn event(code: &str, given: &Json, times: Times) -> Option<Said> {
@@ -318,9 +398,9 @@ fn code(fault: Fault) -> i64 {
     }
 }
 
-/// Answers a message. Without data the answer has none.
-pub fn say(reply: Reply, outcome: Result<&Json, Fault>, now_ms: i64) -> Message {
-    let Reply { topic, id, .. } = reply;
+/// The response to a message. Without data it has no such member.
+fn response(to: ReplyTo, outcome: Result<&Json, Fault>, now_ms: i64) -> Message {
+    let ReplyTo { topic, id, .. } = to;
     let payload = match outcome {
         Ok(Json::Null) => format!(r#"{{"msgId":{id},"time":{now_ms},"code":0}}"#),
         Ok(data) => format!(r#"{{"msgId":{id},"time":{now_ms},"code":0,"data":{data}}}"#),
@@ -329,17 +409,17 @@ pub fn say(reply: Reply, outcome: Result<&Json, Fault>, now_ms: i64) -> Message 
     Message { topic, payload: payload.into_bytes() }
 }
 
-/// What came of an [`Ask`], in the members that the answer has.
-pub fn data(product: &Product, told: &Told) -> Json {
-    match told {
-        Told::Done => Json::Null,
-        Told::Tags(facts) => facts.iter().map(|fact| json!({"key": fact.key, "value": fact.text})).collect(),
-        Told::Desired(desired) => {
+/// The data of the response to a request.
+fn data(product: &Product, response: &DeviceResponse) -> Json {
+    match response {
+        DeviceResponse::Done => Json::Null,
+        DeviceResponse::Tags(facts) => facts.iter().map(|fact| json!({"key": fact.key, "value": fact.text})).collect(),
+        DeviceResponse::Desired(desired) => {
             let value = |one: &Desired| thing_model::to_tuyalink(product.function(&one.code), one.value.as_json());
             let member = |one: &Desired| (one.code.clone(), json!({"version": one.version, "value": value(one)}));
             json!({"properties": desired.iter().map(member).collect::<Map<_, _>>()})
         }
-        Told::Devices(devices) => {
+        DeviceResponse::Devices(devices) => {
             let device = |device: &std::sync::Arc<Device>| {
                 json!({"productId": device.product.id.as_str(), "clientId": device.device_name,
                     "deviceId": device.id.as_str(), "nodeId": device.node_id})
@@ -347,25 +427,25 @@ pub fn data(product: &Product, told: &Told) -> Json {
             devices.iter().map(device).collect()
         }
         // No message of this protocol asks for either.
-        Told::Secrets(_) => Json::Null,
-        Told::Document(document) => document.clone(),
+        DeviceResponse::Secrets(_) => Json::Null,
+        DeviceResponse::Document(document) => document.clone(),
     }
 }
 
-/// A wish for values, on its way down.
-pub fn set(device: &Device, id: u32, wishes: &[Wish], now_ms: i64) -> Message {
+/// A command to set values.
+fn set(device: &Device, id: u32, values: &[Wish], now_ms: i64) -> Message {
     let value = |code: &str, value: &Value| thing_model::to_tuyalink(device.product.function(code), value.as_json());
-    let data: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(code, wish))).collect();
-    down(device, "thing/property/set", id, &data.into(), now_ms)
+    let data: Map<String, Json> = values.iter().map(|(code, wanted)| (code.to_string(), value(code, wanted))).collect();
+    command(device, "thing/property/set", id, &data.into(), now_ms)
 }
 
-/// An action to execute.
-pub fn execute(device: &Device, id: u32, name: &str, input: &Value, now_ms: i64) -> Message {
+/// A command to execute an action.
+fn execute(device: &Device, id: u32, name: &str, input: &Value, now_ms: i64) -> Message {
     let input: Json = serde_json::from_str(input.as_json()).unwrap_or_default();
-    down(device, "thing/action/execute", id, &json!({"actionCode": name, "inputParams": input}), now_ms)
+    command(device, "thing/action/execute", id, &json!({"actionCode": name, "inputParams": input}), now_ms)
 }
 
-fn down(device: &Device, below: &str, id: u32, data: &Json, now_ms: i64) -> Message {
+fn command(device: &Device, below: &str, id: u32, data: &Json, now_ms: i64) -> Message {
     let payload = json!({"msgId": id.to_string(), "time": now_ms, "version": "1.0", "data": data});
     Message { topic: format!("{PREFIX}{}/{below}", device.id), payload: payload.to_string().into_bytes() }
 }

@@ -2,90 +2,89 @@
 //! only once (decision 0019).
 
 use super::super::Gateway;
-use super::super::auth::Protocol;
-use super::super::dialect::tuyalink;
 use super::Session;
 use crate::domain::DeviceNo;
-use crate::mqtt::codec::{Resumed, Terms};
+use crate::mqtt::codec::{SessionOptions, SessionState};
 
-/// What is kept of a session on disk.
+/// The part of a session that is on disk.
 #[derive(Default)]
-pub struct Kept {
-    /// Whether it is.
-    is_kept: bool,
-    /// Filters of devices behind the session's that have not come yet.
-    of_subs: Vec<(DeviceNo, Vec<String>)>,
-    /// Devices whose filters are not on disk as they are.
+pub struct StoredSubscriptions {
+    /// Whether the session outlives its connection.
+    is_stored: bool,
+    /// Filters of sub-devices that have not come online yet.
+    of_sub_devices: Vec<(DeviceNo, Vec<String>)>,
+    /// Devices whose filters differ from those on disk.
     changed: Vec<DeviceNo>,
-    /// Whether the device had its session forgotten as it went.
+    /// Whether the device ended its session as it disconnected.
     is_forgotten: bool,
 }
 
-impl Kept {
-    /// Filters of a device are others than on disk.
+impl StoredSubscriptions {
+    /// The filters of a device differ from those on disk.
     pub fn changed(&mut self, device: DeviceNo) {
-        if self.is_kept && !self.changed.contains(&device) {
+        if self.is_stored && !self.changed.contains(&device) {
             self.changed.push(device);
         }
     }
 
-    /// Whether something is not on disk.
+    /// Whether filters differ from those on disk.
     pub fn is_changed(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// The device goes and wants nothing kept.
+    /// The device goes and is_subscribed nothing kept.
     pub fn forget(&mut self) {
-        self.is_forgotten = self.is_kept;
+        self.is_forgotten = self.is_stored;
     }
 }
 
 impl Session {
-    /// Goes on where an earlier connection of the device ended, if it wants that.
-    pub(super) async fn resume(&mut self, gateway: &Gateway, terms: Terms) -> Resumed {
-        let kept = gateway.cloud.kept_filters(&self.device).await;
-        let kept = kept.inspect_err(|error| tracing::warn!(%error, "a session could not be read")).unwrap_or_default();
+    /// Goes on where an earlier connection of the device ended, if it is_subscribed that.
+    pub(super) async fn resume(&mut self, gateway: &Gateway, options: SessionOptions) -> SessionState {
+        let stored = gateway.cloud.kept_filters(&self.device).await;
+        let stored =
+            stored.inspect_err(|error| tracing::warn!(%error, "a session could not be read")).unwrap_or_default();
         let mut is_present = false;
-        if !kept.is_empty() && (terms.is_clean || !terms.is_kept) {
+        if !stored.is_empty() && (options.is_clean_start || !options.outlives_connection) {
             self.forget_filters(gateway).await;
         }
-        for (device, filters) in kept.into_iter().filter(|_| !terms.is_clean) {
+        for (device, filters) in stored.into_iter().filter(|_| !options.is_clean_start) {
             if device == self.device.no {
-                // What is of the other protocol is nothing to this session.
+                // Filters of another protocol mean nothing to this session.
                 is_present |= filters.iter().filter(|filter| self.subscribe(filter).is_ok()).count() > 0;
             } else {
                 is_present = true;
-                self.kept.of_subs.push((device, filters));
+                self.stored.of_sub_devices.push((device, filters));
             }
         }
-        self.kept.is_kept = terms.is_kept;
-        Resumed { is_present, is_kept: terms.is_kept }
+        self.stored.is_stored = options.outlives_connection;
+        SessionState { is_present, outlives_connection: options.outlives_connection }
     }
 
-    /// Subscribes for a device behind it that came, to what it had in an earlier connection.
-    pub(super) fn resume_sub(&mut self, sub: DeviceNo) {
-        let Some(at) = self.kept.of_subs.iter().position(|(device, _)| *device == sub) else { return };
+    /// Subscribes a sub-device that came online to the filters of its earlier connection.
+    pub(super) fn resume_sub_device(&mut self, sub: DeviceNo) {
+        let Some(at) = self.stored.of_sub_devices.iter().position(|(device, _)| *device == sub) else { return };
         // They are on disk already.
-        let is_kept = std::mem::take(&mut self.kept.is_kept);
-        for filter in self.kept.of_subs.swap_remove(at).1 {
+        let is_stored = std::mem::take(&mut self.stored.is_stored);
+        for filter in self.stored.of_sub_devices.swap_remove(at).1 {
             let _ = self.subscribe(&filter);
         }
-        self.kept.is_kept = is_kept;
+        self.stored.is_stored = is_stored;
     }
 
-    /// Writes what changed. The subscriptions hold all the same when the store fails.
-    pub(super) async fn keep_filters(&mut self, gateway: &Gateway) {
-        let changed = std::mem::take(&mut self.kept.changed);
+    /// Writes the filters that changed. The subscriptions hold even if the store fails.
+    pub(super) async fn store_filters(&mut self, gateway: &Gateway) {
+        let changed = std::mem::take(&mut self.stored.changed);
         let filters = changed.into_iter().map(|device| (device, self.filters_of(device))).collect();
         if let Err(error) = gateway.cloud.keep_filters(&self.device, filters).await {
             tracing::warn!(%error, device = %self.device.id, "subscriptions could not be kept");
         }
     }
 
-    /// Forgets what is kept, if the device said so as it went.
+    /// Deletes the filters on disk, if the device ended its session.
     pub(super) async fn forget_if_asked(&self, gateway: &Gateway) {
-        // One that has come again in the meantime goes on with it.
-        if self.kept.is_forgotten && gateway.hub.is_of(self.device.no, &self.mailbox) {
+        // A device that has connected again in the meantime resumes them.
+        if self.stored.is_forgotten && gateway.router.is_registered(self.device.no, &self.mailbox) {
             self.forget_filters(gateway).await;
         }
     }
@@ -97,8 +96,8 @@ impl Session {
     }
 
     fn filters_of(&self, device: DeviceNo) -> Vec<String> {
-        let is_auto = self.protocol == Protocol::TuyaLink && self.is_auto && device == self.device.no;
-        let auto = is_auto.then(|| tuyalink::auto_subscription(&self.device));
+        let is_own = self.receives_all && device == self.device.no;
+        let auto = is_own.then(|| self.dialect.auto_subscription(&self.device)).flatten();
         auto.into_iter().chain(self.subscriptions.of(device).map(str::to_owned)).collect()
     }
 }
