@@ -8,7 +8,8 @@ use ingle::config::Config;
 use ingle::control::Control;
 use ingle::domain::{Device, DeviceId};
 use ingle::gateway::dialect::{DeviceDialect, linkkit, tuyalink};
-use ingle::gateway::{Gateway, Peer, decode};
+use ingle::gateway::{Gateway, decode};
+use ingle::net::{Peer, Service};
 use ingle::shutdown::{self, Shutdown, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -205,8 +206,8 @@ pub fn session(input: &[u8]) -> usize {
     let bytes = packets(input);
     world.runtime.block_on(async {
         let (device, server) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), is_private: true };
-        let served = tokio::spawn(world.gateway.clone().serve(server, world.shutdown.clone(), peer));
+        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), encrypted: true };
+        let served = tokio::spawn(world.gateway.clone().serve(server, peer, world.shutdown.clone()));
         let (mut from, mut to) = tokio::io::split(device);
         let read = tokio::spawn(async move {
             let mut all = Vec::new();

@@ -24,9 +24,10 @@ use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
-use crate::gateway::{CommandRouter, Gateway, Transport};
-use crate::http::{Bodies, Listener, Refusals};
+use crate::gateway::{CommandRouter, Gateway};
+use crate::http::{Bodies, HttpService, Refusals};
 use crate::metrics::Sources;
+use crate::net::{Limits as ConnectionLimits, Listener, Transport};
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
 use crate::store::space::Space;
@@ -36,7 +37,7 @@ pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
-use crate::{aliyun, config, durable_file, feed, gateway, metrics, tuya, visual};
+use crate::{aliyun, config, durable_file, feed, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -253,9 +254,7 @@ impl App {
 
     /// Where devices connect.
     pub fn gateway(&self) -> Arc<Gateway> {
-        let mqtt = &self.config.mqtt;
-        let (cloud, router, subscribers) = (self.cloud.clone(), self.router.clone(), self.subscribers.clone());
-        Gateway::new(cloud, router, subscribers, mqtt.connections_max, mqtt.connections_per_address)
+        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone())
     }
 
     /// The operator's door, for a process that has opened the folder itself.
@@ -273,11 +272,9 @@ impl App {
     }
 
     /// The listeners for devices that are switched on, each with its setting.
-    async fn bind_for_devices(
-        &self,
-        accepts: &Arc<Repeated>,
-    ) -> Result<Vec<(&'static str, gateway::Listener)>, AppError> {
+    async fn bind_for_devices(&self, accepts: &Arc<Repeated>) -> Result<Vec<(&'static str, Listener)>, AppError> {
         let mqtt = &self.config.mqtt;
+        let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
         let mut bound = Vec::new();
         for (setting, address) in [
             ("mqtt.listen", &mqtt.listen),
@@ -292,7 +289,7 @@ impl App {
                 "mqtt.proxy_listen" => Transport::Proxied,
                 _ => Transport::Plain,
             };
-            let listener = gateway::Listener::bind(address, transport, accepts.clone()).await;
+            let listener = Listener::bind(address, transport, limits.clone(), accepts.clone()).await;
             bound.push((setting, listener.map_err(|error| AppError::Listen(setting, error))?));
         }
         Ok(bound)
@@ -315,7 +312,6 @@ impl App {
         let gateway = self.gateway();
         let device_refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
-        let failed = || accepts.clone();
         let of = |setting| move |error| AppError::Listen(setting, error);
         for (setting, listener) in self.bind_for_devices(&accepts).await? {
             let address = Some(listener.address().map_err(of(setting))?.to_string());
@@ -327,35 +323,37 @@ impl App {
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         let router = self.router(&addresses);
-        if !api.listen.is_empty() {
-            let listener =
-                Listener::bind(&api.listen, None, api.connections_max, failed()).await.map_err(of("api.listen"))?;
-            addresses.api = Some(format!("http://{}", listener.address().map_err(of("api.listen"))?));
-            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
+        let sources = Sources {
+            cloud: self.cloud.clone(),
+            bodies: self.bodies.clone(),
+            refusals: self.refusals.clone(),
+            device_refusals,
+            accepts: accepts.clone(),
+        };
+        let metrics = &self.config.metrics.listen;
+        for (setting, address, router) in [
+            ("api.listen", &api.listen, router.clone()),
+            ("api.tls_listen", &api.tls_listen, router),
+            ("metrics.listen", metrics, metrics::router(sources)),
+        ] {
+            if address.is_empty() {
+                continue;
+            }
+            let is_tls = setting == "api.tls_listen";
+            let transport = if is_tls { Transport::Tls(self.certificate(tls::HTTP)?) } else { Transport::Plain };
+            let limits = ConnectionLimits::new(api.connections_max, None);
+            let listener = Listener::bind(address, transport, limits, accepts.clone()).await.map_err(of(setting))?;
+            let scheme = if is_tls { "https" } else { "http" };
+            let bound = Some(format!("{scheme}://{}", listener.address().map_err(of(setting))?));
+            match setting {
+                "api.listen" => addresses.api = bound,
+                "api.tls_listen" => addresses.api_tls = bound,
+                _ => addresses.metrics = bound,
+            }
+            tasks.spawn(listener.serve(HttpService(router), stopping.clone()));
         }
-        if !api.tls_listen.is_empty() {
-            let certificate = self.certificate(tls::HTTP)?;
-            let listener = Listener::bind(&api.tls_listen, Some(certificate), api.connections_max, failed())
-                .await
-                .map_err(of("api.tls_listen"))?;
-            addresses.api_tls = Some(format!("https://{}", listener.address().map_err(of("api.tls_listen"))?));
-            tasks.spawn(listener.serve(router, stopping.clone()));
-        }
-        if !self.config.metrics.listen.is_empty() {
-            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max, failed())
-                .await
-                .map_err(of("metrics.listen"))?;
-            addresses.metrics = Some(format!("http://{}", listener.address().map_err(of("metrics.listen"))?));
-            let sources = Sources {
-                cloud: self.cloud.clone(),
-                bodies: self.bodies.clone(),
-                refusals: self.refusals.clone(),
-                device_refusals,
-                accepts: failed(),
-            };
-            tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
-        }
-        let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
+        let socket =
+            Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
         tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));

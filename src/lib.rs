@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod mqtt;
+pub mod net;
 pub mod refusals;
 pub mod repeated;
 pub mod shutdown;

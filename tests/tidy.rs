@@ -61,20 +61,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["repeated", "shutdown"],
-        &[
-            "std",
-            "axum",
-            "http_body_util",
-            "hyper",
-            "hyper_util",
-            "serde_json",
-            "tokio",
-            "tokio_rustls",
-            "tower",
-            "tracing",
-            "utoipa",
-        ],
+        &["net", "repeated", "shutdown"],
+        &["std", "axum", "http_body_util", "hyper", "hyper_util", "serde_json", "tokio", "tower", "tracing", "utoipa"],
     ),
     (
         "aliyun",
@@ -118,22 +106,10 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "feed", "mqtt", "refusals", "repeated", "shutdown", "thing_model"],
-        &[
-            "std",
-            "async_trait",
-            "ppp",
-            "serde_json",
-            "tokio",
-            "tokio_rustls",
-            "tracing",
-            "hmac",
-            "md5",
-            "sha1",
-            "sha2",
-            "subtle",
-        ],
+        &["domain", "feed", "mqtt", "net", "refusals", "shutdown", "thing_model"],
+        &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
+    ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
     ("mqtt", &[], &["std", "bytes", "rmqtt_codec", "tokio", "tokio_util", "tracing"]),
     (
         "feed",
@@ -169,7 +145,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "shutdown", "world"],
+        &["domain", "http", "net", "repeated", "shutdown", "world"],
         &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
     ),
     (

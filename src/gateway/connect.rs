@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Gateway;
 use super::auth::{Claim, Intent, Proof, Registration};
 use super::dialect::{self, DeviceDialect, Message};
-use super::{Gateway, Peer};
 use crate::domain::device::FactoryName;
 use crate::domain::session::DeviceSecret;
 use crate::domain::{Cloud, Device, Error};
 use crate::feed::{CLIENT_ID_PREFIX, Subscription};
 use crate::mqtt::codec::{Connect, ConnectRefusal, Packet, SessionOptions, SessionState};
 use crate::mqtt::connection::{Closed, Connection};
+use crate::net::Peer;
 use crate::refusals::{Reason, Who};
 
 /// Reads the CONNECT, which must come first, and proves it. A client that is let in has no CONNACK yet.
@@ -116,7 +117,7 @@ async fn authenticate(gateway: &Gateway, connect: &Connect, peer: Peer) -> Resul
     let (who, receives_all) = match intent {
         Intent::Session { who, receives_all } => (who, receives_all),
         Intent::Register(name, registration) => {
-            let found = register(cloud, &name, registration, &proof, peer.is_private).await?;
+            let found = register(cloud, &name, registration, &proof, peer.is_confidential()).await?;
             let message = dialect.encode_registration(&found, registration).ok_or(NO_REGISTRATION)?;
             return Ok(Authenticated::Registered(message));
         }
@@ -167,14 +168,14 @@ async fn register(
     name: &FactoryName,
     registration: Registration,
     proof: &Proof,
-    is_private: bool,
+    is_confidential: bool,
 ) -> Result<DeviceSecret, Refused> {
     let product = cloud.product_secret(&name.product_key).await.map_err(failed)?.ok_or(UNKNOWN)?;
     if !proof.is_proven_by(&product.secret) {
         return Err(WRONG_PASSWORD);
     }
     let product = product.product;
-    if !is_private {
+    if !is_confidential {
         return Err(NO_REGISTRATION);
     }
     let found = match registration {

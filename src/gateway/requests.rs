@@ -96,20 +96,7 @@ pub async fn handle(
             Ok(DeviceResponse::Devices(cloud.behind(device).await?.into_iter().map(Arc::new).collect()))
         }
         DeviceRequest::Attach(subs) => attach(cloud, device, subs).await,
-        DeviceRequest::Detach(subs) => {
-            let mut detached = Vec::with_capacity(subs.len());
-            for sub in subs {
-                detached.push(Arc::new(cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device));
-            }
-            let numbers: Vec<DeviceNo> = detached.iter().map(|sub| sub.no).collect();
-            if !cloud.detach(device, &numbers).await? {
-                return Err(Fault::Topology);
-            }
-            for sub in &detached {
-                session.remove_sub_device(gateway, sub).await;
-            }
-            Ok(DeviceResponse::Devices(detached))
-        }
+        DeviceRequest::Detach(subs) => detach(session, gateway, device, subs).await,
         DeviceRequest::Login(subs) => login(session, gateway, device, subs).await,
         DeviceRequest::Logout(subs) => {
             let mut gone = Vec::with_capacity(subs.len());
@@ -133,7 +120,7 @@ pub async fn handle(
             Ok(DeviceResponse::Devices(bound))
         }
         // A secret goes only where nobody else reads it.
-        DeviceRequest::Register(_) if !session.peer.is_private => Err(Fault::Device),
+        DeviceRequest::Register(_) if !session.peer.is_confidential() => Err(Fault::Device),
         DeviceRequest::Register(subs) => register(cloud, device, subs).await,
     }
 }
@@ -193,6 +180,27 @@ async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<
         return Err(Fault::Topology);
     }
     Ok(DeviceResponse::Devices(found))
+}
+
+async fn detach(
+    session: &mut Session,
+    gateway: &Gateway,
+    device: &Device,
+    subs: Vec<DeviceClaim>,
+) -> Result<DeviceResponse, Fault> {
+    let cloud = &gateway.cloud;
+    let mut detached = Vec::with_capacity(subs.len());
+    for sub in subs {
+        detached.push(Arc::new(cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device));
+    }
+    let numbers: Vec<DeviceNo> = detached.iter().map(|sub| sub.no).collect();
+    if !cloud.detach(device, &numbers).await? {
+        return Err(Fault::Topology);
+    }
+    for sub in &detached {
+        session.remove_sub_device(gateway, sub).await;
+    }
+    Ok(DeviceResponse::Devices(detached))
 }
 
 async fn login(

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
+use super::Gateway;
 use super::batch::{Batch, Response};
 use super::calls::PendingCalls;
 use super::connect::{self, Client, DeviceClient};
@@ -19,12 +20,12 @@ use super::dialect::{DeviceDialect, DeviceResponse, Fault, Message, ReplyTo, Rep
 use super::off_spec::OffSpecLog;
 use super::router::{Mailbox, PendingCommand};
 use super::subscriptions::Subscriptions;
-use super::{Gateway, Peer};
 use crate::domain::data_point::Reported;
 use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::feed;
 use crate::mqtt::codec::{ConnectRefusal, DisconnectReason, SessionState};
 use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
+use crate::net::Peer;
 use crate::shutdown::Shutdown;
 use stored::StoredSubscriptions;
 
