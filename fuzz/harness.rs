@@ -7,15 +7,15 @@ use ingle::app::{App, SystemClock};
 use ingle::config::Config;
 use ingle::control::Control;
 use ingle::domain::{Device, DeviceId};
-use ingle::gateway::{Gateway, Peer, Protocol, decode};
+use ingle::gateway::dialect::{DeviceDialect, linkkit, tuyalink};
+use ingle::gateway::{Gateway, decode};
+use ingle::net::{Peer, Service};
 use ingle::shutdown::{self, Shutdown, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const NOW_MS: i64 = 1_790_000_000_000;
 /// A session must have ended by then once its device is gone.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
-
-const LINKKIT: Protocol = Protocol::LinkKit { auto_subscribe: true };
 
 /// A plug, a gateway and what is behind it, and the server in which they live, in a folder of its own.
 struct World {
@@ -58,22 +58,22 @@ fn world() -> &'static World {
 
 /// A topic up to the first line end, then a payload, as TuyaLink has them.
 pub fn tuyalink(input: &[u8]) {
-    message(Protocol::TuyaLink, "tylink/g/", input);
+    message(&tuyalink::TuyaLink, "tylink/g/", input);
 }
 
 /// A topic up to the first line end, then a payload, as LinkKit has them.
 pub fn linkkit(input: &[u8]) {
-    message(LINKKIT, "/sys/gk/g/thing/", input);
+    message(&linkkit::LinkKit, "/sys/gk/g/thing/", input);
 }
 
 /// Reads a message on its own topic, and again below the device's, so that what follows is reached.
-fn message(protocol: Protocol, prefix: &str, input: &[u8]) {
+fn message(dialect: &dyn DeviceDialect, prefix: &str, input: &[u8]) {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let topic = String::from_utf8_lossy(&input[..end]);
     let payload = input.get(end + 1..).unwrap_or_default();
     let device = &world().device;
-    decode(protocol, device, &topic, payload, NOW_MS);
-    assert!(decode(protocol, device, &format!("{prefix}{topic}"), payload, NOW_MS), "its own topic");
+    decode(dialect, device, &topic, payload, NOW_MS);
+    assert!(decode(dialect, device, &format!("{prefix}{topic}"), payload, NOW_MS), "its own topic");
 }
 
 /// Topics and filters that packets are made with.
@@ -206,8 +206,8 @@ pub fn session(input: &[u8]) -> usize {
     let bytes = packets(input);
     world.runtime.block_on(async {
         let (device, server) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), is_private: true };
-        let served = tokio::spawn(world.gateway.clone().serve(server, world.shutdown.clone(), peer));
+        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), encrypted: true };
+        let served = tokio::spawn(world.gateway.clone().serve(server, peer, world.shutdown.clone()));
         let (mut from, mut to) = tokio::io::split(device);
         let read = tokio::spawn(async move {
             let mut all = Vec::new();

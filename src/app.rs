@@ -23,9 +23,11 @@ use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
-use crate::gateway::{Gateway, Happenings, Hub, Listeners, Transport};
-use crate::http::{Bodies, Listener, Refusals};
+use crate::feed::{FeedEvents, Subscribers};
+use crate::gateway::{CommandRouter, Gateway};
+use crate::http::{Bodies, HttpService, Refusals};
 use crate::metrics::Sources;
+use crate::net::{Limits as ConnectionLimits, Listener, Transport};
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
 use crate::store::disk_space::DiskSpace;
@@ -35,7 +37,7 @@ pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, Waiting};
-use crate::{aliyun, config, durable_file, gateway, metrics, tuya, visual};
+use crate::{aliyun, config, durable_file, feed, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// Between two looks at what the retention no longer keeps.
@@ -91,21 +93,21 @@ impl Clock for SystemClock {
 /// The ways down: to the devices that are played here and to those that are connected.
 struct Downlinks {
     to_virtual: VirtualDownlink,
-    hub: Arc<Hub>,
+    router: Arc<CommandRouter>,
 }
 
 #[async_trait]
 impl Downlink for Downlinks {
     async fn end_session(&self, device: DeviceNo) {
         self.to_virtual.end_session(device).await;
-        self.hub.end_session(device).await;
+        self.router.end_session(device).await;
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
         if device.is_virtual {
             self.to_virtual.command(device, command).await
         } else {
-            self.hub.command(device, command).await
+            self.router.command(device, command).await
         }
     }
 }
@@ -122,9 +124,9 @@ pub struct App {
     config: Config,
     folder: PathBuf,
     waiting: Waiting,
-    hub: Arc<Hub>,
-    listeners: Arc<Listeners>,
-    happenings: Happenings,
+    router: Arc<CommandRouter>,
+    subscribers: Arc<Subscribers>,
+    events: FeedEvents,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
     opened: OpenFolder,
@@ -205,14 +207,14 @@ impl App {
         let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
         let (to_virtual, waiting) = virtual_devices::downlink();
-        let hub = Arc::new(Hub::default());
-        let (listeners, happenings) = gateway::feed();
-        let downlink = Downlinks { to_virtual, hub: hub.clone() };
+        let router = Arc::new(CommandRouter::default());
+        let (subscribers, events) = feed::feed();
+        let downlink = Downlinks { to_virtual, router: router.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let accepts_at_login = config.tuya.accept_invitations_at_login;
         let limits = Limits { retention_days, failures_of_account, failures_of_address, accepts_at_login };
-        let (downlink, feed) = (Arc::new(downlink), listeners.clone());
+        let (downlink, feed) = (Arc::new(downlink), subscribers.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
@@ -221,9 +223,9 @@ impl App {
             config,
             folder,
             waiting,
-            hub,
-            listeners,
-            happenings,
+            router,
+            subscribers,
+            events,
             bodies,
             refusals: Refusals::new(),
             opened,
@@ -252,9 +254,7 @@ impl App {
 
     /// Where devices connect.
     pub fn gateway(&self) -> Arc<Gateway> {
-        let mqtt = &self.config.mqtt;
-        let (cloud, hub, listeners) = (self.cloud.clone(), self.hub.clone(), self.listeners.clone());
-        Gateway::new(cloud, hub, listeners, mqtt.connections_max, mqtt.connections_per_address)
+        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone())
     }
 
     /// The operator's door, for a process that has opened the folder itself.
@@ -272,11 +272,9 @@ impl App {
     }
 
     /// The listeners for devices that are switched on, each with its setting.
-    async fn bind_for_devices(
-        &self,
-        accepts: &Arc<Repeated>,
-    ) -> Result<Vec<(&'static str, gateway::Listener)>, AppError> {
+    async fn bind_for_devices(&self, accepts: &Arc<Repeated>) -> Result<Vec<(&'static str, Listener)>, AppError> {
         let mqtt = &self.config.mqtt;
+        let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
         let mut bound = Vec::new();
         for (setting, address) in [
             ("mqtt.listen", &mqtt.listen),
@@ -291,7 +289,7 @@ impl App {
                 "mqtt.proxy_listen" => Transport::Proxied,
                 _ => Transport::Plain,
             };
-            let listener = gateway::Listener::bind(address, transport, accepts.clone()).await;
+            let listener = Listener::bind(address, transport, limits.clone(), accepts.clone()).await;
             bound.push((setting, listener.map_err(|error| AppError::Listen(setting, error))?));
         }
         Ok(bound)
@@ -314,7 +312,6 @@ impl App {
         let gateway = self.gateway();
         let device_refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
-        let failed = || accepts.clone();
         let of = |setting| move |error| AppError::Listen(setting, error);
         for (setting, listener) in self.bind_for_devices(&accepts).await? {
             let address = Some(listener.address().map_err(of(setting))?.to_string());
@@ -326,40 +323,42 @@ impl App {
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         let router = self.router(&addresses);
-        if !api.listen.is_empty() {
-            let listener =
-                Listener::bind(&api.listen, None, api.connections_max, failed()).await.map_err(of("api.listen"))?;
-            addresses.api = Some(format!("http://{}", listener.address().map_err(of("api.listen"))?));
-            tasks.spawn(listener.serve(router.clone(), stopping.clone()));
+        let sources = Sources {
+            cloud: self.cloud.clone(),
+            bodies: self.bodies.clone(),
+            refusals: self.refusals.clone(),
+            device_refusals,
+            accepts: accepts.clone(),
+        };
+        let metrics = &self.config.metrics.listen;
+        for (setting, address, router) in [
+            ("api.listen", &api.listen, router.clone()),
+            ("api.tls_listen", &api.tls_listen, router),
+            ("metrics.listen", metrics, metrics::router(sources)),
+        ] {
+            if address.is_empty() {
+                continue;
+            }
+            let is_tls = setting == "api.tls_listen";
+            let transport = if is_tls { Transport::Tls(self.certificate(tls::HTTP)?) } else { Transport::Plain };
+            let limits = ConnectionLimits::new(api.connections_max, None);
+            let listener = Listener::bind(address, transport, limits, accepts.clone()).await.map_err(of(setting))?;
+            let scheme = if is_tls { "https" } else { "http" };
+            let bound = Some(format!("{scheme}://{}", listener.address().map_err(of(setting))?));
+            match setting {
+                "api.listen" => addresses.api = bound,
+                "api.tls_listen" => addresses.api_tls = bound,
+                _ => addresses.metrics = bound,
+            }
+            tasks.spawn(listener.serve(HttpService(router), stopping.clone()));
         }
-        if !api.tls_listen.is_empty() {
-            let certificate = self.certificate(tls::HTTP)?;
-            let listener = Listener::bind(&api.tls_listen, Some(certificate), api.connections_max, failed())
-                .await
-                .map_err(of("api.tls_listen"))?;
-            addresses.api_tls = Some(format!("https://{}", listener.address().map_err(of("api.tls_listen"))?));
-            tasks.spawn(listener.serve(router, stopping.clone()));
-        }
-        if !self.config.metrics.listen.is_empty() {
-            let listener = Listener::bind(&self.config.metrics.listen, None, api.connections_max, failed())
-                .await
-                .map_err(of("metrics.listen"))?;
-            addresses.metrics = Some(format!("http://{}", listener.address().map_err(of("metrics.listen"))?));
-            let sources = Sources {
-                cloud: self.cloud.clone(),
-                bodies: self.bodies.clone(),
-                refusals: self.refusals.clone(),
-                device_refusals,
-                accepts: failed(),
-            };
-            tasks.spawn(listener.serve(metrics::router(sources), stopping.clone()));
-        }
-        let socket = Socket::open(&self.folder).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
+        let socket =
+            Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
         tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
-        tasks.spawn(gateway::tell(self.cloud.clone(), self.listeners, self.happenings, stopping.clone()));
+        tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
         tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
         announce(&addresses);
         stop.await;

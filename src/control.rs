@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use crate::domain::event::Consent;
@@ -24,10 +24,15 @@ use crate::domain::world::World;
 use crate::domain::{
     Cloud, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Project, Result as DomainResult, Value,
 };
+use crate::http::HttpService;
+use crate::net::{Limits, Listener};
+use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 
 /// The socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
+/// Connections that may be open at once; further ones wait.
+const CONNECTIONS_MAX: usize = 16;
 /// A world document may be this long.
 const WORLD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -175,49 +180,32 @@ async fn event(cloud: &Cloud, line: &str, devices: &mut HashMap<String, DeviceNo
     cloud.row_imported(event)
 }
 
-/// The socket of a running server, removed when it is dropped.
+/// The socket of a running server.
 pub struct Socket {
-    listener: UnixListener,
+    listener: Listener,
     path: PathBuf,
 }
 
 impl Socket {
-    /// Opens the socket of a data folder, of which the caller holds the lock.
+    /// Opens the socket of a data folder, of which the caller holds the lock. What cannot be accepted is counted in
+    /// `failed`.
     ///
     /// # Errors
     /// As the system's; a path that is too long for a socket, for one.
-    pub fn open(folder: &Path) -> std::io::Result<Self> {
+    pub fn open(folder: &Path, failed: Arc<Repeated>) -> std::io::Result<Self> {
         let path = folder.join(SOCKET_FILE);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
+        let listener = Listener::bind_unix(&path, Limits::new(CONNECTIONS_MAX, None), failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         Ok(Self { listener, path })
     }
 
-    /// Serves until the shutdown begins.
-    pub async fn serve(self, router: Router, mut shutdown: Shutdown) {
-        let accept = async {
-            loop {
-                let Ok((stream, _)) = self.listener.accept().await else {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    continue;
-                };
-                let router = router.clone();
-                let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                    router.clone().oneshot(request.map(Body::new))
-                });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
-            }
-        };
-        tokio::select! {
-            () = shutdown.begun() => {}
-            () = accept => {}
-        }
+    /// Serves until the shutdown begins, lets requests under way finish, and removes the socket.
+    pub async fn serve(self, router: Router, shutdown: Shutdown) {
+        self.listener.serve(HttpService(router), shutdown).await;
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -1,13 +1,11 @@
-//! Serving HTTP/1.1: listeners, TLS, time-outs and bounds. Knows no vendor.
+//! Serving HTTP/1.1: time-outs and bounds of a connection and its requests. Knows no vendor.
 
 mod bodies;
 pub mod document;
 mod refusals;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,16 +18,12 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
 
-use crate::repeated::Repeated;
+pub use crate::net::Peer;
+use crate::net::Service;
 use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
 pub use refusals::{Mention, Refusals};
@@ -38,142 +32,62 @@ pub use refusals::{Mention, Refusals};
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that takes nothing of its answer for so long is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A TLS handshake must be done by then.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Request line and headers may be this long together. Their number is bounded by hyper: 100.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// A connection is read in pieces of this size, so that a buffer that was once filled stays small.
 const READ_BYTES_MAX: u64 = 8 * 1024;
-/// Requests under way may take this long after the shutdown began.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed accept (no file descriptor left, for one) wait this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Says which part of a refused request was wrong. Never a secret.
 const EXPLAIN_HEADER: &str = "x-ingle-explain";
 /// An explanation may be this long in its header.
 const EXPLAIN_BYTES_MAX: usize = 4096;
 
-/// Who is at the other end of the connection that a request came by; in the request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its address. A proxy's, when there is one in front.
-    pub address: IpAddr,
-    /// Whether the connection is encrypted.
-    pub encrypted: bool,
-}
+/// A router that is served over HTTP/1.1. Each request has its [`Peer`] in its extensions.
+#[derive(Clone)]
+pub struct HttpService(pub Router);
 
-/// One address that is served.
-pub struct Listener {
-    tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
-    connections: Arc<Semaphore>,
-    failed: Arc<Repeated>,
-}
+impl Service for HttpService {
+    const DRAIN_TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
 
-impl Listener {
-    /// Listens at an address. At most `connections_max` connections are open at once; a further one waits. What cannot
-    /// be accepted, for want of a file descriptor for one, is counted in `failed`.
-    ///
-    /// # Errors
-    /// With the address in the text.
-    pub async fn bind(
-        address: &str,
-        tls: Option<Arc<ServerConfig>>,
-        connections_max: usize,
-        failed: Arc<Repeated>,
-    ) -> io::Result<Self> {
-        let tcp = TcpListener::bind(address)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        let connections = Arc::new(Semaphore::new(connections_max));
-        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), connections, failed })
-    }
-
-    /// The address in force.
-    ///
-    /// # Errors
-    /// As the system's.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-
-    /// Serves until the shutdown begins, then lets requests under way finish.
-    pub async fn serve(self, router: Router, mut shutdown: Shutdown) {
-        let graceful = GracefulShutdown::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.accept() => accepted,
-                () = shutdown.begun() => break,
-            };
-            let (stream, peer, permit) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.failed.happened(&error.to_string());
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
+    async fn serve<S>(self, stream: S, peer: Peer, mut shutdown: Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = without_trailing_slash(request.map(Body::new));
+            request.extensions_mut().insert(peer);
+            let writes = request.method() != Method::GET;
+            let answer = self.0.clone().oneshot(request);
+            async move {
+                if !writes {
+                    return Ok(answer.await.unwrap_or_else(|never| match never {}));
                 }
-            };
-            self.failed.ended();
-            let (router, tls, watcher) = (router.clone(), self.tls.clone(), graceful.watcher());
-            tokio::spawn(async move {
-                let _permit = permit;
-                let _ = stream.set_nodelay(true);
-                let peer = Peer { address: peer, encrypted: tls.is_some() };
-                match tls {
-                    None => serve_connection(stream, peer, router, watcher).await,
-                    Some(tls) => {
-                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            serve_connection(stream, peer, router, watcher).await;
-                        }
-                    }
+                // A write that was begun is finished, also when its caller hangs up.
+                match tokio::spawn(answer).await {
+                    Ok(answered) => Ok(answered.unwrap_or_else(|never| match never {})),
+                    Err(panicked) => Err(io::Error::other(panicked)),
                 }
-            });
-        }
-        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-            tracing::warn!("requests still ran when the time to finish was over");
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
-        let permit = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, peer) = self.tcp.accept().await?;
-        Ok((stream, peer.ip().to_canonical(), permit))
-    }
-}
-
-async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = without_trailing_slash(request.map(Body::new));
-        request.extensions_mut().insert(peer);
-        let writes = request.method() != Method::GET;
-        let answer = router.clone().oneshot(request);
-        async move {
-            if !writes {
-                return Ok(answer.await.unwrap_or_else(|never| match never {}));
             }
-            // A write that was begun is finished, also when its caller hangs up.
-            match tokio::spawn(answer).await {
-                Ok(answered) => Ok(answered.unwrap_or_else(|never| match never {})),
-                Err(panicked) => Err(io::Error::other(panicked)),
+        });
+        let stream = Patient { stream: stream.take(READ_BYTES_MAX), stalled: None };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // A client may close its side once it has asked.
+            .half_close(true)
+            .header_read_timeout(HEADERS_TIMEOUT)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = shutdown.begun() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended early");
         }
-    });
-    let stream = Patient { stream: stream.take(READ_BYTES_MAX), stalled: None };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // A client may close its side once it has asked.
-        .half_close(true)
-        .header_read_timeout(HEADERS_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection ended early");
     }
 }
 

@@ -10,6 +10,7 @@ mod cli;
 mod compatibility;
 mod damage;
 mod data_folder;
+mod feed;
 mod gateway;
 mod handover;
 mod one_world;

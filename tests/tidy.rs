@@ -66,20 +66,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["repeated", "shutdown"],
-        &[
-            "std",
-            "axum",
-            "http_body_util",
-            "hyper",
-            "hyper_util",
-            "serde_json",
-            "tokio",
-            "tokio_rustls",
-            "tower",
-            "tracing",
-            "utoipa",
-        ],
+        &["net", "repeated", "shutdown"],
+        &["std", "axum", "http_body_util", "hyper", "hyper_util", "serde_json", "tokio", "tower", "tracing", "utoipa"],
     ),
     (
         "aliyun",
@@ -123,27 +111,15 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "refusals", "repeated", "shutdown", "thing_model"],
-        &[
-            "std",
-            "aes_gcm",
-            "async_trait",
-            "base64",
-            "bytes",
-            "getrandom",
-            "ppp",
-            "rmqtt_codec",
-            "serde_json",
-            "tokio",
-            "tokio_rustls",
-            "tokio_util",
-            "tracing",
-            "hmac",
-            "md5",
-            "sha1",
-            "sha2",
-            "subtle",
-        ],
+        &["domain", "feed", "mqtt", "net", "refusals", "shutdown", "thing_model"],
+        &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
+    ),
+    ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
+    ("mqtt", &[], &["std", "bytes", "rmqtt_codec", "tokio", "tokio_util", "tracing"]),
+    (
+        "feed",
+        &["domain", "mqtt", "shutdown", "thing_model"],
+        &["std", "aes_gcm", "base64", "getrandom", "md5", "serde_json", "subtle", "tokio"],
     ),
     ("thing_model", &["domain"], &["serde_json", "std"]),
     ("durable_file", &[], &["std", "thiserror", "tracing"]),
@@ -173,7 +149,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "shutdown"],
+        &["domain", "http", "net", "repeated", "shutdown"],
         &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
     ),
     (
@@ -291,7 +267,8 @@ fn rooms_name_only_what_their_row_allows() {
                     Some(other) => other == room || rooms.contains(&other),
                     None => {
                         let submodule = path.with_extension("").join(format!("{name}.rs")).exists()
-                            || path.parent().unwrap().join(format!("{name}.rs")).exists();
+                            || path.parent().unwrap().join(format!("{name}.rs")).exists()
+                            || path.parent().unwrap().join(&name).join("mod.rs").exists();
                         matches!(name.as_str(), "super" | "crate" | "self")
                             || submodule
                             || name.chars().next().is_some_and(char::is_uppercase)

@@ -7,139 +7,72 @@ use sha1::Sha1;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::listeners::PREFIX;
-use super::wire::Hello;
-use crate::domain::DeviceId;
 use crate::domain::device::FactoryName;
 use crate::domain::session::DeviceClaim;
 
-/// The protocol that a device speaks above MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Tuya's. What is sent down needs a subscription, the magic one among them.
-    TuyaLink,
-    /// Alibaba's. With `_ss=1` everything is sent down without any subscription.
-    LinkKit {
-        /// Whether the server subscribes for the device.
-        auto_subscribe: bool,
-    },
-}
-
-/// What a CONNECT claims, and what should prove it.
+/// What a CONNECT claims to be, and what proves it.
 pub struct Claim {
-    /// The claim.
-    pub wish: Wish,
+    /// What is claimed.
+    pub intent: Intent,
     /// What should prove it.
     pub proof: Proof,
 }
 
-/// What a CONNECT wants.
-pub enum Wish {
-    /// To be a device, by the device's own secret.
-    Session(DeviceClaim, Protocol),
-    /// To learn the device's secret, by its product's.
-    Register(FactoryName, Registering),
-    /// To hear what happens to devices, by a name that the cloud API gave.
-    Listen(String),
+/// What a client connects for.
+pub enum Intent {
+    /// A device's session, by the device's own secret.
+    Session {
+        /// The device.
+        who: DeviceClaim,
+        /// Whether it is sent everything without any subscription.
+        receives_all: bool,
+    },
+    /// To be given the device's secret, by its product's.
+    Register(FactoryName, Registration),
 }
 
 /// How a device registers (contract aliyun §6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registering {
+pub enum Registration {
     /// A device that exists.
-    Known,
+    Existing,
     /// Also one that does not.
     New,
 }
 
 /// What should prove that somebody has a secret. No `Debug`.
 pub struct Proof {
-    method: Method,
+    /// How it is made.
+    pub method: Method,
     /// Forms of what is signed; one of them must be.
-    contents: Vec<String>,
-    given: Vec<u8>,
+    pub contents: Vec<String>,
+    /// The bytes that were given.
+    pub given: Vec<u8>,
 }
 
+/// How a proof is made of a secret.
 #[derive(Clone, Copy)]
-enum Method {
+pub enum Method {
+    /// HMAC-SHA256.
     Sha256,
+    /// HMAC-SHA1.
     Sha1,
+    /// HMAC-MD5.
     Md5,
     /// The secret itself.
     Same,
 }
 
-/// Reads a CONNECT. `None` for one that is of neither protocol.
-pub fn claim(hello: &Hello) -> Option<Claim> {
-    if hello.client_id.starts_with(PREFIX) {
-        let proof = Proof::same(&hello.password);
-        return (hello.client_id == hello.username)
-            .then(|| Claim { wish: Wish::Listen(hello.client_id.clone()), proof });
-    }
-    match hello.client_id.strip_prefix("tuyalink_") {
-        Some(id) => tuyalink(id, &hello.username, &hello.password),
-        None => linkkit(&hello.client_id, &hello.username, &hello.password),
-    }
-}
-
-fn tuyalink(id: &str, username: &str, password: &[u8]) -> Option<Claim> {
-    let (named, fields) = username.split_once('|')?;
-    if named.trim() != id {
-        return None;
-    }
-    let method = match method(field(fields, "signMethod")?.1)? {
-        Method::Md5 | Method::Same => return None,
-        method => method,
-    };
-    let (timestamp, access) = (field(fields, "timestamp")?.1, field(fields, "accessType")?.1);
-    // The vendor spells one of the names in two ways. A device signs what it sends; some sign the other spelling.
-    let (_, mode) = field(fields, "secureMode")?;
-    let content = |name: &str| format!("deviceId={id},timestamp={timestamp},{name}={mode},accessType={access}");
-    let who = DeviceClaim::Id(DeviceId(id.to_owned()));
-    let contents = vec![content("secureMode"), content("securemode")];
-    let proof = Proof { method, contents, given: unhex(password)? };
-    Some(Claim { wish: Wish::Session(who, Protocol::TuyaLink), proof })
-}
-
-fn linkkit(client_id: &str, username: &str, password: &[u8]) -> Option<Claim> {
-    let (base, fields) = client_id.split_once('|')?;
-    let fields = fields.trim_end_matches(|c: char| c == '|' || c.is_whitespace());
-    let field = |name: &str| field(fields, name).map(|(_, value)| value);
-    let (device_name, product_key) = username.trim().rsplit_once('&')?;
-    let name = FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() };
-    let protocol = Protocol::LinkKit { auto_subscribe: field("_ss") == Some("1") };
-    let method = method(field("signmethod").unwrap_or("hmacmd5"));
-    let register = |kind| {
-        let content = format!("deviceName{device_name}productKey{product_key}random{}", field("random")?);
-        let proof = Proof { method: method?, contents: vec![content], given: unhex(password)? };
-        Some(Claim { wish: Wish::Register(name.clone(), kind), proof })
-    };
-    match field("authType") {
-        None => {}
-        Some("register") => return register(Registering::Known),
-        Some("regnwl") => return register(Registering::New),
-        Some("connwl") => {
-            // The client id and the token that the registration gave.
-            let who = DeviceClaim::Registered(DeviceId(base.trim().to_owned()), name);
-            return Some(Claim { wish: Wish::Session(who, protocol), proof: Proof::same(password) });
-        }
-        Some(_) => return None,
-    }
-    let timestamp = field("timestamp").map(|at| format!("timestamp{at}")).unwrap_or_default();
-    let content = |base: &str| format!("clientId{base}deviceName{device_name}productKey{product_key}{timestamp}");
-    let proof = Proof { method: method?, contents: vec![content(base), content(base.trim())], given: unhex(password)? };
-    Some(Claim { wish: Wish::Session(DeviceClaim::Factory(name), protocol), proof })
-}
-
 /// The name, as it was spelled, and the value of a field among `name=value,…`. White space and line breaks around both
 /// are no part of them: clients write their templates on several lines.
-fn field<'a>(fields: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+pub fn field<'a>(fields: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     let pairs = fields.split(',').filter_map(|pair| pair.split_once('='));
     let mut pairs = pairs.map(|(name, value)| (name.trim(), value.trim()));
     pairs.find(|(found, _)| found.eq_ignore_ascii_case(name))
 }
 
-fn method(name: &str) -> Option<Method> {
+/// A method by the name that both vendors have for it.
+pub fn method(name: &str) -> Option<Method> {
     match name.to_ascii_lowercase().as_str() {
         "hmacsha256" => Some(Method::Sha256),
         "hmacsha1" => Some(Method::Sha1),
@@ -155,13 +88,8 @@ impl Proof {
     }
 
     /// The secret itself.
-    fn same(given: &[u8]) -> Self {
+    pub fn same(given: &[u8]) -> Self {
         Self { method: Method::Same, contents: vec![String::new()], given: given.to_vec() }
-    }
-
-    /// What was given.
-    pub fn given(&self) -> &[u8] {
-        &self.given
     }
 
     /// Whether the secret gives what was given, in equal time.
@@ -186,7 +114,7 @@ fn code(mac: impl Mac, content: &[u8]) -> Vec<u8> {
 }
 
 /// The bytes of hex digits in either case: the vendor's C library writes capitals, its Python library does not.
-fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     if digits.is_empty() || digits.len() > 64 || !digits.len().is_multiple_of(2) {
         return None;
     }
@@ -196,17 +124,22 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Terms;
+    use super::super::dialect::of_client_id;
     use super::*;
+    use crate::mqtt::codec::{Connect, SessionOptions};
 
-    fn hello(client_id: &str, username: &str, password: &str) -> Hello {
+    fn connect(client_id: &str, username: &str, password: &str) -> Connect {
         let password = bytes::Bytes::copy_from_slice(password.as_bytes());
-        let terms = Terms { keep_alive_s: 60, is_clean: true, is_kept: false };
-        Hello { client_id: client_id.to_owned(), username: username.to_owned(), password, terms }
+        let options = SessionOptions { keep_alive_s: 60, is_clean_start: true, outlives_connection: false };
+        Connect { client_id: client_id.to_owned(), username: username.to_owned(), password, options }
+    }
+
+    fn claim(connect: &Connect) -> Option<Claim> {
+        of_client_id(&connect.client_id)?.claim(connect)
     }
 
     fn is_proven(client_id: &str, username: &str, password: &str, secret: &str) -> bool {
-        claim(&hello(client_id, username, password)).is_some_and(|claim| claim.proof.is_proven_by(secret))
+        claim(&connect(client_id, username, password)).is_some_and(|claim| claim.proof.is_proven_by(secret))
     }
 
     #[test]
@@ -297,12 +230,11 @@ mod tests {
             assert!(!is_proven(client, "dev002&a1K1PK00001", password, secret), "{client}");
             assert!(!is_proven(client, user, &password[2..], secret), "{client}");
         }
-        let auto = |client: &str| match claim(&hello(client, user, "00")).unwrap().wish {
-            Wish::Session(_, protocol) => protocol,
-            Wish::Register(..) | Wish::Listen(_) => panic!("a session is wanted"),
+        let receives_all = |client: &str| match claim(&connect(client, user, "00")).unwrap().intent {
+            Intent::Session { receives_all, .. } => receives_all,
+            Intent::Register(..) => panic!("a session is wanted"),
         };
-        assert_eq!(auto("x|_ss=1|"), Protocol::LinkKit { auto_subscribe: true });
-        assert_eq!(auto("x||"), Protocol::LinkKit { auto_subscribe: false });
+        assert!(receives_all("x|_ss=1|") && !receives_all("x||"));
     }
 
     #[test]
@@ -312,8 +244,10 @@ mod tests {
             "dev001&a1K1PK00001",
         );
         let sign = "96951c4a33587df64c4947989ad5cfbae3d3e92756a8834ff3baa7c16d175f41";
-        let claim = claim(&hello(client, user, sign)).unwrap();
-        assert!(matches!(&claim.wish, Wish::Register(name, Registering::Known) if name.device_name == "dev001"));
+        let claim = claim(&connect(client, user, sign)).unwrap();
+        assert!(
+            matches!(&claim.intent, Intent::Register(name, Registration::Existing) if name.device_name == "dev001")
+        );
         assert!(claim.proof.is_proven_by("ps_0123456789abcdef"));
         assert!(!claim.proof.is_proven_by("ps_0123456789abcdee"));
     }
@@ -344,7 +278,7 @@ mod tests {
             ("tuyalink_x", "x|signMethod=hmacMd5,timestamp=1,secureMode=1,accessType=1", "00"),
             ("tuyalink_x", "x|timestamp=1", "00"),
         ] {
-            assert!(claim(&hello(client, user, password)).is_none(), "{client} {user}");
+            assert!(claim(&connect(client, user, password)).is_none(), "{client} {user}");
         }
     }
 }

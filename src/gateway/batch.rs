@@ -1,60 +1,60 @@
-//! What came in one read of a connection, until its reports are on disk.
+//! The messages that came in one read of a connection, until their reports are on disk.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::payload::{Fault, Message, Reply, Told};
-use super::wire::Verdict;
+use super::dialect::{DeviceResponse, Fault, Message, ReplyTo};
 use crate::domain::Device;
 use crate::domain::data_point::Reported;
+use crate::mqtt::codec::PublishAckReason;
 use crate::refusals::Reason;
 
-/// What came in one read.
+/// The messages that came in one read.
 #[derive(Default)]
 pub struct Batch {
-    /// Rows that are kept together.
-    pub reported: Reported,
-    /// Packets to acknowledge when they are, each with what became of it.
-    pub acknowledged: Vec<(NonZeroU16, Verdict)>,
-    /// Answers, in the order of what they answer.
-    pub answers: Vec<Answer>,
-    /// Whether more was said than is answered at once.
-    pub is_cut: bool,
+    /// Reported rows, which are committed together.
+    pub rows: Reported,
+    /// Packets to acknowledge after the commit, each with what MQTT 5 says of it.
+    pub acknowledgements: Vec<(NonZeroU16, PublishAckReason)>,
+    /// Responses, in the order of the messages.
+    pub responses: Vec<Response>,
+    /// Whether the responses are many already: the packets that follow are another batch.
+    pub is_full: bool,
 }
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is kept, done or answered.
-    Taken,
+pub enum Outcome {
+    /// It is accepted.
+    Accepted,
     /// Nothing here reads it.
-    Dropped(Reason),
+    Ignored(Reason),
     /// It is refused.
     Refused(Fault),
     /// Its topic is not the sender's.
-    Foreign,
+    ForeignTopic,
 }
 
-impl Fate {
-    /// Of a message by what came of it.
+impl Outcome {
+    /// The outcome of a message by its result.
     pub fn of<T>(outcome: &Result<T, Fault>) -> Self {
-        outcome.as_ref().map_or_else(|fault| Self::Refused(*fault), |_| Self::Taken)
+        outcome.as_ref().map_or_else(|fault| Self::Refused(*fault), |_| Self::Accepted)
     }
 
     /// How MQTT 5 acknowledges it.
-    pub fn verdict(self) -> Verdict {
+    pub fn reason_code(self) -> PublishAckReason {
         match self {
-            Self::Taken => Verdict::Success,
-            Self::Dropped(_) => Verdict::NoMatchingSubscribers,
-            Self::Foreign => Verdict::NotAuthorized,
+            Self::Accepted => PublishAckReason::Success,
+            Self::Ignored(_) => PublishAckReason::NoMatchingSubscribers,
+            Self::ForeignTopic => PublishAckReason::NotAuthorized,
             Self::Refused(fault) => match fault {
-                // Part of it is kept, or there was nothing to be had.
-                Fault::Part | Fault::Absent => Verdict::Success,
-                Fault::Format | Fault::Parameter | Fault::Unfit | Fault::All => Verdict::PayloadFormatInvalid,
-                Fault::Device | Fault::Proof | Fault::Topology => Verdict::NotAuthorized,
-                Fault::TooMany => Verdict::QuotaExceeded,
-                Fault::Method => Verdict::TopicNameInvalid,
-                Fault::Service => Verdict::ImplementationSpecificError,
+                // Part of it is stored, or what was requested does not exist.
+                Fault::Part | Fault::Absent => PublishAckReason::Success,
+                Fault::Format | Fault::Parameter | Fault::Unfit | Fault::All => PublishAckReason::PayloadFormatInvalid,
+                Fault::Device | Fault::Proof | Fault::Topology => PublishAckReason::NotAuthorized,
+                Fault::TooMany => PublishAckReason::QuotaExceeded,
+                Fault::Method => PublishAckReason::TopicNameInvalid,
+                Fault::Service => PublishAckReason::ImplementationSpecificError,
             },
         }
     }
@@ -62,9 +62,9 @@ impl Fate {
     /// Under which reason it is counted and logged, if it is.
     pub fn reason(self) -> Option<Reason> {
         match self {
-            Self::Taken => None,
-            Self::Dropped(reason) => Some(reason),
-            Self::Foreign => Some(Reason::ForeignTopic),
+            Self::Accepted => None,
+            Self::Ignored(reason) => Some(reason),
+            Self::ForeignTopic => Some(Reason::ForeignTopic),
             Self::Refused(fault) => match fault {
                 Fault::Format => Some(Reason::UnreadablePayload),
                 Fault::Parameter => Some(Reason::Parameter),
@@ -73,30 +73,30 @@ impl Fate {
                 Fault::Proof => Some(Reason::Proof),
                 Fault::TooMany => Some(Reason::TooMany),
                 Fault::Method => Some(Reason::UnknownTopic),
-                // A server that fails says so where it fails.
+                // A failure of the server is logged where it happens.
                 Fault::Absent | Fault::Service => None,
             },
         }
     }
 }
 
-/// An answer that waits until what came with it is kept.
-pub enum Answer {
+/// A response that waits for the commit.
+pub enum Response {
     /// As it is.
     Ready(Message),
-    /// To a report of a device: another one when it cannot be kept.
-    OfReport(Arc<Device>, Reply, Result<Told, Fault>),
+    /// To a report of a device: another one if the commit fails.
+    ToReport(Arc<Device>, ReplyTo, Result<DeviceResponse, Fault>),
 }
 
-impl Answer {
-    /// What is in an answer besides its topic, roughly.
+impl Response {
+    /// The bytes of a response to a report besides its topic and id, roughly.
     const REPLY_BYTES: usize = 128;
 
-    /// Its size, roughly.
+    /// Its size in bytes, roughly.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Ready(message) => message.topic.len() + message.payload.len(),
-            Self::OfReport(_, reply, _) => reply.topic.len() + reply.id.len() + Self::REPLY_BYTES,
+            Self::ToReport(_, reply, _) => reply.topic.len() + reply.id.len() + Self::REPLY_BYTES,
         }
     }
 }

@@ -1,32 +1,32 @@
-//! The services that a session's devices were asked to do, until they answer.
+//! Services that a session's devices were commanded to do, until they respond.
 
-use super::hub::Answer;
-use super::payload::Answered;
+use super::dialect::CommandResponse;
+use super::router::Responder;
 use crate::domain::DeviceNo;
 use crate::domain::command::Undelivered;
 
-/// Calls that are remembered after nobody waits for them any more, so that a late answer is not taken for another's.
+/// PendingCalls that are remembered after nobody waits for them any more, so that a late answer is not taken for another's.
 const CALLS_MAX: usize = 64;
 
-/// Calls of services, oldest first.
+/// PendingCalls of services, oldest first.
 #[derive(Default)]
-pub struct Calls(Vec<Call>);
+pub struct PendingCalls(Vec<PendingCall>);
 
 /// One call.
-pub struct Call {
+pub struct PendingCall {
     /// Its number, which the message to the device carries as its id.
     pub id: u32,
     /// The device that was asked.
     pub device: DeviceNo,
     /// The service or action.
     pub service: String,
-    /// Who waits for what comes of it.
-    pub answer: Answer,
+    /// Where its response goes.
+    pub answer: Responder,
 }
 
-impl Calls {
-    /// Remembers a call.
-    pub fn begin(&mut self, call: Call) {
+impl PendingCalls {
+    /// Adds a call.
+    pub fn add(&mut self, call: PendingCall) {
         while self.0.len() >= CALLS_MAX {
             let Some(ended) = self.0.iter().position(|call| call.answer.is_closed()) else { break };
             self.0.remove(ended);
@@ -34,14 +34,15 @@ impl Calls {
         self.0.push(call);
     }
 
-    /// Passes an answer on to who waits for it: the call that it names by its number, or else the only open call of
+    /// Completes the call of a response: the one that it names by its number, or else the only open call of
     /// that service of that device, since some devices answer with an id of their own.
-    pub fn answered(&mut self, device: DeviceNo, answered: Answered) {
-        let Answered { id, service, output } = answered;
-        let is_of = |call: &Call| call.device == device && service.as_ref().is_none_or(|name| *name == call.service);
+    pub fn complete(&mut self, device: DeviceNo, response: CommandResponse) {
+        let CommandResponse { id, service, output } = response;
+        let is_of =
+            |call: &PendingCall| call.device == device && service.as_ref().is_none_or(|name| *name == call.service);
         let named = self.0.iter().position(|call| Some(call.id) == id && is_of(call));
         let at = named.or_else(|| {
-            let open = |(at, call): (usize, &Call)| (is_of(call) && !call.answer.is_closed()).then_some(at);
+            let open = |(at, call): (usize, &PendingCall)| (is_of(call) && !call.answer.is_closed()).then_some(at);
             let mut open = self.0.iter().enumerate().filter_map(open);
             open.next().filter(|_| open.next().is_none())
         });
@@ -59,15 +60,15 @@ mod tests {
 
     type Waiting = oneshot::Receiver<Result<String, Undelivered>>;
 
-    fn begin(calls: &mut Calls, id: u32, device: i64, service: &str) -> Waiting {
+    fn begin(calls: &mut PendingCalls, id: u32, device: i64, service: &str) -> Waiting {
         let (answer, answered) = oneshot::channel();
-        calls.begin(Call { id, device: DeviceNo(device), service: service.to_owned(), answer });
+        calls.add(PendingCall { id, device: DeviceNo(device), service: service.to_owned(), answer });
         answered
     }
 
-    fn answer(calls: &mut Calls, device: i64, id: Option<u32>, service: Option<&str>, output: &str) {
+    fn answer(calls: &mut PendingCalls, device: i64, id: Option<u32>, service: Option<&str>, output: &str) {
         let service = service.map(str::to_owned);
-        calls.answered(DeviceNo(device), Answered { id, service, output: Some(output.to_owned()) });
+        calls.complete(DeviceNo(device), CommandResponse { id, service, output: Some(output.to_owned()) });
     }
 
     fn came(answered: &mut Waiting) -> Option<String> {
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_the_number_is_of_the_only_open_call() {
-        let mut calls = Calls::default();
+        let mut calls = PendingCalls::default();
         let mut reboot = begin(&mut calls, 1, 7, "reboot");
         let mut dance = begin(&mut calls, 2, 7, "dance");
         // Two calls are open, one of each service; then the other device's; then the service decides.
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn of_two_open_calls_of_a_service_the_number_decides() {
-        let mut calls = Calls::default();
+        let mut calls = PendingCalls::default();
         let (mut first, mut second) = (begin(&mut calls, 1, 7, "reboot"), begin(&mut calls, 2, 7, "reboot"));
         answer(&mut calls, 7, Some(5), Some("reboot"), "none");
         answer(&mut calls, 7, Some(2), Some("reboot"), "second");
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_is_not_taken_for_another_call() {
-        let mut calls = Calls::default();
+        let mut calls = PendingCalls::default();
         drop(begin(&mut calls, 1, 7, "reboot"));
         let mut second = begin(&mut calls, 2, 7, "reboot");
         answer(&mut calls, 7, Some(1), Some("reboot"), "late");

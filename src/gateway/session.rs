@@ -1,9 +1,9 @@
-//! One connection of a device, from its CONNECT to its end. What the device says is in [`incoming`], what is said to it
-//! by itself in [`outgoing`].
+//! The session of a connected device, from its CONNECT to its end. [`incoming`] has what the device sends, [`outgoing`]
+//! what it is sent without having asked.
 
 mod incoming;
-mod kept;
 mod outgoing;
+mod stored;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,349 +12,338 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
-use super::auth::Protocol;
-use super::batch::{Answer, Batch};
-use super::calls::Calls;
-use super::hub::{Mailbox, Sent};
-use super::link::{Gone, Guest, Link, silence};
-use super::oddities::Oddities;
-use super::payload::{Fault, Heard, Message, Reply, Told};
+use super::Gateway;
+use super::batch::{Batch, Response};
+use super::calls::PendingCalls;
+use super::connect::{self, Client, DeviceClient};
+use super::dialect::{DeviceDialect, DeviceResponse, Fault, Message, ReplyTo, Report, UNNAMED};
+use super::off_spec::OffSpecLog;
+use super::router::{Mailbox, PendingCommand};
 use super::subscriptions::Subscriptions;
-use super::wire::{Ending, Refusal, Resumed};
-use super::{Gateway, Peer, alink, listening, tylink};
 use crate::domain::data_point::Reported;
 use crate::domain::{Cloud, Device, DeviceNo, Error};
+use crate::feed;
+use crate::mqtt::codec::{ConnectRefusal, DisconnectReason, SessionState};
+use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
+use crate::net::Peer;
 use crate::shutdown::Shutdown;
-use kept::Kept;
+use stored::StoredSubscriptions;
 
 /// A CONNECT must have arrived by then.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A device subscribes within this time after it came; until then commands wait for that.
+/// A device subscribes within this time after it connected; until then commands wait for that.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves one connection to its end.
+/// Runs one MQTT connection until it closes.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     gateway: Arc<Gateway>,
     mut shutdown: Shutdown,
     peer: Peer,
 ) {
-    let mut link = Link::new(stream);
+    let mut connection = Connection::new(stream);
     // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
-    let greeted = tokio::select! {
-        greeted = timeout(CONNECT_TIMEOUT, Box::pin(link.greeting(&gateway, peer))) => greeted,
+    let accepted = tokio::select! {
+        accepted = timeout(CONNECT_TIMEOUT, Box::pin(connect::accept(&mut connection, &gateway, peer))) => accepted,
         () = shutdown.begun() => return,
     };
-    match greeted {
-        Ok(Ok((Guest::Device(device, protocol), terms))) => {
-            let mut session = Session::new(device, protocol, peer);
-            gateway.hub.enter(session.device.no, &session.mailbox);
+    match accepted {
+        Ok(Ok((Client::Device(client), options))) => {
+            let mut session = Session::new(client, peer);
+            gateway.router.register(session.device.no, &session.mailbox);
             let no = session.device.no;
-            if gateway.cloud.connected(&session.device, || gateway.hub.has(no)).await.is_ok() {
-                let resumed = Box::pin(session.resume(&gateway, terms)).await;
-                link.wire.welcome(Ok(resumed));
-                let _ = session.run(&mut link, &gateway, terms.keep_alive_s, &mut shutdown).await;
+            if gateway.cloud.connected(&session.device, || gateway.router.has_session(no)).await.is_ok() {
+                let state = Box::pin(session.resume(&gateway, options)).await;
+                connection.codec.connect_ack(Ok(state));
+                let _ = session.run(&mut connection, &gateway, options.keep_alive_s, &mut shutdown).await;
             } else {
-                link.wire.welcome(Err(Refusal::Unavailable));
-                let _ = link.flush().await;
+                connection.codec.connect_ack(Err(ConnectRefusal::Unavailable));
+                let _ = connection.flush().await;
             }
             Box::pin(session.end(&gateway)).await;
         }
-        Ok(Ok((Guest::Listener(listening), terms))) => {
-            link.wire.welcome(Ok(Resumed::default()));
-            let now_ms = gateway.cloud.now_ms();
+        Ok(Ok((Client::Subscriber(subscription), options))) => {
+            connection.codec.connect_ack(Ok(SessionState::default()));
+            let (now_ms, keep_alive_s) = (gateway.cloud.now_ms(), options.keep_alive_s);
             // On the heap: a connection of a device has no room for it.
-            let _ = Box::pin(listening::serve(&mut link, listening, terms.keep_alive_s, now_ms, &mut shutdown)).await;
+            let _ = Box::pin(feed::serve(&mut connection, subscription, keep_alive_s, now_ms, &mut shutdown)).await;
         }
         _ => {}
     }
-    link.close().await;
+    connection.close().await;
 }
 
-/// The session of a device, and of those behind it that it speaks for.
+/// The session of a device, and of its sub-devices that are online in it.
 pub struct Session {
     /// The device that proved itself.
     pub device: Arc<Device>,
-    /// Those behind it that it speaks for, by their names in topics.
-    pub subs: HashMap<String, Arc<Device>>,
+    /// Its sub-devices that are online, by their names in topics.
+    pub sub_devices: HashMap<String, Arc<Device>>,
     /// Where its connection comes from.
     pub peer: Peer,
-    protocol: Protocol,
-    /// What it is called in topics.
+    dialect: &'static dyn DeviceDialect,
+    /// The device's name in topics.
     name: String,
     subscriptions: Subscriptions,
-    /// What is kept of them on disk.
-    kept: Kept,
-    /// Whether everything is sent down without further subscriptions.
-    is_auto: bool,
+    /// The subscriptions on disk.
+    stored: StoredSubscriptions,
+    /// Whether everything is sent without further subscriptions.
+    receives_all: bool,
     mailbox: Arc<Mailbox>,
-    /// When the device came.
+    /// When the device connected.
     since: Instant,
-    /// When those behind it came that did within [`SUBSCRIBE_TIMEOUT`].
-    subs_since: Vec<(DeviceNo, Instant)>,
+    /// When those sub-devices came online that did within [`SUBSCRIBE_TIMEOUT`].
+    sub_devices_since: Vec<(DeviceNo, Instant)>,
     /// Commands to devices that may be about to subscribe.
-    held: VecDeque<Sent>,
-    /// Devices that may have values to take and were not told yet.
-    owed: Vec<Arc<Device>>,
-    /// Devices that it claimed and could not prove.
+    held_commands: VecDeque<PendingCommand>,
+    /// Devices whose desired values have not been sent yet.
+    pending_desired: Vec<Arc<Device>>,
+    /// How many wrong proofs the device has sent.
     failures: usize,
-    /// Services whose answers are awaited.
-    calls: Calls,
-    oddities: Oddities,
+    /// Services whose responses are awaited.
+    calls: PendingCalls,
+    off_spec_log: OffSpecLog,
 }
 
 impl Session {
-    fn new(device: Arc<Device>, protocol: Protocol, peer: Peer) -> Self {
-        let name = name_of(protocol, &device);
-        let is_auto = matches!(protocol, Protocol::LinkKit { auto_subscribe: true });
-        let (subs, subscriptions, mailbox, calls, oddities) = Default::default();
-        let (owed, failures) = (vec![device.clone()], 0);
-        let kept = Kept::default();
-        let (since, subs_since, held) = (Instant::now(), Vec::new(), VecDeque::new());
+    fn new(DeviceClient { device, dialect, receives_all }: DeviceClient, peer: Peer) -> Self {
         Self {
+            name: dialect.topic_name(&device),
+            pending_desired: vec![device.clone()],
             device,
-            subs,
+            sub_devices: HashMap::new(),
             peer,
-            protocol,
-            name,
-            subscriptions,
-            kept,
-            is_auto,
-            mailbox,
-            since,
-            subs_since,
-            held,
-            owed,
-            failures,
-            calls,
-            oddities,
+            dialect,
+            subscriptions: Subscriptions::default(),
+            stored: StoredSubscriptions::default(),
+            receives_all,
+            mailbox: Arc::default(),
+            since: Instant::now(),
+            sub_devices_since: Vec::new(),
+            held_commands: VecDeque::new(),
+            failures: 0,
+            calls: PendingCalls::default(),
+            off_spec_log: OffSpecLog::default(),
         }
     }
 
     async fn run<S>(
         &mut self,
-        link: &mut Link<S>,
+        connection: &mut Connection<S>,
         gateway: &Gateway,
         keep_alive_s: u16,
         shutdown: &mut Shutdown,
-    ) -> Result<(), Gone>
+    ) -> Result<(), Closed>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let silence = silence(keep_alive_s);
+        let keep_alive = keep_alive_timeout(keep_alive_s);
         loop {
-            self.answer(link, gateway).await?;
-            if !self.held.is_empty() {
-                Box::pin(self.deliver(link, gateway)).await?;
+            self.process_input(connection, gateway).await?;
+            if !self.held_commands.is_empty() {
+                Box::pin(self.deliver_mail(connection, gateway)).await?;
             }
-            link.flush().await?;
-            if !self.owed.is_empty() {
-                Box::pin(self.tell_desires(link, &gateway.cloud)).await?;
+            connection.flush().await?;
+            if !self.pending_desired.is_empty() {
+                Box::pin(self.send_desired(connection, &gateway.cloud)).await?;
             }
             let mailbox = self.mailbox.clone();
-            let heard = timeout(silence, async {
+            let read = timeout(keep_alive, async {
                 loop {
                     tokio::select! {
-                        filled = link.fill() => return filled,
+                        read = connection.read() => return read,
                         () = mailbox.changed() => {
-                            Box::pin(self.deliver(link, gateway)).await?;
-                            link.flush().await?;
+                            Box::pin(self.deliver_mail(connection, gateway)).await?;
+                            connection.flush().await?;
                         }
                         () = shutdown.begun() => {
-                            link.wire.ends(Ending::ServerShuttingDown);
-                            return Err(Gone);
+                            connection.codec.close_with(DisconnectReason::ServerShuttingDown);
+                            return Err(Closed);
                         }
                     }
                 }
             });
-            let Ok(heard) = heard.await else {
-                link.wire.ends(Ending::KeepAliveTimeout);
-                return Err(Gone);
+            let Ok(read) = read.await else {
+                connection.codec.close_with(DisconnectReason::KeepAliveTimeout);
+                return Err(Closed);
             };
-            heard?;
+            read?;
         }
     }
 
-    /// Speaks for a device behind it from now on.
-    pub async fn add_sub(&mut self, gateway: &Gateway, sub: &Arc<Device>) -> Result<(), Fault> {
-        let name = name_of(self.protocol, sub);
-        if self.subs.contains_key(&name) {
+    /// Processes everything that was received, up to a packet that ends the session. All reports in it are one batch;
+    /// each is acknowledged after the batch is on disk, and until then nothing more is read.
+    async fn process_input<S>(&mut self, connection: &mut Connection<S>, gateway: &Gateway) -> Result<(), Closed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let mut batch = Batch::default();
+            // Reads and decodes the packets, and validates what they report.
+            let read = self.read_packets(connection, gateway, &mut batch).await;
+            let Batch { rows, acknowledgements, responses, is_full } = batch;
+            let is_committed = self.commit(gateway, rows).await;
+            if is_committed {
+                acknowledgements.into_iter().for_each(|(id, reason)| connection.codec.publish_ack(id, reason));
+            }
+            self.reply(connection, gateway, responses, is_committed);
+            if !is_committed {
+                connection.codec.close_with(DisconnectReason::ImplementationSpecificError);
+                connection.flush().await?;
+                return Err(Closed);
+            }
+            if read.is_err() || is_full {
+                connection.flush().await?;
+            }
+            if !is_full {
+                return read;
+            }
+        }
+    }
+
+    /// Commits reported rows, and the subscriptions if they changed. Whether the rows are on disk.
+    async fn commit(&mut self, gateway: &Gateway, rows: Reported) -> bool {
+        if self.stored.is_changed() {
+            Box::pin(self.store_filters(gateway)).await;
+        }
+        gateway.cloud.keep(rows).await.is_ok()
+    }
+
+    /// Sends the responses of a batch. If its commit failed, nothing is acknowledged and the responses to its reports say
+    /// so: the device sends them again.
+    fn reply<S>(
+        &self,
+        connection: &mut Connection<S>,
+        gateway: &Gateway,
+        responses: Vec<Response>,
+        is_committed: bool,
+    ) {
+        for response in responses {
+            let message = match response {
+                Response::Ready(message) => message,
+                Response::ToReport(device, to, outcome) => {
+                    let outcome = if is_committed { outcome } else { Err(Fault::Service) };
+                    self.response(&device, to, &outcome, gateway.cloud.now_ms())
+                }
+            };
+            if self.is_subscribed(&message.topic) {
+                connection.codec.publish(&message.topic, message.payload);
+            }
+        }
+    }
+
+    /// Brings a sub-device online in this session.
+    pub async fn add_sub_device(&mut self, gateway: &Gateway, sub: &Arc<Device>) -> Result<(), Fault> {
+        let name = self.dialect.topic_name(sub);
+        if self.sub_devices.contains_key(&name) {
             return Ok(());
         }
-        gateway.hub.enter(sub.no, &self.mailbox);
-        if let Err(error) = gateway.cloud.connected(sub, || gateway.hub.has(sub.no)).await {
+        gateway.router.register(sub.no, &self.mailbox);
+        if let Err(error) = gateway.cloud.connected(sub, || gateway.router.has_session(sub.no)).await {
             self.disconnected(gateway, sub).await;
             return Err(error.into());
         }
-        self.subs.insert(name, sub.clone());
-        self.resume_sub(sub.no);
-        self.subs_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
-        self.subs_since.push((sub.no, Instant::now()));
-        self.owed.push(sub.clone());
+        self.sub_devices.insert(name, sub.clone());
+        self.resume_sub_device(sub.no);
+        self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
+        self.sub_devices_since.push((sub.no, Instant::now()));
+        self.pending_desired.push(sub.clone());
         Ok(())
     }
 
-    /// Speaks for a device behind it no longer.
-    pub async fn drop_sub(&mut self, gateway: &Gateway, sub: &Device) {
-        if let Some(sub) = self.subs.remove(&name_of(self.protocol, sub)) {
+    /// Takes a sub-device offline.
+    pub async fn remove_sub_device(&mut self, gateway: &Gateway, sub: &Device) {
+        if let Some(sub) = self.sub_devices.remove(&self.dialect.topic_name(sub)) {
             self.subscriptions.forget(sub.no);
-            self.kept.changed(sub.no);
+            self.stored.changed(sub.no);
             self.disconnected(gateway, &sub).await;
         }
     }
 
     async fn end(mut self, gateway: &Gateway) {
         self.forget_if_asked(gateway).await;
-        for sub in std::mem::take(&mut self.subs).into_values() {
+        for sub in std::mem::take(&mut self.sub_devices).into_values() {
             self.disconnected(gateway, &sub).await;
         }
         self.disconnected(gateway, &self.device).await;
     }
 
-    /// Only the session that still stands for a device says that it is gone: after another has it the device is there.
+    /// Logs that a device is offline. Only the session to which the router still sends its commands does: a device that
+    /// has another session by now is online.
     async fn disconnected(&self, gateway: &Gateway, device: &Device) {
-        if !gateway.hub.leave(device.no, &self.mailbox) {
+        if !gateway.router.unregister(device.no, &self.mailbox) {
             return;
         }
-        let has_session = || gateway.hub.has(device.no);
-        let mut noted = gateway.cloud.disconnected(device, has_session).await;
+        let has_session = || gateway.router.has_session(device.no);
+        let mut logged = gateway.cloud.disconnected(device, has_session).await;
         if has_session() {
-            // It came back in the meantime, and that row may be the older one.
-            noted = noted.and(gateway.cloud.connected(device, has_session).await);
+            // It connected again in the meantime, and that row may be the older one.
+            logged = logged.and(gateway.cloud.connected(device, has_session).await);
         }
-        // A full disk is said once for all.
-        if let Err(error) = noted
+        // A full disk is logged once for all devices.
+        if let Err(error) = logged
             && !matches!(error, Error::Busy(_))
         {
             tracing::warn!(%error, "a device could not be disconnected");
         }
     }
 
-    /// Takes everything that was said in what was read, up to what ends the session. All reports in it are one batch;
-    /// each is acknowledged when the batch is on disk, and until then nothing more is read.
-    async fn answer<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        loop {
-            let mut batch = Batch::default();
-            let heard = self.hear(link, gateway, &mut batch).await;
-            if self.kept.is_changed() {
-                Box::pin(self.keep_filters(gateway)).await;
-            }
-            let is_kept = gateway.cloud.keep(batch.reported).await.is_ok();
-            if is_kept {
-                batch.acknowledged.into_iter().for_each(|(id, verdict)| link.wire.acknowledge(id, verdict));
-            }
-            for answer in batch.answers {
-                let message = match answer {
-                    Answer::Ready(message) => message,
-                    // Nothing was kept and nothing is acknowledged: the device is told, and sends it again.
-                    Answer::OfReport(device, reply, outcome) => {
-                        let outcome = if is_kept { outcome } else { Err(Fault::Service) };
-                        self.reply(&device, reply, &outcome, gateway.cloud.now_ms())
-                    }
-                };
-                if self.wants(&message.topic) {
-                    link.wire.publish(&message.topic, message.payload);
-                }
-            }
-            if !is_kept {
-                link.wire.ends(Ending::ImplementationSpecificError);
-                link.flush().await?;
-                return Err(Gone);
-            }
-            if heard.is_err() || batch.is_cut {
-                link.flush().await?;
-            }
-            if !batch.is_cut {
-                return heard;
-            }
-        }
+    /// The device of a name in topics, if it is online in this session.
+    fn device_by_name(&self, name: &str) -> Option<&Arc<Device>> {
+        if name == self.name || name == UNNAMED { Some(&self.device) } else { self.sub_devices.get(name) }
     }
 
-    /// The device of a name in topics, when this session stands for it.
-    fn spoken_for(&self, name: &str) -> Option<&Arc<Device>> {
-        if name == self.name || name == alink::NOBODY { Some(&self.device) } else { self.subs.get(name) }
-    }
-
-    /// Keeps what fits. LinkKit has no word for a part, so there it is all or nothing.
-    fn keep_all(
+    /// Validates reports of several devices. What fits is kept even if the rest does not, unless the protocol has no word
+    /// for that.
+    fn validate_all(
         &mut self,
         cloud: &Cloud,
         device: &Arc<Device>,
-        all: Vec<(Option<String>, Heard)>,
-        reported: &mut Reported,
+        reports: Vec<(Option<String>, Report)>,
+        rows: &mut Reported,
     ) -> Result<(), Fault> {
-        let (count, mut kept) = (all.len(), Vec::new());
-        for (name, heard) in all {
+        let (count, mut valid) = (reports.len(), Vec::new());
+        for (name, report) in reports {
             let device = match &name {
                 None => Some(device),
-                Some(name) => self.spoken_for(name),
+                Some(name) => self.device_by_name(name),
             };
             let Some(device) = device.cloned() else { continue };
-            let heard = self.stored(&device, heard);
-            kept.extend(self.checked(cloud, &device, heard).ok());
+            let points = self.dialect.to_stored(&device.product, report.points);
+            valid.extend(self.validate(cloud, &device, Report { points, ..report }).ok());
         }
-        let outcome = match kept.len() {
+        let outcome = match valid.len() {
             all if all == count => Ok(()),
             0 => Err(Fault::All),
             _ => Err(Fault::Part),
         };
-        if outcome.is_ok() || self.protocol == Protocol::TuyaLink {
-            kept.into_iter().for_each(|rows| reported.extend(rows));
+        if outcome.is_ok() || self.dialect.keeps_partial_batches() {
+            valid.into_iter().for_each(|valid| rows.extend(valid));
         }
         outcome
     }
 
-    /// What a device reports, as rows.
-    fn checked(&mut self, cloud: &Cloud, device: &Device, heard: Heard) -> Result<Reported, Fault> {
-        let Heard { points, events } = heard;
+    /// A valid report as rows.
+    fn validate(&mut self, cloud: &Cloud, device: &Device, report: Report) -> Result<Reported, Fault> {
+        let Report { points, events } = report;
         let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
-        let mut reported = cloud.reported(device, points)?;
-        reported.extend(happened.unwrap_or_default());
-        self.oddities.log(device, &reported);
-        Ok(reported)
+        let mut rows = cloud.reported(device, points)?;
+        rows.extend(happened.unwrap_or_default());
+        self.off_spec_log.log(device, &rows);
+        Ok(rows)
     }
 
-    /// What was sent on behalf of a device, as it is stored.
-    fn stored(&self, device: &Device, heard: Heard) -> Heard {
-        match self.protocol {
-            Protocol::TuyaLink => heard,
-            Protocol::LinkKit { .. } => Heard { points: alink::stored(&device.product, heard.points), ..heard },
-        }
+    fn response(&self, device: &Device, to: ReplyTo, outcome: &Result<DeviceResponse, Fault>, now_ms: i64) -> Message {
+        self.dialect.encode_response(device, to, outcome.as_ref().map_err(|fault| *fault), now_ms)
     }
 
-    fn reply(&self, device: &Device, reply: Reply, outcome: &Result<Told, Fault>, now_ms: i64) -> Message {
-        match self.protocol {
-            Protocol::TuyaLink => {
-                let data = outcome.as_ref().map(|told| tylink::data(&device.product, told)).map_err(|fault| *fault);
-                tylink::say(reply, data.as_ref().map_err(|fault| *fault), now_ms)
-            }
-            Protocol::LinkKit { .. } => {
-                let data = outcome.as_ref().map(|told| alink::say::data(&device.product, told)).map_err(|fault| *fault);
-                alink::say::reply(reply, data.as_ref().map_err(|fault| *fault))
-            }
-        }
+    /// The device to which a topic or filter belongs, if it is online in this session.
+    fn device_of_topic(&self, topic: &str) -> Option<&Arc<Device>> {
+        self.device_by_name(self.dialect.device_of_topic(topic)?)
     }
 
-    /// The device that a topic or filter names, when this session stands for it.
-    fn named_in(&self, topic: &str) -> Option<&Arc<Device>> {
-        let name = match self.protocol {
-            Protocol::TuyaLink => tylink::split(topic)?.0,
-            Protocol::LinkKit { .. } => alink::split(topic)?.name,
-        };
-        self.spoken_for(name)
-    }
-
-    fn wants(&self, topic: &str) -> bool {
-        self.is_auto || self.named_in(topic).is_some_and(|device| self.subscriptions.cover(device.no, topic))
-    }
-}
-
-fn name_of(protocol: Protocol, device: &Device) -> String {
-    match protocol {
-        Protocol::TuyaLink => device.id.0.clone(),
-        Protocol::LinkKit { .. } => alink::name(device),
+    fn is_subscribed(&self, topic: &str) -> bool {
+        self.receives_all
+            || self.device_of_topic(topic).is_some_and(|device| self.subscriptions.cover(device.no, topic))
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::filter::{is_valid, matches};
 use crate::domain::DeviceNo;
+use crate::mqtt::filter::{SubscribeRefusal, is_valid, matches};
 
 /// A filter may be this long.
 const FILTER_BYTES_MAX: usize = 256;
@@ -20,17 +20,6 @@ pub const OF_ITSELF: Bounds = Bounds { filters: 64, bytes: 8 * 1024 };
 /// Of a device behind it. The vendor's SDKs use up to 16 filters for each.
 pub const OF_A_SUB: Bounds = Bounds { filters: 32, bytes: 4 * 1024 };
 
-/// Why a filter is not granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// It is no filter, or too long.
-    Invalid,
-    /// It is not below the topics of a device that the session speaks for.
-    NotOwn,
-    /// The device has as many as it may have.
-    TooMany,
-}
-
 /// Filters, by the device below whose topics they are.
 #[derive(Default)]
 pub struct Subscriptions(HashMap<DeviceNo, Vec<Box<str>>>);
@@ -39,10 +28,10 @@ impl Subscriptions {
     /// Subscribes; whether the filter is new. One that was granted before is granted again.
     ///
     /// # Errors
-    /// [`Denied::Invalid`], [`Denied::TooMany`].
-    pub fn add(&mut self, device: DeviceNo, filter: &str, bounds: Bounds) -> Result<bool, Denied> {
+    /// [`SubscribeRefusal::Invalid`], [`SubscribeRefusal::TooMany`].
+    pub fn add(&mut self, device: DeviceNo, filter: &str, bounds: Bounds) -> Result<bool, SubscribeRefusal> {
         if filter.len() > FILTER_BYTES_MAX || !is_valid(filter) {
-            return Err(Denied::Invalid);
+            return Err(SubscribeRefusal::Invalid);
         }
         let known = self.0.get(&device).map_or(&[][..], Vec::as_slice);
         if known.iter().any(|known| **known == *filter) {
@@ -50,7 +39,7 @@ impl Subscriptions {
         }
         let bytes = known.iter().map(|known| known.len()).sum::<usize>() + filter.len();
         if known.len() >= bounds.filters || bytes > bounds.bytes {
-            return Err(Denied::TooMany);
+            return Err(SubscribeRefusal::TooMany);
         }
         self.0.entry(device).or_default().push(filter.into());
         Ok(true)
@@ -94,7 +83,7 @@ mod tests {
             for n in 0..32 {
                 assert_eq!(subscriptions.add(DeviceNo(device), &format!("/{device}/{n}"), OF_A_SUB), Ok(true));
             }
-            assert_eq!(subscriptions.add(DeviceNo(device), "/more", OF_A_SUB), Err(Denied::TooMany));
+            assert_eq!(subscriptions.add(DeviceNo(device), "/more", OF_A_SUB), Err(SubscribeRefusal::TooMany));
             assert_eq!(subscriptions.add(DeviceNo(device), &format!("/{device}/7"), OF_A_SUB), Ok(false), "again");
         }
         assert!(subscriptions.remove(DeviceNo(5), "/5/7") && !subscriptions.remove(DeviceNo(5), "/5/7"));
@@ -113,8 +102,8 @@ mod tests {
         for n in 0..16 {
             assert_eq!(subscriptions.add(DeviceNo(1), &long(n), OF_A_SUB), Ok(true));
         }
-        assert_eq!(subscriptions.add(DeviceNo(1), &long(16), OF_A_SUB), Err(Denied::TooMany));
-        assert_eq!(subscriptions.add(DeviceNo(1), "short", OF_A_SUB), Err(Denied::TooMany));
-        assert_eq!(subscriptions.add(DeviceNo(2), &"x".repeat(257), OF_A_SUB), Err(Denied::Invalid));
+        assert_eq!(subscriptions.add(DeviceNo(1), &long(16), OF_A_SUB), Err(SubscribeRefusal::TooMany));
+        assert_eq!(subscriptions.add(DeviceNo(1), "short", OF_A_SUB), Err(SubscribeRefusal::TooMany));
+        assert_eq!(subscriptions.add(DeviceNo(2), &"x".repeat(257), OF_A_SUB), Err(SubscribeRefusal::Invalid));
     }
 }

@@ -1,5 +1,5 @@
 //! Where an app listens to its devices: what it connects with by MQTT (contract tuya §5.2). What it hears is in
-//! `gateway::listeners`.
+//! `feed`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -27,7 +27,7 @@ async fn with_small_bounds() -> (TestCloud, Cloud, Caller, i64) {
     let telemetry = SqliteTelemetry::open(&folder, options).unwrap();
     let begin = clock.now_ms() - 3_600_000;
     let (downlink, _) = ingle::virtual_devices::downlink();
-    let (feed, _) = ingle::gateway::feed();
+    let (feed, _) = ingle::feed::feed();
     let limits =
         Limits { retention_days: 30, failures_of_account: 10, failures_of_address: 100, accepts_at_login: false };
     let cloud = Cloud::new(registry, telemetry.clone(), Arc::new(downlink), feed, clock, limits);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::listeners::Ear;
 use super::{alink_plug, device, tuya_plug};
+use crate::feed::Ear;
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink, with_gateway, with_secrets};
 use crate::support::world::{OWNER, PLUG, standard};

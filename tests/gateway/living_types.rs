@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::listeners::Ear;
 use super::{alink_plug, cloud, tuya_plug};
+use crate::feed::Ear;
 use crate::support::TestCloud;
 use crate::support::mqtt::MqttDevice;
 use crate::support::world::PLUG;

@@ -5,10 +5,8 @@ mod clock;
 mod commands;
 mod crash;
 mod devices_page;
-mod feed_changes;
 mod fuzz;
 mod kept;
-pub mod listeners;
 mod living_types;
 mod mqtt5;
 mod off_spec;
@@ -30,13 +28,13 @@ use crate::support::world::PLUG;
 
 pub const SECRET: &str = "5c1e2d3f4a5b6c7d";
 
-fn cloud() -> TestCloud {
+pub fn cloud() -> TestCloud {
     let cloud = TestCloud::start();
     with_secrets(&cloud);
     cloud
 }
 
-fn tuya_plug() -> [String; 3] {
+pub fn tuya_plug() -> [String; 3] {
     tuyalink(PLUG, SECRET)
 }
 

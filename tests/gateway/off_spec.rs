@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::listeners::Ear;
 use super::{SECRET, value};
+use crate::feed::Ear;
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, linkkit, tuyalink, with_secrets};
 use crate::support::world::PLUG;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::{Value, json};
 
-use crate::gateway::listeners::Ear;
+use crate::feed::Ear;
 use crate::support::TestCloud;
 use crate::support::aliyun::AliyunApp;
 use crate::support::http::{Answer, Request, send};

@@ -1,221 +1,219 @@
-//! What a session's device says, packet by packet: what is kept of it, what is answered, and what is refused.
+//! The packets that a device sends: read, decoded, validated, and refused.
 
 use std::sync::Arc;
 
-use super::super::auth::Protocol;
-use super::super::batch::{Answer, Batch, Fate};
-use super::super::link::{Gone, Link};
-use super::super::payload::{Ask, Fault, Reply, Step, Told};
-use super::super::subscriptions::{Denied, OF_A_SUB, OF_ITSELF};
-use super::super::wire::{Ending, Malformed, Published, Said};
-use super::super::{Gateway, alink, ask, tylink};
+use super::super::batch::{Batch, Outcome, Response};
+use super::super::dialect::{DeviceMessage, DeviceRequest, DeviceResponse, Fault, ForeignTopic, ReplyTo};
+use super::super::subscriptions::{OF_A_SUB, OF_ITSELF};
+use super::super::{Gateway, requests};
 use super::Session;
-use crate::domain::{Device, NodeType};
+use crate::domain::Device;
+use crate::mqtt::codec::{DisconnectReason, Packet, ProtocolError, ReceivedPublish};
+use crate::mqtt::connection::{Closed, Connection};
+use crate::mqtt::filter::SubscribeRefusal;
 use crate::refusals::{Reason, Who};
 
-/// Devices that a gateway may claim without proving them before it is closed.
+/// Wrong proofs that a gateway may send before its connection is closed.
 const FAILURES_MAX: usize = 16;
-/// Answers that wait together to be sent.
-const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of responses that wait together to be sent.
+const RESPONSES_BYTES_MAX: usize = 64 * 1024;
 
 impl Session {
-    /// `Gone` when something ends the session; what was said before it is in the batch.
-    pub(super) async fn hear<S>(
+    /// Reads the packets that were received into a batch. `Closed` when one of them ends the session; those before it are
+    /// in the batch.
+    pub(super) async fn read_packets<S>(
         &mut self,
-        link: &mut Link<S>,
+        connection: &mut Connection<S>,
         gateway: &Gateway,
         batch: &mut Batch,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Closed> {
         loop {
-            if batch.answers.iter().map(Answer::bytes).sum::<usize>() > ANSWERS_BYTES_MAX {
-                batch.is_cut = true;
+            if batch.responses.iter().map(Response::bytes).sum::<usize>() > RESPONSES_BYTES_MAX {
+                batch.is_full = true;
                 return Ok(());
             }
-            let said = link.wire.next().map_err(|malformed| self.broke_rules(gateway, malformed))?;
-            let Some(said) = said else { return Ok(()) };
-            match said {
-                Said::Publish(published) => {
-                    let heard = self.published(published, gateway, batch).await;
-                    heard.map_err(|ending| link.wire.ends(ending)).map_err(|()| Gone)?;
+            let packet = connection.codec.next_packet().map_err(|error| self.protocol_error(gateway, error))?;
+            let Some(packet) = packet else { return Ok(()) };
+            match packet {
+                Packet::Publish(publish) => {
+                    let handled = self.handle_publish(publish, gateway, batch).await;
+                    handled.map_err(|reason| connection.codec.close_with(reason)).map_err(|()| Closed)?;
                 }
-                Said::Subscribe(id, filters) => {
-                    let grant = |(filter, qos): &(String, _)| {
-                        let granted = self.subscribe(filter);
-                        if granted.is_err() {
-                            self.note(gateway, Reason::Filter, &self.device, filter);
+                Packet::Subscribe(id, filters) => {
+                    let subscribe = |(filter, qos): &(String, _)| {
+                        let subscribed = self.subscribe(filter);
+                        if subscribed.is_err() {
+                            self.refused(gateway, Reason::Filter, &self.device, filter);
                         }
-                        granted.map(|()| *qos)
+                        subscribed.map(|()| *qos)
                     };
-                    link.wire.granted(id, filters.iter().map(grant).collect());
+                    connection.codec.subscribe_ack(id, filters.iter().map(subscribe).collect());
                 }
-                Said::Unsubscribe(id, filters) => {
-                    link.wire.ungranted(id, filters.iter().map(|filter| self.unsubscribe(filter)).collect());
+                Packet::Unsubscribe(id, filters) => {
+                    let existed = filters.iter().map(|filter| self.unsubscribe(filter)).collect();
+                    connection.codec.unsubscribe_ack(id, existed);
                 }
-                Said::Ping => link.wire.pong(),
-                Said::Acknowledged => {}
-                Said::Connect(_) => {
-                    link.wire.ends(Ending::ProtocolError);
-                    return Err(self.broke_rules(gateway, Malformed(Ending::ProtocolError)));
+                Packet::PingRequest => connection.codec.ping_response(),
+                Packet::PublishAck => {}
+                Packet::Connect(_) => {
+                    connection.codec.close_with(DisconnectReason::ProtocolError);
+                    return Err(self.protocol_error(gateway, ProtocolError(DisconnectReason::ProtocolError)));
                 }
-                Said::Goodbye { forget } => {
-                    if forget {
-                        self.kept.forget();
+                Packet::Disconnect { ends_session } => {
+                    if ends_session {
+                        self.stored.forget();
                     }
-                    return Err(Gone);
+                    return Err(Closed);
                 }
             }
         }
     }
 
-    /// Takes one message. When it ends the session, why.
-    async fn published(&mut self, published: Published, gateway: &Gateway, batch: &mut Batch) -> Result<(), Ending> {
-        let Published { topic, payload, id } = published;
+    /// Decodes one message, and validates or does what it asks for. When it ends the session, why.
+    async fn handle_publish(
+        &mut self,
+        publish: ReceivedPublish,
+        gateway: &Gateway,
+        batch: &mut Batch,
+    ) -> Result<(), DisconnectReason> {
+        let ReceivedPublish { topic, payload, id } = publish;
         let now_ms = gateway.cloud.now_ms();
-        let (step, device) = self.step(&topic, &payload, now_ms);
-        // Of this message alone.
-        batch.reported.is_clock_wrong = false;
-        let fate = match step {
-            Step::Keep(heard, reply) => {
-                let outcome = self.checked(&gateway.cloud, &device, heard).map(|reported| {
-                    batch.reported.extend(reported);
-                    Told::Done
-                });
-                let fate = Fate::of(&outcome);
-                batch.answers.extend(reply.map(|reply| Answer::OfReport(device.clone(), reply, outcome)));
-                fate
+        let outcome = match self.decode(&topic, &payload, now_ms) {
+            Some((device, message)) => {
+                // Of this message alone.
+                batch.rows.is_clock_wrong = false;
+                let outcome = self.handle_message(gateway, &device, message, batch).await?;
+                if let Some(reason) = outcome.reason() {
+                    self.refused(gateway, reason, &device, &topic);
+                }
+                if batch.rows.is_clock_wrong {
+                    self.refused(gateway, Reason::TimeOutOfRange, &device, &topic);
+                }
+                outcome
             }
-            Step::KeepAll(all, reply) => {
-                let outcome = self.keep_all(&gateway.cloud, &device, all, &mut batch.reported).map(|()| Told::Done);
-                let fate = Fate::of(&outcome);
-                batch.answers.extend(reply.map(|reply| Answer::OfReport(device.clone(), reply, outcome)));
-                fate
+            None => {
+                self.refused(gateway, Reason::ForeignTopic, &self.device, &topic);
+                match self.dialect.foreign_topic(&self.device, &topic, &payload, now_ms) {
+                    ForeignTopic::Disconnect => return Err(DisconnectReason::TopicNameInvalid),
+                    ForeignTopic::Respond(message) => batch.responses.extend(message.map(Response::Ready)),
+                }
+                Outcome::ForeignTopic
             }
-            Step::Ask(ask, reply) => self.asked(gateway, &device, ask, reply, batch).await?,
-            Step::Answer(message) => {
-                batch.answers.push(Answer::Ready(message));
-                Fate::Taken
-            }
-            Step::Refuse(fault, reply) => {
-                let answer = reply.map(|reply| self.reply(&device, reply, &Err(fault), now_ms));
-                batch.answers.extend(answer.map(Answer::Ready));
-                Fate::Refused(fault)
-            }
-            Step::Dropped(reason) => Fate::Dropped(reason),
-            Step::Answered(answered) => {
-                self.calls.answered(device.no, answered);
-                Fate::Taken
-            }
-            Step::Nothing => Fate::Taken,
-            Step::Foreign => Fate::Foreign,
         };
-        if let Some(reason) = fate.reason() {
-            self.note(gateway, reason, &device, &topic);
-        }
-        if batch.reported.is_clock_wrong {
-            self.note(gateway, Reason::TimeOutOfRange, &device, &topic);
-        }
-        if fate == Fate::Foreign {
-            self.foreign(&topic, &payload, now_ms, batch)?;
-        }
-        batch.acknowledged.extend(id.map(|id| (id, fate.verdict())));
+        batch.acknowledgements.extend(id.map(|id| (id, outcome.reason_code())));
         Ok(())
     }
 
-    /// Does what a device asks, and answers.
-    async fn asked(
+    /// What a message asks for, and for which device of this session; `None` if its topic belongs to none.
+    fn decode(&self, topic: &str, payload: &[u8], now_ms: i64) -> Option<(Arc<Device>, DeviceMessage)> {
+        let device = self.device_of_topic(topic)?;
+        Some((device.clone(), self.dialect.decode(device, topic, payload, now_ms)))
+    }
+
+    async fn handle_message(
         &mut self,
         gateway: &Gateway,
         device: &Arc<Device>,
-        ask: Ask,
-        reply: Option<Reply>,
+        message: DeviceMessage,
         batch: &mut Batch,
-    ) -> Result<Fate, Ending> {
-        let outcome = Box::pin(ask::done(self, gateway, device, ask)).await;
+    ) -> Result<Outcome, DisconnectReason> {
+        let (outcome, to) = match message {
+            DeviceMessage::Report(report, to) => {
+                let rows = self.validate(&gateway.cloud, device, report);
+                (rows.map(|rows| batch.rows.extend(rows)), to)
+            }
+            DeviceMessage::Reports(reports, to) => {
+                (self.validate_all(&gateway.cloud, device, reports, &mut batch.rows), to)
+            }
+            DeviceMessage::Request(request, to) => {
+                return self.handle_request(gateway, device, request, to, batch).await;
+            }
+            DeviceMessage::Respond(message) => {
+                batch.responses.push(Response::Ready(message));
+                return Ok(Outcome::Accepted);
+            }
+            DeviceMessage::Invalid(fault, to) => {
+                let response = to.map(|to| self.response(device, to, &Err(fault), gateway.cloud.now_ms()));
+                batch.responses.extend(response.map(Response::Ready));
+                return Ok(Outcome::Refused(fault));
+            }
+            DeviceMessage::CommandResponse(response) => {
+                self.calls.complete(device.no, response);
+                return Ok(Outcome::Accepted);
+            }
+            DeviceMessage::Ignored(reason) => return Ok(Outcome::Ignored(reason)),
+            DeviceMessage::Done => return Ok(Outcome::Accepted),
+        };
+        let result = Outcome::of(&outcome);
+        let outcome = outcome.map(|()| DeviceResponse::Done);
+        batch.responses.extend(to.map(|to| Response::ToReport(device.clone(), to, outcome)));
+        Ok(result)
+    }
+
+    /// Does what a device requests, and responds. A request that the store could not serve ends the session without an
+    /// acknowledgement: the device sends it again.
+    async fn handle_request(
+        &mut self,
+        gateway: &Gateway,
+        device: &Arc<Device>,
+        request: DeviceRequest,
+        to: Option<ReplyTo>,
+        batch: &mut Batch,
+    ) -> Result<Outcome, DisconnectReason> {
+        let outcome = Box::pin(requests::handle(self, gateway, device, request)).await;
         tokio::task::yield_now().await;
         match outcome {
-            // What is not kept is not acknowledged: the device sends it again.
-            Err(Fault::Service) => return Err(Ending::ImplementationSpecificError),
-            Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(Ending::NotAuthorized),
+            Err(Fault::Service) => return Err(DisconnectReason::ImplementationSpecificError),
+            Err(Fault::Proof) if self.failures >= FAILURES_MAX => return Err(DisconnectReason::NotAuthorized),
             Err(Fault::Proof) => self.failures += 1,
             _ => {}
         }
-        let reply = reply.filter(|reply| self.wants(&reply.topic));
-        let answer = reply.map(|reply| self.reply(device, reply, &outcome, gateway.cloud.now_ms()));
-        batch.answers.extend(answer.map(Answer::Ready));
-        Ok(Fate::of(&outcome))
+        let to = to.filter(|to| self.is_subscribed(&to.topic));
+        let response = to.map(|to| self.response(device, to, &outcome, gateway.cloud.now_ms()));
+        batch.responses.extend(response.map(Response::Ready));
+        Ok(Outcome::of(&outcome))
     }
 
-    /// Answers a message on a topic that is not the session's; TuyaLink has a word for it only of a gateway, which may
-    /// not know yet that it no longer speaks for a device.
-    fn foreign(&self, topic: &str, payload: &[u8], now_ms: i64, batch: &mut Batch) -> Result<(), Ending> {
-        let answer = match self.protocol {
-            Protocol::TuyaLink if self.device.product.node_type == NodeType::Gateway => {
-                tylink::stranger(topic, payload, now_ms)
-            }
-            Protocol::TuyaLink => return Err(Ending::TopicNameInvalid),
-            Protocol::LinkKit { .. } => Some(alink::say::illegal_topic(&self.device, topic)),
-        };
-        batch.answers.extend(answer.map(Answer::Ready));
-        Ok(())
-    }
-
-    fn broke_rules(&self, gateway: &Gateway, Malformed(ending): Malformed) -> Gone {
-        self.note(gateway, Reason::Protocol, &self.device, &format!("{ending:?}"));
-        Gone
+    fn protocol_error(&self, gateway: &Gateway, ProtocolError(reason): ProtocolError) -> Closed {
+        self.refused(gateway, Reason::Protocol, &self.device, &format!("{reason:?}"));
+        Closed
     }
 
     /// Counts and logs that something is refused.
-    fn note(&self, gateway: &Gateway, reason: Reason, device: &Device, what: &str) {
+    fn refused(&self, gateway: &Gateway, reason: Reason, device: &Device, what: &str) {
         gateway.refusals.refused(reason, Who::Device(device.id.as_str()), self.peer.address, what);
     }
 
-    /// What a message asks for, and on behalf of which device.
-    fn step(&self, topic: &str, payload: &[u8], now_ms: i64) -> (Step, Arc<Device>) {
-        let foreign = || (Step::Foreign, self.device.clone());
-        match self.protocol {
-            Protocol::TuyaLink => {
-                let Some((name, below)) = tylink::split(topic) else { return foreign() };
-                let Some(device) = self.spoken_for(name) else { return foreign() };
-                (tylink::step(device, below, payload, now_ms), device.clone())
-            }
-            Protocol::LinkKit { .. } => {
-                let Some(parts) = alink::split(topic) else { return foreign() };
-                let Some(device) = self.spoken_for(parts.name) else { return foreign() };
-                (alink::step(device, topic, parts, payload, now_ms), device.clone())
-            }
-        }
-    }
-
-    /// Subscribes: only below the topics of a device that this session stands for.
-    pub(super) fn subscribe(&mut self, filter: &str) -> Result<(), Denied> {
-        let device = self.named_in(filter).ok_or(Denied::NotOwn)?.no;
+    /// Subscribes to a filter, which must be below the topics of a device of this session.
+    pub(super) fn subscribe(&mut self, filter: &str) -> Result<(), SubscribeRefusal> {
+        let device = self.device_of_topic(filter).ok_or(SubscribeRefusal::NotOwn)?.no;
         let is_new = if self.is_auto_subscription(filter) {
-            !std::mem::replace(&mut self.is_auto, true)
+            !std::mem::replace(&mut self.receives_all, true)
         } else {
             let bounds = if device == self.device.no { OF_ITSELF } else { OF_A_SUB };
             self.subscriptions.add(device, filter, bounds)?
         };
         if is_new {
-            self.kept.changed(device);
+            self.stored.changed(device);
         }
         Ok(())
     }
 
-    /// Whether there was such a subscription.
+    /// Unsubscribes from a filter; whether there was such a subscription.
     fn unsubscribe(&mut self, filter: &str) -> bool {
-        let Some(device) = self.named_in(filter).map(|device| device.no) else { return false };
-        let was_there = if self.is_auto_subscription(filter) {
-            std::mem::take(&mut self.is_auto)
+        let Some(device) = self.device_of_topic(filter).map(|device| device.no) else { return false };
+        let existed = if self.is_auto_subscription(filter) {
+            std::mem::take(&mut self.receives_all)
         } else {
             self.subscriptions.remove(device, filter)
         };
-        if was_there {
-            self.kept.changed(device);
+        if existed {
+            self.stored.changed(device);
         }
-        was_there
+        existed
     }
 
     fn is_auto_subscription(&self, filter: &str) -> bool {
-        self.protocol == Protocol::TuyaLink && filter == tylink::auto_subscription(&self.device)
+        self.dialect.auto_subscription(&self.device).is_some_and(|auto| auto == filter)
     }
 }

@@ -1,64 +1,67 @@
-//! What is sent down to a session's devices that they did not ask for: commands, and values that they should take.
+//! What a session's devices are sent without having asked: commands and desired values.
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
-use super::super::auth::Protocol;
-use super::super::calls::Call;
-use super::super::hub::{Loss, Sent};
-use super::super::link::{Gone, Link};
-use super::super::wire::Ending;
-use super::super::{Gateway, alink, tylink};
+use super::super::Gateway;
+use super::super::calls::PendingCall;
+use super::super::router::{PendingCommand, SessionLoss};
 use super::{SUBSCRIBE_TIMEOUT, Session};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::fact::{Desired, FactChange, FactKind};
 use crate::domain::{Cloud, DeviceNo};
+use crate::mqtt::codec::DisconnectReason;
+use crate::mqtt::connection::{Closed, Connection};
 
-/// Commands that are held while a device may be about to subscribe; further ones are not heard.
+/// Commands that are held while a device may be about to subscribe; further ones are not delivered.
 const HELD_MAX: usize = 64;
 
 impl Session {
-    /// Sends down what waits for it. `Gone` when the session no longer stands for its own device.
-    pub(super) async fn deliver<S>(&mut self, link: &mut Link<S>, gateway: &Gateway) -> Result<(), Gone> {
-        let waiting = self.mailbox.take();
-        for (no, loss) in waiting.gone {
+    /// Sends the commands in the mailbox. `Closed` when the session has lost its own device.
+    pub(super) async fn deliver_mail<S>(
+        &mut self,
+        connection: &mut Connection<S>,
+        gateway: &Gateway,
+    ) -> Result<(), Closed> {
+        let mail = self.mailbox.take();
+        for (no, loss) in mail.lost {
             if no == self.device.no {
-                link.wire.ends(match loss {
-                    Loss::TakenOver => Ending::SessionTakenOver,
-                    Loss::Ended => Ending::AdministrativeAction,
+                connection.codec.close_with(match loss {
+                    SessionLoss::TakenOver => DisconnectReason::SessionTakenOver,
+                    SessionLoss::Ended => DisconnectReason::AdministrativeAction,
                 });
-                return Err(Gone);
+                return Err(Closed);
             }
-            let found = self.subs.values().find(|sub| sub.no == no).cloned();
+            let found = self.sub_devices.values().find(|sub| sub.no == no).cloned();
             if let Some(sub) = found {
-                self.drop_sub(gateway, &sub).await;
+                self.remove_sub_device(gateway, &sub).await;
             }
         }
-        for sent in std::mem::take(&mut self.held) {
-            self.send_down(link, gateway, sent, false);
+        for sent in std::mem::take(&mut self.held_commands) {
+            self.send_command(connection, gateway, sent, false);
         }
-        for sent in waiting.commands {
-            self.send_down(link, gateway, sent, true);
+        for sent in mail.commands {
+            self.send_command(connection, gateway, sent, true);
         }
         Ok(())
     }
 
-    /// Sends a command down. One that its device does not listen to is held for a short time after the device came, in
-    /// which it may be about to subscribe; then who waits is told that it was not heard.
-    fn send_down<S>(&mut self, link: &mut Link<S>, gateway: &Gateway, sent: Sent, is_new: bool) {
-        let Sent { device, id, command, answer } = sent;
-        let now_ms = gateway.cloud.now_ms();
-        let message = match (self.protocol, &command) {
-            (Protocol::TuyaLink, Command::Set(wishes)) => tylink::set(&device, id, wishes, now_ms),
-            (Protocol::TuyaLink, Command::Do { name, input }) => tylink::execute(&device, id, name, input, now_ms),
-            (Protocol::LinkKit { .. }, Command::Set(wishes)) => alink::say::set(&device, id, wishes),
-            (Protocol::LinkKit { .. }, Command::Do { name, input }) => alink::say::invoke(&device, id, name, input),
-        };
-        if !self.wants(&message.topic) {
+    /// Sends a command. One to whose topic its device is not subscribed is held for a short time after the device came
+    /// online, in which it may be about to subscribe; after that the command fails as not delivered.
+    fn send_command<S>(
+        &mut self,
+        connection: &mut Connection<S>,
+        gateway: &Gateway,
+        sent: PendingCommand,
+        is_new: bool,
+    ) {
+        let PendingCommand { device, id, command, answer } = sent;
+        let message = self.dialect.encode_command(&device, id, &command, gateway.cloud.now_ms());
+        if !self.is_subscribed(&message.topic) {
             let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());
-            match until.filter(|_| self.held.len() < HELD_MAX) {
+            match until.filter(|_| self.held_commands.len() < HELD_MAX) {
                 Some(until) => {
                     if is_new {
                         let mailbox = self.mailbox.clone();
@@ -67,61 +70,66 @@ impl Session {
                             mailbox.wake();
                         });
                     }
-                    self.held.push_back(Sent { device, id, command, answer });
+                    self.held_commands.push_back(PendingCommand { device, id, command, answer });
                 }
                 None => {
                     gateway.refusals.unheard();
-                    // What is wished of it instead is told once it listens.
-                    if self.owed.iter().all(|owed| owed.no != device.no) {
-                        self.owed.push(device);
+                    // A desired value that replaces the command is sent once it subscribes.
+                    if self.pending_desired.iter().all(|pending| pending.no != device.no) {
+                        self.pending_desired.push(device);
                     }
                     let _ = answer.send(Err(Undelivered::Unheard));
                 }
             }
             return;
         }
-        link.wire.publish(&message.topic, message.payload);
+        connection.codec.publish(&message.topic, message.payload);
         match command {
-            Command::Do { name: service, .. } => self.calls.begin(Call { id, device: device.no, service, answer }),
+            Command::Do { name: service, .. } => self.calls.add(PendingCall { id, device: device.no, service, answer }),
             Command::Set(_) => drop(answer.send(Ok("{}".to_owned()))),
         }
     }
 
-    /// Until when a device may be about to subscribe, if it came within a while.
+    /// Until when a device may be about to subscribe, if it came online a short time ago.
     fn may_subscribe_until(&self, device: DeviceNo) -> Option<Instant> {
         let since = match device == self.device.no {
             true => Some(self.since),
-            false => self.subs_since.iter().find(|(sub, _)| *sub == device).map(|(_, since)| *since),
+            false => self.sub_devices_since.iter().find(|(sub, _)| *sub == device).map(|(_, since)| *since),
         };
         since.map(|since| since + SUBSCRIBE_TIMEOUT)
     }
 
-    /// Tells its devices the values that they should take, once they listen.
-    pub(super) async fn tell_desires<S>(&mut self, link: &mut Link<S>, cloud: &Cloud) -> Result<(), Gone>
+    /// Sends its devices their desired values, once they are subscribed.
+    pub(super) async fn send_desired<S>(&mut self, connection: &mut Connection<S>, cloud: &Cloud) -> Result<(), Closed>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        for device in std::mem::take(&mut self.owed) {
-            let Ok(desired) = cloud.desired(&device).await else { continue };
-            let told: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
-            if told.is_empty() {
-                continue;
-            }
-            let wishes: Vec<_> = told.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
-            let message = match self.protocol {
-                Protocol::TuyaLink => tylink::set(&device, 0, &wishes, cloud.now_ms()),
-                Protocol::LinkKit { .. } => alink::say::set(&device, 0, &wishes),
+        for device in std::mem::take(&mut self.pending_desired) {
+            let desired = match cloud.desired(&device).await {
+                Ok(desired) => desired,
+                Err(error) => {
+                    // Tried again when the device sends something next.
+                    tracing::warn!(%error, device = %device.id, "the desired values of a device could not be read");
+                    self.pending_desired.push(device);
+                    continue;
+                }
             };
-            if !self.wants(&message.topic) {
-                self.owed.push(device);
+            let unsent: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
+            if unsent.is_empty() {
                 continue;
             }
-            link.wire.publish(&message.topic, message.payload);
-            link.flush().await?;
+            let values = unsent.iter().map(|one| (Arc::from(one.code.as_str()), one.value.clone())).collect();
+            let message = self.dialect.encode_command(&device, 0, &Command::Set(values), cloud.now_ms());
+            if !self.is_subscribed(&message.topic) {
+                self.pending_desired.push(device);
+                continue;
+            }
+            connection.codec.publish(&message.topic, message.payload);
+            connection.flush().await?;
             let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
-            let changes = told.into_iter().map(change).collect();
+            let changes = unsent.into_iter().map(change).collect();
             if let Err(error) = cloud.change_facts(&device, FactKind::Desired, changes).await {
-                tracing::warn!(%error, "a value that was told could not be forgotten");
+                tracing::warn!(%error, "a desired value that was sent could not be deleted");
             }
         }
         Ok(())

@@ -18,9 +18,9 @@ const BLOCK: usize = 16;
 const IV_BYTES: usize = 12;
 
 /// A listener's key: the middle of its password.
-pub struct Key([u8; BLOCK]);
+pub struct MessageKey([u8; BLOCK]);
 
-impl Key {
+impl MessageKey {
     /// `None` for a password that is too short.
     pub fn of(password: &str) -> Option<Self> {
         password.as_bytes().get(8..8 + BLOCK)?.try_into().ok().map(Self)
@@ -28,7 +28,7 @@ impl Key {
 }
 
 /// A message before it is encrypted.
-pub struct Spoken {
+pub struct OutgoingMessage {
     protocol: u8,
     text: String,
 }
@@ -38,9 +38,9 @@ const REPORT: u8 = 4;
 /// Everything else.
 const OTHER: u8 = 20;
 
-impl Spoken {
+impl OutgoingMessage {
     /// The message as it goes to a listener, with the time in seconds; `None` when the system gives no randomness.
-    pub fn encrypted(&self, key: &Key, form: MessageForm, now_ms: i64) -> Option<Vec<u8>> {
+    pub fn encrypted(&self, key: &MessageKey, form: MessageForm, now_ms: i64) -> Option<Vec<u8>> {
         let time_s = now_ms / 1000;
         let data = match form {
             MessageForm::Ecb => STANDARD.encode(ecb(key, self.text.as_bytes())),
@@ -57,7 +57,7 @@ impl Spoken {
 }
 
 /// AES-128-ECB with PKCS#7.
-fn ecb(key: &Key, text: &[u8]) -> Vec<u8> {
+fn ecb(key: &MessageKey, text: &[u8]) -> Vec<u8> {
     let cipher = Aes128::new(&Array::from(key.0));
     let padding = BLOCK - text.len() % BLOCK;
     let mut bytes = text.to_vec();
@@ -71,7 +71,7 @@ fn ecb(key: &Key, text: &[u8]) -> Vec<u8> {
 }
 
 /// AES-128-GCM: the length of the IV in four bytes, the IV, the text and its tag. The time is authenticated.
-fn gcm(key: &Key, text: &[u8], time_s: i64, iv: &[u8; IV_BYTES]) -> Option<Vec<u8>> {
+fn gcm(key: &MessageKey, text: &[u8], time_s: i64, iv: &[u8; IV_BYTES]) -> Option<Vec<u8>> {
     let cipher = Aes128Gcm::new_from_slice(&key.0).ok()?;
     let time = time_s.to_string();
     let sealed = cipher.encrypt(&Nonce::from(*iv), Payload { msg: text, aad: time.as_bytes() }).ok()?;
@@ -86,11 +86,11 @@ fn random<const N: usize>() -> Option<[u8; N]> {
 }
 
 /// Tells of one device.
-pub struct Teller<'a>(pub &'a Device);
+pub struct Publisher<'a>(pub &'a Device);
 
-impl Teller<'_> {
+impl Publisher<'_> {
     /// What rows of its log say: values together until a code comes again, and each connect and disconnect.
-    pub fn rows<'a>(&self, rows: impl Iterator<Item = &'a NewEvent>) -> Vec<Spoken> {
+    pub fn rows<'a>(&self, rows: impl Iterator<Item = &'a NewEvent>) -> Vec<OutgoingMessage> {
         let (mut status, mut told) = (Vec::<Json>::new(), Vec::new());
         for row in rows {
             match (row.kind, &row.code, &row.value) {
@@ -111,11 +111,11 @@ impl Teller<'_> {
         told
     }
 
-    fn report(&self, status: &[Json]) -> Spoken {
+    fn report(&self, status: &[Json]) -> OutgoingMessage {
         let data_id = u128::from_be_bytes(random().unwrap_or_default());
         let text = json!({"dataId": format!("{data_id:032x}"), "devId": self.id(), "productKey": self.product(),
             "status": status});
-        Spoken { protocol: REPORT, text: text.to_string() }
+        OutgoingMessage { protocol: REPORT, text: text.to_string() }
     }
 
     /// A value, also under the number of its data point; the time in seconds, as text (decision 0012).
@@ -132,12 +132,12 @@ impl Teller<'_> {
         point.into()
     }
 
-    fn presence(&self, code: &str, time_ms: i64) -> Spoken {
+    fn presence(&self, code: &str, time_ms: i64) -> OutgoingMessage {
         self.other(code, &json!({"devId": self.id(), "time": time_ms / 1000}), time_ms)
     }
 
     /// What else happened.
-    pub fn news(&self, news: &News, now_ms: i64) -> Option<Spoken> {
+    pub fn news(&self, news: &News, now_ms: i64) -> Option<OutgoingMessage> {
         let owner = self.0.owner.as_ref().map_or("", Uid::as_str);
         Some(match news {
             News::Renamed(name) => {
@@ -156,15 +156,15 @@ impl Teller<'_> {
     }
 
     /// That it is no longer the listener's since `at_ms`.
-    pub fn taken(&self, at_ms: i64) -> Spoken {
+    pub fn taken(&self, at_ms: i64) -> OutgoingMessage {
         let owner = self.0.owner.as_ref().map_or("", Uid::as_str);
         self.other("delete", &json!({"devId": self.id(), "uid": owner, "ownerId": self.home()}), at_ms)
     }
 
-    fn other(&self, code: &str, data: &Json, time_ms: i64) -> Spoken {
+    fn other(&self, code: &str, data: &Json, time_ms: i64) -> OutgoingMessage {
         let text = json!({"bizCode": code, "bizData": data, "devId": self.id(), "productKey": self.product(),
             "ts": time_ms, "uuid": self.0.uuid});
-        Spoken { protocol: OTHER, text: text.to_string() }
+        OutgoingMessage { protocol: OTHER, text: text.to_string() }
     }
 
     fn id(&self) -> &str {
@@ -187,13 +187,13 @@ mod tests {
     /// Vectors that the vendor's own Python SDK decodes (contract tuya §5.2).
     #[test]
     fn both_forms_of_the_vectors() {
-        let key = Key::of("8f14e45fceea167a5a36dedd4bea2543").unwrap();
+        let key = MessageKey::of("8f14e45fceea167a5a36dedd4bea2543").unwrap();
         assert_eq!(&key.0, b"ceea167a5a36dedd");
         let text = r#"{"dataId":"AAXI3c1i6TY","devId":"60613135b121cddc2941","productKey":"g0er6hSKgMqr1234","status":[{"code":"switch_1","value":false,"t":1628229842692,"1":"false"}]}"#;
         let of_ecb = "ooATQrzkw2KZN9zPxyE8DRZZQIsgFp/Ppy84eS0FssBnSI/Rb9iMECP6g6aMW5eoQTFnJfY5qTeYGmJKmks5tlNU2JiuBxCa0fD4TRj8+xYhSlB4oiwZuH39YWE7bZhQ7OjeMvKGw/T1wX9DtQwaxGgVHJalqWSdnjE90Q2sbaM3rb6nFuHjUDQAmyGuCHe/gtddQxcKcvSfR8Ljc7rnUeVe4P6KhF9xzaQwctg86jk=";
         assert_eq!(STANDARD.encode(ecb(&key, text.as_bytes())), of_ecb);
         let of_gcm = "AAAADDAxMjM0NTY3ODlhYogu3D3vqa5c+cURfk/gmHTLzYaQ09CoedThfJ2CcwwZpi9+egQHSSTrWgY1fTYvyYVuM6KvEI/S6PswVr+gDVjGCZfIjfGhmwfJtv/JJvk24aBxMvt3sfN+Si4xZ/ixxhnhGUE2yE+my4l/SnX2nXrT+AbHS2QUeHSF2bL6Au+g8fUUrPDdxNkeC8rBkWBh7e2qFfDeTGYOebxwjE5QKj4eOsPk3xPl0kvs7TXN7g/AHeM=";
         assert_eq!(STANDARD.encode(gcm(&key, text.as_bytes(), 1_628_229_842, b"0123456789ab").unwrap()), of_gcm);
-        assert!(Key::of("short").is_none());
+        assert!(MessageKey::of("short").is_none());
     }
 }

@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
-use super::feed_message::{Key, Spoken, Teller};
+use super::message::{MessageKey, OutgoingMessage, Publisher};
 use crate::domain::caller::{DeviceRole, seen_as};
 use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 
-/// Listeners that may be admitted at once.
-const LISTENERS_MAX: usize = 10_000;
+/// Subscribers that may be admitted at once.
+const SUBSCRIBERS_MAX: usize = 10_000;
 /// Of one project with its users.
-const LISTENERS_OF_PROJECT_MAX: usize = 2_500;
+const SUBSCRIBERS_OF_PROJECT_MAX: usize = 2_500;
 /// Of one user, or of one project by itself.
-const LISTENERS_OF_ONE_MAX: usize = 50;
-/// Happenings that wait to be told; further ones are dropped.
-const HAPPENINGS_MAX: usize = 4096;
+const SUBSCRIBERS_OF_ONE_MAX: usize = 50;
+/// FeedEvents that wait to be told; further ones are dropped.
+const EVENTS_MAX: usize = 4096;
 /// Messages that wait for one listener; further ones are dropped.
 const MESSAGES_MAX: usize = 256;
 /// What begins the name of every listener.
-pub const PREFIX: &str = "cloud_";
+pub const CLIENT_ID_PREFIX: &str = "cloud_";
 
 /// A message, encrypted for its listener.
 pub type Message = Vec<u8>;
@@ -38,29 +38,29 @@ struct Bounds {
 }
 
 const BOUNDS: Bounds =
-    Bounds { in_all: LISTENERS_MAX, of_project: LISTENERS_OF_PROJECT_MAX, of_one: LISTENERS_OF_ONE_MAX };
+    Bounds { in_all: SUBSCRIBERS_MAX, of_project: SUBSCRIBERS_OF_PROJECT_MAX, of_one: SUBSCRIBERS_OF_ONE_MAX };
 
 /// The feed of this process.
-pub struct Listeners {
-    admitted: Mutex<HashMap<String, Admitted>>,
+pub struct Subscribers {
+    admitted: Mutex<HashMap<String, Admission>>,
     bounds: Bounds,
     /// How many are connected.
     connected: AtomicUsize,
     dropped: AtomicU64,
-    happenings: mpsc::Sender<Happened>,
+    events: mpsc::Sender<Happened>,
 }
 
 /// What a feed is told, on its way to those who listen.
-pub struct Happenings(mpsc::Receiver<Happened>);
+pub struct FeedEvents(mpsc::Receiver<Happened>);
 
 /// Somebody who is connected, and how to speak so that only they understand.
-struct Ear {
+struct Subscriber {
     listener: Arc<Listener>,
-    key: Key,
+    key: MessageKey,
     to: mpsc::Sender<Message>,
 }
 
-struct Admitted {
+struct Admission {
     listener: Arc<Listener>,
     password: String,
     topic: String,
@@ -68,14 +68,14 @@ struct Admitted {
     to: Option<mpsc::Sender<Message>>,
 }
 
-impl Admitted {
+impl Admission {
     fn is_absent(&self) -> bool {
         self.to.as_ref().is_none_or(mpsc::Sender::is_closed)
     }
 }
 
 /// A listener that is connected.
-pub struct Listening {
+pub struct Subscription {
     /// What it may subscribe to.
     pub topic: String,
     /// Messages for it, until it must ask again.
@@ -85,40 +85,40 @@ pub struct Listening {
     /// Who it is.
     pub listener: Arc<Listener>,
     name: String,
-    listeners: Arc<Listeners>,
+    subscribers: Arc<Subscribers>,
 }
 
-impl Drop for Listening {
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.messages.close();
-        let mut admitted = self.listeners.held();
+        let mut admitted = self.subscribers.held();
         if let Some(here) = admitted.get_mut(&self.name)
             && here.to.as_ref().is_some_and(mpsc::Sender::is_closed)
         {
             here.to = None;
         }
-        self.listeners.connected.fetch_sub(1, Ordering::Relaxed);
+        self.subscribers.connected.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A feed, and what [`tell`] passes on of it.
-pub fn feed() -> (Arc<Listeners>, Happenings) {
+pub fn feed() -> (Arc<Subscribers>, FeedEvents) {
     bounded_feed(BOUNDS)
 }
 
-fn bounded_feed(bounds: Bounds) -> (Arc<Listeners>, Happenings) {
-    let (happenings, waiting) = mpsc::channel(HAPPENINGS_MAX);
+fn bounded_feed(bounds: Bounds) -> (Arc<Subscribers>, FeedEvents) {
+    let (events, waiting) = mpsc::channel(EVENTS_MAX);
     let (admitted, connected, dropped) = Default::default();
-    (Arc::new(Listeners { admitted, bounds, connected, dropped, happenings }), Happenings(waiting))
+    (Arc::new(Subscribers { admitted, bounds, connected, dropped, events }), FeedEvents(waiting))
 }
 
-impl Listeners {
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Admitted>> {
+impl Subscribers {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Admission>> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The listener of a name and password, connected from now on; an earlier connection of it ends.
-    pub fn connect(self: &Arc<Self>, name: &str, password: &[u8], now_ms: i64) -> Option<Listening> {
+    pub fn connect(self: &Arc<Self>, name: &str, password: &[u8], now_ms: i64) -> Option<Subscription> {
         let mut admitted = self.held();
         let here = admitted.get_mut(name).filter(|here| here.listener.expires_ms > now_ms)?;
         if !bool::from(here.password.as_bytes().ct_eq(password)) {
@@ -129,30 +129,36 @@ impl Listeners {
         self.connected.fetch_add(1, Ordering::Relaxed);
         let (topic, listener, name) = (here.topic.clone(), here.listener.clone(), name.to_owned());
         let expires_ms = listener.expires_ms;
-        Some(Listening { topic, messages, expires_ms, listener, name, listeners: self.clone() })
+        Some(Subscription { topic, messages, expires_ms, listener, name, subscribers: self.clone() })
     }
 
     /// Who is connected, of those for whom something is.
-    fn connected(&self, is_for: impl Fn(&Listener) -> bool) -> Vec<Ear> {
+    fn connected(&self, is_for: impl Fn(&Listener) -> bool) -> Vec<Subscriber> {
         let admitted = self.held();
         let open = admitted.values().filter(|here| is_for(&here.listener));
         open.filter_map(|here| {
-            Some(Ear { listener: here.listener.clone(), key: Key::of(&here.password)?, to: here.to.clone()? })
+            Some(Subscriber {
+                listener: here.listener.clone(),
+                key: MessageKey::of(&here.password)?,
+                to: here.to.clone()?,
+            })
         })
         .collect()
     }
 
     /// Passes on to one listener.
-    fn pass_on(&self, ear: &Ear, told: &[Spoken], now_ms: i64) {
-        for message in told.iter().filter_map(|spoken| spoken.encrypted(&ear.key, ear.listener.form, now_ms)) {
-            if ear.to.try_send(message).is_err() {
+    fn pass_on(&self, subscriber: &Subscriber, told: &[OutgoingMessage], now_ms: i64) {
+        for message in
+            told.iter().filter_map(|spoken| spoken.encrypted(&subscriber.key, subscriber.listener.form, now_ms))
+        {
+            if subscriber.to.try_send(message).is_err() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 }
 
-impl Feed for Listeners {
+impl Feed for Subscribers {
     fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)> {
         let admitted = self.held();
         let meant = admitted.iter().filter(|(_, here)| is_meant(&here.listener));
@@ -169,7 +175,7 @@ impl Feed for Listeners {
     }
 
     fn tell(&self, happened: Happened) {
-        if self.happenings.try_send(happened).is_err() {
+        if self.events.try_send(happened).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -185,7 +191,8 @@ impl Feed for Listeners {
             getrandom::fill(&mut bytes).map_err(|error| Error::store(error.to_string()))?;
             Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
         };
-        let (name, password, topic) = (format!("{PREFIX}{}", hex()?), hex()?, format!("cloud/token/in/{}", hex()?));
+        let (name, password, topic) =
+            (format!("{CLIENT_ID_PREFIX}{}", hex()?), hex()?, format!("cloud/token/in/{}", hex()?));
         let now_ms = listener.expires_ms - LISTEN_LIFE_MS;
         let is_of_one = |other: &Listener| {
             let of = |listener: &Listener| listener.user.as_ref().map(|user| user.no);
@@ -199,7 +206,7 @@ impl Feed for Listeners {
             return Ok(None);
         }
         let here =
-            Admitted { listener: Arc::new(listener), password: password.clone(), topic: topic.clone(), to: None };
+            Admission { listener: Arc::new(listener), password: password.clone(), topic: topic.clone(), to: None };
         admitted.insert(name.clone(), here);
         Ok(Some(Credentials { name, password, topic }))
     }
@@ -209,11 +216,11 @@ impl Bounds {
     /// Whether there is room for a further listener of a project, which is made if need be.
     fn have_room(
         self,
-        admitted: &mut HashMap<String, Admitted>,
+        admitted: &mut HashMap<String, Admission>,
         project: ProjectNo,
         is_of_one: impl Fn(&Listener) -> bool,
     ) -> bool {
-        let count = |admitted: &HashMap<String, Admitted>, is_of_them: &dyn Fn(&Listener) -> bool| {
+        let count = |admitted: &HashMap<String, Admission>, is_of_them: &dyn Fn(&Listener) -> bool| {
             admitted.values().filter(|here| is_of_them(&here.listener)).count()
         };
         let is_of_project = |listener: &Listener| listener.project == project;
@@ -239,7 +246,7 @@ impl Bounds {
 
 /// Lets go of the oldest of some that is not there, if there is one; or else, `if_need_be`, of the oldest that is.
 fn make_room(
-    admitted: &mut HashMap<String, Admitted>,
+    admitted: &mut HashMap<String, Admission>,
     is_of_them: impl Fn(&Listener) -> bool,
     if_need_be: bool,
 ) -> bool {
@@ -250,10 +257,10 @@ fn make_room(
 }
 
 /// Passes on what happens, to those who may see it, until the shutdown.
-pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: Happenings, mut shutdown: Shutdown) {
+pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut events: FeedEvents, mut shutdown: Shutdown) {
     loop {
         let happened = tokio::select! {
-            happened = happenings.0.recv() => happened,
+            happened = events.0.recv() => happened,
             () = shutdown.begun() => return,
         };
         match happened {
@@ -263,25 +270,26 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
                 numbers.sort_unstable();
                 numbers.dedup();
                 for no in numbers {
-                    let said = |device: &Device, _: &_| Teller(device).rows(rows.iter().filter(|row| row.device == no));
-                    tell_of(&cloud, &listeners, no, said).await;
+                    let said =
+                        |device: &Device, _: &_| Publisher(device).rows(rows.iter().filter(|row| row.device == no));
+                    publish_of(&cloud, &subscribers, no, said).await;
                 }
             }
             Some(Happened::News(no, news)) => {
                 let said = |device: &Device, listener: &Listener| {
                     let is_for = is_for(listener, device, &news);
-                    is_for.then(|| Teller(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
+                    is_for.then(|| Publisher(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
                 };
-                tell_of(&cloud, &listeners, no, said).await;
+                publish_of(&cloud, &subscribers, no, said).await;
             }
             Some(Happened::Taken(taken)) => {
                 // Whoever has it in another way still, does not lose it.
                 let Ok(audience) = cloud.audience(taken.device).await else { continue };
                 let lost_it = |listener: &Listener| taken.seen_by(listener).is_some() && !audience.has(listener);
-                for ear in listeners.connected(lost_it) {
-                    let Some(device) = taken.seen_by(&ear.listener) else { continue };
-                    let device = as_it_was(&ear.listener, device);
-                    listeners.pass_on(&ear, &[Teller(&device).taken(taken.at_ms)], cloud.now_ms());
+                for subscriber in subscribers.connected(lost_it) {
+                    let Some(device) = taken.seen_by(&subscriber.listener) else { continue };
+                    let device = before_change(&subscriber.listener, device);
+                    subscribers.pass_on(&subscriber, &[Publisher(&device).taken(taken.at_ms)], cloud.now_ms());
                 }
             }
         }
@@ -289,12 +297,17 @@ pub async fn tell(cloud: Arc<Cloud>, listeners: Arc<Listeners>, mut happenings: 
 }
 
 /// Tells those who see a device at this moment what was said of it.
-async fn tell_of(cloud: &Cloud, listeners: &Listeners, no: DeviceNo, said: impl Fn(&Device, &Listener) -> Vec<Spoken>) {
+async fn publish_of(
+    cloud: &Cloud,
+    subscribers: &Subscribers,
+    no: DeviceNo,
+    said: impl Fn(&Device, &Listener) -> Vec<OutgoingMessage>,
+) {
     // One look for all, and then a closer one for each whom it may concern.
     let Ok(audience) = cloud.audience(no).await else { return };
-    for ear in listeners.connected(|listener| audience.has(listener)) {
-        if let Ok(Some(device)) = cloud.heard_device(&ear.listener, no).await {
-            listeners.pass_on(&ear, &said(&device, &ear.listener), cloud.now_ms());
+    for subscriber in subscribers.connected(|listener| audience.has(listener)) {
+        if let Ok(Some(device)) = cloud.heard_device(&subscriber.listener, no).await {
+            subscribers.pass_on(&subscriber, &said(&device, &subscriber.listener), cloud.now_ms());
         }
     }
 }
@@ -317,7 +330,7 @@ fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
 }
 
 /// A device as somebody saw it from whom it was taken.
-fn as_it_was(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
+fn before_change(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
     let owned = listener.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
     let role = if owned { DeviceRole::Owner } else { DeviceRole::Sharee };
     seen_as(device.clone(), role)
@@ -341,41 +354,43 @@ mod tests {
         }
     }
 
-    fn of(listeners: &Listeners, project: i64) -> usize {
-        listeners.admitted(&|listener| listener.project == ProjectNo(project)).len()
+    fn of(subscribers: &Subscribers, project: i64) -> usize {
+        subscribers.admitted(&|listener| listener.project == ProjectNo(project)).len()
     }
 
     /// Whether somebody is admitted; the connection of one who stays there.
-    fn admit(listeners: &Arc<Listeners>, project: i64, link: usize, stays: bool) -> Option<Option<Listening>> {
-        let credentials = listeners.admit(listener(project, link)).unwrap()?;
-        Some(stays.then(|| listeners.connect(&credentials.name, credentials.password.as_bytes(), 0).unwrap()))
+    fn admit(subscribers: &Arc<Subscribers>, project: i64, link: usize, stays: bool) -> Option<Option<Subscription>> {
+        let credentials = subscribers.admit(listener(project, link)).unwrap()?;
+        Some(stays.then(|| subscribers.connect(&credentials.name, credentials.password.as_bytes(), 0).unwrap()))
     }
 
     #[test]
     fn one_project_takes_no_more_than_its_share_and_starves_nobody() {
-        let (listeners, _happenings) = bounded_feed(Bounds { in_all: 12, of_project: 8, of_one: 100 });
+        let (subscribers, _happenings) = bounded_feed(Bounds { in_all: 12, of_project: 8, of_one: 100 });
         // Those of the first are all there, so none of them can make room for another of the same.
-        let mut there: Vec<Listening> = (0..8).map(|link| admit(&listeners, 1, link, true).unwrap().unwrap()).collect();
-        assert!(admit(&listeners, 1, 8, true).is_none(), "bounded by project");
-        let others: Vec<Listening> = (0..4).map(|link| admit(&listeners, 2, link, true).unwrap().unwrap()).collect();
-        assert_eq!((of(&listeners, 1), of(&listeners, 2)), (8, 4), "all places are taken");
+        let mut there: Vec<Subscription> =
+            (0..8).map(|link| admit(&subscribers, 1, link, true).unwrap().unwrap()).collect();
+        assert!(admit(&subscribers, 1, 8, true).is_none(), "bounded by project");
+        let others: Vec<Subscription> =
+            (0..4).map(|link| admit(&subscribers, 2, link, true).unwrap().unwrap()).collect();
+        assert_eq!((of(&subscribers, 1), of(&subscribers, 2)), (8, 4), "all places are taken");
         for link in 0..2 {
-            assert!(admit(&listeners, 3, link, true).is_some(), "at the cost of the one that has most");
+            assert!(admit(&subscribers, 3, link, true).is_some(), "at the cost of the one that has most");
         }
-        assert_eq!((of(&listeners, 1), of(&listeners, 2), of(&listeners, 3)), (6, 4, 2));
+        assert_eq!((of(&subscribers, 1), of(&subscribers, 2), of(&subscribers, 3)), (6, 4, 2));
         assert!(there[0].messages.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Disconnected));
-        assert!(admit(&listeners, 1, 9, true).is_none(), "which takes no place of theirs in turn");
-        assert_eq!((of(&listeners, 1), of(&listeners, 2), of(&listeners, 3)), (6, 4, 2));
+        assert!(admit(&subscribers, 1, 9, true).is_none(), "which takes no place of theirs in turn");
+        assert_eq!((of(&subscribers, 1), of(&subscribers, 2), of(&subscribers, 3)), (6, 4, 2));
         drop(others);
     }
 
     #[test]
     fn who_is_not_there_makes_room_first() {
-        let (listeners, _happenings) = bounded_feed(Bounds { in_all: 4, of_project: 3, of_one: 2 });
-        let kept = admit(&listeners, 1, 0, true).unwrap();
+        let (subscribers, _happenings) = bounded_feed(Bounds { in_all: 4, of_project: 3, of_one: 2 });
+        let kept = admit(&subscribers, 1, 0, true).unwrap();
         for link in 1..5 {
-            assert!(admit(&listeners, 1, link, false).is_some(), "{link}");
-            assert!(of(&listeners, 1) <= 2, "of one");
+            assert!(admit(&subscribers, 1, link, false).is_some(), "{link}");
+            assert!(of(&subscribers, 1) <= 2, "of one");
         }
         assert!(kept.is_some_and(|mut kept| kept.messages.try_recv() == Err(mpsc::error::TryRecvError::Empty)));
     }

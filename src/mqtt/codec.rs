@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5 as one small language: what a device can say here, and what is said to it.
+//! MQTT 3.1.1 and 5 as one small language: what a device can say here, and what is packet to it.
 
 use bytes::{Bytes, BytesMut};
 use rmqtt_codec::types::{Publish, QoS};
@@ -8,39 +8,39 @@ use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
 use std::num::NonZeroU16;
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::subscriptions::Denied;
+use super::filter::SubscribeRefusal;
 
 /// A packet may be this long: both device protocols allow payloads of 256 KiB.
 const PACKET_BYTES_MAX: u32 = 260 * 1024;
 /// Before a device has proved itself. The codec makes room for a packet as soon as its length is known.
-const HELLO_BYTES_MAX: u32 = 4 * 1024;
+const CONNECT_BYTES_MAX: u32 = 4 * 1024;
 /// Publishes that a device may have under way.
 const IN_FLIGHT_MAX: u16 = 64;
 
 /// What a device says.
 #[derive(Debug)]
-pub enum Said {
+pub enum Packet {
     /// It wants to connect.
-    Connect(Hello),
+    Connect(Connect),
     /// It publishes something.
-    Publish(Published),
+    Publish(ReceivedPublish),
     /// It wants topics, each with the quality that it can have: 1 at most.
     Subscribe(NonZeroU16, Vec<(String, QoS)>),
     /// It no longer wants topics.
     Unsubscribe(NonZeroU16, Vec<String>),
     /// It is there.
-    Ping,
+    PingRequest,
     /// It goes, and has its session forgotten.
-    Goodbye {
+    Disconnect {
         /// Whether it says so.
-        forget: bool,
+        ends_session: bool,
     },
     /// It has what was published to it.
-    Acknowledged,
+    PublishAck,
 }
 
 /// A CONNECT. No `Debug` of its password.
-pub struct Hello {
+pub struct Connect {
     /// The client id.
     pub client_id: String,
     /// The user name.
@@ -48,38 +48,38 @@ pub struct Hello {
     /// The password.
     pub password: Bytes,
     /// How it wants to be connected.
-    pub terms: Terms,
+    pub options: SessionOptions,
 }
 
 /// How a device wants to be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct SessionOptions {
     /// Seconds; 0 for none.
     pub keep_alive_s: u16,
     /// Whether an earlier session is forgotten.
-    pub is_clean: bool,
+    pub is_clean_start: bool,
     /// Whether the session is kept when the connection ends.
-    pub is_kept: bool,
+    pub outlives_connection: bool,
 }
 
 /// What a device is let in to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resumed {
+pub struct SessionState {
     /// Whether there is a session of before.
     pub is_present: bool,
     /// Whether it is kept when the connection ends.
-    pub is_kept: bool,
+    pub outlives_connection: bool,
 }
 
-impl std::fmt::Debug for Hello {
+impl std::fmt::Debug for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hello").field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("Connect").field("client_id", &self.client_id).finish_non_exhaustive()
     }
 }
 
 /// A PUBLISH.
 #[derive(Debug)]
-pub struct Published {
+pub struct ReceivedPublish {
     /// The topic, without wildcards.
     pub topic: String,
     /// The payload; it shares the memory of what was read.
@@ -90,7 +90,7 @@ pub struct Published {
 
 /// Why a device is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ConnectRefusal {
     /// It cannot prove who it is.
     Credentials,
     /// It is shut out.
@@ -101,40 +101,40 @@ pub enum Refusal {
 
 /// What is no MQTT, or nothing that a device may say, and what MQTT 5 calls that.
 #[derive(Clone, Copy, Debug)]
-pub struct Malformed(pub Ending);
+pub struct ProtocolError(pub DisconnectReason);
 
 /// What became of a publish, as MQTT 5 says it.
-pub type Verdict = v5::PublishAckReason;
+pub type PublishAckReason = v5::PublishAckReason;
 
 /// Why the server ends a connection. Only MQTT 5 has words for it.
-pub type Ending = v5::DisconnectReasonCode;
+pub type DisconnectReason = v5::DisconnectReasonCode;
 
 /// Reads and writes packets of one connection, in the version with which it began.
-pub struct Wire {
+pub struct Codec {
     codec: MqttCodec,
     input: BytesMut,
     output: BytesMut,
-    /// Whether the device was let in: nothing else is said before.
-    is_welcome: bool,
+    /// Whether the device was let in: nothing else is packet before.
+    is_connected: bool,
     /// Why it ends.
-    ending: Option<Ending>,
+    ending: Option<DisconnectReason>,
 }
 
-impl Default for Wire {
+impl Default for Codec {
     fn default() -> Self {
         let (input, output) = Default::default();
-        Self { codec: MqttCodec::Version(VersionCodec), input, output, is_welcome: false, ending: None }
+        Self { codec: MqttCodec::Version(VersionCodec), input, output, is_connected: false, ending: None }
     }
 }
 
-impl Wire {
+impl Codec {
     /// Takes bytes that were read.
-    pub fn take(&mut self, bytes: &[u8]) {
+    pub fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
     }
 
     /// Lets packets be as long as those of a device may be: it has proved itself.
-    pub fn trust(&mut self) {
+    pub fn accept_long_packets(&mut self) {
         match &mut self.codec {
             MqttCodec::V3(codec) => codec.set_max_size(PACKET_BYTES_MAX),
             MqttCodec::V5(codec) => codec.set_max_inbound_size(PACKET_BYTES_MAX),
@@ -142,34 +142,34 @@ impl Wire {
         }
     }
 
-    /// Says why it is going to end; the first reason stays. It is sent by [`Wire::goodbye`].
-    pub fn ends(&mut self, why: Ending) {
+    /// Says why it is going to end; the first reason stays. It is sent by [`Codec::goodbye`].
+    pub fn close_with(&mut self, why: DisconnectReason) {
         self.ending.get_or_insert(why);
     }
 
     /// Takes leave of a device that was let in and is still there, if there is a reason that MQTT 5 has a word for.
-    pub fn goodbye(&mut self) {
-        let (Some(why), true) = (self.ending.take(), self.is_welcome) else { return };
+    pub fn disconnect(&mut self) {
+        let (Some(why), true) = (self.ending.take(), self.is_connected) else { return };
         if matches!(self.codec, MqttCodec::V5(_)) {
             self.encode(MqttPacket::V5(v5::Packet::Disconnect(v5::Disconnect::new(why))));
         }
     }
 
-    /// The next thing that is said in the bytes so far. An idle connection keeps no buffer.
+    /// The next thing that is packet in the bytes so far. An idle connection keeps no buffer.
     ///
     /// # Errors
-    /// [`Malformed`], which ends the connection.
-    pub fn next(&mut self) -> Result<Option<Said>, Malformed> {
-        let said = self.decode();
-        if let Err(Malformed(why)) = said {
-            self.ends(why);
+    /// [`ProtocolError`], which ends the connection.
+    pub fn next_packet(&mut self) -> Result<Option<Packet>, ProtocolError> {
+        let packet = self.decode();
+        if let Err(ProtocolError(why)) = packet {
+            self.close_with(why);
         }
-        said
+        packet
     }
 
-    fn decode(&mut self) -> Result<Option<Said>, Malformed> {
+    fn decode(&mut self) -> Result<Option<Packet>, ProtocolError> {
         loop {
-            let decoded = self.codec.decode(&mut self.input).map_err(|error| Malformed(error.to_reason_code()))?;
+            let decoded = self.codec.decode(&mut self.input).map_err(|error| ProtocolError(error.to_reason_code()))?;
             let Some((packet, _)) = decoded else {
                 if self.input.is_empty() {
                     self.input = BytesMut::new();
@@ -178,35 +178,37 @@ impl Wire {
             };
             match packet {
                 MqttPacket::Version(ProtocolVersion::MQTT3) => {
-                    self.codec = MqttCodec::V3(v3::Codec::new(HELLO_BYTES_MAX));
+                    self.codec = MqttCodec::V3(v3::Codec::new(CONNECT_BYTES_MAX));
                 }
                 MqttPacket::Version(ProtocolVersion::MQTT5) => {
-                    self.codec = MqttCodec::V5(v5::Codec::new(HELLO_BYTES_MAX, 0));
+                    self.codec = MqttCodec::V5(v5::Codec::new(CONNECT_BYTES_MAX, 0));
                 }
-                MqttPacket::V3(packet) => return said_v3(packet).map(Some),
-                MqttPacket::V5(packet) => return said_v5(packet).map(Some),
+                MqttPacket::V3(packet) => return packet_v3(packet).map(Some),
+                MqttPacket::V5(packet) => return packet_v5(packet).map(Some),
             }
         }
     }
 
     /// Lets the device in, or says why not.
-    pub fn welcome(&mut self, answer: Result<Resumed, Refusal>) {
-        self.is_welcome = answer.is_ok();
+    pub fn connect_ack(&mut self, answer: Result<SessionState, ConnectRefusal>) {
+        self.is_connected = answer.is_ok();
         let (three, five) = match answer {
             Ok(_) => (v3::ConnectAckReason::ConnectionAccepted, v5::ConnectAckReason::Success),
-            Err(Refusal::Credentials) => {
+            Err(ConnectRefusal::Credentials) => {
                 (v3::ConnectAckReason::BadUserNameOrPassword, v5::ConnectAckReason::BadUserNameOrPassword)
             }
-            Err(Refusal::Unavailable) => {
+            Err(ConnectRefusal::Unavailable) => {
                 (v3::ConnectAckReason::ServiceUnavailable, v5::ConnectAckReason::ServerUnavailable)
             }
-            Err(Refusal::Forbidden) => (v3::ConnectAckReason::NotAuthorized, v5::ConnectAckReason::NotAuthorized),
+            Err(ConnectRefusal::Forbidden) => {
+                (v3::ConnectAckReason::NotAuthorized, v5::ConnectAckReason::NotAuthorized)
+            }
         };
-        let Resumed { is_present: session_present, is_kept } = answer.unwrap_or_default();
+        let SessionState { is_present: session_present, outlives_connection } = answer.unwrap_or_default();
         let five = v5::ConnectAck {
             session_present,
             // However long it was asked for: it is bounded by its size, and there is one a device.
-            session_expiry_interval_secs: Some(if is_kept { u32::MAX } else { 0 }),
+            session_expiry_interval_secs: Some(if outlives_connection { u32::MAX } else { 0 }),
             reason_code: five,
             max_qos: QoS::AtLeastOnce,
             max_packet_size: Some(PACKET_BYTES_MAX),
@@ -221,13 +223,13 @@ impl Wire {
     }
 
     /// Acknowledges a publish, and says by MQTT 5 what became of it. MQTT 3.1.1 has no word for that.
-    pub fn acknowledge(&mut self, packet_id: NonZeroU16, reason_code: Verdict) {
+    pub fn publish_ack(&mut self, packet_id: NonZeroU16, reason_code: PublishAckReason) {
         let five = v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string: None };
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 
     /// Answers a subscription: the quality that each filter was granted, or why it was not.
-    pub fn granted(&mut self, packet_id: NonZeroU16, granted: Vec<Result<QoS, Denied>>) {
+    pub fn subscribe_ack(&mut self, packet_id: NonZeroU16, granted: Vec<Result<QoS, SubscribeRefusal>>) {
         let three = granted.iter().map(|granted| match granted {
             Ok(qos) => v3::SubscribeReturnCode::Success(*qos),
             Err(_) => v3::SubscribeReturnCode::Failure,
@@ -235,16 +237,16 @@ impl Wire {
         let five = granted.iter().map(|granted| match granted {
             Ok(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
             Ok(_) => v5::SubscribeAckReason::GrantedQos1,
-            Err(Denied::Invalid) => v5::SubscribeAckReason::TopicFilterInvalid,
-            Err(Denied::NotOwn) => v5::SubscribeAckReason::NotAuthorized,
-            Err(Denied::TooMany) => v5::SubscribeAckReason::QuotaExceeded,
+            Err(SubscribeRefusal::Invalid) => v5::SubscribeAckReason::TopicFilterInvalid,
+            Err(SubscribeRefusal::NotOwn) => v5::SubscribeAckReason::NotAuthorized,
+            Err(SubscribeRefusal::TooMany) => v5::SubscribeAckReason::QuotaExceeded,
         });
         let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status: five.collect() };
         self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
     }
 
     /// Answers an unsubscription: whether there was each filter.
-    pub fn ungranted(&mut self, packet_id: NonZeroU16, gone: Vec<bool>) {
+    pub fn unsubscribe_ack(&mut self, packet_id: NonZeroU16, gone: Vec<bool>) {
         let reason = |was_there| match was_there {
             true => v5::UnsubscribeAckReason::Success,
             false => v5::UnsubscribeAckReason::NoSubscriptionExisted,
@@ -255,7 +257,7 @@ impl Wire {
     }
 
     /// Answers a ping.
-    pub fn pong(&mut self) {
+    pub fn ping_response(&mut self) {
         self.say(v3::Packet::PingResponse, v5::Packet::PingResponse);
     }
 
@@ -287,14 +289,14 @@ impl Wire {
     }
 
     fn encode(&mut self, packet: MqttPacket) {
-        // What we make ourselves is well formed; before a version is known nothing is said.
+        // What we make ourselves is well formed; before a version is known nothing is packet.
         if self.codec.encode(packet, &mut self.output).is_err() {
             tracing::debug!("a packet could not be written");
         }
     }
 
     /// What is to be sent, in order.
-    pub fn outgoing(&mut self) -> BytesMut {
+    pub fn take_output(&mut self) -> BytesMut {
         std::mem::take(&mut self.output)
     }
 }
@@ -304,67 +306,69 @@ fn wanted(filter: &str, qos: QoS) -> (String, QoS) {
     (filter.to_owned(), if qos == QoS::AtMostOnce { qos } else { QoS::AtLeastOnce })
 }
 
-fn said_v3(packet: v3::Packet) -> Result<Said, Malformed> {
+fn packet_v3(packet: v3::Packet) -> Result<Packet, ProtocolError> {
     Ok(match packet {
-        v3::Packet::Connect(connect) => Said::Connect(Hello {
+        v3::Packet::Connect(connect) => Packet::Connect(Connect {
             client_id: connect.client_id.to_string(),
             username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
             password: connect.password.clone().unwrap_or_default(),
-            terms: Terms {
+            options: SessionOptions {
                 keep_alive_s: connect.keep_alive,
-                is_clean: connect.clean_session,
-                is_kept: !connect.clean_session,
+                is_clean_start: connect.clean_session,
+                outlives_connection: !connect.clean_session,
             },
         }),
-        v3::Packet::Publish(publish) => Said::Publish(published(*publish)?),
+        v3::Packet::Publish(publish) => Packet::Publish(published(*publish)?),
         v3::Packet::Subscribe { packet_id, topic_filters } => {
-            Said::Subscribe(packet_id, topic_filters.iter().map(|(filter, qos)| wanted(filter, *qos)).collect())
+            Packet::Subscribe(packet_id, topic_filters.iter().map(|(filter, qos)| wanted(filter, *qos)).collect())
         }
         v3::Packet::Unsubscribe { packet_id, topic_filters } => {
-            Said::Unsubscribe(packet_id, topic_filters.iter().map(ToString::to_string).collect())
+            Packet::Unsubscribe(packet_id, topic_filters.iter().map(ToString::to_string).collect())
         }
-        v3::Packet::PingRequest => Said::Ping,
-        v3::Packet::Disconnect => Said::Goodbye { forget: false },
-        v3::Packet::PublishAck { .. } => Said::Acknowledged,
-        _ => return Err(Malformed(Ending::ProtocolError)),
+        v3::Packet::PingRequest => Packet::PingRequest,
+        v3::Packet::Disconnect => Packet::Disconnect { ends_session: false },
+        v3::Packet::PublishAck { .. } => Packet::PublishAck,
+        _ => return Err(ProtocolError(DisconnectReason::ProtocolError)),
     })
 }
 
-fn said_v5(packet: v5::Packet) -> Result<Said, Malformed> {
+fn packet_v5(packet: v5::Packet) -> Result<Packet, ProtocolError> {
     Ok(match packet {
-        v5::Packet::Connect(connect) => Said::Connect(Hello {
+        v5::Packet::Connect(connect) => Packet::Connect(Connect {
             client_id: connect.client_id.to_string(),
             username: connect.username.as_ref().map(ToString::to_string).unwrap_or_default(),
             password: connect.password.clone().unwrap_or_default(),
-            terms: Terms {
+            options: SessionOptions {
                 keep_alive_s: connect.keep_alive,
-                is_clean: connect.clean_start,
-                is_kept: connect.session_expiry_interval_secs > 0,
+                is_clean_start: connect.clean_start,
+                outlives_connection: connect.session_expiry_interval_secs > 0,
             },
         }),
-        v5::Packet::Publish(publish) => Said::Publish(published(*publish)?),
-        v5::Packet::Subscribe(packet) => Said::Subscribe(
+        v5::Packet::Publish(publish) => Packet::Publish(published(*publish)?),
+        v5::Packet::Subscribe(packet) => Packet::Subscribe(
             packet.packet_id,
             packet.topic_filters.iter().map(|(filter, options)| wanted(filter, options.qos)).collect(),
         ),
         v5::Packet::Unsubscribe(packet) => {
-            Said::Unsubscribe(packet.packet_id, packet.topic_filters.iter().map(ToString::to_string).collect())
+            Packet::Unsubscribe(packet.packet_id, packet.topic_filters.iter().map(ToString::to_string).collect())
         }
-        v5::Packet::PingRequest => Said::Ping,
-        v5::Packet::Disconnect(goodbye) => Said::Goodbye { forget: goodbye.session_expiry_interval_secs == Some(0) },
-        v5::Packet::PublishAck(_) => Said::Acknowledged,
-        _ => return Err(Malformed(Ending::ProtocolError)),
+        v5::Packet::PingRequest => Packet::PingRequest,
+        v5::Packet::Disconnect(goodbye) => {
+            Packet::Disconnect { ends_session: goodbye.session_expiry_interval_secs == Some(0) }
+        }
+        v5::Packet::PublishAck(_) => Packet::PublishAck,
+        _ => return Err(ProtocolError(DisconnectReason::ProtocolError)),
     })
 }
 
 /// QoS 2 is not spoken, nor topics with wildcards or NUL, which the codec lets through.
-fn published(publish: Publish) -> Result<Published, Malformed> {
+fn published(publish: Publish) -> Result<ReceivedPublish, ProtocolError> {
     let topic = publish.topic.to_string();
     if publish.qos == QoS::ExactlyOnce {
-        return Err(Malformed(Ending::QosNotSupported));
+        return Err(ProtocolError(DisconnectReason::QosNotSupported));
     }
     if topic.is_empty() || topic.contains(['+', '#', '\0']) {
-        return Err(Malformed(Ending::TopicNameInvalid));
+        return Err(ProtocolError(DisconnectReason::TopicNameInvalid));
     }
-    Ok(Published { topic, payload: publish.payload, id: publish.packet_id })
+    Ok(ReceivedPublish { topic, payload: publish.payload, id: publish.packet_id })
 }

@@ -1,5 +1,7 @@
 //! Apps listen to what happens to their devices (contract tuya §5.2–5.4).
 
+mod changes;
+
 use std::time::Duration;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -10,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{SECRET, cloud, tuya_plug};
+use crate::gateway::{SECRET, cloud, tuya_plug};
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink};
 use crate::support::people::{ADMIN, HOME, STRANGER, people};

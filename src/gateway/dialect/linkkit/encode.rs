@@ -1,10 +1,11 @@
-//! LinkKit: what is said to a device.
+//! LinkKit: messages to a device.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::payload::{Fault, Message, Reply, Told};
+use super::super::super::auth::Registration;
+use super::super::{DeviceResponse, Fault, Message, ReplyTo};
 use super::name;
 use crate::domain::command::Wish;
 use crate::domain::fact::Desired;
@@ -30,19 +31,19 @@ fn code(fault: Fault) -> (i64, &'static str) {
     }
 }
 
-/// What answers a message that names one device.
+/// The responses to messages that name one device.
 const SINGLE: [&str; 2] = ["/combine/login_reply", "/combine/logout_reply"];
 
-/// Answers a message. Every answer has all four of `id`, `code`, `data` and `message`: one client fails without.
-pub fn reply(reply: Reply, outcome: Result<&Json, Fault>) -> Message {
-    if let (true, Ok(document)) = (reply.is_bare(), outcome) {
-        return Message { topic: reply.topic, payload: document.to_string().into_bytes() };
+/// The response to a message. Every response has all four of `id`, `code`, `data` and `message`: one client fails without.
+pub fn response(to: ReplyTo, outcome: Result<&Json, Fault>) -> Message {
+    if let (true, Ok(document)) = (to.is_bare(), outcome) {
+        return Message { topic: to.topic, payload: document.to_string().into_bytes() };
     }
-    // What names one device is answered with it, not with a list.
-    let is_single = SINGLE.iter().any(|kind| reply.topic.ends_with(kind));
+    // A message that names one device is answered with it, not with a list.
+    let is_single = SINGLE.iter().any(|kind| to.topic.ends_with(kind));
     let single = outcome.ok().filter(|_| is_single).and_then(|data| data.get(0));
     let outcome = single.map_or(outcome, Ok);
-    let Reply { topic, id, method } = reply;
+    let ReplyTo { topic, id, method } = to;
     let (code, text) = outcome.as_ref().map_or_else(|fault| code(*fault), |_| (OK, "success"));
     let none = Json::Object(Map::new());
     let data = outcome.ok().filter(|data| !data.is_null()).unwrap_or(&none);
@@ -51,40 +52,43 @@ pub fn reply(reply: Reply, outcome: Result<&Json, Fault>) -> Message {
     Message { topic, payload: payload.into_bytes() }
 }
 
-/// Where the shadow's answers go; they have a form of their own.
-pub fn shadow(name: &str) -> Reply {
-    Reply::bare(format!("/shadow/get/{name}"))
+/// Where the shadow's responses go; they have a form of their own.
+pub fn shadow(name: &str) -> ReplyTo {
+    ReplyTo::bare(format!("/shadow/get/{name}"))
 }
 
-/// What came of an [`Ask`], in the members that the answer has.
-pub fn data(product: &Product, told: &Told) -> Json {
-    match told {
-        Told::Done => Json::Null,
-        Told::Tags(facts) => facts.iter().map(|fact| json!({"attrKey": fact.key, "attrValue": fact.text})).collect(),
-        Told::Desired(desired) => {
+/// The data of the response to a request.
+pub fn data(product: &Product, response: &DeviceResponse) -> Json {
+    match response {
+        DeviceResponse::Done => Json::Null,
+        DeviceResponse::Tags(facts) => {
+            facts.iter().map(|fact| json!({"attrKey": fact.key, "attrValue": fact.text})).collect()
+        }
+        DeviceResponse::Desired(desired) => {
             let value = |one: &Desired| thing_model::to_alink(product.function(&one.code), one.value.as_json());
             let member = |one: &Desired| (one.code.clone(), json!({"value": value(one), "version": one.version}));
             desired.iter().map(member).collect::<Map<_, _>>().into()
         }
-        Told::Devices(devices) => {
+        DeviceResponse::Devices(devices) => {
             let device = |device: &Arc<Device>| json!({"productKey": device.product.key, "deviceName": device.device_name, "iotId": device.iot_id});
             devices.iter().map(device).collect()
         }
-        Told::Secrets(found) => {
+        DeviceResponse::Secrets(found) => {
             let secret = |found: &DeviceSecret| {
                 json!({"productKey": found.device.product.key, "deviceName": found.device.device_name,
                     "iotId": found.device.iot_id, "deviceSecret": found.secret})
             };
             found.iter().map(secret).collect()
         }
-        Told::Document(document) => document.clone(),
+        DeviceResponse::Document(document) => document.clone(),
     }
 }
 
-/// A wish for values, on its way down.
-pub fn set(device: &Device, id: u32, wishes: &[Wish]) -> Message {
+/// A command to set values.
+pub fn set(device: &Device, id: u32, values: &[Wish]) -> Message {
     let value = |code: &str, value: &Value| thing_model::to_alink(device.product.function(code), value.as_json());
-    let params: Map<String, Json> = wishes.iter().map(|(code, wish)| (code.to_string(), value(code, wish))).collect();
+    let params: Map<String, Json> =
+        values.iter().map(|(code, wanted)| (code.to_string(), value(code, wanted))).collect();
     serve(device, id, "property/set", &params.into())
 }
 
@@ -96,7 +100,7 @@ pub fn service_of(topic: &str) -> &str {
     if topic == GET.1 { GET.0 } else { topic }
 }
 
-/// A service to do.
+/// A command to do a service.
 pub fn invoke(device: &Device, id: u32, service: &str, input: &Value) -> Message {
     let input: Json = serde_json::from_str(input.as_json()).unwrap_or_default();
     let service = if service == GET.0 { GET.1 } else { service };
@@ -117,10 +121,10 @@ pub fn illegal_topic(device: &Device, topic: &str) -> Message {
 }
 
 /// What a device gets that registered: its secret, or a client id and a token that stands for it.
-pub fn registered(found: &DeviceSecret, by_token: bool) -> Message {
+pub fn registration(found: &DeviceSecret, registration: Registration) -> Message {
     let (device, secret) = (&found.device, &found.secret);
     let (key, name) = (&device.product.key, &device.device_name);
-    let (topic, payload) = if by_token {
+    let (topic, payload) = if registration == Registration::New {
         let payload =
             json!({"clientId": device.id.as_str(), "productKey": key, "deviceName": name, "deviceToken": secret});
         ("/ext/regnwl", payload)

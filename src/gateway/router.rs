@@ -1,5 +1,5 @@
-//! Which device is connected, by which session, and the way down to it. A second session of a device replaces the
-//! first; a gateway's session stands for the devices behind it too.
+//! Routes commands to the session of each connected device. A second session of a device replaces the first; a gateway's
+//! session has its sub-devices too.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,88 +15,88 @@ use crate::domain::{Device, DeviceNo, Downlink};
 
 /// Commands that wait for one session.
 const WAITING_MAX: usize = 64;
-/// An answer must have come by then.
+/// The response must have come by then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
-/// A command that has no answer must have been written to its connection by then.
+/// A command that has no response must have been written to its connection by then.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The sessions of this process.
+/// The sessions of this process, by their devices.
 #[derive(Default)]
-pub struct Hub {
+pub struct CommandRouter {
     sessions: Mutex<HashMap<DeviceNo, Arc<Mailbox>>>,
     commands: AtomicU32,
 }
 
-/// What waits for one session.
+/// The mailbox of one session.
 #[derive(Default)]
 pub struct Mailbox {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Mail>,
     changed: Notify,
 }
 
-/// What a session has to do.
+/// The content of a mailbox.
 #[derive(Default)]
-pub struct Waiting {
-    /// Devices that it no longer stands for, and why.
-    pub gone: Vec<(DeviceNo, Loss)>,
-    /// Commands to send down.
-    pub commands: VecDeque<Sent>,
+pub struct Mail {
+    /// Devices that the session has lost, and why.
+    pub lost: Vec<(DeviceNo, SessionLoss)>,
+    /// Commands to send.
+    pub commands: VecDeque<PendingCommand>,
 }
 
-/// Why a session no longer stands for a device.
+/// Why a session has lost a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Another session does.
+pub enum SessionLoss {
+    /// Another session has it.
     TakenOver,
-    /// It was taken from its users, shut out, or is another thing now.
+    /// It was removed from its users, disabled or changed.
     Ended,
 }
 
-/// A command on its way down.
-pub struct Sent {
-    /// To whom.
+/// A command that waits to be sent.
+pub struct PendingCommand {
+    /// The device.
     pub device: Arc<Device>,
-    /// Its number, by which an answer names it.
+    /// Its number, by which a response names it.
     pub id: u32,
-    /// What to do.
+    /// The command.
     pub command: Command,
-    /// Who waits for what comes of it.
-    pub answer: Answer,
+    /// Where its response goes.
+    pub answer: Responder,
 }
 
-/// Who waits for what comes of a command: JSON text.
-pub type Answer = oneshot::Sender<Result<String, Undelivered>>;
+/// Where the response to a command goes: JSON text.
+pub type Responder = oneshot::Sender<Result<String, Undelivered>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mailbox {
-    /// Waits until there may be something to do.
+    /// Waits until there may be something in it.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Has the session look whether there is something to do.
+    /// Wakes the session, so that it looks into its mailbox.
     pub fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// Everything there is to do.
-    pub fn take(&self) -> Waiting {
+    /// Empties it.
+    pub fn take(&self) -> Mail {
         std::mem::take(&mut *lock(&self.waiting))
     }
 
-    fn tell_gone(&self, device: DeviceNo, loss: Loss) {
+    fn notify_loss(&self, device: DeviceNo, loss: SessionLoss) {
         let mut waiting = lock(&self.waiting);
-        if waiting.gone.iter().all(|(gone, _)| *gone != device) {
-            waiting.gone.push((device, loss));
+        if waiting.lost.iter().all(|(lost, _)| *lost != device) {
+            waiting.lost.push((device, loss));
         }
         drop(waiting);
         self.changed.notify_one();
     }
 
-    fn send(&self, sent: Sent) -> Result<(), Undelivered> {
+    fn send(&self, sent: PendingCommand) -> Result<(), Undelivered> {
         let mut waiting = lock(&self.waiting);
         if waiting.commands.len() >= WAITING_MAX {
             return Err(Undelivered::Busy);
@@ -108,28 +108,29 @@ impl Mailbox {
     }
 }
 
-impl Hub {
-    /// A session stands for a device from now on; one that did before is told.
-    pub fn enter(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) {
+impl CommandRouter {
+    /// Routes the commands to a device to a session from now on. A session that had the device is notified.
+    pub fn register(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) {
         let before = lock(&self.sessions).insert(device, mailbox.clone());
         if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, mailbox)) {
-            // What waits there for the device comes here.
+            // Commands that wait there for the device move.
             let waiting = std::mem::take(&mut lock(&before.waiting).commands);
-            let (moved, left): (VecDeque<Sent>, _) = waiting.into_iter().partition(|sent| sent.device.no == device);
+            let (moved, left): (VecDeque<PendingCommand>, _) =
+                waiting.into_iter().partition(|sent| sent.device.no == device);
             lock(&before.waiting).commands.extend(left);
             lock(&mailbox.waiting).commands.extend(moved);
             mailbox.changed.notify_one();
-            before.tell_gone(device, Loss::TakenOver);
+            before.notify_loss(device, SessionLoss::TakenOver);
         }
     }
 
-    /// Whether a session stands for a device.
-    pub fn has(&self, device: DeviceNo) -> bool {
+    /// Whether a device has a session.
+    pub fn has_session(&self, device: DeviceNo) -> bool {
         lock(&self.sessions).contains_key(&device)
     }
 
-    /// A session no longer stands for a device; whether it still did.
-    pub fn leave(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
+    /// Ends the routing of a device to a session; whether it was still in force.
+    pub fn unregister(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
         let mut sessions = lock(&self.sessions);
         let mine = sessions.get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox));
         if mine {
@@ -138,8 +139,8 @@ impl Hub {
         mine
     }
 
-    /// Whether a session still stands for a device.
-    pub fn is_of(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
+    /// Whether the commands to a device are still routed to a session.
+    pub fn is_registered(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
         lock(&self.sessions).get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox))
     }
 
@@ -149,10 +150,10 @@ impl Hub {
 }
 
 #[async_trait]
-impl Downlink for Hub {
+impl Downlink for CommandRouter {
     async fn end_session(&self, device: DeviceNo) {
         if let Some(mailbox) = self.mailbox(device) {
-            mailbox.tell_gone(device, Loss::Ended);
+            mailbox.notify_loss(device, SessionLoss::Ended);
         }
     }
 
@@ -161,7 +162,7 @@ impl Downlink for Hub {
         let patience = if matches!(command, Command::Do { .. }) { ANSWER_TIMEOUT } else { DELIVERY_TIMEOUT };
         let id = self.commands.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let (answer, answered) = oneshot::channel();
-        mailbox.send(Sent { device: device.clone(), id, command, answer })?;
+        mailbox.send(PendingCommand { device: device.clone(), id, command, answer })?;
         match timeout(patience, answered).await {
             Err(_) => Err(Undelivered::NoAnswer),
             Ok(Err(_)) => Err(Undelivered::Offline),

@@ -1,10 +1,15 @@
-//! What both device protocols have in common: what a message of a device asks for, and times and values in their JSON.
+//! The protocols that devices speak above MQTT, and what they have in common: what a message asks for, and times and
+//! values in their JSON. A further protocol is a module here and a line in [`DIALECTS`].
+
+pub mod linkkit;
+pub mod tuyalink;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::auth::Proof;
+use super::auth::{Claim, Proof, Registration};
+use crate::domain::command::Command;
 use crate::domain::data_point::Said;
 use crate::domain::device::FactoryName;
 use crate::domain::event::CODE_BYTES_MAX;
@@ -12,13 +17,85 @@ use crate::domain::fact::{Desired, Fact, FactChange};
 use crate::domain::row_time::When;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::NewSubDevice;
-use crate::domain::{Device, Value};
+use crate::domain::{Device, Product, Value};
+use crate::mqtt::codec::Connect;
 use crate::refusals::Reason;
 
 /// Data points and events that one message may carry.
 pub const POINTS_MAX: usize = 512;
 /// A message's id is given back up to this length; the vendors' own SDKs use up to 73 characters.
 pub const ID_BYTES_MAX: usize = 256;
+/// The name in topics that name no device: they belong to the device that connected.
+pub const UNNAMED: &str = "";
+
+/// Every protocol. The first that recognizes a client id has the connection, so the one that recognizes all of them is
+/// the last.
+static DIALECTS: [&dyn DeviceDialect; 2] = [&tuyalink::TuyaLink, &linkkit::LinkKit];
+
+/// The protocol of a client, by its client id.
+pub fn of_client_id(client_id: &str) -> Option<&'static dyn DeviceDialect> {
+    DIALECTS.into_iter().find(|dialect| dialect.recognizes(client_id))
+}
+
+/// A protocol that devices speak above MQTT: how a device proves itself, its topics, and how messages are read and
+/// written. It decides nothing and keeps nothing; that is the session's.
+pub trait DeviceDialect: Send + Sync {
+    /// Whether a client id is of this protocol.
+    fn recognizes(&self, client_id: &str) -> bool;
+
+    /// What a CONNECT claims to be, and what proves it; `None` for one that cannot be read.
+    fn claim(&self, connect: &Connect) -> Option<Claim>;
+
+    /// The message that gives a device which registered its secret; `None` if the protocol has no registration.
+    fn encode_registration(&self, _found: &DeviceSecret, _registration: Registration) -> Option<Message> {
+        None
+    }
+
+    /// The name of a device in topics.
+    fn topic_name(&self, device: &Device) -> String;
+
+    /// The name of the device to which a topic or filter belongs, or [`UNNAMED`]; `None` for one that belongs to none.
+    fn device_of_topic<'a>(&self, topic: &'a str) -> Option<&'a str>;
+
+    /// What a message asks for that a device sent to a topic of its own.
+    fn decode(&self, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> DeviceMessage;
+
+    /// Reported values in the form in which they are stored, of a device that is known only after decoding.
+    fn to_stored(&self, _product: &Product, points: Vec<Said>) -> Vec<Said> {
+        points
+    }
+
+    /// Whether a batch of which a part is refused is kept in part. If not, it is all or nothing.
+    fn keeps_partial_batches(&self) -> bool;
+
+    /// The response to a message.
+    fn encode_response(
+        &self,
+        device: &Device,
+        to: ReplyTo,
+        outcome: Result<&DeviceResponse, Fault>,
+        now_ms: i64,
+    ) -> Message;
+
+    /// A command, with the number by which its response names it.
+    fn encode_command(&self, device: &Device, id: u32, command: &Command, now_ms: i64) -> Message;
+
+    /// The filter that subscribes a device to everything, if the protocol has one.
+    fn auto_subscription(&self, _device: &Device) -> Option<String> {
+        None
+    }
+
+    /// What is done about a message to a topic that belongs to no device of the session.
+    fn foreign_topic(&self, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> ForeignTopic;
+}
+
+/// What is done about a message to a topic that belongs to no device of the session.
+pub enum ForeignTopic {
+    /// The connection is closed.
+    Disconnect,
+    /// It is refused, and a response sent if there is one.
+    Respond(Option<Message>),
+}
 
 /// A message to a device.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,78 +108,76 @@ pub struct Message {
 
 /// What a device reports of itself.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Report {
     /// Values.
     pub points: Vec<Said>,
     /// Events of the thing model.
     pub events: Vec<Said>,
 }
 
-/// What a message of a device asks for.
-pub enum Step {
-    /// To keep what it says.
-    Keep(Heard, Option<Reply>),
-    /// To keep what it says of several devices, each by its name in topics, or `None` for itself.
-    KeepAll(Vec<(Option<String>, Heard)>, Option<Reply>),
+/// What a message of a device asks for, each with where a response goes if one is wanted.
+pub enum DeviceMessage {
+    /// To store a report.
+    Report(Report, Option<ReplyTo>),
+    /// To store reports of several devices, each by its name in topics, or `None` for the sender.
+    Reports(Vec<(Option<String>, Report)>, Option<ReplyTo>),
     /// To look something up or change it.
-    Ask(Ask, Option<Reply>),
-    /// To answer.
-    Answer(Message),
+    Request(DeviceRequest, Option<ReplyTo>),
+    /// To send this response.
+    Respond(Message),
     /// To pass on what came of a command.
-    Answered(Answered),
-    /// To refuse it, and to answer so if it wants an answer.
-    Refuse(Fault, Option<Reply>),
-    /// To drop it, as nothing here reads it.
-    Dropped(Reason),
-    /// Nothing: it is understood, and there is nothing to do.
-    Nothing,
-    /// Something on a topic that is not the device's own.
-    Foreign,
+    CommandResponse(CommandResponse),
+    /// To be refused.
+    Invalid(Fault, Option<ReplyTo>),
+    /// To be dropped: nothing here reads it.
+    Ignored(Reason),
+    /// Nothing more.
+    Done,
 }
 
-/// What a device answers to a call of a service.
-pub struct Answered {
-    /// The number of the call, if the answer has one.
+/// What came of a command to do a service.
+pub struct CommandResponse {
+    /// The number of the command, if the response has one.
     pub id: Option<u32>,
-    /// The service, if the answer names it.
+    /// The service, if the response names it.
     pub service: Option<String>,
     /// JSON text, or `None` when the device refused.
     pub output: Option<String>,
 }
 
-/// What a device may ask besides reporting.
-pub enum Ask {
+/// What a device may request besides reporting.
+pub enum DeviceRequest {
     /// Its tags; all when no key is named.
     Tags(Vec<String>),
-    /// To set or forget tags.
+    /// To set or delete tags.
     ChangeTags(Vec<FactChange>),
-    /// The values that it should take; all when no code is named.
+    /// Its desired values; all when no code is named.
     Desired(Vec<String>),
-    /// To forget such values, once it took them.
+    /// To delete desired values, once it has taken them.
     ForgetDesired(Vec<FactChange>),
-    /// To note versions of its firmware, by their parts.
-    Firmware(Vec<(String, String)>),
+    /// To store the versions of its firmware, by their parts.
+    ReportFirmware(Vec<(String, String)>),
     /// Its shadow, or a change of it.
     Shadow(Json),
-    /// The devices behind it.
-    Behind,
-    /// To put devices behind it, each with what proves it.
+    /// Its sub-devices.
+    SubDevices,
+    /// To make devices its sub-devices, each with what proves it.
     Attach(Vec<SubProof>),
-    /// To take devices from behind it.
+    /// To give up sub-devices.
     Detach(Vec<DeviceClaim>),
-    /// To speak for devices behind it, each with what proves it, if the protocol has that.
+    /// To bring sub-devices online in its session, each with what proves it, if the protocol has that.
     Login(Vec<SubProof>),
-    /// To speak for them no longer.
+    /// To take them offline.
     Logout(Vec<DeviceClaim>),
-    /// To become a user's, by a token.
+    /// To be bound to a user, by a pairing token.
     Pair(String),
-    /// Ids for devices behind it that it names itself.
+    /// Ids for sub-devices that it names itself.
     Bind(Vec<NewSubDevice>),
-    /// The secrets of devices behind it that never connected, each with what proves their product, if need be.
+    /// The secrets of sub-devices that never connected, each with what proves their product, if need be.
     Register(Vec<(FactoryName, Option<Vec<Proof>>)>),
 }
 
-/// A device behind a gateway, and what proves it: one of several forms of the same claim, or nothing.
+/// A sub-device, and what proves it: one of several forms of the same claim, or nothing.
 pub struct SubProof {
     /// The device.
     pub who: DeviceClaim,
@@ -110,19 +185,19 @@ pub struct SubProof {
     pub proofs: Option<Vec<Proof>>,
 }
 
-/// What came of an [`Ask`].
-pub enum Told {
+/// The response to a [`DeviceRequest`].
+pub enum DeviceResponse {
     /// It is done.
     Done,
     /// Tags.
     Tags(Vec<Fact>),
-    /// Values that the device should take.
+    /// Desired values.
     Desired(Vec<Desired>),
     /// Devices.
     Devices(Vec<Arc<Device>>),
     /// Devices with their secrets.
     Secrets(Vec<DeviceSecret>),
-    /// What goes out as it is.
+    /// A document that is sent as it is.
     Document(Json),
 }
 
@@ -149,16 +224,16 @@ pub enum Fault {
     All,
     /// Nothing that is offered here.
     Method,
-    /// There is none.
+    /// What was requested does not exist.
     Absent,
     /// The server failed.
     Service,
 }
 
-/// What is needed to answer a message.
+/// Where the response to a message goes, and what it repeats of the message.
 #[derive(Debug)]
-pub struct Reply {
-    /// The topic of the answer.
+pub struct ReplyTo {
+    /// The topic of the response.
     pub topic: String,
     /// The message's id, as JSON text.
     pub id: String,
@@ -166,13 +241,13 @@ pub struct Reply {
     pub method: String,
 }
 
-impl Reply {
-    /// An answer that is a document of its own form.
+impl ReplyTo {
+    /// A response that is a document of its own form.
     pub fn bare(topic: String) -> Self {
         Self { topic, id: String::new(), method: String::new() }
     }
 
-    /// Whether it is such an answer.
+    /// Whether it is such a response.
     pub fn is_bare(&self) -> bool {
         self.id.is_empty()
     }
@@ -265,7 +340,7 @@ pub fn text(value: &Json) -> Option<String> {
     }
 }
 
-/// The number by which an answer names its command.
+/// The number by which a response names its command.
 pub fn command_id(id: &Json) -> Option<u32> {
     text(id)?.parse().ok()
 }

@@ -9,9 +9,9 @@ const DEVICES_MAX: usize = 64;
 
 /// The devices of which the log has a line already.
 #[derive(Default)]
-pub struct Oddities(Vec<DeviceNo>);
+pub struct OffSpecLog(Vec<DeviceNo>);
 
-impl Oddities {
+impl OffSpecLog {
     /// Logs a value off the specification, the first of each device.
     pub fn log(&mut self, device: &Device, reported: &Reported) {
         let Some(code) = &reported.off_spec else { return };

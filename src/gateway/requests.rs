@@ -1,12 +1,12 @@
-//! What a device may ask besides reporting, done: tags, wished values, firmware, shadow, and the devices behind it.
+//! Handles what devices request besides reporting: tags, desired values, firmware, shadow, and sub-devices.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::Gateway;
-use super::link::in_session;
-use super::payload::{Ask, Fault, SubProof, Told};
+use super::connect::in_session;
+use super::dialect::{DeviceRequest, DeviceResponse, Fault, SubProof};
 use super::session::Session;
 use crate::domain::device::FactoryName;
 use crate::domain::fact::{Fact, FactChange, FactKind};
@@ -19,6 +19,9 @@ use crate::gateway::auth::Proof;
 /// The only key of a shadow.
 const SHADOW: &str = "shadow";
 
+/// Every error is named, so that a new one stops the build until its fault is chosen. What the device can do nothing
+/// about, a store that is busy or failed, is [`Fault::Service`]: it ends the session and is never acknowledged, so that
+/// the device sends the message again.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
@@ -28,27 +31,53 @@ impl From<Error> for Fault {
                 tracing::error!(error.cause = %cause, "the store failed");
                 Self::Service
             }
-            _ => Self::Parameter,
+            Error::Missing(_)
+            | Error::WrongType { .. }
+            | Error::OutOfRange { .. }
+            | Error::NotVisible(_)
+            | Error::InvalidCountry
+            | Error::CountryNotServed(_)
+            | Error::InvalidMobile
+            | Error::InvalidEmail
+            | Error::NoSuchDeviceUser
+            | Error::LogsNotSupported
+            | Error::FunctionNotSupported(_)
+            | Error::CommandNotSupported(_)
+            | Error::Offline
+            | Error::NoAnswer
+            | Error::TokenInvalid
+            | Error::NotAllowed(_)
+            | Error::WrongPassword
+            | Error::TooManyFailures
+            | Error::OtherCountry
+            | Error::OtherRegion(_)
+            | Error::DamagedCursor(_)
+            | Error::Refused(_) => Self::Parameter,
         }
     }
 }
 
-/// Does what a device asks. `device` is who asks: the session's own device, or one behind it.
-pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>, ask: Ask) -> Result<Told, Fault> {
+/// Does what a device requests. `device` is the requester: the session's own device or a sub-device of it.
+pub async fn handle(
+    session: &mut Session,
+    gateway: &Gateway,
+    device: &Arc<Device>,
+    request: DeviceRequest,
+) -> Result<DeviceResponse, Fault> {
     let cloud = &*gateway.cloud;
-    match ask {
-        Ask::Tags(keys) => {
+    match request {
+        DeviceRequest::Tags(keys) => {
             let mut tags = cloud.facts(device, FactKind::Tag).await?;
             tags.retain(|tag| keys.is_empty() || keys.contains(&tag.key));
-            Ok(Told::Tags(tags))
+            Ok(DeviceResponse::Tags(tags))
         }
-        Ask::ChangeTags(changes) => change(cloud, device, FactKind::Tag, changes).await,
-        Ask::Desired(codes) => {
+        DeviceRequest::ChangeTags(changes) => change(cloud, device, FactKind::Tag, changes).await,
+        DeviceRequest::Desired(codes) => {
             let mut desired = cloud.desired(device).await?;
             desired.retain(|desired| codes.is_empty() || codes.contains(&desired.code));
-            Ok(Told::Desired(desired))
+            Ok(DeviceResponse::Desired(desired))
         }
-        Ask::ForgetDesired(changes) => {
+        DeviceRequest::ForgetDesired(changes) => {
             let known = cloud.facts(device, FactKind::Desired).await?;
             change(
                 cloud,
@@ -58,61 +87,55 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
             )
             .await
         }
-        Ask::Firmware(versions) => {
+        DeviceRequest::ReportFirmware(versions) => {
             let noted = cloud.note_firmware(device, versions).await?;
-            noted.then_some(Told::Done).ok_or(Fault::Parameter)
+            noted.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
         }
-        Ask::Shadow(message) => Ok(Told::Document(shadow(cloud, device, &message).await?)),
-        Ask::Behind => Ok(Told::Devices(cloud.behind(device).await?.into_iter().map(Arc::new).collect())),
-        Ask::Attach(subs) => attach(cloud, device, subs).await,
-        Ask::Detach(subs) => {
-            let mut detached = Vec::with_capacity(subs.len());
-            for sub in subs {
-                detached.push(Arc::new(cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device));
-            }
-            let numbers: Vec<DeviceNo> = detached.iter().map(|sub| sub.no).collect();
-            if !cloud.detach(device, &numbers).await? {
-                return Err(Fault::Topology);
-            }
-            for sub in &detached {
-                session.drop_sub(gateway, sub).await;
-            }
-            Ok(Told::Devices(detached))
+        DeviceRequest::Shadow(message) => Ok(DeviceResponse::Document(shadow(cloud, device, &message).await?)),
+        DeviceRequest::SubDevices => {
+            Ok(DeviceResponse::Devices(cloud.behind(device).await?.into_iter().map(Arc::new).collect()))
         }
-        Ask::Login(subs) => login(session, gateway, device, subs).await,
-        Ask::Logout(subs) => {
+        DeviceRequest::Attach(subs) => attach(cloud, device, subs).await,
+        DeviceRequest::Detach(subs) => detach(session, gateway, device, subs).await,
+        DeviceRequest::Login(subs) => login(session, gateway, device, subs).await,
+        DeviceRequest::Logout(subs) => {
             let mut gone = Vec::with_capacity(subs.len());
             for sub in subs {
-                // One that it does not speak for is as gone as it can be.
-                let found = session.subs.values().find(|known| is_named(known, &sub)).cloned();
+                // One that is not online in this session is offline already.
+                let found = session.sub_devices.values().find(|known| is_named(known, &sub)).cloned();
                 if let Some(found) = found {
-                    session.drop_sub(gateway, &found).await;
+                    session.remove_sub_device(gateway, &found).await;
                     gone.push(found);
                 }
             }
-            Ok(Told::Devices(gone))
+            Ok(DeviceResponse::Devices(gone))
         }
-        Ask::Pair(token) => pair(session, cloud, device, &token).await,
-        Ask::Bind(subs) => {
+        DeviceRequest::Pair(token) => pair(session, cloud, device, &token).await,
+        DeviceRequest::Bind(subs) => {
             let mut bound = Vec::with_capacity(subs.len());
             for sub in subs {
                 let found = cloud.bind_sub_device(device, &sub).await?.ok_or(Fault::Device)?;
                 bound.push(Arc::new(found));
             }
-            Ok(Told::Devices(bound))
+            Ok(DeviceResponse::Devices(bound))
         }
         // A secret goes only where nobody else reads it.
-        Ask::Register(_) if !session.peer.is_private => Err(Fault::Device),
-        Ask::Register(subs) => register(cloud, device, subs).await,
+        DeviceRequest::Register(_) if !session.peer.is_confidential() => Err(Fault::Device),
+        DeviceRequest::Register(subs) => register(cloud, device, subs).await,
     }
 }
 
-async fn change(cloud: &Cloud, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<Told, Fault> {
+async fn change(
+    cloud: &Cloud,
+    device: &Device,
+    kind: FactKind,
+    changes: Vec<FactChange>,
+) -> Result<DeviceResponse, Fault> {
     let changed = changes.is_empty() || cloud.change_facts(device, kind, changes).await?;
-    changed.then_some(Told::Done).ok_or(Fault::Parameter)
+    changed.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
 }
 
-/// A wish that a newer one has replaced stays.
+/// A desired value that a newer one has replaced stays.
 fn is_there(known: &[Fact], change: &FactChange) -> bool {
     let fact = known.iter().find(|fact| fact.key == change.key);
     fact.is_some_and(|fact| change.from_version.is_none_or(|version| version == fact.version))
@@ -127,8 +150,8 @@ async fn proven(cloud: &Cloud, sub: &SubProof) -> Result<DeviceSecret, Fault> {
     found.filter(is_proven).ok_or(Fault::Proof)
 }
 
-/// A device behind another becomes a user's with it, not by itself.
-async fn pair(session: &mut Session, cloud: &Cloud, device: &Device, token: &str) -> Result<Told, Fault> {
+/// A sub-device is bound to a user with its gateway, not by itself.
+async fn pair(session: &mut Session, cloud: &Cloud, device: &Device, token: &str) -> Result<DeviceResponse, Fault> {
     if device.no != session.device.no {
         return Err(Fault::Device);
     }
@@ -140,11 +163,11 @@ async fn pair(session: &mut Session, cloud: &Cloud, device: &Device, token: &str
     if let Some(paired) = cloud.device_by_id(&device.id).await? {
         session.device = Arc::new(in_session(paired));
     }
-    Ok(Told::Done)
+    Ok(DeviceResponse::Done)
 }
 
 /// All of them or none, as far as their proofs and products go.
-async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<Told, Fault> {
+async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<DeviceResponse, Fault> {
     let mut found = Vec::with_capacity(subs.len());
     for sub in &subs {
         found.push(Arc::new(proven(cloud, sub).await?.device));
@@ -156,14 +179,40 @@ async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<
     if !cloud.attach(gateway, &numbers).await? {
         return Err(Fault::Topology);
     }
-    Ok(Told::Devices(found))
+    Ok(DeviceResponse::Devices(found))
 }
 
-async fn login(session: &mut Session, gateway: &Gateway, device: &Device, subs: Vec<SubProof>) -> Result<Told, Fault> {
-    if session.subs.len() + subs.len() > SUB_DEVICES_MAX {
+async fn detach(
+    session: &mut Session,
+    gateway: &Gateway,
+    device: &Device,
+    subs: Vec<DeviceClaim>,
+) -> Result<DeviceResponse, Fault> {
+    let cloud = &gateway.cloud;
+    let mut detached = Vec::with_capacity(subs.len());
+    for sub in subs {
+        detached.push(Arc::new(cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device));
+    }
+    let numbers: Vec<DeviceNo> = detached.iter().map(|sub| sub.no).collect();
+    if !cloud.detach(device, &numbers).await? {
+        return Err(Fault::Topology);
+    }
+    for sub in &detached {
+        session.remove_sub_device(gateway, sub).await;
+    }
+    Ok(DeviceResponse::Devices(detached))
+}
+
+async fn login(
+    session: &mut Session,
+    gateway: &Gateway,
+    device: &Device,
+    subs: Vec<SubProof>,
+) -> Result<DeviceResponse, Fault> {
+    if session.sub_devices.len() + subs.len() > SUB_DEVICES_MAX {
         return Err(Fault::TooMany);
     }
-    // One that cannot be keeps no other out; what is wrong with it is told all the same.
+    // One that fails keeps no other out; its fault is reported all the same.
     let (mut found, mut fault) = (Vec::with_capacity(subs.len()), None);
     for sub in &subs {
         match proven(&gateway.cloud, sub).await {
@@ -171,16 +220,18 @@ async fn login(session: &mut Session, gateway: &Gateway, device: &Device, subs: 
                 let is_behind = sub.gateway.as_ref() == Some(&device.id) && device.no == session.device.no;
                 if is_behind && !sub.disabled {
                     let sub = Arc::new(sub);
-                    session.add_sub(gateway, &sub).await?;
+                    session.add_sub_device(gateway, &sub).await?;
                     found.push(sub);
                 } else {
                     fault = fault.or(Some(Fault::Topology));
                 }
             }
+            // Not answered: the device sends all of it again.
+            Err(Fault::Service) => return Err(Fault::Service),
             Err(wrong) => fault = fault.or(Some(wrong)),
         }
     }
-    fault.map_or(Ok(Told::Devices(found)), Err)
+    fault.map_or(Ok(DeviceResponse::Devices(found)), Err)
 }
 
 /// Whether a claim names a device.
@@ -197,7 +248,7 @@ async fn register(
     cloud: &Cloud,
     gateway: &Device,
     subs: Vec<(FactoryName, Option<Vec<Proof>>)>,
-) -> Result<Told, Fault> {
+) -> Result<DeviceResponse, Fault> {
     let mut found = Vec::with_capacity(subs.len());
     for (name, proofs) in &subs {
         if let Some(proofs) = proofs {
@@ -208,7 +259,7 @@ async fn register(
         }
         found.push(cloud.register_sub_device(gateway, name).await?.ok_or(Fault::Device)?);
     }
-    Ok(Told::Secrets(found))
+    Ok(DeviceResponse::Secrets(found))
 }
 
 /// The shadow of a device, read or changed, in the vendor's words (contract aliyun §6.2).
@@ -280,5 +331,26 @@ fn merge(document: &mut Json, part: &str, given: &Json, is_update: bool, seconds
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Noun;
+
+    #[test]
+    fn a_busy_or_failed_store_is_a_fault_of_the_service() {
+        for (error, fault) in [
+            (Error::Busy("the event log waits for its disk"), Fault::Service),
+            (Error::store("the disk failed"), Fault::Service),
+            (Error::Unfit("switch".to_owned()), Fault::Unfit),
+            (Error::NotVisible(Noun::Device), Fault::Parameter),
+            (Error::FunctionNotSupported("switch".to_owned()), Fault::Parameter),
+            (Error::Missing("token"), Fault::Parameter),
+        ] {
+            let text = error.to_string();
+            assert_eq!(Fault::from(error), fault, "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::listeners::{Ear, nothing_more};
+use super::{Ear, nothing_more};
 use crate::support::TestCloud;
 use crate::support::people::{OWNER_NAME, STRANGER, people};
 use crate::support::world::{GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG};

@@ -1,5 +1,16 @@
 //! What a subscription covers.
 
+/// Why a filter is not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeRefusal {
+    /// It is no filter, or too long.
+    Invalid,
+    /// It is not below the topics of a device that the session speaks for.
+    NotOwn,
+    /// The device has as many as it may have.
+    TooMany,
+}
+
 /// Whether a filter covers a topic (MQTT 3.1.1 §4.7).
 pub fn matches(filter: &str, topic: &str) -> bool {
     let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));

@@ -1,0 +1,87 @@
+//! One MQTT connection: its bytes, read and written.
+
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use super::codec::{Codec, ProtocolError};
+
+/// A device that takes nothing for so long is gone.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a device that names no keep-alive, or a longer one.
+const KEEP_ALIVE_S_MAX: u16 = 1200;
+/// What is read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+std::thread_local! {
+    /// One buffer a thread, so that an idle connection has none.
+    static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// The device or its connection went, or said what may not be said.
+pub struct Closed;
+
+impl From<ProtocolError> for Closed {
+    fn from(_: ProtocolError) -> Self {
+        Self
+    }
+}
+
+/// How long somebody with this keep-alive may say nothing: the protocol's own one and a half times.
+pub fn keep_alive_timeout(keep_alive_s: u16) -> Duration {
+    let keep_alive_s = match keep_alive_s {
+        0 => KEEP_ALIVE_S_MAX,
+        seconds => seconds.min(KEEP_ALIVE_S_MAX),
+    };
+    Duration::from_secs(u64::from(keep_alive_s) * 3 / 2)
+}
+
+/// A connection and what is under way on it.
+pub struct Connection<S> {
+    stream: S,
+    /// What was read and what is to be sent.
+    pub codec: Codec,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection on which nothing was said yet.
+    pub fn new(stream: S) -> Self {
+        Self { stream, codec: Codec::default() }
+    }
+
+    /// Closes it, with a word of why.
+    pub async fn close(mut self) {
+        self.codec.disconnect();
+        let _ = self.flush().await;
+        let _ = timeout(WRITE_TIMEOUT, self.stream.shutdown()).await;
+    }
+
+    /// Waits for bytes.
+    pub async fn read(&mut self) -> Result<(), Closed> {
+        let (stream, codec) = (&mut self.stream, &mut self.codec);
+        let read = std::future::poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)).map_err(|_| Closed)?;
+                codec.receive(buffer.filled());
+                Poll::Ready(Ok::<usize, Closed>(buffer.filled().len()))
+            })
+        });
+        if read.await? == 0 { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Sends what is to be sent.
+    pub async fn flush(&mut self) -> Result<(), Closed> {
+        let outgoing = self.codec.take_output();
+        if outgoing.is_empty() {
+            return Ok(());
+        }
+        match timeout(WRITE_TIMEOUT, self.stream.write_all(&outgoing)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Closed),
+        }
+    }
+}
