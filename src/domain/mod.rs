@@ -1,6 +1,7 @@
 //! What the cloud is: its nouns and its rules. No framework, no I/O, no serialization; time and stores come from
 //! outside, so that a test can be a second world.
 
+pub mod access;
 pub mod attempts;
 pub mod binding;
 pub mod caller;

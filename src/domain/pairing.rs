@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::caller::{DeviceRole, seen_as};
+use super::access::{DeviceRole, seen_as};
 use super::device::Leaving;
 use super::{
     Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, Result, Uid,

@@ -1,8 +1,8 @@
 //! The contract of the registry, fourth part: logins of users, what they have of devices, homes that are shared, and
 //! tokens that pair devices.
 
+use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
-use ingle::domain::caller::DeviceRole;
 use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
 use ingle::domain::fact::{FactChange, FactKind};
 use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};

@@ -8,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
 use super::fact::{forget_desires, forget_wishes};
+use super::sight::relations;
 use super::world::refused;
-use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Left, Moves};
-use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
+use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid};
 use crate::store::mint;
 
 /// What a new owner's first home is called.
@@ -248,7 +248,8 @@ impl Owners<'_> {
         let sql = "SELECT d.device_id, d.home_id, o.uid, o.project_no FROM device d
                    LEFT JOIN binding b ON b.device_no = d.device_no AND b.owned = 1
                    LEFT JOIN app_user o ON o.user_no = b.user_no WHERE d.device_no = ?1";
-        let audience = audience(self.connection, DeviceNo(device_no))?;
+        let audience =
+            relations(self.connection, DeviceNo(device_no))?.map(|found| found.audience()).unwrap_or_default();
         self.connection.query_row(sql, params![device_no], |row| {
             Ok(Left {
                 no: DeviceNo(device_no),
@@ -270,22 +271,6 @@ impl Owners<'_> {
         };
         read().map_err(Error::store)
     }
-}
-
-/// Who may see a device at this moment.
-pub fn audience(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Audience> {
-    let projects = "SELECT project_no FROM device WHERE device_no = ?1 AND removed = 0
-                    UNION SELECT project_no FROM binding WHERE device_no = ?1";
-    let users = "SELECT user_no FROM binding WHERE device_no = ?1
-                 UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
-                 UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
-    let numbers = |sql| -> rusqlite::Result<Vec<i64>> {
-        connection.prepare_cached(sql)?.query_map(params![device.0], |row| row.get(0))?.collect()
-    };
-    Ok(Audience {
-        projects: numbers(projects)?.into_iter().map(ProjectNo).collect(),
-        users: numbers(users)?.into_iter().map(UserNo).collect(),
-    })
 }
 
 /// Who owns a device, and where it stands or is to stand.
