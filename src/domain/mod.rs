@@ -22,6 +22,7 @@ pub mod invitation;
 pub mod login;
 pub mod name;
 pub mod owner_store;
+pub mod ownership;
 pub mod pairing;
 pub mod password;
 pub mod presence;

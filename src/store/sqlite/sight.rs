@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::access::{Holder, HomePeople, Relations};
+use crate::domain::home::HomeRole;
 use crate::domain::{DeviceNo, ProjectNo, UserNo};
 
 /// Whether the project `?1` sees the device `d`.
@@ -35,6 +36,19 @@ pub const ABROAD: &str = abroad!();
 /// The homes that the user `?1` lives in.
 pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
     UNION SELECT home_id FROM home_member WHERE user_no = ?1";
+
+/// What the user `?1` may do in the home `h`, as [`home_role`] reads it.
+pub const HOME_ROLE: &str = "CASE WHEN h.owner_no = ?1 THEN 2 ELSE
+    (SELECT m.is_admin FROM home_member m WHERE m.home_id = h.home_id AND m.user_no = ?1) END";
+
+/// A role of a number that [`HOME_ROLE`] gives.
+pub fn home_role(number: i64) -> HomeRole {
+    match number {
+        2 => HomeRole::Owner,
+        1 => HomeRole::Admin,
+        _ => HomeRole::Member,
+    }
+}
 
 /// The numbers of the devices in homes that the user `?2` lives in, and of those that the user owns.
 pub const AT_HOME_OF_USER: &str = "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
