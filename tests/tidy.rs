@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "rusqlite",
             "lz4_flex",
             "crc32fast",
+            "quick_cache",
             "rustc_hash",
             "tokio",
             "tracing",

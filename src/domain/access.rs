@@ -1,6 +1,6 @@
 //! Who sees what of a device: which relation to it gives which view, and what each view shows. Pure rules; an engine
 //! that selects many devices says the same as conditions of its query language, in one module (for SQLite
-//! `store/sqlite/sight.rs`), and the contract suite compares the two.
+//! `store/sqlite/visibility.rs`), and the contract suite compares the two.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

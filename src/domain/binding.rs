@@ -20,7 +20,7 @@ pub const SHARES_OF_USER_MAX: usize = 5000;
 pub const SHARES_OF_ONE_MAX: usize = 500;
 
 /// A device that a user has.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct BoundDevice {
     /// The device.
     pub device: Arc<Device>,

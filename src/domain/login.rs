@@ -161,7 +161,7 @@ impl Cloud {
 }
 
 /// Who holds an access token.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenHolder {
     /// The project.
     pub project: ProjectNo,

@@ -9,8 +9,8 @@ use super::SqliteRegistry;
 use super::device::{COLUMN_COUNT, COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{Owner, Owners, bind, home_for, user_no};
-use super::sight::{MANAGED, VISIBLE};
 use super::user;
+use super::visibility::{MANAGED, VISIBLE};
 use crate::domain::binding::{
     Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_ONE_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
 };
@@ -19,6 +19,7 @@ use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::BindingStore;
 use crate::domain::user::User;
 use crate::domain::{DeviceNo, Error, ProjectNo, Result, Uid, UserNo};
+use crate::store::cache::LIST_MAX;
 
 #[async_trait]
 impl BindingStore for SqliteRegistry {
@@ -29,10 +30,11 @@ impl BindingStore for SqliteRegistry {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Arc<BoundDevices>>> {
-        let read = || self.readers.run(|connection| self.read_bound(connection, project, uid, offset, limit));
+        let read = |limit| self.readers.run(|connection| self.read_bound(connection, project, uid, offset, limit));
         match offset {
-            0 => self.known.get(&self.known.bound, (project, uid.clone()), read),
-            _ => read(),
+            // What is cached is the whole list, whatever the limit.
+            0 => self.cache.get(&self.cache.bound, (project, uid.clone()), || read(limit.max(LIST_MAX + 1))),
+            _ => read(limit),
         }
     }
 

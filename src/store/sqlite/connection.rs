@@ -12,9 +12,11 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::telemetry::{DISK_FULL, is_full};
+use super::touched::TouchedRows;
 use super::upkeep::Upkeep;
 use crate::domain::{Error, ProjectNo, Result};
 use crate::durable_file;
+use crate::store::cache::Cache;
 use crate::store::turns::Turns;
 
 /// Writes that may wait; further callers wait before they are queued.
@@ -91,11 +93,12 @@ fn in_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Re
 }
 
 impl Writer {
-    /// Starts the thread. `committed` runs after every commit, before anybody is answered.
+    /// Starts the thread. After every commit, and before anybody is answered, the cache learns what was touched.
     ///
     /// # Errors
-    /// [`Error::Store`] when the system gives no thread.
-    pub fn start(connection: Connection, mut upkeep: Upkeep, committed: impl Fn() + Send + 'static) -> Result<Self> {
+    /// [`Error::Store`], also when the system gives no thread.
+    pub fn start(connection: Connection, mut upkeep: Upkeep, cache: Arc<Cache>) -> Result<Self> {
+        let touched = TouchedRows::watch(&connection)?;
         let (queue, mut waiting) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let run = move || {
             while let Some(first) = waiting.blocking_recv() {
@@ -105,11 +108,12 @@ impl Writer {
                 {
                     jobs.push(next);
                 }
+                cache.begin_commit();
                 let outcome = commit_together(&connection, &upkeep, &mut jobs);
                 if outcome.is_ok() {
                     upkeep.committed(&connection);
                 }
-                committed();
+                cache.end_commit(&touched.take());
                 for job in jobs {
                     job.answer(outcome.clone());
                 }

@@ -8,9 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 
 use super::device_filter::Filter;
-use super::known::LIST_MAX;
 use super::owner::{Owners, user_no};
-use super::sight::{
+use super::visibility::{
     ABROAD, AT_HOME_OF_USER, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, abroad, relations, shows_gateways_key,
 };
 use crate::domain::access::{self, DeviceRole, Viewer, as_its_maker_sees, seen_as};
@@ -21,6 +20,7 @@ use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
+use crate::store::cache::LIST_MAX;
 use crate::store::seal::Seal;
 
 /// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns,
@@ -48,7 +48,7 @@ pub const FROM: &str = "device d
 #[async_trait]
 impl DeviceStore for SqliteRegistry {
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>> {
-        self.known.get(&self.known.devices, (project, id.clone()), || {
+        self.cache.get(&self.cache.devices, (project, id.clone()), || {
             let found =
                 self.readers.run(|connection| self.first(connection, device_sql(), params![project.0, id.0]))?;
             Ok(found.map(Arc::new))
@@ -119,12 +119,12 @@ impl DeviceStore for SqliteRegistry {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Vec<Arc<Device>>>> {
-        // A short list is read as a whole and remembered.
-        let known = self.known.get(&self.known.lists, (project, uid.clone(), which), || {
+        // A short list is read as a whole and cached.
+        let cached = self.cache.get(&self.cache.lists, (project, uid.clone(), which), || {
             let all = self.list_of_user(project, uid, which, 0, LIST_MAX + 1)?;
             Ok(all.map(|all| all.into_iter().map(Arc::new).collect::<Arc<[_]>>()))
         })?;
-        match known {
+        match cached {
             None => Ok(None),
             Some(all) if all.len() <= LIST_MAX => Ok(Some(all.iter().skip(offset).take(limit).cloned().collect())),
             Some(_) => {

@@ -3,7 +3,7 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sight::{OF_PROJECT, abroad, of_user};
+use super::visibility::{OF_PROJECT, abroad, of_user};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
 

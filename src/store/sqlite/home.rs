@@ -7,7 +7,7 @@ use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{behind_gateways, forget_homes, new_home, user_no};
-use super::sight::{HOME_ROLE, LIVES_IN, VISIBLE, home_role};
+use super::visibility::{HOME_ROLE, LIVES_IN, VISIBLE, home_role};
 use super::{invitation, user};
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
 use crate::domain::ownership::parted_by_leaving;

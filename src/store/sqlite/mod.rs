@@ -10,7 +10,6 @@ mod fact;
 mod home;
 mod invitation;
 mod kept_filter;
-mod known;
 mod mark;
 mod name;
 mod owner;
@@ -19,13 +18,14 @@ mod pairing;
 mod product;
 mod project;
 pub mod recover;
-mod sight;
 pub mod telemetry;
 mod token;
 mod topology;
+mod touched;
 mod upkeep;
 mod user;
 mod user_token;
+mod visibility;
 mod visual;
 mod wal;
 mod world;
@@ -38,6 +38,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::domain::{Error, Result};
+use crate::store::cache::Cache;
 use crate::store::password::Passwords;
 use crate::store::seal::Seal;
 use crate::store::turns::Turns;
@@ -69,7 +70,7 @@ pub struct SqliteRegistry {
     readers: Arc<Readers>,
     seal: Arc<Seal>,
     passwords: Passwords,
-    known: Arc<known::Known>,
+    cache: Arc<Cache>,
     stamp: FolderStamp,
 }
 
@@ -86,11 +87,10 @@ impl SqliteRegistry {
         let connection = connection::open_writer(&path)?;
         migrate(&connection)?;
         let (upkeep, stamp) = Upkeep::open(&connection, &path, &seal)?;
-        let known = Arc::new(known::Known::default());
-        let forget = known.clone();
-        let writer = Writer::start(connection, upkeep, move || forget.forget())?;
+        let cache = Arc::new(Cache::default());
+        let writer = Writer::start(connection, upkeep, cache.clone())?;
         let readers = Arc::new(Readers::new(path));
-        Ok(Self { writer, readers, seal, passwords: Passwords::default(), known, stamp })
+        Ok(Self { writer, readers, seal, passwords: Passwords::default(), cache, stamp })
     }
 
     /// By what the event log knows this registry.

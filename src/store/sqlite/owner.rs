@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::fact::{forget_desires, forget_wishes};
-use super::sight::relations;
+use super::visibility::relations;
 use super::world::refused;
 use crate::domain::handover::{HistoryCuts, Left, Moves};
 use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owner_by_gateway, parted};

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::owner::{Owner, Owners, first_home, user_no};
-use super::sight::{HOME_ROLE, VISIBLE, home_role};
+use super::visibility::{HOME_ROLE, VISIBLE, home_role};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::pairing::{Claim, Decision, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed, SentToken};
 use crate::domain::store::PairingStore;

@@ -36,10 +36,10 @@ impl ProductStore for SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// A product by its number, remembered.
+    /// A product by its number, from the cache if it is there.
     pub(super) fn product(&self, no: i64) -> Result<Option<Arc<Product>>> {
-        // On a connection of its own, so that what is read is not older than the memory's count of writes.
-        self.known.get(&self.known.products, no, || self.readers.run(|connection| read_product(connection, no)))
+        // On a connection of its own, so that what is read is not older than the cache's number of commits.
+        self.cache.get(&self.cache.products, no, || self.readers.run(|connection| read_product(connection, no)))
     }
 }
 

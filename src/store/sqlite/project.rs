@@ -12,14 +12,14 @@ use crate::domain::{Error, Project, ProjectNo, Result};
 #[async_trait]
 impl ProjectStore for SqliteRegistry {
     async fn project_by_client_id(&self, client_id: &str) -> Result<Option<Arc<Project>>> {
-        self.known.get(&self.known.projects, client_id.to_owned(), || {
+        self.cache.get(&self.cache.projects, client_id.to_owned(), || {
             let mut found = self.read_projects("WHERE client_id = ?1", params![client_id])?;
             Ok(found.pop().map(Arc::new))
         })
     }
 
     async fn project_by_app_key(&self, app_key: &str) -> Result<Option<Arc<Project>>> {
-        self.known.get(&self.known.keys, app_key.to_owned(), || {
+        self.cache.get(&self.cache.keys, app_key.to_owned(), || {
             let mut found = self.read_projects("WHERE aliyun_app_key = ?1", params![app_key])?;
             Ok(found.pop().map(Arc::new))
         })

@@ -51,7 +51,7 @@ impl TokenStore for SqliteRegistry {
 
     async fn token_holder(&self, access: &str, now_ms: i64) -> Result<Option<TokenHolder>> {
         let hash = token_hash(access);
-        let holder = self.known.get(&self.known.tokens, hash, || {
+        let holder = self.cache.get(&self.cache.tokens, hash, || {
             self.readers.run(|connection| {
                 connection
                     .prepare_cached(
@@ -158,7 +158,7 @@ impl CloudTokenStore for SqliteRegistry {
 
     async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>> {
         let hash = token_hash(token);
-        let holder = self.known.get(&self.known.cloud_tokens, hash, || {
+        let holder = self.cache.get(&self.cache.cloud_tokens, hash, || {
             self.readers.run(|connection| {
                 connection
                     .prepare_cached("SELECT project_no, expires_ms FROM cloud_token WHERE token_hash = ?1")

@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::fact::forget_desires;
-use super::known::UserName;
 use super::owner::{Owners, forget_homes, user_no};
 use crate::domain::caller::AppUser;
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -15,6 +14,7 @@ use crate::domain::password::Password;
 use crate::domain::store::UserStore;
 use crate::domain::user::{Account, User, UserPage, UserQuery, UserSync};
 use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
+use crate::store::cache::UserName;
 use crate::store::mint;
 
 /// The columns of [`user`].
@@ -176,7 +176,7 @@ impl UserStore for SqliteRegistry {
     ) -> Result<Option<Option<Arc<User>>>> {
         let key = (project, UserName::OpenId(app_key.to_owned(), open_id.to_owned()));
         let mut known_app = true;
-        let found = self.known.get(&self.known.users, key, || {
+        let found = self.cache.get(&self.cache.users, key, || {
             self.readers.run(|connection| {
                 let apps = "SELECT a.app_no FROM app a JOIN project p USING (project_no)
                             WHERE a.project_no = ?1 AND ?2 IN (a.app_key, p.aliyun_app_key)";
@@ -195,7 +195,7 @@ impl UserStore for SqliteRegistry {
     }
 
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
-        self.known.get(&self.known.users, (project, UserName::Identity(identity_id.to_owned())), || {
+        self.cache.get(&self.cache.users, (project, UserName::Identity(identity_id.to_owned())), || {
             self.readers.run(|connection| {
                 let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
                 let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;

@@ -8,7 +8,7 @@ use super::device::{TIME_ZONE, place_of_local_key, place_of_secret};
 use super::fact::forget_desires;
 use super::owner::{self, Owner};
 use super::product::node_type;
-use super::sight::shows_gateways_key;
+use super::visibility::shows_gateways_key;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
 use crate::domain::{DeviceNo, Error, NodeType, Result};

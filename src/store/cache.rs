@@ -1,0 +1,370 @@
+//! A cache of registry rows that nearly every request needs. A write names what it touched, and only those entries become
+//! stale; a full cache evicts what is used least.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::Weighter;
+
+use crate::domain::binding::BoundDevices;
+use crate::domain::device::UserDevices;
+use crate::domain::login::TokenHolder;
+use crate::domain::user::User;
+use crate::domain::{Device, DeviceId, DeviceNo, Product, Project, ProjectNo, Result, Uid};
+
+/// Entries of the small maps.
+const SMALL_MAX: usize = 4096;
+/// Users in the cache.
+const USERS_MAX: usize = 16 * 1024;
+/// Devices in the cache, by their own ids and again in the lists of users: some 100 MB each when it is full.
+const DEVICES_MAX: usize = 128 * 1024;
+/// A user's devices are cached up to so many; a longer list is read again each time.
+pub const LIST_MAX: usize = 256;
+/// Counters of [`Cache::touched`]: a write makes one entry in so many stale without need.
+const SLOTS: usize = 4096;
+/// The slot of [`Touched::All`].
+const ALL: usize = 0;
+
+/// What a committed write touched. Every cached value that it may have changed is of one of these. It holds nothing of this
+/// process, so that a message bus can carry it to other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Touched {
+    /// A device as a project sees it.
+    Device(DeviceNo),
+    /// A user's account.
+    User(Uid),
+    /// The lists of a user's devices, with the devices in them.
+    DevicesOf(Uid),
+    /// A token, by its hash.
+    Token([u8; 32]),
+    /// Everything.
+    All,
+}
+
+/// The cache. An entry is only used as long as nothing that touches it was committed since before it was read.
+pub struct Cache {
+    /// Twice the number of commits that have ended, and one more while a commit is under way.
+    commits: AtomicU64,
+    /// For each [`slot`] what [`Cache::commits`] was after the last commit that touched it.
+    touched: Box<[AtomicU64]>,
+    /// By client id.
+    pub projects: Map<String, Arc<Project>>,
+    /// By AppKey.
+    pub keys: Map<String, Arc<Project>>,
+    /// By a token's hash.
+    pub tokens: Map<[u8; 32], TokenHolder>,
+    /// Project and expiry by a cloudToken's hash.
+    pub cloud_tokens: Map<[u8; 32], (ProjectNo, i64)>,
+    /// By number.
+    pub products: Map<i64, Arc<Product>>,
+    /// As their project sees them.
+    pub users: Map<(ProjectNo, UserName), Arc<User>>,
+    /// As a project sees them.
+    pub devices: Map<(ProjectNo, DeviceId), Arc<Device>>,
+    /// A user's devices, or the first of more than [`LIST_MAX`].
+    pub lists: Map<(ProjectNo, Uid, UserDevices), List>,
+    /// What a user has.
+    pub bound: Map<(ProjectNo, Uid), Arc<BoundDevices>>,
+}
+
+/// Devices in their order.
+pub type List = Arc<[Arc<Device>]>;
+
+/// What a user is found by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum UserName {
+    /// An AppKey and an open id.
+    OpenId(String, String),
+    /// Alibaba's id.
+    Identity(String),
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            commits: AtomicU64::new(0),
+            touched: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            projects: map(SMALL_MAX, SMALL_MAX),
+            keys: map(SMALL_MAX, SMALL_MAX),
+            tokens: map(SMALL_MAX, SMALL_MAX),
+            cloud_tokens: map(SMALL_MAX, SMALL_MAX),
+            products: map(SMALL_MAX, SMALL_MAX),
+            users: map(USERS_MAX, USERS_MAX),
+            devices: map(DEVICES_MAX, DEVICES_MAX),
+            lists: map(DEVICES_MAX / 16, DEVICES_MAX),
+            bound: map(DEVICES_MAX / 16, DEVICES_MAX),
+        }
+    }
+}
+
+impl Cache {
+    /// Called before a commit.
+    pub fn begin_commit(&self) {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Called after a commit, before its callers are answered, with all that it touched.
+    ///
+    /// A reader takes the number of commits before it reads. If what it read is older than this commit, it took the number
+    /// before this function raised it, so the slots that are set here are beyond the number of its entry.
+    pub fn end_commit(&self, touched: &[Touched]) {
+        let after = self.commits.load(Ordering::SeqCst) + 1;
+        for touched in touched {
+            self.touched[slot(touched)].store(after, Ordering::SeqCst);
+        }
+        self.commits.store(after, Ordering::SeqCst);
+    }
+
+    /// The cached value, or else what `read` finds. It may be called twice.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn get<K: Hash + Eq + Clone, V: Cached<K>>(
+        &self,
+        map: &Map<K, V>,
+        key: K,
+        mut read: impl FnMut() -> Result<Option<V>>,
+    ) -> Result<Option<V>> {
+        let commits = self.commits.load(Ordering::SeqCst);
+        if let Some(entry) = map.get(&key).filter(|entry| self.is_current(entry)) {
+            if cfg!(debug_assertions) {
+                self.verify(&entry.value, commits, read()?.as_ref());
+            }
+            return Ok(Some(entry.value));
+        }
+        let value = read()?;
+        if let Some(value) = value.as_ref().filter(|value| value.items() <= LIST_MAX) {
+            let slot = slot(&value.touched_by(&key));
+            map.insert(key, Entry { commits, slot, value: value.clone() });
+        }
+        Ok(value)
+    }
+
+    fn is_current<V>(&self, entry: &Entry<V>) -> bool {
+        [ALL, entry.slot].iter().all(|slot| self.touched[*slot].load(Ordering::SeqCst) <= entry.commits)
+    }
+
+    /// Checks that a value which was used is what the database holds, unless something was committed meanwhile.
+    fn verify<K, V: Cached<K>>(&self, value: &V, commits: u64, read: Option<&V>) {
+        let is_comparable = commits.is_multiple_of(2) && self.commits.load(Ordering::SeqCst) == commits;
+        let is_same = read.is_some_and(|read| value.is_same(read));
+        let name = std::any::type_name::<V>();
+        assert!(is_same || !is_comparable, "a cached {name} is stale: a write did not say that it touched it");
+    }
+}
+
+/// The counter of what was touched; several may have one.
+fn slot(touched: &Touched) -> usize {
+    match touched {
+        Touched::All => ALL,
+        one => {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(one);
+            1 + usize::try_from(hash % (SLOTS as u64 - 1)).unwrap_or_default()
+        }
+    }
+}
+
+/// Values of a limited weight together.
+pub type Map<K, V> = quick_cache::sync::Cache<K, Entry<V>, Weight>;
+
+fn map<K: Hash + Eq, V: Cached<K>>(entries: usize, weight_max: usize) -> Map<K, V> {
+    Map::with_weighter(entries, weight_max as u64, Weight)
+}
+
+/// A cached value.
+#[derive(Clone)]
+pub struct Entry<V> {
+    /// The number of commits before it was read.
+    commits: u64,
+    slot: usize,
+    value: V,
+}
+
+/// Weighs a value by the devices in it.
+#[derive(Clone)]
+pub struct Weight;
+
+impl<K, V: Cached<K>> Weighter<K, Entry<V>> for Weight {
+    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+        1 + entry.value.items() as u64
+    }
+}
+
+/// A value that can be cached under a key `K`.
+pub trait Cached<K>: Clone {
+    /// By which writes it changes, besides [`Touched::All`].
+    fn touched_by(&self, key: &K) -> Touched;
+
+    /// Whether the other says the same.
+    fn is_same(&self, other: &Self) -> bool;
+
+    /// Items in it, when it is a list.
+    fn items(&self) -> usize {
+        0
+    }
+}
+
+impl Cached<String> for Arc<Project> {
+    fn touched_by(&self, _: &String) -> Touched {
+        Touched::All
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Cached<i64> for Arc<Product> {
+    fn touched_by(&self, _: &i64) -> Touched {
+        Touched::All
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Cached<[u8; 32]> for TokenHolder {
+    fn touched_by(&self, hash: &[u8; 32]) -> Touched {
+        Touched::Token(*hash)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Cached<[u8; 32]> for (ProjectNo, i64) {
+    fn touched_by(&self, hash: &[u8; 32]) -> Touched {
+        Touched::Token(*hash)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Cached<(ProjectNo, UserName)> for Arc<User> {
+    fn touched_by(&self, _: &(ProjectNo, UserName)) -> Touched {
+        Touched::User(self.uid.clone())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Cached<(ProjectNo, DeviceId)> for Arc<Device> {
+    fn touched_by(&self, _: &(ProjectNo, DeviceId)) -> Touched {
+        Touched::Device(self.no)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Cached<(ProjectNo, Uid, UserDevices)> for List {
+    fn touched_by(&self, (_, uid, _): &(ProjectNo, Uid, UserDevices)) -> Touched {
+        Touched::DevicesOf(uid.clone())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn items(&self) -> usize {
+        self.as_ref().len()
+    }
+}
+
+impl Cached<(ProjectNo, Uid)> for Arc<BoundDevices> {
+    fn touched_by(&self, (_, uid): &(ProjectNo, Uid)) -> Touched {
+        Touched::DevicesOf(uid.clone())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.identity_id, &self.username, &self.list) == (&other.identity_id, &other.username, &other.list)
+    }
+
+    fn items(&self) -> usize {
+        self.list.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Cache {
+        /// Whether an entry would be used.
+        pub fn holds<K: Hash + Eq, V: Cached<K>>(&self, map: &Map<K, V>, key: &K) -> bool {
+            map.get(key).is_some_and(|entry| self.is_current(&entry))
+        }
+    }
+
+    const HASH: [u8; 32] = [7; 32];
+
+    fn commit(cache: &Cache, touched: &[Touched]) {
+        cache.begin_commit();
+        cache.end_commit(touched);
+    }
+
+    fn read(cache: &Cache, expires_ms: i64) -> i64 {
+        let found = cache.get(&cache.cloud_tokens, HASH, || Ok(Some((ProjectNo(1), expires_ms))));
+        found.unwrap().unwrap().1
+    }
+
+    #[test]
+    fn an_entry_is_used_until_a_commit_touches_it() {
+        let cache = Cache::default();
+        assert_eq!(read(&cache, 1), 1);
+        commit(&cache, &[Touched::Token([8; 32]), Touched::Device(DeviceNo(1))]);
+        assert!(cache.holds(&cache.cloud_tokens, &HASH));
+        for touched in [Touched::Token(HASH), Touched::All] {
+            commit(&cache, &[touched]);
+            assert!(!cache.holds(&cache.cloud_tokens, &HASH));
+            assert_eq!(read(&cache, 2), 2);
+            assert!(cache.holds(&cache.cloud_tokens, &HASH));
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_or_during_a_commit_is_not_used_after_it() {
+        let cache = Cache::default();
+        let before = || {
+            commit(&cache, &[Touched::Token(HASH)]);
+            Ok(Some((ProjectNo(1), 1)))
+        };
+        assert_eq!(cache.get(&cache.cloud_tokens, HASH, before).unwrap(), Some((ProjectNo(1), 1)));
+        assert_eq!(read(&cache, 2), 2);
+        cache.begin_commit();
+        // The database may hold another value already, but whoever wrote it was not answered yet.
+        assert_eq!(read(&cache, 3), 2);
+        cache.end_commit(&[Touched::Token(HASH)]);
+        assert_eq!(read(&cache, 4), 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "is stale")]
+    fn a_write_that_does_not_say_what_it_touched_is_found() {
+        let cache = Cache::default();
+        read(&cache, 1);
+        commit(&cache, &[]);
+        read(&cache, 2);
+    }
+
+    #[test]
+    fn a_full_map_keeps_what_is_used() {
+        let cache = Cache::default();
+        let key = |n: usize| n.to_be_bytes().repeat(4).try_into().unwrap();
+        let token = |n| cache.get(&cache.cloud_tokens, key(n), || Ok(Some((ProjectNo(1), 1)))).unwrap();
+        for n in 0..10 * SMALL_MAX {
+            token(n);
+            token(0);
+        }
+        assert!(cache.holds(&cache.cloud_tokens, &key(0)));
+        assert!(cache.cloud_tokens.weight() <= SMALL_MAX as u64 + 64, "{}", cache.cloud_tokens.weight());
+    }
+}

@@ -1,0 +1,193 @@
+//! What the writes touched, found by triggers on the rows that they change: no write can forget to say it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::{Connection, Error as SqliteError};
+
+use crate::domain::{DeviceNo, Error, Result, Uid};
+use crate::store::cache::Touched;
+
+/// The triggers; see there.
+const TRIGGERS: &str = include_str!("touched.sql");
+/// A transaction that touches more touches everything.
+const TOUCHED_MAX: usize = 4096;
+
+/// What was touched since the last commit, also by writes that were rolled back.
+#[derive(Clone, Default)]
+pub struct TouchedRows(Arc<Mutex<Vec<Touched>>>);
+
+impl TouchedRows {
+    /// Watches the writes of a connection.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn watch(connection: &Connection) -> Result<Self> {
+        let rows = Self::default();
+        let noted = rows.clone();
+        let touched = move |context: &mut Context<'_>| touched(context).map(|one| noted.add(one));
+        connection
+            .create_scalar_function("touched", 2, FunctionFlags::SQLITE_UTF8, touched)
+            .and_then(|()| connection.execute_batch(TRIGGERS))
+            .map_err(Error::store)?;
+        Ok(rows)
+    }
+
+    /// Takes what was touched since the last call.
+    pub fn take(&self) -> Vec<Touched> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds one; how many there are then.
+    fn add(&self, one: Touched) -> usize {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.last() {
+            Some(last) if *last == one || *last == Touched::All => {}
+            _ if all.len() >= TOUCHED_MAX => *all = vec![Touched::All],
+            _ => all.push(one),
+        }
+        all.len()
+    }
+}
+
+fn touched(context: &Context<'_>) -> rusqlite::Result<Touched> {
+    match context.get_raw(0).as_str()? {
+        "device" => Ok(Touched::Device(DeviceNo(context.get(1)?))),
+        "devices_of" => Ok(Touched::DevicesOf(Uid(context.get(1)?))),
+        "user" => Ok(Touched::User(Uid(context.get(1)?))),
+        "token" => Ok(Touched::Token(context.get(1)?)),
+        "all" => Ok(Touched::All),
+        other => Err(SqliteError::InvalidParameterName(other.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::device::UserDevices;
+    use crate::domain::handover::HistoryCuts;
+    use crate::domain::store::{BindingStore, DeviceStore, ProjectStore, UserStore, VisualStore, WorldStore};
+    use crate::domain::{DeviceId, ProjectNo};
+    use crate::store::sqlite::SqliteRegistry;
+
+    use super::*;
+
+    /// Tables that no cached value is read from.
+    const NOT_CACHED: &[&str] = &[
+        "device_fact",
+        "device_user",
+        "folder",
+        "function_name",
+        "home_invitation",
+        "kept_filter",
+        "pairing",
+        "pairing_failure",
+        "visual_key",
+    ];
+
+    struct NoCuts;
+
+    #[async_trait::async_trait]
+    impl HistoryCuts for NoCuts {
+        async fn history_from_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>> {
+            Ok(vec![0; devices.len()])
+        }
+    }
+
+    /// Two users with a device each; a third device is behind the first, which is a gateway.
+    async fn registry(folder: &std::path::Path) -> (SqliteRegistry, ProjectNo) {
+        let registry = SqliteRegistry::open(folder).unwrap();
+        let world = r#"{"projects":[{"name":"p","tuya":{"client_id":"id","secret":"0123456789abcdef0123456789abcdef"},
+            "apps":[{"schema":"app"}],
+            "users":[{"schema":"app","username":"one","uid":"u1"},{"schema":"app","username":"two","uid":"u2"}],
+            "products":[{"product_id":"g","name":"G","category":"wg","node_type":"gateway"},
+                {"product_id":"s","name":"S","category":"cz","node_type":"sub"}],
+            "devices":[{"product_id":"g","device_id":"gateway","owner":"one"},
+                {"product_id":"s","device_id":"sub","owner":"one","gateway":"gateway","node_id":"1"},
+                {"product_id":"g","device_id":"other","owner":"two"}]}]}"#;
+        let world = crate::world::parse(world).map_err(|error| error.to_string()).unwrap();
+        registry.apply(world, &NoCuts, 1).await.map_err(|error| error.to_string()).unwrap();
+        let project = registry.project_by_client_id("id").await.unwrap().unwrap().no;
+        (registry, project)
+    }
+
+    /// Which of the two users' devices, lists and accounts are cached, after all were read.
+    struct Cached<'a>(&'a SqliteRegistry, ProjectNo);
+
+    impl Cached<'_> {
+        async fn read(&self) {
+            for id in ["gateway", "sub", "other"] {
+                self.0.device(self.1, &DeviceId::from(id)).await.unwrap();
+            }
+            for uid in ["u1", "u2"] {
+                self.0.devices_of_user(self.1, &Uid::from(uid), UserDevices::Home, 0, 10).await.unwrap().unwrap();
+                self.0.bound_devices(self.1, &Uid::from(uid), 0, 10).await.unwrap().unwrap();
+            }
+        }
+
+        /// Devices that are cached, and users whose lists are, before all is read again.
+        async fn left(&self) -> Vec<&'static str> {
+            let (cache, no) = (&self.0.cache, self.1);
+            let mut left = vec!["gateway", "sub", "other"];
+            left.retain(|id| cache.holds(&cache.devices, &(no, DeviceId::from(*id))));
+            for uid in ["u1", "u2"] {
+                let list = cache.holds(&cache.lists, &(no, Uid::from(uid), UserDevices::Home));
+                let bound = cache.holds(&cache.bound, &(no, Uid::from(uid)));
+                assert_eq!(list, bound);
+                left.extend(list.then_some(uid));
+            }
+            self.read().await;
+            left
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_leaves_what_it_does_not_touch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (registry, project) = registry(folder.path()).await;
+        let cached = Cached(&registry, project);
+        cached.read().await;
+        let all = ["gateway", "sub", "other", "u1", "u2"];
+        assert_eq!(cached.left().await, all);
+        let rename = async |id: &str| registry.rename_device(project, &DeviceId::from(id), "new", 2).await.unwrap();
+        assert!(rename("other").await);
+        assert_eq!(cached.left().await, ["gateway", "sub", "u1"]);
+        assert!(rename("gateway").await);
+        assert_eq!(cached.left().await, ["sub", "other", "u2"]);
+        registry.note_login(&Uid::from("u1"), 3).await.unwrap();
+        assert!(registry.rename_user(project, &Uid::from("u1"), "new", 3).await.unwrap());
+        assert_eq!(cached.left().await, all);
+        let gateway = registry.device(project, &DeviceId::from("gateway")).await.unwrap().unwrap();
+        registry.share_device(project, None, &Uid::from("u2"), gateway.no, 4).await.unwrap();
+        assert_eq!(cached.left().await, ["other"]);
+        // Whoever has the gateway decides whether a device behind it shows the gateway's local key.
+        registry.unbind_device(project, &Uid::from("u1"), gateway.no, &NoCuts, 5).await.unwrap();
+        assert_eq!(cached.left().await, ["other"]);
+    }
+
+    #[tokio::test]
+    async fn every_table_says_what_its_changes_touch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.db");
+        drop(SqliteRegistry::open(folder.path()).unwrap());
+        let connection = Connection::open(path).unwrap();
+        TouchedRows::watch(&connection).unwrap();
+        let names = |sql: &str| -> Vec<String> {
+            connection
+                .prepare(sql)
+                .unwrap()
+                .query_map([], |row| row.get(0))
+                .unwrap()
+                .map(rusqlite::Result::unwrap)
+                .collect()
+        };
+        let tables =
+            names("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name");
+        for change in ["UPDATE", "DELETE"] {
+            let triggers = names(&format!(
+                "SELECT DISTINCT tbl_name FROM sqlite_temp_schema WHERE type = 'trigger' AND sql LIKE '%AFTER {change}%'"
+            ));
+            let without: Vec<_> = tables.iter().filter(|table| !triggers.contains(table)).collect();
+            assert_eq!(without, NOT_CACHED, "{change}");
+        }
+    }
+}
