@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access::{DeviceRole, seen_as};
 use super::{Cloud, Device, DeviceNo, Error, EventSource, Noun, Project, Result, Uid, UserNo};
 
 /// A project that asks. Only [`Cloud::caller`] and its kin make one, so a handler that has one has proven it.
@@ -63,17 +64,6 @@ impl Asks for AppCaller {
     }
 }
 
-/// What a user has of a device, the least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DeviceRole {
-    /// It is shared to the user, who sees and commands it.
-    Sharee,
-    /// It stands in a home that the user lives in; it is seen and commanded.
-    Resident,
-    /// The user owns it, and may name and share it too.
-    Owner,
-}
-
 /// Who caused what a caller commands.
 pub(super) fn source(who: &impl Asks) -> EventSource {
     if who.user().is_some() { EventSource::APP_USER } else { EventSource::CLOUD }
@@ -105,14 +95,4 @@ impl Cloud {
         let roles = self.roles(who, &numbers).await?;
         Ok(devices.into_iter().zip(roles).filter_map(|(device, role)| Some(seen_as(device, role?))).collect())
     }
-}
-
-/// What opens a home cannot be taken back: one to whom a device is shared learns neither its key nor its addresses, and not
-/// where it stands.
-pub fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
-    if role > DeviceRole::Sharee {
-        return device;
-    }
-    let (local_key, ip, mac, sn) = Default::default();
-    Arc::new(Device { local_key, ip, mac, sn, home: None, lat: None, lon: None, ..Device::clone(&device) })
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use super::caller::{DeviceRole, check_self, seen_as};
+use super::access::{DeviceRole, View, seen_as};
+use super::caller::check_self;
 use super::feed::News;
 use super::{
     Access, Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, Function, HomeId, Latest, Noun, Product,
@@ -18,6 +19,9 @@ pub const DEVICE_IDS_MAX: usize = 20;
 pub const DEVICE_PAGE_MAX: usize = 100;
 /// Devices that a list without paging may hold: the first of more, which paging gives.
 pub const DEVICE_LIST_MAX: usize = 1000;
+
+/// The time zone of a device of which none is known or told, as an offset from UTC.
+pub const TIME_ZONE: &str = "+00:00";
 
 /// What the registry knows of a device. No `Debug`: it holds the local key.
 #[derive(Clone, PartialEq)]
@@ -267,8 +271,8 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
     pub(super) async fn visible_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
-        let (device, role) = self.device_and_role(who, id).await?;
-        Ok(seen_as(device, role))
+        let (device, view) = self.device_and_view(who, id).await?;
+        Ok(seen_as(device, view.role))
     }
 
     /// A device that whoever asks may name and share: its owner, or a project that sees it, unless another project's
@@ -278,22 +282,15 @@ impl Cloud {
     /// [`Error::NotVisible`], also for one that is [`Device::abroad`]; [`Error::NotAllowed`] for a user who sees it and
     /// does not own it.
     pub(super) async fn owned_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
-        let (device, role) = self.device_and_role(who, id).await?;
-        if device.abroad {
-            return Err(Error::NotVisible(Noun::Device));
-        }
-        (role == DeviceRole::Owner)
-            .then_some(device)
-            .ok_or(Error::NotAllowed("only the owner of the device may do that"))
+        let (device, view) = self.device_and_view(who, id).await?;
+        view.check_manages().map(|()| device)
     }
 
-    async fn device_and_role(&self, who: &impl Asks, id: &DeviceId) -> Result<(Arc<Device>, DeviceRole)> {
+    async fn device_and_view(&self, who: &impl Asks, id: &DeviceId) -> Result<(Arc<Device>, View)> {
         let device = self.registry.device(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
-        let role = match who.user() {
-            None => Some(DeviceRole::Owner),
-            Some(user) => self.registry.device_roles(user.no, &[device.no]).await?.pop().flatten(),
-        };
-        Ok((device, role.ok_or(Error::NotVisible(Noun::Device))?))
+        let role = self.roles(who, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
+        let abroad = device.abroad;
+        Ok((device, View { role, abroad }))
     }
 
     /// A device that whoever asks may see and whose people are the project's.

@@ -1,6 +1,7 @@
 //! What the cloud is: its nouns and its rules. No framework, no I/O, no serialization; time and stores come from
 //! outside, so that a test can be a second world.
 
+pub mod access;
 pub mod attempts;
 pub mod binding;
 pub mod caller;
@@ -21,6 +22,7 @@ pub mod invitation;
 pub mod login;
 pub mod name;
 pub mod owner_store;
+pub mod ownership;
 pub mod pairing;
 pub mod password;
 pub mod presence;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::binding::{Bound, BoundDevices, DeviceHolder, Shared, Unbound};
 use super::device::{Device, FactoryName};
 use super::handover::{HistoryCuts, Moves};
-use super::pairing::{PairingToken, Redeemed};
+use super::pairing::{PairingToken, Redeemed, SentToken};
 use super::topology::{NewSubDevice, ProductSecret};
 use super::user::User;
 use super::{DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
@@ -105,7 +105,7 @@ pub trait PairingStore: Send + Sync {
     async fn redeem_pairing(
         &self,
         device: DeviceNo,
-        token: &str,
+        token: &SentToken,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(Redeemed, Moves)>;

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use super::caller::{DeviceRole, seen_as};
+use super::access::{DeviceRole, seen_as};
 use super::device::Leaving;
+use super::home::HomeRole;
+use super::ownership::Placement;
 use super::{
-    Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, Result, Uid,
+    Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, ProjectNo,
+    Result, Uid, UserNo,
 };
 
 /// How long a token can be redeemed.
@@ -35,6 +38,78 @@ pub enum Redeemed {
     Refused,
     /// There is no such token, or it is used or expired.
     Unknown,
+}
+
+/// What a device sends to redeem a token. No `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentToken {
+    /// The token.
+    pub token: String,
+    /// The secret that was made with it, when the device sends that too.
+    pub secret: Option<String>,
+}
+
+impl SentToken {
+    /// The token alone, or region, token and secret in one: 2, 12 and 4 characters.
+    pub fn parse(text: &str) -> Self {
+        match (text.is_ascii() && text.len() == 18).then(|| (&text[2..14], &text[14..])) {
+            Some((token, secret)) => Self { token: token.to_owned(), secret: Some(secret.to_owned()) },
+            None => Self { token: text.to_owned(), secret: None },
+        }
+    }
+}
+
+/// A token of the registry that a device sends, and what decides whether it can be redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The project that made it.
+    pub project: ProjectNo,
+    /// Whose the device becomes.
+    pub user: UserNo,
+    /// Where it is to stand.
+    pub home: HomeId,
+    /// What the user may do in that home at this moment.
+    pub role: Option<HomeRole>,
+    /// Whether the user is shut out.
+    pub is_disabled: bool,
+    /// When the token dies, milliseconds since 1970.
+    pub expires_ms: i64,
+    /// Whether a device has redeemed it.
+    pub is_used: bool,
+    /// Whether its secret is the one that was sent, or none was sent.
+    pub is_secret_right: bool,
+}
+
+/// What becomes of a device that sends a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// There is no such token.
+    Unknown,
+    /// The device may not be bound by it, and whether that is noted for the user.
+    Refuse {
+        /// Whether fewer than [`FAILURES_MAX`] are noted already.
+        is_noted: bool,
+    },
+    /// The device becomes the user's.
+    Bind,
+}
+
+impl Claim {
+    /// Whether the token can be redeemed still: by a user who may bring devices into that home still.
+    pub fn is_living(&self, now_ms: i64) -> bool {
+        let may_bring = self.role.is_some_and(|role| role >= HomeRole::Admin);
+        self.expires_ms > now_ms && !self.is_used && !self.is_disabled && may_bring && self.is_secret_right
+    }
+
+    /// Decides about a device: one of the project's products, and nobody else's, becomes the user's. `failures` are the
+    /// devices that were refused before.
+    pub fn decide(&self, device: &Placement, failures: usize, now_ms: i64) -> Decision {
+        if !self.is_living(now_ms) {
+            return Decision::Unknown;
+        }
+        let is_free = device.project == self.project && device.owner.is_none_or(|owner| owner == self.user);
+        if is_free { Decision::Bind } else { Decision::Refuse { is_noted: failures < FAILURES_MAX } }
+    }
 }
 
 /// What came of a token.
@@ -88,7 +163,8 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn redeem(&self, device: &Device, token: &str) -> Result<Redeemed> {
-        let (redeemed, moves) = self.registry.redeem_pairing(device.no, token, self, self.now_ms()).await?;
+        let sent = SentToken::parse(token);
+        let (redeemed, moves) = self.registry.redeem_pairing(device.no, &sent, self, self.now_ms()).await?;
         if redeemed == Redeemed::Bound {
             let history_from_ms = self.registry.device_by_id(&device.id).await?.map(|device| device.history_from_ms);
             let time_ms = self.now_ms().max(history_from_ms.unwrap_or_default());
@@ -108,4 +184,68 @@ fn unknown(device: Device) -> Arc<Device> {
 fn activation(device: DeviceNo, time_ms: i64) -> NewEvent {
     let (kind, source) = (EventType::Activated, EventSource::DEVICE);
     NewEvent { device, time_ms, kind, source, code: None, value: None, is_history: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROJECT: ProjectNo = ProjectNo(1);
+    const ANN: UserNo = UserNo(11);
+    const NOW: i64 = 1000;
+
+    fn claim() -> Claim {
+        let (home, role) = (HomeId(5), Some(HomeRole::Owner));
+        let (is_disabled, is_used, is_secret_right) = (false, false, true);
+        let expires_ms = NOW + 1;
+        Claim { project: PROJECT, user: ANN, home, role, is_disabled, expires_ms, is_used, is_secret_right }
+    }
+
+    fn device(owner: Option<UserNo>) -> Placement {
+        Placement { no: DeviceNo(1), project: PROJECT, owner, last_owner: owner, home: None }
+    }
+
+    #[test]
+    fn which_tokens_can_be_redeemed() {
+        for (name, claim, expected) in [
+            ("living", claim(), Decision::Bind),
+            ("by an admin of the home", Claim { role: Some(HomeRole::Admin), ..claim() }, Decision::Bind),
+            ("by a plain member", Claim { role: Some(HomeRole::Member), ..claim() }, Decision::Unknown),
+            ("by one who has left the home", Claim { role: None, ..claim() }, Decision::Unknown),
+            ("by one who is shut out", Claim { is_disabled: true, ..claim() }, Decision::Unknown),
+            ("expired", Claim { expires_ms: NOW, ..claim() }, Decision::Unknown),
+            ("used", Claim { is_used: true, ..claim() }, Decision::Unknown),
+            ("with another secret", Claim { is_secret_right: false, ..claim() }, Decision::Unknown),
+        ] {
+            assert_eq!(claim.decide(&device(None), 0, NOW), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn which_devices_a_token_binds() {
+        let (noted, not_noted) = (Decision::Refuse { is_noted: true }, Decision::Refuse { is_noted: false });
+        let foreign = Placement { project: ProjectNo(2), ..device(None) };
+        for (name, device, failures, expected) in [
+            ("nobody's", device(None), FAILURES_MAX, Decision::Bind),
+            ("the user's own", device(Some(ANN)), 0, Decision::Bind),
+            ("somebody else's", device(Some(UserNo(12))), FAILURES_MAX - 1, noted),
+            ("somebody else's, after many others", device(Some(UserNo(12))), FAILURES_MAX, not_noted),
+            ("another project's", foreign, 0, noted),
+        ] {
+            assert_eq!(claim().decide(&device, failures, NOW), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_device_sends() {
+        for (text, token, secret) in [
+            ("k3j5h2k3j5h2", "k3j5h2k3j5h2", None),
+            ("AYk3j5h2k3j5h2abcd", "k3j5h2k3j5h2", Some("abcd")),
+            ("", "", None),
+            ("水k3j5h2k3j5h2abc", "水k3j5h2k3j5h2abc", None),
+        ] {
+            let sent = SentToken::parse(text);
+            assert_eq!((sent.token.as_str(), sent.secret.as_deref()), (token, secret), "{text}");
+        }
+    }
 }

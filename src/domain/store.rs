@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::caller::{AppUser, DeviceRole};
+use super::access::DeviceRole;
+use super::caller::AppUser;
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::event::{Consent, Expiry};

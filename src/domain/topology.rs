@@ -1,11 +1,13 @@
 //! Gateways and the devices behind them, and devices that ask for their secret (contract tuya §6.3; aliyun §6.3, §6.4).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::device::{FactoryName, Leaving};
+use super::ownership::Placement;
 use super::product::Registration;
 use super::session::{DeviceClaim, DeviceSecret};
-use super::{Cloud, Device, DeviceNo, NodeType, Product, ProductId, Result};
+use super::{Cloud, Device, DeviceNo, NodeType, Product, ProductId, ProjectNo, Result, UserNo};
 
 /// Devices that a gateway may have behind it.
 pub const SUB_DEVICES_MAX: usize = 1000;
@@ -29,6 +31,78 @@ pub struct NewSubDevice {
     pub name: String,
     /// Its address behind the gateway.
     pub node_id: Option<String>,
+}
+
+/// What a store knows when a device is to be made, or taken as it is when there is one of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Making {
+    /// The project of its product.
+    pub project: ProjectNo,
+    /// What its product is for.
+    pub node_type: NodeType,
+    /// The gateway that names it, if one does.
+    pub gateway: Option<Placement>,
+    /// The device of that name.
+    pub known: Option<KnownDevice>,
+    /// Devices that were made so already: by the gateway, or by themselves of that product.
+    pub made: usize,
+    /// How many those may be.
+    pub max: usize,
+}
+
+/// A device that there is, as far as it matters to a gateway that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownDevice {
+    /// The store's number.
+    pub no: DeviceNo,
+    /// Who owns it.
+    pub owner: Option<UserNo>,
+    /// The gateway that it is behind.
+    pub gateway: Option<DeviceNo>,
+    /// Whether it has ever been connected.
+    pub is_active: bool,
+    /// Whether it was removed and not bound since.
+    pub removed: bool,
+}
+
+/// What becomes of a device that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It is made, for the gateway's owner if there is one.
+    New(Option<UserNo>),
+    /// It is there, and goes behind the gateway if one names it.
+    Known(DeviceNo),
+    /// It is not to be had.
+    Refused,
+}
+
+impl Making {
+    /// Decides. Behind a gateway comes only a sub-device of the project whose product the gateway is. A name is no proof:
+    /// only what nobody else has and what never was anywhere is there for the taking.
+    pub fn decide(&self) -> Made {
+        let fits = |gateway: Placement| self.node_type == NodeType::Sub && gateway.project == self.project;
+        if !self.gateway.is_none_or(fits) {
+            return Made::Refused;
+        }
+        let gateways_owner = self.gateway.and_then(|gateway| gateway.owner);
+        match self.known {
+            Some(known) => {
+                let is_free = known.gateway.is_none()
+                    && !known.is_active
+                    && !known.removed
+                    && known.owner.is_none_or(|owner| Some(owner) == gateways_owner);
+                let is_there = known.gateway == self.gateway.map(|gateway| gateway.no);
+                if is_there || is_free { Made::Known(known.no) } else { Made::Refused }
+            }
+            None if self.made >= self.max => Made::Refused,
+            None => Made::New(gateways_owner),
+        }
+    }
+}
+
+/// Whether a gateway with these devices behind it has room for further ones; those that are there already need none.
+pub fn has_room(behind: &[DeviceNo], subs: &[DeviceNo], max: usize) -> bool {
+    behind.iter().chain(subs).collect::<BTreeSet<_>>().len() <= max
 }
 
 impl Cloud {
@@ -164,4 +238,59 @@ impl Cloud {
 fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@');
     (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAKER: ProjectNo = ProjectNo(1);
+    const ANN: UserNo = UserNo(11);
+    const BOB: UserNo = UserNo(12);
+    const GATEWAY: DeviceNo = DeviceNo(20);
+    const DEVICE: DeviceNo = DeviceNo(30);
+
+    #[test]
+    fn a_gateway_gets_what_nobody_else_has() {
+        let gateway = Placement { no: GATEWAY, project: MAKER, owner: Some(ANN), last_owner: Some(ANN), home: None };
+        let node_type = NodeType::Sub;
+        let new = Making { project: MAKER, node_type, gateway: Some(gateway), known: None, made: 0, max: 1 };
+        let free = KnownDevice { no: DEVICE, owner: None, gateway: None, is_active: false, removed: false };
+        let known = |known| Making { known: Some(known), ..new };
+        let elsewhere = KnownDevice { gateway: Some(DeviceNo(21)), ..free };
+        for (name, making, expected) in [
+            ("new", new, Made::New(Some(ANN))),
+            ("no room", Making { made: 1, ..new }, Made::Refused),
+            ("no sub-device", Making { node_type: NodeType::Gateway, ..new }, Made::Refused),
+            ("another project's", Making { project: ProjectNo(2), ..new }, Made::Refused),
+            ("alone", Making { gateway: None, node_type: NodeType::Gateway, ..new }, Made::New(None)),
+            ("free", known(free), Made::Known(DEVICE)),
+            ("the owner's", known(KnownDevice { owner: Some(ANN), ..free }), Made::Known(DEVICE)),
+            ("another's", known(KnownDevice { owner: Some(BOB), ..free }), Made::Refused),
+            ("connected", known(KnownDevice { is_active: true, ..free }), Made::Refused),
+            ("removed", known(KnownDevice { removed: true, ..free }), Made::Refused),
+            ("elsewhere", known(elsewhere), Made::Refused),
+            ("elsewhere, alone", Making { gateway: None, ..known(elsewhere) }, Made::Refused),
+            (
+                "there already, whatever else",
+                known(KnownDevice { gateway: Some(GATEWAY), owner: Some(BOB), is_active: true, ..free }),
+                Made::Known(DEVICE),
+            ),
+        ] {
+            assert_eq!(making.decide(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_needs_no_room() {
+        for (behind, subs, max, expected) in [
+            (&[1, 2][..], &[3][..], 2, false),
+            (&[1, 2], &[2], 2, true),
+            (&[1, 2], &[3, 3], 3, true),
+            (&[], &[], 0, true),
+        ] {
+            let numbers = |of: &[i64]| of.iter().map(|no| DeviceNo(*no)).collect::<Vec<_>>();
+            assert_eq!(has_room(&numbers(behind), &numbers(subs), max), expected, "{behind:?} {subs:?} {max}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use super::message::{MessageKey, OutgoingMessage, Publisher};
-use crate::domain::caller::{DeviceRole, seen_as};
+use crate::domain::access::{DeviceRole, seen_as};
 use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;

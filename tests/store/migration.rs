@@ -3,7 +3,7 @@
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use ingle::domain::device::Leaving;
-use ingle::domain::pairing::Redeemed;
+use ingle::domain::pairing::{Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::{DeviceStore, PairingStore, ProjectStore, UserStore};
 use ingle::domain::{DeviceId, Uid};
@@ -74,7 +74,8 @@ fn a_registry_of_the_first_form_is_brought_up() {
             .unwrap()
             .unwrap();
         let made = registry.make_pairing(project, &Uid::from(GUEST), None, NOW, 100).await.unwrap().unwrap();
-        let redeemed = registry.redeem_pairing(plug.no, &made.token, &Cut(NOW + 7), NOW).await.unwrap().0;
+        let redeemed =
+            registry.redeem_pairing(plug.no, &SentToken::parse(&made.token), &Cut(NOW + 7), NOW).await.unwrap().0;
         assert_eq!(redeemed, Redeemed::Bound);
         let after = registry.device(project, &plug.id).await.unwrap().unwrap();
         assert_eq!((&after.name, after.history_from_ms), (&plug.product.name, NOW + 7));

@@ -1,12 +1,12 @@
 //! The contract of the registry, fourth part: logins of users, what they have of devices, homes that are shared, and
 //! tokens that pair devices.
 
+use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
-use ingle::domain::caller::DeviceRole;
 use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
 use ingle::domain::fact::{FactChange, FactKind};
 use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};
-use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed};
+use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
 use ingle::domain::user::{Account, UserSync};
@@ -293,8 +293,9 @@ fn a_pairing_token_is_redeemed_once() {
         assert!(registry.make_pairing(second, &uid(GUEST), None, NOW, 100).await.unwrap().is_none());
         let made = make(NOW).await;
         assert_eq!((made.token.len(), made.secret.len()), (12, 4));
-        let redeem =
-            async |device, token: &str, now| registry.redeem_pairing(device, token, &Cut(now), now).await.unwrap().0;
+        let redeem = async |device, token: &str, now| {
+            registry.redeem_pairing(device, &SentToken::parse(token), &Cut(now), now).await.unwrap().0
+        };
         let whole = |token: &str, secret: &str| format!("AY{token}{secret}");
         assert_eq!(redeem(lonely, "nothing", NOW).await, Redeemed::Unknown);
         assert_eq!(redeem(lonely, &whole(&made.token, "0000"), NOW).await, Redeemed::Unknown);
@@ -362,7 +363,8 @@ fn a_pairing_token_is_redeemed_once() {
             let (registry, third) = (registry.clone(), third.clone());
             let device = if n % 2 == 0 { gateway } else { lonely };
             tasks.spawn(async move {
-                registry.redeem_pairing(device, &third, &Cut(NOW), NOW).await.unwrap().0 == Redeemed::Bound
+                registry.redeem_pairing(device, &SentToken::parse(&third), &Cut(NOW), NOW).await.unwrap().0
+                    == Redeemed::Bound
             });
         }
         assert_eq!(tasks.join_all().await.into_iter().filter(|bound| *bound).count(), 1);

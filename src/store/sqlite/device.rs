@@ -8,9 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 
 use super::device_filter::Filter;
-use super::owner::{Owners, audience};
-use super::visibility::{ABROAD, LIVES_IN, MANAGED, VISIBLE, abroad, shows_gateways_key};
-use crate::domain::caller::{AppUser, DeviceRole, seen_as};
+use super::owner::{Owners, user_no};
+use super::visibility::{
+    ABROAD, AT_HOME_OF_USER, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, abroad, relations, shows_gateways_key,
+};
+use crate::domain::access::{self, DeviceRole, Viewer, as_its_maker_sees, seen_as};
+use crate::domain::caller::AppUser;
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
 use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -34,8 +37,7 @@ pub const COLUMNS: &str = concat!(
 /// How many [`COLUMNS`] are: what a statement selects besides comes after them.
 pub const COLUMN_COUNT: usize = 26;
 
-/// The time zone of a device of which none is known or told.
-pub const TIME_ZONE: &str = "+00:00";
+pub use crate::domain::device::TIME_ZONE;
 
 /// Where [`COLUMNS`] are.
 pub const FROM: &str = "device d
@@ -74,7 +76,8 @@ impl DeviceStore for SqliteRegistry {
         let numbers: Vec<String> = devices.iter().map(|device| device.0.to_string()).collect();
         let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
             let values = params![user.0, format!("[{}]", numbers.join(","))];
-            connection.prepare_cached(roles_sql())?.query_map(values, |row| Ok(role(row.get(0)?)))?.collect()
+            let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("lives_there")?, row.get("holds")?));
+            connection.prepare_cached(RELATION_TO_USER)?.query_map(values, role)?.collect()
         };
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
@@ -85,26 +88,27 @@ impl DeviceStore for SqliteRegistry {
         user: Option<&AppUser>,
         device: DeviceNo,
     ) -> Result<Option<Arc<Device>>> {
-        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2 AND {VISIBLE}");
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
         let account = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
-        let role = match user {
-            None => DeviceRole::Owner,
-            Some(user) => {
-                let is_alive = self.readers.run(|connection| {
-                    let mut statement = connection.prepare_cached(account).map_err(Error::store)?;
-                    statement.exists(params![user.no.0, user.version]).map_err(Error::store)
-                })?;
-                let role = self.device_roles(user.no, &[device]).await?.pop().flatten();
-                let Some(role) = role.filter(|_| is_alive) else { return Ok(None) };
-                role
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            if let Some(user) = user {
+                let mut statement = snapshot.prepare_cached(account).map_err(Error::store)?;
+                if !statement.exists(params![user.no.0, user.version]).map_err(Error::store)? {
+                    return Ok(None);
+                }
             }
-        };
-        let found = self.readers.run(|connection| self.first(connection, &sql, params![project.0, device.0]))?;
-        Ok(found.map(|device| seen_as(Arc::new(device), role)))
+            let viewer = Viewer { project, user: user.map(|user| user.no) };
+            let relations = relations(&snapshot, device).map_err(Error::store)?;
+            let Some(view) = relations.and_then(|relations| relations.view(viewer)) else { return Ok(None) };
+            let found = self.first(&snapshot, &sql, params![project.0, device.0])?;
+            Ok(found.map(|device| seen_as(Arc::new(device), view.role)))
+        })
     }
 
     async fn audience(&self, device: DeviceNo) -> Result<Audience> {
-        self.readers.run(|connection| audience(connection, device).map_err(Error::store))
+        let found = self.readers.run(|connection| relations(connection, device).map_err(Error::store))?;
+        Ok(found.map(|relations| relations.audience()).unwrap_or_default())
     }
 
     async fn devices_of_user(
@@ -248,30 +252,6 @@ impl DeviceStore for SqliteRegistry {
     }
 }
 
-/// What the user `?1` has of each of the devices `?2`, a JSON list, as [`role`] reads it.
-fn roles_sql() -> &'static str {
-    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        format!(
-            "SELECT CASE
-                 WHEN EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1 AND b.owned = 1)
-                 THEN 3
-                 WHEN (SELECT home_id FROM device d WHERE d.device_no = a.value) IN ({LIVES_IN}) THEN 2
-                 WHEN EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1) THEN 1
-                 ELSE 0 END FROM json_each(?2) a ORDER BY a.key"
-        )
-    });
-    &SQL
-}
-
-fn role(number: i64) -> Option<DeviceRole> {
-    match number {
-        3 => Some(DeviceRole::Owner),
-        2 => Some(DeviceRole::Resident),
-        1 => Some(DeviceRole::Sharee),
-        _ => None,
-    }
-}
-
 /// The statement of the single device read, which is the most frequent one, made once.
 fn device_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> =
@@ -290,20 +270,12 @@ impl SqliteRegistry {
         limit: usize,
     ) -> Result<Option<Vec<Device>>> {
         let mine = match which {
-            UserDevices::Home => {
-                "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
-                 UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2
-                 UNION SELECT h.device_no FROM device h JOIN home_member m USING (home_id) WHERE m.user_no = ?2"
-            }
-            UserDevices::Shared => "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0",
+            UserDevices::Home => AT_HOME_OF_USER,
+            UserDevices::Shared => SHARED_TO_USER,
         };
         self.readers.run(|connection| {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            let user_no: Option<i64> = snapshot
-                .prepare_cached("SELECT user_no FROM app_user WHERE uid = ?1 AND project_no = ?2")
-                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], |row| row.get(0)).optional())
-                .map_err(Error::store)?;
-            let Some(user_no) = user_no else { return Ok(None) };
+            let Some(user_no) = user_no(&snapshot, project, uid).map_err(Error::store)? else { return Ok(None) };
             let sql = format!(
                 "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({mine})
                  ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
@@ -388,16 +360,6 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
         _ => seal.unseal(own, &place_of_local_key(&device.id.0))?,
     };
     Ok(device)
-}
-
-/// A device that another project's people have, without anything that is theirs: what they call it, where it is, when
-/// they last changed something, and the way to it. The local key was never unsealed.
-fn as_its_maker_sees(device: Device) -> Device {
-    let (home, gateway, node_id, lat, lon) = (None, None, None, None, None);
-    let (name, time_zone) = (device.product.name.clone(), TIME_ZONE.to_owned());
-    let updated_ms = device.created_ms.max(device.active_ms);
-    let ip = String::new();
-    Device { abroad: true, home, gateway, node_id, ip, lat, lon, name, time_zone, updated_ms, ..device }
 }
 
 /// Where a device's secret is sealed.

@@ -3,7 +3,7 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::visibility::{LIVES_IN, VISIBLE, abroad};
+use super::visibility::{OF_PROJECT, abroad, of_user};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
 
@@ -84,25 +84,13 @@ impl Filter {
         format!("?{}", self.values.len())
     }
 
-    /// Both kinds of visible devices: those of the project's products, and other projects' that its users have. Or only
-    /// those that one user has.
-    fn kinds(&self) -> Vec<String> {
-        let conditions = &self.conditions;
-        if let Some(user) = &self.user {
-            let homes = LIVES_IN.replace("?1", user);
-            return vec![format!(
-                "FROM device d WHERE {VISIBLE} AND d.device_no IN (
-                     SELECT device_no FROM binding WHERE user_no = {user}
-                     UNION SELECT device_no FROM device WHERE home_id IN ({homes})){conditions}"
-            )];
+    /// The parts of the list, which have no device in common: what the project sees, or only what one user has.
+    fn parts(&self) -> Vec<String> {
+        let with = |part: &str| format!("{part}{}", self.conditions);
+        match &self.user {
+            Some(user) => vec![with(&of_user(user))],
+            None => OF_PROJECT.iter().copied().map(with).collect(),
         }
-        vec![
-            format!("FROM device d WHERE d.removed = 0 AND d.project_no = ?1{conditions}"),
-            format!(
-                "FROM device d WHERE d.removed = 0 AND d.device_no IN
-                 (SELECT device_no FROM binding WHERE project_no = ?1 AND is_foreign = 1){conditions}"
-            ),
-        ]
     }
 
     /// How many devices there are.
@@ -113,7 +101,7 @@ impl Filter {
                 connection.prepare_cached("SELECT count(DISTINCT device_no) FROM binding WHERE app_no = ?1")?;
             return statement.query_row(params![app_no], |row| row.get(0));
         }
-        let counts: Vec<String> = self.kinds().iter().map(|kind| format!("(SELECT count(*) {kind})")).collect();
+        let counts: Vec<String> = self.parts().iter().map(|part| format!("(SELECT count(*) {part})")).collect();
         let sql = format!("SELECT {}", counts.join(" + "));
         connection.prepare_cached(&sql)?.query_row(params_from_iter(&self.values), |row| row.get(0))
     }
@@ -127,15 +115,15 @@ impl Filter {
         let number = |count: usize| Sql::Integer(i64::try_from(count).unwrap_or(i64::MAX));
         let reach = self.place(number(query.offset.saturating_add(query.limit)));
         let (limit, offset) = (self.place(number(query.limit)), self.place(number(query.offset)));
-        let kinds = self.kinds().into_iter().map(|kind| {
+        let parts = self.parts().into_iter().map(|part| {
             format!(
-                "SELECT * FROM (SELECT d.device_no AS no, d.created_ms AS created, d.device_id AS id {kind}
+                "SELECT * FROM (SELECT d.device_no AS no, d.created_ms AS created, d.device_id AS id {part}
                  ORDER BY d.created_ms, d.device_id LIMIT {reach})"
             )
         });
         let sql = format!(
             "{} ORDER BY created, id LIMIT {limit} OFFSET {offset}",
-            kinds.collect::<Vec<_>>().join(" UNION ALL ")
+            parts.collect::<Vec<_>>().join(" UNION ALL ")
         );
         connection.prepare_cached(&sql)?.query_map(params_from_iter(&self.values), |row| row.get(0))?.collect()
     }

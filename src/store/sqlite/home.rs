@@ -6,10 +6,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
-use super::owner::{forget_homes, new_home, user_no};
-use super::visibility::{LIVES_IN, VISIBLE};
+use super::owner::{behind_gateways, forget_homes, new_home, user_no};
+use super::visibility::{HOME_ROLE, LIVES_IN, VISIBLE, home_role};
 use super::{invitation, user};
 use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
+use crate::domain::ownership::parted_by_leaving;
 use crate::domain::store::HomeStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 
@@ -17,9 +18,6 @@ use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, Use
 const HOME: &str = "h.home_id, h.name, o.uid, h.geo_name, h.lat, h.lon";
 /// Where [`HOME`] is.
 const HOMES: &str = "home h JOIN app_user o ON o.user_no = h.owner_no";
-/// What the user `?1` may do in the home `h`, as [`role`] reads it.
-const ROLE: &str = "CASE WHEN h.owner_no = ?1 THEN 2 ELSE
-    (SELECT m.is_admin FROM home_member m WHERE m.home_id = h.home_id AND m.user_no = ?1) END";
 
 #[async_trait]
 impl HomeStore for SqliteRegistry {
@@ -33,9 +31,9 @@ impl HomeStore for SqliteRegistry {
             let snapshot = connection.unchecked_transaction()?;
             let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
             let sql = format!(
-                "SELECT {HOME}, {ROLE} FROM {HOMES} WHERE h.home_id IN ({LIVES_IN}) ORDER BY h.home_id LIMIT ?2"
+                "SELECT {HOME}, {HOME_ROLE} FROM {HOMES} WHERE h.home_id IN ({LIVES_IN}) ORDER BY h.home_id LIMIT ?2"
             );
-            let both = |row: &Row<'_>| Ok((home(row)?, role(row.get(6)?)));
+            let both = |row: &Row<'_>| Ok((home(row)?, home_role(row.get(6)?)));
             let homes: rusqlite::Result<Vec<_>> =
                 snapshot.prepare_cached(&sql)?.query_map(params![user_no, limit], both)?.collect();
             homes.map(Some)
@@ -81,14 +79,14 @@ impl HomeStore for SqliteRegistry {
     }
 
     async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>> {
-        let sql = format!("SELECT {ROLE} FROM home h WHERE h.home_id = ?2");
+        let sql = format!("SELECT {HOME_ROLE} FROM home h WHERE h.home_id = ?2");
         let found: Option<Option<i64>> = self.readers.run(|connection| {
             connection
                 .prepare_cached(&sql)
                 .and_then(|mut statement| statement.query_row(params![user.0, id.0], |row| row.get(0)).optional())
                 .map_err(Error::store)
         })?;
-        Ok(found.flatten().map(role))
+        Ok(found.flatten().map(home_role))
     }
 
     async fn make_home(
@@ -139,7 +137,7 @@ impl HomeStore for SqliteRegistry {
              WHERE u.project_no = ?2 ORDER BY l.role = 2 DESC, l.came_ms, u.user_no LIMIT ?3"
         );
         let member =
-            |row: &Row<'_>| Ok(Member { user: user::user(row)?, role: role(row.get(17)?), name: row.get(18)? });
+            |row: &Row<'_>| Ok(Member { user: user::user(row)?, role: home_role(row.get(17)?), name: row.get(18)? });
         self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![id.0, project.0, limit], member);
@@ -154,7 +152,7 @@ impl HomeStore for SqliteRegistry {
             let found = connection.prepare_cached(sql).and_then(|mut statement| {
                 statement.query_row(params![id.0, uid.0, project.0], |row| row.get(0)).optional()
             });
-            Ok(found.map_err(Error::store)?.map(role))
+            Ok(found.map_err(Error::store)?.map(home_role))
         })
     }
 
@@ -201,18 +199,15 @@ pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i
     forget_desires(connection, "SELECT device_no FROM device WHERE home_id = ?1", home_id)?;
     let owned = "SELECT device_no FROM binding WHERE user_no = ?2 AND owned = 1";
     let leaves = format!("SELECT device_no FROM device WHERE home_id = ?1 AND device_no IN ({owned})");
-    let staying_owner = "SELECT 1 FROM binding o WHERE o.owned = 1 AND o.user_no <> ?2 AND o.device_no";
-    let sql = format!(
-        "UPDATE device SET gateway_no = NULL, updated_ms = ?3 WHERE
-         (device_no IN ({leaves}) AND EXISTS ({staying_owner} = device.gateway_no))
-         OR (gateway_no IN ({leaves}) AND EXISTS ({staying_owner} = device.device_no))
-         RETURNING device_no"
-    );
-    let values = params![home_id, user_no, now_ms];
-    let detached = connection.prepare_cached(&sql)?.query_map(values, |row| row.get(0).map(DeviceNo))?.collect();
+    let behind = behind_gateways(connection, "?1", home_id)?;
+    let detached = parted_by_leaving(HomeId(home_id), UserNo(user_no), behind);
+    for device in &detached {
+        let sql = "UPDATE device SET gateway_no = NULL, updated_ms = ?2 WHERE device_no = ?1";
+        connection.prepare_cached(sql)?.execute(params![device.0, now_ms])?;
+    }
     let sql = format!("UPDATE device SET home_id = NULL, updated_ms = ?3 WHERE device_no IN ({leaves})");
-    connection.prepare_cached(&sql)?.execute(values)?;
-    detached
+    connection.prepare_cached(&sql)?.execute(params![home_id, user_no, now_ms])?;
+    Ok(detached)
 }
 
 fn home(row: &Row<'_>) -> rusqlite::Result<Home> {
@@ -224,14 +219,6 @@ fn home(row: &Row<'_>) -> rusqlite::Result<Home> {
         lat: row.get(4)?,
         lon: row.get(5)?,
     })
-}
-
-fn role(number: i64) -> HomeRole {
-    match number {
-        2 => HomeRole::Owner,
-        1 => HomeRole::Admin,
-        _ => HomeRole::Member,
-    }
 }
 
 /// What [`HomeStore::put_member`] does, with what whoever asks may do at this moment.
@@ -248,10 +235,10 @@ fn put(
         return Ok(MemberPut::Unknown);
     }
     let role_of = |user_no: i64| -> rusqlite::Result<Option<HomeRole>> {
-        let sql = format!("SELECT {ROLE} FROM home h WHERE h.home_id = ?2");
+        let sql = format!("SELECT {HOME_ROLE} FROM home h WHERE h.home_id = ?2");
         let found: Option<i64> =
             connection.prepare_cached(&sql)?.query_row(params![user_no, id.0], |row| row.get(0))?;
-        Ok(found.map(role))
+        Ok(found.map(home_role))
     };
     let before = role_of(user_no)?;
     if before.is_none() && !change.may_come {

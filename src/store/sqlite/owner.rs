@@ -4,18 +4,17 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::fact::{forget_desires, forget_wishes};
+use super::visibility::relations;
 use super::world::refused;
-use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Left, Moves};
+use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owner_by_gateway, parted};
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::mint;
 
-/// What a new owner's first home is called.
-const FIRST_HOME: &str = "Home";
 /// How often a change of owners is begun anew because other devices than before go to somebody new.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -88,34 +87,61 @@ impl Owners<'_> {
     /// Makes a device a user's; whether somebody else had it before, now or last. Whoever had it loses it, and to
     /// somebody new it is as after a reset, unless the operator keeps what there is.
     pub fn hand_over(&self, device_no: i64, owner: Owner, keeps_history: bool) -> Result<bool> {
-        let Owner { user_no, home_id } = owner;
-        let sql = "SELECT d.last_owner_no, (SELECT b.user_no FROM binding b WHERE b.device_no = d.device_no
-                   AND b.owned = 1) FROM device d WHERE d.device_no = ?1";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let known = self.connection.query_row(sql, params![device_no], read).map_err(Error::store)?;
-        let (last_owner_no, owner_no): (Option<i64>, Option<i64>) = known;
-        let was_anothers = last_owner_no.is_some_and(|last| last != user_no);
-        if owner_no.is_some_and(|owner| owner != user_no) {
-            self.release(device_no)?;
-        }
-        if owner_no != Some(user_no) {
-            self.end_bindings(device_no)?;
-            self.leave_gateway_of_others(device_no, user_no)?;
-            self.let_go_of_others(device_no, user_no)?;
-            if was_anothers && !keeps_history {
-                self.forget_past(device_no)?;
+        let user = UserNo(owner.user_no);
+        let history = if keeps_history { History::Kept } else { History::EndsForNew };
+        let group = self.group(device_no)?;
+        self.carry_out(group.hand_over(user, HomeId(owner.home_id), history))?;
+        Ok(group.was_anothers(user))
+    }
+
+    fn carry_out(&self, steps: Vec<Step>) -> Result<()> {
+        steps.into_iter().try_for_each(|step| match step {
+            Step::Release(no) => self.take_from_all(no.0),
+            Step::EndBindings(no) => self.end_bindings(no.0),
+            Step::Detach(no) => self.detach(no.0),
+            Step::ForgetPast(no) => self.forget_past(no.0),
+            Step::Arrive(no, user) => {
+                let uid = self.uid(user.0)?;
+                self.moves.borrow_mut().came.push((no, uid));
+                Ok(())
             }
-            self.moves.borrow_mut().came.push((DeviceNo(device_no), self.uid(user_no)?));
-        }
-        self.move_to_home(device_no, home_id)?;
-        bind(self.connection, device_no, user_no, true, self.now_ms)?;
-        Ok(was_anothers)
+            Step::LeaveHome(no) => {
+                self.is_lost_by_some(no.0)?;
+                forget_desires(self.connection, "?1", no.0).map_err(Error::store)
+            }
+            Step::Stand(no, home) => {
+                let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
+                self.connection.execute(sql, params![no.0, home.0, self.now_ms]).map(drop).map_err(refused)
+            }
+            Step::Bind(no, user) => bind(self.connection, no.0, user.0, true, self.now_ms),
+        })
+    }
+
+    /// A device with its gateway and those behind it.
+    fn group(&self, device_no: i64) -> Result<Group> {
+        let gateway = "d.device_no = (SELECT gateway_no FROM device WHERE device_no = ?1)";
+        Ok(Group {
+            device: self.placement(device_no)?,
+            gateway: self.placements(gateway, device_no)?.pop(),
+            behind: self.placements("d.gateway_no = ?1", device_no)?,
+        })
+    }
+
+    /// Who owns a device, and where it stands.
+    pub fn placement(&self, device_no: i64) -> Result<Placement> {
+        let found = self.placements("d.device_no = ?1", device_no)?.pop();
+        found.ok_or_else(|| Error::store("a device that is not there"))
+    }
+
+    /// The devices `d` that a condition over `?1` selects.
+    fn placements(&self, condition: &str, value: i64) -> Result<Vec<Placement>> {
+        placements(self.connection, condition, value).map_err(Error::store)
     }
 
     /// Shares a device to a user.
     pub fn share(&self, device_no: i64, user_no: i64) -> Result<()> {
         let sql = "SELECT EXISTS (SELECT 1 FROM binding WHERE device_no = ?1 AND user_no = ?2)";
-        let read = |row: &rusqlite::Row<'_>| row.get(0);
+        let read = |row: &Row<'_>| row.get(0);
         let has_it: bool = self.connection.query_row(sql, params![device_no, user_no], read).map_err(Error::store)?;
         bind(self.connection, device_no, user_no, false, self.now_ms)?;
         if !has_it {
@@ -131,53 +157,25 @@ impl Owners<'_> {
 
     /// Makes what is behind a gateway, of the same project and nobody's, its owner's too.
     pub fn hand_over_behind(&self, gateway_no: i64, owner: Owner) -> Result<()> {
-        let sql = "SELECT s.device_no FROM device s JOIN device g ON g.device_no = s.gateway_no
-                   WHERE s.gateway_no = ?1 AND s.project_no = g.project_no AND NOT EXISTS
-                   (SELECT 1 FROM binding b WHERE b.device_no = s.device_no AND b.owned = 1)";
-        for device_no in self.numbers(sql, gateway_no)? {
-            self.hand_over(device_no, owner, false)?;
-        }
-        Ok(())
+        let free = self.group(gateway_no)?.free_behind();
+        free.into_iter().try_for_each(|device| self.hand_over(device.0, owner, false).map(drop))
     }
 
-    /// A gateway that somebody else owns does not speak for a user's device by what it proved before.
-    fn leave_gateway_of_others(&self, device_no: i64, user_no: i64) -> Result<()> {
-        let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE device_no = ?1 AND EXISTS
-                   (SELECT 1 FROM binding b WHERE b.device_no = device.gateway_no AND b.owned = 1 AND b.user_no <> ?2)";
-        if self.connection.execute(sql, params![device_no, user_no]).map_err(Error::store)? > 0 {
-            self.moves.borrow_mut().ended.push(DeviceNo(device_no));
-        }
-        Ok(())
+    /// Makes what comes behind a gateway its owner's, if it is nobody's.
+    pub fn hand_over_by_gateway(&self, device_no: i64, gateway_no: i64) -> Result<()> {
+        let (sub, gateway) = (self.placement(device_no)?, self.placement(gateway_no)?);
+        let sql = "SELECT removed FROM device WHERE device_no = ?1";
+        let removed = self.connection.query_row(sql, params![device_no], |row| row.get("removed"));
+        let owner = owner_by_gateway(&sub, removed.map_err(Error::store)?, &gateway);
+        let Some(UserNo(user_no)) = owner else { return Ok(()) };
+        let home_id = gateway.home.map_or_else(|| first_home(self.connection, user_no), |home| Ok(home.0))?;
+        self.hand_over(device_no, Owner { user_no, home_id }, false).map(drop)
     }
 
-    /// A gateway that becomes a user's does not speak for what others own behind it.
-    fn let_go_of_others(&self, gateway_no: i64, user_no: i64) -> Result<()> {
-        let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE gateway_no = ?1 AND EXISTS
-                   (SELECT 1 FROM binding b WHERE b.device_no = device.device_no AND b.owned = 1 AND b.user_no <> ?2)
-                   RETURNING device_no";
-        self.detach(sql, params![gateway_no, user_no])
-    }
-
-    /// Puts a device into a home. With the one before go the people of that home, what they wished of it, and gateways
-    /// there that others own.
+    /// Puts a device into a home.
     pub fn move_to_home(&self, device_no: i64, home_id: i64) -> Result<()> {
-        let sql = "SELECT home_id FROM device WHERE device_no = ?1";
-        let before: Option<i64> =
-            self.connection.query_row(sql, params![device_no], |row| row.get(0)).map_err(Error::store)?;
-        if before.is_some_and(|before| before != home_id) {
-            self.is_lost_by_some(device_no)?;
-            forget_desires(self.connection, "?1", device_no).map_err(Error::store)?;
-            let owner = "(SELECT b.user_no FROM binding b WHERE b.owned = 1 AND b.device_no =";
-            let sql = format!(
-                "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE (device_no = ?1 OR gateway_no = ?1)
-                 AND gateway_no IS NOT NULL AND {owner} device.device_no) <> {owner} device.gateway_no)
-                 RETURNING device_no"
-            );
-            self.detach(&sql, params![device_no])?;
-        }
-        let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
-        self.connection.execute(sql, params![device_no, home_id, self.now_ms]).map_err(refused)?;
-        Ok(())
+        let steps = self.group(device_no)?.move_to(HomeId(home_id));
+        self.carry_out(steps)
     }
 
     /// Notes, before a change, who has a device: those who do not have it after the change are told.
@@ -192,28 +190,28 @@ impl Owners<'_> {
         self.moves.borrow_mut().ended.extend(devices);
     }
 
-    fn detach(&self, sql: &str, values: impl rusqlite::Params) -> Result<()> {
-        let run = || -> rusqlite::Result<Vec<DeviceNo>> {
-            self.connection.prepare_cached(sql)?.query_map(values, |row| row.get(0).map(DeviceNo))?.collect()
-        };
-        self.end(run().map_err(Error::store)?);
+    /// A gateway no longer speaks for a device.
+    fn detach(&self, device_no: i64) -> Result<()> {
+        let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE device_no = ?1";
+        self.connection.execute(sql, params![device_no]).map_err(Error::store)?;
+        self.end(vec![DeviceNo(device_no)]);
         Ok(())
     }
 
     /// Takes a device from everybody, and with it what is behind it and the same owner's.
     pub fn release(&self, device_no: i64) -> Result<()> {
-        let sql = "SELECT s.device_no FROM device s JOIN binding b ON b.device_no = s.device_no AND b.owned = 1
-                   WHERE s.gateway_no = ?1 AND s.device_no <> ?1 AND b.user_no =
-                       (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1)";
-        for no in self.numbers(sql, device_no)?.into_iter().chain([device_no]) {
-            if self.released.borrow_mut().insert(no) {
-                let left = self.left(no).map_err(Error::store)?;
-                self.moves.borrow_mut().left.push(left);
-            }
-            self.end_bindings(no)?;
-            leave_gateways(self.connection, no).map_err(Error::store)?;
+        let steps = self.group(device_no)?.release();
+        self.carry_out(steps)
+    }
+
+    fn take_from_all(&self, device_no: i64) -> Result<()> {
+        if self.released.borrow_mut().insert(device_no) {
+            let left = self.left(device_no).map_err(Error::store)?;
+            self.moves.borrow_mut().left.push(left);
         }
-        Ok(())
+        self.end_bindings(device_no)?;
+        let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
+        self.connection.execute(sql, params![device_no]).map(drop).map_err(Error::store)
     }
 
     /// As a reset: what people said of a device goes, where it stood, and the sight of its history.
@@ -248,14 +246,15 @@ impl Owners<'_> {
         let sql = "SELECT d.device_id, d.home_id, o.uid, o.project_no FROM device d
                    LEFT JOIN binding b ON b.device_no = d.device_no AND b.owned = 1
                    LEFT JOIN app_user o ON o.user_no = b.user_no WHERE d.device_no = ?1";
-        let audience = audience(self.connection, DeviceNo(device_no))?;
+        let audience =
+            relations(self.connection, DeviceNo(device_no))?.map(|found| found.audience()).unwrap_or_default();
         self.connection.query_row(sql, params![device_no], |row| {
             Ok(Left {
                 no: DeviceNo(device_no),
-                id: DeviceId(row.get(0)?),
-                home: row.get::<_, Option<i64>>(1)?.map(HomeId),
-                owner: row.get::<_, Option<String>>(2)?.map(Uid),
-                owner_project: row.get::<_, Option<i64>>(3)?.map(ProjectNo),
+                id: DeviceId(row.get("device_id")?),
+                home: row.get::<_, Option<i64>>("home_id")?.map(HomeId),
+                owner: row.get::<_, Option<String>>("uid")?.map(Uid),
+                owner_project: row.get::<_, Option<i64>>("project_no")?.map(ProjectNo),
                 users: audience.users,
                 projects: audience.projects,
                 history_from_ms: 0,
@@ -272,31 +271,37 @@ impl Owners<'_> {
     }
 }
 
-/// Who may see a device at this moment.
-pub fn audience(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Audience> {
-    let projects = "SELECT project_no FROM device WHERE device_no = ?1 AND removed = 0
-                    UNION SELECT project_no FROM binding WHERE device_no = ?1";
-    let users = "SELECT user_no FROM binding WHERE device_no = ?1
-                 UNION SELECT owner_no FROM home JOIN device d USING (home_id) WHERE d.device_no = ?1
-                 UNION SELECT user_no FROM home_member JOIN device d USING (home_id) WHERE d.device_no = ?1";
-    let numbers = |sql| -> rusqlite::Result<Vec<i64>> {
-        connection.prepare_cached(sql)?.query_map(params![device.0], |row| row.get(0))?.collect()
+/// The devices `d` that a condition over `?1` selects, as far as it matters to who owns them.
+fn placements(connection: &Connection, condition: &str, value: i64) -> rusqlite::Result<Vec<Placement>> {
+    let sql = format!(
+        "SELECT d.device_no, d.project_no, o.user_no AS owner_no, d.last_owner_no, d.home_id FROM device d
+         LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE {condition}"
+    );
+    let placement = |row: &Row<'_>| {
+        Ok(Placement {
+            no: DeviceNo(row.get("device_no")?),
+            project: ProjectNo(row.get("project_no")?),
+            owner: row.get::<_, Option<i64>>("owner_no")?.map(UserNo),
+            last_owner: row.get::<_, Option<i64>>("last_owner_no")?.map(UserNo),
+            home: row.get::<_, Option<i64>>("home_id")?.map(HomeId),
+        })
     };
-    Ok(Audience {
-        projects: numbers(projects)?.into_iter().map(ProjectNo).collect(),
-        users: numbers(users)?.into_iter().map(UserNo).collect(),
-    })
+    connection.prepare_cached(&sql)?.query_map(params![value], placement)?.collect()
 }
 
-/// Who owns a device, and where it stands or is to stand.
-pub fn owner_of(connection: &Connection, device_no: i64) -> Result<Option<Owner>> {
-    let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
-    let found = connection.query_row(sql, params![device_no], |row| row.get(0)).optional().map_err(Error::store)?;
-    let Some(user_no) = found else { return Ok(None) };
-    let sql = "SELECT home_id FROM device WHERE device_no = ?1";
-    let stands: Option<i64> = connection.query_row(sql, params![device_no], |row| row.get(0)).map_err(Error::store)?;
-    let home_id = stands.map_or_else(|| first_home(connection, user_no), Ok)?;
-    Ok(Some(Owner { user_no, home_id }))
+/// Devices in homes that a condition over `?1` selects, or behind gateways there, each with its gateway.
+pub fn behind_gateways(
+    connection: &Connection,
+    homes: &str,
+    value: i64,
+) -> rusqlite::Result<Vec<(Placement, Placement)>> {
+    let in_homes = format!("SELECT h.device_no FROM device h WHERE h.home_id IN ({homes})");
+    let subs = format!("d.gateway_no IS NOT NULL AND (d.device_no IN ({in_homes}) OR d.gateway_no IN ({in_homes}))");
+    let found = placements(connection, &subs, value)?;
+    let gateway = "d.device_no = (SELECT gateway_no FROM device WHERE device_no = ?1)";
+    let with_gateway =
+        |sub: Placement| Ok(placements(connection, gateway, sub.no.0)?.pop().map(|gateway| (sub, gateway)));
+    found.into_iter().filter_map(|sub| with_gateway(sub).transpose()).collect()
 }
 
 /// Binds a user; the device belongs to somebody again.
@@ -326,13 +331,6 @@ pub fn forget_people(connection: &Connection, device_no: i64) -> rusqlite::Resul
     connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![device_no])?;
     connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![device_no])?;
     forget_wishes(connection, device_no)
-}
-
-/// Ends a device's place in a network: behind a gateway, and of what is behind it as a gateway.
-pub fn leave_gateways(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
-    let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
-    connection.execute(sql, params![device_no])?;
-    Ok(())
 }
 
 /// Where a device stands in a home of its owner's, or else the owner's first home, which is made if need be.
@@ -380,16 +378,11 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
 /// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere, and
 /// not behind a gateway of somebody else's. The devices whose sessions are no longer right.
 pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
-    let owner = "(SELECT b.user_no FROM binding b WHERE b.owned = 1 AND b.device_no =";
-    let detach = format!(
-        "UPDATE device SET gateway_no = NULL, node_id = NULL, updated_ms = ?2 WHERE gateway_no IS NOT NULL
-         AND (home_id IN ({homes}) OR gateway_no IN (SELECT g.device_no FROM device g WHERE g.home_id IN ({homes})))
-         AND {owner} device.device_no) <> {owner} device.gateway_no) RETURNING device_no"
-    );
-    let values = params![value, now_ms];
-    let mut statement = connection.prepare_cached(&detach)?;
-    let detached = statement.query_map(values, |row| row.get(0).map(DeviceNo))?;
-    let detached = detached.collect::<rusqlite::Result<Vec<DeviceNo>>>()?;
+    let detached = parted(&behind_gateways(connection, homes, value)?);
+    let detach = "UPDATE device SET gateway_no = NULL, node_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
+    for device in &detached {
+        connection.prepare_cached(detach)?.execute(params![device.0, now_ms])?;
+    }
     forget_desires(connection, &format!("SELECT device_no FROM device WHERE home_id IN ({homes})"), value)?;
     let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
     connection.execute(&leave, params![value, now_ms])?;

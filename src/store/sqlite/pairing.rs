@@ -7,9 +7,9 @@ use std::fmt::Write;
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
 use super::owner::{Owner, Owners, first_home, user_no};
-use super::visibility::VISIBLE;
+use super::visibility::{HOME_ROLE, VISIBLE, home_role};
 use crate::domain::handover::{HistoryCuts, Moves};
-use crate::domain::pairing::{FAILURES_MAX, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed};
+use crate::domain::pairing::{Claim, Decision, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed, SentToken};
 use crate::domain::store::PairingStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::mint;
@@ -91,86 +91,73 @@ impl PairingStore for SqliteRegistry {
     async fn redeem_pairing(
         &self,
         device: DeviceNo,
-        token: &str,
+        token: &SentToken,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(Redeemed, Moves)> {
-        let sent = Sent::of(token);
+        let sent = Sent { token: token_hash(&token.token), secret: token.secret.as_deref().map(token_hash) };
         // Guesses write nothing.
-        if self.readers.run(|connection| living(connection, &sent, now_ms))?.is_none() {
+        let found = self.readers.run(|connection| claim(connection, &sent).map_err(Error::store))?;
+        if !found.is_some_and(|claim| claim.is_living(now_ms)) {
             return Ok((Redeemed::Unknown, Moves::default()));
         }
         self.change_owners(cuts, now_ms, move |owners| redeem(owners, device, &sent)).await
     }
 }
 
-/// What a device sends: the token, or region, token and secret in one.
+/// The hashes of what a device sends.
 struct Sent {
     token: [u8; 32],
     secret: Option<[u8; 32]>,
 }
 
-impl Sent {
-    fn of(text: &str) -> Self {
-        let parts = (text.is_ascii() && text.len() == 18).then(|| (&text[2..14], &text[14..]));
-        match parts {
-            Some((token, secret)) => Self { token: token_hash(token), secret: Some(token_hash(secret)) },
-            None => Self { token: token_hash(text), secret: None },
-        }
-    }
-}
-
-/// A token that can be redeemed.
-struct Living {
-    project_no: i64,
-    owner: Owner,
-}
-
-/// The token that was sent, if it can be redeemed still: by a user who may bring devices into that home still.
-fn living(connection: &Connection, sent: &Sent, now_ms: i64) -> Result<Option<Living>> {
-    let sql = "SELECT p.project_no, p.user_no, p.home_id, p.secret_hash
-               FROM pairing p JOIN app_user u USING (user_no) JOIN home h USING (home_id)
-               WHERE p.token_hash = ?1 AND p.expires_ms > ?2 AND p.device_no IS NULL AND u.disabled = 0
-               AND (h.owner_no = p.user_no OR EXISTS (SELECT 1 FROM home_member m
-                   WHERE m.home_id = p.home_id AND m.user_no = p.user_no AND m.is_admin = 1))";
-    let found = connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| {
-            let read = |row: &Row<'_>| {
-                let owner = Owner { user_no: row.get(1)?, home_id: row.get(2)? };
-                Ok((Living { project_no: row.get(0)?, owner }, row.get::<_, [u8; 32]>(3)?))
-            };
-            statement.query_row(params![sent.token, now_ms], read).optional()
+/// The token that was sent, and what decides whether it can be redeemed.
+fn claim(connection: &Connection, sent: &Sent) -> rusqlite::Result<Option<Claim>> {
+    let role = HOME_ROLE.replace("?1", "p.user_no");
+    let sql = format!(
+        "SELECT p.project_no, p.user_no, p.home_id, {role} AS role, u.disabled, p.expires_ms, p.device_no, p.secret_hash
+         FROM pairing p JOIN app_user u USING (user_no) JOIN home h USING (home_id) WHERE p.token_hash = ?1"
+    );
+    let claim = |row: &Row<'_>| {
+        let secret: [u8; 32] = row.get("secret_hash")?;
+        Ok(Claim {
+            project: ProjectNo(row.get("project_no")?),
+            user: UserNo(row.get("user_no")?),
+            home: HomeId(row.get("home_id")?),
+            role: row.get::<_, Option<i64>>("role")?.map(home_role),
+            is_disabled: row.get("disabled")?,
+            expires_ms: row.get("expires_ms")?,
+            is_used: row.get::<_, Option<i64>>("device_no")?.is_some(),
+            is_secret_right: sent.secret.is_none_or(|sent| sent == secret),
         })
-        .map_err(Error::store)?;
-    let found = found.filter(|(_, secret)| sent.secret.is_none_or(|sent| sent == *secret));
-    Ok(found.map(|(living, _)| living))
+    };
+    connection.prepare_cached(&sql)?.query_row(params![sent.token], claim).optional()
 }
 
 fn redeem(owners: &Owners<'_>, device: DeviceNo, sent: &Sent) -> Result<Redeemed> {
     let (connection, now_ms) = (owners.connection, owners.now_ms);
-    let Some(Living { project_no, owner }) = living(connection, sent, now_ms)? else { return Ok(Redeemed::Unknown) };
-    // Of the project's products, and nobody else's.
-    let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.project_no = ?2 AND NOT EXISTS
-               (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1 AND b.user_no <> ?3)";
-    let is_free = connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.exists(params![device.0, project_no, owner.user_no]))
-        .map_err(Error::store)?;
-    if !is_free {
-        let sql = "INSERT OR IGNORE INTO pairing_failure (token_hash, device_no) SELECT ?1, ?2
-                   WHERE (SELECT count(*) FROM pairing_failure WHERE token_hash = ?1) < ?3";
-        connection.execute(sql, params![sent.token, device.0, FAILURES_MAX]).map_err(Error::store)?;
-        return Ok(Redeemed::Refused);
-    }
-    owners.hand_over(device.0, owner, false)?;
-    owners.hand_over_behind(device.0, owner)?;
-    let write = || -> rusqlite::Result<()> {
-        connection.execute("UPDATE device SET active_ms = ?2 WHERE device_no = ?1", params![device.0, now_ms])?;
-        let sql = "UPDATE pairing SET device_no = ?2 WHERE token_hash = ?1";
-        connection.execute(sql, params![sent.token, device.0])?;
-        Ok(())
+    let Some(claim) = claim(connection, sent).map_err(Error::store)? else { return Ok(Redeemed::Unknown) };
+    let sql = "SELECT count(*) FROM pairing_failure WHERE token_hash = ?1";
+    let failures = connection.query_row(sql, params![sent.token], |row| row.get(0)).map_err(Error::store)?;
+    let write = |sql: &str| -> Result<()> {
+        connection.execute(sql, params![sent.token, device.0]).map(drop).map_err(Error::store)
     };
-    write().map_err(Error::store)?;
-    Ok(Redeemed::Bound)
+    match claim.decide(&owners.placement(device.0)?, failures, now_ms) {
+        Decision::Unknown => Ok(Redeemed::Unknown),
+        Decision::Refuse { is_noted } => {
+            if is_noted {
+                write("INSERT OR IGNORE INTO pairing_failure (token_hash, device_no) VALUES (?1, ?2)")?;
+            }
+            Ok(Redeemed::Refused)
+        }
+        Decision::Bind => {
+            let owner = Owner { user_no: claim.user.0, home_id: claim.home.0 };
+            owners.hand_over(device.0, owner, false)?;
+            owners.hand_over_behind(device.0, owner)?;
+            let activate = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1";
+            connection.execute(activate, params![device.0, now_ms]).map_err(Error::store)?;
+            write("UPDATE pairing SET device_no = ?2 WHERE token_hash = ?1")?;
+            Ok(Redeemed::Bound)
+        }
+    }
 }

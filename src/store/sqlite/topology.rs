@@ -1,19 +1,17 @@
 //! Gateways and what is behind them, and devices that are made as they come.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM, place_of_local_key, place_of_secret};
-use super::owner::{Owners, bind, owner_of};
-use super::product::node_type_text;
+use super::owner::{Owners, bind};
+use super::product::node_type;
 use super::world::place_of_product_secret;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::TopologyStore;
-use crate::domain::topology::{NewSubDevice, ProductSecret};
-use crate::domain::{Device, DeviceNo, Error, NodeType, Result};
+use crate::domain::topology::{KnownDevice, Made, Making, NewSubDevice, ProductSecret, has_room};
+use crate::domain::{Device, DeviceNo, Error, ProjectNo, Result, UserNo};
 use crate::store::mint;
 use crate::store::seal::Seal;
 
@@ -62,8 +60,8 @@ impl TopologyStore for SqliteRegistry {
         let subs = subs.to_vec();
         let work = move |owners: &Owners<'_>| {
             let behind = owners.numbers("SELECT device_no FROM device WHERE gateway_no = ?1", gateway.0)?;
-            let together: HashSet<i64> = behind.into_iter().chain(subs.iter().map(|sub| sub.0)).collect();
-            if together.len() > max {
+            let behind: Vec<DeviceNo> = behind.into_iter().map(DeviceNo).collect();
+            if !has_room(&behind, &subs, max) {
                 return Ok(false);
             }
             subs.iter().try_for_each(|sub| put_behind(owners, sub.0, gateway))?;
@@ -97,23 +95,12 @@ impl TopologyStore for SqliteRegistry {
     }
 }
 
-/// What comes behind a gateway of the same project is its owner's, unless somebody has it or it was removed.
+/// Puts a device behind a gateway.
 fn put_behind(owners: &Owners<'_>, sub_no: i64, gateway: DeviceNo) -> Result<()> {
-    let (connection, now_ms) = (owners.connection, owners.now_ms);
     let sql = "UPDATE device SET gateway_no = ?2, updated_ms = ?3
                WHERE device_no = ?1 AND gateway_no IS NOT ?2";
-    connection.execute(sql, params![sub_no, gateway.0, now_ms]).map_err(Error::store)?;
-    let sql = "SELECT 1 FROM device s JOIN device g ON g.project_no = s.project_no
-               WHERE s.device_no = ?1 AND g.device_no = ?2 AND s.removed = 0
-               AND NOT EXISTS (SELECT 1 FROM binding b WHERE b.device_no = s.device_no AND b.owned = 1)";
-    let is_free = connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.exists(params![sub_no, gateway.0]))
-        .map_err(Error::store)?;
-    match is_free.then(|| owner_of(connection, gateway.0)).transpose()?.flatten() {
-        Some(owner) => owners.hand_over(sub_no, owner, false).map(drop),
-        None => Ok(()),
-    }
+    owners.connection.execute(sql, params![sub_no, gateway.0, owners.now_ms]).map_err(Error::store)?;
+    owners.hand_over_by_gateway(sub_no, gateway.0)
 }
 
 /// The number of the device, made when there is none.
@@ -125,48 +112,31 @@ fn make(
     max: usize,
 ) -> Result<Option<i64>> {
     let (connection, now_ms) = (owners.connection, owners.now_ms);
-    // Behind a gateway: a product for sub-devices, of the project whose product the gateway is.
-    let sql = "SELECT product_no, name FROM product p WHERE product_id = ?1 AND (?2 IS NULL OR (node_type = ?3
-               AND project_no = (SELECT project_no FROM device WHERE device_no = ?2)))";
-    let gateway_no = gateway.map(|gateway| gateway.0);
-    let values = params![device.product.as_str(), gateway_no, node_type_text(NodeType::Sub)];
-    let product = connection.query_row(sql, values, |row| Ok((row.get(0)?, row.get(1)?))).optional();
-    let Some((product_no, name)): Option<(i64, String)> = product.map_err(Error::store)? else { return Ok(None) };
-
-    let owner = |no: Option<i64>| -> Result<Option<i64>> {
-        let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
-        connection.query_row(sql, params![no], |row| row.get(0)).optional().map_err(Error::store)
-    };
-    let gateways_owner = owner(gateway_no)?;
-    let sql = "SELECT device_no, gateway_no, active_ms, removed FROM device WHERE product_no = ?1 AND device_name = ?2";
-    let known = connection
-        .query_row(sql, params![product_no, device.name], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, i64>(2)?, row.get::<_, bool>(3)?))
-        })
-        .optional();
-    if let Some((no, behind, active_ms, removed)) = known.map_err(Error::store)? {
-        // A name is no proof: only what nobody else has and what never was anywhere is there for the taking.
-        let is_free = behind.is_none()
-            && active_ms == 0
-            && !removed
-            && owner(Some(no))?.is_none_or(|owner| Some(owner) == gateways_owner);
-        if behind != gateway_no && !is_free {
-            return Ok(None);
-        }
-        if let Some(gateway) = gateway {
-            put_behind(owners, no, gateway)?;
-        }
-        return Ok(Some(no));
-    }
-    // Also those that it had and that were taken from it count.
-    let made = match gateway_no {
-        Some(gateway_no) => ("SELECT count(*) FROM device WHERE made_by = ?1 OR gateway_no = ?1", gateway_no),
+    let sql = "SELECT product_no, name, project_no, node_type FROM product p WHERE product_id = ?1";
+    let product = connection.query_row(sql, params![device.product.as_str()], |row| {
+        let (project, node_type) = (ProjectNo(row.get("project_no")?), node_type(row.get_ref("node_type")?.as_str()?));
+        Ok((row.get("product_no")?, row.get("name")?, project, node_type))
+    });
+    let product = product.optional().map_err(Error::store)?;
+    let Some((product_no, name, project, node_type)): Option<(i64, String, _, _)> = product else { return Ok(None) };
+    let known = known_device(connection, product_no, &device.name).map_err(Error::store)?;
+    // Also those that a gateway had and that were taken from it count.
+    let made = match gateway {
+        Some(gateway) => ("SELECT count(*) FROM device WHERE made_by = ?1 OR gateway_no = ?1", gateway.0),
         None => ("SELECT count(*) FROM device WHERE made_by = 0 AND product_no = ?1", product_no),
     };
     let made: usize = connection.query_row(made.0, params![made.1], |row| row.get(0)).map_err(Error::store)?;
-    if made >= max {
-        return Ok(None);
-    }
+    let gateway = gateway.map(|gateway| owners.placement(gateway.0)).transpose()?;
+    let making = Making { project, node_type, gateway, known, made, max };
+    let gateway_no = gateway.map(|gateway| gateway.no.0);
+    let gateways_owner = match making.decide() {
+        Made::Refused => return Ok(None),
+        Made::Known(no) => {
+            gateway.map_or(Ok(()), |gateway| put_behind(owners, no.0, gateway.no))?;
+            return Ok(Some(no.0));
+        }
+        Made::New(owner) => owner,
+    };
     let id = mint::device_id()?;
     connection
         .execute(
@@ -192,8 +162,24 @@ fn make(
         )
         .map_err(Error::store)?;
     let no = connection.last_insert_rowid();
-    if let Some(owner_no) = gateways_owner {
-        bind(connection, no, owner_no, true, now_ms)?;
+    if let Some(owner) = gateways_owner {
+        bind(connection, no, owner.0, true, now_ms)?;
     }
     Ok(Some(no))
+}
+
+fn known_device(connection: &Connection, product_no: i64, name: &str) -> rusqlite::Result<Option<KnownDevice>> {
+    let sql = "SELECT d.device_no, d.gateway_no, d.active_ms, d.removed, o.user_no AS owner_no FROM device d
+               LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
+               WHERE d.product_no = ?1 AND d.device_name = ?2";
+    let known = |row: &Row<'_>| {
+        Ok(KnownDevice {
+            no: DeviceNo(row.get("device_no")?),
+            owner: row.get::<_, Option<i64>>("owner_no")?.map(UserNo),
+            gateway: row.get::<_, Option<i64>>("gateway_no")?.map(DeviceNo),
+            is_active: row.get::<_, i64>("active_ms")? != 0,
+            removed: row.get("removed")?,
+        })
+    };
+    connection.query_row(sql, params![product_no, name], known).optional()
 }

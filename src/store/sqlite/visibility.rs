@@ -1,4 +1,11 @@
-//! Who sees what, as SQL.
+//! Who sees what, as conditions of SQL: every such condition of the registry is here. The rules themselves are
+//! `domain/access.rs`; the contract suite compares the two.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::domain::access::{Holder, HomePeople, Relations};
+use crate::domain::home::HomeRole;
+use crate::domain::{DeviceNo, ProjectNo, UserNo};
 
 /// Whether the project `?1` sees the device `d`.
 pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
@@ -29,6 +36,89 @@ pub const ABROAD: &str = abroad!();
 /// The homes that the user `?1` lives in.
 pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
     UNION SELECT home_id FROM home_member WHERE user_no = ?1";
+
+/// What the user `?1` may do in the home `h`, as [`home_role`] reads it.
+pub const HOME_ROLE: &str = "CASE WHEN h.owner_no = ?1 THEN 2 ELSE
+    (SELECT m.is_admin FROM home_member m WHERE m.home_id = h.home_id AND m.user_no = ?1) END";
+
+/// A role of a number that [`HOME_ROLE`] gives.
+pub fn home_role(number: i64) -> HomeRole {
+    match number {
+        2 => HomeRole::Owner,
+        1 => HomeRole::Admin,
+        _ => HomeRole::Member,
+    }
+}
+
+/// The numbers of the devices in homes that the user `?2` lives in, and of those that the user owns.
+pub const AT_HOME_OF_USER: &str = "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
+    UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2
+    UNION SELECT h.device_no FROM device h JOIN home_member m USING (home_id) WHERE m.user_no = ?2";
+
+/// The numbers of the devices that are shared to the user `?2`.
+pub const SHARED_TO_USER: &str = "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0";
+
+/// Of each of the devices `?2`, a JSON list of numbers, in its order: whether the user `?1` owns it, lives where it
+/// stands, and has it in any way.
+pub const RELATION_TO_USER: &str = "SELECT
+    EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1 AND b.owned = 1) AS owns,
+    coalesce((SELECT home_id FROM device d WHERE d.device_no = a.value) IN
+        (SELECT home_id FROM home WHERE owner_no = ?1 UNION SELECT home_id FROM home_member WHERE user_no = ?1), 0)
+        AS lives_there,
+    EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1) AS holds
+    FROM json_each(?2) a ORDER BY a.key";
+
+/// The devices `d` that the user in the parameter `user` has and the project `?1` sees.
+pub fn of_user(user: &str) -> String {
+    let homes = LIVES_IN.replace("?1", user);
+    format!(
+        "FROM device d WHERE {VISIBLE} AND d.device_no IN (SELECT device_no FROM binding WHERE user_no = {user}
+         UNION SELECT device_no FROM device WHERE home_id IN ({homes}))"
+    )
+}
+
+/// The devices `d` that the project `?1` sees, in two parts that have none in common: those of its own products, and
+/// other projects' that its users have. Together they are those that are [`VISIBLE`].
+pub const OF_PROJECT: [&str; 2] = [
+    "FROM device d WHERE d.removed = 0 AND d.project_no = ?1",
+    "FROM device d WHERE d.removed = 0 AND d.device_no IN
+     (SELECT device_no FROM binding WHERE project_no = ?1 AND is_foreign = 1)",
+];
+
+/// What decides who sees a device at this moment; `None` when there is no such device.
+pub fn relations(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Option<Relations>> {
+    let sql = "SELECT d.project_no AS maker, d.removed, l.project_no AS last_owner, d.home_id, h.project_no AS home
+               FROM device d LEFT JOIN app_user l ON l.user_no = d.last_owner_no LEFT JOIN home h USING (home_id)
+               WHERE d.device_no = ?1";
+    let mut home_id = None;
+    let read = |row: &rusqlite::Row<'_>| {
+        home_id = row.get::<_, Option<i64>>("home_id")?;
+        let home = row.get::<_, Option<i64>>("home")?.map(ProjectNo);
+        Ok(Relations {
+            maker: ProjectNo(row.get("maker")?),
+            removed: row.get("removed")?,
+            last_owner: row.get::<_, Option<i64>>("last_owner")?.map(ProjectNo),
+            home: home.map(|project| HomePeople { project, users: Vec::new() }),
+            holders: Vec::new(),
+        })
+    };
+    let found = connection.prepare_cached(sql)?.query_row(params![device.0], read).optional()?;
+    let Some(mut relations) = found else { return Ok(None) };
+    let holder = |row: &rusqlite::Row<'_>| {
+        let (user, project) = (UserNo(row.get("user_no")?), ProjectNo(row.get("project_no")?));
+        Ok(Holder { user, project, owned: row.get("owned")? })
+    };
+    let sql = "SELECT user_no, project_no, owned FROM binding WHERE device_no = ?1";
+    relations.holders =
+        connection.prepare_cached(sql)?.query_map(params![device.0], holder)?.collect::<Result<_, _>>()?;
+    if let Some(home) = &mut relations.home {
+        let sql = "SELECT owner_no AS user_no FROM home WHERE home_id = ?1
+                   UNION SELECT user_no FROM home_member WHERE home_id = ?1";
+        let user = |row: &rusqlite::Row<'_>| row.get("user_no").map(UserNo);
+        home.users = connection.prepare_cached(sql)?.query_map(params![home_id], user)?.collect::<Result<_, _>>()?;
+    }
+    Ok(Some(relations))
+}
 
 /// Whether the device `d`, whose owner's binding is `o`, shows the local key of the gateway `g` that it is behind as its own,
 /// by which clients of the local network find that gateway: it was given none, and whoever sees it has the gateway too, as
