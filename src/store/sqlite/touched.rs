@@ -104,7 +104,7 @@ mod tests {
             "devices":[{"product_id":"g","device_id":"gateway","owner":"one"},
                 {"product_id":"s","device_id":"sub","owner":"one","gateway":"gateway","node_id":"1"},
                 {"product_id":"g","device_id":"other","owner":"two"}]}]}"#;
-        let world = crate::world::parse(world).map_err(|error| error.to_string()).unwrap();
+        let world = crate::domain::world::World::parse(world).map_err(|error| error.to_string()).unwrap();
         registry.apply(world, &NoCuts, 1).await.map_err(|error| error.to_string()).unwrap();
         let project = registry.project_by_client_id("id").await.unwrap().unwrap().no;
         (registry, project)
