@@ -54,7 +54,7 @@ pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Ar
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificates, &error))?;
     if chain.is_empty() {
-        return Err(wrong(certificates, &"it contains no certificate"));
+        return Err(wrong(certificates, &"no certificate in it"));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
     config(chain, key, protocol)

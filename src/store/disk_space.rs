@@ -20,6 +20,7 @@ const LAST_BYTES: u64 = 512 << 10;
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The free space of the disk that holds a data folder.
+#[derive(Default)]
 pub struct DiskSpace {
     /// None if the free space is not checked, as in tests and benchmarks of an engine.
     folder: Option<PathBuf>,
@@ -39,8 +40,7 @@ impl DiskSpace {
 
     /// A disk without a limit.
     pub fn unlimited() -> Self {
-        let (is_low, refused, failed) = Default::default();
-        Self { folder: None, min_bytes: 0, is_low, refused, failed }
+        Self::default()
     }
 
     /// Whether the event log must refuse new rows.

@@ -1,5 +1,5 @@
 //! The folder that is damaged: two projects with history in several files, in a journal and in the registry's
-//! write-ahead log, left by a server that was killed; and a copy of an earlier time.
+//! write-ahead log, left by a server that was killed; and an earlier copy of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,18 +17,18 @@ use crate::support::{INGLE, TestCloud};
 
 /// Devices of each project.
 const DEVICES: usize = 3;
-/// Devices of each project that have no rows, so that the registry has more in it than a page.
+/// Devices of each project that have no rows, so that the registry needs more than one page.
 const IDLE_DEVICES: usize = 90;
-/// Rows of each device that are imported in one go: those of all devices are more than stay in memory.
+/// Rows of each device that are imported in one request; those of all devices are more than a memtable holds.
 const ROWS: i64 = 400;
-/// Rows of each device that are in a journal alone, and in how many commits.
+/// Rows of each device that only a journal has, and in how many commits.
 const LAST_ROWS: i64 = 8;
 const LAST_COMMITS: i64 = 4;
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// How far the history goes back: over several files.
+/// The length of the history, which covers several files.
 const HISTORY_DAYS: i64 = 27;
 
-/// What an idle device is called, and its key.
+/// The names and keys of the idle devices.
 pub fn idle(project: usize) -> impl Iterator<Item = (String, String)> {
     (0..IDLE_DEVICES).map(move |n| {
         let id = format!("{}-idle{n}", WORDS[project]);
@@ -37,7 +37,7 @@ pub fn idle(project: usize) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The name that a device gets when it is made.
+/// The name that a device has after its creation.
 pub fn first_name(id: &str) -> String {
     format!("{id} as made")
 }
@@ -46,37 +46,37 @@ fn key_of(id: &str) -> String {
     format!("key-{id}")
 }
 
-/// What the ids of each project's devices begin with.
+/// The beginning of the ids of each project's devices.
 const WORDS: [&str; 2] = ["alpha", "beta"];
 
 /// Name, id and secret of each project.
 pub const PROJECTS: [(&str, &str, &str); 2] = [("first", FIRST_ID, FIRST_SECRET), ("second", SECOND_ID, SECOND_SECRET)];
 
-/// What a device is known to have.
+/// What a device must have.
 pub struct Known {
     pub id: String,
     pub local_key: String,
-    /// The names that it has had; the last is its name.
+    /// The names that it has had; the last one is current.
     pub names: Vec<String>,
-    /// Time and value of every row. Values are no other device's.
+    /// Time and value of every row. No other device has the same values.
     pub rows: BTreeSet<(i64, String)>,
 }
 
 impl Known {
-    /// The newest row's value.
+    /// The value of the newest row.
     pub fn latest(&self) -> &str {
         &self.rows.last().unwrap().1
     }
 }
 
-/// The folder, its older copy, and what is in it.
+/// The folder, its earlier copy, and what they contain.
 pub struct Fixture {
     temporary: TempDir,
     /// The devices of each project.
     pub known: [Vec<Known>; 2],
 }
 
-/// Starts a server on a folder, or gives what it said when it refused.
+/// Starts a server on a folder, or returns its message when it refused to start.
 pub fn start(data: &Path) -> Result<TestCloud, String> {
     TestCloud::by(Command::new(INGLE), data, &[("INGLE_TELEMETRY_MEMORY_ROWS", "1000")])
 }
@@ -101,7 +101,7 @@ pub fn document(name: &str, client_id: &str, secret: &str, devices: &[(String, S
 }
 
 impl Fixture {
-    /// Lets the real server make it.
+    /// Creates the folder with the real server.
     pub fn prepare() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let known = [0, 1].map(|project| (0..DEVICES).map(|n| new_device(project, n)).collect());
@@ -114,10 +114,10 @@ impl Fixture {
         wait_for_flush(&cloud);
         cloud.stop();
         copy(&data, &fixture.older());
-        // Devices of the second project get numbers that the older registry has not given yet.
+        // Devices of the second project get numbers that the earlier registry has not assigned yet.
         let cloud = start(&data).unwrap();
         fixture.apply(&cloud, 1);
-        // Files that somebody reads keep their write-ahead logs.
+        // Files that are being read keep their write-ahead logs.
         fixture.read(&cloud);
         fixture.import(&cloud, 0..2, now, ROWS, HISTORY_DAYS * DAY_MS);
         wait_for_flush(&cloud);
@@ -133,7 +133,7 @@ impl Fixture {
         self.temporary.path().join("data")
     }
 
-    /// The copy of an earlier time.
+    /// The earlier copy.
     pub fn older(&self) -> PathBuf {
         self.temporary.path().join("older")
     }
@@ -143,7 +143,7 @@ impl Fixture {
         copy(&self.data(), to);
     }
 
-    /// Files that hold something, by name.
+    /// The names of all files that are not empty.
     pub fn files(&self) -> Vec<String> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.data()).unwrap() {
@@ -165,7 +165,8 @@ impl Fixture {
         cloud.apply(&document(name, id, secret, &devices));
     }
 
-    /// Rows of every device of some projects, the newest at `newest_ms` and the others up to `span_ms` before it.
+    /// Imports rows for every device of some projects, the newest at `newest_ms` and the others up to `span_ms` before
+    /// it.
     fn import(&mut self, cloud: &TestCloud, projects: Range<usize>, newest_ms: i64, count: i64, span_ms: i64) {
         let mut rows = Vec::new();
         for project in projects {
@@ -218,7 +219,7 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        // SQLite makes the index of a write-ahead log anew.
+        // SQLite creates the index of a write-ahead log again.
         if entry.file_type().unwrap().is_file() && !entry.file_name().to_str().unwrap().ends_with("-shm") {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }

@@ -1,4 +1,4 @@
-//! What a server on a damaged folder may do.
+//! Checks how a server may behave on a damaged folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,23 +9,23 @@ use super::folder::{Fixture, Known, PROJECTS, document, first_name, idle, metric
 use crate::support::TestCloud;
 use crate::support::tuya::TuyaApp;
 
-/// New devices: more than the folder has, so that numbers that are given again are among theirs.
+/// Number of new devices. They are more than the folder has, so that numbers which are assigned twice are among theirs.
 const NEW_DEVICES: usize = 8;
 const NEW_ID: &str = "thirdclient000000001";
 const NEW_SECRET: &str = "00112233445566778899aabbccddeeff";
 
-/// What was seen of a server that started.
+/// What was observed of a server that started.
 #[derive(Default)]
 pub struct Seen {
-    /// What nobody sent, or is another's.
+    /// Data that was never sent, or that belongs to another device.
     pub wrong: Vec<String>,
-    /// What was known and is not shown.
+    /// Data that must exist and is not shown.
     pub lost: Vec<String>,
-    /// What the log and the metrics say of it.
+    /// What the log and the metrics report about it.
     pub said: Vec<String>,
 }
 
-/// The faults of a server on a folder of which one file was damaged.
+/// The faults of a server on a folder in which one file was damaged.
 pub fn judge(fixture: &Fixture, data: &Path, damaged: &str) -> Vec<String> {
     match look(fixture, data) {
         Err(refusal) => {
@@ -44,7 +44,7 @@ pub fn judge(fixture: &Fixture, data: &Path, damaged: &str) -> Vec<String> {
     }
 }
 
-/// Starts a server and asks it for everything; or what it said when it refused to start.
+/// Starts a server and reads everything; or returns its message when it refused to start.
 pub fn look(fixture: &Fixture, data: &Path) -> Result<Seen, String> {
     let cloud = start(data)?;
     let mut seen = Seen::default();
@@ -87,7 +87,7 @@ fn has_token(app: &TuyaApp) -> bool {
     })
 }
 
-/// The devices that a project sees: all of them, no others, and the idle ones as they were made.
+/// Checks the devices that a project sees: all of its own, no others, and the idle ones unchanged.
 fn look_at_list(app: &TuyaApp, project: usize, known: &[Known], seen: &mut Seen) {
     let answer = app.get("/v1.0/devices?page_no=1&page_size=100");
     let Some(list) = answer["result"]["devices"].as_array() else {
@@ -160,7 +160,7 @@ fn look_at_device(app: &TuyaApp, known: &Known, everybodys: &BTreeMap<&str, &str
     }
 }
 
-/// A device that is made now has no history.
+/// A newly created device has no history.
 fn look_at_new_devices(cloud: &TestCloud, everybodys: &BTreeMap<&str, &str>, seen: &mut Seen) {
     let devices: Vec<_> = (0..NEW_DEVICES).map(|n| (format!("gamma{n}"), "key".to_owned())).collect();
     let document = document("third", NEW_ID, NEW_SECRET, &devices).to_string();
@@ -199,7 +199,7 @@ fn status(app: &TuyaApp, id: &str) -> Option<String> {
     Some(point["value"].to_string())
 }
 
-/// Time and value of each reported row of a device, or an answer that is none.
+/// Time and value of each reported row of a device, or the response if it is an error.
 pub fn log(app: &TuyaApp, id: &str) -> Result<Vec<(i64, String)>, Value> {
     let (mut rows, mut from) = (Vec::new(), String::new());
     loop {

@@ -1,4 +1,4 @@
-//! What `recorder.c` wrote down, and the disk that a power cut could have left at any point of it.
+//! What `recorder.c` recorded, and the disk that a power cut could have left at any point of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -11,10 +11,10 @@ use std::process::Command;
 use crate::store::model::Random;
 
 const HEAD_BYTES: usize = 48;
-/// What a disk writes as a whole.
+/// The size that a disk writes atomically.
 const SECTOR: usize = 512;
 
-/// One call of the recorded process, or a word of the test. Files are named by inode.
+/// One call of the recorded process, or a mark of the test. Files are named by inode.
 pub enum Call {
     Create { file: u64, name: String },
     Write { file: u64, at: usize, data: Range<usize> },
@@ -44,7 +44,7 @@ pub fn recorder(folder: &Path) -> PathBuf {
     library
 }
 
-/// Lets the test write words between the calls.
+/// Lets the test write marks between the calls.
 pub struct Marks(File);
 
 impl Marks {
@@ -52,7 +52,7 @@ impl Marks {
         Self(File::options().create(true).append(true).open(log).unwrap())
     }
 
-    /// A word that stands after every call that was recorded before.
+    /// Writes a mark after every call that was recorded before.
     pub fn mark(&self, text: &str) {
         let head = [u64::from(b'M'), 0, 0, text.len() as u64, 0, 0].map(u64::to_le_bytes).concat();
         // One write, so that it is not mixed with others.
@@ -92,7 +92,7 @@ impl Recording {
         Self { calls, bytes }
     }
 
-    /// The words before a point, in order.
+    /// The marks before a point, in order.
     pub fn marks(&self, until: usize) -> impl Iterator<Item = &str> {
         self.calls[..until].iter().filter_map(|call| match call {
             Call::Mark(text) => Some(text.as_str()),
@@ -100,7 +100,8 @@ impl Recording {
         })
     }
 
-    /// A moment between two points: any, or one close to a change of names or sizes, which are few among the writes.
+    /// A random moment between two points: any, or one close to a change of names or sizes, which are rare among the
+    /// writes.
     pub fn moment(&self, from: usize, to: usize, random: &mut Random) -> usize {
         let is_rare = |at: &usize| !matches!(self.calls[*at], Call::Write { .. } | Call::Sync { .. } | Call::Mark(_));
         let rare: Vec<usize> = (from..to).filter(is_rare).collect();
@@ -111,7 +112,7 @@ impl Recording {
         near.saturating_sub(2).clamp(from, to)
     }
 
-    /// Where a word stands.
+    /// The position of a mark.
     pub fn position(&self, mark: &str) -> usize {
         let found = self.calls.iter().position(|call| matches!(call, Call::Mark(text) if text == mark));
         found.unwrap_or_else(|| panic!("{mark} was not marked"))
@@ -162,7 +163,7 @@ pub struct Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    /// The disk of a folder, all of it synced, before a recording began there.
+    /// The disk of a folder, all of it synced, before the recording began.
     pub fn before(folder: &Base, recording: &'a Recording) -> Self {
         let mut disk = Self {
             recording,
@@ -180,7 +181,7 @@ impl<'a> Disk<'a> {
         disk
     }
 
-    /// Goes on to a point of the recording.
+    /// Advances to a point of the recording.
     pub fn replay(&mut self, calls: Range<usize>) {
         for call in &self.recording.calls[calls] {
             self.take(call);
@@ -220,13 +221,13 @@ impl<'a> Disk<'a> {
         self.inodes[self.by_number[&file]].unsynced.push(change);
     }
 
-    /// Writes what was there before the power cut, or could be read back from the cache: every change.
+    /// The disk with every change, as before the power cut.
     pub fn whole(&self) -> BTreeMap<String, Vec<u8>> {
         self.chosen(self.unsynced_names.len(), |_, _| Kept::Whole)
     }
 
-    /// A disk that the power cut could have left: of the changes of names since the folder's last fsync the first few,
-    /// and each change of a file since its last fsync kept, lost, or kept in part, whatever became of those before it.
+    /// A disk that the power cut could have left: the first few of the name changes since the folder's last fsync, and
+    /// each change of a file since its last fsync complete, lost, or in part, independently of the changes before it.
     pub fn after_a_power_cut(&self, random: &mut Random) -> BTreeMap<String, Vec<u8>> {
         if self.folder_is_unsynced && random.below(2) == 0 {
             return BTreeMap::new();
@@ -253,7 +254,7 @@ impl<'a> Disk<'a> {
                 match (choose(&name, change), change) {
                     (Kept::Nothing, _) => {}
                     (Kept::Sectors(sectors), Unsynced::Write(at, data)) => {
-                        // A sector is written as a whole: a part of a write ends where a sector of the file does.
+                        // A sector is written atomically: a part of a write ends at a sector boundary of the file.
                         let end = (at / SECTOR + sectors) * SECTOR;
                         let kept = end.saturating_sub(*at).min(data.len());
                         let part = Unsynced::Write(*at, data.start..data.start + kept);
@@ -287,7 +288,7 @@ fn change_bytes(bytes: &mut Vec<u8>, change: &Unsynced, written: &[u8]) {
     }
 }
 
-/// The files of a folder: name, inode and bytes. Without what a recording leaves out.
+/// The files of a folder: name, inode and bytes, without the files that are not recorded.
 pub struct Base(pub Vec<(String, u64, Vec<u8>)>);
 
 impl Base {
@@ -307,7 +308,7 @@ impl Base {
     }
 }
 
-/// Makes a folder of files.
+/// Creates a folder with files.
 pub fn write_image(folder: &Path, image: &BTreeMap<String, Vec<u8>>) {
     fs::create_dir(folder).unwrap();
     for (name, bytes) in image {

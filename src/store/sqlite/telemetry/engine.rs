@@ -14,10 +14,11 @@ use super::latest::Cache;
 use super::memtable::{Memtable, Memtables};
 use super::queue::Queue;
 use super::retention::Progress;
+use super::row::bucket_of;
 use crate::store::disk_space::DiskSpace;
 
-/// Number of hash buckets of devices in [`FlushedTimes`].
-const FLUSHED_BUCKETS: usize = 1 << 16;
+/// [`FlushedTimes`] has 2 to the power of this many hash buckets of devices.
+const FLUSHED_BUCKET_BITS: u32 = 16;
 
 /// The engine's shared state.
 pub struct Engine {
@@ -216,11 +217,11 @@ pub struct FlushedTimes(Vec<AtomicI64>);
 impl FlushedTimes {
     /// Creates the bounds for a log in which no row on disk is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
-        Self((0..FLUSHED_BUCKETS).map(|_| AtomicI64::new(newest_ms)).collect())
+        Self((0..1 << FLUSHED_BUCKET_BITS).map(|_| AtomicI64::new(newest_ms)).collect())
     }
 
     fn bucket(&self, device: i64) -> &AtomicI64 {
-        &self.0[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize % FLUSHED_BUCKETS]
+        &self.0[bucket_of(device, FLUSHED_BUCKET_BITS)]
     }
 
     /// No row of the device on disk is newer than this time.

@@ -16,7 +16,8 @@ use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
 
 /// With more codes than this, a code is found through a hash map instead of a linear search.
 const CODES_SCANNED: usize = 24;
-const CACHE_SHARDS: usize = 64;
+/// The cache has 2 to the power of this many shards.
+const CACHE_SHARD_BITS: u32 = 6;
 
 /// Merges the latest values of one device from several sources, in the order of arrival. Merging the last source twice
 /// has no further effect.
@@ -176,13 +177,12 @@ pub enum Lookup {
 impl Cache {
     /// Creates an empty cache of about this size in bytes.
     pub fn new(bytes_max: usize) -> Self {
-        let shards = (0..CACHE_SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, shard_bytes_max: bytes_max / CACHE_SHARDS / 2 }
+        let shards = (0..1 << CACHE_SHARD_BITS).map(|_| Mutex::default()).collect();
+        Self { shards, shard_bytes_max: (bytes_max >> CACHE_SHARD_BITS) / 2 }
     }
 
     fn shard(&self, device: i64) -> MutexGuard<'_, CacheShard> {
-        let at = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % CACHE_SHARDS;
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[row::bucket_of(device, CACHE_SHARD_BITS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks up a device.

@@ -10,7 +10,8 @@ use super::fault::{Fault, Result};
 use super::row::{self, Row, RowView, Rows, TYPE_BITS};
 use crate::domain::{EventQuery, EventType, RowRef};
 
-const SHARDS: usize = 64;
+/// A memtable has 2 to the power of this many shards.
+const SHARD_BITS: u32 = 6;
 /// With more codes than this, a code is found through a hash map instead of a linear search.
 const CODES_SCANNED: usize = 24;
 /// Approximate memory of a row, a device and a code besides their bytes, rounded up.
@@ -75,7 +76,7 @@ pub struct DeviceRows {
 impl Memtable {
     /// Creates an empty memtable.
     pub fn new(no: i64) -> Self {
-        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        let shards = (0..1 << SHARD_BITS).map(|_| RwLock::default()).collect();
         Self { no, shards, rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
@@ -90,8 +91,7 @@ impl Memtable {
     }
 
     fn shard(&self, device: i64) -> &RwLock<Shard> {
-        // The upper bits of the product are well mixed, and the number of shards is a power of two.
-        &self.shards[((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS]
+        &self.shards[row::bucket_of(device, SHARD_BITS)]
     }
 
     fn read(&self, device: i64) -> RwLockReadGuard<'_, Shard> {

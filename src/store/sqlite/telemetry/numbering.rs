@@ -6,10 +6,10 @@ use super::engine::Engine;
 use super::fault::{Fault, Result};
 use super::memtable::Memtables;
 use super::read;
-use super::row::BatchRow;
+use super::row::{BatchRow, bucket_of};
 
-/// Number of hash buckets of devices in [`Numbering::seen`].
-const SEEN_BUCKETS: usize = 1 << 18;
+/// [`Numbering::seen`] has 2 to the power of this many hash buckets of devices.
+const SEEN_BUCKET_BITS: u32 = 18;
 /// Maximum number of entries in [`Numbering::disk_times`].
 const DISK_TIMES_MAX: usize = 1 << 18;
 
@@ -26,7 +26,7 @@ pub struct Numbering {
 impl Numbering {
     /// Creates the numbering for a log in which no row is newer than `newest_ms`.
     pub fn new(newest_ms: i64) -> Self {
-        Self { seen: vec![newest_ms; SEEN_BUCKETS], disk_times: FxHashMap::default(), disk_times_no: 0 }
+        Self { seen: vec![newest_ms; 1 << SEEN_BUCKET_BITS], disk_times: FxHashMap::default(), disk_times_no: 0 }
     }
 
     /// Assigns a number to each row of a batch; `numbers` is indexed by [`BatchRow::index`].
@@ -60,8 +60,7 @@ impl Numbering {
 
     /// The largest number that a row of this device and time has so far; 0 if there is no such row.
     fn last_number(&mut self, engine: &Engine, memtables: &Memtables, device: i64, time_ms: i64) -> Result<u32> {
-        let bucket = ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 46) as usize % SEEN_BUCKETS;
-        if let Some(seen) = self.seen.get_mut(bucket)
+        if let Some(seen) = self.seen.get_mut(bucket_of(device, SEEN_BUCKET_BITS))
             && time_ms > *seen
         {
             *seen = time_ms;

@@ -149,6 +149,11 @@ pub fn view<'a>(row: &Row, codes: &'a [Arc<str>], bytes: &'a [u8]) -> RowView<'a
     }
 }
 
+/// The hash bucket of a device, of 2 to the power of `bits` buckets. The upper bits of the product are well mixed.
+pub fn bucket_of(device: i64, bits: u32) -> usize {
+    ((device as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - bits)) as usize
+}
+
 /// Parses a value.
 pub fn value(bytes: &[u8]) -> Result<Value> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Damaged("a value that is not UTF-8"))?;
