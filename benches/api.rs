@@ -1,9 +1,10 @@
 //! A signed device read, a signed page of the log, a signed list of a user's hundred devices with their status, as the
 //! project and as the user, and in the other dialect a signed list of a user's twenty devices, against a bare axum
-//! "hello": each server on one processor and the client on the other.
+//! "hello": each server on one processor and the client on the other. Then the processor time that the server takes for a
+//! device read and for a list of a hundred devices, with none and with up to fifty writes to the registry a second beside.
 //!
 //! `cargo bench --bench api`. Settings: `INGLE_BENCH_DEVICES` (100000), `INGLE_BENCH_SECONDS` a round (3),
-//! `INGLE_BENCH_ROUNDS` (5).
+//! `INGLE_BENCH_ROUNDS` (5), `INGLE_BENCH_ROWS`: `reads` or `writes` for the first or the last part alone.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops at the first failure")]
 
 mod support;
@@ -15,14 +16,16 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use support::server::{
-    DEVICES_OF_LARGE_USER, DEVICES_OF_USER, LARGE_USERS, Server, cloud_token, device_id, large_user, prepare, signed,
-    signed_call, throughput, token, user_token,
+    DEVICES_OF_LARGE_USER, DEVICES_OF_USER, LARGE_USERS, Server, Writes, cloud_token, device_id, large_user, prepare,
+    signed, signed_call, throughput, token, user_token,
 };
 use support::{median, setting};
 
 const SERVER: &str = "0";
 const CLIENT: &str = "1";
 const CONNECTIONS: usize = 64;
+/// Writes to the registry a second, beside reads.
+const WRITE_RATES: [u32; 4] = [0, 1, 10, 50];
 
 fn main() {
     match std::env::var("INGLE_BENCH_MODE").as_deref() {
@@ -51,17 +54,65 @@ fn load() {
     let devices = setting("INGLE_BENCH_DEVICES", 100_000) as usize;
     let lasting = Duration::from_secs(setting("INGLE_BENCH_SECONDS", 3));
     let rounds = setting("INGLE_BENCH_ROUNDS", 5);
+    let rows = std::env::var("INGLE_BENCH_ROWS").unwrap_or_default();
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path(), devices);
     let mut server = Server::start(folder.path(), SERVER);
-    let reference = Server::start_self("hello", SERVER);
-    let (token, cloud_token) = (token(server.address), cloud_token(server.address));
-    let plain = Rc::new(vec![b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n".to_vec()]);
+    let token = token(server.address);
     let cold = Instant::now();
     for n in 0..devices {
         server.ask(&signed(&format!("/v1.0/devices/{}", device_id(n)), &token));
     }
-    let cold = cold.elapsed();
+    let cold = cold.elapsed().as_secs_f64() * 1e6 / devices as f64;
+    println!("first read of each       {cold:>9.1} us, one after the other");
+    if rows != "writes" {
+        reads(&mut server, &token, devices, rounds, lasting);
+    }
+    if rows != "reads" {
+        beside_writes(&server, &token, devices, rounds, lasting);
+    }
+    println!("({devices} devices, 6 data points each, {CONNECTIONS} connections, medians of {rounds} rounds)");
+    println!("resident memory          {:>9} kB", server.resident_kb());
+}
+
+/// Signed reads of all devices.
+fn device_reads(devices: usize, token: &str) -> Vec<Vec<u8>> {
+    (0..devices).map(|n| signed(&format!("/v1.0/devices/{}", device_id(n)), token)).collect()
+}
+
+/// Processor time for a read, with so many writes a second beside.
+fn beside_writes(server: &Server, token: &str, devices: usize, rounds: u64, lasting: Duration) {
+    let sample = |requests: &Rc<Vec<Vec<u8>>>, per_second: u32| {
+        let _writes = Writes::start(server, per_second, devices);
+        let (began, before) = (Instant::now(), server.processor_time());
+        let per_read = throughput(server.address, requests, CONNECTIONS, lasting, b"point_5");
+        (server.processor_time() - before).as_secs_f64() * 1e6 / began.elapsed().as_secs_f64() / per_read
+    };
+    let mut samples: [[Vec<f64>; 4]; 2] = Default::default();
+    for _ in 0..rounds {
+        let list = |n: usize| signed(&format!("/v1.0/users/{}/devices", large_user(n)), token);
+        let requests = [device_reads(devices, token), (0..LARGE_USERS).map(list).collect()].map(Rc::new);
+        for (requests, samples) in requests.iter().zip(&mut samples) {
+            for (per_second, samples) in WRITE_RATES.into_iter().zip(samples) {
+                samples.push(sample(requests, per_second));
+            }
+        }
+    }
+    for (name, samples) in ["signed device read", "signed list of 100"].into_iter().zip(&samples) {
+        for (per_second, times) in WRITE_RATES.into_iter().zip(samples) {
+            let ratio = median(times.iter().zip(&samples[0]).map(|(time, without)| time / without).collect());
+            let time = median(times.clone());
+            println!(
+                "{name}, {per_second:>2} writes/s {time:>8.1} us of processor  ratio {ratio:.2}  (goal at 50: 1.15)"
+            );
+        }
+    }
+}
+
+fn reads(server: &mut Server, token: &str, devices: usize, rounds: u64, lasting: Duration) {
+    let reference = Server::start_self("hello", SERVER);
+    let cloud_token = cloud_token(server.address);
+    let plain = Rc::new(vec![b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n".to_vec()]);
 
     let list = |n: usize| {
         let params = format!(r#"{{"openId":"open{n}","openIdAppKey":"app"}}"#);
@@ -80,11 +131,11 @@ fn load() {
     let mut samples: Vec<[f64; 6]> = Vec::new();
     for _ in 0..rounds {
         // Signed anew: a request is valid for five minutes.
-        let reads = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}", device_id(n)), &token)).collect();
+        let reads = device_reads(devices, token);
         let end = "/logs?end_time=4000000000000&size=20&start_time=0&type=7";
-        let pages = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}{end}", device_id(n)), &token)).collect();
+        let pages = (0..devices).map(|n| signed(&format!("/v1.0/devices/{}{end}", device_id(n)), token)).collect();
         let hundred = |n: usize, token: &str| signed(&format!("/v1.0/users/{}/devices", large_user(n)), token);
-        let of_users = (0..LARGE_USERS).map(|n| hundred(n, &token)).collect();
+        let of_users = (0..LARGE_USERS).map(|n| hundred(n, token)).collect();
         let by_users = (0..LARGE_USERS).map(|n| hundred(n, &user_tokens[n])).collect();
         let lists = (0..lists_a_round).map(|n| list(n % users)).collect();
         samples.push([
@@ -105,8 +156,5 @@ fn load() {
     let many = DEVICES_OF_LARGE_USER;
     println!("signed list of {many}       {:>9.0} requests/s  ratio {:.3}  (goal 0.05)", column(4), ratio(4));
     println!("the same by its user     {:>9.0} requests/s  ratio {:.3}", column(5), ratio(5));
-    println!("first read of each       {:>9.1} us, one after the other", cold.as_secs_f64() * 1e6 / devices as f64);
     println!("first list of each       {:>9.1} us, one after the other", cold_lists.as_secs_f64() * 1e6 / users as f64);
-    println!("({devices} devices, 6 data points each, {CONNECTIONS} connections, medians of {rounds} rounds)");
-    println!("resident memory          {:>9} kB", server.resident_kb());
 }

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -208,7 +210,8 @@ pub fn signed(target: &str, token: &str) -> Vec<u8> {
     signed_with("GET", target, token, "")
 }
 
-fn signed_with(method: &str, target: &str, token: &str, body: &str) -> Vec<u8> {
+/// A signed request with a body as it goes over the wire.
+pub fn signed_with(method: &str, target: &str, token: &str, body: &str) -> Vec<u8> {
     let t = SystemClock.now_ms().to_string();
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let claims = Claims { client_id: CLIENT_ID, sign: "", t: &t, nonce: "", access_token: token };
@@ -276,10 +279,71 @@ fn answer_on(stream: &mut TcpStream, request: &[u8]) -> String {
 
 /// An access token of the n-th user who has many devices.
 pub fn user_token(address: SocketAddr, n: usize) -> String {
+    login(address, n)["access_token"].as_str().unwrap().to_owned()
+}
+
+/// A login of the n-th user who has many devices: its two tokens.
+fn login(address: SocketAddr, n: usize) -> serde_json::Value {
     let body = format!(r#"{{"username":"large{n}","password":"{LARGE_PASSWORD}"}}"#);
-    let answer = ask(address, &signed_with("POST", "/v1.0/iot-03/users/login", "", &body));
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    answer["result"]["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    result(&ask(address, &signed_with("POST", "/v1.0/iot-03/users/login", "", &body)))
+}
+
+fn result(answer: &str) -> serde_json::Value {
+    let mut answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+    assert_eq!(answer["success"], true, "{answer}");
+    answer["result"].take()
+}
+
+/// Writes to the registry at a steady rate, until it is dropped: devices are renamed, every second one of a user who has
+/// many, and between two of them a login is renewed. None of them hashes a password.
+pub struct Writes {
+    /// Ends the thread when it is dropped.
+    going: Option<mpsc::SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writes {
+    /// Begins to write so many times a second, to a server with `devices` devices besides those of the users who have many.
+    pub fn start(server: &Server, per_second: u32, devices: usize) -> Self {
+        if per_second == 0 {
+            return Self { going: None, thread: None };
+        }
+        let (address, (going, gone)) = (server.address, mpsc::sync_channel(1));
+        let token = token(address);
+        let mut refresh = login(address, 0)["refresh_token"].take();
+        let run = move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let began = Instant::now();
+            for n in 0.. {
+                let due = began + Duration::from_secs(1) * n / per_second;
+                let wait = due.saturating_duration_since(Instant::now());
+                if gone.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                    return;
+                }
+                let n = n as usize;
+                let of_large = devices + n * 7 % (LARGE_USERS * DEVICES_OF_LARGE_USER);
+                let (device, body) = ([n * 7919 % devices, of_large][n / 2 % 2], format!(r#"{{"name":"Name {n}"}}"#));
+                if n.is_multiple_of(2) {
+                    let target = format!("/v1.0/devices/{}", device_id(device));
+                    result(&answer_on(&mut stream, &signed_with("PUT", &target, &token, &body)));
+                } else {
+                    let target = format!("/v1.0/token/{}", refresh.as_str().unwrap());
+                    refresh = result(&answer_on(&mut stream, &signed(&target, "")))["refresh_token"].take();
+                }
+            }
+        };
+        Self { going: Some(going), thread: Some(std::thread::spawn(run)) }
+    }
+}
+
+impl Drop for Writes {
+    fn drop(&mut self) {
+        self.going.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
 }
 
 /// An access token.

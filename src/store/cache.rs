@@ -148,9 +148,11 @@ impl Cache {
     /// Checks that a value which was used is what the database holds, unless something was committed meanwhile.
     fn verify<K, V: Cached<K>>(&self, value: &V, commits: u64, read: Option<&V>) {
         let is_comparable = commits.is_multiple_of(2) && self.commits.load(Ordering::SeqCst) == commits;
-        let is_same = read.is_some_and(|read| value.is_same(read));
         let name = std::any::type_name::<V>();
-        assert!(is_same || !is_comparable, "a cached {name} is stale: a write did not say that it touched it");
+        assert!(
+            !is_comparable || read == Some(value),
+            "a cached {name} is stale: no trigger said that a write touched it"
+        );
     }
 }
 
@@ -192,12 +194,9 @@ impl<K, V: Cached<K>> Weighter<K, Entry<V>> for Weight {
 }
 
 /// A value that can be cached under a key `K`.
-pub trait Cached<K>: Clone {
+pub trait Cached<K>: Clone + PartialEq {
     /// By which writes it changes, besides [`Touched::All`].
     fn touched_by(&self, key: &K) -> Touched;
-
-    /// Whether the other says the same.
-    fn is_same(&self, other: &Self) -> bool;
 
     /// Items in it, when it is a list.
     fn items(&self) -> usize {
@@ -209,19 +208,11 @@ impl Cached<String> for Arc<Project> {
     fn touched_by(&self, _: &String) -> Touched {
         Touched::All
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
 }
 
 impl Cached<i64> for Arc<Product> {
     fn touched_by(&self, _: &i64) -> Touched {
         Touched::All
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
     }
 }
 
@@ -229,19 +220,11 @@ impl Cached<[u8; 32]> for TokenHolder {
     fn touched_by(&self, hash: &[u8; 32]) -> Touched {
         Touched::Token(*hash)
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
 }
 
 impl Cached<[u8; 32]> for (ProjectNo, i64) {
     fn touched_by(&self, hash: &[u8; 32]) -> Touched {
         Touched::Token(*hash)
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
     }
 }
 
@@ -249,29 +232,17 @@ impl Cached<(ProjectNo, UserName)> for Arc<User> {
     fn touched_by(&self, _: &(ProjectNo, UserName)) -> Touched {
         Touched::User(self.uid.clone())
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
 }
 
 impl Cached<(ProjectNo, DeviceId)> for Arc<Device> {
     fn touched_by(&self, _: &(ProjectNo, DeviceId)) -> Touched {
         Touched::Device(self.no)
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
 }
 
 impl Cached<(ProjectNo, Uid, UserDevices)> for List {
     fn touched_by(&self, (_, uid, _): &(ProjectNo, Uid, UserDevices)) -> Touched {
         Touched::DevicesOf(uid.clone())
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
     }
 
     fn items(&self) -> usize {
@@ -282,10 +253,6 @@ impl Cached<(ProjectNo, Uid, UserDevices)> for List {
 impl Cached<(ProjectNo, Uid)> for Arc<BoundDevices> {
     fn touched_by(&self, (_, uid): &(ProjectNo, Uid)) -> Touched {
         Touched::DevicesOf(uid.clone())
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        (&self.identity_id, &self.username, &self.list) == (&other.identity_id, &other.username, &other.list)
     }
 
     fn items(&self) -> usize {

@@ -164,6 +164,35 @@ mod tests {
         assert_eq!(cached.left().await, ["other"]);
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn whoever_is_answered_reads_the_new_name_however_many_read_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let (registry, project) = registry(folder.path()).await;
+        let registry = Arc::new(registry);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let registry = registry.clone();
+                tokio::spawn(async move {
+                    loop {
+                        Cached(&registry, project).read().await;
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for n in 0..100 {
+            let (id, name) = (DeviceId::from("gateway"), format!("name {n}"));
+            assert!(registry.rename_device(project, &id, &name, n).await.unwrap());
+            assert_eq!(registry.device(project, &id).await.unwrap().unwrap().name, name);
+            let list = registry.devices_of_user(project, &Uid::from("u1"), UserDevices::Home, 0, 10).await.unwrap();
+            assert!(list.unwrap().iter().any(|device| device.name == name));
+        }
+        for reader in readers {
+            assert!(!reader.is_finished(), "a reader panicked");
+            reader.abort();
+        }
+    }
+
     #[tokio::test]
     async fn every_table_says_what_its_changes_touch() {
         let folder = tempfile::tempdir().unwrap();
