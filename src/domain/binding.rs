@@ -93,6 +93,31 @@ pub enum Shared {
     NotOwned,
 }
 
+/// What decides whether a device may be shared to a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShareClaim {
+    /// Whether the user owns it.
+    pub is_owner: bool,
+    /// To how many others it is shared.
+    pub others: usize,
+    /// How many other devices are shared to the user.
+    pub of_user: usize,
+    /// Of those, how many of the same owner.
+    pub by_owner: usize,
+}
+
+impl ShareClaim {
+    /// Decides.
+    pub fn decide(&self) -> Shared {
+        if self.is_owner {
+            return Shared::Owner;
+        }
+        let is_full =
+            self.others >= SHAREES_MAX || self.of_user >= SHARES_OF_USER_MAX || self.by_owner >= SHARES_OF_ONE_MAX;
+        if is_full { Shared::Full } else { Shared::Done }
+    }
+}
+
 /// What an unbinding took away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unbound {
@@ -268,5 +293,24 @@ impl Cloud {
         self.tell_taken(people);
         self.end_listeners(Some(uid)).await?;
         followed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_shared() {
+        let claim = ShareClaim { is_owner: false, others: 0, of_user: 0, by_owner: 0 };
+        for (claim, expected) in [
+            (claim, Shared::Done),
+            (ShareClaim { is_owner: true, others: SHAREES_MAX, ..claim }, Shared::Owner),
+            (ShareClaim { others: SHAREES_MAX, ..claim }, Shared::Full),
+            (ShareClaim { of_user: SHARES_OF_USER_MAX, ..claim }, Shared::Full),
+            (ShareClaim { by_owner: SHARES_OF_ONE_MAX, ..claim }, Shared::Full),
+        ] {
+            assert_eq!(claim.decide(), expected, "{claim:?}");
+        }
     }
 }

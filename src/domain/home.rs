@@ -102,6 +102,82 @@ pub enum MemberPut {
     NotAllowed,
 }
 
+/// What decides about somebody who is to live in a home, at the moment of the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberClaim {
+    /// What that user may do there already.
+    pub before: Option<HomeRole>,
+    /// What the user who asks may do there.
+    pub by: Option<HomeRole>,
+    /// How many others live there besides the owner.
+    pub members: usize,
+    /// In how many other homes of others that user lives.
+    pub homes: usize,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberDecision {
+    /// The user lives there, as admin or not.
+    Put {
+        /// Whether as admin.
+        is_admin: bool,
+    },
+    /// The user is invited.
+    Invite,
+    /// It stays as it is.
+    Refuse(MemberPut),
+}
+
+impl MemberChange {
+    /// Decides. Whom a user takes in is only invited; only the owner makes and unmakes admins, and nobody puts the owner.
+    pub fn decide(&self, claim: &MemberClaim) -> MemberDecision {
+        let MemberClaim { before, by, members, homes } = *claim;
+        let is_there = before.is_some_and(|role| role != HomeRole::Owner);
+        if before == Some(HomeRole::Owner) || !is_there && !self.may_come {
+            return MemberDecision::Refuse(MemberPut::Unknown);
+        }
+        let was_admin = before == Some(HomeRole::Admin);
+        let is_admin = self.is_admin.unwrap_or(was_admin);
+        if self.by.is_some() {
+            let least = if is_admin == was_admin { HomeRole::Admin } else { HomeRole::Owner };
+            if by.is_none_or(|role| role < least) {
+                return MemberDecision::Refuse(MemberPut::NotAllowed);
+            }
+            if !is_there {
+                return MemberDecision::Invite;
+            }
+        }
+        if members >= MEMBERS_MAX || homes >= HOMES_GIVEN_MAX {
+            return MemberDecision::Refuse(MemberPut::Full);
+        }
+        MemberDecision::Put { is_admin }
+    }
+}
+
+/// Whether somebody with a role in a home may do what takes at least another one.
+///
+/// # Errors
+/// [`Error::NotVisible`] for somebody who does not live there; [`Error::NotAllowed`] for somebody with a lesser role.
+pub fn check_role(role: Option<HomeRole>, least: HomeRole) -> Result<()> {
+    let role = role.ok_or(Error::NotVisible(Noun::Home))?;
+    (role >= least).then_some(()).ok_or(Error::NotAllowed("members of a home may not do that"))
+}
+
+/// Whether a member may be sent away by a user who lives there. Everybody but the owner may go; an admin is sent away by the
+/// owner, anybody else by an admin too.
+///
+/// # Errors
+/// [`Error::NotAllowed`].
+pub fn check_removes(by: Option<HomeRole>, is_self: bool, member: Option<HomeRole>) -> Result<()> {
+    match member {
+        Some(HomeRole::Owner) => Err(Error::NotAllowed("the owner of the home stays; remove the home")),
+        _ if is_self => Ok(()),
+        Some(HomeRole::Admin) => check_role(by, HomeRole::Owner),
+        Some(HomeRole::Member) | None => check_role(by, HomeRole::Admin),
+    }
+}
+
 /// Who is to live in a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMember {
@@ -152,10 +228,7 @@ impl Cloud {
     pub(super) async fn home_with(&self, who: &impl Asks, id: HomeId, least: HomeRole) -> Result<Home> {
         let home = self.registry.home(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
         if let Some(user) = who.user() {
-            let role = self.registry.home_role(user.no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
-            if role < least {
-                return Err(Error::NotAllowed("members of a home may not do that"));
-            }
+            check_role(self.registry.home_role(user.no, id).await?, least)?;
         }
         Ok(home)
     }
@@ -195,9 +268,8 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for anybody but its owner.
     pub async fn change_home(&self, who: &impl Asks, id: HomeId, facts: HomeFacts) -> Result<()> {
-        self.home_with(who, id, HomeRole::Owner).await?;
-        let changed = self.registry.change_home(who.project().no, id, facts).await?;
-        changed.then_some(()).ok_or(Error::NotVisible(Noun::Home))
+        let by = who.user().map(|user| user.no);
+        self.registry.change_home(who.project().no, by, id, facts).await
     }
 
     /// Removes a home. Its devices stay their owners', and stand in no home.
@@ -205,10 +277,9 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for anybody but its owner.
     pub async fn remove_home(&self, who: &impl Asks, id: HomeId) -> Result<()> {
-        self.home_with(who, id, HomeRole::Owner).await?;
-        let people = self.people_of_home(who.project().no, id).await?;
-        let removed = self.registry.remove_home(who.project().no, id, self.now_ms()).await?;
-        for device in removed.ok_or(Error::NotVisible(Noun::Home))? {
+        let (project, by) = (who.project().no, who.user().map(|user| user.no));
+        let people = self.people_of_home(project, id).await?;
+        for device in self.registry.remove_home(project, by, id, self.now_ms()).await? {
             self.downlink.end_session(device).await;
         }
         self.tell_taken(people);
@@ -291,18 +362,9 @@ impl Cloud {
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for plain members who mean somebody else, for
     /// admins who mean an admin, and for whoever means the owner.
     pub async fn remove_member(&self, who: &impl Asks, id: HomeId, uid: &Uid) -> Result<()> {
-        let home = self.home(who, id).await?;
-        if *uid == home.owner {
-            return Err(Error::NotAllowed("the owner of the home stays; remove the home"));
-        }
-        if who.user().is_none_or(|user| user.uid != *uid) {
-            let role = self.registry.member_role(who.project().no, id, uid).await?;
-            let least = if role == Some(HomeRole::Admin) { HomeRole::Owner } else { HomeRole::Admin };
-            self.home_with(who, id, least).await?;
-        }
-        let people = self.people_of_home(who.project().no, id).await?;
-        let removed = self.registry.remove_member(who.project().no, id, uid, self.now_ms()).await?;
-        let detached = removed.ok_or(Error::NotVisible(Noun::User))?;
+        let (project, by) = (who.project().no, who.user().map(|user| user.no));
+        let people = self.people_of_home(project, id).await?;
+        let detached = self.registry.remove_member(project, by, id, uid, self.now_ms()).await?;
         self.tell_taken(people);
         for device in detached {
             self.downlink.end_session(device).await;
@@ -326,6 +388,64 @@ impl Cloud {
         match role.ok_or(Error::NotVisible(Noun::Home))? {
             HomeRole::Member => Err(Error::NotAllowed("members of a home may not bring devices into it")),
             HomeRole::Admin | HomeRole::Owner => Ok(Some(id)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HomeRole::{Admin, Member, Owner};
+    use super::*;
+
+    #[test]
+    fn who_may_put_whom() {
+        let user = Some(UserNo(1));
+        let change = |by, may_come, is_admin| MemberChange { name: None, is_admin, may_come, by };
+        let put = |is_admin| MemberDecision::Put { is_admin };
+        let refuse = MemberDecision::Refuse;
+        for (by, by_role, before, may_come, is_admin, expected) in [
+            // The project takes anybody in at once, but does not put the owner.
+            (None, None, None, true, None, put(false)),
+            (None, None, None, true, Some(true), put(true)),
+            (None, None, None, false, None, refuse(MemberPut::Unknown)),
+            (None, None, Some(Owner), true, None, refuse(MemberPut::Unknown)),
+            (None, None, Some(Admin), false, None, put(true)),
+            // A user invites, and changes who lives there.
+            (user, Some(Owner), None, true, Some(true), MemberDecision::Invite),
+            (user, Some(Admin), None, true, Some(false), MemberDecision::Invite),
+            (user, Some(Admin), None, true, Some(true), refuse(MemberPut::NotAllowed)),
+            (user, Some(Admin), Some(Admin), false, Some(false), refuse(MemberPut::NotAllowed)),
+            (user, Some(Admin), Some(Admin), false, None, put(true)),
+            (user, Some(Owner), Some(Admin), false, Some(false), put(false)),
+            (user, Some(Member), Some(Member), false, None, refuse(MemberPut::NotAllowed)),
+            (user, None, Some(Member), false, None, refuse(MemberPut::NotAllowed)),
+        ] {
+            let claim = MemberClaim { before, by: by_role, members: 0, homes: 0 };
+            let decision = change(by, may_come, is_admin).decide(&claim);
+            assert_eq!(decision, expected, "{by_role:?} {before:?} {is_admin:?}");
+        }
+        for (members, homes) in [(MEMBERS_MAX, 0), (0, HOMES_GIVEN_MAX)] {
+            let claim = MemberClaim { before: None, by: None, members, homes };
+            assert_eq!(change(None, true, None).decide(&claim), refuse(MemberPut::Full));
+        }
+    }
+
+    #[test]
+    fn who_may_send_whom_away() {
+        for (by, is_self, member, expected) in [
+            (Some(Member), true, Some(Member), true),
+            (Some(Admin), true, Some(Admin), true),
+            (Some(Owner), true, Some(Owner), false),
+            (Some(Member), false, Some(Member), false),
+            (Some(Admin), false, Some(Member), true),
+            (Some(Admin), false, Some(Admin), false),
+            (Some(Admin), false, Some(Owner), false),
+            (Some(Owner), false, Some(Admin), true),
+            (Some(Member), false, None, false),
+            (Some(Admin), false, None, true),
+        ] {
+            let allowed = check_removes(by, is_self, member).is_ok();
+            assert_eq!(allowed, expected, "{by:?} {is_self} {member:?}");
         }
     }
 }

@@ -30,6 +30,37 @@ pub struct Invitation {
     pub invited_ms: i64,
 }
 
+/// What decides whether a user may invite another one: invitations that wait, but for the one that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// By whoever invites.
+    pub by_one: usize,
+    /// Of those, of the same user.
+    pub of_pair: usize,
+    /// Of that user, by anybody.
+    pub of_user: usize,
+    /// How many live in the home besides its owner.
+    pub members: usize,
+}
+
+impl Waiting {
+    /// Whether the invitation may be made. How often others have invited the user is in nobody's way.
+    pub fn has_room(&self) -> bool {
+        self.by_one < INVITATIONS_BY_ONE_MAX && self.of_pair < INVITATIONS_OF_PAIR_MAX && self.members < MEMBERS_MAX
+    }
+
+    /// Whether another invitation of that user makes room for it.
+    pub fn replaces_another(&self) -> bool {
+        self.of_user >= INVITATIONS_MAX
+    }
+}
+
+/// Whether an invited user may live in a home that has so many members, in so many homes of others already, of which so many
+/// are of that owner.
+pub fn may_accept(members: usize, homes: usize, of_owner: usize) -> bool {
+    members < MEMBERS_MAX && homes < HOMES_GIVEN_MAX && of_owner < HOMES_OF_ONE_MAX
+}
+
 impl Cloud {
     /// The invitations of a user that wait, the oldest first, at most [`INVITATIONS_MAX`].
     ///
@@ -73,4 +104,26 @@ pub(super) fn full() -> Error {
          a user invites at most {INVITATIONS_BY_ONE_MAX} at once, one other {INVITATIONS_OF_PAIR_MAX} times"
     );
     Error::OutOfRange { param: "home_id", allowed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_may_be_invited_and_accept() {
+        let none = Waiting { by_one: 0, of_pair: 0, of_user: 0, members: 0 };
+        for (waiting, has_room, replaces_another) in [
+            (none, true, false),
+            (Waiting { by_one: INVITATIONS_BY_ONE_MAX, ..none }, false, false),
+            (Waiting { of_pair: INVITATIONS_OF_PAIR_MAX, ..none }, false, false),
+            (Waiting { of_user: INVITATIONS_MAX, ..none }, true, true),
+            (Waiting { members: MEMBERS_MAX, ..none }, false, false),
+        ] {
+            assert_eq!((waiting.has_room(), waiting.replaces_another()), (has_room, replaces_another), "{waiting:?}");
+        }
+        assert!(may_accept(MEMBERS_MAX - 1, HOMES_GIVEN_MAX - 1, HOMES_OF_ONE_MAX - 1));
+        assert!(!may_accept(MEMBERS_MAX, 0, 0) && !may_accept(0, HOMES_GIVEN_MAX, 0));
+        assert!(!may_accept(0, 0, HOMES_OF_ONE_MAX));
+    }
 }

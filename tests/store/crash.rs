@@ -12,8 +12,8 @@ use ingle::domain::store::Telemetry;
 use ingle::domain::{DeviceNo, Value};
 use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
+use super::contract::telemetry::{T, everything, point, walk};
 use super::model::Random;
-use super::telemetry::{T, everything, point, walk};
 
 const FOLDER: &str = "INGLE_CRASH_FOLDER";
 const FIRST: &str = "INGLE_CRASH_FIRST";

@@ -10,7 +10,7 @@ use ingle::domain::store::Telemetry;
 use ingle::domain::{DeviceNo, EventQuery};
 use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
-use super::telemetry::{DEVICE, T, everything, point, walk};
+use super::contract::telemetry::{DEVICE, T, everything, point, walk};
 
 const DAY: i64 = 24 * 3600 * 1000;
 const KEEP: i64 = 30 * DAY;

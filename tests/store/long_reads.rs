@@ -10,7 +10,7 @@ use ingle::domain::{EventCount, EventQuery, ProjectNo};
 use ingle::store::long_reads::LongReads;
 use ingle::store::sqlite::telemetry::{Shared, SqliteTelemetry, TelemetryOptions};
 
-use super::telemetry::{DEVICE, T, everything, point, walk};
+use super::contract::telemetry::{DEVICE, T, everything, point, walk};
 
 const PROJECT: Option<ProjectNo> = Some(ProjectNo(1));
 const ROWS: i64 = 10_000;

@@ -10,7 +10,7 @@ use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
 
-use super::registry::{Cut, NOW, world};
+use super::contract::{Cut, NOW, world};
 use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 
 /// A registry of the first form, filled from one of today's.

@@ -14,7 +14,7 @@ use ingle::domain::store::Telemetry;
 use ingle::domain::{DeviceNo, Event, EventQuery, EventSource, EventType, EventTypes, Latest, NewEvent, RowRef, Value};
 use ingle::store::sqlite::telemetry::{Durability, SqliteTelemetry, TelemetryOptions};
 
-use super::telemetry::at;
+use super::contract::telemetry::at;
 
 const SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
 const DEVICES: u64 = 5;

@@ -11,7 +11,7 @@ use ingle::domain::store::Telemetry;
 use ingle::domain::{DeviceNo, EventQuery, NewEvent};
 use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
-use super::telemetry::{DEVICE, Subject, T, everything, point, walk};
+use super::contract::telemetry::{DEVICE, Subject, T, everything, point, walk};
 
 /// A device whose clock runs backwards: each row is older than the one before.
 const BACKWARDS: DeviceNo = DeviceNo(12);

@@ -30,15 +30,23 @@ pub trait HomeStore: Send + Sync {
         facts: HomeFacts,
         max: usize,
     ) -> Result<Option<Option<HomeId>>>;
-    /// Whether there was such a home to change.
-    async fn change_home(&self, project: ProjectNo, id: HomeId, facts: HomeFacts) -> Result<bool>;
+    /// Changes a home, for the project or for a user who owns it at that moment. [`Error::NotVisible`] without such a home
+    /// that whoever asks sees, [`Error::NotAllowed`] for a user who only lives there.
+    ///
+    /// [`Error::NotVisible`]: crate::domain::Error::NotVisible
+    /// [`Error::NotAllowed`]: crate::domain::Error::NotAllowed
+    async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, facts: HomeFacts) -> Result<()>;
     /// Removes a home with its members; its devices stand in none then, and not behind gateways that others own. The devices
-    /// whose sessions are no longer right; `None` when there was no such home.
-    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<Option<Vec<DeviceNo>>>;
+    /// whose sessions are no longer right. For whom and with which errors, as [`HomeStore::change_home`].
+    async fn remove_home(
+        &self,
+        project: ProjectNo,
+        by: Option<UserNo>,
+        id: HomeId,
+        now_ms: i64,
+    ) -> Result<Vec<DeviceNo>>;
     /// Who lives in a home of the project's, the owner first, then in the order in which they came.
     async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>>;
-    /// What a user of the project, by Tuya's id, may do in a home; nothing for its owner.
-    async fn member_role(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<Option<HomeRole>>;
     /// Takes a user into a home, or changes one who lives there, if that is for whoever asks to do; whom a user takes in is
     /// only invited. The owner is not one to be put.
     async fn put_member(
@@ -50,14 +58,17 @@ pub trait HomeStore: Send + Sync {
         now_ms: i64,
     ) -> Result<MemberPut>;
     /// Sends a member away, with the devices that are that user's: they stand nowhere from then on. With the devices that
-    /// are no longer behind their gateways; `None` when there was no such member.
+    /// are no longer behind their gateways. For the project, or for a user who may at that moment
+    /// ([`check_removes`](crate::domain::home::check_removes)); errors as [`HomeStore::change_home`], also without such a
+    /// member.
     async fn remove_member(
         &self,
         project: ProjectNo,
+        by: Option<UserNo>,
         id: HomeId,
         uid: &Uid,
         now_ms: i64,
-    ) -> Result<Option<Vec<DeviceNo>>>;
+    ) -> Result<Vec<DeviceNo>>;
 }
 
 /// Invitations into homes ([`HomeStore::put_member`] makes them). Those that are older than

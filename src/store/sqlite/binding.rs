@@ -3,17 +3,15 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
-use super::device::{COLUMN_COUNT, COLUMNS, FROM};
+use super::device::{COLUMNS, FROM};
 use super::fact::forget_desires;
 use super::owner::{Owner, Owners, bind, home_for, user_no};
 use super::user;
 use super::visibility::{MANAGED, VISIBLE};
-use crate::domain::binding::{
-    Bound, BoundDevice, BoundDevices, DeviceHolder, SHAREES_MAX, SHARES_OF_ONE_MAX, SHARES_OF_USER_MAX, Shared, Unbound,
-};
+use crate::domain::binding::{Bound, BoundDevice, BoundDevices, DeviceHolder, ShareClaim, Shared, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::BindingStore;
@@ -51,7 +49,8 @@ impl BindingStore for SqliteRegistry {
             let total = snapshot
                 .prepare_cached("SELECT count(*) FROM binding WHERE device_no = ?1 AND project_no = ?2")?
                 .query_row(params![device.0, project.0], |row| row.get(0))?;
-            let holder = |row: &rusqlite::Row<'_>| Ok(DeviceHolder { identity_id: row.get(0)?, owned: row.get(1)? });
+            let holder =
+                |row: &Row<'_>| Ok(DeviceHolder { identity_id: row.get("identity_id")?, owned: row.get("owned")? });
             let holders = snapshot
                 .prepare_cached(
                     "SELECT u.identity_id, b.owned FROM binding b JOIN app_user u USING (user_no)
@@ -120,23 +119,23 @@ impl BindingStore for SqliteRegistry {
             }
             let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
             let sql =
-                "SELECT coalesce(max(owned AND user_no = ?2), 0), count(*) FILTER (WHERE user_no <> ?2 AND owned = 0),
-                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1),
+                "SELECT coalesce(max(owned AND user_no = ?2), 0) AS is_owner,
+                     count(*) FILTER (WHERE user_no <> ?2 AND owned = 0) AS others,
+                     (SELECT count(*) FROM binding WHERE user_no = ?2 AND owned = 0 AND device_no <> ?1) AS of_user,
                      (SELECT count(*) FROM binding s JOIN binding o USING (device_no) WHERE s.user_no = ?2 AND s.owned = 0
                          AND device_no <> ?1 AND o.owned = 1 AND o.user_no =
-                             (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1))
+                             (SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1)) AS by_owner
                  FROM binding WHERE device_no = ?1";
-            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            let found = connection.query_row(sql, params![device.0, user_no], read);
-            let (is_owner, others, of_user, by_owner): (bool, usize, usize, usize) = found.map_err(Error::store)?;
-            if is_owner {
-                return Ok(Some(Shared::Owner));
+            let read = |row: &Row<'_>| {
+                let (is_owner, others) = (row.get("is_owner")?, row.get("others")?);
+                Ok(ShareClaim { is_owner, others, of_user: row.get("of_user")?, by_owner: row.get("by_owner")? })
+            };
+            let claim = connection.query_row(sql, params![device.0, user_no], read).map_err(Error::store)?;
+            let shared = claim.decide();
+            if shared == Shared::Done {
+                bind(connection, device.0, user_no, false, now_ms)?;
             }
-            if others >= SHAREES_MAX || of_user >= SHARES_OF_USER_MAX || by_owner >= SHARES_OF_ONE_MAX {
-                return Ok(Some(Shared::Full));
-            }
-            bind(connection, device.0, user_no, false, now_ms)?;
-            Ok(Some(Shared::Done))
+            Ok(Some(shared))
         };
         self.writer.run(write).await
     }
@@ -241,7 +240,7 @@ impl SqliteRegistry {
         let user = snapshot
             .prepare_cached("SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2")
             .and_then(|mut statement| {
-                let user = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                let user = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
                 statement.query_row(params![uid.0, project.0], user).optional()
             })
             .map_err(Error::store)?;
@@ -249,7 +248,7 @@ impl SqliteRegistry {
             return Ok(None);
         };
         let sql = format!(
-            "SELECT {COLUMNS}, b.owned, b.created_ms FROM binding b JOIN {FROM}
+            "SELECT {COLUMNS}, b.owned, b.created_ms AS bound_ms FROM binding b JOIN {FROM}
              WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
              ORDER BY b.created_ms, d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
         );
@@ -260,8 +259,8 @@ impl SqliteRegistry {
         while let Some(row) = rows.next().map_err(Error::store)? {
             list.push(BoundDevice {
                 device: Arc::new(self.device_of(row)?),
-                owned: row.get(COLUMN_COUNT).map_err(Error::store)?,
-                bound_ms: row.get(COLUMN_COUNT + 1).map_err(Error::store)?,
+                owned: row.get("owned").map_err(Error::store)?,
+                bound_ms: row.get("bound_ms").map_err(Error::store)?,
             });
         }
         Ok(Some(Arc::new(BoundDevices { identity_id, username, list, written: OnceLock::new() })))

@@ -23,19 +23,47 @@ use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Produ
 use crate::store::cache::LIST_MAX;
 use crate::store::seal::Seal;
 
-/// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user owns,
-/// or owned last, learns nothing of that home.
-pub const COLUMNS: &str = concat!(
-    "d.device_no, d.device_id, d.product_no, d.uuid, d.local_key_sealed, d.name, d.sn, d.mac, d.ip, d.lat, d.lon,
-    d.time_zone, g.device_id, d.node_id, d.home_id, u.uid, d.created_ms, d.active_ms, d.updated_ms, d.history_from_ms, ",
-    abroad!(),
-    ", d.iot_id, d.device_name, d.is_virtual, d.disabled, CASE WHEN ",
-    shows_gateways_key!(),
-    " THEN g.local_key_sealed END"
-);
+/// Names the columns of [`device_of`], which are read by their places: a look at every name for every device would cost
+/// more than the rest of a long list.
+macro_rules! columns {
+    ($first:ident: $first_sql:expr, $($column:ident: $sql:expr,)*) => {
+        #[derive(Clone, Copy)]
+        enum Column { $first, $($column),* }
 
-/// How many [`COLUMNS`] are: what a statement selects besides comes after them.
-pub const COLUMN_COUNT: usize = 26;
+        /// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user
+        /// owns, or owned last, learns nothing of that home. What a statement selects besides has a name of its own.
+        pub const COLUMNS: &str = concat!($first_sql, $(", ", $sql),*);
+    };
+}
+
+columns! {
+    No: "d.device_no",
+    Id: "d.device_id",
+    ProductNo: "d.product_no",
+    Uuid: "d.uuid",
+    LocalKey: "d.local_key_sealed",
+    Name: "d.name",
+    Sn: "d.sn",
+    Mac: "d.mac",
+    Ip: "d.ip",
+    Lat: "d.lat",
+    Lon: "d.lon",
+    TimeZone: "d.time_zone",
+    Gateway: "g.device_id",
+    NodeId: "d.node_id",
+    Home: "d.home_id",
+    Owner: "u.uid",
+    CreatedMs: "d.created_ms",
+    ActiveMs: "d.active_ms",
+    UpdatedMs: "d.updated_ms",
+    HistoryFromMs: "d.history_from_ms",
+    Abroad: abroad!(),
+    IotId: "d.iot_id",
+    DeviceName: "d.device_name",
+    IsVirtual: "d.is_virtual",
+    Disabled: "d.disabled",
+    GatewaysKey: concat!("CASE WHEN ", shows_gateways_key!(), " THEN g.local_key_sealed END"),
+}
 
 pub use crate::domain::device::TIME_ZONE;
 
@@ -238,7 +266,7 @@ impl DeviceStore for SqliteRegistry {
             if id.is_some_and(|id| *id != device.id) {
                 return Ok(None);
             }
-            let sealed: Vec<u8> = row.get(COLUMN_COUNT).map_err(Error::store)?;
+            let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
             let secret = self.seal.unseal(&sealed, &place_of_secret(&device.id.0))?;
             Ok(Some(DeviceSecret { device, secret }))
         })
@@ -310,7 +338,7 @@ impl SqliteRegistry {
 
     /// The device of a row of [`COLUMNS`].
     pub(super) fn device_of(&self, row: &Row<'_>) -> Result<Device> {
-        let product_no: i64 = row.get(2).map_err(Error::store)?;
+        let product_no: i64 = row.get(Column::ProductNo as usize).map_err(Error::store)?;
         let product = self.product(product_no)?.ok_or_else(|| Error::store("a device without its product"))?;
         device_of(&self.seal, row, product)
     }
@@ -319,42 +347,43 @@ impl SqliteRegistry {
 fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device> {
     let read = || -> rusqlite::Result<Device> {
         Ok(Device {
-            no: DeviceNo(row.get(0)?),
-            id: DeviceId(row.get(1)?),
+            no: DeviceNo(row.get(Column::No as usize)?),
+            id: DeviceId(row.get(Column::Id as usize)?),
             product,
-            iot_id: row.get(21)?,
-            device_name: row.get(22)?,
-            uuid: row.get(3)?,
+            iot_id: row.get(Column::IotId as usize)?,
+            device_name: row.get(Column::DeviceName as usize)?,
+            uuid: row.get(Column::Uuid as usize)?,
             local_key: String::new(),
-            name: row.get(5)?,
-            sn: row.get(6)?,
-            mac: row.get(7)?,
-            ip: row.get(8)?,
-            lat: row.get(9)?,
-            lon: row.get(10)?,
-            time_zone: row.get(11)?,
-            gateway: row.get::<_, Option<String>>(12)?.map(DeviceId),
-            node_id: row.get(13)?,
-            home: row.get::<_, Option<i64>>(14)?.map(HomeId),
-            owner: row.get::<_, Option<String>>(15)?.map(Uid),
-            created_ms: row.get(16)?,
-            active_ms: row.get(17)?,
-            updated_ms: row.get(18)?,
-            history_from_ms: row.get(19)?,
-            is_virtual: row.get(23)?,
-            disabled: row.get(24)?,
+            name: row.get(Column::Name as usize)?,
+            sn: row.get(Column::Sn as usize)?,
+            mac: row.get(Column::Mac as usize)?,
+            ip: row.get(Column::Ip as usize)?,
+            lat: row.get(Column::Lat as usize)?,
+            lon: row.get(Column::Lon as usize)?,
+            time_zone: row.get(Column::TimeZone as usize)?,
+            gateway: row.get::<_, Option<String>>(Column::Gateway as usize)?.map(DeviceId),
+            node_id: row.get(Column::NodeId as usize)?,
+            home: row.get::<_, Option<i64>>(Column::Home as usize)?.map(HomeId),
+            owner: row.get::<_, Option<String>>(Column::Owner as usize)?.map(Uid),
+            created_ms: row.get(Column::CreatedMs as usize)?,
+            active_ms: row.get(Column::ActiveMs as usize)?,
+            updated_ms: row.get(Column::UpdatedMs as usize)?,
+            history_from_ms: row.get(Column::HistoryFromMs as usize)?,
+            is_virtual: row.get(Column::IsVirtual as usize)?,
+            disabled: row.get(Column::Disabled as usize)?,
             abroad: false,
             written: Kept::default(),
         })
     };
     let mut device = read().map_err(Error::store)?;
-    let abroad: bool = row.get(20).map_err(Error::store)?;
+    let abroad: bool = row.get(Column::Abroad as usize).map_err(Error::store)?;
     if abroad {
         return Ok(as_its_maker_sees(device));
     }
-    let sealed =
-        |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_blob_or_null()?)).map_err(Error::store);
-    let (own, gateways) = (sealed(4)?.unwrap_or_default(), sealed(25)?);
+    let sealed = |column: Column| {
+        row.get_ref(column as usize).and_then(|value| Ok(value.as_blob_or_null()?)).map_err(Error::store)
+    };
+    let (own, gateways) = (sealed(Column::LocalKey)?.unwrap_or_default(), sealed(Column::GatewaysKey)?);
     device.local_key = match (gateways, &device.gateway) {
         (Some(key), Some(gateway)) => seal.unseal(key, &place_of_local_key(&gateway.0))?,
         _ => seal.unseal(own, &place_of_local_key(&device.id.0))?,

@@ -9,10 +9,12 @@ use super::fact::forget_desires;
 use super::owner::{behind_gateways, forget_homes, new_home, user_no};
 use super::visibility::{HOME_ROLE, LIVES_IN, VISIBLE, home_role};
 use super::{invitation, user};
-use crate::domain::home::{HOMES_GIVEN_MAX, Home, HomeFacts, HomeRole, MEMBERS_MAX, Member, MemberChange, MemberPut};
+use crate::domain::home::{
+    Home, HomeFacts, HomeRole, Member, MemberChange, MemberClaim, MemberDecision, MemberPut, check_removes, check_role,
+};
 use crate::domain::ownership::parted_by_leaving;
 use crate::domain::store::HomeStore;
-use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
+use crate::domain::{Device, DeviceNo, Error, HomeId, Noun, ProjectNo, Result, Uid, UserNo};
 
 /// The columns of [`home`].
 const HOME: &str = "h.home_id, h.name, o.uid, h.geo_name, h.lat, h.lon";
@@ -31,9 +33,9 @@ impl HomeStore for SqliteRegistry {
             let snapshot = connection.unchecked_transaction()?;
             let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
             let sql = format!(
-                "SELECT {HOME}, {HOME_ROLE} FROM {HOMES} WHERE h.home_id IN ({LIVES_IN}) ORDER BY h.home_id LIMIT ?2"
+                "SELECT {HOME}, {HOME_ROLE} AS role FROM {HOMES} WHERE h.home_id IN ({LIVES_IN}) ORDER BY h.home_id LIMIT ?2"
             );
-            let both = |row: &Row<'_>| Ok((home(row)?, home_role(row.get(6)?)));
+            let both = |row: &Row<'_>| Ok((home(row)?, home_role(row.get("role")?)));
             let homes: rusqlite::Result<Vec<_>> =
                 snapshot.prepare_cached(&sql)?.query_map(params![user_no, limit], both)?.collect();
             homes.map(Some)
@@ -79,14 +81,7 @@ impl HomeStore for SqliteRegistry {
     }
 
     async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>> {
-        let sql = format!("SELECT {HOME_ROLE} FROM home h WHERE h.home_id = ?2");
-        let found: Option<Option<i64>> = self.readers.run(|connection| {
-            connection
-                .prepare_cached(&sql)
-                .and_then(|mut statement| statement.query_row(params![user.0, id.0], |row| row.get(0)).optional())
-                .map_err(Error::store)
-        })?;
-        Ok(found.flatten().map(home_role))
+        self.readers.run(|connection| role_of(connection, id, user.0).map_err(Error::store))
     }
 
     async fn make_home(
@@ -111,19 +106,26 @@ impl HomeStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn change_home(&self, project: ProjectNo, id: HomeId, facts: HomeFacts) -> Result<bool> {
-        self.writer.run(move |connection| change(connection, project, id, &facts).map_err(Error::store)).await
+    async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, facts: HomeFacts) -> Result<()> {
+        let write = move |connection: &Connection| {
+            check(connection, project, by, id, HomeRole::Owner)?;
+            change(connection, project, id, &facts).map_err(Error::store)
+        };
+        self.writer.run(write).await
     }
 
-    async fn remove_home(&self, project: ProjectNo, id: HomeId, now_ms: i64) -> Result<Option<Vec<DeviceNo>>> {
-        let write = move |connection: &Connection| -> rusqlite::Result<Option<Vec<DeviceNo>>> {
-            let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2";
-            if !connection.prepare_cached(sql)?.exists(params![id.0, project.0])? {
-                return Ok(None);
-            }
-            forget_homes(connection, "?1", id.0, now_ms).map(Some)
+    async fn remove_home(
+        &self,
+        project: ProjectNo,
+        by: Option<UserNo>,
+        id: HomeId,
+        now_ms: i64,
+    ) -> Result<Vec<DeviceNo>> {
+        let write = move |connection: &Connection| {
+            check(connection, project, by, id, HomeRole::Owner)?;
+            forget_homes(connection, "?1", id.0, now_ms).map_err(Error::store)
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        self.writer.run(write).await
     }
 
     async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>> {
@@ -136,23 +138,13 @@ impl HomeStore for SqliteRegistry {
              ) l ON l.user_no = u.user_no
              WHERE u.project_no = ?2 ORDER BY l.role = 2 DESC, l.came_ms, u.user_no LIMIT ?3"
         );
-        let member =
-            |row: &Row<'_>| Ok(Member { user: user::user(row)?, role: home_role(row.get(17)?), name: row.get(18)? });
+        let member = |row: &Row<'_>| {
+            Ok(Member { user: user::user(row)?, role: home_role(row.get("role")?), name: row.get("name")? })
+        };
         self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![id.0, project.0, limit], member);
             rows.and_then(Iterator::collect).map_err(Error::store)
-        })
-    }
-
-    async fn member_role(&self, project: ProjectNo, id: HomeId, uid: &Uid) -> Result<Option<HomeRole>> {
-        let sql = "SELECT m.is_admin FROM home_member m JOIN app_user u USING (user_no)
-                   WHERE m.home_id = ?1 AND u.uid = ?2 AND u.project_no = ?3";
-        self.readers.run(|connection| {
-            let found = connection.prepare_cached(sql).and_then(|mut statement| {
-                statement.query_row(params![id.0, uid.0, project.0], |row| row.get(0)).optional()
-            });
-            Ok(found.map_err(Error::store)?.map(home_role))
         })
     }
 
@@ -175,21 +167,52 @@ impl HomeStore for SqliteRegistry {
     async fn remove_member(
         &self,
         project: ProjectNo,
+        by: Option<UserNo>,
         id: HomeId,
         uid: &Uid,
         now_ms: i64,
-    ) -> Result<Option<Vec<DeviceNo>>> {
+    ) -> Result<Vec<DeviceNo>> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<Option<Vec<DeviceNo>>> {
-            let sql = "DELETE FROM home_member WHERE home_id = ?1
-                       AND user_no = (SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?3)
-                       RETURNING user_no";
-            let values = params![id.0, uid.0, project.0];
-            let left: Option<i64> = connection.query_row(sql, values, |row| row.get(0)).optional()?;
-            left.map(|user_no| leave_home(connection, id.0, user_no, now_ms)).transpose()
+        let write = move |connection: &Connection| {
+            let by_role = check(connection, project, by, id, HomeRole::Member)?;
+            let member = user_no(connection, project, &uid).map_err(Error::store)?;
+            let role = |user_no| role_of(connection, id, user_no).map_err(Error::store);
+            let is_self = by.is_none() || by.map(|by| by.0) == member;
+            check_removes(by_role, is_self, member.map(role).transpose()?.flatten())?;
+            let sql = "DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2";
+            let removed = connection.execute(sql, params![id.0, member]).map_err(Error::store)?;
+            let member = member.filter(|_| removed == 1).ok_or(Error::NotVisible(Noun::User))?;
+            leave_home(connection, id.0, member, now_ms).map_err(Error::store)
         };
-        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+        self.writer.run(write).await
     }
+}
+
+/// Checks that a home of the project's is there and that a user who asks may do there what takes at least a role. The role
+/// of that user.
+fn check(
+    connection: &Connection,
+    project: ProjectNo,
+    by: Option<UserNo>,
+    id: HomeId,
+    least: HomeRole,
+) -> Result<Option<HomeRole>> {
+    let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2";
+    let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+    if !statement.exists(params![id.0, project.0]).map_err(Error::store)? {
+        return Err(Error::NotVisible(Noun::Home));
+    }
+    let Some(by) = by else { return Ok(None) };
+    let role = role_of(connection, id, by.0).map_err(Error::store)?;
+    check_role(role, least).map(|()| role)
+}
+
+/// What a user may do in a home.
+fn role_of(connection: &Connection, id: HomeId, user_no: i64) -> rusqlite::Result<Option<HomeRole>> {
+    let sql = format!("SELECT {HOME_ROLE} AS role FROM home h WHERE h.home_id = ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_row(params![user_no, id.0], |row| row.get::<_, Option<i64>>("role")).optional()?;
+    Ok(found.flatten().map(home_role))
 }
 
 /// What leaves a home with somebody who no longer lives there: the devices that are that user's stand nowhere from then on,
@@ -212,12 +235,12 @@ pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i
 
 fn home(row: &Row<'_>) -> rusqlite::Result<Home> {
     Ok(Home {
-        id: HomeId(row.get(0)?),
-        name: row.get(1)?,
-        owner: Uid(row.get(2)?),
-        geo_name: row.get(3)?,
-        lat: row.get(4)?,
-        lon: row.get(5)?,
+        id: HomeId(row.get("home_id")?),
+        name: row.get("name")?,
+        owner: Uid(row.get("uid")?),
+        geo_name: row.get("geo_name")?,
+        lat: row.get("lat")?,
+        lon: row.get("lon")?,
     })
 }
 
@@ -230,38 +253,20 @@ fn put(
     change: &MemberChange,
     now_ms: i64,
 ) -> rusqlite::Result<MemberPut> {
-    let sql = "SELECT 1 FROM home WHERE home_id = ?1 AND project_no = ?2 AND owner_no <> ?3";
-    if !connection.prepare_cached(sql)?.exists(params![id.0, project.0, user_no])? {
-        return Ok(MemberPut::Unknown);
-    }
-    let role_of = |user_no: i64| -> rusqlite::Result<Option<HomeRole>> {
-        let sql = format!("SELECT {HOME_ROLE} FROM home h WHERE h.home_id = ?2");
-        let found: Option<i64> =
-            connection.prepare_cached(&sql)?.query_row(params![user_no, id.0], |row| row.get(0))?;
-        Ok(found.map(home_role))
+    let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2) AS members,
+                   (SELECT count(*) FROM home_member WHERE user_no = ?2 AND home_id <> ?1) AS homes
+               FROM home WHERE home_id = ?1 AND project_no = ?3";
+    let before = role_of(connection, id, user_no)?;
+    let by_role = change.by.map(|by| role_of(connection, id, by.0)).transpose()?.flatten();
+    let read =
+        |row: &Row<'_>| Ok(MemberClaim { before, by: by_role, members: row.get("members")?, homes: row.get("homes")? });
+    let claim = connection.query_row(sql, params![id.0, user_no, project.0], read).optional()?;
+    let Some(claim) = claim else { return Ok(MemberPut::Unknown) };
+    let is_admin = match change.decide(&claim) {
+        MemberDecision::Refuse(why) => return Ok(why),
+        MemberDecision::Invite => return invitation::invite(connection, id, user_no, change, now_ms),
+        MemberDecision::Put { is_admin } => is_admin,
     };
-    let before = role_of(user_no)?;
-    if before.is_none() && !change.may_come {
-        return Ok(MemberPut::Unknown);
-    }
-    let was_admin = before == Some(HomeRole::Admin);
-    let is_admin = change.is_admin.unwrap_or(was_admin);
-    if let Some(by) = change.by {
-        let least = if is_admin == was_admin { HomeRole::Admin } else { HomeRole::Owner };
-        if role_of(by.0)?.is_none_or(|role| role < least) {
-            return Ok(MemberPut::NotAllowed);
-        }
-    }
-    if let (None, Some(by)) = (before, change.by) {
-        return invitation::invite(connection, id, user_no, by, change, now_ms);
-    }
-    let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2),
-                   (SELECT count(*) FROM home_member WHERE user_no = ?2 AND home_id <> ?1)";
-    let counts = connection.query_row(sql, params![id.0, user_no], |row| Ok((row.get(0)?, row.get(1)?)));
-    let (members, homes): (usize, usize) = counts?;
-    if members >= MEMBERS_MAX || homes >= HOMES_GIVEN_MAX {
-        return Ok(MemberPut::Full);
-    }
     connection
         .prepare_cached(
             "INSERT INTO home_member (home_id, user_no, is_admin, name, created_ms)
@@ -273,9 +278,9 @@ fn put(
     Ok(MemberPut::Done)
 }
 
-fn change(connection: &Connection, project: ProjectNo, id: HomeId, facts: &HomeFacts) -> rusqlite::Result<bool> {
+fn change(connection: &Connection, project: ProjectNo, id: HomeId, facts: &HomeFacts) -> rusqlite::Result<()> {
     let HomeFacts { name, geo_name, lat, lon } = facts;
     let sql = "UPDATE home SET name = coalesce(?3, name), geo_name = coalesce(?4, geo_name), lat = coalesce(?5, lat),
                lon = coalesce(?6, lon) WHERE home_id = ?2 AND project_no = ?1";
-    Ok(connection.prepare_cached(sql)?.execute(params![project.0, id.0, name, geo_name, lat, lon])? == 1)
+    connection.prepare_cached(sql)?.execute(params![project.0, id.0, name, geo_name, lat, lon]).map(drop)
 }

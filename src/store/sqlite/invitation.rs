@@ -6,10 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::owner::user_no;
 use super::user;
-use crate::domain::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberChange, MemberPut};
-use crate::domain::invitation::{
-    INVITATION_LIFE_MS, INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, INVITATIONS_OF_PAIR_MAX, Invitation,
-};
+use crate::domain::home::{MemberChange, MemberPut};
+use crate::domain::invitation::{INVITATION_LIFE_MS, Invitation, Waiting, may_accept};
 use crate::domain::store::InvitationStore;
 use crate::domain::{Error, HomeId, ProjectNo, Result, Uid, UserNo};
 
@@ -105,23 +103,25 @@ pub fn invite(
     connection: &Connection,
     home: HomeId,
     user_no: i64,
-    by: UserNo,
     change: &MemberChange,
     now_ms: i64,
 ) -> rusqlite::Result<MemberPut> {
+    let Some(by) = change.by else { return Ok(MemberPut::NotAllowed) };
     let over = "DELETE FROM home_invitation WHERE created_ms <= ?3 AND (user_no = ?1 OR by_no = ?2)";
     connection.prepare_cached(over)?.execute(params![user_no, by.0, now_ms - INVITATION_LIFE_MS])?;
-    let sql = "SELECT count(*), count(*) FILTER (WHERE user_no = ?1),
-                   (SELECT count(*) FROM home_invitation WHERE user_no = ?1 AND home_id <> ?3),
-                   (SELECT count(*) FROM home_member WHERE home_id = ?3)
+    let sql = "SELECT count(*) AS by_one, count(*) FILTER (WHERE user_no = ?1) AS of_pair,
+                   (SELECT count(*) FROM home_invitation WHERE user_no = ?1 AND home_id <> ?3) AS of_user,
+                   (SELECT count(*) FROM home_member WHERE home_id = ?3) AS members
                FROM home_invitation WHERE by_no = ?2 AND (home_id <> ?3 OR user_no <> ?1)";
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let counts = connection.query_row(sql, params![user_no, by.0, home.0], read)?;
-    let (by_one, of_pair, of_user, members): (usize, usize, usize, usize) = counts;
-    if by_one >= INVITATIONS_BY_ONE_MAX || of_pair >= INVITATIONS_OF_PAIR_MAX || members >= MEMBERS_MAX {
+    let read = |row: &Row<'_>| {
+        let (by_one, of_pair) = (row.get("by_one")?, row.get("of_pair")?);
+        Ok(Waiting { by_one, of_pair, of_user: row.get("of_user")?, members: row.get("members")? })
+    };
+    let waiting = connection.query_row(sql, params![user_no, by.0, home.0], read)?;
+    if !waiting.has_room() {
         return Ok(MemberPut::Full);
     }
-    if of_user >= INVITATIONS_MAX {
+    if waiting.replaces_another() {
         let sql = "DELETE FROM home_invitation WHERE user_no = ?1 AND home_id = (
                        SELECT i.home_id FROM home_invitation i WHERE i.user_no = ?1 AND i.home_id <> ?2 ORDER BY
                        (SELECT count(*) FROM home_invitation o WHERE o.by_no = i.by_no AND o.user_no = ?1) DESC,
@@ -154,7 +154,7 @@ fn take_in(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> 
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let counts = connection.prepare_cached(sql)?.query_row(params![home.0, user_no], read).optional()?;
     let (members, homes, of_owner): (usize, usize, usize) = counts.unwrap_or_default();
-    if members >= MEMBERS_MAX || homes >= HOMES_GIVEN_MAX || of_owner >= HOMES_OF_ONE_MAX {
+    if !may_accept(members, homes, of_owner) {
         return Ok(MemberPut::Full);
     }
     connection

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
-use super::device::{COLUMN_COUNT, COLUMNS, FROM};
+use super::device::{COLUMNS, FROM};
 use super::user::{EXACT_FIRST, NAMED};
 use crate::domain::device::FactoryName;
 use crate::domain::password::Password;
@@ -27,7 +27,8 @@ impl VisualStore for SqliteRegistry {
     ) -> Result<Option<Account>> {
         let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 3, 2 * n + 4));
         let sql = format!(
-            "SELECT u.uid, u.access_version, u.user_no, u.country_code, CASE u.disabled WHEN 0 THEN u.password_hash END FROM app_user u
+            "SELECT u.uid, u.access_version, u.user_no, u.country_code, CASE u.disabled WHEN 0 THEN u.password_hash END
+             AS password_hash FROM app_user u
              WHERE {NAMED} AND ?1 IS NULL ORDER BY (
                  SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
                  WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
@@ -64,7 +65,7 @@ impl VisualStore for SqliteRegistry {
                 return Ok(None);
             };
             let sql = format!(
-                "SELECT {COLUMNS}, d.access_version, b.created_ms FROM binding b JOIN {FROM}
+                "SELECT {COLUMNS}, d.access_version, b.created_ms AS bound_ms FROM binding b JOIN {FROM}
                  WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.device_name = ?4
                  AND d.product_no = (SELECT product_no FROM product WHERE product_key = ?3)
                  AND d.removed = 0 AND d.disabled = 0"
@@ -73,8 +74,8 @@ impl VisualStore for SqliteRegistry {
             let values = params![project_no, user_no, name.product_key, name.device_name];
             let mut rows = statement.query(values).map_err(Error::store)?;
             let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
-            let of_device: i64 = row.get(COLUMN_COUNT).map_err(Error::store)?;
-            let of_binding: i64 = row.get(COLUMN_COUNT + 1).map_err(Error::store)?;
+            let of_device: i64 = row.get("access_version").map_err(Error::store)?;
+            let of_binding: i64 = row.get("bound_ms").map_err(Error::store)?;
             let version = format!("{of_account}.{of_device}.{of_binding}");
             let account = Account { no: UserNo(user_no), uid: uid.clone(), country_code, version: of_account };
             Ok(Some(Access { account, device: Arc::new(self.device_of(row)?), version }))
@@ -124,8 +125,8 @@ impl VisualStore for SqliteRegistry {
 
 /// An account and the hash of its password.
 fn account(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Account, Option<String>)> {
-    let (uid, version, no) = (Uid(row.get(0)?), row.get(1)?, UserNo(row.get(2)?));
-    Ok((Account { no, uid, country_code: row.get(3)?, version }, row.get(4)?))
+    let (uid, version, no) = (Uid(row.get("uid")?), row.get("access_version")?, UserNo(row.get("user_no")?));
+    Ok((Account { no, uid, country_code: row.get("country_code")?, version }, row.get("password_hash")?))
 }
 
 /// The current key and those retired at or after `retired_ms`, newest first.
@@ -137,8 +138,8 @@ fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<Vis
         )
         .map_err(Error::store)?;
     let sealed = |row: &rusqlite::Row<'_>| {
-        let (kid, public, retired_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok((VisualKey { kid, private: Vec::new(), public, retired_ms }, row.get::<_, Vec<u8>>(3)?))
+        let (kid, public, retired_ms) = (row.get("kid")?, row.get("public")?, row.get("retired_ms")?);
+        Ok((VisualKey { kid, private: Vec::new(), public, retired_ms }, row.get::<_, Vec<u8>>("private_sealed")?))
     };
     let rows = statement.query_map(params![retired_ms], sealed).map_err(Error::store)?;
     let open = |row: rusqlite::Result<(VisualKey, Vec<u8>)>| {

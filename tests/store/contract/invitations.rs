@@ -1,6 +1,6 @@
 //! The contract of the registry, fifth part: invitations into homes, and what leaves with who lives there no more.
 
-use ingle::domain::home::{HomeFacts, MemberChange, MemberPut};
+use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};
 use ingle::domain::invitation::{
     INVITATION_LIFE_MS, INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, INVITATIONS_OF_PAIR_MAX, Invitation,
 };
@@ -8,7 +8,7 @@ use ingle::domain::store::Registry;
 use ingle::domain::world::{World, WorldDevice, WorldHome, WorldProject, WorldUser};
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid, UserNo};
 
-use super::registry::{Cut, NOW, id, on_engines};
+use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{DOOR, FOREIGN_USER, GATEWAY, GUEST, LEAK, OWNER};
 
 const HOME: HomeId = HomeId(10_700_001);
@@ -82,7 +82,7 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         let list = waiting(registry, first, GUEST, NOW).await.unwrap();
         assert_eq!((list.len(), list[0].home, list[0].home_name.as_str()), (1, HOME, "Home"));
         assert_eq!((&list[0].by.uid, list[0].is_admin, list[0].invited_ms), (&uid(OWNER), false, NOW));
-        let lives_there = async || registry.member_role(first, HOME, &uid(GUEST)).await.unwrap().is_some();
+        let lives_there = async || registry.home_role(no(registry, first, GUEST).await, HOME).await.unwrap().is_some();
         assert!(!lives_there().await && registry.members(first, HOME, 9).await.unwrap().len() == 1);
         // Its time, and whose it is.
         let over = NOW + INVITATION_LIFE_MS;
@@ -97,7 +97,7 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         invite(registry, first, HOME, GUEST, owner, NOW).await;
         assert_eq!(answer(first, GUEST, true, over - 1).await, MemberPut::Done);
         assert!(lives_there().await && waiting(registry, first, GUEST, NOW).await.unwrap().is_empty());
-        registry.remove_member(first, HOME, &uid(GUEST), NOW).await.unwrap();
+        registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         let guest = no(registry, first, GUEST).await;
         registry.accept_all_invitations(guest, NOW).await.unwrap();
         assert!(!lives_there().await);
@@ -107,14 +107,14 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         registry.accept_all_invitations(guest, over - 1).await.unwrap();
         assert!(lives_there().await);
         // It goes with home and user, and with whoever takes the user in at once.
-        registry.remove_member(first, HOME, &uid(GUEST), NOW).await.unwrap();
+        registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         invite(registry, first, HOME, GUEST, owner, NOW).await;
         let at_once = MemberChange { name: None, is_admin: None, may_come: true, by: None };
         assert_eq!(registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap(), MemberPut::Done);
         assert!(waiting(registry, first, GUEST, NOW).await.unwrap().is_empty());
         let (lent, flat) = (home(registry, first, OWNER).await, home(registry, first, GUEST).await);
         invite(registry, first, lent, GUEST, owner, NOW).await;
-        registry.remove_home(first, lent, NOW).await.unwrap();
+        registry.remove_home(first, None, lent, NOW).await.unwrap();
         assert!(waiting(registry, first, GUEST, NOW).await.unwrap().is_empty());
         invite(registry, first, flat, OWNER, guest, NOW).await;
         registry.remove_user(first, &uid(GUEST), &Cut(NOW), NOW).await.unwrap();
@@ -203,7 +203,7 @@ fn who_leaves_a_home_takes_the_own_devices_along_and_leaves_no_way_to_them() {
         entangled(registry, first).await;
         let at_once = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
         registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap();
-        let ended = registry.remove_member(first, HOME, &uid(GUEST), NOW).await.unwrap().unwrap();
+        let ended = registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         is_disentangled(registry, first, ended).await;
     });
 }
@@ -222,7 +222,8 @@ fn a_home_that_gets_another_owner_keeps_nothing_of_the_one_before() {
         registry.apply(owned_by("guest@example.com"), &Cut(NOW), NOW).await.unwrap();
         let members = registry.members(first, HOME, 9).await.unwrap();
         assert_eq!(members.iter().map(|member| &member.user.uid).collect::<Vec<_>>(), [&uid(GUEST)]);
-        assert_eq!(registry.member_role(first, HOME, &uid(GUEST)).await.unwrap(), None, "the owner is no member");
+        let guest = no(registry, first, GUEST).await;
+        assert_eq!(registry.home_role(guest, HOME).await.unwrap(), Some(HomeRole::Owner));
         assert!(registry.devices_of_home(first, HOME, 0, 9).await.unwrap().is_empty());
         // The same owner once more changes nothing.
         entangled(registry, first).await;

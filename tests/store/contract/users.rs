@@ -10,9 +10,9 @@ use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
 use ingle::domain::user::{Account, UserSync};
-use ingle::domain::{DeviceNo, HomeId, ProjectNo, Schema, Uid, UserNo, UsernameType};
+use ingle::domain::{DeviceNo, Error, HomeId, Noun, ProjectNo, Schema, Uid, UserNo, UsernameType};
 
-use super::registry::{Cut, NOW, id, on_engines};
+use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER};
 
 const HOME: HomeId = HomeId(10_700_001);
@@ -169,7 +169,7 @@ fn what_a_user_has_of_devices() {
         // Removed is removed.
         registry.remove_devices(first, &[id(PLUG)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
-        registry.remove_member(first, HOME, &member_uid, NOW).await.unwrap().unwrap();
+        registry.remove_member(first, None, HOME, &member_uid, NOW).await.unwrap();
         assert_eq!(page().await.total, 1);
     });
 }
@@ -221,8 +221,8 @@ fn homes_are_made_changed_shared_and_removed() {
         let made = home(boat).await.unwrap();
         assert_eq!((made.name.as_str(), made.lat, made.lon, made.owner), ("Boat", 53.5, 0.0, uid(OWNER)));
         let moved = HomeFacts { geo_name: Some("Elbe".to_owned()), lon: Some(9.9), ..HomeFacts::default() };
-        assert!(!registry.change_home(second, boat, moved.clone()).await.unwrap());
-        assert!(registry.change_home(first, boat, moved).await.unwrap());
+        assert!(registry.change_home(second, None, boat, moved.clone()).await.is_err());
+        registry.change_home(first, None, boat, moved).await.unwrap();
         let changed = home(boat).await.unwrap();
         assert_eq!((changed.name.as_str(), changed.geo_name.as_str(), changed.lon), ("Boat", "Elbe", 9.9));
 
@@ -252,27 +252,41 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!(roles, [(HomeRole::Owner, ""), (HomeRole::Member, "Skipper")]);
         assert!(registry.members(second, boat, 9).await.unwrap().is_empty());
         assert_eq!(registry.members(first, boat, 1).await.unwrap().len(), 1);
-        let role = async |user: &str| registry.member_role(first, boat, &uid(user)).await.unwrap();
-        assert_eq!((role(GUEST).await, role(OWNER).await), (Some(HomeRole::Member), None));
+        let role = async |user: &str| {
+            let user = registry.app_user(first, &uid(user)).await.unwrap().unwrap();
+            registry.home_role(user.no, boat).await.unwrap()
+        };
+        assert_eq!((role(GUEST).await, role(OWNER).await), (Some(HomeRole::Member), Some(HomeRole::Owner)));
+        // Whoever asks has the rights of this moment here too: a plain member changes and removes nothing.
+        let guest_no = Some(guest_no);
+        let named = HomeFacts { name: Some("Ship".to_owned()), ..HomeFacts::default() };
+        assert!(matches!(registry.change_home(first, guest_no, boat, named).await, Err(Error::NotAllowed(_))));
+        assert!(matches!(registry.remove_home(first, guest_no, boat, NOW).await, Err(Error::NotAllowed(_))));
+        let owner_goes = registry.remove_member(first, guest_no, boat, &uid(OWNER), NOW).await;
+        assert!(matches!(owner_goes, Err(Error::NotAllowed(_))));
+        let stranger = Some(number(&*registry, first, "stranger").await);
+        let not_there = registry.remove_member(first, stranger, boat, &guest.uid, NOW).await;
+        assert!(matches!(not_there, Err(Error::NotVisible(Noun::Home))));
+        assert_eq!(home(boat).await.unwrap().name, "Boat");
         let homes = registry.homes_of_user(first, &guest.uid, 9).await.unwrap().unwrap();
         assert!(homes.iter().any(|(home, role)| home.id == boat && *role == HomeRole::Member), "{homes:?}");
         assert_eq!(registry.homes(first, None, HomeId(0), 99).await.unwrap().len(), 3);
         assert_eq!(registry.homes(first, None, HOME, 1).await.unwrap().len(), 1);
         assert_eq!(registry.homes(second, None, HomeId(0), 99).await.unwrap().len(), 1);
 
-        assert!(registry.remove_member(second, boat, &guest.uid, NOW).await.unwrap().is_none());
-        assert_eq!(registry.remove_member(first, boat, &guest.uid, NOW).await.unwrap(), Some(Vec::new()));
+        assert!(registry.remove_member(second, None, boat, &guest.uid, NOW).await.is_err());
+        assert_eq!(registry.remove_member(first, None, boat, &guest.uid, NOW).await.unwrap(), Vec::new());
         let plug = no(&*registry, first, PLUG).await;
         let wish = vec![FactChange::set("switch_1", "true")];
         registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
-        assert!(registry.remove_member(first, HOME, &guest.uid, NOW).await.unwrap().is_some());
+        assert!(registry.remove_member(first, None, HOME, &guest.uid, NOW).await.is_ok());
         assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty(), "as with a share");
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
         assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);
-        assert!(registry.remove_home(second, HOME, NOW).await.unwrap().is_none());
-        assert!(registry.remove_home(first, HOME, NOW + 5).await.unwrap().is_some());
-        assert!(registry.remove_home(first, HOME, NOW).await.unwrap().is_none());
+        assert!(registry.remove_home(second, None, HOME, NOW).await.is_err());
+        assert!(registry.remove_home(first, None, HOME, NOW + 5).await.is_ok());
+        assert!(registry.remove_home(first, None, HOME, NOW).await.is_err());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((plug.home, plug.updated_ms, plug.owner.clone()), (None, NOW + 5, Some(uid(OWNER))));
         // A user goes with homes, memberships and pairings.

@@ -1,66 +1,15 @@
-//! The contract of the registry: what each method of `domain::store::Registry` means, for every engine.
-//!
-//! A further engine is one line in [`engines`].
-
-use std::path::Path;
-use std::sync::Arc;
+//! The contract of the registry, first part: projects, tokens, users, devices, and the world document.
 
 use ingle::domain::device::{DeviceCursor, DeviceQuery, Leaving, UserDevices};
 use ingle::domain::device_user::DeviceUserFacts;
-use ingle::domain::handover::HistoryCuts;
 use ingle::domain::password::Password;
-use ingle::domain::store::Registry;
 use ingle::domain::user::{UserQuery, UserSync};
-use ingle::domain::world::World;
-use ingle::domain::{DeviceId, DeviceNo, ProjectNo, Schema, Uid, UsernameType};
-use ingle::store::sqlite::SqliteRegistry;
+use ingle::domain::{Schema, Uid, UsernameType};
 
+use super::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
-    ABROAD, FIRST_ID, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SECOND_ID, standard,
+    ABROAD, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SECOND_ID,
 };
-
-pub const NOW: i64 = 1_763_800_000_000;
-
-/// Opens an engine over a folder or a database of its own.
-pub type Open = fn(&Path) -> Arc<dyn Registry>;
-
-/// Every engine.
-pub fn engines() -> Vec<Open> {
-    vec![|folder| Arc::new(SqliteRegistry::open(folder).unwrap())]
-}
-
-/// The history of every device ends here for somebody new.
-pub struct Cut(pub i64);
-
-#[async_trait::async_trait]
-impl HistoryCuts for Cut {
-    async fn history_from_ms(&self, devices: &[DeviceNo]) -> ingle::domain::Result<Vec<i64>> {
-        Ok(vec![self.0; devices.len()])
-    }
-}
-
-/// Runs a part of the suite on each engine, filled with the standard world.
-pub fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
-    for open in engines() {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = open(folder.path());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            registry.apply(world(), &Cut(NOW), NOW).await.map_err(|error| error.to_string()).unwrap();
-            let first = registry.project_by_client_id(FIRST_ID).await.unwrap().unwrap().no;
-            let second = registry.project_by_client_id(SECOND_ID).await.unwrap().unwrap().no;
-            part(registry, first, second).await;
-        });
-    }
-}
-
-pub fn world() -> World {
-    World::parse(&standard().to_string()).map_err(|error| error.to_string()).unwrap()
-}
-
-pub fn id(text: &str) -> DeviceId {
-    DeviceId::from(text)
-}
 
 #[test]
 fn projects_and_their_secrets() {

@@ -7,7 +7,7 @@ use ingle::domain::password::Password;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::{DeviceName, DeviceNo, Uid};
 
-use super::registry::{Cut, NOW, id, on_engines, world};
+use super::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
     ABROAD, APP_KEY, FIRST_APP_KEY, FIRST_APP_SECRET, FIRST_PROJECT_ID, FOREIGN_USER, GUEST, LONELY, OTHER_APP_KEY,
     OWNER, PLUG, SCALE,

@@ -13,7 +13,7 @@ use ingle::domain::session::DeviceClaim;
 use ingle::domain::topology::NewSubDevice;
 use ingle::domain::{Device, DeviceId, DeviceNo, ProductId, Uid};
 
-use super::registry::{Cut, NOW, id, on_engines};
+use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{DOOR, FOREIGN, GATEWAY, GUEST, LEAK, OWNER, PLUG, SCALE};
 
 #[test]
