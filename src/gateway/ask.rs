@@ -9,7 +9,7 @@ use super::link::in_session;
 use super::payload::{Ask, Fault, SubProof, Told};
 use super::session::Session;
 use crate::domain::device::FactoryName;
-use crate::domain::fact::{Fact, FactChange, FactKind};
+use crate::domain::fact::{FactChange, FactKind};
 use crate::domain::pairing::Redeemed;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::SUB_DEVICES_MAX;
@@ -49,14 +49,9 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
             Ok(Told::Desired(desired))
         }
         Ask::ForgetDesired(changes) => {
-            let known = cloud.facts(device, FactKind::Desired).await?;
-            change(
-                cloud,
-                device,
-                FactKind::Desired,
-                changes.into_iter().filter(|change| is_there(&known, change)).collect(),
-            )
-            .await
+            let versions = changes.into_iter().map(|change| (change.key, change.from_version)).collect();
+            cloud.forget_desired(device, versions).await?;
+            Ok(Told::Done)
         }
         Ask::Firmware(versions) => {
             let noted = cloud.note_firmware(device, versions).await?;
@@ -110,12 +105,6 @@ pub async fn done(session: &mut Session, gateway: &Gateway, device: &Arc<Device>
 async fn change(cloud: &Cloud, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<Told, Fault> {
     let changed = changes.is_empty() || cloud.change_facts(device, kind, changes).await?;
     changed.then_some(Told::Done).ok_or(Fault::Parameter)
-}
-
-/// A wish that a newer one has replaced stays.
-fn is_there(known: &[Fact], change: &FactChange) -> bool {
-    let fact = known.iter().find(|fact| fact.key == change.key);
-    fact.is_some_and(|fact| change.from_version.is_none_or(|version| version == fact.version))
 }
 
 /// The device of a claim, when it proves itself in one of the forms.

@@ -13,7 +13,7 @@ use super::super::wire::Ending;
 use super::super::{Gateway, alink, tylink};
 use super::{SUBSCRIBE_TIMEOUT, Session};
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::fact::{Desired, FactChange, FactKind};
+use crate::domain::fact::Desired;
 use crate::domain::{Cloud, DeviceNo};
 
 /// Commands that are held while a device may be about to subscribe; further ones are not heard.
@@ -118,9 +118,8 @@ impl Session {
             }
             link.wire.publish(&message.topic, message.payload);
             link.flush().await?;
-            let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
-            let changes = told.into_iter().map(change).collect();
-            if let Err(error) = cloud.change_facts(&device, FactKind::Desired, changes).await {
+            let versions = told.into_iter().map(|one| (one.code, Some(one.version))).collect();
+            if let Err(error) = cloud.forget_desired(&device, versions).await {
                 tracing::warn!(%error, "a value that was told could not be forgotten");
             }
         }
