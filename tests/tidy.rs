@@ -373,6 +373,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0008_strict_products.sql", "706d141249c71e3b1dad6509e71967961b2d02f848a991822ea51a60d8eef310"),
     ("0009_names_countries_keys.sql", "f6b91cd27d1a9e49d90581bef28559eb4495167fe4c446fe87e41db005f95b92"),
     ("0010_kept_filters.sql", "932046c325fb90c972689c33550e331e8ef8f0f8a16712193217644c2a6f4285"),
+    ("0011_desired_values.sql", "66d580f2481f1040bdc49ba832beafa7ee4ca9942df810477872e1a35b468c5c"),
 ];
 
 #[test]

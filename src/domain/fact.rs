@@ -1,4 +1,5 @@
-//! What is kept of a device under a key: its tags, the versions of its firmware, the values it should take, its shadow.
+//! What is kept of a device under a key: its tags, the versions of its firmware, its shadow; and the values that it should
+//! take.
 
 use super::command::Wish;
 use super::{Cloud, Device, Error, EventSource, EventType, NewEvent, Result, Value};
@@ -7,7 +8,7 @@ use super::{Cloud, Device, Error, EventSource, EventType, NewEvent, Result, Valu
 pub const FACTS_MAX: usize = 128;
 /// A key may be this long.
 pub const KEY_BYTES_MAX: usize = 64;
-/// A shadow, or a value that a device should take, may be this long.
+/// A shadow may be this long.
 pub const LONG_BYTES_MAX: usize = 16 * 1024;
 /// Any other text may be this long.
 pub const TEXT_BYTES_MAX: usize = 512;
@@ -19,15 +20,13 @@ pub enum FactKind {
     Tag,
     /// The version of a part of its firmware.
     Firmware,
-    /// A value that it should take; [`Cloud::desired`] reads it.
-    Desired,
     /// Its shadow, a JSON document under one key.
     Shadow,
 }
 
 impl FactKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Tag, Self::Firmware, Self::Desired, Self::Shadow];
+    pub const ALL: [Self; 3] = [Self::Tag, Self::Firmware, Self::Shadow];
 }
 
 /// One fact.
@@ -54,16 +53,6 @@ pub struct Desired {
     pub until_ms: i64,
     /// Whether the device is told when it connects; otherwise it asks.
     pub is_told: bool,
-}
-
-impl Desired {
-    /// The fact's text is the time, the digit of `is_told`, and the value.
-    fn read(fact: Fact) -> Option<Self> {
-        let mut parts = fact.text.splitn(3, ' ');
-        let (until_ms, is_told) = (parts.next()?.parse().ok()?, parts.next()? == "1");
-        let value = Value::from_json(parts.next()?)?;
-        Some(Self { code: fact.key, value, version: fact.version, until_ms, is_told })
-    }
 }
 
 /// A change of one fact.
@@ -106,7 +95,7 @@ impl Cloud {
     pub async fn change_facts(&self, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<bool> {
         let bytes_max = match kind {
             FactKind::Tag | FactKind::Firmware => TEXT_BYTES_MAX,
-            FactKind::Desired | FactKind::Shadow => LONG_BYTES_MAX,
+            FactKind::Shadow => LONG_BYTES_MAX,
         };
         let fits = |change: &FactChange| {
             (1..=KEY_BYTES_MAX).contains(&change.key.len())
@@ -159,9 +148,28 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn desired(&self, device: &Device) -> Result<Vec<Desired>> {
-        let facts = self.registry.facts(device.no, FactKind::Desired).await?;
+        let mut desired = self.registry.desired(device.no).await?;
         let now_ms = self.now_ms();
-        Ok(facts.into_iter().filter_map(Desired::read).filter(|desired| desired.until_ms > now_ms).collect())
+        desired.retain(|desired| desired.until_ms > now_ms);
+        Ok(desired)
+    }
+
+    /// Removes values that a device should take, by code. One of another version than the given one has been replaced by
+    /// a newer one, and stays.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn forget_desired(&self, device: &Device, mut versions: Vec<(String, Option<i64>)>) -> Result<()> {
+        // A write has a price for everybody, so nothing is written where nothing would change.
+        let known = self.registry.desired(device.no).await?;
+        versions.retain(|(code, version)| {
+            let found = known.iter().find(|known| known.code == *code);
+            found.is_some_and(|known| version.is_none_or(|version| version == known.version))
+        });
+        match versions.is_empty() {
+            true => Ok(()),
+            false => self.registry.forget_desired(device.no, versions).await,
+        }
     }
 
     pub(super) async fn note_desires(
@@ -171,13 +179,7 @@ impl Cloud {
         until_ms: i64,
         is_told: bool,
     ) -> Result<()> {
-        let text = |value: &Value| format!("{until_ms} {} {}", u8::from(is_told), value.as_json());
-        let change = |(code, value): Wish| FactChange::set(&*code, text(&value));
-        let known = self.registry.facts(device.no, FactKind::Desired).await?;
-        let is_over = |desired: &Desired| desired.until_ms <= self.now_ms();
-        let over = known.into_iter().filter_map(Desired::read).filter(is_over);
-        let changes = over.map(|desired| FactChange::forget(desired.code)).chain(wishes.into_iter().map(change));
-        let noted = self.registry.change_facts(device.no, FactKind::Desired, changes.collect(), FACTS_MAX).await?;
+        let noted = self.registry.put_desired(device.no, wishes, until_ms, is_told, self.now_ms(), FACTS_MAX).await?;
         noted.then_some(()).ok_or(Error::Busy("the device has too many values that it should take"))
     }
 }

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 
 use super::access::DeviceRole;
 use super::caller::AppUser;
+use super::command::Wish;
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserFacts};
 use super::event::{Consent, Expiry};
-use super::fact::{Fact, FactChange, FactKind};
+use super::fact::{Desired, Fact, FactChange, FactKind};
 use super::feed::Audience;
 use super::figures::TelemetryFigures;
 use super::handover::{HistoryCuts, Moves};
@@ -328,6 +329,21 @@ pub trait FactStore: Send + Sync {
         changes: Vec<FactChange>,
         max: usize,
     ) -> Result<bool>;
+    /// The values that a device should take, in the order of their codes, also those whose time is over.
+    async fn desired(&self, device: DeviceNo) -> Result<Vec<Desired>>;
+    /// Stores values that a device should take until `until_ms`, all or none, and removes those whose time is over:
+    /// `false` when there would be more than `max`. Each change makes the version of a value one more.
+    async fn put_desired(
+        &self,
+        device: DeviceNo,
+        wishes: Vec<Wish>,
+        until_ms: i64,
+        is_told: bool,
+        now_ms: i64,
+        max: usize,
+    ) -> Result<bool>;
+    /// Removes values that a device should take, by code. One of another version than the given one stays.
+    async fn forget_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()>;
 }
 
 /// What devices subscribed to in MQTT sessions that are kept, by the device that connects.

@@ -3,6 +3,7 @@
 
 mod functions;
 mod members;
+mod merge;
 mod rules;
 mod values;
 

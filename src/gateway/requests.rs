@@ -9,7 +9,7 @@ use super::connect::in_session;
 use super::dialect::{DeviceRequest, DeviceResponse, Fault, SubProof};
 use super::session::Session;
 use crate::domain::device::FactoryName;
-use crate::domain::fact::{Fact, FactChange, FactKind};
+use crate::domain::fact::{FactChange, FactKind};
 use crate::domain::pairing::Redeemed;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::SUB_DEVICES_MAX;
@@ -78,14 +78,9 @@ pub async fn handle(
             Ok(DeviceResponse::Desired(desired))
         }
         DeviceRequest::ForgetDesired(changes) => {
-            let known = cloud.facts(device, FactKind::Desired).await?;
-            change(
-                cloud,
-                device,
-                FactKind::Desired,
-                changes.into_iter().filter(|change| is_there(&known, change)).collect(),
-            )
-            .await
+            let versions = changes.into_iter().map(|change| (change.key, change.from_version)).collect();
+            cloud.forget_desired(device, versions).await?;
+            Ok(DeviceResponse::Done)
         }
         DeviceRequest::ReportFirmware(versions) => {
             let noted = cloud.note_firmware(device, versions).await?;
@@ -133,12 +128,6 @@ async fn change(
 ) -> Result<DeviceResponse, Fault> {
     let changed = changes.is_empty() || cloud.change_facts(device, kind, changes).await?;
     changed.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
-}
-
-/// A desired value that a newer one has replaced stays.
-fn is_there(known: &[Fact], change: &FactChange) -> bool {
-    let fact = known.iter().find(|fact| fact.key == change.key);
-    fact.is_some_and(|fact| change.from_version.is_none_or(|version| version == fact.version))
 }
 
 /// The device of a claim, when it proves itself in one of the forms.

@@ -66,8 +66,9 @@ fn everything_that_is_kept_of_a_device_is_a_thing_of_the_matrix() {
         ("binding", Thing::Shares),
         ("function_name", Thing::FunctionName),
         ("device_user", Thing::DeviceUsers),
-        // Wishes, and tags and shadow; its firmware is of itself.
+        // Tags and shadow; its firmware is of itself.
         ("device_fact", Thing::Facts),
+        ("desired_value", Thing::Facts),
         // Tokens of users; each names at most the device that redeemed it.
         ("pairing", Thing::UserToken),
         ("pairing_failure", Thing::UserToken),

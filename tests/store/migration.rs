@@ -3,9 +3,10 @@
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use ingle::domain::device::Leaving;
+use ingle::domain::fact::FactKind;
 use ingle::domain::pairing::{Redeemed, SentToken};
 use ingle::domain::password::Password;
-use ingle::domain::store::{DeviceStore, PairingStore, ProjectStore, UserStore};
+use ingle::domain::store::{DeviceStore, FactStore, PairingStore, ProjectStore, UserStore};
 use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
@@ -133,4 +134,45 @@ fn countries_and_names_of_before_go_on() {
             assert_eq!(found.as_ref().map(|user| user.uid.as_str()), uid, "{name}");
         }
     });
+}
+
+#[test]
+fn desired_values_of_before_are_kept() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let registry = SqliteRegistry::open(today.path()).unwrap();
+    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
+    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
+    drop(registry);
+    for file in ["secret.key", REGISTRY_FILE] {
+        std::fs::copy(today.path().join(file), before.path().join(file)).unwrap();
+    }
+    let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
+    connection.execute_batch("DROP TABLE desired_value; PRAGMA user_version = 10").unwrap();
+    for (kind, key, text) in [
+        (1, "room", "1700000000000 1 true"),
+        (3, "note", "1700000000000 0 \"two words\""),
+        (3, "switch_1", "9223372036854775807 1 true"),
+        (3, "wrong", "what nobody wrote"),
+    ] {
+        let sql = "INSERT INTO device_fact SELECT device_no, ?2, ?3, ?4, 7 FROM device WHERE device_id = ?1";
+        assert_eq!(connection.execute(sql, params![PLUG, kind, key, text]).unwrap(), 1);
+    }
+    drop(connection);
+    for _ in 0..2 {
+        let registry = SqliteRegistry::open(before.path()).unwrap();
+        runtime.block_on(async {
+            let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
+            let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap().no;
+            let desired = registry.desired(plug).await.unwrap().into_iter();
+            let desired = desired
+                .map(|one| (one.code, one.value.as_json().to_owned(), one.version, one.until_ms, one.is_told))
+                .collect::<Vec<_>>();
+            let note = ("note".to_owned(), "\"two words\"".to_owned(), 7, 1_700_000_000_000, false);
+            let switch = ("switch_1".to_owned(), "true".to_owned(), 7, i64::MAX, true);
+            assert_eq!(desired, [note, switch]);
+            let tags = registry.facts(plug, FactKind::Tag).await.unwrap();
+            assert_eq!(tags.iter().map(|tag| tag.key.as_str()).collect::<Vec<_>>(), ["room"]);
+        });
+    }
 }

@@ -10,7 +10,7 @@ use super::super::calls::PendingCall;
 use super::super::router::{PendingCommand, SessionLoss};
 use super::{SUBSCRIBE_TIMEOUT, Session};
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::fact::{Desired, FactChange, FactKind};
+use crate::domain::fact::Desired;
 use crate::domain::{Cloud, DeviceNo};
 use crate::mqtt::codec::DisconnectReason;
 use crate::mqtt::connection::{Closed, Connection};
@@ -126,9 +126,8 @@ impl Session {
             }
             connection.codec.publish(&message.topic, message.payload);
             connection.flush().await?;
-            let change = |one: Desired| FactChange { from_version: Some(one.version), ..FactChange::forget(one.code) };
-            let changes = unsent.into_iter().map(change).collect();
-            if let Err(error) = cloud.change_facts(&device, FactKind::Desired, changes).await {
+            let versions = unsent.into_iter().map(|one| (one.code, Some(one.version))).collect();
+            if let Err(error) = cloud.forget_desired(&device, versions).await {
                 tracing::warn!(%error, "a desired value that was sent could not be deleted");
             }
         }

@@ -1,12 +1,13 @@
-//! What is kept of a device under a key.
+//! What is kept of a device under a key, and the values that it should take.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use crate::domain::fact::{Fact, FactChange, FactKind};
+use crate::domain::command::Wish;
+use crate::domain::fact::{Desired, Fact, FactChange, FactKind};
 use crate::domain::store::FactStore;
-use crate::domain::{DeviceNo, Error, Result};
+use crate::domain::{DeviceNo, Error, Result, Value};
 
 #[async_trait]
 impl FactStore for SqliteRegistry {
@@ -37,6 +38,74 @@ impl FactStore for SqliteRegistry {
             let done = change(connection, device, kind, &changes, max)?;
             connection.execute_batch(if done { "RELEASE facts" } else { "ROLLBACK TO facts; RELEASE facts" })?;
             Ok(done)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn desired(&self, device: DeviceNo) -> Result<Vec<Desired>> {
+        let sql =
+            "SELECT code, value, version, until_ms, is_told FROM desired_value WHERE device_no = ?1 ORDER BY code";
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<Desired>>> {
+            let desired = |row: &Row<'_>| {
+                let Some(value) = Value::from_json(row.get_ref("value")?.as_str()?) else { return Ok(None) };
+                Ok(Some(Desired {
+                    code: row.get("code")?,
+                    value,
+                    version: row.get("version")?,
+                    until_ms: row.get("until_ms")?,
+                    is_told: row.get("is_told")?,
+                }))
+            };
+            connection.prepare_cached(sql)?.query_map(params![device.0], desired)?.collect()
+        };
+        let rows = self.readers.run(|connection| read(connection).map_err(Error::store))?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    async fn put_desired(
+        &self,
+        device: DeviceNo,
+        wishes: Vec<Wish>,
+        until_ms: i64,
+        is_told: bool,
+        now_ms: i64,
+        max: usize,
+    ) -> Result<bool> {
+        let write = move |connection: &Connection| -> rusqlite::Result<bool> {
+            // A change that is refused leaves nothing behind.
+            connection.execute_batch("SAVEPOINT desired")?;
+            connection
+                .prepare_cached("DELETE FROM desired_value WHERE device_no = ?1 AND until_ms <= ?2")?
+                .execute(params![device.0, now_ms])?;
+            for (code, value) in &wishes {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO desired_value (device_no, code, value, until_ms, is_told, version)
+                         VALUES (?1, ?2, ?3, ?4, ?5, 1) ON CONFLICT (device_no, code) DO UPDATE SET
+                         value = excluded.value, until_ms = excluded.until_ms, is_told = excluded.is_told,
+                         version = version + 1",
+                    )?
+                    .execute(params![device.0, code, value.as_json(), until_ms, is_told])?;
+            }
+            let count: usize = connection
+                .prepare_cached("SELECT count(*) FROM desired_value WHERE device_no = ?1")?
+                .query_row(params![device.0], |row| row.get(0))?;
+            let fits = count <= max;
+            connection.execute_batch(if fits { "RELEASE desired" } else { "ROLLBACK TO desired; RELEASE desired" })?;
+            Ok(fits)
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
+    }
+
+    async fn forget_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()> {
+        let write = move |connection: &Connection| -> rusqlite::Result<()> {
+            let sql =
+                "DELETE FROM desired_value WHERE device_no = ?1 AND code = ?2 AND version = coalesce(?3, version)";
+            let mut statement = connection.prepare_cached(sql)?;
+            for (code, version) in &versions {
+                statement.execute(params![device.0, code, version])?;
+            }
+            Ok(())
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
@@ -84,21 +153,19 @@ fn number(kind: FactKind) -> i64 {
     match kind {
         FactKind::Tag => 1,
         FactKind::Firmware => 2,
-        FactKind::Desired => 3,
         FactKind::Shadow => 4,
     }
 }
 
-/// Forgets what a device should be: who wished it no longer has the device.
+/// Removes the values that devices should take: who wished them no longer has the device.
 pub fn forget_desires(connection: &Connection, devices: &str, value: i64) -> rusqlite::Result<()> {
-    let sql = format!("DELETE FROM device_fact WHERE device_no IN ({devices}) AND kind = ?2");
-    connection.execute(&sql, params![value, number(FactKind::Desired)])?;
+    connection.execute(&format!("DELETE FROM desired_value WHERE device_no IN ({devices})"), params![value])?;
     Ok(())
 }
 
-/// Forgets what a device's users and their wishes left; its firmware stays what it is.
+/// Removes what a device's users left, and the values that they wished; its firmware stays what it is.
 pub fn forget_wishes(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM device_fact WHERE device_no = ?1 AND kind <> ?2";
     connection.execute(sql, params![device_no, number(FactKind::Firmware)])?;
-    Ok(())
+    forget_desires(connection, "?1", device_no)
 }

@@ -59,6 +59,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0008_strict_products.sql"),
     include_str!("../../../migrations/sqlite/0009_names_countries_keys.sql"),
     include_str!("../../../migrations/sqlite/0010_kept_filters.sql"),
+    include_str!("../../../migrations/sqlite/0011_desired_values.sql"),
 ];
 
 /// The registry's file in the data folder.

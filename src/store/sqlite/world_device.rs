@@ -64,26 +64,7 @@ impl Builder<'_> {
         let said = is_abroad.then(|| world.clone());
         let (no, before) = before.unzip();
         if let Some(before) = before.clone() {
-            for (here, there) in [
-                (&mut world.device_id, before.device_id),
-                (&mut world.secret, before.secret),
-                (&mut world.local_key, before.local_key),
-                (&mut world.uuid, before.uuid),
-                (&mut world.sn, before.sn),
-                (&mut world.mac, before.mac),
-                (&mut world.name, before.name),
-                (&mut world.device_name, before.device_name),
-                (&mut world.iot_id, before.iot_id),
-                (&mut world.node_id, before.node_id),
-                (&mut world.ip, before.ip),
-                (&mut world.lat, before.lat),
-                (&mut world.lon, before.lon),
-                (&mut world.time_zone, before.time_zone),
-            ] {
-                *here = here.take().or(there);
-            }
-            world.is_virtual = world.is_virtual.or(before.is_virtual);
-            world.disabled = world.disabled.or(before.disabled);
+            world.or_stored(before);
         }
         let no = self.put_device(no, product_no, before.as_ref(), world)?;
         if let Some(said) = said {
@@ -158,12 +139,11 @@ impl Builder<'_> {
         world.is_virtual.get_or_insert(false);
         world.disabled.get_or_insert(false);
         if let (Some(no), Some(before)) = (no, before) {
-            if *before == facts(world) {
+            if *before == world.without_links() {
                 return Ok(no);
             }
             // Whoever is connected by what is no longer true has to go.
-            let is_shut_out = world.disabled == Some(true) && before.disabled != Some(true);
-            if before.secret != world.secret || before.device_name != world.device_name || is_shut_out {
+            if world.ends_sessions_of(before) {
                 self.ended.borrow_mut().push(DeviceNo(no));
             }
             if before.secret != world.secret {
@@ -293,25 +273,7 @@ impl Builder<'_> {
         if !is_maker {
             return Err(Error::Refused("the device is another project's".to_owned()));
         }
-        let facts = [
-            ("name", &world.name, &before.name),
-            ("node_id", &world.node_id, &before.node_id),
-            ("ip", &world.ip, &before.ip),
-            ("lat", &world.lat, &before.lat),
-            ("lon", &world.lon, &before.lon),
-            ("time_zone", &world.time_zone, &before.time_zone),
-        ];
-        let changed = facts.into_iter().find(|(_, here, there)| here.is_some() && here != there).map(|fact| fact.0);
-        let is_other = |here: Option<bool>, there: Option<bool>| here.is_some() && here != there;
-        let switched = [
-            ("virtual", is_other(world.is_virtual, before.is_virtual)),
-            ("disabled", is_other(world.disabled, before.disabled)),
-            ("gateway", world.gateway.is_some()),
-            ("home_id", world.home_id.is_some()),
-            ("shared_with", world.shared_with.is_some()),
-        ];
-        let member = changed.or_else(|| switched.into_iter().find(|(_, is_said)| *is_said).map(|(name, _)| name));
-        match member {
+        match world.said_beyond_the_maker(before) {
             Some(member) => Err(Error::Refused(format!("{member}: the device is another project's"))),
             None => Ok(true),
         }
@@ -380,12 +342,6 @@ impl Builder<'_> {
         }
         Ok(())
     }
-}
-
-/// What [`Builder::put_device`] writes, without the links.
-fn facts(world: &WorldDevice) -> WorldDevice {
-    let (gateway, owner, keep_history, home_id, shared_with) = Default::default();
-    WorldDevice { gateway, owner, keep_history, home_id, shared_with, ..world.clone() }
 }
 
 fn place(index: usize, device: &WorldDevice) -> String {

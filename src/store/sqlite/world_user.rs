@@ -43,24 +43,7 @@ impl Builder<'_> {
             })
         })?;
         if let Some(before) = before.clone() {
-            world.username_type = world.username_type.or(before.username_type);
-            world.password = world.password.take().or(before.password);
-            world.disabled = world.disabled.or(before.disabled);
-            world.gender = world.gender.take().or(before.gender);
-            world.time_zone_id = world.time_zone_id.take().or(before.time_zone_id);
-            for (here, there) in [
-                (&mut world.country_code, before.country_code),
-                (&mut world.nick_name, before.nick_name),
-                (&mut world.avatar, before.avatar),
-                (&mut world.uid, before.uid),
-                (&mut world.identity_id, before.identity_id),
-                (&mut world.open_id, before.open_id),
-                (&mut world.login_id, before.login_id),
-                (&mut world.phone, before.phone),
-                (&mut world.email, before.email),
-            ] {
-                *here = here.take().or(there);
-            }
+            world.or_stored(before);
         }
         self.put_user(app_no, user_no, before.as_ref(), world)?;
         world.password = None;

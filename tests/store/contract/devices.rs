@@ -11,7 +11,7 @@ use ingle::domain::home::{Home, HomeRole};
 use ingle::domain::product::Registration;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::topology::NewSubDevice;
-use ingle::domain::{Device, DeviceId, DeviceNo, ProductId, Uid};
+use ingle::domain::{Device, DeviceId, DeviceNo, ProductId, Uid, Value};
 
 use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{DOOR, FOREIGN, GATEWAY, GUEST, LEAK, OWNER, PLUG, SCALE};
@@ -29,7 +29,7 @@ fn facts_are_kept_by_kind_and_key() {
         assert!(change(plug, FactKind::Tag, vec![FactChange::set("b", "1"), FactChange::set("a", "2")]).await);
         assert!(change(plug, FactKind::Tag, vec![FactChange::set("b", "3")]).await);
         assert_eq!(facts(plug, FactKind::Tag).await, [fact("a", "2", 1), fact("b", "3", 2)]);
-        for (device, kind) in [(scale, FactKind::Tag), (plug, FactKind::Desired), (plug, FactKind::Shadow)] {
+        for (device, kind) in [(scale, FactKind::Tag), (plug, FactKind::Shadow)] {
             assert!(facts(device, kind).await.is_empty());
         }
         // All or none: too many, or one of another version.
@@ -43,10 +43,28 @@ fn facts_are_kept_by_kind_and_key() {
         assert_eq!(facts(plug, FactKind::Tag).await, [fact("a", "9", 2), fact("new", "9", 1)]);
         // A reset forgets what its users left, not what the device is.
         assert!(change(plug, FactKind::Firmware, vec![FactChange::set("0", "1.0.0")]).await);
-        assert!(change(plug, FactKind::Desired, vec![FactChange::set("on", "true")]).await);
+        let wish = |code: &str, value: &str| (code.into(), Value::from_json(value).unwrap());
+        let put = async |wishes, until_ms, now_ms| {
+            registry.put_desired(plug, wishes, until_ms, true, now_ms, 2).await.unwrap()
+        };
+        let desired = async || {
+            let all = registry.desired(plug).await.unwrap().into_iter();
+            all.map(|one| (one.code, one.value.as_json().to_owned(), one.version)).collect::<Vec<_>>()
+        };
+        let one = |code: &str, value: &str, version: i64| (code.to_owned(), value.to_owned(), version);
+        assert!(put(vec![wish("on", "true"), wish("at", "1")], NOW + 9, NOW).await);
+        assert!(!put(vec![wish("on", "false"), wish("more", "1")], NOW + 9, NOW).await, "all or none");
+        assert!(put(vec![wish("on", "false")], NOW + 20, NOW).await);
+        assert_eq!(desired().await, [one("at", "1", 1), one("on", "false", 2)]);
+        let versions = vec![("on".to_owned(), Some(1)), ("at".to_owned(), None), ("nothing".to_owned(), None)];
+        registry.forget_desired(plug, versions).await.unwrap();
+        assert_eq!(desired().await, [one("on", "false", 2)], "a newer one stays");
+        assert!(put(vec![wish("on", "true")], NOW + 30, NOW + 20).await);
+        assert_eq!(desired().await, [one("on", "true", 1)], "one whose time is over is gone");
         assert!(registry.remove_devices(first, &[id(PLUG)], Leaving::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
         assert_eq!(facts(plug, FactKind::Firmware).await, [fact("0", "1.0.0", 1)]);
-        for kind in [FactKind::Tag, FactKind::Desired, FactKind::Shadow] {
+        assert!(desired().await.is_empty());
+        for kind in [FactKind::Tag, FactKind::Shadow] {
             assert!(facts(plug, kind).await.is_empty(), "{kind:?}");
         }
     });

@@ -4,13 +4,12 @@
 use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
 use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
-use ingle::domain::fact::{FactChange, FactKind};
 use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};
 use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
 use ingle::domain::user::{Account, UserSync};
-use ingle::domain::{DeviceNo, Error, HomeId, Noun, ProjectNo, Schema, Uid, UserNo, UsernameType};
+use ingle::domain::{DeviceNo, Error, HomeId, Noun, ProjectNo, Schema, Uid, UserNo, UsernameType, Value};
 
 use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER};
@@ -200,11 +199,11 @@ fn shares_are_counted_and_withdrawn() {
         let withdraw = async |project, user: &str| registry.withdraw_device(project, &uid(user), plug).await.unwrap();
         assert!(!withdraw(second, GUEST).await && !withdraw(first, OWNER).await);
         // What may have been wished under a share goes with it.
-        let wish = vec![FactChange::set("switch_1", "true")];
-        registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
+        let wish = vec![("switch_1".into(), Value::from_json("true").unwrap())];
+        assert!(registry.put_desired(plug, wish, NOW + 1, true, NOW, 9).await.unwrap());
         assert!(withdraw(first, GUEST).await && !withdraw(first, GUEST).await);
         assert!(sharees(first).await.is_empty());
-        assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty());
+        assert!(registry.desired(plug).await.unwrap().is_empty());
     });
 }
 
@@ -277,11 +276,11 @@ fn homes_are_made_changed_shared_and_removed() {
         assert!(registry.remove_member(second, None, boat, &guest.uid, NOW).await.is_err());
         assert_eq!(registry.remove_member(first, None, boat, &guest.uid, NOW).await.unwrap(), Vec::new());
         let plug = no(&*registry, first, PLUG).await;
-        let wish = vec![FactChange::set("switch_1", "true")];
-        registry.change_facts(plug, FactKind::Desired, wish, 9).await.unwrap();
+        let wish = vec![("switch_1".into(), Value::from_json("true").unwrap())];
+        assert!(registry.put_desired(plug, wish, NOW + 1, true, NOW, 9).await.unwrap());
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
         assert!(registry.remove_member(first, None, HOME, &guest.uid, NOW).await.is_ok());
-        assert!(registry.facts(plug, FactKind::Desired).await.unwrap().is_empty(), "as with a share");
+        assert!(registry.desired(plug).await.unwrap().is_empty(), "as with a share");
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
         assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);
         assert!(registry.remove_home(second, None, HOME, NOW).await.is_err());
