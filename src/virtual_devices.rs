@@ -246,7 +246,7 @@ struct Dice(u64);
 
 impl Dice {
     fn seeded(device: DeviceNo) -> Self {
-        Self(getrandom::u64().unwrap_or_default() ^ device.0.unsigned_abs() | 1)
+        Self(crate::random::number().unwrap_or_default() ^ device.0.unsigned_abs() | 1)
     }
 
     fn roll(&mut self) -> u64 {

@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait", "serde", "serde_json"]),
     (
         "store",
-        &["domain", "durable_file", "repeated"],
+        &["domain", "durable_file", "hex", "random", "repeated"],
         &[
             "std",
             "async_trait",
@@ -37,7 +37,6 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "hmac",
             "md5",
             "sha2",
-            "getrandom",
             "ring",
             "rustix",
             "thiserror",
@@ -45,7 +44,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "tuya",
-        &["domain", "http", "thing_model"],
+        &["domain", "hex", "http", "random", "thing_model"],
         &[
             "std",
             "axum",
@@ -61,7 +60,6 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "subtle",
             "tokio",
             "tracing",
-            "getrandom",
         ],
     ),
     (
@@ -71,7 +69,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "aliyun",
-        &["domain", "http", "thing_model"],
+        &["domain", "hex", "http", "random", "thing_model"],
         &[
             "std",
             "axum",
@@ -88,12 +86,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "subtle",
             "time",
             "tracing",
-            "getrandom",
         ],
     ),
     (
         "visual",
-        &["domain", "http"],
+        &["domain", "hex", "http", "random"],
         &[
             "std",
             "axum",
@@ -106,20 +103,19 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "jsonwebtoken",
             "ring",
             "tracing",
-            "getrandom",
         ],
     ),
     (
         "gateway",
-        &["domain", "feed", "mqtt", "net", "refusals", "shutdown", "thing_model"],
+        &["domain", "feed", "hex", "mqtt", "net", "refusals", "shutdown", "thing_model"],
         &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
     ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
     ("mqtt", &[], &["std", "bytes", "rmqtt_codec", "tokio", "tokio_util", "tracing"]),
     (
         "feed",
-        &["domain", "mqtt", "shutdown", "thing_model"],
-        &["std", "aes_gcm", "base64", "getrandom", "md5", "serde_json", "subtle", "tokio"],
+        &["domain", "hex", "mqtt", "random", "shutdown", "thing_model"],
+        &["std", "aes_gcm", "base64", "md5", "serde_json", "subtle", "tokio"],
     ),
     ("thing_model", &["domain"], &["serde_json", "std"]),
     ("durable_file", &[], &["std", "thiserror", "tracing"]),
@@ -127,12 +123,14 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("hex", &[], &["std"]),
+    ("random", &[], &["getrandom"]),
     ("refusals", &[], &["std", "tracing"]),
     ("repeated", &[], &["std", "tracing"]),
-    ("virtual_devices", &["domain", "shutdown"], &["std", "async_trait", "tokio", "tracing", "getrandom"]),
+    ("virtual_devices", &["domain", "random", "shutdown"], &["std", "async_trait", "tokio", "tracing"]),
     (
         "simulate",
-        &["shutdown"],
+        &["hex", "shutdown"],
         &[
             "std",
             "bytes",
@@ -154,12 +152,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "cli",
-        &["app", "config", "control", "domain", "shutdown", "simulate", "tls", "tuya"],
+        &["app", "config", "control", "domain", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
         &[
             "std",
             "axum",
             "clap",
-            "getrandom",
             "http_body_util",
             "hyper",
             "hyper_util",

@@ -291,7 +291,7 @@ fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: 
 /// An id that no other answer of this server has, in the form of a UUID.
 pub fn new_id() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or_default());
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (process, count) = (*PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
     let (a, b, c) = (process >> 32, process >> 16 & 0xffff, process & 0xfff);

@@ -89,6 +89,5 @@ pub fn tenant_id(project: &Project) -> String {
 }
 
 fn constant(project: &Project, purpose: &str) -> String {
-    let digest = Md5::digest(format!("{purpose} {}", project.aliyun_project_id));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::encode(Md5::digest(format!("{purpose} {}", project.aliyun_project_id)))
 }

@@ -18,6 +18,7 @@ use crate::domain::Clock;
 use crate::shutdown::{self, Shutdown};
 use crate::simulate::{Fleet, Identity, POINTS_MAX, Pace, Plan, Protocol, Round, Settings, Tls, documents, identities};
 use crate::tls::CA_FILE;
+use crate::{hex, random};
 
 /// The number of devices that connect at the same time.
 const CONNECTING_MAX: usize = 128;
@@ -162,9 +163,8 @@ impl Simulate {
 
 /// The seed from which the secrets of the devices are derived.
 fn seed() -> Result<String, String> {
-    let mut bytes = [0; SEED_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes = random::bytes::<SEED_BYTES>().map_err(|error| format!("no randomness: {error}"))?;
+    Ok(hex::encode(bytes))
 }
 
 /// Creates the devices on the server that has the folder open.

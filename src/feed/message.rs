@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::domain::feed::{MessageForm, News};
 use crate::domain::{Device, EventType, NewEvent, Uid};
 use crate::thing_model::tuya_value;
+use crate::{hex, random};
 
 /// Bytes of a key and of a block.
 const BLOCK: usize = 16;
@@ -44,11 +45,11 @@ impl OutgoingMessage {
         let time_s = now_ms / 1000;
         let data = match form {
             MessageForm::Ecb => STANDARD.encode(ecb(key, self.text.as_bytes())),
-            MessageForm::Gcm => STANDARD.encode(gcm(key, self.text.as_bytes(), time_s, &random()?)?),
+            MessageForm::Gcm => STANDARD.encode(gcm(key, self.text.as_bytes(), time_s, &random::bytes().ok()?)?),
         };
         let key_text = String::from_utf8_lossy(&key.0);
         let signed = format!("data={data}||protocol={}||pv=2.0||t={time_s}||{key_text}", self.protocol);
-        let sign: String = Md5::digest(signed).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sign = hex::encode(Md5::digest(signed));
         Some(
             format!(r#"{{"data":"{data}","protocol":{},"pv":"2.0","sign":"{sign}","t":{time_s}}}"#, self.protocol)
                 .into_bytes(),
@@ -79,12 +80,6 @@ fn gcm(key: &MessageKey, text: &[u8], time_s: i64, iv: &[u8; IV_BYTES]) -> Optio
     Some([&length[..], iv, &sealed].concat())
 }
 
-fn random<const N: usize>() -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
-}
-
 /// Tells of one device.
 pub struct Publisher<'a>(pub &'a Device);
 
@@ -112,7 +107,7 @@ impl Publisher<'_> {
     }
 
     fn report(&self, status: &[Json]) -> OutgoingMessage {
-        let data_id = u128::from_be_bytes(random().unwrap_or_default());
+        let data_id = u128::from_be_bytes(random::bytes().unwrap_or_default());
         let text = json!({"dataId": format!("{data_id:032x}"), "devId": self.id(), "productKey": self.product(),
             "status": status});
         OutgoingMessage { protocol: REPORT, text: text.to_string() }

@@ -12,6 +12,7 @@ use crate::domain::access::{DeviceRole, seen_as};
 use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
+use crate::{hex, random};
 
 /// Subscribers that may be admitted at once.
 const SUBSCRIBERS_MAX: usize = 10_000;
@@ -186,13 +187,9 @@ impl Feed for Subscribers {
     }
 
     fn admit(&self, listener: Listener) -> Result<Option<Credentials>> {
-        let hex = || -> Result<String> {
-            let mut bytes = [0; 16];
-            getrandom::fill(&mut bytes).map_err(|error| Error::store(error.to_string()))?;
-            Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-        };
+        let digits = || random::bytes::<16>().map(hex::encode).map_err(|error| Error::store(error.to_string()));
         let (name, password, topic) =
-            (format!("{CLIENT_ID_PREFIX}{}", hex()?), hex()?, format!("cloud/token/in/{}", hex()?));
+            (format!("{CLIENT_ID_PREFIX}{}", digits()?), digits()?, format!("cloud/token/in/{}", digits()?));
         let now_ms = listener.expires_ms - LISTEN_LIFE_MS;
         let is_of_one = |other: &Listener| {
             let of = |listener: &Listener| listener.user.as_ref().map(|user| user.no);

@@ -9,6 +9,10 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::device::FactoryName;
 use crate::domain::session::DeviceClaim;
+use crate::hex;
+
+/// Digits of the longest proof, an HMAC-SHA256.
+const PROOF_DIGITS_MAX: usize = 64;
 
 /// What a CONNECT claims to be, and what proves it.
 pub struct Claim {
@@ -84,7 +88,7 @@ pub fn method(name: &str) -> Option<Method> {
 impl Proof {
     /// A signature in hex digits over a content, by a method's name.
     pub fn of(method_name: &str, content: String, sign: &str) -> Option<Self> {
-        Some(Self { method: method(method_name)?, contents: vec![content], given: unhex(sign.as_bytes())? })
+        Some(Self { method: method(method_name)?, contents: vec![content], given: digits(sign.as_bytes())? })
     }
 
     /// The secret itself.
@@ -113,13 +117,9 @@ fn code(mac: impl Mac, content: &[u8]) -> Vec<u8> {
     mac.chain_update(content).finalize().into_bytes().to_vec()
 }
 
-/// The bytes of hex digits in either case: the vendor's C library writes capitals, its Python library does not.
-pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.is_empty() || digits.len() > 64 || !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.chunks_exact(2).map(byte).collect()
+/// The bytes of a proof's digits in either case: the vendor's C library writes capitals, its Python library does not.
+pub fn digits(digits: &[u8]) -> Option<Vec<u8>> {
+    if (1..=PROOF_DIGITS_MAX).contains(&digits.len()) { hex::decode(digits) } else { None }
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
                 "hmacSha1" => code(Hmac::<Sha1>::new_from_slice(key).unwrap(), content),
                 _ => code(Hmac::<Sha256>::new_from_slice(key).unwrap(), content),
             };
-            code.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            hex::encode(code)
         };
         for method in ["hmacSha1", "hmacSha256", "HMACSHA1"] {
             for (sent, signed) in [

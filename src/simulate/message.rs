@@ -11,6 +11,7 @@ use sha2::Sha256;
 use tokio_util::codec::Encoder;
 
 use super::world::{Kind, kind};
+use crate::hex;
 
 /// Seconds of silence after which the server may take a device for gone.
 const KEEP_ALIVE_S: u16 = 1200;
@@ -282,7 +283,7 @@ pub fn encoded(packet: Packet) -> Bytes {
 pub fn mac(secret: &str, content: &str) -> String {
     let code = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
     let code = code.map(|mac| mac.chain_update(content).finalize().into_bytes());
-    code.iter().flatten().map(|byte| format!("{byte:02x}")).collect()
+    code.map(hex::encode).unwrap_or_default()
 }
 
 #[cfg(test)]

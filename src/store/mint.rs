@@ -3,8 +3,9 @@
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
-use super::seal::{hex, random};
+use super::seal::random;
 use crate::domain::{Error, Result};
+use crate::hex;
 
 const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -42,7 +43,7 @@ pub fn client_id() -> Result<String> {
 
 /// A secret of 32 hex digits: Access Secret, AppSecret.
 pub fn secret() -> Result<String> {
-    Ok(hex(&random::<16>()?))
+    Ok(hex::encode(random::<16>()?))
 }
 
 /// A secret of 16 characters, as both device protocols key with: device secret, product secret, local key.
@@ -62,7 +63,7 @@ pub fn admin_uid(now_ms: i64) -> Result<String> {
 
 /// Alibaba's identityId, 40 characters.
 pub fn identity_id() -> Result<String> {
-    Ok(format!("50{}op{}", letters(6)?, hex(&random::<15>()?)))
+    Ok(format!("50{}op{}", letters(6)?, hex::encode(random::<15>()?)))
 }
 
 /// Alibaba's number of an account, 15 digits.
@@ -112,5 +113,5 @@ pub fn es256_key() -> Result<(String, Vec<u8>, Vec<u8>)> {
     let private = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &source).map_err(failed)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private.as_ref(), &source);
     let public = pair.map_err(|_| Error::store("no key could be made"))?.public_key().as_ref().to_vec();
-    Ok((hex(&random::<8>()?), private.as_ref().to_vec(), public))
+    Ok((hex::encode(random::<8>()?), private.as_ref().to_vec(), public))
 }

@@ -13,9 +13,9 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::seal::hex;
 use crate::domain::password::Password;
 use crate::domain::{Error, ProjectNo, Result};
+use crate::hex;
 
 /// Maximum number of passwords that are hashed at the same time; each occupies a core for 30 to 60 ms and 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
@@ -162,11 +162,11 @@ fn hash(text: &str) -> Result<String> {
 }
 
 fn md5_digits(text: &str) -> String {
-    hex(&Md5::digest(text.as_bytes()))
+    hex::encode(Md5::digest(text.as_bytes()))
 }
 
 fn sha256_digits(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Seal {
     pub fn tokens(&self, seed: &TokenSeed) -> Result<(String, String)> {
         let token = |label: &[u8]| -> Result<String> {
             let mac = mac(&self.token_key, &[label, seed])?;
-            Ok(hex(&mac[..16]))
+            Ok(crate::hex::encode(&mac[..16]))
         };
         Ok((token(b"access")?, token(b"refresh")?))
     }
@@ -110,23 +110,7 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 /// # Errors
 /// [`Error::Store`] when it provides none.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Error::store(error.to_string()))?;
-    Ok(bytes)
-}
-
-/// Encodes bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-/// Decodes hex digits; `None` if the text is something else.
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let pairs = digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2))?;
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.map(byte).collect()
+    crate::random::bytes().map_err(|error| Error::store(error.to_string()))
 }
 
 fn create_key(path: &Path) -> Result<[u8; 32]> {

@@ -72,7 +72,7 @@ fn json(envelope: &impl Serialize) -> Option<Response> {
 
 /// A request's id: unique in this process by its second half, among processes by its first.
 fn tid() -> String {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or_default());
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed))
 }

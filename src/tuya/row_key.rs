@@ -19,7 +19,7 @@ impl RowKeys {
     /// The keys of a device: eight hex digits of its id's MD5, then the id backwards.
     pub fn of(device_id: &str) -> Self {
         let digest = Md5::digest(device_id.as_bytes());
-        let mut prefix: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut prefix = crate::hex::encode(&digest[..4]);
         prefix.extend(device_id.chars().rev());
         Self { prefix }
     }

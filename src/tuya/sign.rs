@@ -10,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::hex;
+
 /// Names that `Signature-Headers` may list.
 const SIGNED_HEADERS_MAX: usize = 20;
 /// A block of signed headers beyond this is cut, and so does not verify.
@@ -56,7 +58,7 @@ pub struct Claims<'a> {
 
 /// Whether `claims.sign` is what the secret gives for these parts by any accepted rule.
 pub fn verify(secret: &str, claims: &Claims<'_>, parts: &SignedParts<'_>, rules: Rules) -> bool {
-    let Some(given) = unhex(claims.sign) else { return false };
+    let Some(given) = hex::decode_array::<32>(claims.sign.as_bytes()) else { return false };
     let Ok(key) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
     let with_token: &[&str] = match (rules.without_token, claims.access_token.is_empty()) {
         (true, true) => &[""],
@@ -220,25 +222,7 @@ fn body_hash(body: &[u8]) -> Cow<'static, str> {
     if body.is_empty() {
         return Cow::Borrowed(EMPTY);
     }
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(body) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Cow::Owned(text)
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let high = char::from(pair[0]).to_digit(16)?;
-        let low = char::from(pair[1]).to_digit(16)?;
-        *byte = u8::try_from(high << 4 | low).ok()?;
-    }
-    Some(bytes)
+    Cow::Owned(hex::encode(Sha256::digest(body)))
 }
 
 /// Makes the signature of a request by the new rule. For `ingle call`; the server only verifies.

@@ -17,6 +17,7 @@ use super::{Visual, peer};
 use crate::domain::device::FactoryName;
 use crate::domain::visual::{LoginRefusal, VISUAL_DEVICES_MAX, VisualKey};
 use crate::http::{self, BodyError, Sender};
+use crate::{hex, random};
 
 /// A login may be this long.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -91,9 +92,8 @@ async fn login(State(visual): State<Arc<Visual>>, login: Login) -> Reply {
     let key = keys.first().ok_or_else(|| damaged("there is no key".to_owned()))?;
     let now_ms = cloud.now_ms();
     let token = |access: &crate::domain::visual::Access| {
-        let jti = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
-        let (high, low) = jti.map_err(|error| damaged(error.to_string()))?;
-        let jti = format!("{high:016x}{low:016x}");
+        let jti = random::bytes::<16>();
+        let jti = hex::encode(jti.map_err(|error| damaged(error.to_string()))?);
         let visual_token = token::issue(key, access, jti, now_ms).map_err(|error| damaged(error.to_string()))?;
         Ok(DeviceTokenView {
             product_key: access.device.product.key.clone(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::auth::{Claim, Intent, Method, Proof, field, method, unhex};
+use super::super::auth::{Claim, Intent, Method, Proof, digits, field, method};
 use super::{
     CommandResponse, DeviceDialect, DeviceMessage, DeviceRequest, DeviceResponse, Fault, ForeignTopic, ID_BYTES_MAX,
     Message, ReplyTo, Report, SubProof, Times, code_of, command_id, points, text, texts, time_ms,
@@ -50,7 +50,7 @@ impl DeviceDialect for TuyaLink {
         let content = |name: &str| format!("deviceId={id},timestamp={timestamp},{name}={mode},accessType={access}");
         let who = DeviceClaim::Id(DeviceId(id.to_owned()));
         let contents = vec![content("secureMode"), content("securemode")];
-        let proof = Proof { method, contents, given: unhex(&connect.password)? };
+        let proof = Proof { method, contents, given: digits(&connect.password)? };
         Some(Claim { intent: Intent::Session { who, receives_all: false }, proof })
     }
 

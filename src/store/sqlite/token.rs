@@ -11,7 +11,8 @@ use crate::domain::login::TokenHolder;
 use crate::domain::store::{CloudTokenStore, TokenStore};
 use crate::domain::token::TokenPair;
 use crate::domain::{Error, ProjectNo, Result, Uid, UserNo};
-use crate::store::seal::{Seal, TokenSeed, hex, random, token_hash};
+use crate::hex;
+use crate::store::seal::{Seal, TokenSeed, random, token_hash};
 
 #[async_trait]
 impl TokenStore for SqliteRegistry {
@@ -173,7 +174,7 @@ impl CloudTokenStore for SqliteRegistry {
 }
 
 fn add_cloud_token(connection: &Connection, project: ProjectNo, now_ms: i64, life_ms: i64) -> Result<String> {
-    let token = hex(&random::<16>()?);
+    let token = hex::encode(random::<16>()?);
     let write = || -> rusqlite::Result<()> {
         let expired = "DELETE FROM cloud_token WHERE project_no = ?1 AND expires_ms <= ?2";
         connection.prepare_cached(expired)?.execute(params![project.0, now_ms])?;

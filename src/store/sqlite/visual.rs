@@ -14,8 +14,9 @@ use crate::domain::store::VisualStore;
 use crate::domain::user::Account;
 use crate::domain::visual::{Access, VisualKey};
 use crate::domain::{Error, Result, Uid, UserNo};
+use crate::hex;
 use crate::store::mint;
-use crate::store::seal::{Seal, hex, unhex};
+use crate::store::seal::Seal;
 
 #[async_trait]
 impl VisualStore for SqliteRegistry {
@@ -144,7 +145,7 @@ fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<Vis
     let rows = statement.query_map(params![retired_ms], sealed).map_err(Error::store)?;
     let open = |row: rusqlite::Result<(VisualKey, Vec<u8>)>| {
         let (mut key, sealed) = row.map_err(Error::store)?;
-        let private = unhex(&seal.unseal(&sealed, &place_of_key(&key.kid))?);
+        let private = hex::decode(seal.unseal(&sealed, &place_of_key(&key.kid))?.as_bytes());
         key.private = private.ok_or_else(|| Error::store("a visual key is damaged"))?;
         Ok(key)
     };
@@ -153,7 +154,7 @@ fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<Vis
 
 fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> {
     let (kid, private, public) = mint::es256_key()?;
-    let sealed = seal.seal(&hex(&private), &place_of_key(&kid))?;
+    let sealed = seal.seal(&hex::encode(&private), &place_of_key(&kid))?;
     connection
         .execute(
             "INSERT INTO visual_key (kid, private_sealed, public, created_ms) VALUES (?1, ?2, ?3, ?4)",

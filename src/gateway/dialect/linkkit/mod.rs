@@ -5,7 +5,7 @@ mod encode;
 
 use serde_json::Value as Json;
 
-use super::super::auth::{Claim, Intent, Proof, Registration, field, method, unhex};
+use super::super::auth::{Claim, Intent, Proof, Registration, digits, field, method};
 use super::{DeviceDialect, DeviceMessage, DeviceResponse, Fault, ForeignTopic, Message, ReplyTo, UNNAMED};
 use crate::domain::command::Command;
 use crate::domain::data_point::Said;
@@ -38,7 +38,7 @@ impl DeviceDialect for LinkKit {
         let method = method(field("signmethod").unwrap_or("hmacmd5"));
         let register = |registration| {
             let content = format!("deviceName{device_name}productKey{product_key}random{}", field("random")?);
-            let proof = Proof { method: method?, contents: vec![content], given: unhex(&connect.password)? };
+            let proof = Proof { method: method?, contents: vec![content], given: digits(&connect.password)? };
             Some(Claim { intent: Intent::Register(name.clone(), registration), proof })
         };
         match field("authType") {
@@ -56,7 +56,7 @@ impl DeviceDialect for LinkKit {
         let timestamp = field("timestamp").map(|at| format!("timestamp{at}")).unwrap_or_default();
         let content = |base: &str| format!("clientId{base}deviceName{device_name}productKey{product_key}{timestamp}");
         let contents = vec![content(base), content(base.trim())];
-        let proof = Proof { method: method?, contents, given: unhex(&connect.password)? };
+        let proof = Proof { method: method?, contents, given: digits(&connect.password)? };
         Some(Claim { intent: Intent::Session { who: DeviceClaim::Factory(name), receives_all }, proof })
     }
 
