@@ -107,7 +107,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "feed", "hex", "mqtt", "net", "refusals", "shutdown", "thing_model"],
+        &["domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
         &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
     ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),

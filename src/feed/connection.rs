@@ -1,4 +1,4 @@
-//! One connection of a listener, from its CONNECT to its end.
+//! The connection of one subscriber.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
 use crate::mqtt::filter::SubscribeRefusal;
 use crate::shutdown::Shutdown;
 
-/// Serves a listener until it goes, its time is over, or another connection has its place.
+/// Serves a subscriber until it disconnects, its credentials expire or another connection uses them.
 pub async fn serve<S>(
     connection: &mut Connection<S>,
     mut subscription: Subscription,
@@ -44,7 +44,7 @@ where
                 }
                 Packet::PingRequest => connection.codec.ping_response(),
                 Packet::PublishAck => {}
-                // Commands go by the API.
+                // Commands are sent by the cloud API.
                 Packet::Publish(_) | Packet::Connect(_) | Packet::Disconnect { .. } => return Err(Closed),
             }
         }

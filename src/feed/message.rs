@@ -1,4 +1,4 @@
-//! What listeners are told, in the vendor's words and encryption (contract tuya §5.2–5.4).
+//! The messages of the feed, in the vendor's form and encryption (contract tuya §5.2–5.4).
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::aes::Aes128;
@@ -18,7 +18,7 @@ use crate::{hex, random};
 const BLOCK: usize = 16;
 const IV_BYTES: usize = 12;
 
-/// A listener's key: the middle of its password.
+/// The key of a subscriber's messages: the middle of its password.
 pub struct MessageKey([u8; BLOCK]);
 
 impl MessageKey {
@@ -40,7 +40,7 @@ const REPORT: u8 = 4;
 const OTHER: u8 = 20;
 
 impl OutgoingMessage {
-    /// The message as it goes to a listener, with the time in seconds; `None` when the system gives no randomness.
+    /// The message as it is sent to a subscriber, with the time in seconds; `None` when the system gives no randomness.
     pub fn encrypted(&self, key: &MessageKey, form: MessageForm, now_ms: i64) -> Option<Vec<u8>> {
         let time_s = now_ms / 1000;
         let data = match form {
@@ -80,11 +80,11 @@ fn gcm(key: &MessageKey, text: &[u8], time_s: i64, iv: &[u8; IV_BYTES]) -> Optio
     Some([&length[..], iv, &sealed].concat())
 }
 
-/// Tells of one device.
+/// Writes the messages about one device.
 pub struct Publisher<'a>(pub &'a Device);
 
 impl Publisher<'_> {
-    /// What rows of its log say: values together until a code comes again, and each connect and disconnect.
+    /// The messages about rows of its log: values together until a code comes again, and each connect and disconnect.
     pub fn rows<'a>(&self, rows: impl Iterator<Item = &'a NewEvent>) -> Vec<OutgoingMessage> {
         let (mut status, mut told) = (Vec::<Json>::new(), Vec::new());
         for row in rows {
@@ -131,7 +131,7 @@ impl Publisher<'_> {
         self.other(code, &json!({"devId": self.id(), "time": time_ms / 1000}), time_ms)
     }
 
-    /// What else happened.
+    /// The message about something else.
     pub fn news(&self, news: &News, now_ms: i64) -> Option<OutgoingMessage> {
         let owner = self.0.owner.as_ref().map_or("", Uid::as_str);
         Some(match news {
@@ -150,7 +150,7 @@ impl Publisher<'_> {
         })
     }
 
-    /// That it is no longer the listener's since `at_ms`.
+    /// The message that the subscriber no longer has the device, since `at_ms`.
     pub fn taken(&self, at_ms: i64) -> OutgoingMessage {
         let owner = self.0.owner.as_ref().map_or("", Uid::as_str);
         self.other("delete", &json!({"devId": self.id(), "uid": owner, "ownerId": self.home()}), at_ms)

@@ -1,4 +1,4 @@
-//! Who listens to what happens to devices: admitted by the cloud API, connected by MQTT (contract tuya §5.2).
+//! The subscribers of the feed: admitted by the cloud API, connected by MQTT (contract tuya §5.2).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,17 +20,17 @@ const SUBSCRIBERS_MAX: usize = 10_000;
 const SUBSCRIBERS_OF_PROJECT_MAX: usize = 2_500;
 /// Of one user, or of one project by itself.
 const SUBSCRIBERS_OF_ONE_MAX: usize = 50;
-/// FeedEvents that wait to be told; further ones are dropped.
+/// Events that wait to be published; further ones are dropped.
 const EVENTS_MAX: usize = 4096;
-/// Messages that wait for one listener; further ones are dropped.
+/// Messages that wait for one subscriber; further ones are dropped.
 const MESSAGES_MAX: usize = 256;
-/// What begins the name of every listener.
+/// What the client id of every subscriber begins with.
 pub const CLIENT_ID_PREFIX: &str = "cloud_";
 
-/// A message, encrypted for its listener.
+/// A message, encrypted for its subscriber.
 pub type Message = Vec<u8>;
 
-/// How many listeners may be admitted at once.
+/// How many subscribers may be admitted at once.
 #[derive(Clone, Copy)]
 struct Bounds {
     in_all: usize,
@@ -51,16 +51,17 @@ pub struct Subscribers {
     events: mpsc::Sender<Happened>,
 }
 
-/// What a feed is told, on its way to those who listen.
+/// Events that wait to be published.
 pub struct FeedEvents(mpsc::Receiver<Happened>);
 
-/// Somebody who is connected, and how to speak so that only they understand.
+/// A connected subscriber, and the key that its messages are encrypted with.
 struct Subscriber {
     listener: Arc<Listener>,
     key: MessageKey,
     to: mpsc::Sender<Message>,
 }
 
+/// Credentials that were given out, and the connection that uses them.
 struct Admission {
     listener: Arc<Listener>,
     password: String,
@@ -75,11 +76,11 @@ impl Admission {
     }
 }
 
-/// A listener that is connected.
+/// The subscription of a connected subscriber; it ends when this is dropped.
 pub struct Subscription {
     /// What it may subscribe to.
     pub topic: String,
-    /// Messages for it, until it must ask again.
+    /// Its messages, until the credentials end.
     pub messages: mpsc::Receiver<Message>,
     /// Until when, milliseconds since 1970.
     pub expires_ms: i64,
@@ -102,7 +103,7 @@ impl Drop for Subscription {
     }
 }
 
-/// A feed, and what [`tell`] passes on of it.
+/// A feed, and the events that [`publish`] takes from it.
 pub fn feed() -> (Arc<Subscribers>, FeedEvents) {
     bounded_feed(BOUNDS)
 }
@@ -118,7 +119,7 @@ impl Subscribers {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The listener of a name and password, connected from now on; an earlier connection of it ends.
+    /// Connects the subscriber of a name and password. An earlier connection of it ends.
     pub fn connect(self: &Arc<Self>, name: &str, password: &[u8], now_ms: i64) -> Option<Subscription> {
         let mut admitted = self.held();
         let here = admitted.get_mut(name).filter(|here| here.listener.expires_ms > now_ms)?;
@@ -133,7 +134,7 @@ impl Subscribers {
         Some(Subscription { topic, messages, expires_ms, listener, name, subscribers: self.clone() })
     }
 
-    /// Who is connected, of those for whom something is.
+    /// The connected subscribers for whom something is.
     fn connected(&self, is_for: impl Fn(&Listener) -> bool) -> Vec<Subscriber> {
         let admitted = self.held();
         let open = admitted.values().filter(|here| is_for(&here.listener));
@@ -147,10 +148,10 @@ impl Subscribers {
         .collect()
     }
 
-    /// Passes on to one listener.
-    fn pass_on(&self, subscriber: &Subscriber, told: &[OutgoingMessage], now_ms: i64) {
+    /// Sends messages to one subscriber.
+    fn pass_on(&self, subscriber: &Subscriber, messages: &[OutgoingMessage], now_ms: i64) {
         for message in
-            told.iter().filter_map(|spoken| spoken.encrypted(&subscriber.key, subscriber.listener.form, now_ms))
+            messages.iter().filter_map(|message| message.encrypted(&subscriber.key, subscriber.listener.form, now_ms))
         {
             if subscriber.to.try_send(message).is_err() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -210,7 +211,7 @@ impl Feed for Subscribers {
 }
 
 impl Bounds {
-    /// Whether there is room for a further listener of a project, which is made if need be.
+    /// Makes room for a further subscriber of a project; whether there is room then.
     fn have_room(
         self,
         admitted: &mut HashMap<String, Admission>,
@@ -221,7 +222,7 @@ impl Bounds {
             admitted.values().filter(|here| is_of_them(&here.listener)).count()
         };
         let is_of_project = |listener: &Listener| listener.project == project;
-        // An app that starts again and again names itself anew each time: the oldest that is not there goes.
+        // An app that restarts often takes a new name each time: the oldest that is not connected is removed.
         if count(admitted, &is_of_one) >= self.of_one && !make_room(admitted, &is_of_one, false) {
             return false;
         }
@@ -231,7 +232,7 @@ impl Bounds {
         if admitted.len() < self.in_all {
             return true;
         }
-        // At the cost of the project that has most, and of those who are there too when it has more than this one.
+        // The project that has most gives way, also with connected ones if it has more than this one.
         let mut counts = HashMap::<ProjectNo, usize>::new();
         admitted.values().for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
         let own = counts.get(&project).copied().unwrap_or(0);
@@ -241,7 +242,7 @@ impl Bounds {
     }
 }
 
-/// Lets go of the oldest of some that is not there, if there is one; or else, `if_need_be`, of the oldest that is.
+/// Removes the oldest of some that is not connected, if there is one; or else, `if_need_be`, the oldest that is.
 fn make_room(
     admitted: &mut HashMap<String, Admission>,
     is_of_them: impl Fn(&Listener) -> bool,
@@ -253,7 +254,7 @@ fn make_room(
     oldest.is_some_and(|oldest| admitted.remove(&oldest).is_some())
 }
 
-/// Passes on what happens, to those who may see it, until the shutdown.
+/// Publishes events to those who may see them, until the shutdown.
 pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut events: FeedEvents, mut shutdown: Shutdown) {
     loop {
         let happened = tokio::select! {
@@ -280,7 +281,7 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
                 publish_of(&cloud, &subscribers, no, said).await;
             }
             Some(Happened::Taken(taken)) => {
-                // Whoever has it in another way still, does not lose it.
+                // Those who still see it in another way have not lost it.
                 let Ok(audience) = cloud.audience(taken.device).await else { continue };
                 let lost_it = |listener: &Listener| taken.seen_by(listener).is_some() && !audience.has(listener);
                 for subscriber in subscribers.connected(lost_it) {
@@ -293,14 +294,14 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
     }
 }
 
-/// Tells those who see a device at this moment what was said of it.
+/// Publishes messages about a device to those who see it at this moment.
 async fn publish_of(
     cloud: &Cloud,
     subscribers: &Subscribers,
     no: DeviceNo,
     said: impl Fn(&Device, &Listener) -> Vec<OutgoingMessage>,
 ) {
-    // One look for all, and then a closer one for each whom it may concern.
+    // One query finds the candidates; each of them is then checked exactly.
     let Ok(audience) = cloud.audience(no).await else { return };
     for subscriber in subscribers.connected(|listener| audience.has(listener)) {
         if let Ok(Some(device)) = cloud.heard_device(&subscriber.listener, no).await {
@@ -309,7 +310,7 @@ async fn publish_of(
     }
 }
 
-/// Whether a listener is told of something besides reports, by what the listener may read. What another project's people
+/// Whether a subscriber is sent something besides reports, by what it may read. What another project's people
 /// call a device, and who they are, is theirs; and who else has a device is its owner's business.
 fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
     if device.abroad {
@@ -326,7 +327,7 @@ fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
     }
 }
 
-/// A device as somebody saw it from whom it was taken.
+/// A device as a subscriber saw it before it lost the device.
 fn before_change(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
     let owned = listener.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
     let role = if owned { DeviceRole::Owner } else { DeviceRole::Sharee };

@@ -146,7 +146,7 @@ async fn subscriber(gateway: &Gateway, connect: &Connect) -> Result<Authenticate
     Ok(Authenticated::Client(Client::Subscriber(subscription)))
 }
 
-/// A device as a session keeps it, which may last for months: without any key and text that it has no use for.
+/// A device as a session holds it, which may last for months: without keys and texts that the session does not use.
 pub fn in_session(device: Device) -> Device {
     Device {
         local_key: String::new(),

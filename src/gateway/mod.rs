@@ -19,6 +19,7 @@ use crate::domain::{Cloud, Device};
 use crate::feed::Subscribers;
 use crate::net::{Peer, Service};
 use crate::refusals::DeviceRefusals;
+use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 use dialect::DeviceDialect;
 pub use router::CommandRouter;
@@ -30,12 +31,14 @@ pub struct Gateway {
     subscribers: Arc<Subscribers>,
     /// Devices that were refused.
     pub refusals: Arc<DeviceRefusals>,
+    desired_failed: Repeated,
 }
 
 impl Gateway {
     /// A gateway to a cloud. Clients that are no devices but subscribers of the live feed connect here too.
     pub fn new(cloud: Arc<Cloud>, router: Arc<CommandRouter>, subscribers: Arc<Subscribers>) -> Arc<Self> {
-        Arc::new(Self { cloud, router, subscribers, refusals: Arc::default() })
+        let desired_failed = Repeated::new("desired values could not be read");
+        Arc::new(Self { cloud, router, subscribers, refusals: Arc::default(), desired_failed })
     }
 }
 

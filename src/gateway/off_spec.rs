@@ -1,5 +1,4 @@
-//! Values off the specification in the reports of a connection's devices, which are kept: the log has one line for each
-//! device.
+//! Logs values off the specification in the reports of a connection's devices, one line for each device.
 
 use crate::domain::data_point::Reported;
 use crate::domain::{Device, DeviceNo};

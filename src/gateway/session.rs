@@ -145,7 +145,7 @@ impl Session {
             }
             connection.flush().await?;
             if !self.pending_desired.is_empty() {
-                Box::pin(self.send_desired(connection, &gateway.cloud)).await?;
+                Box::pin(self.send_desired(connection, gateway)).await?;
             }
             let mailbox = self.mailbox.clone();
             let read = timeout(keep_alive, async {

@@ -1,4 +1,4 @@
-//! What the devices of a session subscribed to.
+//! The subscriptions of a session's devices.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub struct Bounds {
 
 /// Of the device that connected. The vendor's SDKs use up to 26 filters for it.
 pub const OF_ITSELF: Bounds = Bounds { filters: 64, bytes: 8 * 1024 };
-/// Of a device behind it. The vendor's SDKs use up to 16 filters for each.
+/// Of a sub-device. The vendor's SDKs use up to 16 filters for each.
 pub const OF_A_SUB: Bounds = Bounds { filters: 32, bytes: 4 * 1024 };
 
 /// Filters, by the device below whose topics they are.

@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5 as one small language: what a device can say here, and what is packet to it.
+//! The packets of MQTT 3.1.1 and 5, in one form for both: those that a client sends and those that it is sent.
 
 use bytes::{Bytes, BytesMut};
 use rmqtt_codec::types::{Publish, QoS};
@@ -12,30 +12,30 @@ use super::filter::SubscribeRefusal;
 
 /// A packet may be this long: both device protocols allow payloads of 256 KiB.
 const PACKET_BYTES_MAX: u32 = 260 * 1024;
-/// Before a device has proved itself. The codec makes room for a packet as soon as its length is known.
+/// The same before the client has proved itself. The codec allocates a packet as soon as its length is known.
 const CONNECT_BYTES_MAX: u32 = 4 * 1024;
-/// Publishes that a device may have under way.
+/// PUBLISH packets that a client may send before the first of them is acknowledged.
 const IN_FLIGHT_MAX: u16 = 64;
 
-/// What a device says.
+/// A packet from a client.
 #[derive(Debug)]
 pub enum Packet {
-    /// It wants to connect.
+    /// CONNECT.
     Connect(Connect),
-    /// It publishes something.
+    /// PUBLISH.
     Publish(ReceivedPublish),
-    /// It wants topics, each with the quality that it can have: 1 at most.
+    /// SUBSCRIBE: filters, each with the QoS that can be granted, 1 at most.
     Subscribe(NonZeroU16, Vec<(String, QoS)>),
-    /// It no longer wants topics.
+    /// UNSUBSCRIBE: filters.
     Unsubscribe(NonZeroU16, Vec<String>),
-    /// It is there.
+    /// PINGREQ.
     PingRequest,
-    /// It goes, and has its session forgotten.
+    /// DISCONNECT.
     Disconnect {
-        /// Whether it says so.
+        /// Whether the session ends too, by a session expiry interval of 0.
         ends_session: bool,
     },
-    /// It has what was published to it.
+    /// PUBACK.
     PublishAck,
 }
 
@@ -47,27 +47,27 @@ pub struct Connect {
     pub username: String,
     /// The password.
     pub password: Bytes,
-    /// How it wants to be connected.
+    /// What it asks of the session.
     pub options: SessionOptions,
 }
 
-/// How a device wants to be connected.
+/// What a client asks of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Seconds; 0 for none.
+    /// Keep-alive in seconds; 0 for none.
     pub keep_alive_s: u16,
-    /// Whether an earlier session is forgotten.
+    /// Whether an earlier session is discarded.
     pub is_clean_start: bool,
-    /// Whether the session is kept when the connection ends.
+    /// Whether the session outlives the connection.
     pub outlives_connection: bool,
 }
 
-/// What a device is let in to.
+/// The session that a CONNACK announces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionState {
-    /// Whether there is a session of before.
+    /// Whether it is that of an earlier connection.
     pub is_present: bool,
-    /// Whether it is kept when the connection ends.
+    /// Whether it outlives the connection.
     pub outlives_connection: bool,
 }
 
@@ -88,25 +88,25 @@ pub struct ReceivedPublish {
     pub id: Option<NonZeroU16>,
 }
 
-/// Why a device is not let in.
+/// Why a CONNECT is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectRefusal {
-    /// It cannot prove who it is.
+    /// The credentials are wrong.
     Credentials,
-    /// It is shut out.
+    /// The client is not authorized.
     Forbidden,
-    /// Nothing can be kept now: the disk is full, or the store failed.
+    /// The server is unavailable: its disk is full, or the store failed.
     Unavailable,
 }
 
-/// What is no MQTT, or nothing that a device may say, and what MQTT 5 calls that.
+/// A packet that is malformed or not allowed, and the reason that MQTT 5 has for it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProtocolError(pub DisconnectReason);
 
-/// What became of a publish, as MQTT 5 says it.
+/// The reason code of a PUBACK, which only MQTT 5 has.
 pub type PublishAckReason = v5::PublishAckReason;
 
-/// Why the server ends a connection. Only MQTT 5 has words for it.
+/// The reason code of a DISCONNECT, which only MQTT 5 has.
 pub type DisconnectReason = v5::DisconnectReasonCode;
 
 /// Reads and writes packets of one connection, in the version with which it began.
@@ -114,9 +114,9 @@ pub struct Codec {
     codec: MqttCodec,
     input: BytesMut,
     output: BytesMut,
-    /// Whether the device was let in: nothing else is packet before.
+    /// Whether the client was let in. No DISCONNECT is sent before.
     is_connected: bool,
-    /// Why it ends.
+    /// Why the server closes the connection.
     ending: Option<DisconnectReason>,
 }
 
@@ -128,12 +128,12 @@ impl Default for Codec {
 }
 
 impl Codec {
-    /// Takes bytes that were read.
+    /// Adds bytes that were read.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
     }
 
-    /// Lets packets be as long as those of a device may be: it has proved itself.
+    /// Accepts packets of full length, from a client that has proved itself.
     pub fn accept_long_packets(&mut self) {
         match &mut self.codec {
             MqttCodec::V3(codec) => codec.set_max_size(PACKET_BYTES_MAX),
@@ -147,7 +147,7 @@ impl Codec {
         self.ending.get_or_insert(why);
     }
 
-    /// Takes leave of a device that was let in and is still there, if there is a reason that MQTT 5 has a word for.
+    /// Writes a DISCONNECT to an MQTT 5 client that was let in, if there is a reason.
     pub fn disconnect(&mut self) {
         let (Some(why), true) = (self.ending.take(), self.is_connected) else { return };
         if matches!(self.codec, MqttCodec::V5(_)) {
@@ -155,7 +155,7 @@ impl Codec {
         }
     }
 
-    /// The next thing that is packet in the bytes so far. An idle connection keeps no buffer.
+    /// The next packet in the bytes received so far. An idle connection keeps no buffer.
     ///
     /// # Errors
     /// [`ProtocolError`], which ends the connection.
@@ -189,7 +189,7 @@ impl Codec {
         }
     }
 
-    /// Lets the device in, or says why not.
+    /// Writes a CONNACK.
     pub fn connect_ack(&mut self, answer: Result<SessionState, ConnectRefusal>) {
         self.is_connected = answer.is_ok();
         let (three, five) = match answer {
@@ -222,13 +222,13 @@ impl Codec {
         self.say(v3::Packet::ConnectAck(three), v5::Packet::ConnectAck(Box::new(five)));
     }
 
-    /// Acknowledges a publish, and says by MQTT 5 what became of it. MQTT 3.1.1 has no word for that.
+    /// Writes a PUBACK. Only MQTT 5 has a reason code in it.
     pub fn publish_ack(&mut self, packet_id: NonZeroU16, reason_code: PublishAckReason) {
         let five = v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string: None };
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 
-    /// Answers a subscription: the quality that each filter was granted, or why it was not.
+    /// Writes a SUBACK: the QoS that each filter is granted, or why it is refused.
     pub fn subscribe_ack(&mut self, packet_id: NonZeroU16, granted: Vec<Result<QoS, SubscribeRefusal>>) {
         let three = granted.iter().map(|granted| match granted {
             Ok(qos) => v3::SubscribeReturnCode::Success(*qos),
@@ -245,23 +245,23 @@ impl Codec {
         self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
     }
 
-    /// Answers an unsubscription: whether there was each filter.
-    pub fn unsubscribe_ack(&mut self, packet_id: NonZeroU16, gone: Vec<bool>) {
+    /// Writes an UNSUBACK: whether each subscription existed.
+    pub fn unsubscribe_ack(&mut self, packet_id: NonZeroU16, existed: Vec<bool>) {
         let reason = |was_there| match was_there {
             true => v5::UnsubscribeAckReason::Success,
             false => v5::UnsubscribeAckReason::NoSubscriptionExisted,
         };
-        let status = gone.into_iter().map(reason).collect();
+        let status = existed.into_iter().map(reason).collect();
         let five = v5::UnsubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status };
         self.say(v3::Packet::UnsubscribeAck { packet_id }, v5::Packet::UnsubscribeAck(five));
     }
 
-    /// Answers a ping.
+    /// Writes a PINGRESP.
     pub fn ping_response(&mut self) {
         self.say(v3::Packet::PingResponse, v5::Packet::PingResponse);
     }
 
-    /// Publishes something to the device, QoS 0.
+    /// Writes a PUBLISH with QoS 0.
     pub fn publish(&mut self, topic: &str, payload: Vec<u8>) {
         let is_five = matches!(self.codec, MqttCodec::V5(_));
         let publish = Publish {
@@ -289,19 +289,19 @@ impl Codec {
     }
 
     fn encode(&mut self, packet: MqttPacket) {
-        // What we make ourselves is well formed; before a version is known nothing is packet.
+        // Packets that are made here are well formed; before a version is known none is sent.
         if self.codec.encode(packet, &mut self.output).is_err() {
             tracing::debug!("a packet could not be written");
         }
     }
 
-    /// What is to be sent, in order.
+    /// Takes the bytes that are to be sent.
     pub fn take_output(&mut self) -> BytesMut {
         std::mem::take(&mut self.output)
     }
 }
 
-/// A filter, and the quality that it can have.
+/// A filter, and the QoS that can be granted.
 fn wanted(filter: &str, qos: QoS) -> (String, QoS) {
     (filter.to_owned(), if qos == QoS::AtMostOnce { qos } else { QoS::AtLeastOnce })
 }
@@ -361,7 +361,7 @@ fn packet_v5(packet: v5::Packet) -> Result<Packet, ProtocolError> {
     })
 }
 
-/// QoS 2 is not spoken, nor topics with wildcards or NUL, which the codec lets through.
+/// QoS 2 is not supported, nor topics with wildcards or NUL, which the codec lets through.
 fn published(publish: Publish) -> Result<ReceivedPublish, ProtocolError> {
     let topic = publish.topic.to_string();
     if publish.qos == QoS::ExactlyOnce {

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::codec::{Codec, ProtocolError};
 
-/// A device that takes nothing for so long is gone.
+/// A client that takes no bytes for so long is disconnected.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of a device that names no keep-alive, or a longer one.
+/// The keep-alive, in seconds, of a client that names none or a longer one.
 const KEEP_ALIVE_S_MAX: u16 = 1200;
-/// What is read at once.
+/// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
 
 std::thread_local! {
@@ -21,7 +21,7 @@ std::thread_local! {
     static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// The device or its connection went, or said what may not be said.
+/// The connection is closed, or must be.
 pub struct Closed;
 
 impl From<ProtocolError> for Closed {
@@ -30,7 +30,7 @@ impl From<ProtocolError> for Closed {
     }
 }
 
-/// How long somebody with this keep-alive may say nothing: the protocol's own one and a half times.
+/// How long a client with this keep-alive may send nothing: one and a half times as long, as MQTT has it.
 pub fn keep_alive_timeout(keep_alive_s: u16) -> Duration {
     let keep_alive_s = match keep_alive_s {
         0 => KEEP_ALIVE_S_MAX,
@@ -39,27 +39,27 @@ pub fn keep_alive_timeout(keep_alive_s: u16) -> Duration {
     Duration::from_secs(u64::from(keep_alive_s) * 3 / 2)
 }
 
-/// A connection and what is under way on it.
+/// A connection, with the packets under way on it.
 pub struct Connection<S> {
     stream: S,
-    /// What was read and what is to be sent.
+    /// What was received and what is to be sent.
     pub codec: Codec,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A connection on which nothing was said yet.
+    /// A connection on which nothing was received yet.
     pub fn new(stream: S) -> Self {
         Self { stream, codec: Codec::default() }
     }
 
-    /// Closes it, with a word of why.
+    /// Closes it, with a DISCONNECT if there is a reason.
     pub async fn close(mut self) {
         self.codec.disconnect();
         let _ = self.flush().await;
         let _ = timeout(WRITE_TIMEOUT, self.stream.shutdown()).await;
     }
 
-    /// Waits for bytes.
+    /// Reads bytes, once there are some.
     pub async fn read(&mut self) -> Result<(), Closed> {
         let (stream, codec) = (&mut self.stream, &mut self.codec);
         let read = std::future::poll_fn(|context| {

@@ -5,7 +5,7 @@
 pub enum SubscribeRefusal {
     /// It is no filter, or too long.
     Invalid,
-    /// It is not below the topics of a device that the session speaks for.
+    /// It is not below the topics of a device of the session.
     NotOwn,
     /// The device has as many as it may have.
     TooMany,

@@ -18,7 +18,7 @@ use crate::refusals::Reason;
 use crate::thing_model;
 
 const PREFIX: &str = "tylink/";
-/// Sub-devices that a batch may speak for.
+/// Sub-devices of which a batch may have reports.
 const BATCH_SUBS_MAX: usize = 20;
 /// Sub-devices that one message may bind, log in or put behind a gateway.
 const SUBS_MAX: usize = 100;
@@ -146,7 +146,7 @@ fn decode(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> DeviceMe
     }
 }
 
-/// The answer to a message on behalf of a device that the gateway does not speak for, if it is_subscribed one.
+/// The response to a message for a device that is not in the gateway's session, if it wants one.
 fn foreign_device(topic: &str, payload: &[u8], now_ms: i64) -> Option<Message> {
     split(topic)?;
     let message: Json = serde_json::from_slice(payload).ok()?;

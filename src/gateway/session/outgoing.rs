@@ -9,9 +9,9 @@ use super::super::Gateway;
 use super::super::calls::PendingCall;
 use super::super::router::{PendingCommand, SessionLoss};
 use super::{SUBSCRIBE_TIMEOUT, Session};
+use crate::domain::DeviceNo;
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::fact::Desired;
-use crate::domain::{Cloud, DeviceNo};
 use crate::mqtt::codec::DisconnectReason;
 use crate::mqtt::connection::{Closed, Connection};
 
@@ -100,16 +100,21 @@ impl Session {
     }
 
     /// Sends its devices their desired values, once they are subscribed.
-    pub(super) async fn send_desired<S>(&mut self, connection: &mut Connection<S>, cloud: &Cloud) -> Result<(), Closed>
+    pub(super) async fn send_desired<S>(
+        &mut self,
+        connection: &mut Connection<S>,
+        gateway: &Gateway,
+    ) -> Result<(), Closed>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let cloud = &gateway.cloud;
         for device in std::mem::take(&mut self.pending_desired) {
             let desired = match cloud.desired(&device).await {
                 Ok(desired) => desired,
                 Err(error) => {
                     // Tried again when the device sends something next.
-                    tracing::warn!(%error, device = %device.id, "the desired values of a device could not be read");
+                    gateway.desired_failed.happened(&error.to_string());
                     self.pending_desired.push(device);
                     continue;
                 }

@@ -32,14 +32,14 @@ impl StoredSubscriptions {
         !self.changed.is_empty()
     }
 
-    /// The device goes and is_subscribed nothing kept.
+    /// The device disconnects and ends its session.
     pub fn forget(&mut self) {
         self.is_forgotten = self.is_stored;
     }
 }
 
 impl Session {
-    /// Goes on where an earlier connection of the device ended, if it is_subscribed that.
+    /// Resumes the session of the device's earlier connection, if it wants that.
     pub(super) async fn resume(&mut self, gateway: &Gateway, options: SessionOptions) -> SessionState {
         let stored = gateway.cloud.kept_filters(&self.device).await;
         let stored =

@@ -114,7 +114,7 @@ fn serve(device: &Device, id: u32, service: &str, params: &Json) -> Message {
     Message { topic, payload: payload.to_string().into_bytes() }
 }
 
-/// What is said of a topic that is not the device's own.
+/// The error about a topic that is not the device's own.
 pub fn illegal_topic(device: &Device, topic: &str) -> Message {
     let payload = json!({"id": "0", "code": 6813, "data": {"topic": topic}, "message": "topic illegal"});
     Message { topic: format!("/ext/error/{}", name(device)), payload: payload.to_string().into_bytes() }
