@@ -1,6 +1,6 @@
 //! Handing over: the one rule for every way in which a device leaves its owner and comes to the next one (decision
-//! 0013). The store changes who has what in one transaction; what it must know for that, and what follows from it, is
-//! here.
+//! 0013). [`super::ownership`] decides what changes, and the store changes it in one transaction; what it must know for
+//! that, and what follows from it, is here.
 //!
 //! A device that leaves its owner is nobody's: all bindings, its home, its gateway and what was wished of it end, and
 //! the visual tokens for it. What is behind a gateway and the same owner's leaves with it. To a new owner who is not
