@@ -69,7 +69,7 @@ impl Existing {
         } else if has_folder || word.ends_with(".rs") {
             !root().join(word).exists() && !self.sources.iter().any(|path| path.ends_with(word))
         } else if name.starts_with("ingle_") {
-            !self.code.contains(&format!("\"{name}\""))
+            !self.code.contains(&format!("\"{name}\"")) && !self.code.contains(&format!(" {name} = "))
         } else if let Some(setting) = rest.strip_prefix('.').filter(|_| self.settings.contains(&format!("{name}."))) {
             let is_file = ["json", "key", "pem"].contains(&setting);
             !is_in_block && !is_file && !self.settings.contains(&format!("{name}.{setting}"))

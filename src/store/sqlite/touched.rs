@@ -73,6 +73,7 @@ mod tests {
 
     /// Tables that no cached value is read from.
     const NOT_CACHED: &[&str] = &[
+        "desired_value",
         "device_fact",
         "device_user",
         "folder",
