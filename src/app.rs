@@ -237,12 +237,13 @@ impl App {
         let config::Tuya { clock_window_seconds, mqtt_url, .. } = self.config.tuya.clone();
         let window_ms = i64::from(clock_window_seconds) * 1000;
         let port = |address: &Option<String>| address.as_ref()?.rsplit_once(':')?.1.parse().ok();
-        let doors = tuya::Doors { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
+        let feed_addresses =
+            tuya::FeedAddresses { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
         let (cloud, bodies, explain) = (|| self.cloud.clone(), || self.bodies.clone(), self.config.api.explain);
         let (refusals, plain_http) = (|| self.refusals.clone(), self.config.visual.plain_http);
         let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
         let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
-        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, doors, bodies(), refusals()))
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, feed_addresses, bodies(), refusals()))
             .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies(), refusals())))
             .merge(visual::router(visual::Visual::new(cloud(), explain, plain_http, bodies(), refusals())));
         openapi().into_iter().fold(dialects, |router, (name, document)| {

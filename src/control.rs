@@ -219,7 +219,7 @@ pub enum Control {
 }
 
 impl Control {
-    /// Asks for something. An empty body is a GET.
+    /// Requester for something. An empty body is a GET.
     ///
     /// # Errors
     /// What the server refused, in words, or why it could not be reached.

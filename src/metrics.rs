@@ -73,7 +73,7 @@ async fn show(State(sources): State<Sources>) -> String {
         counter ingle_bodies_refused_total = bodies.refused(), "Number of requests refused because the memory for bodies was used up.";
         gauge ingle_long_reads = figures.long_reads, "Number of long reads that are running.";
         counter ingle_reads_refused_total = figures.reads_refused, "Number of long reads refused because too many were waiting.";
-        counter ingle_commands_unheard_total = device_refusals.unheard_total(), "Number of commands whose topic matched no subscription of the device.";
+        counter ingle_commands_unheard_total = device_refusals.not_subscribed_total(), "Number of commands whose topic matched no subscription of the device.";
         counter ingle_accepts_failed_total = accepts.total(), "Number of connections that could not be accepted.";
         gauge ingle_log_durable = u64::from(figures.durable), "1 if an acknowledgement waits for fsync, otherwise 0.";
     }

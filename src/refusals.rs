@@ -191,7 +191,7 @@ impl DeviceRefusals {
     }
 
     /// How many commands those were since the start.
-    pub fn unheard_total(&self) -> u64 {
+    pub fn not_subscribed_total(&self) -> u64 {
         self.unheard.load(Ordering::Relaxed)
     }
 

@@ -94,14 +94,14 @@ async fn disconnect(cloud: &Cloud, device: &Device) {
 
 /// Takes the values of a command and reports them, as a real device would. A service does nothing.
 async fn obey(cloud: &Cloud, player: &mut Player, command: Command) {
-    let Command::Set(wishes) = command else { return };
+    let Command::Set(setpoints) = command else { return };
     let now_ms = cloud.now_ms();
-    for (code, value) in &wishes {
+    for (code, value) in &setpoints {
         if let Some(playing) = player.values.iter_mut().find(|playing| playing.code == *code) {
             playing.shown = playing.kind.shown(value);
         }
     }
-    let points = wishes.into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
+    let points = setpoints.into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
     if let Err(error) = cloud.report(&player.device, points).await {
         tracing::warn!(%error, "a virtual device could not report what it was told");
     }

@@ -44,7 +44,7 @@ fn beginning(folder: &Path, start: &str) -> Vec<String> {
     names.filter(|name| name.starts_with(start)).collect()
 }
 
-/// Asks over TLS with the certificate that the folder gives to clients; whether the server proved itself by it.
+/// Requester over TLS with the certificate that the folder gives to clients; whether the server proved itself by it.
 fn is_trusted(cloud: &TestCloud) -> bool {
     let url = format!("{}/openapi/tuya.json", cloud.addresses["api_tls"].as_str().unwrap());
     let mut curl = Command::new("curl");

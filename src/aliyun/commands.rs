@@ -13,7 +13,7 @@ use super::auth::Call;
 use super::devices::DeviceParams;
 use super::params::{Body, required, text};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::command::Wish;
+use crate::domain::command::Setpoint;
 use crate::domain::{Device, Value};
 use crate::thing_model;
 
@@ -48,12 +48,12 @@ async fn set_properties(call: Call) -> Reply {
 
 async fn set(call: &Call, device: DeviceParams, items: &Map<String, Json>) -> Reply {
     let state = call.cloud().named_device(&call.caller, &device.name()?).await?;
-    let wishes = items.iter().map(|(code, value)| wish(&state.device, code, value)).collect::<Result<_, _>>()?;
-    call.cloud().set_values(&call.caller, &state.device.id, wishes).await?;
+    let setpoints = items.iter().map(|(code, value)| setpoint(&state.device, code, value)).collect::<Result<_, _>>()?;
+    call.cloud().set_values(&call.caller, &state.device.id, setpoints).await?;
     call.answer(Empty {})
 }
 
-fn wish(device: &Device, code: &str, value: &Json) -> Result<Wish, Failure> {
+fn setpoint(device: &Device, code: &str, value: &Json) -> Result<Setpoint, Failure> {
     let stored = thing_model::from_alink(device.product.function(code), value);
     let too_long = || Failure::new(Code::PARAM, format!("the value of {code:?} is too long"));
     Ok((Arc::from(code), Value::from_json(stored).ok_or_else(too_long)?))

@@ -14,8 +14,8 @@ use super::devices::{DeviceParams, nick_name, status, thing_type};
 use super::params::{Body, page, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
 use super::token::tenant_id;
+use crate::domain::attribute::AttributeKind;
 use crate::domain::device::{DEVICE_PAGE_MAX, DeviceCursor, DeviceQuery};
-use crate::domain::fact::FactKind;
 use crate::domain::{Caller, DeviceState};
 use crate::http::document::AnyObject;
 use crate::thing_model;
@@ -158,7 +158,7 @@ impl ThingView {
     responses((status = 200, body = Envelope<ThingView>)))]
 async fn thing_info(call: Call) -> Reply {
     let state = call.cloud().named_device(&call.caller, &call.device_name()?).await?;
-    let firmware = call.cloud().facts(&state.device, FactKind::Firmware).await?;
+    let firmware = call.cloud().attributes(&state.device, AttributeKind::Firmware).await?;
     let main = firmware.into_iter().find(|part| MAIN_FIRMWARE.contains(&part.key.as_str()));
     let firmware_version = main.map(|part| part.text);
     call.answer(ThingView { firmware_version, ..ThingView::of(&state, &call.caller) })

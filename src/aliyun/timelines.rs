@@ -146,7 +146,7 @@ async fn event_timeline(call: Call) -> Reply {
     let (device, mut page, params) = timeline(&call, true).await?;
     let is_property = params.identifier.as_deref().is_some_and(|code| device.product.function(code).is_some());
     let other_type = params.event_type.is_some_and(|kind| kind != EVENT_TYPE);
-    page.rows.retain(|event| !other_type && (event.kind == EventType::Happened || !is_property));
+    page.rows.retain(|event| !other_type && (event.kind == EventType::ThingEvent || !is_property));
     let row = |event: Event| {
         let code = event.code.as_deref().unwrap_or_default().to_owned();
         EventRow {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::device::TIME_ZONE;
 use super::feed::Audience;
-use super::{Asks, Device, Error, Noun, ProjectNo, Result, UserNo};
+use super::{Device, Error, Noun, ProjectNo, Requester, Result, UserNo};
 
 /// What a user has of a device, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub struct Viewer {
 
 impl Viewer {
     /// Whoever makes a request.
-    pub fn of(who: &impl Asks) -> Self {
+    pub fn of(who: &impl Requester) -> Self {
         Self { project: who.project().no, user: who.user().map(|user| user.no) }
     }
 }
@@ -76,8 +76,8 @@ pub struct HomePeople {
 pub struct View {
     /// What the viewer has of it; a project that sees a device has all of it.
     pub role: DeviceRole,
-    /// Whether it is another project's for the viewer's ([`Device::abroad`]).
-    pub abroad: bool,
+    /// Whether it is another project's for the viewer's ([`Device::held_elsewhere`]).
+    pub held_elsewhere: bool,
 }
 
 impl View {
@@ -85,10 +85,10 @@ impl View {
     /// it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for one that is abroad; [`Error::NotAllowed`] for somebody who only sees it.
+    /// [`Error::NotVisible`] for one that is held elsewhere; [`Error::NotAllowed`] for somebody who only sees it.
     pub fn check_manages(self) -> Result<()> {
         match self {
-            Self { abroad: true, .. } => Err(Error::NotVisible(Noun::Device)),
+            Self { held_elsewhere: true, .. } => Err(Error::NotVisible(Noun::Device)),
             Self { role: DeviceRole::Owner, .. } => Ok(()),
             Self { .. } => Err(Error::NotAllowed("only the owner of the device may do that")),
         }
@@ -103,7 +103,7 @@ impl Relations {
             return None;
         }
         let role = viewer.user.map_or(Some(DeviceRole::Owner), |user| self.role(user))?;
-        Some(View { role, abroad: self.is_abroad(viewer.project) })
+        Some(View { role, held_elsewhere: self.is_held_elsewhere(viewer.project) })
     }
 
     /// What a user has of the device.
@@ -114,7 +114,7 @@ impl Relations {
     }
 
     /// Whether the device is another project's for this one: its people are or were last, and none of this project's.
-    pub fn is_abroad(&self, project: ProjectNo) -> bool {
+    pub fn is_held_elsewhere(&self, project: ProjectNo) -> bool {
         let others = self.holders.iter().map(|holder| holder.project);
         let others = others.chain(self.home.as_ref().map(|home| home.project)).chain(self.last_owner);
         !self.holders.iter().any(|holder| holder.project == project) && others.into_iter().any(|other| other != project)
@@ -159,7 +159,20 @@ pub fn as_its_maker_sees(device: Device) -> Device {
     let (home, gateway, node_id, lat, lon, ip, local_key) = Default::default();
     let (name, time_zone) = (device.product.name.clone(), TIME_ZONE.to_owned());
     let updated_ms = device.created_ms.max(device.active_ms);
-    Device { abroad: true, home, gateway, node_id, ip, lat, lon, local_key, name, time_zone, updated_ms, ..device }
+    Device {
+        held_elsewhere: true,
+        home,
+        gateway,
+        node_id,
+        ip,
+        lat,
+        lon,
+        local_key,
+        name,
+        time_zone,
+        updated_ms,
+        ..device
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +197,7 @@ mod tests {
 
     fn view(relations: &Relations, project: ProjectNo, user: i64) -> Option<(DeviceRole, bool)> {
         let user = (user > 0).then_some(UserNo(user));
-        relations.view(Viewer { project, user }).map(|view| (view.role, view.abroad))
+        relations.view(Viewer { project, user }).map(|view| (view.role, view.held_elsewhere))
     }
 
     #[test]
@@ -192,7 +205,7 @@ mod tests {
         use DeviceRole::{Owner, Resident, Sharee};
         let lonely = device(&[], None);
         let own = device(&[(11, MAKER, true), (12, MAKER, false)], Some((MAKER, &[11, 13])));
-        let abroad = device(&[(21, OTHER, true)], Some((OTHER, &[21, 22])));
+        let held_elsewhere = device(&[(21, OTHER, true)], Some((OTHER, &[21, 22])));
         let shared_back = device(&[(21, OTHER, true), (12, MAKER, false)], Some((OTHER, &[21])));
         let given_up = Relations { last_owner: Some(OTHER), ..lonely.clone() };
         let removed = Relations { removed: true, ..lonely.clone() };
@@ -210,11 +223,11 @@ mod tests {
             (&own, OTHER, 0, None),
             (&own, OTHER, 11, None),
             // Another project's people have it.
-            (&abroad, MAKER, 0, Some((Owner, true))),
-            (&abroad, OTHER, 0, Some((Owner, false))),
-            (&abroad, OTHER, 21, Some((Owner, false))),
-            (&abroad, OTHER, 22, Some((Resident, false))),
-            (&abroad, THIRD, 0, None),
+            (&held_elsewhere, MAKER, 0, Some((Owner, true))),
+            (&held_elsewhere, OTHER, 0, Some((Owner, false))),
+            (&held_elsewhere, OTHER, 21, Some((Owner, false))),
+            (&held_elsewhere, OTHER, 22, Some((Resident, false))),
+            (&held_elsewhere, THIRD, 0, None),
             // One of the maker's has a share of it again.
             (&shared_back, MAKER, 0, Some((Owner, false))),
             (&shared_back, MAKER, 12, Some((Sharee, false))),
@@ -241,16 +254,16 @@ mod tests {
     #[test]
     fn only_an_owner_and_a_project_with_people_manage() {
         use DeviceRole::{Owner, Resident, Sharee};
-        for (role, abroad, expected) in [
+        for (role, held_elsewhere, expected) in [
             (Owner, false, None),
             (Resident, false, Some(false)),
             (Sharee, false, Some(false)),
             (Owner, true, Some(true)),
             (Sharee, true, Some(true)),
         ] {
-            let refused = View { role, abroad }.check_manages().err();
+            let refused = View { role, held_elsewhere }.check_manages().err();
             let is_hidden = refused.map(|error| matches!(error, Error::NotVisible(Noun::Device)));
-            assert_eq!(is_hidden, expected, "{role:?} {abroad}");
+            assert_eq!(is_hidden, expected, "{role:?} {held_elsewhere}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::device::{DEVICE_LIST_MAX, FactoryName, Leaving, UserDevices};
 use super::feed::News;
 use super::user::User;
-use super::{Asks, Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, Result, Uid};
+use super::{Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, Requester, Result, Uid};
 
 /// Devices of one user that are read at once.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
@@ -202,9 +202,9 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device that whoever asks does not see, for one that nobody owns, and for a user that
     /// is not the project's; [`Error::NotAllowed`] for a user who does not own the device, and for sharing it to the
     /// owner; [`Error::OutOfRange`] for more than [`SHAREES_MAX`].
-    pub async fn share_device(&self, who: &impl Asks, id: &DeviceId, uid: &Uid) -> Result<()> {
+    pub async fn share_device(&self, who: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
         let device = self.owned_device(who, id).await?;
-        if device.abroad || device.owner.is_none() {
+        if device.held_elsewhere || device.owner.is_none() {
             return Err(Error::NotVisible(Noun::Device));
         }
         let by = who.user().map(|user| user.no);
@@ -231,7 +231,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also for a user to whom it is not shared; [`Error::NotAllowed`] for a user who neither owns
     /// the device nor is the one meant.
-    pub async fn withdraw_device(&self, who: &impl Asks, id: &DeviceId, uid: &Uid) -> Result<()> {
+    pub async fn withdraw_device(&self, who: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
         let device = match who.user() {
             Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
             _ => self.owned_device(who, id).await?,
@@ -247,7 +247,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own the device.
-    pub async fn sharees(&self, who: &impl Asks, id: &DeviceId) -> Result<Vec<User>> {
+    pub async fn sharees(&self, who: &impl Requester, id: &DeviceId) -> Result<Vec<User>> {
         let device = self.owned_device(who, id).await?;
         self.registry.sharees(who.project().no, device.no, BINDING_PAGE_MAX).await
     }
@@ -255,10 +255,10 @@ impl Cloud {
     /// Takes a device from everybody, or, when it is only shared to the caller's users, from those.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for a device that is [`Device::abroad`].
+    /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`].
     pub async fn unbind_everybody(&self, caller: &Caller, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
-        if device.abroad {
+        if device.held_elsewhere {
             return Err(Error::NotVisible(Noun::Device));
         }
         let people = self.people_of(caller.project.no, &device).await?;

@@ -37,14 +37,14 @@ pub struct AppCaller {
 }
 
 /// Who asks where both may: what a user may not is refused by the operation itself.
-pub trait Asks: Send + Sync {
+pub trait Requester: Send + Sync {
     /// The tenant.
     fn project(&self) -> &Project;
     /// The user, when it is not the project itself that asks.
     fn user(&self) -> Option<&AppUser>;
 }
 
-impl Asks for Caller {
+impl Requester for Caller {
     fn project(&self) -> &Project {
         &self.project
     }
@@ -54,7 +54,7 @@ impl Asks for Caller {
     }
 }
 
-impl Asks for AppCaller {
+impl Requester for AppCaller {
     fn project(&self) -> &Project {
         &self.project
     }
@@ -65,7 +65,7 @@ impl Asks for AppCaller {
 }
 
 /// Who caused what a caller commands.
-pub(super) fn source(who: &impl Asks) -> EventSource {
+pub(super) fn source(who: &impl Requester) -> EventSource {
     if who.user().is_some() { EventSource::APP_USER } else { EventSource::CLOUD }
 }
 
@@ -73,13 +73,13 @@ pub(super) fn source(who: &impl Asks) -> EventSource {
 ///
 /// # Errors
 /// [`Error::NotVisible`].
-pub(super) fn check_self(who: &impl Asks, uid: &Uid) -> Result<()> {
+pub(super) fn check_self(who: &impl Requester, uid: &Uid) -> Result<()> {
     who.user().is_none_or(|user| user.uid == *uid).then_some(()).ok_or(Error::NotVisible(Noun::User))
 }
 
 impl Cloud {
     /// What whoever asks has of each device; a project that sees them has all of it.
-    pub(super) async fn roles(&self, who: &impl Asks, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
+    pub(super) async fn roles(&self, who: &impl Requester, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
         match who.user() {
             None => Ok(vec![Some(DeviceRole::Owner); devices.len()]),
             Some(user) => self.registry.device_roles(user.no, devices).await,
@@ -87,7 +87,7 @@ impl Cloud {
     }
 
     /// Those of a project's devices that whoever asks sees, as they are seen.
-    pub(super) async fn as_seen(&self, who: &impl Asks, devices: Vec<Arc<Device>>) -> Result<Vec<Arc<Device>>> {
+    pub(super) async fn as_seen(&self, who: &impl Requester, devices: Vec<Arc<Device>>) -> Result<Vec<Arc<Device>>> {
         if who.user().is_none() {
             return Ok(devices);
         }

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use super::caller::source;
 use super::event::CODE_BYTES_MAX;
 use super::product::Function;
-use super::{Access, Asks, Cloud, Device, DeviceId, Error, EventSource, EventType, NewEvent, Result, Value};
+use super::{Access, Cloud, Device, DeviceId, Error, EventSource, EventType, NewEvent, Requester, Result, Value};
 
 /// Wishes that one call may carry.
-pub const WISHES_MAX: usize = 100;
+pub const SETPOINTS_MAX: usize = 100;
 
-/// A wish for a value: code and value.
-pub type Wish = (Arc<str>, Value);
+/// A setpoint for a value: code and value.
+pub type Setpoint = (Arc<str>, Value);
 
 /// What is sent down to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// To take these values.
-    Set(Vec<Wish>),
+    Set(Vec<Setpoint>),
     /// To do something and to say what came of it: a service of one vendor, an action of the other.
     Do {
         /// The service.
@@ -39,13 +39,13 @@ pub enum Undelivered {
     /// It said that it will not.
     Refused,
     /// It is connected, and subscribed to nothing that covers the command.
-    Unheard,
+    NotSubscribed,
 }
 
 impl From<Undelivered> for Error {
     fn from(why: Undelivered) -> Self {
         match why {
-            Undelivered::Offline | Undelivered::Unheard => Self::Offline,
+            Undelivered::Offline | Undelivered::NotSubscribed => Self::Offline,
             Undelivered::Busy => Self::Busy("the device has too many commands under way"),
             Undelivered::NoAnswer => Self::NoAnswer,
             Undelivered::Refused => Self::CommandNotSupported("the device refused".to_owned()),
@@ -57,19 +57,19 @@ impl Cloud {
     /// Sends values down to a device. The log keeps each as a command before it goes.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for a device that is [`Device::abroad`]; [`Error::CommandNotSupported`];
+    /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`]; [`Error::CommandNotSupported`];
     /// [`Error::Offline`]; [`Error::Busy`]. Nothing was sent then.
-    pub async fn set_values(&self, who: &impl Asks, id: &DeviceId, wishes: Vec<Wish>) -> Result<()> {
+    pub async fn set_values(&self, who: &impl Requester, id: &DeviceId, setpoints: Vec<Setpoint>) -> Result<()> {
         let device = self.device_at_home(who, id).await?;
-        let wishes = checked_wishes(&device, wishes)?;
-        self.command(source(who), &device, Command::Set(wishes)).await.map(drop)
+        let setpoints = checked_setpoints(&device, setpoints)?;
+        self.command(source(who), &device, Command::Set(setpoints)).await.map(drop)
     }
 
     /// Has a device do something, and waits for what comes of it: JSON text.
     ///
     /// # Errors
     /// As [`Cloud::set_values`], and [`Error::NoAnswer`].
-    pub async fn invoke(&self, who: &impl Asks, id: &DeviceId, name: &str, input: Value) -> Result<String> {
+    pub async fn invoke(&self, who: &impl Requester, id: &DeviceId, name: &str, input: Value) -> Result<String> {
         let device = self.device_at_home(who, id).await?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         if name.is_empty() || name.len() > CODE_BYTES_MAX || !name.bytes().all(is_plain) {
@@ -91,24 +91,24 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`], [`Error::CommandNotSupported`].
-    pub async fn desire_values(
+    pub async fn set_desired_values(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         id: &DeviceId,
-        wishes: Vec<Wish>,
+        setpoints: Vec<Setpoint>,
         for_ms: i64,
         is_told: bool,
     ) -> Result<()> {
         let device = self.device_at_home(who, id).await?;
-        let wishes = checked_wishes(&device, wishes)?;
+        let setpoints = checked_setpoints(&device, setpoints)?;
         if is_told && self.is_online(device.no) {
-            match self.command(source(who), &device, Command::Set(wishes.clone())).await {
+            match self.command(source(who), &device, Command::Set(setpoints.clone())).await {
                 // It does not listen, or no longer: it is told once it does.
                 Err(Error::Offline) => {}
                 told => return told.map(drop),
             }
         }
-        self.note_desires(&device, wishes, self.now_ms().saturating_add(for_ms), is_told).await
+        self.store_desired_values(&device, setpoints, self.now_ms().saturating_add(for_ms), is_told).await
     }
 }
 
@@ -116,20 +116,20 @@ impl Cloud {
 fn rows(row: &NewEvent, command: &Command) -> Vec<NewEvent> {
     let row = |(code, value): (Arc<str>, Value)| NewEvent { code: Some(code), value: Some(value), ..row.clone() };
     match command {
-        Command::Set(wishes) => wishes.iter().cloned().map(row).collect(),
+        Command::Set(setpoints) => setpoints.iter().cloned().map(row).collect(),
         Command::Do { name, input } => vec![row((Arc::from(name.as_str()), input.clone()))],
     }
 }
 
 /// The values in the form in which their functions have them.
-fn checked_wishes(device: &Device, mut wishes: Vec<Wish>) -> Result<Vec<Wish>> {
-    if wishes.is_empty() {
+fn checked_setpoints(device: &Device, mut setpoints: Vec<Setpoint>) -> Result<Vec<Setpoint>> {
+    if setpoints.is_empty() {
         return Err(Error::Missing("a code with its value"));
     }
-    if wishes.len() > WISHES_MAX {
-        return Err(Error::OutOfRange { param: "commands", allowed: format!("at most {WISHES_MAX}") });
+    if setpoints.len() > SETPOINTS_MAX {
+        return Err(Error::OutOfRange { param: "commands", allowed: format!("at most {SETPOINTS_MAX}") });
     }
-    for (code, value) in &mut wishes {
+    for (code, value) in &mut setpoints {
         let refuse = |text: String| Err(Error::CommandNotSupported(text));
         let Some(function) = device.product.function(code) else {
             return refuse(format!("the product has no function {:?}", &**code));
@@ -141,7 +141,7 @@ fn checked_wishes(device: &Device, mut wishes: Vec<Wish>) -> Result<Vec<Wish>> {
             return refuse(explain(function));
         }
     }
-    Ok(wishes)
+    Ok(setpoints)
 }
 
 fn explain(function: &Function) -> String {

@@ -34,7 +34,7 @@ pub struct Latest {
 pub const CODES_PER_DEVICE_MAX: usize = 512;
 
 /// What a device says: code, value, and when it was so.
-pub type Said = (Arc<str>, Value, When);
+pub type ReportedValue = (Arc<str>, Value, When);
 
 /// Rows of reports that were checked.
 #[derive(Default)]
@@ -83,7 +83,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::OutOfRange`] for a code or batch that is too long; [`Error::Unfit`] for a value off the specification of a
     /// strict product. Nothing of the batch is kept then.
-    pub async fn report(&self, device: &Device, points: Vec<Said>) -> Result<()> {
+    pub async fn report(&self, device: &Device, points: Vec<ReportedValue>) -> Result<()> {
         self.keep(self.reported(device, points)?).await
     }
 
@@ -92,7 +92,7 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn reported(&self, device: &Device, mut points: Vec<Said>) -> Result<Reported> {
+    pub fn reported(&self, device: &Device, mut points: Vec<ReportedValue>) -> Result<Reported> {
         let (mut unknown, mut off_spec) = (0, Vec::new());
         for (code, value, _) in &mut points {
             let Some(function) = device.product.function(code) else {
@@ -126,8 +126,8 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn happened(&self, device: &Device, events: Vec<Said>) -> Result<Reported> {
-        self.rows_reported(device, EventType::Happened, events)
+    pub fn happened(&self, device: &Device, events: Vec<ReportedValue>) -> Result<Reported> {
+        self.rows_reported(device, EventType::ThingEvent, events)
     }
 
     /// Data points taken so far whose codes their products do not have.
@@ -135,7 +135,7 @@ impl Cloud {
         self.unknown_codes.load(Ordering::Relaxed)
     }
 
-    fn rows_reported(&self, device: &Device, kind: EventType, said: Vec<Said>) -> Result<Reported> {
+    fn rows_reported(&self, device: &Device, kind: EventType, said: Vec<ReportedValue>) -> Result<Reported> {
         let mut reported = Reported { rows: Vec::with_capacity(said.len()), ..Reported::default() };
         for (code, value, when) in said {
             let (row, is_clock_wrong) = self.row_said(device, kind, when);

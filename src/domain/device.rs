@@ -7,8 +7,8 @@ use super::access::{DeviceRole, View, seen_as};
 use super::caller::check_self;
 use super::feed::News;
 use super::{
-    Access, Asks, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, Function, HomeId, Latest, Noun, Product,
-    ProductId, Result, Schema, Uid, UserNo,
+    Access, Caller, Cloud, DataPoint, DeviceId, DeviceNo, Error, Function, HomeId, Latest, Noun, Product, ProductId,
+    Requester, Result, Schema, Uid, UserNo,
 };
 
 /// A device's name may be this long, in characters.
@@ -41,7 +41,7 @@ pub struct Device {
     /// The key for talking to it on the local network, 16 characters. Empty, with home and place, for the project of
     /// its product while another project's user owns it.
     pub local_key: String,
-    /// What its owner calls it; its product's name for a project to which it is [`Device::abroad`].
+    /// What its owner calls it; its product's name for a project to which it is [`Device::held_elsewhere`].
     pub name: String,
     /// Serial number.
     pub sn: Option<String>,
@@ -53,7 +53,7 @@ pub struct Device {
     pub lat: Option<String>,
     /// Longitude in degrees, as text.
     pub lon: Option<String>,
-    /// Offset from UTC, for example `+08:00`; `+00:00` while it is [`Device::abroad`].
+    /// Offset from UTC, for example `+08:00`; `+00:00` while it is [`Device::held_elsewhere`].
     pub time_zone: String,
     /// The gateway it connects through.
     pub gateway: Option<DeviceId>,
@@ -67,7 +67,7 @@ pub struct Device {
     pub created_ms: i64,
     /// Last activation, milliseconds since 1970; 0 before the first.
     pub active_ms: i64,
-    /// Last change of these facts, milliseconds since 1970. While it is [`Device::abroad`] its creation or activation.
+    /// Last change of these values, milliseconds since 1970. While it is [`Device::held_elsewhere`] its creation or activation.
     pub updated_ms: i64,
     /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
     pub history_from_ms: i64,
@@ -78,35 +78,35 @@ pub struct Device {
     /// Whether another project's users have it, or had it last, and none of the asking project's has: of their home nothing
     /// is shown, neither the names that they gave nor the time zone, and the asking project may only remove or reset it
     /// (decision 0003).
-    pub abroad: bool,
+    pub held_elsewhere: bool,
     /// Where a dialect may keep how it writes all of that.
-    pub written: Kept,
+    pub written: CachedJson,
 }
 
 /// A text that is made once. A copy has none: what it is made from may be changed there.
 #[derive(Default)]
-pub struct Kept(OnceLock<Box<str>>);
+pub struct CachedJson(OnceLock<Box<str>>);
 
-impl Kept {
+impl CachedJson {
     /// The text, made if need be.
     pub fn get_or(&self, make: impl FnOnce() -> String) -> &str {
         self.0.get_or_init(|| make().into())
     }
 }
 
-impl Clone for Kept {
+impl Clone for CachedJson {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl PartialEq for Kept {
+impl PartialEq for CachedJson {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Kept {}
+impl Eq for CachedJson {}
 
 /// How a caller names a device in place of its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,7 +270,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
-    pub(super) async fn visible_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+    pub(super) async fn visible_device(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
         let (device, view) = self.device_and_view(who, id).await?;
         Ok(seen_as(device, view.role))
     }
@@ -279,34 +279,34 @@ impl Cloud {
     /// people have it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for one that is [`Device::abroad`]; [`Error::NotAllowed`] for a user who sees it and
+    /// [`Error::NotVisible`], also for one that is [`Device::held_elsewhere`]; [`Error::NotAllowed`] for a user who sees it and
     /// does not own it.
-    pub(super) async fn owned_device(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+    pub(super) async fn owned_device(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
         let (device, view) = self.device_and_view(who, id).await?;
         view.check_manages().map(|()| device)
     }
 
-    async fn device_and_view(&self, who: &impl Asks, id: &DeviceId) -> Result<(Arc<Device>, View)> {
+    async fn device_and_view(&self, who: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
         let device = self.registry.device(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
         let role = self.roles(who, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
-        let abroad = device.abroad;
-        Ok((device, View { role, abroad }))
+        let held_elsewhere = device.held_elsewhere;
+        Ok((device, View { role, held_elsewhere }))
     }
 
     /// A device that whoever asks may see and whose people are the project's.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for one that is [`Device::abroad`].
-    pub(super) async fn device_at_home(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+    /// [`Error::NotVisible`], also for one that is [`Device::held_elsewhere`].
+    pub(super) async fn device_at_home(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
         let device = self.visible_device(who, id).await?;
-        (!device.abroad).then_some(device).ok_or(Error::NotVisible(Noun::Device))
+        (!device.held_elsewhere).then_some(device).ok_or(Error::NotVisible(Noun::Device))
     }
 
     /// A device and what it last said.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn device(&self, who: &impl Asks, id: &DeviceId) -> Result<DeviceState> {
+    pub async fn device(&self, who: &impl Requester, id: &DeviceId) -> Result<DeviceState> {
         let device = self.visible_device(who, id).await?;
         let mut states = self.with_state([device]).await?;
         states.pop().ok_or(Error::NotVisible(Noun::Device))
@@ -335,7 +335,7 @@ impl Cloud {
     /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
     pub async fn devices_of_user(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         uid: &Uid,
         which: UserDevices,
         offset: usize,
@@ -357,7 +357,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a schema, product or user that is not the project's, and for another user than the one who
     /// asks; [`Error::OutOfRange`] for too many ids.
-    pub async fn devices(&self, who: &impl Asks, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
+    pub async fn devices(&self, who: &impl Requester, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
         if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
@@ -369,13 +369,13 @@ impl Cloud {
     }
 
     /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway, and
-    /// for one that is [`Device::abroad`].
+    /// for one that is [`Device::held_elsewhere`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn sub_devices(&self, who: &impl Asks, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
+    pub async fn sub_devices(&self, who: &impl Requester, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
         let gateway = self.visible_device(who, gateway).await?;
-        if gateway.abroad {
+        if gateway.held_elsewhere {
             return Ok(Vec::new());
         }
         let devices = self.registry.sub_devices(who.project().no, gateway.no, DEVICE_LIST_MAX).await?;
@@ -386,7 +386,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for too many ids.
-    pub async fn factory_infos(&self, who: &impl Asks, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
+    pub async fn factory_infos(&self, who: &impl Requester, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
         if ids.len() > DEVICE_PAGE_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_PAGE_MAX} ids") });
         }
@@ -401,7 +401,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own it.
-    pub async fn rename_device(&self, who: &impl Asks, id: &DeviceId, name: &str) -> Result<()> {
+    pub async fn rename_device(&self, who: &impl Requester, id: &DeviceId, name: &str) -> Result<()> {
         let device = self.owned_device(who, id).await?;
         let renamed = self.registry.rename_device(who.project().no, id, name, self.now_ms()).await?;
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))?;
@@ -425,7 +425,7 @@ impl Cloud {
     }
 
     /// Those of a project's devices that whoever asks sees, with what each last said.
-    pub(super) async fn seen_with_state(&self, who: &impl Asks, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
+    pub(super) async fn seen_with_state(&self, who: &impl Requester, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
         let seen = self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await?;
         self.with_state(seen).await
     }

@@ -7,7 +7,7 @@ pub const DEVICE_USERS_MAX: usize = 100;
 
 /// What is known of a person. No `Debug`: it is private.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DeviceUserFacts {
+pub struct DeviceUserProfile {
     /// What the person is called.
     pub nick_name: String,
     /// 1 male, 2 female.
@@ -28,7 +28,7 @@ pub struct DeviceUser {
     /// The id, unique in its device.
     pub id: DeviceUserId,
     /// The rest.
-    pub facts: DeviceUserFacts,
+    pub profile: DeviceUserProfile,
 }
 
 impl Cloud {
@@ -40,10 +40,10 @@ impl Cloud {
         &self,
         caller: &Caller,
         id: &DeviceId,
-        facts: DeviceUserFacts,
+        profile: DeviceUserProfile,
     ) -> Result<DeviceUserId> {
         let device = self.device_at_home(caller, id).await?;
-        let added = self.registry.add_device_user(device.no, facts, DEVICE_USERS_MAX).await?;
+        let added = self.registry.add_device_user(device.no, profile, DEVICE_USERS_MAX).await?;
         added.ok_or_else(|| Error::OutOfRange {
             param: "device_id",
             allowed: format!("a device with fewer than {DEVICE_USERS_MAX} users"),
@@ -59,10 +59,10 @@ impl Cloud {
         caller: &Caller,
         id: &DeviceId,
         user: &DeviceUserId,
-        facts: DeviceUserFacts,
+        profile: DeviceUserProfile,
     ) -> Result<()> {
         let device = self.device_at_home(caller, id).await?;
-        let updated = self.registry.update_device_user(device.no, user, facts).await?;
+        let updated = self.registry.update_device_user(device.no, user, profile).await?;
         updated.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::Device;
-use super::{Asks, Cloud, DeviceId, DeviceNo, Error, ProjectNo, Result};
+use super::{Cloud, DeviceId, DeviceNo, Error, ProjectNo, Requester, Result};
 
 /// Rows a page may hold; more is clamped, as the vendor does.
 pub const PAGE_ROWS_MAX: usize = 100;
@@ -41,7 +41,7 @@ pub enum EventType {
     /// A timer ran.
     Timer = 10,
     /// An event of the thing model was reported. The vendor's log has no number for it and does not show it.
-    Happened = 11,
+    ThingEvent = 11,
 }
 
 impl EventType {
@@ -57,7 +57,7 @@ impl EventType {
         Self::Signal,
         Self::Restart,
         Self::Timer,
-        Self::Happened,
+        Self::ThingEvent,
     ];
 
     /// The type of a number: the vendor's 1 to 10, and 11.
@@ -273,7 +273,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn events(&self, who: &impl Asks, device: &Device, query: EventQuery) -> Result<EventPage> {
+    pub async fn events(&self, who: &impl Requester, device: &Device, query: EventQuery) -> Result<EventPage> {
         let query = self.within_history(device, query);
         self.telemetry.page(Some(who.project().no), device.no, &query).await
     }
@@ -286,7 +286,7 @@ impl Cloud {
     /// As [`Cloud::events`]; [`Error::OutOfRange`] when nothing matches in as many rows as one call looks through.
     pub async fn events_counted(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         device: &Device,
         query: EventQuery,
     ) -> Result<(EventPage, u64)> {
@@ -342,7 +342,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
-    pub async fn device_with_log(&self, who: &impl Asks, id: &DeviceId) -> Result<Arc<Device>> {
+    pub async fn device_with_log(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
         let device = self.visible_device(who, id).await?;
         if device.product.functions.is_empty() {
             return Err(Error::LogsNotSupported);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::caller::{AppUser, check_self};
 use super::{
-    Asks, Cloud, DataPoint, Device, DeviceId, DeviceNo, Error, EventType, NewEvent, NodeType, Noun, Project, ProjectNo,
-    Result, Uid, UserNo,
+    Cloud, DataPoint, Device, DeviceId, DeviceNo, Error, EventType, NewEvent, NodeType, Noun, Project, ProjectNo,
+    Requester, Result, Uid, UserNo,
 };
 
 /// How long a listener may listen before it must ask again.
@@ -19,7 +19,7 @@ pub trait Feed: Send + Sync {
     /// Whether anybody listens. What nobody hears need not be told.
     fn is_heard(&self) -> bool;
     /// Tells what happened.
-    fn tell(&self, happened: Happened);
+    fn tell(&self, event: FeedEvent);
     /// Who is connected, and what was dropped because somebody was too slow.
     fn figures(&self) -> FeedFigures;
     /// Lets somebody listen, in place of an earlier listener of the same project, user and link; `None` when too many do.
@@ -41,7 +41,7 @@ pub struct FeedFigures {
 
 /// Something that happened.
 #[derive(Clone)]
-pub enum Happened {
+pub enum FeedEvent {
     /// Rows of the log.
     Logged(Vec<NewEvent>),
     /// Something else, for everybody who sees the device.
@@ -148,7 +148,7 @@ impl Cloud {
     /// [`Error::Busy`] when too many listen.
     pub async fn listen(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         uid: Option<&Uid>,
         link: String,
         form: MessageForm,
@@ -239,14 +239,14 @@ impl Cloud {
         then();
         kept?;
         if let Some(rows) = told {
-            self.feed.tell(Happened::Logged(self.news_of(rows).await));
+            self.feed.tell(FeedEvent::Logged(self.news_of(rows).await));
         }
         Ok(())
     }
 
     /// What of these rows is news: of what was uploaded later only what is the state now.
     async fn news_of(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
-        let is_late = |row: &&NewEvent| row.is_history && row.kind != EventType::Happened;
+        let is_late = |row: &&NewEvent| row.is_history && row.kind != EventType::ThingEvent;
         let mut late: Vec<DeviceNo> = rows.iter().filter(is_late).map(|row| row.device).collect();
         if late.is_empty() {
             return rows;
@@ -271,7 +271,7 @@ impl Cloud {
     /// Tells what else happened.
     pub(super) fn tell(&self, device: DeviceNo, news: News) {
         if self.feed.is_heard() {
-            self.feed.tell(Happened::News(device, news));
+            self.feed.tell(FeedEvent::News(device, news));
         }
     }
 
@@ -314,6 +314,6 @@ impl Cloud {
     /// Tells those who no longer see a device so, after it was taken.
     pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
         let at_ms = self.now_ms();
-        taken.into_iter().for_each(|taken| self.feed.tell(Happened::Taken(Taken { at_ms, ..taken })));
+        taken.into_iter().for_each(|taken| self.feed.tell(FeedEvent::Taken(Taken { at_ms, ..taken })));
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! A device that leaves its owner is nobody's: all bindings, its home, its gateway and what was wished of it end, and
 //! the visual tokens for it. What is behind a gateway and the same owner's leaves with it. To a new owner who is not
-//! the last one it is as after a reset: without names, device users, facts, place and history. The history begins after
+//! the last one it is as after a reset: without names, device users, attributes, place and history. The history begins after
 //! the newest row of its log, also when that row was ahead of the clock.
 
 use std::sync::Arc;
@@ -123,10 +123,10 @@ impl Cloud {
             return Ok(());
         }
         let Some(device) = self.registry.device_by_id(&left.id).await? else { return Ok(()) };
-        let abroad = Arc::new(Device { owner: None, home: None, ..device.clone() });
+        let held_elsewhere = Arc::new(Device { owner: None, home: None, ..device.clone() });
         let at_home = Arc::new(Device { owner: left.owner.clone(), home: left.home, ..device });
         let is_home = |project| left.owner_project.is_none_or(|owners| owners == project);
-        let view = |project| (project, if is_home(project) { at_home.clone() } else { abroad.clone() });
+        let view = |project| (project, if is_home(project) { at_home.clone() } else { held_elsewhere.clone() });
         let views = left.projects.iter().copied().map(view).collect();
         self.tell_taken([Taken { device: left.no, views, users: left.users, at_ms: self.now_ms() }]);
         Ok(())

@@ -8,7 +8,7 @@ use super::device::DEVICE_LIST_MAX;
 use super::feed::{TAKEN_MAX, Taken};
 use super::invitation::full;
 use super::user::User;
-use super::{Asks, Cloud, DeviceState, Error, HomeId, Noun, ProjectNo, Result, Schema, Uid, UserNo};
+use super::{Cloud, DeviceState, Error, HomeId, Noun, ProjectNo, Requester, Result, Schema, Uid, UserNo};
 
 /// Homes that a list may hold.
 pub const HOMES_MAX: usize = 1000;
@@ -40,7 +40,7 @@ pub struct Home {
 
 /// What can be said of a home; `None` leaves what is there.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HomeFacts {
+pub struct HomePatch {
     /// What people call it.
     pub name: Option<String>,
     /// What people call the place where it is.
@@ -198,7 +198,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
-    pub async fn homes_of_user(&self, who: &impl Asks, uid: &Uid) -> Result<Vec<(Home, HomeRole)>> {
+    pub async fn homes_of_user(&self, who: &impl Requester, uid: &Uid) -> Result<Vec<(Home, HomeRole)>> {
         check_self(who, uid)?;
         let homes = self.registry.homes_of_user(who.project().no, uid, HOMES_MAX).await?;
         homes.ok_or(Error::NotVisible(Noun::User))
@@ -208,7 +208,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn homes(&self, who: &impl Asks, after: Option<HomeId>, limit: usize) -> Result<Vec<Home>> {
+    pub async fn homes(&self, who: &impl Requester, after: Option<HomeId>, limit: usize) -> Result<Vec<Home>> {
         let user = who.user().map(|user| user.no);
         self.registry.homes(who.project().no, user, after.unwrap_or(HomeId(0)), limit.min(HOMES_MAX)).await
     }
@@ -217,7 +217,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn home(&self, who: &impl Asks, id: HomeId) -> Result<Home> {
+    pub async fn home(&self, who: &impl Requester, id: HomeId) -> Result<Home> {
         self.home_with(who, id, HomeRole::Member).await
     }
 
@@ -225,7 +225,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for somebody who lives there with a lesser role.
-    pub(super) async fn home_with(&self, who: &impl Asks, id: HomeId, least: HomeRole) -> Result<Home> {
+    pub(super) async fn home_with(&self, who: &impl Requester, id: HomeId, least: HomeRole) -> Result<Home> {
         let home = self.registry.home(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
         if let Some(user) = who.user() {
             check_role(self.registry.home_role(user.no, id).await?, least)?;
@@ -240,7 +240,7 @@ impl Cloud {
     /// [`Error::NotVisible`].
     pub async fn devices_of_home(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         id: HomeId,
         offset: usize,
         limit: usize,
@@ -256,9 +256,9 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks;
     /// [`Error::OutOfRange`] for one with [`HOMES_OF_OWNER_MAX`] already.
-    pub async fn make_home(&self, who: &impl Asks, owner: &Uid, facts: HomeFacts) -> Result<HomeId> {
+    pub async fn make_home(&self, who: &impl Requester, owner: &Uid, patch: HomePatch) -> Result<HomeId> {
         check_self(who, owner)?;
-        let made = self.registry.make_home(who.project().no, owner, facts, HOMES_OF_OWNER_MAX).await?;
+        let made = self.registry.make_home(who.project().no, owner, patch, HOMES_OF_OWNER_MAX).await?;
         let too_many = || Error::OutOfRange { param: "uid", allowed: format!("of at most {HOMES_OF_OWNER_MAX} homes") };
         made.ok_or(Error::NotVisible(Noun::User))?.ok_or_else(too_many)
     }
@@ -267,16 +267,16 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for anybody but its owner.
-    pub async fn change_home(&self, who: &impl Asks, id: HomeId, facts: HomeFacts) -> Result<()> {
+    pub async fn change_home(&self, who: &impl Requester, id: HomeId, patch: HomePatch) -> Result<()> {
         let by = who.user().map(|user| user.no);
-        self.registry.change_home(who.project().no, by, id, facts).await
+        self.registry.change_home(who.project().no, by, id, patch).await
     }
 
     /// Removes a home. Its devices stay their owners', and stand in no home.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for anybody but its owner.
-    pub async fn remove_home(&self, who: &impl Asks, id: HomeId) -> Result<()> {
+    pub async fn remove_home(&self, who: &impl Requester, id: HomeId) -> Result<()> {
         let (project, by) = (who.project().no, who.user().map(|user| user.no));
         let people = self.people_of_home(project, id).await?;
         for device in self.registry.remove_home(project, by, id, self.now_ms()).await? {
@@ -299,7 +299,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn members(&self, who: &impl Asks, id: HomeId) -> Result<Vec<Member>> {
+    pub async fn members(&self, who: &impl Requester, id: HomeId) -> Result<Vec<Member>> {
         let home = self.home(who, id).await?;
         self.registry.members(who.project().no, home.id, MEMBERS_MAX + 1).await
     }
@@ -312,7 +312,7 @@ impl Cloud {
     /// [`Error::InvalidCountry`]; [`Error::NotAllowed`] for plain members, and for admins who would
     /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, for a user in
     /// [`HOMES_GIVEN_MAX`] homes when the project asks, and for too many invitations when a user does.
-    pub async fn add_member(&self, who: &impl Asks, id: HomeId, member: NewMember) -> Result<()> {
+    pub async fn add_member(&self, who: &impl Requester, id: HomeId, member: NewMember) -> Result<()> {
         let home = self.home_with(who, id, HomeRole::Admin).await?;
         let NewMember { schema, username, country_code, name, is_admin } = member;
         let country = |text: &str| calling_code(text).ok_or(Error::InvalidCountry);
@@ -332,7 +332,7 @@ impl Cloud {
     /// As [`Cloud::add_member`]; [`Error::NotVisible`] for somebody who does not live there.
     pub async fn change_member(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         id: HomeId,
         uid: &Uid,
         name: Option<String>,
@@ -343,7 +343,7 @@ impl Cloud {
         self.put_member(who, &home, uid, MemberChange { name, is_admin, may_come: false, by }).await
     }
 
-    async fn put_member(&self, who: &impl Asks, home: &Home, uid: &Uid, change: MemberChange) -> Result<()> {
+    async fn put_member(&self, who: &impl Requester, home: &Home, uid: &Uid, change: MemberChange) -> Result<()> {
         if *uid == home.owner {
             return Err(Error::NotAllowed("the owner of the home stays what the owner is"));
         }
@@ -361,7 +361,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for plain members who mean somebody else, for
     /// admins who mean an admin, and for whoever means the owner.
-    pub async fn remove_member(&self, who: &impl Asks, id: HomeId, uid: &Uid) -> Result<()> {
+    pub async fn remove_member(&self, who: &impl Requester, id: HomeId, uid: &Uid) -> Result<()> {
         let (project, by) = (who.project().no, who.user().map(|user| user.no));
         let people = self.people_of_home(project, id).await?;
         let detached = self.registry.remove_member(project, by, id, uid, self.now_ms()).await?;
@@ -376,7 +376,7 @@ impl Cloud {
     /// of, or else the user's first own home.
     pub(super) async fn home_to_bring_to(
         &self,
-        who: &impl Asks,
+        who: &impl Requester,
         uid: &Uid,
         id: Option<HomeId>,
     ) -> Result<Option<HomeId>> {

@@ -4,7 +4,7 @@
 use super::caller::check_self;
 use super::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberPut};
 use super::user::User;
-use super::{Asks, Cloud, Error, HomeId, Noun, Result, Uid, UserNo};
+use super::{Cloud, Error, HomeId, Noun, Requester, Result, Uid, UserNo};
 
 /// How long an invitation waits to be accepted.
 pub const INVITATION_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -66,7 +66,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
-    pub async fn invitations(&self, who: &impl Asks, uid: &Uid) -> Result<Vec<Invitation>> {
+    pub async fn invitations(&self, who: &impl Requester, uid: &Uid) -> Result<Vec<Invitation>> {
         check_self(who, uid)?;
         let from_ms = self.now_ms() - INVITATION_LIFE_MS;
         let found = self.registry.invitations(who.project().no, uid, from_ms, INVITATIONS_MAX).await?;
@@ -79,7 +79,7 @@ impl Cloud {
     /// [`Error::NotVisible`] for another user than the one who asks, and when there is no such invitation, or no longer:
     /// its time is over, or whoever invited may not any more; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`]
     /// members, and for a user in [`HOMES_GIVEN_MAX`] homes of others, or [`HOMES_OF_ONE_MAX`] of that owner's.
-    pub async fn answer_invitation(&self, who: &impl Asks, uid: &Uid, home: HomeId, accept: bool) -> Result<()> {
+    pub async fn answer_invitation(&self, who: &impl Requester, uid: &Uid, home: HomeId, accept: bool) -> Result<()> {
         check_self(who, uid)?;
         match self.registry.answer_invitation(who.project().no, uid, home, accept, self.now_ms()).await? {
             MemberPut::Done => Ok(()),

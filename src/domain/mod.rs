@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod attribute;
 pub mod binding;
 pub mod caller;
 pub mod command;
@@ -12,7 +13,6 @@ pub mod device;
 pub mod device_user;
 pub mod error;
 pub mod event;
-pub mod fact;
 pub mod feed;
 pub mod figures;
 pub mod handover;
@@ -45,7 +45,7 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 
-pub use caller::{AppCaller, Asks, Caller};
+pub use caller::{AppCaller, Caller, Requester};
 pub use data_point::{DataPoint, Latest};
 pub use device::{Device, DeviceName, DeviceState};
 pub use error::{Error, Noun, Result};

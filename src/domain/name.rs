@@ -1,7 +1,7 @@
 //! Names of a device's functions: what the gangs of a switch are called (seed 003; contract tuya §3.8, §3.16).
 
 use super::feed::News;
-use super::{Asks, Cloud, DeviceId, Error, Result};
+use super::{Cloud, DeviceId, Error, Requester, Result};
 
 /// The name that somebody gave to one function of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +16,11 @@ impl Cloud {
     /// Names a function of a device.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for a device that is [`super::Device::abroad`]; [`Error::NotAllowed`] for a user who
+    /// [`Error::NotVisible`], also for a device that is [`super::Device::held_elsewhere`]; [`Error::NotAllowed`] for a user who
     /// does not own the device;
     /// [`Error::FunctionNotSupported`] for a code that the product does not have, which also
     /// bounds the names of a device.
-    pub async fn name_function(&self, who: &impl Asks, id: &DeviceId, code: &str, name: &str) -> Result<()> {
+    pub async fn name_function(&self, who: &impl Requester, id: &DeviceId, code: &str, name: &str) -> Result<()> {
         let device = self.owned_device(who, id).await?;
         if device.product.function(code).is_none() {
             return Err(Error::FunctionNotSupported(code.to_owned()));
@@ -30,13 +30,13 @@ impl Cloud {
         Ok(())
     }
 
-    /// The names that were given, in the order of their codes; none of a device that is [`super::Device::abroad`].
+    /// The names that were given, in the order of their codes; none of a device that is [`super::Device::held_elsewhere`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn function_names(&self, who: &impl Asks, id: &DeviceId) -> Result<Vec<FunctionName>> {
+    pub async fn function_names(&self, who: &impl Requester, id: &DeviceId) -> Result<Vec<FunctionName>> {
         let device = self.visible_device(who, id).await?;
-        if device.abroad {
+        if device.held_elsewhere {
             return Ok(Vec::new());
         }
         self.registry.function_names(device.no).await

@@ -8,7 +8,7 @@ use super::device::Leaving;
 use super::home::HomeRole;
 use super::ownership::Placement;
 use super::{
-    Asks, Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, ProjectNo,
+    Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, ProjectNo, Requester,
     Result, Uid, UserNo,
 };
 
@@ -127,7 +127,12 @@ impl Cloud {
     /// # Errors
     /// [`Error::Missing`] when a project names neither; [`Error::NotVisible`] for a user or home that is not the
     /// caller's; [`Error::NotAllowed`] for a home that the user may not bring devices into.
-    pub async fn pairing_token(&self, who: &impl Asks, uid: Option<Uid>, home: Option<HomeId>) -> Result<PairingToken> {
+    pub async fn pairing_token(
+        &self,
+        who: &impl Requester,
+        uid: Option<Uid>,
+        home: Option<HomeId>,
+    ) -> Result<PairingToken> {
         let uid = match (uid, who.user(), home) {
             (Some(uid), None, _) => uid,
             (Some(uid), Some(user), _) if uid == user.uid => uid,
@@ -146,7 +151,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for an unknown one.
-    pub async fn pairing_result(&self, who: &impl Asks, token: &str) -> Result<PairingResult> {
+    pub async fn pairing_result(&self, who: &impl Requester, token: &str) -> Result<PairingResult> {
         let user = who.user().map(|user| user.no);
         let from_ms = self.now_ms() - PAIRING_KEPT_MS;
         let found = self.registry.pairing(who.project().no, user, token, from_ms).await?;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 use super::specification::{Bounds, Decimal};
-use super::{Asks, Caller, Cloud, Error, Noun, ProductId, ProjectNo, Result, Value};
+use super::{Caller, Cloud, Error, Noun, ProductId, ProjectNo, Requester, Result, Value};
 
 /// A type of device.
 #[derive(Clone, Debug, PartialEq)]
@@ -282,7 +282,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn products(&self, who: &impl Asks, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
+    pub async fn products(&self, who: &impl Requester, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
         self.registry.products(who.project().no, offset, limit.min(PRODUCT_PAGE_MAX)).await
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::access::DeviceRole;
+use super::attribute::{Attribute, AttributeChange, AttributeKind, Desired};
 use super::caller::AppUser;
-use super::command::Wish;
+use super::command::Setpoint;
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
-use super::device_user::{DeviceUser, DeviceUserFacts};
+use super::device_user::{DeviceUser, DeviceUserProfile};
 use super::event::{Consent, Expiry};
-use super::fact::{Desired, Fact, FactChange, FactKind};
 use super::feed::Audience;
 use super::figures::TelemetryFigures;
 use super::handover::{HistoryCuts, Moves};
@@ -47,7 +47,7 @@ pub trait Registry:
     + VisualStore
     + NameStore
     + DeviceUserStore
-    + FactStore
+    + AttributeStore
     + KeptFilterStore
     + HomeStore
     + InvitationStore
@@ -69,7 +69,7 @@ impl<T> Registry for T where
         + VisualStore
         + NameStore
         + DeviceUserStore
-        + FactStore
+        + AttributeStore
         + KeptFilterStore
         + HomeStore
         + InvitationStore
@@ -304,11 +304,12 @@ pub trait DeviceUserStore: Send + Sync {
     async fn add_device_user(
         &self,
         device: DeviceNo,
-        facts: DeviceUserFacts,
+        profile: DeviceUserProfile,
         max: usize,
     ) -> Result<Option<DeviceUserId>>;
     /// Whether there was such a person.
-    async fn update_device_user(&self, device: DeviceNo, id: &DeviceUserId, facts: DeviceUserFacts) -> Result<bool>;
+    async fn update_device_user(&self, device: DeviceNo, id: &DeviceUserId, profile: DeviceUserProfile)
+    -> Result<bool>;
     /// Whether there was such a person.
     async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool>;
     /// Everybody, in order of addition.
@@ -317,16 +318,16 @@ pub trait DeviceUserStore: Send + Sync {
 
 /// What is kept of a device under a key.
 #[async_trait]
-pub trait FactStore: Send + Sync {
+pub trait AttributeStore: Send + Sync {
     /// Those of one kind, in the order of their keys.
-    async fn facts(&self, device: DeviceNo, kind: FactKind) -> Result<Vec<Fact>>;
-    /// Changes facts, all or none: `false` when there would be more than `max` of the kind, or one is of another
+    async fn attributes(&self, device: DeviceNo, kind: AttributeKind) -> Result<Vec<Attribute>>;
+    /// Changes attributes, all or none: `false` when there would be more than `max` of the kind, or one is of another
     /// version than the change asks for. Each change makes the fact's version one more.
-    async fn change_facts(
+    async fn change_attributes(
         &self,
         device: DeviceNo,
-        kind: FactKind,
-        changes: Vec<FactChange>,
+        kind: AttributeKind,
+        changes: Vec<AttributeChange>,
         max: usize,
     ) -> Result<bool>;
     /// The values that a device should take, in the order of their codes, also those whose time is over.
@@ -336,7 +337,7 @@ pub trait FactStore: Send + Sync {
     async fn put_desired(
         &self,
         device: DeviceNo,
-        wishes: Vec<Wish>,
+        setpoints: Vec<Setpoint>,
         until_ms: i64,
         is_told: bool,
         now_ms: i64,

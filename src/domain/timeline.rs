@@ -52,7 +52,7 @@ impl Cloud {
     ) -> Result<(Arc<Device>, TimelinePage)> {
         let device = self.device_named(caller, name).await?;
         let rows = EventQuery {
-            types: [EventType::DataPoint, EventType::Happened]
+            types: [EventType::DataPoint, EventType::ThingEvent]
                 .into_iter()
                 .filter(|kind| query.events || *kind == EventType::DataPoint)
                 .collect(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::caller::check_self;
 use super::country::calling_code;
 use super::password::Password;
-use super::{Asks, Caller, Cloud, Error, Noun, Result, Schema, Uid, UserNo};
+use super::{Caller, Cloud, Error, Noun, Requester, Result, Schema, Uid, UserNo};
 
 /// The longest time span of a user list.
 pub const USER_LIST_SPAN_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
@@ -230,7 +230,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn user(&self, who: &impl Asks, uid: &Uid) -> Result<User> {
+    pub async fn user(&self, who: &impl Requester, uid: &Uid) -> Result<User> {
         check_self(who, uid)?;
         self.registry.user(who.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
     }

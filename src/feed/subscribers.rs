@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::message::{MessageKey, OutgoingMessage, Publisher};
 use crate::domain::access::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedFigures, Happened, LISTEN_LIFE_MS, Listener, News};
+use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, LISTEN_LIFE_MS, Listener, News};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 use crate::{hex, random};
@@ -48,11 +48,11 @@ pub struct Subscribers {
     /// How many are connected.
     connected: AtomicUsize,
     dropped: AtomicU64,
-    events: mpsc::Sender<Happened>,
+    events: mpsc::Sender<FeedEvent>,
 }
 
 /// Events that wait to be published.
-pub struct FeedEvents(mpsc::Receiver<Happened>);
+pub struct FeedEvents(mpsc::Receiver<FeedEvent>);
 
 /// A connected subscriber, and the key that its messages are encrypted with.
 struct Subscriber {
@@ -176,8 +176,8 @@ impl Feed for Subscribers {
         self.connected.load(Ordering::Relaxed) > 0
     }
 
-    fn tell(&self, happened: Happened) {
-        if self.events.try_send(happened).is_err() {
+    fn tell(&self, event: FeedEvent) {
+        if self.events.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -263,7 +263,7 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
         };
         match happened {
             None => return,
-            Some(Happened::Logged(rows)) => {
+            Some(FeedEvent::Logged(rows)) => {
                 let mut numbers: Vec<DeviceNo> = rows.iter().map(|row| row.device).collect();
                 numbers.sort_unstable();
                 numbers.dedup();
@@ -273,14 +273,14 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
                     publish_of(&cloud, &subscribers, no, said).await;
                 }
             }
-            Some(Happened::News(no, news)) => {
+            Some(FeedEvent::News(no, news)) => {
                 let said = |device: &Device, listener: &Listener| {
                     let is_for = is_for(listener, device, &news);
                     is_for.then(|| Publisher(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
                 };
                 publish_of(&cloud, &subscribers, no, said).await;
             }
-            Some(Happened::Taken(taken)) => {
+            Some(FeedEvent::Taken(taken)) => {
                 // Those who still see it in another way have not lost it.
                 let Ok(audience) = cloud.audience(taken.device).await else { continue };
                 let lost_it = |listener: &Listener| taken.seen_by(listener).is_some() && !audience.has(listener);
@@ -313,7 +313,7 @@ async fn publish_of(
 /// Whether a subscriber is sent something besides reports, by what it may read. What another project's people
 /// call a device, and who they are, is theirs; and who else has a device is its owner's business.
 fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
-    if device.abroad {
+    if device.held_elsewhere {
         return false;
     }
     match (news, &listener.user) {

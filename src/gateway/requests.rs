@@ -8,8 +8,8 @@ use super::Gateway;
 use super::connect::in_session;
 use super::dialect::{DeviceRequest, DeviceResponse, Fault, SubProof};
 use super::session::Session;
+use crate::domain::attribute::{AttributeChange, AttributeKind};
 use crate::domain::device::FactoryName;
-use crate::domain::fact::{FactChange, FactKind};
 use crate::domain::pairing::Redeemed;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::SUB_DEVICES_MAX;
@@ -67,11 +67,11 @@ pub async fn handle(
     let cloud = &*gateway.cloud;
     match request {
         DeviceRequest::Tags(keys) => {
-            let mut tags = cloud.facts(device, FactKind::Tag).await?;
+            let mut tags = cloud.attributes(device, AttributeKind::Tag).await?;
             tags.retain(|tag| keys.is_empty() || keys.contains(&tag.key));
             Ok(DeviceResponse::Tags(tags))
         }
-        DeviceRequest::ChangeTags(changes) => change(cloud, device, FactKind::Tag, changes).await,
+        DeviceRequest::ChangeTags(changes) => change(cloud, device, AttributeKind::Tag, changes).await,
         DeviceRequest::Desired(codes) => {
             let mut desired = cloud.desired(device).await?;
             desired.retain(|desired| codes.is_empty() || codes.contains(&desired.code));
@@ -123,10 +123,10 @@ pub async fn handle(
 async fn change(
     cloud: &Cloud,
     device: &Device,
-    kind: FactKind,
-    changes: Vec<FactChange>,
+    kind: AttributeKind,
+    changes: Vec<AttributeChange>,
 ) -> Result<DeviceResponse, Fault> {
-    let changed = changes.is_empty() || cloud.change_facts(device, kind, changes).await?;
+    let changed = changes.is_empty() || cloud.change_attributes(device, kind, changes).await?;
     changed.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
 }
 
@@ -253,10 +253,10 @@ async fn register(
 
 /// The shadow of a device, read or changed, in the vendor's words (contract aliyun §6.2).
 async fn shadow(cloud: &Cloud, device: &Device, message: &Json) -> Result<Json, Fault> {
-    let facts = cloud.facts(device, FactKind::Shadow).await?;
-    let known = facts.iter().find(|fact| fact.key == SHADOW);
-    let mut document: Json = known.and_then(|fact| serde_json::from_str(&fact.text).ok()).unwrap_or_default();
-    let (stored, version) = (known.map_or(0, |fact| fact.version), document["version"].as_i64().unwrap_or(0));
+    let attributes = cloud.attributes(device, AttributeKind::Shadow).await?;
+    let known = attributes.iter().find(|attribute| attribute.key == SHADOW);
+    let mut document: Json = known.and_then(|attribute| serde_json::from_str(&attribute.text).ok()).unwrap_or_default();
+    let (stored, version) = (known.map_or(0, |attribute| attribute.version), document["version"].as_i64().unwrap_or(0));
     let seconds = cloud.now_ms() / 1000;
     let reply = |payload: Json| json!({"method": "reply", "payload": payload, "timestamp": seconds});
     let refuse = |code: &str, text: &str| {
@@ -286,8 +286,9 @@ async fn shadow(cloud: &Cloud, device: &Device, message: &Json) -> Result<Json, 
         merge(&mut document, part, &message["state"][part], is_update, seconds);
     }
     document["version"] = json!(given.max(0));
-    let change = FactChange { key: SHADOW.to_owned(), text: Some(document.to_string()), from_version: Some(stored) };
-    if !cloud.change_facts(device, FactKind::Shadow, vec![change]).await? {
+    let change =
+        AttributeChange { key: SHADOW.to_owned(), text: Some(document.to_string()), from_version: Some(stored) };
+    if !cloud.change_attributes(device, AttributeKind::Shadow, vec![change]).await? {
         return refuse("500", "the shadow is too long or was changed at the same time");
     }
     Ok(reply(json!({"status": "success", "version": given.max(0)})))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
-use super::{Doors, Tuya};
+use super::{FeedAddresses, Tuya};
 use crate::domain::replay::Seen;
 use crate::domain::{AppCaller, Caller, Cloud, DeviceId, Project, Result as DomainResult, Uid};
 use crate::http::{self, BodyError, HeldBody, Sender};
@@ -65,8 +65,8 @@ impl SignedRequest {
     }
 
     /// Where apps that listen are sent.
-    pub fn doors(&self) -> &Doors {
-        &self.tuya.doors
+    pub fn feed_addresses(&self) -> &FeedAddresses {
+        &self.tuya.feed_addresses
     }
 
     /// When the request was taken, milliseconds since 1970.

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::Tuya;
 use super::auth::AppCall;
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::command::Wish;
+use crate::domain::command::Setpoint;
 use crate::domain::{Error, Result, Value};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -44,8 +44,8 @@ struct CommandBody {
     params(("device_id" = String, Path, description = "The device")), request_body = CommandsBody,
     responses((status = 200, body = Envelope<bool>)))]
 async fn commands(call: AppCall) -> Reply {
-    let wishes = wishes_of_commands(&call)?;
-    call.done(call.cloud().set_values(&call.caller, &call.device_id(), wishes).await)
+    let setpoints = setpoints_of_commands(&call)?;
+    call.done(call.cloud().set_values(&call.caller, &call.device_id(), setpoints).await)
 }
 
 /// As `/v1.0/devices/{device_id}/commands`.
@@ -86,7 +86,7 @@ struct DesiredBody {
     r#type: Option<i64>,
 }
 
-/// A wish may last a year.
+/// A setpoint may last a year.
 const DURATION_S_MAX: i64 = 366 * 24 * 3600;
 
 #[derive(Serialize, ToSchema)]
@@ -97,8 +97,8 @@ struct Empty {}
     params(("device_id" = String, Path, description = "The device")), request_body = PropertiesBody,
     responses((status = 200, body = Envelope<Empty>)))]
 async fn issue_properties(call: AppCall) -> Reply {
-    let wishes = wishes_of_properties(&call)?;
-    call.cloud().set_values(&call.caller, &call.device_id(), wishes).await?;
+    let setpoints = setpoints_of_properties(&call)?;
+    call.cloud().set_values(&call.caller, &call.device_id(), setpoints).await?;
     call.answer(Empty {})
 }
 
@@ -107,15 +107,15 @@ async fn issue_properties(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")), request_body = DesiredBody,
     responses((status = 200, body = Envelope<Empty>)))]
 async fn desire_properties(call: AppCall) -> Reply {
-    let (wishes, body) = (wishes_of_properties(&call)?, call.body()?);
+    let (setpoints, body) = (setpoints_of_properties(&call)?, call.body()?);
     let for_ms = body.required_integer("duration", 1..=DURATION_S_MAX)? * 1000;
     let is_told = body.integer("type", 0..=1)?.unwrap_or(1) == 1;
-    call.cloud().desire_values(&call.caller, &call.device_id(), wishes, for_ms, is_told).await?;
+    call.cloud().set_desired_values(&call.caller, &call.device_id(), setpoints, for_ms, is_told).await?;
     call.answer(Empty {})
 }
 
 /// Without `commands` the vendor says 1109.
-fn wishes_of_commands(call: &AppCall) -> std::result::Result<Vec<Wish>, Failure> {
+fn setpoints_of_commands(call: &AppCall) -> std::result::Result<Vec<Setpoint>, Failure> {
     let body = call.body()?;
     let missing = || Failure::new(Code::ILLEGAL, "commands must be a list of {\"code\", \"value\"}");
     let items = body.items("commands")?.filter(|items| !items.is_empty()).ok_or_else(missing)?;
@@ -124,18 +124,18 @@ fn wishes_of_commands(call: &AppCall) -> std::result::Result<Vec<Wish>, Failure>
         .map(|item| {
             let code = item["code"].as_str().ok_or_else(missing)?;
             let value = item.get("value").filter(|value| !value.is_null()).ok_or_else(missing)?;
-            Ok(wish(code, value)?)
+            Ok(setpoint(code, value)?)
         })
         .collect()
 }
 
-fn wishes_of_properties(call: &AppCall) -> std::result::Result<Vec<Wish>, Failure> {
+fn setpoints_of_properties(call: &AppCall) -> std::result::Result<Vec<Setpoint>, Failure> {
     let properties: Map<String, Json> = call.body()?.object("properties")?.ok_or(Error::Missing("properties"))?;
-    let wishes: Result<Vec<Wish>> = properties.iter().map(|(code, value)| wish(code, value)).collect();
-    Ok(wishes?)
+    let setpoints: Result<Vec<Setpoint>> = properties.iter().map(|(code, value)| setpoint(code, value)).collect();
+    Ok(setpoints?)
 }
 
-fn wish(code: &str, value: &Json) -> Result<Wish> {
+fn setpoint(code: &str, value: &Json) -> Result<Setpoint> {
     let too_long = || Error::CommandNotSupported(format!("the value of {code:?} is too long"));
     Ok((Arc::from(code), Value::from_json(value.to_string()).ok_or_else(too_long)?))
 }

@@ -11,7 +11,7 @@ use super::Tuya;
 use super::auth::Call;
 use super::reply::{Envelope, Failure, Reply};
 use crate::domain::DeviceUserId;
-use crate::domain::device_user::{DeviceUser, DeviceUserFacts};
+use crate::domain::device_user::{DeviceUser, DeviceUserProfile};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -63,8 +63,8 @@ struct DeviceUserView<'a> {
     params(("device_id" = String, Path, description = "The device")), request_body = DeviceUserBody,
     responses((status = 200, body = Envelope<String>)))]
 async fn add_device_user(call: Call) -> Reply {
-    let facts = facts(&call)?;
-    let id = call.cloud().add_device_user(&call.caller, &call.device_id(), facts).await?;
+    let profile = profile(&call)?;
+    let id = call.cloud().add_device_user(&call.caller, &call.device_id(), profile).await?;
     call.answer(id.as_str())
 }
 
@@ -74,8 +74,8 @@ async fn add_device_user(call: Call) -> Reply {
         ("user_id" = String, Path, description = "The person")),
     request_body = DeviceUserBody, responses((status = 200, body = Envelope<bool>)))]
 async fn update_device_user(call: Call) -> Reply {
-    let facts = facts(&call)?;
-    call.done(call.cloud().update_device_user(&call.caller, &call.device_id(), &user_id(&call), facts).await)
+    let profile = profile(&call)?;
+    call.done(call.cloud().update_device_user(&call.caller, &call.device_id(), &user_id(&call), profile).await)
 }
 
 /// Removes a user of a device.
@@ -107,10 +107,10 @@ async fn device_users(call: Call) -> Reply {
 }
 
 /// What a body says of a person. The seed gives no ranges: these only keep nonsense out.
-fn facts(call: &Call) -> Result<DeviceUserFacts, Failure> {
+fn profile(call: &Call) -> Result<DeviceUserProfile, Failure> {
     const BIRTHDAYS_MS: std::ops::RangeInclusive<i64> = -5_000_000_000_000..=9_999_999_999_999;
     let body = call.body()?;
-    Ok(DeviceUserFacts {
+    Ok(DeviceUserProfile {
         nick_name: body.required_text("nick_name", 64)?,
         sex: body.required_integer("sex", 1..=2)?,
         birthday_ms: body.integer("birthday", BIRTHDAYS_MS)?,
@@ -124,12 +124,12 @@ fn view(device_id: &str, user: DeviceUser) -> DeviceUserView<'_> {
     DeviceUserView {
         device_id,
         user_id: user.id.0,
-        nick_name: user.facts.nick_name,
-        sex: user.facts.sex,
-        birthday: user.facts.birthday_ms,
-        height: user.facts.height_cm,
-        weight: user.facts.weight_g,
-        contact: user.facts.contact.unwrap_or_default(),
+        nick_name: user.profile.nick_name,
+        sex: user.profile.sex,
+        birthday: user.profile.birthday_ms,
+        height: user.profile.height_cm,
+        weight: user.profile.weight_g,
+        contact: user.profile.contact.unwrap_or_default(),
     }
 }
 

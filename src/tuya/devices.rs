@@ -15,7 +15,7 @@ use super::reply::{Envelope, Reply};
 use crate::domain::device::{
     DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, Leaving, NAME_CHARS_MAX, UserDevices,
 };
-use crate::domain::{Asks, DeviceId, DeviceState, Error, Function, ProductId, Result, Schema, Uid};
+use crate::domain::{DeviceId, DeviceState, Error, Function, ProductId, Requester, Result, Schema, Uid};
 use crate::thing_model::tuya_value;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -174,7 +174,7 @@ pub(super) fn raw_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -
 }
 
 /// Those of the devices that the query names in `device_ids` which the project sees.
-pub(super) async fn states_of_ids<C: Asks>(call: &Call<C>) -> Result<Vec<DeviceState>> {
+pub(super) async fn states_of_ids<C: Requester>(call: &Call<C>) -> Result<Vec<DeviceState>> {
     let ids = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
     let ids = ids.into_iter().map(DeviceId::from).collect();
     let query = DeviceQuery { ids: Some(ids), limit: DEVICE_PAGE_MAX, ..DeviceQuery::default() };

@@ -13,7 +13,7 @@ use super::devices::{DeviceView, page_or_all, write_devices};
 use super::params::Body;
 use super::reply::{Envelope, Reply};
 use crate::domain::device::NAME_CHARS_MAX;
-use crate::domain::home::{Home, HomeFacts, HomeRole};
+use crate::domain::home::{Home, HomePatch, HomeRole};
 use crate::domain::{Error, HomeId, Noun, Result, Uid};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -97,15 +97,15 @@ struct HomeBody {
 async fn create_home(call: AppCall) -> Reply {
     let body = call.body()?;
     let owner = Uid(body.required_text("uid", 64)?);
-    let facts = facts(&body.inner("home")?)?;
-    if facts.name.is_none() {
+    let patch = patch(&body.inner("home")?)?;
+    if patch.name.is_none() {
         return Err(Error::Missing("name").into());
     }
-    call.answer(call.cloud().make_home(&call.caller, &owner, facts).await?.0)
+    call.answer(call.cloud().make_home(&call.caller, &owner, patch).await?.0)
 }
 
-fn facts(body: &Body) -> Result<HomeFacts> {
-    Ok(HomeFacts {
+fn patch(body: &Body) -> Result<HomePatch> {
+    Ok(HomePatch {
         name: body.text("name", NAME_CHARS_MAX)?,
         geo_name: body.text("geo_name", NAME_CHARS_MAX)?,
         lat: body.degrees("lat", 90.0)?,
@@ -127,11 +127,11 @@ async fn home(call: AppCall) -> Reply {
     params(("home_id" = String, Path, description = "The home")), request_body = HomeBody,
     responses((status = 200, body = Envelope<bool>)))]
 async fn change_home(call: AppCall) -> Reply {
-    let facts = facts(&call.body()?)?;
-    if facts == HomeFacts::default() {
+    let patch = patch(&call.body()?)?;
+    if patch == HomePatch::default() {
         return Err(Error::Missing("name").into());
     }
-    call.done(call.cloud().change_home(&call.caller, home_in(&call)?, facts).await)
+    call.done(call.cloud().change_home(&call.caller, home_in(&call)?, patch).await)
 }
 
 /// Removes a home. Its devices stay their owners', and stand in none. A user must own it.

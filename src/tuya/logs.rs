@@ -167,7 +167,7 @@ fn event_query(call: &AppCall) -> Result<EventQuery> {
 
 fn event_type(text: &str) -> Result<EventType> {
     let number = text.parse().map_err(|_| Error::WrongType { param: "type", expected: "numbers with commas" })?;
-    let kind = EventType::from_number(number).filter(|kind| *kind != EventType::Happened);
+    let kind = EventType::from_number(number).filter(|kind| *kind != EventType::ThingEvent);
     kind.ok_or_else(|| Error::OutOfRange { param: "type", allowed: "event types 1 to 10".to_owned() })
 }
 

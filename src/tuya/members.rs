@@ -15,7 +15,7 @@ use super::reply::{Envelope, Reply};
 use super::users::account_name;
 use crate::domain::device::NAME_CHARS_MAX;
 use crate::domain::home::{HomeRole, Member, NewMember};
-use crate::domain::{Asks, Error, Schema};
+use crate::domain::{Error, Requester, Schema};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -40,7 +40,7 @@ struct MemberView {
 }
 
 impl MemberView {
-    fn of(Member { user, role, name }: Member, who: &impl Asks) -> Self {
+    fn of(Member { user, role, name }: Member, who: &impl Requester) -> Self {
         let member_account = account_name(&user, who);
         Self {
             uid: user.uid.0,

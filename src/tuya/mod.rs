@@ -38,7 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
 use crate::http::{Bodies, Refusals, document};
-pub use open_hub::Doors;
+pub use open_hub::FeedAddresses;
 use reply::{Code, Failure};
 
 /// What the routes of this dialect share.
@@ -46,7 +46,7 @@ pub struct Tuya {
     cloud: Arc<Cloud>,
     explain: bool,
     window_ms: i64,
-    doors: Doors,
+    feed_addresses: FeedAddresses,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
     replays: Replays,
@@ -54,17 +54,17 @@ pub struct Tuya {
 
 impl Tuya {
     /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
-    /// request's clock may be off; apps that listen are sent to one of the `doors`; `bodies` is what the bodies of
+    /// request's clock may be off; apps that listen are sent to one of the `feed_addresses`; `bodies` is what the bodies of
     /// requests may take, `refusals` where refused ones are counted and logged.
     pub fn new(
         cloud: Arc<Cloud>,
         explain: bool,
         window_ms: i64,
-        doors: Doors,
+        feed_addresses: FeedAddresses,
         bodies: Arc<Bodies>,
         refusals: Arc<Refusals>,
     ) -> Self {
-        Self { cloud, explain, window_ms, doors, bodies, refusals, replays: Replays::default() }
+        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, replays: Replays::default() }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::domain::{Error, Uid};
 
 /// Where listeners are sent, as the settings and the listeners in force have it.
 #[derive(Clone, Debug, Default)]
-pub struct Doors {
+pub struct FeedAddresses {
     /// The whole address, when the operator gives one.
     pub url: String,
     /// The port in the clear.
@@ -27,7 +27,7 @@ pub struct Doors {
     pub tls: Option<u16>,
 }
 
-impl Doors {
+impl FeedAddresses {
     /// The address for a client that came to a host; over TLS when it came so, as it trusts the certificate then.
     fn url(&self, host: &str, encrypted: bool) -> Option<String> {
         if !self.url.is_empty() {
@@ -98,7 +98,7 @@ async fn iot03_access_config(call: AppCall) -> Reply {
             return Err(Error::OutOfRange { param: "msg_encrypted_version", allowed: "1.0 or 2.0".to_owned() }.into());
         }
     };
-    let url = call.doors().url(host(&call), call.peer.encrypted);
+    let url = call.feed_addresses().url(host(&call), call.peer.encrypted);
     let url =
         url.ok_or_else(|| Failure::new(Code::SYSTEM, "there is no listener for MQTT: see [mqtt] in the settings"))?;
     let credentials = call.cloud().listen(&call.caller, uid.as_ref(), link, form).await?;

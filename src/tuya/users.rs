@@ -13,7 +13,7 @@ use super::params::COUNTRY_CHARS_MAX;
 use super::reply::{Envelope, Reply};
 use crate::domain::password::Password;
 use crate::domain::user::{USER_PAGE_MAX, User, UserQuery, UserSync};
-use crate::domain::{Asks, Error, Result, Schema, UsernameType};
+use crate::domain::{Error, Requester, Result, Schema, UsernameType};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new()
@@ -200,7 +200,7 @@ async fn user_infos(call: AppCall) -> Reply {
 
 /// Another user's name in its app, which users are always shown masked, as it may be a phone number or an address: what
 /// the project may read of its users (`mask_private_fields`) is no other user's to read.
-pub(super) fn account_name(user: &User, who: &impl Asks) -> String {
+pub(super) fn account_name(user: &User, who: &impl Requester) -> String {
     if who.user().is_some() { shown_name(user, true) } else { user.username.clone() }
 }
 

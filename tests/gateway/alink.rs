@@ -104,10 +104,10 @@ fn events_packs_batches_and_histories() {
 fn tags_desires_model_and_what_is_not_kept_here() {
     let cloud = cloud();
     let app = cloud.first();
-    let wish = json!({"properties": {"mode": "colour"}, "duration": 60, "type": 1});
-    assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), wish)["success"], true);
-    let wish = json!({"properties": "{\"switch_1\":true}", "duration": 60, "type": 0});
-    assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), wish)["success"], true);
+    let setpoint = json!({"properties": {"mode": "colour"}, "duration": 60, "type": 1});
+    assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), setpoint)["success"], true);
+    let setpoint = json!({"properties": "{\"switch_1\":true}", "duration": 60, "type": 0});
+    assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), setpoint)["success"], true);
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     let (topic, told) = plug.message();
     assert_eq!((topic, &told["params"]), (format!("{SYS}/thing/service/property/set"), &json!({"mode": 1})));

@@ -273,9 +273,9 @@ fn a_wish_that_is_not_heard_is_told_when_the_device_listens() {
     let cloud = cloud();
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/model/#")]), [true]);
-    let wish = json!({"properties": {"cur_power": 5}, "duration": 3600, "type": 1});
+    let setpoint = json!({"properties": {"cur_power": 5}, "duration": 3600, "type": 1});
     let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
-    assert_eq!(cloud.first().post(&path, wish)["success"], true);
+    assert_eq!(cloud.first().post(&path, setpoint)["success"], true);
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/property/set")]), [true]);
     assert_eq!(plug.message().1["data"], json!({"cur_power": 5}));
 }

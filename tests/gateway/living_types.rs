@@ -197,8 +197,8 @@ fn set_from_either_dialect_on_either_protocol() {
 fn wished_while_the_device_is_away() {
     let cloud = described();
     let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
-    let wish = json!({"properties": {"temperature": 215, "place": "{\"speed\":125,\"moving\":true}"}, "duration": 60, "type": 0});
-    assert_eq!(cloud.first().post(&path, wish)["success"], true);
+    let setpoint = json!({"properties": {"temperature": 215, "place": "{\"speed\":125,\"moving\":true}"}, "duration": 60, "type": 0});
+    assert_eq!(cloud.first().post(&path, setpoint)["success"], true);
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     let get = json!({"id": "1", "version": "1.0", "params": ["temperature", "place"]});
     let data = plug.asked("/sys/a1plug00001/dev001/thing/property/desired/get", &get).1["data"].clone();

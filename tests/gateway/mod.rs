@@ -159,7 +159,7 @@ fn a_linkkit_report_is_read_in_both_worlds() {
     let row =
         |code: &str| rows.as_array().unwrap().iter().find(|row| row["attribute"] == code).unwrap()["value"].clone();
     assert_eq!((row("switch_1"), row("mode"), row("cur_power")), (json!(1), json!(1), json!(7)));
-    // Without a wish for a reply there is none; bad ones are told.
+    // Without a setpoint for a reply there is none; bad ones are told.
     assert!(plug.published(topic, &json!({"id": 2, "sys": {"ack": 0}, "params": {"cur_power": 8}})) && plug.pings());
     assert!(plug.published(topic, &json!({"id": 3, "params": [1]})));
     assert_eq!(

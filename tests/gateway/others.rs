@@ -97,21 +97,21 @@ fn what_a_gateway_makes_is_counted_even_when_it_lets_go() {
 #[test]
 fn a_wish_ends_with_the_owner_who_had_it() {
     let cloud = gateways();
-    let wish = json!({"properties": {"switch_1": true}, "duration": 3600});
+    let setpoint = json!({"properties": {"switch_1": true}, "duration": 3600});
     let app = cloud.first();
-    assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), wish)["success"], true);
+    assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), setpoint)["success"], true);
     assert_eq!(app.delete(&format!("/v1.0/devices/{PLUG}"))["result"], true);
     give_away(&cloud, "EvolhYPyZNWYP001", PLUG);
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
     assert!(plug.pings(), "nothing is told");
-    // While it is connected a wish is a command, to a sub-device when its gateway comes; and there is no end of room.
+    // While it is connected a setpoint is a command, to a sub-device when its gateway comes; and there is no end of room.
     let second = cloud.second();
-    let wish = json!({"properties": {"cur_power": 5}, "duration": 3600});
-    assert_eq!(second.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), wish)["success"], true);
+    let setpoint = json!({"properties": {"cur_power": 5}, "duration": 3600});
+    assert_eq!(second.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), setpoint)["success"], true);
     assert_eq!(plug.message().1["data"], json!({"cur_power": 5}));
-    let wish = json!({"properties": {"temp": 5}, "duration": 3600});
-    assert_eq!(app.post("/v2.0/cloud/thing/temp1/shadow/properties/desired", wish)["success"], true);
+    let setpoint = json!({"properties": {"temp": 5}, "duration": 3600});
+    assert_eq!(app.post("/v2.0/cloud/thing/temp1/shadow/properties/desired", setpoint)["success"], true);
     let mut gate = connected(&cloud, "gate1");
     let login = json!({"msgId": "1", "data": ["temp1"]});
     let (topic, told) = gate.asked("tylink/gate1/device/sub/login", &login);

@@ -106,10 +106,10 @@ fn wished_values_are_told_or_asked_for() {
     let cloud = cloud();
     let app = cloud.first();
     let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
-    let wish =
+    let setpoint =
         |properties: Value, kind: i64| app.post(&path, json!({"properties": properties, "duration": 60, "type": kind}));
-    assert_eq!(wish(json!({"mode": "colour"}), 1)["success"], true);
-    assert_eq!(wish(json!({"switch_1": true}), 0)["success"], true);
+    assert_eq!(setpoint(json!({"mode": "colour"}), 1)["success"], true);
+    assert_eq!(setpoint(json!({"switch_1": true}), 0)["success"], true);
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert!(plug.pings(), "nothing comes before it listens");
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
@@ -121,7 +121,7 @@ fn wished_values_are_told_or_asked_for() {
     }
     let stale = json!({"properties": {"switch_1": {"version": 7}}});
     assert_eq!(ask(&mut plug, PLUG, "thing/property/desired/delete", &stale).0, 0);
-    assert_eq!(ask(&mut plug, PLUG, "thing/property/desired/get", &Value::Null).1, asked, "a newer wish stays");
+    assert_eq!(ask(&mut plug, PLUG, "thing/property/desired/get", &Value::Null).1, asked, "a newer setpoint stays");
     let done = json!({"properties": {"switch_1": {"version": 1}}});
     assert_eq!(ask(&mut plug, PLUG, "thing/property/desired/delete", &done).0, 0);
     assert_eq!(ask(&mut plug, PLUG, "thing/property/desired/get", &Value::Null).1, json!({"properties": {}}));

@@ -124,8 +124,8 @@ fn a_changed_secret_ends_gateway_session_and_wishes() {
     let mut gate = listening("gate1", "secret-of-gate1");
     assert_eq!(ask(&mut gate, "gate1", "device/sub/login", &json!(["temp1"])).0, 0);
     let app = cloud.first();
-    let wish = json!({"properties": {"temp": 5}, "duration": 3600, "type": 0});
-    assert_eq!(app.post("/v2.0/cloud/thing/temp1/shadow/properties/desired", wish)["success"], true);
+    let setpoint = json!({"properties": {"temp": 5}, "duration": 3600, "type": 0});
+    assert_eq!(app.post("/v2.0/cloud/thing/temp1/shadow/properties/desired", setpoint)["success"], true);
     let same = json!([{"product_id": "sensors000000001", "device_id": "temp1", "secret": "secret-of-temp1"}]);
     cloud.apply(&documented("first", same));
     assert_eq!(ask(&mut gate, "temp1", "thing/property/report", &json!({"temp": 1})).0, 0, "the same secret");

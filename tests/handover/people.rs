@@ -236,7 +236,8 @@ impl Matrix {
         let wished = ask(&mut device, id, "thing/property/desired/get", &Value::Null).1;
         let tags = ask(&mut device, id, "device/tag/get", &Value::Null).1;
         let mut device = self.linkkit(id);
-        let message = json!({"id": "1", "version": "1.0", "params": ["wish"], "method": "thing.property.desired.get"});
+        let message =
+            json!({"id": "1", "version": "1.0", "params": ["setpoint"], "method": "thing.property.desired.get"});
         let topic = format!("/sys/a1matrix/{id}/thing/property/desired/get");
         let desired = device.asked(&topic, &message).1;
         let shadow = self.shadow(&mut device, id, &json!({"method": "get"}));
@@ -270,7 +271,7 @@ fn products() -> Vec<Value> {
     let number = |code: &str| json!({"code": code, "type": "Integer"});
     vec![
         json!({"product_id": "matrixsensor0001", "product_key": "a1matrix", "name": "Sensor", "category": "wsdcg",
-            "node_type": "sub", "functions": [number("temp"), number("humid"), number("wish")]}),
+            "node_type": "sub", "functions": [number("temp"), number("humid"), number("setpoint")]}),
         json!({"product_id": "matrixgate000001", "product_key": "a1mgate", "name": "Gate", "category": "wg2",
             "node_type": "gateway", "functions": [{"code": "on", "type": "Boolean"}]}),
     ]

@@ -183,9 +183,9 @@ impl<'a> Gone<'a> {
         assert_eq!(former.app.put(&format!("{path}/functions/temp"), name)["result"], true);
         let person = json!({"nick_name": "Granny Anna", "sex": 2, "contact": "+4917012345"});
         assert_eq!(matrix.tuya[former.project].post(&format!("{path}/user"), person)["success"], true);
-        let wish = json!({"properties": {"wish": 434_343_434}, "duration": 3600, "type": 0});
+        let setpoint = json!({"properties": {"setpoint": 434_343_434}, "duration": 3600, "type": 0});
         let desired = format!("/v2.0/cloud/thing/{id}/shadow/properties/desired");
-        assert_eq!(former.app.post(&desired, wish)["success"], true);
+        assert_eq!(former.app.post(&desired, setpoint)["success"], true);
         matrix.cloud.import(&[
             (id, NOW - 5000, 7, 1, "temp", json!(404_040_404)),
             (id, NOW - 1000, 7, 1, "temp", json!(414_141_414)),

@@ -2,11 +2,11 @@
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
+use ingle::domain::attribute::AttributeKind;
 use ingle::domain::device::Leaving;
-use ingle::domain::fact::FactKind;
 use ingle::domain::pairing::{Redeemed, SentToken};
 use ingle::domain::password::Password;
-use ingle::domain::store::{DeviceStore, FactStore, PairingStore, ProjectStore, UserStore};
+use ingle::domain::store::{AttributeStore, DeviceStore, PairingStore, ProjectStore, UserStore};
 use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
@@ -171,7 +171,7 @@ fn desired_values_of_before_are_kept() {
             let note = ("note".to_owned(), "\"two words\"".to_owned(), 7, 1_700_000_000_000, false);
             let switch = ("switch_1".to_owned(), "true".to_owned(), 7, i64::MAX, true);
             assert_eq!(desired, [note, switch]);
-            let tags = registry.facts(plug, FactKind::Tag).await.unwrap();
+            let tags = registry.attributes(plug, AttributeKind::Tag).await.unwrap();
             assert_eq!(tags.iter().map(|tag| tag.key.as_str()).collect::<Vec<_>>(), ["room"]);
         });
     }

@@ -244,7 +244,7 @@ impl TestCloud {
         aliyun::AliyunApp::new(self, world::SECOND_APP_KEY, world::SECOND_APP_SECRET, world::SECOND_PROJECT_ID)
     }
 
-    /// Asks again and again until something is so, which the server brings about by itself.
+    /// Requester again and again until something is so, which the server brings about by itself.
     pub fn wait(&self, mut is_so: impl FnMut() -> bool) {
         let begun = std::time::Instant::now();
         while !is_so() {

@@ -121,15 +121,16 @@ fn desire_properties() {
     let (cloud, _plug) = connected();
     let path = |device: &str| format!("/v2.0/cloud/thing/{device}/shadow/properties/desired");
     let app = cloud.first();
-    let wish = |duration: Value, kind: Value| json!({"properties": {"on": true}, "duration": duration, "type": kind});
+    let setpoint =
+        |duration: Value, kind: Value| json!({"properties": {"on": true}, "duration": duration, "type": kind});
     for (body, code) in [
-        (wish(json!(60), json!(0)), 0),
-        (wish(json!("60"), Value::Null), 0),
+        (setpoint(json!(60), json!(0)), 0),
+        (setpoint(json!("60"), Value::Null), 0),
         (json!({"properties": "{\"on\":true}", "duration": 60}), 0),
-        (wish(Value::Null, json!(0)), 1100),
-        (wish(json!(0), json!(0)), 1101),
-        (wish(json!(i64::MAX), json!(0)), 1101),
-        (wish(json!(60), json!(2)), 1101),
+        (setpoint(Value::Null, json!(0)), 1100),
+        (setpoint(json!(0), json!(0)), 1101),
+        (setpoint(json!(i64::MAX), json!(0)), 1101),
+        (setpoint(json!(60), json!(2)), 1101),
         (json!({"duration": 60}), 1100),
         (json!({"properties": {"on": 1}, "duration": 60}), 2008),
         (json!({"properties": {"seen": true}, "duration": 60}), 2008),
@@ -137,7 +138,7 @@ fn desire_properties() {
         assert_eq!(app.post(&path(PLUG), body.clone())["code"].as_i64().unwrap_or(0), code, "{body}");
     }
     for (device, code) in [(FOREIGN, 1106), (ABROAD, 1106), ("nobody", 1106)] {
-        assert_eq!(app.post(&path(device), wish(json!(60), json!(0)))["code"], code, "{device}");
+        assert_eq!(app.post(&path(device), setpoint(json!(60), json!(0)))["code"], code, "{device}");
     }
-    assert_eq!(cloud.second().post(&path(PLUG), wish(json!(60), json!(0)))["code"], 1106);
+    assert_eq!(cloud.second().post(&path(PLUG), setpoint(json!(60), json!(0)))["code"], 1106);
 }

@@ -164,9 +164,9 @@ fn the_devices_of_somebody_who_is_sent_away_leave_the_home() {
     let shown = people.owner.get(&path)["result"].clone();
     assert_eq!((&shown["uid"], &shown["owner_id"]), (&json!(ADMIN), &json!(HOME.to_string())));
     assert_ne!(shown["local_key"], "", "who lives there has what stands there");
-    let wish = json!({"properties": {"switch_1": true}, "duration": 3600, "type": 0});
+    let setpoint = json!({"properties": {"switch_1": true}, "duration": 3600, "type": 0});
     let desired = format!("/v2.0/cloud/thing/{id}/shadow/properties/desired");
-    let wished = people.owner.post(&desired, wish);
+    let wished = people.owner.post(&desired, setpoint);
     assert_eq!(wished["success"], true, "{wished}");
 
     assert_eq!(people.owner.delete(&format!("{MEMBERS}/{ADMIN}"))["result"], true);

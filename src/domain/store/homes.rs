@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::domain::home::{Home, HomeFacts, HomeRole, Member, MemberChange, MemberPut};
+use crate::domain::home::{Home, HomePatch, HomeRole, Member, MemberChange, MemberPut};
 use crate::domain::invitation::Invitation;
 use crate::domain::{Device, DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
 
@@ -27,7 +27,7 @@ pub trait HomeStore: Send + Sync {
         &self,
         project: ProjectNo,
         owner: &Uid,
-        facts: HomeFacts,
+        patch: HomePatch,
         max: usize,
     ) -> Result<Option<Option<HomeId>>>;
     /// Changes a home, for the project or for a user who owns it at that moment. [`Error::NotVisible`] without such a home
@@ -35,7 +35,7 @@ pub trait HomeStore: Send + Sync {
     ///
     /// [`Error::NotVisible`]: crate::domain::Error::NotVisible
     /// [`Error::NotAllowed`]: crate::domain::Error::NotAllowed
-    async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, facts: HomeFacts) -> Result<()>;
+    async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, patch: HomePatch) -> Result<()>;
     /// Removes a home with its members; its devices stand in none then, and not behind gateways that others own. The devices
     /// whose sessions are no longer right. For whom and with which errors, as [`HomeStore::change_home`].
     async fn remove_home(

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use super::auth::{Claim, Proof, Registration};
+use crate::domain::attribute::{Attribute, AttributeChange, Desired};
 use crate::domain::command::Command;
-use crate::domain::data_point::Said;
+use crate::domain::data_point::ReportedValue;
 use crate::domain::device::FactoryName;
 use crate::domain::event::CODE_BYTES_MAX;
-use crate::domain::fact::{Desired, Fact, FactChange};
 use crate::domain::row_time::When;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::NewSubDevice;
@@ -61,7 +61,7 @@ pub trait DeviceDialect: Send + Sync {
     fn decode(&self, device: &Device, topic: &str, payload: &[u8], now_ms: i64) -> DeviceMessage;
 
     /// Reported values in the form in which they are stored, of a device that is known only after decoding.
-    fn to_stored(&self, _product: &Product, points: Vec<Said>) -> Vec<Said> {
+    fn to_stored(&self, _product: &Product, points: Vec<ReportedValue>) -> Vec<ReportedValue> {
         points
     }
 
@@ -110,9 +110,9 @@ pub struct Message {
 #[derive(Debug, Default)]
 pub struct Report {
     /// Values.
-    pub points: Vec<Said>,
+    pub points: Vec<ReportedValue>,
     /// Events of the thing model.
-    pub events: Vec<Said>,
+    pub events: Vec<ReportedValue>,
 }
 
 /// What a message of a device asks for, each with where a response goes if one is wanted.
@@ -150,11 +150,11 @@ pub enum DeviceRequest {
     /// Its tags; all when no key is named.
     Tags(Vec<String>),
     /// To set or delete tags.
-    ChangeTags(Vec<FactChange>),
+    ChangeTags(Vec<AttributeChange>),
     /// Its desired values; all when no code is named.
     Desired(Vec<String>),
     /// To delete desired values, once it has taken them.
-    ForgetDesired(Vec<FactChange>),
+    ForgetDesired(Vec<AttributeChange>),
     /// To store the versions of its firmware, by their parts.
     ReportFirmware(Vec<(String, String)>),
     /// Its shadow, or a change of it.
@@ -190,7 +190,7 @@ pub enum DeviceResponse {
     /// It is done.
     Done,
     /// Tags.
-    Tags(Vec<Fact>),
+    Tags(Vec<Attribute>),
     /// Desired values.
     Desired(Vec<Desired>),
     /// Devices.
@@ -290,7 +290,7 @@ pub type Stored<'a> = &'a dyn Fn(&str, &Json) -> String;
 
 /// The points of an object of values, each bare, as `{"value", "time"}`, or as a list of those; `None` when one of
 /// them cannot be.
-pub fn points(values: &Map<String, Json>, times: Times, stored: Stored<'_>) -> Option<Vec<Said>> {
+pub fn points(values: &Map<String, Json>, times: Times, stored: Stored<'_>) -> Option<Vec<ReportedValue>> {
     let mut points = Vec::with_capacity(values.len());
     for (code, given) in values {
         match given {
@@ -312,7 +312,7 @@ fn is_timed(given: &Json) -> bool {
     given.as_object().is_some_and(|object| object.contains_key("value"))
 }
 
-fn point(code: &str, given: &Json, times: Times, stored: Stored<'_>) -> Option<Said> {
+fn point(code: &str, given: &Json, times: Times, stored: Stored<'_>) -> Option<ReportedValue> {
     let (value, time) = match given.as_object().filter(|object| object.contains_key("value")) {
         Some(object) => (&object["value"], object.get("time")),
         None => (given, None),

@@ -7,9 +7,9 @@ use super::{
     CommandResponse, DeviceDialect, DeviceMessage, DeviceRequest, DeviceResponse, Fault, ForeignTopic, ID_BYTES_MAX,
     Message, ReplyTo, Report, SubProof, Times, code_of, command_id, points, text, texts, time_ms,
 };
-use crate::domain::command::{Command, Wish};
-use crate::domain::data_point::Said;
-use crate::domain::fact::{Desired, FACTS_MAX, FactChange};
+use crate::domain::attribute::{ATTRIBUTES_MAX, AttributeChange, Desired};
+use crate::domain::command::{Command, Setpoint};
+use crate::domain::data_point::ReportedValue;
 use crate::domain::session::DeviceClaim;
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, DeviceId, NodeType, Product, ProductId, Value};
@@ -135,7 +135,7 @@ fn decode(device: &Device, below: &str, payload: &[u8], now_ms: i64) -> DeviceMe
         "device/topo/get" => frame.request(Some(DeviceRequest::SubDevices)),
         "device/tag/report" => frame.request(frame.tags()),
         "device/tag/get" if frame.data().is_null() => frame.request(Some(DeviceRequest::Tags(Vec::new()))),
-        "device/tag/get" => frame.request(texts(frame.data(), FACTS_MAX).map(DeviceRequest::Tags)),
+        "device/tag/get" => frame.request(texts(frame.data(), ATTRIBUTES_MAX).map(DeviceRequest::Tags)),
         "device/tag/delete" => frame.request(frame.tags_gone()),
         "ota/firmware/report" => frame.firmware(),
         // No newer firmware and no remote configuration is kept here.
@@ -280,14 +280,14 @@ impl Frame<'_> {
         if list.is_null() {
             return Some(DeviceRequest::Desired(Vec::new()));
         }
-        texts(list, FACTS_MAX).map(DeviceRequest::Desired)
+        texts(list, ATTRIBUTES_MAX).map(DeviceRequest::Desired)
     }
 
     fn desired_taken(&self) -> Option<DeviceRequest> {
         let properties = self.data()["properties"].as_object()?;
-        let change = |(code, taken): (&String, &Json)| FactChange {
+        let change = |(code, taken): (&String, &Json)| AttributeChange {
             from_version: taken["version"].as_i64(),
-            ..FactChange::forget(code)
+            ..AttributeChange::forget(code)
         };
         Some(DeviceRequest::ForgetDesired(properties.iter().map(change).collect()))
     }
@@ -321,19 +321,19 @@ impl Frame<'_> {
     }
 
     fn tags(&self) -> Option<DeviceRequest> {
-        let items = self.data().as_array().filter(|items| items.len() <= FACTS_MAX)?;
-        let tag = |item: &Json| Some(FactChange::set(item["key"].as_str()?, text(&item["value"])?));
+        let items = self.data().as_array().filter(|items| items.len() <= ATTRIBUTES_MAX)?;
+        let tag = |item: &Json| Some(AttributeChange::set(item["key"].as_str()?, text(&item["value"])?));
         items.iter().map(tag).collect::<Option<_>>().map(DeviceRequest::ChangeTags)
     }
 
     fn tags_gone(&self) -> Option<DeviceRequest> {
-        let keys = texts(self.data(), FACTS_MAX)?;
-        Some(DeviceRequest::ChangeTags(keys.into_iter().map(FactChange::forget).collect()))
+        let keys = texts(self.data(), ATTRIBUTES_MAX)?;
+        Some(DeviceRequest::ChangeTags(keys.into_iter().map(AttributeChange::forget).collect()))
     }
 
     /// It has no answer.
     fn firmware(&self) -> DeviceMessage {
-        let channels = self.data()["otaChannel"].as_array().filter(|items| items.len() <= FACTS_MAX);
+        let channels = self.data()["otaChannel"].as_array().filter(|items| items.len() <= ATTRIBUTES_MAX);
         let version = |item: &Json| Some((text(&item["channel"])?, text(&item["version"])?));
         match channels.and_then(|items| items.iter().map(version).collect()) {
             Some(versions) => DeviceMessage::Request(DeviceRequest::ReportFirmware(versions), None),
@@ -379,7 +379,7 @@ fn report_of(data: &Map<String, Json>, times: Times) -> Option<Report> {
     Some(report)
 }
 
-fn event(code: &str, given: &Json, times: Times) -> Option<Said> {
+fn event(code: &str, given: &Json, times: Times) -> Option<ReportedValue> {
     let output = if given["outputParams"].is_null() { "{}".to_owned() } else { given["outputParams"].to_string() };
     Some((code_of(code)?, Value::from_json(output)?, times.when(given.get("eventTime"))?))
 }
@@ -413,7 +413,9 @@ fn response(to: ReplyTo, outcome: Result<&Json, Fault>, now_ms: i64) -> Message 
 fn data(product: &Product, response: &DeviceResponse) -> Json {
     match response {
         DeviceResponse::Done => Json::Null,
-        DeviceResponse::Tags(facts) => facts.iter().map(|fact| json!({"key": fact.key, "value": fact.text})).collect(),
+        DeviceResponse::Tags(attributes) => {
+            attributes.iter().map(|attribute| json!({"key": attribute.key, "value": attribute.text})).collect()
+        }
         DeviceResponse::Desired(desired) => {
             let value = |one: &Desired| thing_model::to_tuyalink(product.function(&one.code), one.value.as_json());
             let member = |one: &Desired| (one.code.clone(), json!({"version": one.version, "value": value(one)}));
@@ -433,7 +435,7 @@ fn data(product: &Product, response: &DeviceResponse) -> Json {
 }
 
 /// A command to set values.
-fn set(device: &Device, id: u32, values: &[Wish], now_ms: i64) -> Message {
+fn set(device: &Device, id: u32, values: &[Setpoint], now_ms: i64) -> Message {
     let value = |code: &str, value: &Value| thing_model::to_tuyalink(device.product.function(code), value.as_json());
     let data: Map<String, Json> = values.iter().map(|(code, wanted)| (code.to_string(), value(code, wanted))).collect();
     command(device, "thing/property/set", id, &data.into(), now_ms)

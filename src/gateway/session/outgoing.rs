@@ -10,8 +10,8 @@ use super::super::calls::PendingCall;
 use super::super::router::{PendingCommand, SessionLoss};
 use super::{SUBSCRIBE_TIMEOUT, Session};
 use crate::domain::DeviceNo;
+use crate::domain::attribute::Desired;
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::fact::Desired;
 use crate::mqtt::codec::DisconnectReason;
 use crate::mqtt::connection::{Closed, Connection};
 
@@ -78,7 +78,7 @@ impl Session {
                     if self.pending_desired.iter().all(|pending| pending.no != device.no) {
                         self.pending_desired.push(device);
                     }
-                    let _ = answer.send(Err(Undelivered::Unheard));
+                    let _ = answer.send(Err(Undelivered::NotSubscribed));
                 }
             }
             return;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
+use super::attribute::delete_desired_values;
 use super::device::{COLUMNS, FROM};
-use super::fact::forget_desires;
 use super::owner::{Owner, Owners, bind, home_for, user_no};
 use super::user;
 use super::visibility::{MANAGED, VISIBLE};
@@ -219,7 +219,7 @@ impl BindingStore for SqliteRegistry {
             if connection.execute(sql, params![device.0, project.0]).map_err(Error::store)? == 0 {
                 return Ok(Unbound::Nothing);
             }
-            forget_desires(connection, "?1", device.0).map_err(Error::store)?;
+            delete_desired_values(connection, "?1", device.0).map_err(Error::store)?;
             Ok(Unbound::Share)
         };
         self.change_owners(cuts, now_ms, work).await
@@ -272,7 +272,7 @@ fn end_share(connection: &Connection, device: DeviceNo, user_no: i64) -> rusqlit
     let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2 AND owned = 0";
     let ended = connection.execute(sql, params![device.0, user_no])? == 1;
     if ended {
-        forget_desires(connection, "?1", device.0)?;
+        delete_desired_values(connection, "?1", device.0)?;
     }
     Ok(ended)
 }

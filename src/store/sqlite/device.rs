@@ -10,11 +10,12 @@ use super::SqliteRegistry;
 use super::device_filter::Filter;
 use super::owner::{Owners, user_no};
 use super::visibility::{
-    ABROAD, AT_HOME_OF_USER, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, abroad, relations, shows_gateways_key,
+    AT_HOME_OF_USER, HELD_ELSEWHERE, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, held_elsewhere, relations,
+    shows_gateways_key,
 };
 use crate::domain::access::{self, DeviceRole, Viewer, as_its_maker_sees, seen_as};
 use crate::domain::caller::AppUser;
-use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Kept, Leaving, UserDevices};
+use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
 use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
@@ -57,7 +58,7 @@ columns! {
     ActiveMs: "d.active_ms",
     UpdatedMs: "d.updated_ms",
     HistoryFromMs: "d.history_from_ms",
-    Abroad: abroad!(),
+    HeldElsewhere: held_elsewhere!(),
     IotId: "d.iot_id",
     DeviceName: "d.device_name",
     IsVirtual: "d.is_virtual",
@@ -184,7 +185,7 @@ impl DeviceStore for SqliteRegistry {
 
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND NOT {ABROAD} AND d.gateway_no = ?2
+            "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND NOT {HELD_ELSEWHERE} AND d.gateway_no = ?2
              ORDER BY d.created_ms, d.device_id LIMIT ?3"
         );
         self.readers.run(|connection| self.all(connection, &sql, params![project.0, gateway.0, limit]))
@@ -195,7 +196,7 @@ impl DeviceStore for SqliteRegistry {
         let write = move |connection: &Connection| {
             let sql = format!(
                 "UPDATE device AS d SET name = ?3, updated_ms = ?4
-                 WHERE device_id = ?2 AND {VISIBLE} AND NOT {ABROAD}"
+                 WHERE device_id = ?2 AND {VISIBLE} AND NOT {HELD_ELSEWHERE}"
             );
             Ok(connection.execute(&sql, params![project.0, id.0, name, now_ms]).map_err(Error::store)? == 1)
         };
@@ -371,13 +372,13 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
             history_from_ms: row.get(Column::HistoryFromMs as usize)?,
             is_virtual: row.get(Column::IsVirtual as usize)?,
             disabled: row.get(Column::Disabled as usize)?,
-            abroad: false,
-            written: Kept::default(),
+            held_elsewhere: false,
+            written: CachedJson::default(),
         })
     };
     let mut device = read().map_err(Error::store)?;
-    let abroad: bool = row.get(Column::Abroad as usize).map_err(Error::store)?;
-    if abroad {
+    let held_elsewhere: bool = row.get(Column::HeldElsewhere as usize).map_err(Error::store)?;
+    if held_elsewhere {
         return Ok(as_its_maker_sees(device));
     }
     let sealed = |column: Column| {

@@ -3,12 +3,13 @@
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::visibility::{OF_PROJECT, abroad, of_user};
+use super::visibility::{OF_PROJECT, held_elsewhere, of_user};
 use crate::domain::device::DeviceQuery;
 use crate::domain::{Error, ProjectNo, Result};
 
 /// When a device last changed, as the project `?1` is told: what another project's people changed is not told.
-const UPDATED_MS: &str = concat!("CASE WHEN ", abroad!(), " THEN max(d.created_ms, d.active_ms) ELSE d.updated_ms END");
+const UPDATED_MS: &str =
+    concat!("CASE WHEN ", held_elsewhere!(), " THEN max(d.created_ms, d.active_ms) ELSE d.updated_ms END");
 
 /// The conditions of a device list, as SQL over `device d`, and their values.
 pub struct Filter {

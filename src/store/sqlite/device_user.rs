@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
 use super::SqliteRegistry;
-use crate::domain::device_user::{DeviceUser, DeviceUserFacts};
+use crate::domain::device_user::{DeviceUser, DeviceUserProfile};
 use crate::domain::store::DeviceUserStore;
 use crate::domain::{DeviceNo, DeviceUserId, Error, Result};
-use crate::store::mint;
+use crate::store::generate;
 
 /// Digits of an id, as the seed's example has.
 const ID_DIGITS: usize = 7;
@@ -17,7 +17,7 @@ impl DeviceUserStore for SqliteRegistry {
     async fn add_device_user(
         &self,
         device: DeviceNo,
-        facts: DeviceUserFacts,
+        profile: DeviceUserProfile,
         max: usize,
     ) -> Result<Option<DeviceUserId>> {
         let write = move |connection: &Connection| {
@@ -32,7 +32,7 @@ impl DeviceUserStore for SqliteRegistry {
                 return Ok(None);
             }
             loop {
-                let id = mint::digits(ID_DIGITS)?;
+                let id = generate::digits(ID_DIGITS)?;
                 let added = connection
                     .execute(
                         "INSERT OR IGNORE INTO device_user
@@ -42,12 +42,12 @@ impl DeviceUserStore for SqliteRegistry {
                             device.0,
                             id,
                             ordinal,
-                            facts.nick_name,
-                            facts.sex,
-                            facts.birthday_ms,
-                            facts.height_cm,
-                            facts.weight_g,
-                            facts.contact
+                            profile.nick_name,
+                            profile.sex,
+                            profile.birthday_ms,
+                            profile.height_cm,
+                            profile.weight_g,
+                            profile.contact
                         ],
                     )
                     .map_err(Error::store)?;
@@ -59,7 +59,12 @@ impl DeviceUserStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn update_device_user(&self, device: DeviceNo, id: &DeviceUserId, facts: DeviceUserFacts) -> Result<bool> {
+    async fn update_device_user(
+        &self,
+        device: DeviceNo,
+        id: &DeviceUserId,
+        profile: DeviceUserProfile,
+    ) -> Result<bool> {
         let id = id.clone();
         let write = move |connection: &Connection| {
             let updated = connection.execute(
@@ -68,12 +73,12 @@ impl DeviceUserStore for SqliteRegistry {
                 params![
                     device.0,
                     id.0,
-                    facts.nick_name,
-                    facts.sex,
-                    facts.birthday_ms,
-                    facts.height_cm,
-                    facts.weight_g,
-                    facts.contact
+                    profile.nick_name,
+                    profile.sex,
+                    profile.birthday_ms,
+                    profile.height_cm,
+                    profile.weight_g,
+                    profile.contact
                 ],
             );
             Ok(updated.map_err(Error::store)? == 1)
@@ -106,7 +111,7 @@ impl DeviceUserStore for SqliteRegistry {
 fn device_user(row: &Row<'_>) -> rusqlite::Result<DeviceUser> {
     Ok(DeviceUser {
         id: DeviceUserId(row.get(0)?),
-        facts: DeviceUserFacts {
+        profile: DeviceUserProfile {
             nick_name: row.get(1)?,
             sex: row.get(2)?,
             birthday_ms: row.get(3)?,

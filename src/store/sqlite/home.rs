@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::attribute::delete_desired_values;
 use super::device::{COLUMNS, FROM};
-use super::fact::forget_desires;
 use super::owner::{behind_gateways, forget_homes, new_home, user_no};
 use super::visibility::{HOME_ROLE, LIVES_IN, VISIBLE, home_role};
 use super::{invitation, user};
 use crate::domain::home::{
-    Home, HomeFacts, HomeRole, Member, MemberChange, MemberClaim, MemberDecision, MemberPut, check_removes, check_role,
+    Home, HomePatch, HomeRole, Member, MemberChange, MemberClaim, MemberDecision, MemberPut, check_removes, check_role,
 };
 use crate::domain::ownership::parted_by_leaving;
 use crate::domain::store::HomeStore;
@@ -88,7 +88,7 @@ impl HomeStore for SqliteRegistry {
         &self,
         project: ProjectNo,
         owner: &Uid,
-        facts: HomeFacts,
+        patch: HomePatch,
         max: usize,
     ) -> Result<Option<Option<HomeId>>> {
         let owner = owner.clone();
@@ -99,17 +99,17 @@ impl HomeStore for SqliteRegistry {
             if count >= max {
                 return Ok(Some(None));
             }
-            let id = HomeId(new_home(connection, project.0, owner_no, facts.name.as_deref().unwrap_or_default())?);
-            change(connection, project, id, &facts).map_err(Error::store)?;
+            let id = HomeId(new_home(connection, project.0, owner_no, patch.name.as_deref().unwrap_or_default())?);
+            change(connection, project, id, &patch).map_err(Error::store)?;
             Ok(Some(Some(id)))
         };
         self.writer.run(write).await
     }
 
-    async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, facts: HomeFacts) -> Result<()> {
+    async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, patch: HomePatch) -> Result<()> {
         let write = move |connection: &Connection| {
             check(connection, project, by, id, HomeRole::Owner)?;
-            change(connection, project, id, &facts).map_err(Error::store)
+            change(connection, project, id, &patch).map_err(Error::store)
         };
         self.writer.run(write).await
     }
@@ -219,7 +219,7 @@ fn role_of(connection: &Connection, id: HomeId, user_no: i64) -> rusqlite::Resul
 /// and what was wished of any device of the home, by whomever, is forgotten. A device that leaves is no longer behind a
 /// gateway that stays, nor one that stays behind a gateway that leaves. Those, whose sessions are no longer right.
 pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
-    forget_desires(connection, "SELECT device_no FROM device WHERE home_id = ?1", home_id)?;
+    delete_desired_values(connection, "SELECT device_no FROM device WHERE home_id = ?1", home_id)?;
     let owned = "SELECT device_no FROM binding WHERE user_no = ?2 AND owned = 1";
     let leaves = format!("SELECT device_no FROM device WHERE home_id = ?1 AND device_no IN ({owned})");
     let behind = behind_gateways(connection, "?1", home_id)?;
@@ -278,8 +278,8 @@ fn put(
     Ok(MemberPut::Done)
 }
 
-fn change(connection: &Connection, project: ProjectNo, id: HomeId, facts: &HomeFacts) -> rusqlite::Result<()> {
-    let HomeFacts { name, geo_name, lat, lon } = facts;
+fn change(connection: &Connection, project: ProjectNo, id: HomeId, patch: &HomePatch) -> rusqlite::Result<()> {
+    let HomePatch { name, geo_name, lat, lon } = patch;
     let sql = "UPDATE home SET name = coalesce(?3, name), geo_name = coalesce(?4, geo_name), lat = coalesce(?5, lat),
                lon = coalesce(?6, lon) WHERE home_id = ?2 AND project_no = ?1";
     connection.prepare_cached(sql)?.execute(params![project.0, id.0, name, geo_name, lat, lon]).map(drop)

@@ -1,12 +1,12 @@
 //! The embedded engine: SQLite files in one data folder. The registry is here, one file a noun; the event log is in
 //! `telemetry`.
 
+mod attribute;
 mod binding;
 mod connection;
 mod device;
 mod device_filter;
 mod device_user;
-mod fact;
 mod home;
 mod invitation;
 mod kept_filter;

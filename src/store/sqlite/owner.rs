@@ -7,13 +7,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::fact::{forget_desires, forget_wishes};
+use super::attribute::{delete_desired, delete_desired_values};
 use super::visibility::relations;
 use super::world::refused;
 use crate::domain::handover::{HistoryCuts, Left, Moves};
 use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owner_by_gateway, parted};
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
-use crate::store::mint;
+use crate::store::generate;
 
 /// How often a change of owners is begun anew because other devices than before go to somebody new.
 const ATTEMPTS_MAX: usize = 8;
@@ -107,7 +107,7 @@ impl Owners<'_> {
             }
             Step::LeaveHome(no) => {
                 self.is_lost_by_some(no.0)?;
-                forget_desires(self.connection, "?1", no.0).map_err(Error::store)
+                delete_desired_values(self.connection, "?1", no.0).map_err(Error::store)
             }
             Step::Stand(no, home) => {
                 let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
@@ -231,7 +231,7 @@ impl Owners<'_> {
     /// Ends every binding of a device, and with them what was wished of it, the home and all visual tokens.
     fn end_bindings(&self, device_no: i64) -> Result<()> {
         let write = || -> rusqlite::Result<()> {
-            forget_desires(self.connection, "?1", device_no)?;
+            delete_desired_values(self.connection, "?1", device_no)?;
             self.connection.execute("DELETE FROM binding WHERE device_no = ?1", params![device_no])?;
             let sql = "UPDATE device SET home_id = NULL, updated_ms = ?2, access_version = access_version + 1
                        WHERE device_no = ?1";
@@ -330,7 +330,7 @@ pub fn forget_people(connection: &Connection, device_no: i64) -> rusqlite::Resul
     connection.execute(sql, params![device_no])?;
     connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![device_no])?;
     connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![device_no])?;
-    forget_wishes(connection, device_no)
+    delete_desired(connection, device_no)
 }
 
 /// Where a device stands in a home of its owner's, or else the owner's first home, which is made if need be.
@@ -358,7 +358,7 @@ pub fn first_home(connection: &Connection, owner_no: i64) -> Result<i64> {
 /// A home with an id that no other has.
 pub fn new_home(connection: &Connection, project_no: i64, owner_no: i64, name: &str) -> Result<i64> {
     loop {
-        let id = mint::home_id()?;
+        let id = generate::home_id()?;
         let sql = "INSERT OR IGNORE INTO home (home_id, project_no, owner_no, name) VALUES (?1, ?2, ?3, ?4)";
         let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
         if statement.execute(params![id, project_no, owner_no, name]).map_err(Error::store)? == 1 {
@@ -383,7 +383,7 @@ pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i6
     for device in &detached {
         connection.prepare_cached(detach)?.execute(params![device.0, now_ms])?;
     }
-    forget_desires(connection, &format!("SELECT device_no FROM device WHERE home_id IN ({homes})"), value)?;
+    delete_desired_values(connection, &format!("SELECT device_no FROM device WHERE home_id IN ({homes})"), value)?;
     let leave = format!("UPDATE device SET home_id = NULL, updated_ms = ?2 WHERE home_id IN ({homes})");
     connection.execute(&leave, params![value, now_ms])?;
     let pairings = format!("SELECT token_hash FROM pairing WHERE home_id IN ({homes})");

@@ -12,7 +12,7 @@ use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::pairing::{Claim, Decision, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed, SentToken};
 use crate::domain::store::PairingStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
-use crate::store::mint;
+use crate::store::generate;
 use crate::store::seal::token_hash;
 
 #[async_trait]
@@ -32,7 +32,7 @@ impl PairingStore for SqliteRegistry {
                 Some(home) => home.0,
                 None => first_home(connection, user_no)?,
             };
-            let made = PairingToken { token: mint::letters(12)?, secret: mint::letters(4)? };
+            let made = PairingToken { token: generate::letters(12)?, secret: generate::letters(4)? };
             let add = || -> rusqlite::Result<()> {
                 let old = "SELECT token_hash FROM pairing WHERE user_no = ?1 AND (expires_ms < ?2 OR token_hash IN
                     (SELECT token_hash FROM pairing WHERE user_no = ?1 ORDER BY expires_ms DESC LIMIT -1 OFFSET ?3))";

@@ -12,7 +12,7 @@ use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::TopologyStore;
 use crate::domain::topology::{KnownDevice, Made, Making, NewSubDevice, ProductSecret, has_room};
 use crate::domain::{Device, DeviceNo, Error, ProjectNo, Result, UserNo};
-use crate::store::mint;
+use crate::store::generate;
 use crate::store::seal::Seal;
 
 #[async_trait]
@@ -137,7 +137,7 @@ fn make(
         }
         Made::New(owner) => owner,
     };
-    let id = mint::device_id()?;
+    let id = generate::device_id()?;
     connection
         .execute(
             "INSERT INTO device (product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid, iot_id,
@@ -149,10 +149,10 @@ fn make(
             params![
                 product_no,
                 id,
-                seal.seal(&mint::device_secret()?, &place_of_secret(&id))?,
-                seal.seal(&mint::device_secret()?, &place_of_local_key(&id))?,
-                mint::device_secret()?,
-                mint::iot_id()?,
+                seal.seal(&generate::device_secret()?, &place_of_secret(&id))?,
+                seal.seal(&generate::device_secret()?, &place_of_local_key(&id))?,
+                generate::device_secret()?,
+                generate::iot_id()?,
                 device.name,
                 name,
                 gateway_no,

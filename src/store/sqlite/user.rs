@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::fact::forget_desires;
+use super::attribute::delete_desired_values;
 use super::owner::{Owners, forget_homes, user_no};
 use crate::domain::caller::AppUser;
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -15,7 +15,7 @@ use crate::domain::store::UserStore;
 use crate::domain::user::{Account, User, UserPage, UserQuery, UserSync};
 use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
 use crate::store::cache::UserName;
-use crate::store::mint;
+use crate::store::generate;
 
 /// The columns of [`user`].
 pub const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u.nick_name, u.avatar, u.time_zone_id,
@@ -251,7 +251,7 @@ impl UserStore for SqliteRegistry {
 fn forget_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<crate::domain::DeviceNo>> {
     let shared = "SELECT device_no FROM binding WHERE user_no = ?1 UNION
                   SELECT device_no FROM device JOIN home_member m USING (home_id) WHERE m.user_no = ?1";
-    forget_desires(connection, shared, user_no)?;
+    delete_desired_values(connection, shared, user_no)?;
     let ended = forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
     let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
     connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![user_no])?;
@@ -293,8 +293,8 @@ fn sync(
     if let Some(uid) = known {
         return Ok(Uid(uid));
     }
-    let uid = mint::uid(now_ms)?;
-    let (identity_id, login_id) = (mint::identity_id()?, mint::login_id()?);
+    let uid = generate::uid(now_ms)?;
+    let (identity_id, login_id) = (generate::identity_id()?, generate::login_id()?);
     connection
         .prepare_cached(
             "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_hash,

@@ -19,7 +19,7 @@ pub const MANAGED: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
 /// Whether the device `d` is another project's for the project `?1`: its people are or were last, and none of the asking
 /// project's.
 /// `?1` may be NULL, for the device's own session and the operator.
-macro_rules! abroad {
+macro_rules! held_elsewhere {
     () => {
         "(?1 IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM binding m WHERE m.device_no = d.device_no AND m.project_no = ?1)
@@ -28,10 +28,10 @@ macro_rules! abroad {
             OR EXISTS (SELECT 1 FROM app_user l WHERE l.user_no = d.last_owner_no AND l.project_no <> ?1)))"
     };
 }
-pub(super) use abroad;
+pub(super) use held_elsewhere;
 
-/// As a text: see [`abroad`].
-pub const ABROAD: &str = abroad!();
+/// As a text: see [`held_elsewhere`].
+pub const HELD_ELSEWHERE: &str = held_elsewhere!();
 
 /// The homes that the user `?1` lives in.
 pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1

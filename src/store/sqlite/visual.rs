@@ -15,7 +15,7 @@ use crate::domain::user::Account;
 use crate::domain::visual::{Access, VisualKey};
 use crate::domain::{Error, Result, Uid, UserNo};
 use crate::hex;
-use crate::store::mint;
+use crate::store::generate;
 use crate::store::seal::Seal;
 
 #[async_trait]
@@ -153,7 +153,7 @@ fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<Vis
 }
 
 fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> {
-    let (kid, private, public) = mint::es256_key()?;
+    let (kid, private, public) = generate::es256_key()?;
     let sealed = seal.seal(&hex::encode(&private), &place_of_key(&kid))?;
     connection
         .execute(

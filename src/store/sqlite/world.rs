@@ -20,7 +20,7 @@ use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUse
 use crate::domain::{DeviceNo, Error, NodeType, Result};
 use crate::store::password::hash_if_changed;
 use crate::store::seal::Seal;
-use crate::store::{functions, mint};
+use crate::store::{functions, generate};
 
 #[async_trait]
 impl WorldStore for SqliteRegistry {
@@ -181,11 +181,11 @@ impl<'a> Builder<'a> {
             world.aliyun.require_cloud_token.get_or_insert(require_token);
             world.aliyun.keep_cloud_tokens.get_or_insert(keep_tokens);
         }
-        let client_id = fill(&mut world.tuya.client_id, mint::client_id)?;
-        let project_id = fill(&mut world.aliyun.project_id, mint::aliyun_project_id)?;
-        let app_key = fill(&mut world.aliyun.app_key, mint::app_key)?;
-        let secret = self.seal.seal(fill(&mut world.tuya.secret, mint::secret)?, &secret_place)?;
-        let app_secret = self.seal.seal(fill(&mut world.aliyun.app_secret, mint::secret)?, &app_secret_place)?;
+        let client_id = fill(&mut world.tuya.client_id, generate::client_id)?;
+        let project_id = fill(&mut world.aliyun.project_id, generate::aliyun_project_id)?;
+        let app_key = fill(&mut world.aliyun.app_key, generate::app_key)?;
+        let secret = self.seal.seal(fill(&mut world.tuya.secret, generate::secret)?, &secret_place)?;
+        let app_secret = self.seal.seal(fill(&mut world.aliyun.app_secret, generate::secret)?, &app_secret_place)?;
         let legacy_sign = *world.tuya.legacy_sign.get_or_insert(false);
         let mask = *world.tuya.mask_private_fields.get_or_insert(true);
         let require_token = *world.aliyun.require_cloud_token.get_or_insert(true);
@@ -217,7 +217,7 @@ impl<'a> Builder<'a> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '')",
             settings,
         )?;
-        let admin_uid = mint::admin_uid(self.now_ms)?;
+        let admin_uid = generate::admin_uid(self.now_ms)?;
         self.write("UPDATE project SET admin_uid = ?2 WHERE project_no = ?1", params![no, admin_uid])?;
         Ok(no)
     }
@@ -233,7 +233,7 @@ impl<'a> Builder<'a> {
             let split = || countries.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
             world.country_codes.get_or_insert_with(split);
         }
-        let app_key = fill(&mut world.app_key, mint::app_key)?;
+        let app_key = fill(&mut world.app_key, generate::app_key)?;
         let name = &*world.name.get_or_insert_with(|| world.schema.clone());
         let countries = world.country_codes.get_or_insert_default().join(",");
         self.write(
@@ -310,9 +310,9 @@ impl<'a> Builder<'a> {
     }
 
     fn put_product(&self, known_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
-        let id = fill(&mut world.product_id, mint::product_id)?;
-        let key = fill(&mut world.product_key, mint::product_key)?;
-        let secret = fill(&mut world.product_secret, mint::device_secret)?;
+        let id = fill(&mut world.product_id, generate::product_id)?;
+        let key = fill(&mut world.product_key, generate::product_key)?;
+        let secret = fill(&mut world.product_secret, generate::device_secret)?;
         let secret = self.seal.seal(secret, &place_of_product_secret(id))?;
         let icon = &*world.icon.get_or_insert_with(|| format!("smart/product_icon/{}.png", world.category));
         let net_type = &*world.net_type.get_or_insert_with(|| "NET_WIFI".to_owned());

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
+use super::attribute::delete_desired_values;
 use super::device::{TIME_ZONE, place_of_local_key, place_of_secret};
-use super::fact::forget_desires;
 use super::owner::{self, Owner};
 use super::product::node_type;
 use super::visibility::shows_gateways_key;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
 use crate::domain::{DeviceNo, Error, NodeType, Result};
-use crate::store::mint;
+use crate::store::generate;
 
 impl Builder<'_> {
     /// Devices first, gateways after, so that a document may name a gateway before it describes it.
@@ -53,15 +53,15 @@ impl Builder<'_> {
             }
         }
         let before = known.map(|(no, _, before)| (no, before));
-        let is_abroad = self.check_sight(world, product_no, before.as_ref())?;
-        if let (false, Some((no, _))) = (is_abroad, &before)
+        let is_held_elsewhere = self.check_sight(world, product_no, before.as_ref())?;
+        if let (false, Some((no, _))) = (is_held_elsewhere, &before)
             && world.local_key.is_some()
             && world.local_key == self.key_of_gateway(*no)?
         {
             // The document was printed while it showed the gateway's.
             world.local_key = None;
         }
-        let said = is_abroad.then(|| world.clone());
+        let said = is_held_elsewhere.then(|| world.clone());
         let (no, before) = before.unzip();
         if let Some(before) = before.clone() {
             world.or_stored(before);
@@ -75,7 +75,7 @@ impl Builder<'_> {
         Ok(no)
     }
 
-    /// Number, product and the facts that the document can change, links aside.
+    /// Number, product and the members that the document can change, links aside.
     fn known_device(&self, world: &WorldDevice, product_no: i64) -> Result<Option<(i64, i64, WorldDevice)>> {
         const COLUMNS: &str = "device_no, product_no, device_id, secret_sealed, local_key_sealed, uuid, sn,
             mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual, disabled";
@@ -126,12 +126,12 @@ impl Builder<'_> {
         before: Option<&WorldDevice>,
         world: &mut WorldDevice,
     ) -> Result<i64> {
-        let id = fill(&mut world.device_id, mint::device_id)?.clone();
+        let id = fill(&mut world.device_id, generate::device_id)?.clone();
         let is_given = world.local_key.is_some();
-        let secret = fill(&mut world.secret, mint::device_secret)?.clone();
-        let local_key = fill(&mut world.local_key, mint::device_secret)?.clone();
-        fill(&mut world.uuid, mint::device_secret)?;
-        fill(&mut world.iot_id, mint::iot_id)?;
+        let secret = fill(&mut world.secret, generate::device_secret)?.clone();
+        let local_key = fill(&mut world.local_key, generate::device_secret)?.clone();
+        fill(&mut world.uuid, generate::device_secret)?;
+        fill(&mut world.iot_id, generate::iot_id)?;
         world.device_name.get_or_insert_with(|| id.clone());
         world.name.get_or_insert_with(|| world.product_id.clone());
         world.ip.get_or_insert_default();
@@ -149,7 +149,7 @@ impl Builder<'_> {
             if before.secret != world.secret {
                 // The gateway that it is behind was shown the old one, and so was whoever had something wished of it.
                 self.write("UPDATE device SET gateway_no = NULL WHERE device_no = ?1", params![no])?;
-                forget_desires(self.connection, "?1", no).map_err(refused)?;
+                delete_desired_values(self.connection, "?1", no).map_err(refused)?;
             }
         }
         let written = self.write(
@@ -216,7 +216,7 @@ impl Builder<'_> {
         if is_given && world.local_key.as_ref() == Some(&key) {
             // The gateway's is not its own: behind another gateway, or another owner's, it must not show it.
             let id = world.device_id.clone().unwrap_or_default();
-            let own = self.seal.seal(&mint::device_secret()?, &place_of_local_key(&id))?;
+            let own = self.seal.seal(&generate::device_secret()?, &place_of_local_key(&id))?;
             let sql = "UPDATE device SET local_key_sealed = ?2, local_key_given = 0 WHERE device_no = ?1";
             self.write(sql, params![no, own])?;
         }
@@ -334,7 +334,7 @@ impl Builder<'_> {
             let list = users.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
             let others = format!("DELETE FROM binding WHERE device_no = ?1 AND owned = 0 AND user_no NOT IN ({list})");
             if self.connection.execute(&others, params![no]).map_err(refused)? > 0 {
-                forget_desires(self.connection, "?1", no).map_err(refused)?;
+                delete_desired_values(self.connection, "?1", no).map_err(refused)?;
             }
             for user_no in users {
                 self.owners.share(no, user_no)?;

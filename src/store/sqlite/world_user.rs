@@ -8,7 +8,7 @@ use super::user::{EXACT_FIRST, NAMED};
 use super::world::{Builder, fill};
 use crate::domain::world::{WorldHome, WorldUser};
 use crate::domain::{Error, Result, UsernameType};
-use crate::store::mint;
+use crate::store::generate;
 
 impl Builder<'_> {
     pub(super) fn user(&self, world: &mut WorldUser) -> Result<()> {
@@ -61,10 +61,10 @@ impl Builder<'_> {
         world.country_code.get_or_insert_default();
         world.nick_name.get_or_insert_default();
         world.avatar.get_or_insert_default();
-        fill(&mut world.uid, || mint::uid(self.now_ms))?;
-        fill(&mut world.identity_id, mint::identity_id)?;
+        fill(&mut world.uid, || generate::uid(self.now_ms))?;
+        fill(&mut world.identity_id, generate::identity_id)?;
         world.disabled.get_or_insert(false);
-        let login_id = fill(&mut world.login_id, mint::login_id)?;
+        let login_id = fill(&mut world.login_id, generate::login_id)?;
         world.open_id.get_or_insert_with(|| login_id.clone());
         if before == Some(world) {
             return Ok(());

@@ -31,18 +31,26 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
         let of_project = expected.view(Viewer { project, user: None });
         let found = registry.device(project, &id(name)).await.unwrap();
         let place = format!("{name} {project:?} {:?}", asking.user.as_ref().map(|user| &user.uid));
-        assert_eq!(found.as_ref().map(|device| device.abroad), of_project.map(|view| view.abroad), "{place}");
+        assert_eq!(
+            found.as_ref().map(|device| device.held_elsewhere),
+            of_project.map(|view| view.held_elsewhere),
+            "{place}"
+        );
         if let Some(device) = found {
             let nothing_of_theirs = device.local_key.is_empty() && device.home.is_none() && device.owner.is_none();
-            assert!(!device.abroad || nothing_of_theirs && device.name == device.product.name, "{place}");
+            assert!(!device.held_elsewhere || nothing_of_theirs && device.name == device.product.name, "{place}");
         }
 
         let view = expected.view(Viewer { project, user: asking.user.as_ref().map(|user| user.no) });
         let heard = registry.heard_device(project, asking.user.as_ref(), no).await.unwrap();
         assert_eq!(heard.is_some(), view.is_some(), "{place}");
         if let (Some(heard), Some(view)) = (heard, view) {
-            let shows_key = view.role > DeviceRole::Sharee && !view.abroad;
-            assert_eq!((heard.abroad, !heard.local_key.is_empty()), (view.abroad, shows_key), "{place}");
+            let shows_key = view.role > DeviceRole::Sharee && !view.held_elsewhere;
+            assert_eq!(
+                (heard.held_elsewhere, !heard.local_key.is_empty()),
+                (view.held_elsewhere, shows_key),
+                "{place}"
+            );
         }
 
         let user = asking.user.as_ref().map(|user| user.no);

@@ -3,9 +3,9 @@
 
 use std::sync::Mutex;
 
+use ingle::domain::attribute::{Attribute, AttributeChange, AttributeKind};
 use ingle::domain::binding::{Bound, Unbound};
 use ingle::domain::device::{FactoryName, Leaving};
-use ingle::domain::fact::{Fact, FactChange, FactKind};
 use ingle::domain::handover::HistoryCuts;
 use ingle::domain::home::{Home, HomeRole};
 use ingle::domain::product::Registration;
@@ -21,50 +21,58 @@ fn facts_are_kept_by_kind_and_key() {
     on_engines(async |registry, first, _| {
         let no = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap().no;
         let (plug, scale) = (no(PLUG).await, no(SCALE).await);
-        let change = async |device: DeviceNo, kind, changes: Vec<FactChange>| {
-            registry.change_facts(device, kind, changes, 3).await.unwrap()
+        let change = async |device: DeviceNo, kind, changes: Vec<AttributeChange>| {
+            registry.change_attributes(device, kind, changes, 3).await.unwrap()
         };
-        let facts = async |device: DeviceNo, kind| registry.facts(device, kind).await.unwrap();
-        let fact = |key: &str, text: &str, version| Fact { key: key.to_owned(), text: text.to_owned(), version };
-        assert!(change(plug, FactKind::Tag, vec![FactChange::set("b", "1"), FactChange::set("a", "2")]).await);
-        assert!(change(plug, FactKind::Tag, vec![FactChange::set("b", "3")]).await);
-        assert_eq!(facts(plug, FactKind::Tag).await, [fact("a", "2", 1), fact("b", "3", 2)]);
-        for (device, kind) in [(scale, FactKind::Tag), (plug, FactKind::Shadow)] {
+        let facts = async |device: DeviceNo, kind| registry.attributes(device, kind).await.unwrap();
+        let fact = |key: &str, text: &str, version| Attribute { key: key.to_owned(), text: text.to_owned(), version };
+        assert!(
+            change(plug, AttributeKind::Tag, vec![AttributeChange::set("b", "1"), AttributeChange::set("a", "2")])
+                .await
+        );
+        assert!(change(plug, AttributeKind::Tag, vec![AttributeChange::set("b", "3")]).await);
+        assert_eq!(facts(plug, AttributeKind::Tag).await, [fact("a", "2", 1), fact("b", "3", 2)]);
+        for (device, kind) in [(scale, AttributeKind::Tag), (plug, AttributeKind::Shadow)] {
             assert!(facts(device, kind).await.is_empty());
         }
         // All or none: too many, or one of another version.
-        assert!(!change(plug, FactKind::Tag, vec![FactChange::set("c", ""), FactChange::set("d", "")]).await);
-        let at = |key: &str, version| FactChange { from_version: Some(version), ..FactChange::set(key, "9") };
-        assert!(!change(plug, FactKind::Tag, vec![at("a", 1), at("b", 1)]).await);
-        assert!(!change(plug, FactKind::Tag, vec![at("new", 1)]).await);
-        assert_eq!(facts(plug, FactKind::Tag).await, [fact("a", "2", 1), fact("b", "3", 2)]);
-        assert!(change(plug, FactKind::Tag, vec![at("a", 1), at("new", 0)]).await);
-        assert!(change(plug, FactKind::Tag, vec![FactChange::forget("b"), FactChange::forget("nothing")]).await);
-        assert_eq!(facts(plug, FactKind::Tag).await, [fact("a", "9", 2), fact("new", "9", 1)]);
+        assert!(
+            !change(plug, AttributeKind::Tag, vec![AttributeChange::set("c", ""), AttributeChange::set("d", "")]).await
+        );
+        let at = |key: &str, version| AttributeChange { from_version: Some(version), ..AttributeChange::set(key, "9") };
+        assert!(!change(plug, AttributeKind::Tag, vec![at("a", 1), at("b", 1)]).await);
+        assert!(!change(plug, AttributeKind::Tag, vec![at("new", 1)]).await);
+        assert_eq!(facts(plug, AttributeKind::Tag).await, [fact("a", "2", 1), fact("b", "3", 2)]);
+        assert!(change(plug, AttributeKind::Tag, vec![at("a", 1), at("new", 0)]).await);
+        assert!(
+            change(plug, AttributeKind::Tag, vec![AttributeChange::forget("b"), AttributeChange::forget("nothing")])
+                .await
+        );
+        assert_eq!(facts(plug, AttributeKind::Tag).await, [fact("a", "9", 2), fact("new", "9", 1)]);
         // A reset forgets what its users left, not what the device is.
-        assert!(change(plug, FactKind::Firmware, vec![FactChange::set("0", "1.0.0")]).await);
-        let wish = |code: &str, value: &str| (code.into(), Value::from_json(value).unwrap());
-        let put = async |wishes, until_ms, now_ms| {
-            registry.put_desired(plug, wishes, until_ms, true, now_ms, 2).await.unwrap()
+        assert!(change(plug, AttributeKind::Firmware, vec![AttributeChange::set("0", "1.0.0")]).await);
+        let setpoint = |code: &str, value: &str| (code.into(), Value::from_json(value).unwrap());
+        let put = async |setpoints, until_ms, now_ms| {
+            registry.put_desired(plug, setpoints, until_ms, true, now_ms, 2).await.unwrap()
         };
         let desired = async || {
             let all = registry.desired(plug).await.unwrap().into_iter();
             all.map(|one| (one.code, one.value.as_json().to_owned(), one.version)).collect::<Vec<_>>()
         };
         let one = |code: &str, value: &str, version: i64| (code.to_owned(), value.to_owned(), version);
-        assert!(put(vec![wish("on", "true"), wish("at", "1")], NOW + 9, NOW).await);
-        assert!(!put(vec![wish("on", "false"), wish("more", "1")], NOW + 9, NOW).await, "all or none");
-        assert!(put(vec![wish("on", "false")], NOW + 20, NOW).await);
+        assert!(put(vec![setpoint("on", "true"), setpoint("at", "1")], NOW + 9, NOW).await);
+        assert!(!put(vec![setpoint("on", "false"), setpoint("more", "1")], NOW + 9, NOW).await, "all or none");
+        assert!(put(vec![setpoint("on", "false")], NOW + 20, NOW).await);
         assert_eq!(desired().await, [one("at", "1", 1), one("on", "false", 2)]);
         let versions = vec![("on".to_owned(), Some(1)), ("at".to_owned(), None), ("nothing".to_owned(), None)];
         registry.forget_desired(plug, versions).await.unwrap();
         assert_eq!(desired().await, [one("on", "false", 2)], "a newer one stays");
-        assert!(put(vec![wish("on", "true")], NOW + 30, NOW + 20).await);
+        assert!(put(vec![setpoint("on", "true")], NOW + 30, NOW + 20).await);
         assert_eq!(desired().await, [one("on", "true", 1)], "one whose time is over is gone");
         assert!(registry.remove_devices(first, &[id(PLUG)], Leaving::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
-        assert_eq!(facts(plug, FactKind::Firmware).await, [fact("0", "1.0.0", 1)]);
+        assert_eq!(facts(plug, AttributeKind::Firmware).await, [fact("0", "1.0.0", 1)]);
         assert!(desired().await.is_empty());
-        for kind in [FactKind::Tag, FactKind::Shadow] {
+        for kind in [AttributeKind::Tag, AttributeKind::Shadow] {
             assert!(facts(plug, kind).await.is_empty(), "{kind:?}");
         }
     });

@@ -1,6 +1,6 @@
 //! The contract of the registry, fifth part: invitations into homes, and what leaves with who lives there no more.
 
-use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};
+use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
 use ingle::domain::invitation::{
     INVITATION_LIFE_MS, INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, INVITATIONS_OF_PAIR_MAX, Invitation,
 };
@@ -22,7 +22,7 @@ async fn no(registry: &dyn Registry, project: ProjectNo, user: &str) -> UserNo {
 }
 
 async fn home(registry: &dyn Registry, project: ProjectNo, owner: &str) -> HomeId {
-    registry.make_home(project, &uid(owner), HomeFacts::default(), 10_000).await.unwrap().unwrap().unwrap()
+    registry.make_home(project, &uid(owner), HomePatch::default(), 10_000).await.unwrap().unwrap().unwrap()
 }
 
 async fn invite(

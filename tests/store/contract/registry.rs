@@ -1,7 +1,7 @@
 //! The contract of the registry, first part: projects, tokens, users, devices, and the world document.
 
 use ingle::domain::device::{DeviceCursor, DeviceQuery, Leaving, UserDevices};
-use ingle::domain::device_user::DeviceUserFacts;
+use ingle::domain::device_user::DeviceUserProfile;
 use ingle::domain::password::Password;
 use ingle::domain::user::{UserQuery, UserSync};
 use ingle::domain::{Schema, Uid, UsernameType};
@@ -186,7 +186,7 @@ fn removal_and_reset() {
         };
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         registry.name_function(plug.no, "switch_1", "left", NOW).await.unwrap();
-        registry.add_device_user(plug.no, facts("n"), 10).await.unwrap().unwrap();
+        registry.add_device_user(plug.no, profile("n"), 10).await.unwrap().unwrap();
         assert!(!remove(second, PLUG, Leaving::Removed, 0).await);
         assert!(remove(first, PLUG, Leaving::Removed, 0).await);
         assert!(!remove(first, PLUG, Leaving::Removed, 0).await);
@@ -208,8 +208,8 @@ fn removal_and_reset() {
     });
 }
 
-fn facts(name: &str) -> DeviceUserFacts {
-    DeviceUserFacts {
+fn profile(name: &str) -> DeviceUserProfile {
+    DeviceUserProfile {
         nick_name: name.into(),
         sex: 1,
         birthday_ms: None,
@@ -224,15 +224,15 @@ fn device_users_are_of_one_device_and_bounded() {
     on_engines(async |registry, first, _| {
         let scale = registry.device(first, &id(SCALE)).await.unwrap().unwrap().no;
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap().no;
-        let one = registry.add_device_user(scale, facts("a"), 2).await.unwrap().unwrap();
-        let two = registry.add_device_user(scale, facts("b"), 2).await.unwrap().unwrap();
-        assert!(one != two && registry.add_device_user(scale, facts("c"), 2).await.unwrap().is_none());
-        let changed = DeviceUserFacts { contact: None, height_cm: None, ..facts("z") };
+        let one = registry.add_device_user(scale, profile("a"), 2).await.unwrap().unwrap();
+        let two = registry.add_device_user(scale, profile("b"), 2).await.unwrap().unwrap();
+        assert!(one != two && registry.add_device_user(scale, profile("c"), 2).await.unwrap().is_none());
+        let changed = DeviceUserProfile { contact: None, height_cm: None, ..profile("z") };
         assert!(!registry.update_device_user(plug, &one, changed.clone()).await.unwrap());
         assert!(registry.update_device_user(scale, &one, changed).await.unwrap());
         let users = registry.device_users(scale, 10).await.unwrap();
-        assert_eq!((users[0].id.clone(), users[0].facts.nick_name.as_str()), (one.clone(), "z"));
-        assert_eq!((users[0].facts.contact.as_deref(), users[0].facts.height_cm), (Some("c"), None));
+        assert_eq!((users[0].id.clone(), users[0].profile.nick_name.as_str()), (one.clone(), "z"));
+        assert_eq!((users[0].profile.contact.as_deref(), users[0].profile.height_cm), (Some("c"), None));
         assert!(!registry.remove_device_user(plug, &one).await.unwrap());
         assert!(registry.remove_device_user(scale, &one).await.unwrap());
         assert!(!registry.remove_device_user(scale, &one).await.unwrap());

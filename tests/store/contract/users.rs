@@ -4,7 +4,7 @@
 use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
 use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
-use ingle::domain::home::{HomeFacts, HomeRole, MemberChange, MemberPut};
+use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
 use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
@@ -199,8 +199,8 @@ fn shares_are_counted_and_withdrawn() {
         let withdraw = async |project, user: &str| registry.withdraw_device(project, &uid(user), plug).await.unwrap();
         assert!(!withdraw(second, GUEST).await && !withdraw(first, OWNER).await);
         // What may have been wished under a share goes with it.
-        let wish = vec![("switch_1".into(), Value::from_json("true").unwrap())];
-        assert!(registry.put_desired(plug, wish, NOW + 1, true, NOW, 9).await.unwrap());
+        let setpoint = vec![("switch_1".into(), Value::from_json("true").unwrap())];
+        assert!(registry.put_desired(plug, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
         assert!(withdraw(first, GUEST).await && !withdraw(first, GUEST).await);
         assert!(sharees(first).await.is_empty());
         assert!(registry.desired(plug).await.unwrap().is_empty());
@@ -210,7 +210,7 @@ fn shares_are_counted_and_withdrawn() {
 #[test]
 fn homes_are_made_changed_shared_and_removed() {
     on_engines(async |registry, first, second| {
-        let named = |name: &str| HomeFacts { name: Some(name.to_owned()), lat: Some(53.5), ..HomeFacts::default() };
+        let named = |name: &str| HomePatch { name: Some(name.to_owned()), lat: Some(53.5), ..HomePatch::default() };
         let make = async |project, owner: &str, max| {
             registry.make_home(project, &uid(owner), named("Boat"), max).await.unwrap()
         };
@@ -219,7 +219,7 @@ fn homes_are_made_changed_shared_and_removed() {
         let home = async |id| registry.home(first, id).await.unwrap();
         let made = home(boat).await.unwrap();
         assert_eq!((made.name.as_str(), made.lat, made.lon, made.owner), ("Boat", 53.5, 0.0, uid(OWNER)));
-        let moved = HomeFacts { geo_name: Some("Elbe".to_owned()), lon: Some(9.9), ..HomeFacts::default() };
+        let moved = HomePatch { geo_name: Some("Elbe".to_owned()), lon: Some(9.9), ..HomePatch::default() };
         assert!(registry.change_home(second, None, boat, moved.clone()).await.is_err());
         registry.change_home(first, None, boat, moved).await.unwrap();
         let changed = home(boat).await.unwrap();
@@ -258,7 +258,7 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!((role(GUEST).await, role(OWNER).await), (Some(HomeRole::Member), Some(HomeRole::Owner)));
         // Whoever asks has the rights of this moment here too: a plain member changes and removes nothing.
         let guest_no = Some(guest_no);
-        let named = HomeFacts { name: Some("Ship".to_owned()), ..HomeFacts::default() };
+        let named = HomePatch { name: Some("Ship".to_owned()), ..HomePatch::default() };
         assert!(matches!(registry.change_home(first, guest_no, boat, named).await, Err(Error::NotAllowed(_))));
         assert!(matches!(registry.remove_home(first, guest_no, boat, NOW).await, Err(Error::NotAllowed(_))));
         let owner_goes = registry.remove_member(first, guest_no, boat, &uid(OWNER), NOW).await;
@@ -276,8 +276,8 @@ fn homes_are_made_changed_shared_and_removed() {
         assert!(registry.remove_member(second, None, boat, &guest.uid, NOW).await.is_err());
         assert_eq!(registry.remove_member(first, None, boat, &guest.uid, NOW).await.unwrap(), Vec::new());
         let plug = no(&*registry, first, PLUG).await;
-        let wish = vec![("switch_1".into(), Value::from_json("true").unwrap())];
-        assert!(registry.put_desired(plug, wish, NOW + 1, true, NOW, 9).await.unwrap());
+        let setpoint = vec![("switch_1".into(), Value::from_json("true").unwrap())];
+        assert!(registry.put_desired(plug, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
         assert!(registry.remove_member(first, None, HOME, &guest.uid, NOW).await.is_ok());
         assert!(registry.desired(plug).await.unwrap().is_empty(), "as with a share");

@@ -8,9 +8,9 @@ use super::super::{
     Times, code_of, command_id, points, text, texts,
 };
 use super::{RRPC, Topic, encode};
-use crate::domain::data_point::Said;
+use crate::domain::attribute::{ATTRIBUTES_MAX, AttributeChange};
+use crate::domain::data_point::ReportedValue;
 use crate::domain::device::FactoryName;
-use crate::domain::fact::{FACTS_MAX, FactChange};
 use crate::domain::session::DeviceClaim;
 use crate::domain::{Device, Value};
 use crate::refusals::Reason;
@@ -74,7 +74,7 @@ impl Frame<'_> {
             "event/property/pack/post" => self.pack(),
             "event/property/batch/post" => self.batch(),
             "event/property/history/post" => self.history(),
-            "property/desired/get" => self.request(texts(self.params(), FACTS_MAX).map(DeviceRequest::Desired)),
+            "property/desired/get" => self.request(texts(self.params(), ATTRIBUTES_MAX).map(DeviceRequest::Desired)),
             "property/desired/delete" => self.request(self.desired_taken()),
             "deviceinfo/update" => self.request(self.tags()),
             "deviceinfo/delete" => self.request(self.tags_gone()),
@@ -232,22 +232,22 @@ impl Frame<'_> {
     }
 
     fn desired_taken(&self) -> Option<DeviceRequest> {
-        let change = |(code, taken): (&String, &Json)| FactChange {
+        let change = |(code, taken): (&String, &Json)| AttributeChange {
             from_version: taken["version"].as_i64(),
-            ..FactChange::forget(code)
+            ..AttributeChange::forget(code)
         };
         Some(DeviceRequest::ForgetDesired(self.params().as_object()?.iter().map(change).collect()))
     }
 
     fn tags(&self) -> Option<DeviceRequest> {
-        let items = self.params().as_array().filter(|items| items.len() <= FACTS_MAX)?;
-        let tag = |item: &Json| Some(FactChange::set(item["attrKey"].as_str()?, text(&item["attrValue"])?));
+        let items = self.params().as_array().filter(|items| items.len() <= ATTRIBUTES_MAX)?;
+        let tag = |item: &Json| Some(AttributeChange::set(item["attrKey"].as_str()?, text(&item["attrValue"])?));
         items.iter().map(tag).collect::<Option<_>>().map(DeviceRequest::ChangeTags)
     }
 
     fn tags_gone(&self) -> Option<DeviceRequest> {
-        let items = self.params().as_array().filter(|items| items.len() <= FACTS_MAX)?;
-        let tag = |item: &Json| Some(FactChange::forget(item["attrKey"].as_str()?));
+        let items = self.params().as_array().filter(|items| items.len() <= ATTRIBUTES_MAX)?;
+        let tag = |item: &Json| Some(AttributeChange::forget(item["attrKey"].as_str()?));
         items.iter().map(tag).collect::<Option<_>>().map(DeviceRequest::ChangeTags)
     }
 
@@ -357,7 +357,7 @@ fn objects(value: &Json) -> Option<Vec<&Map<String, Json>>> {
 }
 
 /// An event with its output under `value`, or bare.
-fn event(code: &str, given: &Json, times: Times) -> Option<Said> {
+fn event(code: &str, given: &Json, times: Times) -> Option<ReportedValue> {
     let object = given.as_object()?;
     let output = object.get("value").unwrap_or(given);
     Some((code_of(code)?, Value::from_json(output.to_string())?, times.when(object.get("time"))?))

@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json, json};
 use super::super::super::auth::Registration;
 use super::super::{DeviceResponse, Fault, Message, ReplyTo};
 use super::name;
-use crate::domain::command::Wish;
-use crate::domain::fact::Desired;
+use crate::domain::attribute::Desired;
+use crate::domain::command::Setpoint;
 use crate::domain::session::DeviceSecret;
 use crate::domain::{Device, Product, Value};
 use crate::thing_model;
@@ -61,8 +61,8 @@ pub fn shadow(name: &str) -> ReplyTo {
 pub fn data(product: &Product, response: &DeviceResponse) -> Json {
     match response {
         DeviceResponse::Done => Json::Null,
-        DeviceResponse::Tags(facts) => {
-            facts.iter().map(|fact| json!({"attrKey": fact.key, "attrValue": fact.text})).collect()
+        DeviceResponse::Tags(attributes) => {
+            attributes.iter().map(|attribute| json!({"attrKey": attribute.key, "attrValue": attribute.text})).collect()
         }
         DeviceResponse::Desired(desired) => {
             let value = |one: &Desired| thing_model::to_alink(product.function(&one.code), one.value.as_json());
@@ -85,7 +85,7 @@ pub fn data(product: &Product, response: &DeviceResponse) -> Json {
 }
 
 /// A command to set values.
-pub fn set(device: &Device, id: u32, values: &[Wish]) -> Message {
+pub fn set(device: &Device, id: u32, values: &[Setpoint]) -> Message {
     let value = |code: &str, value: &Value| thing_model::to_alink(device.product.function(code), value.as_json());
     let params: Map<String, Json> =
         values.iter().map(|(code, wanted)| (code.to_string(), value(code, wanted))).collect();

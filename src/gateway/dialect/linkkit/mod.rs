@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::super::auth::{Claim, Intent, Proof, Registration, digits, field, method};
 use super::{DeviceDialect, DeviceMessage, DeviceResponse, Fault, ForeignTopic, Message, ReplyTo, UNNAMED};
 use crate::domain::command::Command;
-use crate::domain::data_point::Said;
+use crate::domain::data_point::ReportedValue;
 use crate::domain::device::FactoryName;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::{Device, DeviceId, Product, Value};
@@ -79,7 +79,7 @@ impl DeviceDialect for LinkKit {
         }
     }
 
-    fn to_stored(&self, product: &Product, points: Vec<Said>) -> Vec<Said> {
+    fn to_stored(&self, product: &Product, points: Vec<ReportedValue>) -> Vec<ReportedValue> {
         let value = |code: &str, value: Value| {
             let sent: Json = serde_json::from_str(value.as_json()).unwrap_or_default();
             Value::from_json(thing_model::from_alink(product.function(code), &sent)).unwrap_or(value)

@@ -1,11 +1,11 @@
 //! What is kept of a device under a key: its tags, the versions of its firmware, its shadow; and the values that it should
 //! take.
 
-use super::command::Wish;
+use super::command::Setpoint;
 use super::{Cloud, Device, Error, EventSource, EventType, NewEvent, Result, Value};
 
 /// Keys of one kind that a device may have.
-pub const FACTS_MAX: usize = 128;
+pub const ATTRIBUTES_MAX: usize = 128;
 /// A key may be this long.
 pub const KEY_BYTES_MAX: usize = 64;
 /// A shadow may be this long.
@@ -13,9 +13,9 @@ pub const LONG_BYTES_MAX: usize = 16 * 1024;
 /// Any other text may be this long.
 pub const TEXT_BYTES_MAX: usize = 512;
 
-/// Kinds of facts.
+/// Kinds of attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FactKind {
+pub enum AttributeKind {
     /// What the device says of itself beside its values.
     Tag,
     /// The version of a part of its firmware.
@@ -24,14 +24,14 @@ pub enum FactKind {
     Shadow,
 }
 
-impl FactKind {
+impl AttributeKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Tag, Self::Firmware, Self::Shadow];
 }
 
-/// One fact.
+/// One attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
+pub struct Attribute {
     /// Its name among those of its kind.
     pub key: String,
     /// What it says.
@@ -55,65 +55,70 @@ pub struct Desired {
     pub is_told: bool,
 }
 
-/// A change of one fact.
+/// A change of one attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FactChange {
+pub struct AttributeChange {
     /// Which.
     pub key: String,
     /// What it says from now on; `None` to forget it.
     pub text: Option<String>,
-    /// Only from this version on (0 for a fact that is not there).
+    /// Only from this version on (0 for a attribute that is not there).
     pub from_version: Option<i64>,
 }
 
-impl FactChange {
-    /// Sets a fact, whatever it was.
+impl AttributeChange {
+    /// Sets a attribute, whatever it was.
     pub fn set(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), text: Some(text.into()), from_version: None }
     }
 
-    /// Forgets a fact, whatever it was.
+    /// Forgets a attribute, whatever it was.
     pub fn forget(key: impl Into<String>) -> Self {
         Self { key: key.into(), text: None, from_version: None }
     }
 }
 
 impl Cloud {
-    /// The facts of a device, in the order of their keys.
+    /// The attributes of a device, in the order of their keys.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn facts(&self, device: &Device, kind: FactKind) -> Result<Vec<Fact>> {
-        self.registry.facts(device.no, kind).await
+    pub async fn attributes(&self, device: &Device, kind: AttributeKind) -> Result<Vec<Attribute>> {
+        self.registry.attributes(device.no, kind).await
     }
 
-    /// Changes facts of a device, all of them or none. `false` when there would be too many, one of them is too long,
+    /// Changes attributes of a device, all of them or none. `false` when there would be too many, one of them is too long,
     /// or of another version.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn change_facts(&self, device: &Device, kind: FactKind, changes: Vec<FactChange>) -> Result<bool> {
+    pub async fn change_attributes(
+        &self,
+        device: &Device,
+        kind: AttributeKind,
+        changes: Vec<AttributeChange>,
+    ) -> Result<bool> {
         let bytes_max = match kind {
-            FactKind::Tag | FactKind::Firmware => TEXT_BYTES_MAX,
-            FactKind::Shadow => LONG_BYTES_MAX,
+            AttributeKind::Tag | AttributeKind::Firmware => TEXT_BYTES_MAX,
+            AttributeKind::Shadow => LONG_BYTES_MAX,
         };
-        let fits = |change: &FactChange| {
+        let fits = |change: &AttributeChange| {
             (1..=KEY_BYTES_MAX).contains(&change.key.len())
                 && change.text.as_ref().is_none_or(|text| text.len() <= bytes_max)
         };
-        if changes.len() > FACTS_MAX || !changes.iter().all(fits) {
+        if changes.len() > ATTRIBUTES_MAX || !changes.iter().all(fits) {
             return Ok(false);
         }
-        let known = self.registry.facts(device.no, kind).await?;
-        let is_known = |change: &FactChange| {
-            let found = known.iter().find(|fact| fact.key == change.key);
-            change.from_version.is_none() && found.map(|fact| &fact.text) == change.text.as_ref()
+        let known = self.registry.attributes(device.no, kind).await?;
+        let is_known = |change: &AttributeChange| {
+            let found = known.iter().find(|attribute| attribute.key == change.key);
+            change.from_version.is_none() && found.map(|attribute| &attribute.text) == change.text.as_ref()
         };
         // A device says the same at every start, and a write makes everybody read anew.
         if changes.iter().all(is_known) {
             return Ok(true);
         }
-        self.registry.change_facts(device.no, kind, changes, FACTS_MAX).await
+        self.registry.change_attributes(device.no, kind, changes, ATTRIBUTES_MAX).await
     }
 
     /// Notes the versions of a device's firmware; the log keeps each change.
@@ -121,9 +126,10 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn note_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
-        let known = self.registry.facts(device.no, FactKind::Firmware).await?;
-        let is_new =
-            |(part, version): &&(String, String)| !known.iter().any(|fact| fact.key == *part && fact.text == *version);
+        let known = self.registry.attributes(device.no, AttributeKind::Firmware).await?;
+        let is_new = |(part, version): &&(String, String)| {
+            !known.iter().any(|attribute| attribute.key == *part && attribute.text == *version)
+        };
         let row = |(_, version): &(String, String)| NewEvent {
             value: Value::from_json(json_text(version)),
             ..self.row_now(device, EventType::Firmware, EventSource::DEVICE)
@@ -132,15 +138,15 @@ impl Cloud {
         let is_short = |(part, version): &(String, String)| {
             (1..=KEY_BYTES_MAX).contains(&part.len()) && version.len() <= TEXT_BYTES_MAX
         };
-        if known.len() + versions.len() > FACTS_MAX || !versions.iter().all(is_short) {
+        if known.len() + versions.len() > ATTRIBUTES_MAX || !versions.iter().all(is_short) {
             return Ok(false);
         }
         // The log first: a row that comes twice is better than one that never comes.
         if !rows.is_empty() {
             self.log(rows).await?;
         }
-        let changes = versions.into_iter().map(|(part, version)| FactChange::set(part, version)).collect();
-        self.change_facts(device, FactKind::Firmware, changes).await
+        let changes = versions.into_iter().map(|(part, version)| AttributeChange::set(part, version)).collect();
+        self.change_attributes(device, AttributeKind::Firmware, changes).await
     }
 
     /// The values that a device should take, but for those whose time is over.
@@ -172,14 +178,15 @@ impl Cloud {
         }
     }
 
-    pub(super) async fn note_desires(
+    pub(super) async fn store_desired_values(
         &self,
         device: &Device,
-        wishes: Vec<Wish>,
+        setpoints: Vec<Setpoint>,
         until_ms: i64,
         is_told: bool,
     ) -> Result<()> {
-        let noted = self.registry.put_desired(device.no, wishes, until_ms, is_told, self.now_ms(), FACTS_MAX).await?;
+        let noted =
+            self.registry.put_desired(device.no, setpoints, until_ms, is_told, self.now_ms(), ATTRIBUTES_MAX).await?;
         noted.then_some(()).ok_or(Error::Busy("the device has too many values that it should take"))
     }
 }

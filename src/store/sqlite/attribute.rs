@@ -4,39 +4,43 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use crate::domain::command::Wish;
-use crate::domain::fact::{Desired, Fact, FactChange, FactKind};
-use crate::domain::store::FactStore;
+use crate::domain::attribute::{Attribute, AttributeChange, AttributeKind, Desired};
+use crate::domain::command::Setpoint;
+use crate::domain::store::AttributeStore;
 use crate::domain::{DeviceNo, Error, Result, Value};
 
 #[async_trait]
-impl FactStore for SqliteRegistry {
-    async fn facts(&self, device: DeviceNo, kind: FactKind) -> Result<Vec<Fact>> {
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<Fact>> {
+impl AttributeStore for SqliteRegistry {
+    async fn attributes(&self, device: DeviceNo, kind: AttributeKind) -> Result<Vec<Attribute>> {
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<Attribute>> {
             connection
                 .prepare_cached(
                     "SELECT key, text, version FROM device_fact WHERE device_no = ?1 AND kind = ?2 ORDER BY key",
                 )?
                 .query_map(params![device.0, number(kind)], |row| {
-                    Ok(Fact { key: row.get(0)?, text: row.get(1)?, version: row.get(2)? })
+                    Ok(Attribute { key: row.get(0)?, text: row.get(1)?, version: row.get(2)? })
                 })?
                 .collect()
         };
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
-    async fn change_facts(
+    async fn change_attributes(
         &self,
         device: DeviceNo,
-        kind: FactKind,
-        changes: Vec<FactChange>,
+        kind: AttributeKind,
+        changes: Vec<AttributeChange>,
         max: usize,
     ) -> Result<bool> {
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
             // Nothing is kept of a change that is refused.
-            connection.execute_batch("SAVEPOINT facts")?;
+            connection.execute_batch("SAVEPOINT attributes")?;
             let done = change(connection, device, kind, &changes, max)?;
-            connection.execute_batch(if done { "RELEASE facts" } else { "ROLLBACK TO facts; RELEASE facts" })?;
+            connection.execute_batch(if done {
+                "RELEASE attributes"
+            } else {
+                "ROLLBACK TO attributes; RELEASE attributes"
+            })?;
             Ok(done)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
@@ -65,7 +69,7 @@ impl FactStore for SqliteRegistry {
     async fn put_desired(
         &self,
         device: DeviceNo,
-        wishes: Vec<Wish>,
+        setpoints: Vec<Setpoint>,
         until_ms: i64,
         is_told: bool,
         now_ms: i64,
@@ -77,7 +81,7 @@ impl FactStore for SqliteRegistry {
             connection
                 .prepare_cached("DELETE FROM desired_value WHERE device_no = ?1 AND until_ms <= ?2")?
                 .execute(params![device.0, now_ms])?;
-            for (code, value) in &wishes {
+            for (code, value) in &setpoints {
                 connection
                     .prepare_cached(
                         "INSERT INTO desired_value (device_no, code, value, until_ms, is_told, version)
@@ -114,12 +118,12 @@ impl FactStore for SqliteRegistry {
 fn change(
     connection: &Connection,
     device: DeviceNo,
-    kind: FactKind,
-    changes: &[FactChange],
+    kind: AttributeKind,
+    changes: &[AttributeChange],
     max: usize,
 ) -> rusqlite::Result<bool> {
     let place = "device_no = ?1 AND kind = ?2";
-    for FactChange { key, text, from_version } in changes {
+    for AttributeChange { key, text, from_version } in changes {
         if let Some(wanted) = from_version {
             let sql = format!("SELECT version FROM device_fact WHERE {place} AND key = ?3");
             let at: Option<i64> = connection
@@ -149,23 +153,23 @@ fn change(
 }
 
 /// The number of a kind in the registry.
-fn number(kind: FactKind) -> i64 {
+fn number(kind: AttributeKind) -> i64 {
     match kind {
-        FactKind::Tag => 1,
-        FactKind::Firmware => 2,
-        FactKind::Shadow => 4,
+        AttributeKind::Tag => 1,
+        AttributeKind::Firmware => 2,
+        AttributeKind::Shadow => 4,
     }
 }
 
 /// Removes the values that devices should take: who wished them no longer has the device.
-pub fn forget_desires(connection: &Connection, devices: &str, value: i64) -> rusqlite::Result<()> {
+pub fn delete_desired_values(connection: &Connection, devices: &str, value: i64) -> rusqlite::Result<()> {
     connection.execute(&format!("DELETE FROM desired_value WHERE device_no IN ({devices})"), params![value])?;
     Ok(())
 }
 
 /// Removes what a device's users left, and the values that they wished; its firmware stays what it is.
-pub fn forget_wishes(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
+pub fn delete_desired(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM device_fact WHERE device_no = ?1 AND kind <> ?2";
-    connection.execute(sql, params![device_no, number(FactKind::Firmware)])?;
-    forget_desires(connection, "?1", device_no)
+    connection.execute(sql, params![device_no, number(AttributeKind::Firmware)])?;
+    delete_desired_values(connection, "?1", device_no)
 }
