@@ -52,7 +52,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             let mut session = Session::new(client, peer);
             gateway.router.register(session.device.no, &session.mailbox);
             let no = session.device.no;
-            if gateway.cloud.connected(&session.device, || gateway.router.has_session(no)).await.is_ok() {
+            let connected = gateway.cloud.connected(&session.device, || gateway.router.has_session(no));
+            if Box::pin(connected).await.is_ok() {
                 let state = Box::pin(session.resume(&gateway, options)).await;
                 connection.codec.connect_ack(Ok(state));
                 let _ = session.run(&mut connection, &gateway, options.keep_alive_s, &mut shutdown).await;
@@ -70,7 +71,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         }
         _ => {}
     }
-    connection.close().await;
+    Box::pin(connection.close()).await;
 }
 
 /// The session of a device, and of its sub-devices that are online in it.
@@ -139,7 +140,8 @@ impl Session {
     {
         let keep_alive = keep_alive_timeout(keep_alive_s);
         loop {
-            self.process_input(connection, gateway).await?;
+            // On the heap while there is input: an idle connection has no room for it.
+            Box::pin(self.process_input(connection, gateway)).await?;
             if !self.held_commands.is_empty() {
                 Box::pin(self.deliver_mail(connection, gateway)).await?;
             }
