@@ -22,6 +22,10 @@ use crate::store::password::hash_if_changed;
 use crate::store::seal::Seal;
 use crate::store::{functions, generate};
 
+/// Revokes the tokens of all users of the project `?1`.
+const DELETE_USER_TOKENS: &str =
+    "DELETE FROM user_token WHERE user_no IN (SELECT user_no FROM app_user WHERE project_no = ?1)";
+
 #[async_trait]
 impl WorldStore for SqliteRegistry {
     async fn apply(
@@ -172,8 +176,7 @@ impl<'a> Builder<'a> {
             if *world.tuya.secret.get_or_insert_with(|| secret.clone()) != secret {
                 // Tokens that were granted with the old secret are revoked, including those of users.
                 self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
-                let users = "SELECT user_no FROM app_user WHERE project_no = ?1";
-                self.write(&format!("DELETE FROM user_token WHERE user_no IN ({users})"), params![no])?;
+                self.write(DELETE_USER_TOKENS, params![no])?;
             }
             if *world.aliyun.app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
                 self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
@@ -219,8 +222,8 @@ impl<'a> Builder<'a> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '')",
             settings,
         )?;
-        let admin_uid = generate::admin_uid(self.now_ms)?;
-        self.write("UPDATE project SET admin_uid = ?2 WHERE project_no = ?1", params![no, admin_uid])?;
+        let sql = "UPDATE project SET admin_uid = ?2 WHERE project_no = ?1";
+        self.write(sql, params![no, generate::admin_uid(self.now_ms)?])?;
         Ok(no)
     }
 
