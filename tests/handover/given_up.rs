@@ -33,7 +33,10 @@ fn a_document_neither_shares_nor_places_what_somebody_left() {
         device[member] = value;
         let refusal = cloud.ingle(&["apply", "-"], &documented("first", json!([device.clone()])).to_string());
         let refusal = refusal.unwrap_err();
-        assert!(refusal.contains("devices[0]") && refusal.contains(&format!("{member}: nobody owns")), "{refusal}");
+        assert!(
+            refusal.contains("devices[0]") && refusal.contains(&format!("{member}: the device has no owner")),
+            "{refusal}"
+        );
     }
     let owned = json!({"product_id": PLUGS, "device_id": PLUG, "owner": "guest@example.com", "shared_with": []});
     cloud.apply(&documented("first", json!([owned])));
