@@ -13,24 +13,24 @@ use crate::domain::login::TokenHolder;
 use crate::domain::user::User;
 use crate::domain::{Device, DeviceId, DeviceNo, Product, Project, ProjectNo, Result, Uid};
 
-/// Entries of the small maps.
+/// The maximum number of entries of a small map.
 const SMALL_MAX: usize = 4096;
-/// Users in the cache.
+/// The maximum number of users in the cache.
 const USERS_MAX: usize = 16 * 1024;
-/// Devices in the cache, by their own ids and again in the lists of users: some 100 MB each when it is full.
+/// The maximum number of devices in the cache, by their ids and again in the lists of users: about 100 MB each.
 const DEVICES_MAX: usize = 128 * 1024;
-/// A user's devices are cached up to so many; a longer list is read again each time.
+/// The maximum length of a cached device list; a longer list is read from the database each time.
 pub const LIST_MAX: usize = 256;
-/// Counters of [`Cache::touched`]: a write makes one entry in so many stale without need.
+/// The number of counters in [`Cache::touched`]. A write makes one of so many entries stale without need.
 const SLOTS: usize = 4096;
 /// The slot of [`Touched::All`].
 const ALL: usize = 0;
 
-/// What a committed write touched. Every cached value that it may have changed is of one of these. It holds nothing of this
-/// process, so that a message bus can carry it to other nodes.
+/// What a committed write touched. It covers every cached value that the write may have changed. It refers to nothing in
+/// this process, so a message bus could send it to other nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Touched {
-    /// A device as a project sees it.
+    /// A device, as every project sees it.
     Device(DeviceNo),
     /// A user's account.
     User(Uid),
@@ -42,36 +42,36 @@ pub enum Touched {
     All,
 }
 
-/// The cache. An entry is only used as long as nothing that touches it was committed since before it was read.
+/// The cache. An entry is used only if no write that touches it was committed since before it was read.
 pub struct Cache {
-    /// Twice the number of commits that have ended, and one more while a commit is under way.
+    /// Twice the number of completed commits, plus one while a commit is running.
     commits: AtomicU64,
-    /// For each [`slot`] what [`Cache::commits`] was after the last commit that touched it.
+    /// For each [`slot`], the value of [`Cache::commits`] after the last commit that touched it.
     touched: Box<[AtomicU64]>,
-    /// By client id.
+    /// Projects by client id.
     pub projects: Map<String, Arc<Project>>,
-    /// By AppKey.
+    /// Projects by AppKey.
     pub keys: Map<String, Arc<Project>>,
-    /// By a token's hash.
+    /// Token holders by the hash of the token.
     pub tokens: Map<[u8; 32], TokenHolder>,
-    /// Project and expiry by a cloudToken's hash.
+    /// Project and expiry by the hash of a cloudToken.
     pub cloud_tokens: Map<[u8; 32], (ProjectNo, i64)>,
-    /// By number.
+    /// Products by number.
     pub products: Map<i64, Arc<Product>>,
-    /// As their project sees them.
+    /// Users of a project.
     pub users: Map<(ProjectNo, UserName), Arc<User>>,
-    /// As a project sees them.
+    /// Devices as a project sees them.
     pub devices: Map<(ProjectNo, DeviceId), Arc<Device>>,
-    /// A user's devices, or the first of more than [`LIST_MAX`].
+    /// The devices of a user. A list of more than [`LIST_MAX`] is not cached.
     pub lists: Map<(ProjectNo, Uid, UserDevices), List>,
-    /// What a user has.
+    /// The devices that a user owns or shares.
     pub bound: Map<(ProjectNo, Uid), Arc<BoundDevices>>,
 }
 
-/// Devices in their order.
+/// A device list, in order.
 pub type List = Arc<[Arc<Device>]>;
 
-/// What a user is found by.
+/// The name by which a user is looked up.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum UserName {
     /// An AppKey and an open id.
@@ -99,15 +99,15 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// Called before a commit.
+    /// Must be called before a commit.
     pub fn begin_commit(&self) {
         self.commits.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Called after a commit, before its callers are answered, with all that it touched.
+    /// Must be called after a commit with everything that it touched, before the writers get their results.
     ///
-    /// A reader takes the number of commits before it reads. If what it read is older than this commit, it took the number
-    /// before this function raised it, so the slots that are set here are beyond the number of its entry.
+    /// A reader loads the number of commits before it reads. If its data is older than this commit, it loaded the number
+    /// before this function raised it, so the slots that are set here are greater than the number of its entry.
     pub fn end_commit(&self, touched: &[Touched]) {
         let after = self.commits.load(Ordering::SeqCst) + 1;
         for touched in touched {
@@ -116,7 +116,7 @@ impl Cache {
         self.commits.store(after, Ordering::SeqCst);
     }
 
-    /// The cached value, or else what `read` finds. It may be called twice.
+    /// Returns the cached value, or else the result of `read`, which may be called twice.
     ///
     /// # Errors
     /// Those of `read`.
@@ -145,7 +145,7 @@ impl Cache {
         [ALL, entry.slot].iter().all(|slot| self.touched[*slot].load(Ordering::SeqCst) <= entry.commits)
     }
 
-    /// Checks that a value which was used is what the database holds, unless something was committed meanwhile.
+    /// Checks that a cached value equals the one in the database, unless a write was committed in the meantime.
     fn verify<K, V: Cached<K>>(&self, value: &V, commits: u64, read: Option<&V>) {
         let is_comparable = commits.is_multiple_of(2) && self.commits.load(Ordering::SeqCst) == commits;
         let name = std::any::type_name::<V>();
@@ -156,7 +156,7 @@ impl Cache {
     }
 }
 
-/// The counter of what was touched; several may have one.
+/// The counter for something that was touched. Several things can share one counter.
 fn slot(touched: &Touched) -> usize {
     match touched {
         Touched::All => ALL,
@@ -167,7 +167,7 @@ fn slot(touched: &Touched) -> usize {
     }
 }
 
-/// Values of a limited weight together.
+/// A map whose values have a limited total weight.
 pub type Map<K, V> = quick_cache::sync::Cache<K, Entry<V>, Weight>;
 
 fn map<K: Hash + Eq, V: Cached<K>>(entries: usize, weight_max: usize) -> Map<K, V> {
@@ -177,13 +177,13 @@ fn map<K: Hash + Eq, V: Cached<K>>(entries: usize, weight_max: usize) -> Map<K, 
 /// A cached value.
 #[derive(Clone)]
 pub struct Entry<V> {
-    /// The number of commits before it was read.
+    /// The number of commits before the value was read.
     commits: u64,
     slot: usize,
     value: V,
 }
 
-/// Weighs a value by the devices in it.
+/// Weighs a value by the number of devices in it.
 #[derive(Clone)]
 pub struct Weight;
 
@@ -195,10 +195,10 @@ impl<K, V: Cached<K>> Weighter<K, Entry<V>> for Weight {
 
 /// A value that can be cached under a key `K`.
 pub trait Cached<K>: Clone + PartialEq {
-    /// By which writes it changes, besides [`Touched::All`].
+    /// The writes that change it, besides [`Touched::All`].
     fn touched_by(&self, key: &K) -> Touched;
 
-    /// Items in it, when it is a list.
+    /// The number of items if it is a list.
     fn items(&self) -> usize {
         0
     }
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     impl Cache {
-        /// Whether an entry would be used.
+        /// True if the entry would be used.
         pub fn holds<K: Hash + Eq, V: Cached<K>>(&self, map: &Map<K, V>, key: &K) -> bool {
             map.get(key).is_some_and(|entry| self.is_current(&entry))
         }
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_or_during_a_commit_is_not_used_after_it() {
+    fn a_value_read_before_or_during_a_commit_is_not_used_after_it() {
         let cache = Cache::default();
         let before = || {
             commit(&cache, &[Touched::Token(HASH)]);
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(cache.get(&cache.cloud_tokens, HASH, before).unwrap(), Some((ProjectNo(1), 1)));
         assert_eq!(read(&cache, 2), 2);
         cache.begin_commit();
-        // The database may hold another value already, but whoever wrote it was not answered yet.
+        // The database may already hold another value, but its writer has not got a result yet.
         assert_eq!(read(&cache, 3), 2);
         cache.end_commit(&[Touched::Token(HASH)]);
         assert_eq!(read(&cache, 4), 4);
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "is stale")]
-    fn a_write_that_does_not_say_what_it_touched_is_found() {
+    fn a_write_without_a_trigger_is_detected() {
         let cache = Cache::default();
         read(&cache, 1);
         commit(&cache, &[]);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_map_keeps_what_is_used() {
+    fn a_full_map_retains_the_entries_in_use() {
         let cache = Cache::default();
         let key = |n: usize| n.to_be_bytes().repeat(4).try_into().unwrap();
         let token = |n| cache.get(&cache.cloud_tokens, key(n), || Ok(Some((ProjectNo(1), 1)))).unwrap();

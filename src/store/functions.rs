@@ -1,4 +1,4 @@
-//! A product's functions as an engine keeps them: one JSON document.
+//! The stored form of a product's functions: one JSON document.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ struct Row {
     access: Access,
 }
 
-/// The stored text of these functions, which [`crate::domain::world::World::parse`] completed.
+/// Encodes functions whose missing members [`crate::domain::world::World::parse`] has filled in.
 ///
 /// # Errors
 /// [`Error::Store`], never in practice.
@@ -32,10 +32,10 @@ pub fn encode(functions: &[WorldFunction]) -> Result<String> {
     serde_json::to_string(&functions.iter().map(row).collect::<Vec<_>>()).map_err(Error::store)
 }
 
-/// The functions of a text that [`encode`] made.
+/// Decodes the result of [`encode`].
 ///
 /// # Errors
-/// [`Error::Store`] for any other.
+/// [`Error::Store`] for any other text.
 pub fn decode(text: &str) -> Result<Vec<Function>> {
     let rows: Vec<Row> = serde_json::from_str(text).map_err(Error::store)?;
     let function =
@@ -43,7 +43,7 @@ pub fn decode(text: &str) -> Result<Vec<Function>> {
     Ok(rows.into_iter().map(function).collect())
 }
 
-/// The same functions as the world document has them.
+/// Decodes the result of [`encode`] into the form of the world document.
 ///
 /// # Errors
 /// [`Error::Store`] for any other text.

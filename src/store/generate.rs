@@ -1,4 +1,4 @@
-//! New identifiers and secrets, in the forms that the vendors' own have (contract tuya §1, §3; aliyun §4, §6).
+//! Generates identifiers and secrets in the forms that the vendors use (contract tuya §1, §3; aliyun §4, §6).
 
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -12,18 +12,18 @@ const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// `n` random digits and lower-case letters.
 ///
 /// # Errors
-/// [`Error::Store`] when the system gives no randomness; so for all of these.
+/// [`Error::Store`] when the operating system provides no random bytes. The same holds for all functions here.
 pub fn letters(n: usize) -> Result<String> {
     let mut text = String::with_capacity(n);
     while text.len() < n {
-        // Bytes past the last whole multiple of 36 would favour some letters.
+        // Bytes from 252 (7 × 36) on would favour some letters.
         let fair = random::<32>()?.into_iter().filter(|byte| *byte < 252);
         text.extend(fair.take(n - text.len()).map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
     }
     Ok(text)
 }
 
-/// `n` random decimal digits, the first not 0.
+/// `n` random decimal digits. The first is not 0.
 pub fn digits(n: usize) -> Result<String> {
     let mut text = String::with_capacity(n);
     while text.len() < n {
@@ -46,7 +46,7 @@ pub fn secret() -> Result<String> {
     Ok(hex::encode(random::<16>()?))
 }
 
-/// A secret of 16 characters, as both device protocols key with: device secret, product secret, local key.
+/// A secret of 16 characters, used as device secret, product secret and local key.
 pub fn device_secret() -> Result<String> {
     letters(16)
 }
@@ -66,7 +66,7 @@ pub fn identity_id() -> Result<String> {
     Ok(format!("50{}op{}", letters(6)?, hex::encode(random::<15>()?)))
 }
 
-/// Alibaba's number of an account, 15 digits.
+/// Alibaba's account number, 15 digits.
 pub fn login_id() -> Result<String> {
     digits(15)
 }
@@ -91,7 +91,7 @@ pub fn product_id() -> Result<String> {
     letters(16)
 }
 
-/// A device's id in both clouds, 20 characters.
+/// A device id, the same in both cloud APIs, 20 characters.
 pub fn device_id() -> Result<String> {
     Ok(format!("bf{}", letters(18)?))
 }
@@ -106,12 +106,12 @@ pub fn home_id() -> Result<i64> {
     digits(8)?.parse().map_err(Error::store)
 }
 
-/// A key of visual tokens: its name, the private half as PKCS#8 and the public one as a point on P-256.
+/// A key pair for visual tokens: key id, private key as PKCS#8, and public key as a point on P-256.
 pub fn es256_key() -> Result<(String, Vec<u8>, Vec<u8>)> {
-    let failed = |_| Error::store("no key could be made");
+    let failed = |_| Error::store("no key could be generated");
     let source = SystemRandom::new();
     let private = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &source).map_err(failed)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private.as_ref(), &source);
-    let public = pair.map_err(|_| Error::store("no key could be made"))?.public_key().as_ref().to_vec();
+    let public = pair.map_err(|_| Error::store("no key could be generated"))?.public_key().as_ref().to_vec();
     Ok((hex::encode(random::<8>()?), private.as_ref().to_vec(), public))
 }

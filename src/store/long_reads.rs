@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_without_end() {
+    async fn a_read_that_waits_too_long_is_refused() {
         let impatient = LongReads { wait_max: Duration::ZERO, ..LongReads::new(2, 1) };
         let held = impatient.acquire(Some(ProjectNo(1))).await.unwrap();
         assert!(matches!(impatient.acquire(Some(ProjectNo(1))).await, Err(Error::Busy(_))));

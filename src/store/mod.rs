@@ -1,4 +1,4 @@
-//! Engines: how the registry and the event log reach the disk. Nothing above `app` names one.
+//! The storage engines of the registry and the event log. Only `app` names an engine.
 
 pub mod cache;
 pub mod disk_space;

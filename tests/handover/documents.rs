@@ -1,4 +1,4 @@
-//! What a document, a changed secret and a removal of several devices do to who has what.
+//! Changes of owner by a world document, by a changed secret and by the removal of several devices.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn documented(project: &str, devices: Value) -> Value {
     json!({"projects": [{"name": project, "devices": devices}]})
 }
 
-/// What is shown of the plug's past: values, rows, names, people.
+/// The number of values, rows, names and device users that the API shows for the plug.
 pub fn past(app: &TuyaApp) -> [usize; 4] {
     let path = format!("/v1.0/devices/{PLUG}");
     let logs = format!("{path}/logs?end_time={}&size=100&start_time=0&type=7", NOW + 24 * HOUR_MS);
@@ -34,13 +34,13 @@ pub fn past(app: &TuyaApp) -> [usize; 4] {
     ]
 }
 
-/// The plug with a past of its owner's.
+/// A cloud in which the plug's owner has stored values, rows, names and device users.
 pub fn lived_with() -> TestCloud {
     let cloud = TestCloud::at(NOW);
     let app = cloud.first();
     let path = format!("/v1.0/devices/{PLUG}");
     cloud.import(&[(PLUG, NOW - 1000, 7, 1, "switch_1", json!(true))]);
-    // The clock was an hour ahead.
+    // The clock was one hour ahead.
     cloud.advance(HOUR);
     cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(12))]);
     cloud.set_back(HOUR);
@@ -61,7 +61,7 @@ fn a_value_ahead_of_the_clock_does_not_show_to_the_next_owner() {
     app.data("/living/cloud/user/binding/device/batch/bind", json!({"identityId": "50guest", "deviceList": list}));
     assert_eq!(past(&cloud.first()), [0; 4]);
     assert_eq!(app.data("/cloud/thing/properties/get", json!({"iotId": "iotPlug"})), json!([]));
-    // Nor when the time has come that it named; and what is reported then shows.
+    // The old rows stay hidden after the clock has passed their time, and new reports are visible.
     cloud.advance(2 * HOUR);
     cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(13))]);
     assert_eq!(cloud.first().reported(PLUG), json!([{"code": "cur_power", "value": 13}]));
@@ -78,10 +78,10 @@ fn a_document_that_changes_an_owner_hands_over_as_a_binding_does() {
         let applied = cloud.apply(&document);
         assert_eq!(past(&app), [0; 4], "{project}");
         let plug = app.get(&format!("/v1.0/devices/{PLUG}"))["result"].clone();
-        // What the document itself says is the new owner's.
+        // The new owner sees the members of the document.
         assert_eq!((&plug["uid"], &plug["name"], &plug["lat"]), (&json!(uid), &json!("Given"), &json!("1.5")));
         assert_eq!((&plug["ip"], &plug["time_zone"]), (&json!(""), &json!("+00:00")), "{plug}");
-        // The same again changes nothing, as it is and filled in.
+        // The same document changes nothing, neither as it was sent nor filled in.
         cloud.advance(HOUR + Duration::from_secs(10));
         cloud.import(&[(PLUG, cloud.now_ms(), 7, 1, "cur_power", json!(13))]);
         cloud.set_back(HOUR + Duration::from_secs(10));
@@ -100,7 +100,7 @@ fn what_there_is_goes_with_a_device_when_the_operator_says_so() {
         let device = json!({"product_id": PLUGS, "device_id": PLUG, "owner": owner, "keep_history": true});
         let applied = cloud.apply(&documented(project, json!([device])));
         assert_eq!(past(&app), [2, 2, 1, 1], "{project}");
-        // Who had it loses it all the same.
+        // The previous owner loses it even so.
         let owners = cloud.first().get(&format!("/v1.0/users/{OWNER}/devices")).to_string();
         assert!(!owners.contains(PLUG), "{owners}");
         cloud.apply(&applied);
@@ -140,7 +140,7 @@ fn a_changed_secret_ends_gateway_session_and_wishes() {
     let mut temp = listening("temp1", "another-secret-1");
     let wished = ask(&mut temp, "temp1", "thing/property/desired/get", &Value::Null).1;
     assert_eq!(wished, json!({"properties": {}}));
-    // With proof of the new one it may come behind the gateway again, and a document may say so.
+    // It can be attached to the gateway again with proof of the new secret, or by a document.
     let there = json!([{"product_id": "sensors000000001", "device_id": "temp1", "secret": "another-secret-2",
         "gateway": "gate1"}]);
     cloud.apply(&documented("first", there));
@@ -167,20 +167,20 @@ fn a_document_names_only_what_its_project_has() {
     let shared = json!({"shared_with": ["guest@example.com"]});
     let sub = json!({"product_id": "sensors000000001", "device_id": "temp3", "gateway": "gate9"});
     for (device, words) in [
-        // Another project's product and device.
+        // The product and the device belong to another project.
         (lamp(&json!({})), "another project's"),
         (lamp(&shared), "another project's"),
         (lamp(&json!({"home_id": 10_700_001})), "another project's"),
         (lamp(&json!({"gateway": "gate1"})), "another project's"),
         (lamp(&json!({"name": "Mine", "local_key": "0123456789abcdef"})), "another project's"),
-        // A device of the project's own product, which another project's user has.
+        // A device of the project's own product that is held elsewhere.
         (abroad(&shared), "shared_with"),
         (abroad(&json!({"home_id": 10_700_001})), "home_id"),
         (abroad(&json!({"gateway": "gate1"})), "gateway"),
         (abroad(&json!({"name": "Mine"})), "name"),
         (abroad(&json!({"lat": "1.5"})), "lat"),
         (abroad(&json!({"disabled": true})), "disabled"),
-        // The project's own device behind another project's gateway, or in a home of another project.
+        // The project's own device with a gateway or a home of another project.
         (sub, "gateway"),
         (json!({"product_id": PLUGS, "device_id": PLUG, "home_id": 999}), "home_id"),
         (json!({"product_id": "foreign000000001", "device_id": "new-lamp"}), "owner"),
@@ -191,15 +191,15 @@ fn a_document_names_only_what_its_project_has() {
         assert!(refusal.contains("projects[0] \"first\": devices[1]"), "the place: {refusal}");
         assert!(refusal.contains(words), "{device}: {refusal}");
     }
-    // Nothing was changed, and nothing of it is open to the first project's people.
+    // Nothing was changed, and the first project's users have no access.
     assert_eq!(cloud.apply(&documented("second", json!([lamp(&json!({})), abroad(&json!({}))]))), before);
     let app = cloud.first();
     assert_ne!(app.get(&format!("/v1.0/devices/{SCALE}"))["result"]["name"], "x");
     assert_eq!(app.get(&format!("/v1.0/devices/{FOREIGN}"))["code"], 1106);
-    // What the factory knows the maker may say, also of a device abroad; and again what is so already.
+    // The maker may describe what the factory knows, also of a device that is held elsewhere, and may repeat it.
     let factory = json!({"sn": "SN-9", "name": "Abroad", "secret": "a-new-secret-0001"});
     cloud.apply(&documented("first", json!([abroad(&factory)])));
-    // The document that comes back tells the maker nothing of that home.
+    // The filled-in document contains no data of the owner's home.
     let told = cloud.apply(&documented("first", json!([abroad(&json!({}))])));
     let told = &told["projects"][0]["devices"][0];
     assert_eq!((&told["sn"], told.get("name"), told.get("local_key")), (&json!("SN-9"), None, None), "{told}");
@@ -236,7 +236,7 @@ fn several_devices_are_removed_together_or_not_at_all() {
     let app = cloud.first();
     let is_there = |id: &str| app.get(&format!("/v1.0/devices/{id}"))["success"].clone();
     let remove = |ids: &[&str]| app.delete(&format!("/v1.0/iot-03/devices?device_ids={}", ids.join(",")));
-    // One that is seen, as a share, and is another's; one that is not seen; one that is not there.
+    // A device that is only shared with a user, one that is not visible, and one that does not exist.
     assert_eq!(is_there(FOREIGN), true);
     for stranger in [FOREIGN, "other1", "nobody"] {
         for ids in [[PLUG, SCALE, stranger], [stranger, PLUG, SCALE], [PLUG, stranger, SCALE]] {
@@ -252,7 +252,7 @@ fn several_devices_are_removed_together_or_not_at_all() {
     for id in [PLUG, SCALE, LEAK, LONELY] {
         assert_eq!(is_there(id), false, "{id}");
     }
-    // So it is with what a gateway lets go.
+    // The same holds for a device that its gateway removes.
     let mut gate = MqttDevice::connect(&cloud, &tuyalink("gate1", "secret-of-gate1"));
     assert_eq!(gate.subscribe(&["tylink/gate1/channel/downlink/auto_subscribe"]), [true]);
     assert_eq!(ask(&mut gate, "gate1", "device/topo/delete", &json!(["temp1", "temp3"])).0, 1004);
@@ -266,7 +266,7 @@ fn what_a_removed_user_had_is_as_after_a_reset() {
     let cloud = lived_with();
     crate::aliyun::devices::named(&cloud);
     cloud.aliyun().data("/user/account/unregister", json!({"identityId": "50owner"}));
-    // Nobody can come back for it, so not even its own project sees it any more.
+    // The user no longer exists, so even the project does not see this data.
     assert_eq!(past(&cloud.first()), [0; 4]);
     let plug = cloud.first().get(&format!("/v1.0/devices/{PLUG}"))["result"].clone();
     assert_eq!((&plug["name"], &plug["ip"], &plug["uid"]), (&plug["product_name"], &json!(""), &json!("")), "{plug}");
@@ -289,6 +289,6 @@ fn a_visual_token_is_dead_once_its_device_was_given_up_however_soon_it_comes_bac
     let app = cloud.aliyun();
     app.data("/cloud/user/device/unbind", json!({"identityId": "50owner", "iotId": "iotPlug"}));
     app.data("/living/cloud/user/binding/device/batch/bind", json!({"identityId": "50owner", "deviceList": [device]}));
-    // In the same millisecond, to the same owner.
+    // This is in the same millisecond and for the same owner.
     assert_eq!((opens(&before), opens(&token())), (401, 200));
 }

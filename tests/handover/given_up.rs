@@ -1,4 +1,4 @@
-//! What somebody left on a device that nobody owns any more, and what others own beside it.
+//! Data on a device that its owner has given up, and the devices of others beside it.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink, with_gateway, with_secrets};
 use crate::support::world::PLUG;
 
-/// The plug with a past of its owner's, who has given it up.
+/// A cloud in which the owner of the plug has stored data and then given the plug up.
 fn given_up() -> TestCloud {
     let cloud = lived_with();
     crate::aliyun::devices::named(&cloud);
@@ -33,7 +33,10 @@ fn a_document_neither_shares_nor_places_what_somebody_left() {
         device[member] = value;
         let refusal = cloud.ingle(&["apply", "-"], &documented("first", json!([device.clone()])).to_string());
         let refusal = refusal.unwrap_err();
-        assert!(refusal.contains("devices[0]") && refusal.contains(&format!("{member}: nobody owns")), "{refusal}");
+        assert!(
+            refusal.contains("devices[0]") && refusal.contains(&format!("{member}: the device has no owner")),
+            "{refusal}"
+        );
     }
     let owned = json!({"product_id": PLUGS, "device_id": PLUG, "owner": "guest@example.com", "shared_with": []});
     cloud.apply(&documented("first", json!([owned])));
@@ -46,7 +49,7 @@ fn a_gateway_that_gets_an_owner_lets_go_of_what_others_own_behind_it() {
     with_gateway(&cloud);
     let app = cloud.first();
     let gateway = |id: &str| app.get(&format!("/v1.0/devices/{id}"))["result"]["gateway_id"].clone();
-    // A gateway that nobody owns, a sub-device of a user's, and one that nobody owns.
+    // A gateway without an owner, with one sub-device that has an owner and one that has none.
     cloud.apply(&documented(
         "first",
         json!([{"product_id": "gates00000000001", "device_id": "gate7", "secret": "secret-of-gate7"},

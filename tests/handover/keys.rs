@@ -1,5 +1,5 @@
-//! The local key of a device behind a gateway: the gateway's, as clients of the local network find the gateway by it, and
-//! never that of a gateway that whoever has the device does not have.
+//! The local key of a sub-device: it shows the key of its gateway, which clients of the local network need, but only to users
+//! who also have the gateway.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::support::{TestCloud, ingle};
 const GATEWAYS: &str = "gateway000000001";
 const SENSORS: &str = "rzeSU2h9uoklx001";
 
-/// Something that is done to a device.
+/// An operation on a device.
 type Way = fn(&TestCloud);
 
 fn key(cloud: &TestCloud, device: &str) -> String {
@@ -24,7 +24,7 @@ fn sensor(device: &str, more: Value) -> Value {
     row
 }
 
-/// Applies rows of devices and gives them back filled in.
+/// Applies a document with devices and returns them filled in.
 fn apply(cloud: &TestCloud, devices: Value) -> Value {
     cloud.apply(&documented("first", devices))["projects"][0]["devices"].clone()
 }
@@ -36,17 +36,17 @@ fn a_device_behind_a_gateway_shows_its_key() {
     assert_eq!((gates.len(), key(&cloud, LEAK), key(&cloud, DOOR)), (16, gates.clone(), gates.clone()));
     let thing = cloud.first().get(&format!("/v2.0/cloud/thing/{LEAK}"))["result"].clone();
     assert_eq!(thing["local_key"], gates);
-    // It is printed so, and what was printed changes nothing.
+    // The document shows this key, and applying it again changes nothing.
     let leak = json!([sensor(LEAK, json!({}))]);
     let filled = apply(&cloud, leak.clone());
     assert_eq!(filled[0]["local_key"], gates);
     assert_eq!(apply(&cloud, filled.clone()), filled);
     assert_eq!(apply(&cloud, leak), filled);
-    // It follows the gateway's, with any sign that real keys have in them.
+    // It follows the gateway's key, with all characters that real keys contain.
     let other = "a<'&|$; `\"~}K9=";
     apply(&cloud, json!([{"product_id": GATEWAYS, "device_id": GATEWAY, "local_key": other}]));
     assert_eq!((key(&cloud, GATEWAY), key(&cloud, LEAK)), (other.to_owned(), other.to_owned()));
-    // One that was given a key of its own has that.
+    // A device that was given its own key shows that one.
     apply(&cloud, json!([sensor(DOOR, json!({"local_key": "door's own key!!"}))]));
     assert_eq!((key(&cloud, DOOR), key(&cloud, LEAK)), ("door's own key!!".to_owned(), other.to_owned()));
 }
@@ -70,14 +70,14 @@ fn a_device_that_changes_hands_takes_no_gateways_key_along() {
         assert_ne!(key(&cloud, LEAK), "", "{way}");
     }
     assert_ne!(key(&cloud, LEAK), key(&cloud, "gate2"));
-    // In another home of the same owner live others, who do not have the gateway.
+    // Another home of the same owner has other members, who do not have the gateway.
     assert_eq!(key(&cloud, DOOR), gates);
     let home = json!({"projects": [{"name": "first", "homes": [{"name": "Hut", "owner": "18200000678", "home_id": 5}],
         "devices": [sensor(DOOR, json!({"home_id": 5}))]}]});
     cloud.apply(&home);
     assert_ne!(key(&cloud, DOOR), gates);
     assert_eq!(cloud.first().get(&format!("/v1.0/devices/{DOOR}"))["result"]["gateway_id"], GATEWAY);
-    // The gateway goes to somebody else, with what is behind it left where it is.
+    // The gateway gets another owner, and its sub-devices keep theirs.
     apply(&cloud, json!([sensor(DOOR, json!({"home_id": 10_700_001}))]));
     assert_eq!(key(&cloud, DOOR), gates);
     apply(&cloud, json!([{"product_id": GATEWAYS, "device_id": GATEWAY, "owner": "guest@example.com"}]));
@@ -98,7 +98,7 @@ fn a_document_that_was_printed_gives_no_device_the_gateways_key_for_good() {
     };
     let gates = of(&filled, GATEWAY);
     assert_eq!(of(&filled, LEAK), gates);
-    // Another folder, by what was printed here; the sensors stand before their gateway.
+    // The printed document is applied to another folder. It lists the sensors before their gateway.
     filled["projects"][0]["devices"].as_array_mut().unwrap().reverse();
     let restored = apply(&filled);
     assert_eq!((of(&restored, GATEWAY), of(&restored, LEAK)), (gates.clone(), gates.clone()));

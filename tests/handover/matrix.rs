@@ -1,4 +1,5 @@
-//! The matrix: every way × everything that could leak, on both dialects, the visual login, the device and the feed.
+//! The matrix: every way of changing the owner × every thing that could leak, in both dialects, the visual login, the device
+//! protocols and the feed.
 
 use std::collections::BTreeSet;
 
@@ -46,8 +47,8 @@ fn every_method_of_the_store_that_hands_over_is_a_way_of_the_matrix() {
     assert_eq!(methods, covered);
 }
 
-/// What the registry keeps of a device: each column and table is of the device itself, or of its people and so a thing
-/// of the matrix.
+/// The columns and tables with data of a device. Each belongs to the device itself, or to its users and is then a thing of
+/// the matrix.
 #[test]
 fn everything_that_is_kept_of_a_device_is_a_thing_of_the_matrix() {
     let of_itself = "device_no product_no project_no device_id secret_sealed uuid iot_id device_name sn mac is_virtual
@@ -66,10 +67,10 @@ fn everything_that_is_kept_of_a_device_is_a_thing_of_the_matrix() {
         ("binding", Thing::Shares),
         ("function_name", Thing::FunctionName),
         ("device_user", Thing::DeviceUsers),
-        // Tags and shadow; its firmware is of itself.
+        // Tags and the shadow. Firmware versions belong to the device itself.
         ("device_fact", Thing::Facts),
         ("desired_value", Thing::Facts),
-        // Tokens of users; each names at most the device that redeemed it.
+        // Pairing tokens of users. Each refers at most to the device that redeemed it.
         ("pairing", Thing::UserToken),
         ("pairing_failure", Thing::UserToken),
     ];

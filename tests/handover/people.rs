@@ -1,4 +1,4 @@
-//! The world of the matrix: two projects, whose people own, share and get devices, and how they look at them.
+//! The world of the matrix: two projects with users who own, share and get devices, and the ways to read devices.
 
 use std::cell::RefCell;
 
@@ -14,12 +14,12 @@ use crate::support::tuya::TuyaApp;
 
 pub const NOW: i64 = 1_763_800_000_000;
 pub const HOUR_MS: i64 = 3_600_000;
-/// The project whose products all devices of the matrix are.
+/// The project that makes all devices of the matrix.
 pub const MAKER: usize = 0;
 pub const OTHER: usize = 1;
 const SCHEMAS: [(&str, &str, &str); 2] = [("first", "testApp", "86"), ("second", "otherApp", "49")];
 
-/// Somebody with an app, signed in, who listens too.
+/// A signed-in user with an app that subscribes to the live feed.
 pub struct Person {
     pub name: &'static str,
     pub project: usize,
@@ -28,7 +28,7 @@ pub struct Person {
     listener: Listener,
 }
 
-/// A listener of the live messages, with a device of its own by which it knows that it has heard everything.
+/// A subscriber of the live feed, with a device of its own whose message shows that all earlier ones have arrived.
 struct Listener {
     sentinel: String,
     ear: RefCell<Ear>,
@@ -39,8 +39,7 @@ impl Listener {
         Self { sentinel: format!("sentinel-{name}"), ear: RefCell::new(Ear::of(cloud, app, link)) }
     }
 
-    /// What it has heard of `what`, or of everything, since it was asked last; nothing when the app can no longer rename
-    /// the device.
+    /// The messages about `what`, or all, since the last call; nothing if the app can no longer rename the device.
     fn heard(&self, app: &TuyaApp, what: &str) -> String {
         let path = format!("/v1.0/devices/{}", self.sentinel);
         if app.put(&path, json!({"name": "over"}))["result"] != true {
@@ -66,7 +65,7 @@ impl Person {
         format!("50{}", self.name)
     }
 
-    /// Everything that the person's app has heard since it was asked last.
+    /// All messages that the user's app has received since the last call.
     pub fn heard(&self) -> String {
         self.listener.heard(&self.app, "")
     }
@@ -76,7 +75,7 @@ fn uid(name: &str) -> String {
     format!("az1578962398648{name:x<6}")
 }
 
-/// The projects, their people, and what both share.
+/// The projects, their users, and the server.
 pub struct Matrix {
     pub cloud: TestCloud,
     pub tuya: [TuyaApp; 2],
@@ -85,7 +84,7 @@ pub struct Matrix {
     listeners: [Listener; 2],
 }
 
-/// Name, project, home.
+/// The name, project and home of each user.
 const PEOPLE: [(&str, usize, i64); 10] = [
     ("former", MAKER, 20_000_001),
     ("leaver", MAKER, 20_000_002),
@@ -139,7 +138,7 @@ impl Matrix {
         self.people.iter().find(|person| person.name == name).unwrap()
     }
 
-    /// What a project's own listener has heard of a device since it was asked last.
+    /// The messages about a device that a project has received since the last call.
     pub fn project_heard(&self, project: usize, id: &str) -> String {
         self.listeners[project].heard(&self.tuya[project], id)
     }
@@ -157,7 +156,7 @@ impl Matrix {
         self.cloud.apply(&json!({"projects": [{"name": SCHEMAS[project].0, "devices": devices}]}));
     }
 
-    /// What the Tuya dialect says of a device: everything that reads.
+    /// The answers of all read calls of the Tuya dialect for a device.
     pub fn tuya_says(&self, app: &TuyaApp, id: &str) -> String {
         let end = NOW + 24 * HOUR_MS;
         let all = "1,2,3,4,5,6,7,8,9,10";
@@ -181,7 +180,7 @@ impl Matrix {
         .collect()
     }
 
-    /// What the Alibaba dialect says of a device and of its owner's devices.
+    /// The answers of the Alibaba dialect for a device and its owner's devices.
     pub fn aliyun_says(&self, owner: &Person, id: &str) -> String {
         let app = &self.aliyun[owner.project];
         let iot = json!({"iotId": format!("iot-{id}")});
@@ -204,13 +203,13 @@ impl Matrix {
         .collect()
     }
 
-    /// A visual token of somebody for a device.
+    /// A visualToken of a user for a device.
     pub fn visual_token(&self, person: &Person, id: &str) -> String {
         let device = json!([{"productKey": "a1matrix", "deviceName": id}]);
         crate::visual::login::tokens(&self.cloud, person.name, PASSWORD, device).remove(0)
     }
 
-    /// What a visual token opens: the device, or its log.
+    /// Reads the device or its log with a visualToken.
     pub fn visual(&self, token: &str, id: &str, below: &str) -> Answer {
         let path = format!("/v1.0/visual/devices/a1matrix/{id}{below}");
         send(self.cloud.api, &Request::new("GET", &path).with("Authorization", &format!("Bearer {token}")))
@@ -220,7 +219,7 @@ impl Matrix {
         ["", "/logs?size=100"].map(|below| self.visual(token, id, below).body.to_string()).concat()
     }
 
-    /// Connects a device by both protocols, and lets it note a tag by the one and a shadow by the other.
+    /// Connects a device by both protocols and stores a tag by the one and a shadow by the other.
     pub fn device_notes(&self, id: &str, tag: &str, shadow: &str) {
         let tags = json!([{"key": "room", "value": tag}]);
         assert_eq!(ask(&mut self.tuyalink(id), id, "device/tag/report", &tags).0, 0);
@@ -230,7 +229,7 @@ impl Matrix {
         assert_eq!(answer["payload"]["status"], "success", "{answer}");
     }
 
-    /// What the device itself is told by either protocol: what it should be, its tags, its shadow.
+    /// The desired values, tags and shadow that the device itself gets by either protocol.
     pub fn device_says(&self, id: &str) -> String {
         let mut device = self.tuyalink(id);
         let wished = ask(&mut device, id, "thing/property/desired/get", &Value::Null).1;
@@ -252,7 +251,7 @@ impl Matrix {
         MqttDevice::connect(&self.cloud, &linkkit("a1matrix", id, &format!("secret-of-{id}"), ",_ss=1"))
     }
 
-    /// A device or gateway, connected by TuyaLink and listening.
+    /// A device or gateway that is connected by TuyaLink and subscribed.
     pub fn tuyalink(&self, id: &str) -> MqttDevice {
         let mut device = MqttDevice::connect(&self.cloud, &tuyalink(id, &format!("secret-of-{id}")));
         assert_eq!(device.subscribe(&[&format!("tylink/{id}/channel/downlink/auto_subscribe")]), [true]);
@@ -260,7 +259,7 @@ impl Matrix {
     }
 }
 
-/// A request of TuyaLink: the code of the answer, and its data.
+/// Sends a TuyaLink request. Returns the code and the data of the answer.
 pub fn ask(device: &mut MqttDevice, id: &str, below: &str, data: &Value) -> (i64, Value) {
     let message = json!({"msgId": "1", "sys": {"ack": 1}, "data": data});
     let answer = device.asked(&format!("tylink/{id}/{below}"), &message).1;

@@ -1,4 +1,4 @@
-//! Everything of a former owner that the next owner must not get, or that the former must not keep.
+//! Data and access of a former owner that the next owner must not get, or that the former owner must lose.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::json;
 use super::people::{MAKER, Matrix, NOW, OTHER, Person, ask};
 use super::ways::{Scene, Way};
 
-/// How far the clock was ahead.
+/// How far the clock is ahead.
 const AHEAD: Duration = Duration::from_secs(3600);
 
-/// Something that could leak.
+/// A kind of data or access that could leak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thing {
     Rows,
@@ -57,12 +57,12 @@ impl Thing {
         Self::UserToken,
     ];
 
-    /// The texts by which the thing is known where it shows, and where it shows to its owner.
+    /// The texts that show the thing in an answer, and the views that show it to its owner.
     fn shows(self, scene: &Scene<'_>) -> (Vec<String>, &'static [View]) {
         use View::{Alibaba, Device, Feed, ProjectFeed, TuyaProject, TuyaUser, Visual};
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         match self {
-            // Listeners hear of an imported row only when it is the device's state.
+            // Subscribers get an imported row only if it is the device's state.
             Self::Rows => (texts(&["404040404"]), &[TuyaUser, TuyaProject, Alibaba, Visual]),
             Self::Value => (texts(&["414141414"]), &View::OF_VALUES),
             Self::ValueAhead => (texts(&["424242424"]), &View::OF_VALUES),
@@ -78,13 +78,13 @@ impl Thing {
             Self::Address => (texts(&["10.11.12.13"]), &[TuyaUser, TuyaProject]),
             Self::TimeZone => (texts(&["+05:45"]), &[TuyaUser, TuyaProject]),
             Self::Gateway => (vec![scene.former_gate.clone(), "node-of-anna".to_owned()], &[TuyaUser, TuyaProject]),
-            // What the device keeps, and what opens it: nobody who had it before has it still.
+            // These belong to the device or give access to it, so previous users must lose them.
             Self::LocalKey | Self::Feed | Self::VisualToken | Self::UserToken => (Vec::new(), &[]),
         }
     }
 }
 
-/// Where things show.
+/// The interfaces that could show a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     TuyaUser,
@@ -99,12 +99,12 @@ pub enum View {
 impl View {
     pub const ALL: [Self; 7] =
         [Self::TuyaUser, Self::TuyaProject, Self::Alibaba, Self::Visual, Self::Device, Self::Feed, Self::ProjectFeed];
-    /// Everything but what the device itself is told.
+    /// All views except the device's own.
     const OF_VALUES: [Self; 6] =
         [Self::TuyaUser, Self::TuyaProject, Self::Alibaba, Self::Visual, Self::Feed, Self::ProjectFeed];
 }
 
-/// What an owner sees in each view.
+/// The answers that an owner sees in each view.
 struct Seen([String; 7]);
 
 impl Seen {
@@ -127,20 +127,20 @@ impl Seen {
     }
 }
 
-/// A device that has gone its way: what its owners saw before and after, and with what.
+/// A device after a change of owner: what its owners saw before and after, and with which credentials.
 pub struct Gone<'a> {
     scene: Scene<'a>,
     before: Seen,
     after: Seen,
-    /// The former owner's and the sharee's.
+    /// The tokens of the former owner and of the sharee.
     visual_tokens: [String; 2],
-    /// What the former owner, the sharee and the resident heard afterwards.
+    /// The messages that the former owner, the sharee and the member got afterwards.
     heard: [String; 3],
-    /// What the former owner's project heard afterwards, where the next owner has another.
+    /// The messages that the former owner's project got afterwards, if the next owner has another project.
     heard_by_project: String,
 }
 
-/// What belongs to a device before it goes: what the operator says of it.
+/// The world document of a device and its gateway before the change.
 pub fn devices_of(scene: &Scene<'_>) -> Vec<serde_json::Value> {
     let (id, former) = (&scene.id, scene.former.name);
     let gate = |id: &str| {
@@ -156,7 +156,7 @@ pub fn devices_of(scene: &Scene<'_>) -> Vec<serde_json::Value> {
     vec![former_gate, device]
 }
 
-/// The gateways of the next owner and of nobody, for the maker's document.
+/// The gateway of the next owner and one without an owner, for the maker's document.
 pub fn other_gates(scene: &Scene<'_>) -> Vec<serde_json::Value> {
     let gate = |id: &str| json!({"product_id": "matrixgate000001", "device_id": id, "device_name": id, "secret": format!("secret-of-{id}")});
     let mut next_gate = gate(&scene.next_gate);
@@ -167,7 +167,7 @@ pub fn other_gates(scene: &Scene<'_>) -> Vec<serde_json::Value> {
 }
 
 impl<'a> Gone<'a> {
-    /// Lets the former owner live with the device, and brings it to the next.
+    /// Lets the former owner use the device and then brings it to the next owner.
     pub fn through(matrix: &'a Matrix, way: Way) -> Self {
         let scene = Scene::of(matrix, way);
         let (id, former) = (scene.id.as_str(), scene.former);
@@ -191,7 +191,7 @@ impl<'a> Gone<'a> {
             (id, NOW - 1000, 7, 1, "temp", json!(414_141_414)),
             (id, NOW - 2000, 11, 1, "alarm", json!({"n": 454_545_454})),
         ]);
-        // The clock was an hour ahead.
+        // The clock was one hour ahead.
         matrix.cloud.advance(AHEAD);
         matrix.cloud.import(&[(id, matrix.cloud.now_ms(), 7, 1, "humid", json!(424_242_424))]);
         matrix.cloud.set_back(AHEAD);
@@ -210,7 +210,7 @@ impl<'a> Gone<'a> {
         }
 
         scene.go();
-        // Later than all that was ever reported.
+        // This is later than all reports.
         let later = AHEAD + Duration::from_secs(10);
         matrix.cloud.advance(later);
         matrix.cloud.import(&[(id, matrix.cloud.now_ms(), 7, 1, "temp", json!(515_151_515))]);
@@ -222,7 +222,7 @@ impl<'a> Gone<'a> {
         Self { scene, before, after, visual_tokens, heard, heard_by_project }
     }
 
-    /// Asserts one cell; how many assertions that took.
+    /// Checks one cell of the matrix. Returns the number of assertions.
     pub fn assert(&self, thing: Thing) -> usize {
         let Self { scene, before, after, .. } = self;
         let cell = format!("{:?} × {thing:?}", scene.way);
@@ -232,7 +232,7 @@ impl<'a> Gone<'a> {
             let shown = texts.iter().any(|text| before.of(*view).contains(text));
             assert!(shown, "{cell}: its owner sees it in {view:?}: {}", before.of(*view));
         }
-        // A project is told which home of its own the device left.
+        // A project may learn which of its own homes the device left.
         let is_told = scene.former.project == scene.next.project && thing == Thing::Home;
         for view in View::ALL.into_iter().filter(|view| *view != View::ProjectFeed || !is_told) {
             for text in &texts {
@@ -244,7 +244,7 @@ impl<'a> Gone<'a> {
         asserted + self.is_lost(thing, &cell)
     }
 
-    /// Asserts that those who had the device no longer have the thing.
+    /// Checks that previous users no longer have the thing.
     fn is_lost(&self, thing: Thing, cell: &str) -> usize {
         let Self { scene, before, after, .. } = self;
         let (matrix, id) = (scene.matrix, scene.id.as_str());
@@ -303,7 +303,7 @@ impl<'a> Gone<'a> {
         }
     }
 
-    /// Asserts who hears what of the device, after it has gone.
+    /// Checks who gets which messages about the device after the change.
     fn is_heard_by_the_next_owner(&self, cell: &str) -> usize {
         let Self { scene, after, .. } = self;
         let former_people = [scene.former, scene.sharee, scene.member];
@@ -320,7 +320,7 @@ impl<'a> Gone<'a> {
             for text in [next.uid(), next.identity(), next.home.to_string()] {
                 assert!(!project.contains(&text), "{cell}: the former project hears {text}: {project}");
             }
-            // The maker's project still has the device and reads its status; another one has lost it.
+            // The maker still sees the device and reads its status; another project has lost it.
             let is_maker = scene.former.project == MAKER;
             assert_eq!(project.contains("delete"), !is_maker, "{cell}: {project}");
             assert_eq!(project.contains("515151515"), is_maker, "{cell}: {project}");

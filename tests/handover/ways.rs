@@ -1,11 +1,11 @@
-//! Every way in which a device leaves its owner and comes to the next one.
+//! Every way in which a device can leave its owner and get the next one.
 
 use serde_json::{Value, json};
 
 use super::people::{MAKER, Matrix, OTHER, Person, ask};
 use crate::support::mqtt::{MqttDevice, linkkit, signed};
 
-/// A way: how it leaves, then how it comes.
+/// A way: how the device leaves its owner, and how it gets the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     UnbindBind,
@@ -56,7 +56,7 @@ impl Way {
         Self::DocumentFromAbroad,
     ];
 
-    /// Former owner, one to whom it is shared, one who lives in the home, and the next owner.
+    /// The former owner, a sharee, a member of the home, and the next owner.
     pub fn people(self) -> [&'static str; 4] {
         match self {
             Self::DocumentOfAnotherProject => ["former", "sharee", "member", "heir"],
@@ -67,12 +67,12 @@ impl Way {
         }
     }
 
-    /// Whether the device may have connected before: a gateway names only one that never did.
+    /// True if the device may have connected before. A gateway can only add a device that never has.
     pub fn has_connected(self) -> bool {
         self != Self::UnbindNamedByGateway
     }
 
-    /// The methods of the store that the way goes through.
+    /// The methods of the store that the way uses.
     pub fn methods(self) -> &'static [&'static str] {
         match self {
             Self::UnbindBind | Self::FromAbroadBind => &["unbind_device", "bind_device"],
@@ -92,7 +92,7 @@ impl Way {
     }
 }
 
-/// One device on its way, with the gateways of its former and next owner, and one that nobody has.
+/// One device and its way, with the gateways of its former and next owner and one without an owner.
 pub struct Scene<'a> {
     pub matrix: &'a Matrix,
     pub way: Way,
@@ -124,7 +124,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Brings the device from its former owner to the next one.
+    /// Moves the device from its former owner to the next one.
     pub fn go(&self) {
         let (id, next) = (self.id.as_str(), self.next.project);
         match self.way {
@@ -186,7 +186,7 @@ impl<'a> Scene<'a> {
             }
             Way::DeleteReattachedBind => {
                 self.done(self.matrix.tuya[MAKER].delete(&format!("/v1.0/devices/{id}")));
-                // It is nobody's still, behind the gateway that its former owner has.
+                // It still has no owner and is attached to the former owner's gateway.
                 self.attach(&self.former_gate);
                 self.bind(id);
             }

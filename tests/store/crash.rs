@@ -1,5 +1,5 @@
-//! A process is killed while it ingests: afterwards every row that it acknowledged is there exactly once, and no batch
-//! is there in part. `INGLE_CRASH_KILLS` sets how often.
+//! A process is killed while it ingests: afterwards the log has every acknowledged row exactly once, and no incomplete
+//! batch. `INGLE_CRASH_KILLS` sets how often.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it did")]
 
 use std::collections::BTreeSet;
@@ -92,7 +92,7 @@ fn ingest_and_kill(folder: &Path, first: i64, random: &mut Random) -> Option<i64
     last
 }
 
-/// The batches in the log. Each must be complete, and each row must be there once.
+/// The batches in the log. Each must be complete and have each row once.
 async fn batches(folder: &Path, random: &mut Random) -> BTreeSet<i64> {
     let telemetry = SqliteTelemetry::open(folder, options()).unwrap();
     if random.below(3) == 0 {
@@ -141,7 +141,7 @@ fn no_acknowledged_row_is_lost_when_the_process_is_killed() {
         let there = runtime.block_on(batches(folder.path(), &mut random));
         let newest = there.last().copied().unwrap_or(-1);
         assert!(newest >= acknowledged, "batch {acknowledged} was acknowledged and is gone after kill {kill}");
-        // The batch in flight may be there although it was not acknowledged.
+        // The last batch may be stored although it was not acknowledged.
         assert!(newest <= acknowledged + 1);
         assert_eq!(there.len() as i64, newest + 1, "a batch is missing after kill {kill}");
         first = newest + 1;

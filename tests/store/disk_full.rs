@@ -88,7 +88,7 @@ fn reads(cloud: &TestCloud, aliyun: &AliyunApp) {
     assert!(page["items"].as_array().unwrap().len() >= 2, "{page}");
 }
 
-/// Not a test by itself.
+/// Runs in the mount namespace; not a test by itself.
 #[test]
 fn child() {
     let Some(place) = std::env::var_os(PLACE) else { return };

@@ -1,5 +1,5 @@
-//! The files of a data folder belong together, and say so when one is damaged, missing or an older copy. The built binary
-//! on real files.
+//! The server does not start if a file of the data folder is damaged, missing or an older copy. These tests run the built
+//! binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::world::{LONELY, OWNER, PLUG, standard};
 use crate::support::{TestCloud, ingle};
 
-/// A folder with the standard world and rows of a device, as `end` leaves it.
+/// A folder with the standard world and rows of a device, after the server was ended by `end`.
 fn folder(end: impl FnOnce(TestCloud)) -> tempfile::TempDir {
     let temporary = tempfile::tempdir().unwrap();
     let cloud = TestCloud::binary(&data(&temporary), &[]);
@@ -30,7 +30,7 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What the server says when it does not start.
+/// The error with which the server refuses to start.
 fn refusal(folder: &Path) -> String {
     ingle(&["import", "events", "/dev/null"], folder, "").unwrap_err()
 }
@@ -69,7 +69,7 @@ fn a_clean_stop_leaves_every_file_whole_by_itself() {
         names.push(name);
     }
     assert!(names.iter().any(|name| name.starts_with("events-")), "{names:?}");
-    // The registry is what it was with nothing beside it but its key.
+    // The registry is unchanged, and only its key is beside it.
     let alone = temporary.path().join("alone");
     fs::create_dir(&alone).unwrap();
     for name in ["registry.db", "secret.key"] {
@@ -85,7 +85,7 @@ fn a_registry_that_lost_acknowledged_changes_is_refused_by_name_and_never_gives_
     let data = data(&temporary);
     let older = temporary.path().join("older");
     copy(&data, &older);
-    // A new device of the second project with a row, in the write-ahead log of a server that is killed.
+    // A new device of the second project with a row is in the write-ahead log when the server is killed.
     let cloud = TestCloud::binary(&data, &[]);
     let device = |project: &str, product: &Value, id: &str| json!({"projects": [{"name": project, "devices": [{"product_id": product, "device_id": id}]}]});
     let world = standard();
@@ -116,14 +116,14 @@ fn a_registry_that_lost_acknowledged_changes_is_refused_by_name_and_never_gives_
     assert!(refusal(&damaged).contains("registry.db is damaged"), "{}", refusal(&damaged));
     fs::remove_file(data.join("registry.db")).unwrap();
     assert!(refusal(&data).contains("registry.db is missing"), "{}", refusal(&data));
-    // Everything of the registry older than the log, as from a backup of it alone.
+    // All files of the registry are older than the event log, as after restoring only the registry.
     for name in ["registry.db", "registry.db-wal", "registry.mark", "registry.pages"] {
         fs::copy(older.join(name), data.join(name)).unwrap();
     }
     let text = refusal(&data);
     assert!(text.contains("registry.db is older than") && text.contains("ingle recover"), "{text}");
 
-    // The operator goes on: no device gets the number whose rows are there.
+    // After `recover`, no new device gets a number that has rows.
     let said = ingle(&["recover"], &data, "").unwrap();
     assert!(said.contains("lost: the devices of the numbers"), "{said}");
     let cloud = TestCloud::binary(&data, &[]);
@@ -131,7 +131,7 @@ fn a_registry_that_lost_acknowledged_changes_is_refused_by_name_and_never_gives_
     assert_eq!(cloud.first().reported("another00000000000001"), json!([]));
     let logs = format!("/v1.0/devices/another00000000000001/logs?type=7&start_time=0&end_time={}", cloud.now_ms() + 1);
     assert_eq!(cloud.first().get(&logs)["result"]["logs"], json!([]));
-    // What was before may be another's by now.
+    // Older rows may belong to another owner now, so they are hidden.
     assert_eq!(cloud.first().reported(PLUG), json!([]));
 }
 
@@ -141,7 +141,7 @@ fn an_older_registry_beside_rows_of_a_newer_owner_is_refused() {
     let data = data(&temporary);
     let older = temporary.path().join("older");
     copy(&data, &older);
-    // No new device: only an owner changes, and what the new one's device says is in a journal yet.
+    // There is no new device, only a new owner, and the rows of the new owner are still in a journal.
     let cloud = TestCloud::binary(&data, &[]);
     let owned = json!({"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "owner": "guest@example.com"});
     cloud.apply(&json!({"projects": [{"name": "first", "devices": [owned]}]}));

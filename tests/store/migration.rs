@@ -1,4 +1,4 @@
-//! A registry that an older version wrote opens, with everything in it.
+//! A registry that an older version wrote can be opened, and all its data is preserved.
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use super::contract::{Cut, NOW, world};
 use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 
-/// A registry of the first form, filled from one of today's.
+/// Creates a registry with the first schema from a current one.
 fn first_form(old: &std::path::Path, new: &std::path::Path) {
     let connection = Connection::open(old).unwrap();
     connection.execute_batch(include_str!("../../migrations/sqlite/0001_registry.sql")).unwrap();
@@ -29,9 +29,9 @@ fn first_form(old: &std::path::Path, new: &std::path::Path) {
             .execute_batch(&format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}"))
             .unwrap();
     }
-    // As generated open ids were then.
+    // Generated open ids had this form.
     connection.execute("UPDATE main.app_user SET open_id = lower(hex(randomblob(16)))", []).unwrap();
-    // A password was one hash then, of its text.
+    // A password was stored as one hash of its text.
     let hash = Argon2::default().hash_password(b"secret").unwrap().to_string();
     connection.execute("UPDATE main.app_user SET password_hash = ?1", params![hash]).unwrap();
     connection.execute_batch("PRAGMA user_version = 1").unwrap();
@@ -63,7 +63,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
         let opened = runtime.block_on(async { (opens(Password::Clear("secret".to_owned())).await, opens(md5).await) });
         assert_eq!(opened, (true, false), "of the text nothing is known but whether it is it");
     }
-    // Whose a device was is known, so the next one does not find it as it was left.
+    // The last owner is stored, so a new owner does not get the old data.
     let registry = SqliteRegistry::open(before.path()).unwrap();
     runtime.block_on(async {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
@@ -95,7 +95,7 @@ fn countries_and_names_of_before_go_on() {
     let old = before.path().join(REGISTRY_FILE);
     first_form(&old, &today.path().join(REGISTRY_FILE));
     let connection = Connection::open(&old).unwrap();
-    // Names that differ in case alone were two accounts, and countries were whatever was sent.
+    // Names that differ only in case were different accounts, and any country code was stored.
     connection
         .execute_batch(
             "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_hash, nick_name,

@@ -211,7 +211,7 @@ async fn a_commit_that_fails_leaves_nothing_and_the_next_one_works() {
     assert!(walk(&*telemetry, DEVICE, everything()).await.iter().step_by(2).all(|event| event.row.n == 2));
 }
 
-/// Needs a small file system of its own, named by `INGLE_SMALL_DISK`; `./check` has none.
+/// Needs a small file system at the path in `INGLE_SMALL_DISK`, which `./check` does not provide.
 #[tokio::test]
 async fn a_full_disk_costs_nothing_that_was_acknowledged() {
     let Some(disk) = std::env::var_os("INGLE_SMALL_DISK") else { return };
@@ -357,7 +357,7 @@ async fn reads_stay_right_while_rows_move() {
                             let latest = telemetry.latest(&[DEVICE, DeviceNo(99), BACKWARDS]).await.unwrap();
                             let newest = latest[0].points.first().map_or(0, |point| point.row.time_ms - T + 1);
                             assert!(newest as u64 >= before, "the latest value is {newest} of {before}");
-                            // The same for a clock that runs backwards.
+                            // With a clock that runs backwards the result is the same.
                             let last = latest[2].points.first().map_or(0, |point| T - point.row.time_ms);
                             assert!(last as u64 >= before, "the last value is {last} of {before}");
                         }

@@ -23,7 +23,7 @@ pub struct AliyunApp {
     pub app_key: String,
     pub secret: String,
     pub project_id: String,
-    /// The time that it sends; the system's when `None`.
+    /// The time that it sends. `None` means the system time.
     pub t: Option<i64>,
     token: RefCell<Option<String>>,
 }
@@ -40,7 +40,7 @@ impl AliyunApp {
         }
     }
 
-    /// The same client, with its token, of a server that was started again.
+    /// The same client with its token, for a server that was restarted.
     pub fn moved_to(self, cloud: &TestCloud) -> Self {
         Self { api: cloud.api, ..self }
     }
@@ -52,17 +52,17 @@ impl AliyunApp {
         answer.body["data"]["cloudToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
     }
 
-    /// The cloudToken, fetched once.
+    /// The cloudToken, which is fetched once.
     pub fn token(&self) -> String {
         self.token.borrow_mut().get_or_insert_with(|| self.new_token()).clone()
     }
 
-    /// A cloud call in the first version of its endpoint.
+    /// Calls the first version of an endpoint with a cloudToken.
     pub fn call(&self, path: &str, params: Value) -> Answer {
         self.call_version(path, "1.0.0", params)
     }
 
-    /// A cloud call.
+    /// Calls an endpoint with a cloudToken.
     pub fn call_version(&self, path: &str, version: &str, params: Value) -> Answer {
         self.send(path, &envelope(version, Some(&self.token()), &params))
     }
@@ -84,7 +84,7 @@ impl AliyunApp {
         send(self.api, &self.signed(path, body.to_string().as_bytes()))
     }
 
-    /// A signed request as one of the real clients sends it, with a nonce of its own.
+    /// A signed request in the form of the real clients, with a new nonce.
     pub fn signed(&self, path: &str, body: &[u8]) -> Request {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let nonce = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -101,7 +101,7 @@ impl AliyunApp {
         self.sign(request)
     }
 
-    /// Signs the headers that a request lists, which must be sorted, again.
+    /// Signs a request again. The headers that it lists must be sorted.
     pub fn sign(&self, request: Request) -> Request {
         let header = |name: &str| {
             let found = request.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -1,4 +1,4 @@
-//! Requests that can be bent, sent byte for byte.
+//! Requests that a test can modify, sent byte for byte.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// A request that can be bent before it is sent.
+/// A request that can be modified before it is sent.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -15,7 +15,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What came back.
+/// The answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -26,19 +26,19 @@ pub struct Answer {
 }
 
 impl Request {
-    /// A bare request.
+    /// A request without headers.
     pub fn new(method: &str, target: &str) -> Self {
         Self { method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
-    /// With another header, in place of one of that name.
+    /// Sets a header and replaces one with the same name.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Without a header.
+    /// Removes a header.
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
         self
@@ -46,24 +46,23 @@ impl Request {
 }
 
 impl Answer {
-    /// A header.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The vendor's code, 0 when there is none.
+    /// The vendor's code, or 0 if the answer has none.
     pub fn code(&self) -> i64 {
         self.body["code"].as_i64().unwrap_or(0)
     }
 }
 
-/// Sends a request as it is, byte for byte, on a connection of its own, and checks the answer against the document of
-/// its operation.
+/// Sends a request byte for byte on a new connection and checks the answer against the OpenAPI document of its operation.
 pub fn send(api: SocketAddr, request: &Request) -> Answer {
     send_over(TcpStream::connect(api).unwrap(), api, request)
 }
 
-/// The same from another address of this machine, such as 127.0.0.2.
+/// Like [`send`], from another address of this machine, such as 127.0.0.2.
 pub fn send_from(source: IpAddr, api: SocketAddr, request: &Request) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stream = runtime.block_on(async {
@@ -85,7 +84,7 @@ fn send_over(mut stream: TcpStream, api: SocketAddr, request: &Request) -> Answe
     }
     head.push_str("\r\n");
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    // The server may answer and close before everything was sent.
+    // The server may answer and close the connection before everything was sent.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&request.body));
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);

@@ -1,4 +1,4 @@
-//! What tests share: a real server on a free port, and clients that sign by the vendor's document.
+//! Shared test code: a real server on a free port, and clients that sign by the vendor's document.
 
 pub mod aliyun;
 pub mod http;
@@ -41,7 +41,7 @@ enum Running {
     Here(Option<oneshot::Sender<()>>, Option<JoinHandle<()>>),
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that changes only when a test moves it.
 pub struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
@@ -51,7 +51,7 @@ impl Clock for TestClock {
 }
 
 impl TestCloud {
-    /// The built binary, explaining its refusals, with the world of [`world::standard`].
+    /// Starts the built binary with the world of [`world::standard`] and explanations of refusals.
     pub fn start() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("data");
@@ -61,7 +61,7 @@ impl TestCloud {
         cloud
     }
 
-    /// The built binary over a folder, with settings from the environment.
+    /// Starts the built binary on a folder, with settings from the environment.
     pub fn binary(folder: &Path, settings: &[(&str, &str)]) -> Self {
         Self::spawn(folder, settings, Stdio::inherit())
     }
@@ -83,8 +83,8 @@ impl TestCloud {
         }
     }
 
-    /// A server by any command that takes the binary's arguments. Its log is appended to the file of
-    /// [`TestCloud::log_of`]; when it refuses to start, what it wrote there is given back.
+    /// Starts a server by a command that takes the binary's arguments. Its log is appended to [`TestCloud::log_of`]. If the
+    /// server refuses to start, the error is this log.
     pub fn by(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         let path = Self::log_of(folder);
         let log = std::fs::File::options().create(true).append(true).open(&path).unwrap();
@@ -102,26 +102,26 @@ impl TestCloud {
         Ok(Self { folder, api, addresses, clock: None, running: Running::Binary(child), _temporary: None })
     }
 
-    /// Where [`TestCloud::by`] lets the server of a folder log.
+    /// The log file of [`TestCloud::by`] for a folder.
     pub fn log_of(folder: &Path) -> PathBuf {
         folder.with_extension("log")
     }
 
-    /// The built binary with a log at this level, and the log's file.
+    /// Starts the built binary with this log level. Returns the log file as well.
     pub fn logging(folder: &Path, level: &str) -> (Self, PathBuf) {
         let path = folder.with_extension("log");
         let file = std::fs::File::create(&path).unwrap();
         (Self::spawn(folder, &[("RUST_LOG", &format!("info,ingle={level}"))], file.into()), path)
     }
 
-    /// The same server in this process, at a time that the test moves, with the world of [`world::standard`].
+    /// Starts a server in this process with a clock that the test moves and the world of [`world::standard`].
     pub fn at(now_ms: i64) -> Self {
         let cloud = Self::here(now_ms);
         cloud.apply(&world::standard());
         cloud
     }
 
-    /// As [`TestCloud::at`], with projects and apps but without users, products and devices.
+    /// Like [`TestCloud::at`], but without users, products and devices.
     pub fn empty_at(now_ms: i64) -> Self {
         let cloud = Self::here(now_ms);
         let mut world = world::standard();
@@ -141,7 +141,7 @@ impl TestCloud {
         cloud
     }
 
-    /// The server in this process over a folder, at a time that the test moves, with settings as from the environment.
+    /// Starts a server in this process on a folder, with a clock that the test moves and settings as from the environment.
     pub fn over(folder: &Path, now_ms: i64, settings: &[(&str, &str)]) -> Self {
         let clock = Arc::new(TestClock(AtomicI64::new(now_ms)));
         let settings = free_ports().into_iter().chain(settings.iter().copied());
@@ -187,18 +187,18 @@ impl TestCloud {
         self.clock.as_ref().unwrap().0.fetch_sub(by.as_millis() as i64, Ordering::SeqCst);
     }
 
-    /// What the server tells its operator in `/metrics`.
+    /// The text of `/metrics`.
     pub fn metrics(&self) -> String {
         let address = self.addresses["metrics"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         raw(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     }
 
-    /// Runs a subcommand on this cloud's folder. Standard output, or standard error.
+    /// Runs a subcommand on this cloud's folder. Returns standard output, or standard error.
     pub fn ingle(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         ingle(arguments, &self.folder, input)
     }
 
-    /// Makes a world true and gives it back filled in.
+    /// Applies a world document and returns it filled in.
     pub fn apply(&self, world: &Value) -> Value {
         let text = self.ingle(&["apply", "-", "--json"], &world.to_string()).unwrap();
         serde_json::from_str(&text).unwrap()
@@ -217,34 +217,34 @@ impl TestCloud {
         self.import_lines(&lines.collect::<String>()).unwrap();
     }
 
-    /// Imports lines as they are.
+    /// Imports lines without a change.
     pub fn import_lines(&self, lines: &str) -> Result<String, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(lines.as_bytes()).unwrap();
         self.ingle(&["import", "events", file.path().to_str().unwrap()], "")
     }
 
-    /// The first project's app, signing.
+    /// The Tuya client of the first project.
     pub fn first(&self) -> tuya::TuyaApp {
         tuya::TuyaApp::new(self, world::FIRST_ID, world::FIRST_SECRET)
     }
 
-    /// The second project's app, signing.
+    /// The Tuya client of the second project.
     pub fn second(&self) -> tuya::TuyaApp {
         tuya::TuyaApp::new(self, world::SECOND_ID, world::SECOND_SECRET)
     }
 
-    /// The first project's client of the Alibaba dialect.
+    /// The Alibaba client of the first project.
     pub fn aliyun(&self) -> aliyun::AliyunApp {
         aliyun::AliyunApp::new(self, world::FIRST_APP_KEY, world::FIRST_APP_SECRET, world::FIRST_PROJECT_ID)
     }
 
-    /// The second project's client of the Alibaba dialect.
+    /// The Alibaba client of the second project.
     pub fn other_aliyun(&self) -> aliyun::AliyunApp {
         aliyun::AliyunApp::new(self, world::SECOND_APP_KEY, world::SECOND_APP_SECRET, world::SECOND_PROJECT_ID)
     }
 
-    /// Requester again and again until something is so, which the server brings about by itself.
+    /// Repeats a request until a condition is true, for changes that the server makes by itself.
     pub fn wait(&self, mut is_so: impl FnMut() -> bool) {
         let begun = std::time::Instant::now();
         while !is_so() {
@@ -253,12 +253,12 @@ impl TestCloud {
         }
     }
 
-    /// Sends bytes on a connection of their own and reads until it is closed.
+    /// Sends bytes on a new connection and reads until it is closed.
     pub fn raw(&self, bytes: &[u8]) -> String {
         raw(self.api, bytes)
     }
 
-    /// Ends the built binary as an operator would, and checks that it says goodbye in order.
+    /// Stops the built binary as an operator would, and checks that it shuts down in order.
     pub fn stop(mut self) {
         if let Running::Binary(child) = &mut self.running {
             terminate(child);
@@ -266,7 +266,7 @@ impl TestCloud {
         }
     }
 
-    /// Kills the built binary without warning.
+    /// Kills the built binary.
     pub fn kill(mut self) {
         self.kill_now();
         if let Running::Binary(child) = &mut self.running {
@@ -282,7 +282,7 @@ impl TestCloud {
         }
     }
 
-    /// Kills the built binary without warning, while others still use it.
+    /// Kills the built binary while other threads use it.
     pub fn kill_now(&self) {
         if let Running::Binary(child) = &self.running {
             assert!(Command::new("kill").args(["-9", &child.id().to_string()]).status().unwrap().success());
@@ -309,11 +309,11 @@ impl Drop for TestCloud {
     }
 }
 
-/// Sends bytes on a connection of their own and reads until it is closed.
+/// Sends bytes on a new connection and reads until it is closed.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // The server may answer and close before everything was sent.
+    // The server may answer and close the connection before everything was sent.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();
@@ -321,14 +321,14 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Runs a subcommand with `--data`. Standard output, or standard error.
+/// Runs a subcommand with `--data`. Returns standard output, or standard error.
 pub fn ingle(arguments: &[&str], folder: &Path, input: &str) -> Result<String, String> {
     let mut command = Command::new(INGLE);
     command.args(arguments).arg("--data").arg(folder).env("INGLE_API_LISTEN", "127.0.0.1:0");
     run(command, input)
 }
 
-/// Runs a command to its end. Standard output, or standard error.
+/// Runs a command to its end. Returns standard output, or standard error.
 pub fn run(mut command: Command, input: &str) -> Result<String, String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -351,7 +351,7 @@ pub fn terminate(child: &Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-/// Settings that let any number of servers run side by side.
+/// Settings with which several servers can run at the same time.
 pub fn free_ports() -> [(&'static str, &'static str); 5] {
     [
         ("INGLE_MQTT_LISTEN", "127.0.0.1:0"),

@@ -1,4 +1,5 @@
-//! A device that speaks MQTT 3.1.1 by the standard, byte by byte, and proves itself by the vendors' documents.
+//! An MQTT device that builds its packets by the standard and authenticates by the vendors' documents, without the server's
+//! code.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,7 +25,7 @@ pub fn text(text: &str) -> Vec<u8> {
     [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// A packet of a first byte and a rest.
+/// Encodes a packet from its first byte and the rest.
 pub fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut left = rest.len();
@@ -40,7 +41,7 @@ pub fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The next packet on a connection; `None` when it is closed.
+/// Reads the next packet of a connection. `None` if it is closed.
 pub fn read_packet(stream: &mut impl Read) -> Option<Packet> {
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
@@ -72,7 +73,7 @@ pub fn connect5(who: &[String; 3], keep_alive_s: u16, flags: u8, properties: &[u
     packet(0x10, &[head, text(&who[0]), text(&who[1]), text(&who[2])].concat())
 }
 
-/// Client id, user name and password of TuyaLink.
+/// The client id, user name and password of TuyaLink.
 pub fn tuyalink(device_id: &str, secret: &str) -> [String; 3] {
     let fields = "timestamp=1607635284,secureMode=1,accessType=1";
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
@@ -81,7 +82,7 @@ pub fn tuyalink(device_id: &str, secret: &str) -> [String; 3] {
     [format!("tuyalink_{device_id}"), username, hex(&mac.finalize().into_bytes())]
 }
 
-/// Client id, user name and password of LinkKit; `more` are further fields of the client id.
+/// The client id, user name and password of LinkKit. `more` are further fields of the client id.
 pub fn linkkit(product_key: &str, device_name: &str, secret: &str, more: &str) -> [String; 3] {
     let base = format!("{product_key}&{device_name}");
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
@@ -92,7 +93,7 @@ pub fn linkkit(product_key: &str, device_name: &str, secret: &str, more: &str) -
 }
 
 impl MqttDevice {
-    /// A connection, nothing sent.
+    /// Opens a connection without sending anything.
     pub fn open(cloud: &TestCloud) -> Self {
         let stream = TcpStream::connect(cloud.addresses["mqtt"].as_str().unwrap()).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -100,14 +101,14 @@ impl MqttDevice {
         Self { stream, next_id: 0 }
     }
 
-    /// A device that the server lets in.
+    /// Connects a device. The server must accept it.
     pub fn connect(cloud: &TestCloud, who: &[String; 3]) -> Self {
         let mut device = Self::open(cloud);
         assert_eq!(device.greet(who), Some(0));
         device
     }
 
-    /// A device that keeps its session, or begins a new one; whether the server has a session of before.
+    /// Connects with or without a clean session. Returns the session-present flag as well.
     pub fn resume(cloud: &TestCloud, who: &[String; 3], is_clean: bool) -> (Self, bool) {
         let mut device = Self::open(cloud);
         let flags = if is_clean { 0xC2 } else { 0xC0 };
@@ -118,7 +119,7 @@ impl MqttDevice {
         (device, rest[0] == 1)
     }
 
-    /// A device that the server lets in by MQTT 5.
+    /// Connects a device by MQTT 5. The server must accept it.
     pub fn connect5(cloud: &TestCloud, who: &[String; 3]) -> Self {
         let mut device = Self::open(cloud);
         device.send(&connect5(who, 60, 0xC2, &[]));
@@ -127,7 +128,7 @@ impl MqttDevice {
         device
     }
 
-    /// Publishes with QoS 1 by MQTT 5; the reason code of the acknowledgement.
+    /// Publishes with QoS 1 by MQTT 5. Returns the reason code of the acknowledgement.
     pub fn published5(&mut self, topic: &str, payload: &[u8]) -> u8 {
         self.next_id += 1;
         let id = self.next_id.to_be_bytes();
@@ -137,7 +138,7 @@ impl MqttDevice {
         rest.get(2).copied().unwrap_or(0)
     }
 
-    /// Subscribes by MQTT 5; the reason code of each filter.
+    /// Subscribes by MQTT 5. Returns the reason code of each filter.
     pub fn subscribe5(&mut self, filters: &[&str]) -> Vec<u8> {
         let list: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
         self.send(&packet(0x82, &[&[0, 9, 0][..], &list].concat()));
@@ -146,7 +147,7 @@ impl MqttDevice {
         rest[3..].to_vec()
     }
 
-    /// The reason code with which the server takes leave by MQTT 5, and closes.
+    /// The reason code of the DISCONNECT with which the server closes an MQTT 5 connection.
     pub fn dismissed5(&mut self) -> Option<u8> {
         let (first, rest) = self.receive()?;
         assert_eq!(first, 0xE0, "{rest:?}");
@@ -154,7 +155,7 @@ impl MqttDevice {
         Some(rest.first().copied().unwrap_or(0))
     }
 
-    /// A device of the first project's world, given a secret and connected by TuyaLink. It stays behind its gateway.
+    /// Gives a secret to a device of the first project and connects it by TuyaLink. A sub-device keeps its gateway.
     pub fn of(cloud: &TestCloud, product: &str, device: &str) -> Self {
         let secret = "secret-of-the-test";
         let mut row = json!({"product_id": product, "device_id": device, "secret": secret});
@@ -165,7 +166,7 @@ impl MqttDevice {
         Self::connect(cloud, &tuyalink(device, secret))
     }
 
-    /// The return code of a CONNECT; `None` when the server closes without one.
+    /// The return code of a CONNECT. `None` if the server closes without one.
     pub fn greet(&mut self, who: &[String; 3]) -> Option<u8> {
         self.send(&connect(&who[0], &who[1], &who[2], 60));
         let (first, rest) = self.receive()?;
@@ -177,12 +178,12 @@ impl MqttDevice {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The next packet; `None` when the server has closed.
+    /// The next packet. `None` if the server has closed the connection.
     pub fn receive(&mut self) -> Option<Packet> {
         read_packet(&mut self.stream)
     }
 
-    /// Publishes with QoS 1, without waiting. The packet's id.
+    /// Publishes with QoS 1 without waiting. Returns the packet id.
     pub fn publish(&mut self, topic: &str, payload: &[u8]) -> u16 {
         self.next_id += 1;
         let rest = [&text(topic)[..], &self.next_id.to_be_bytes(), payload].concat();
@@ -190,13 +191,13 @@ impl MqttDevice {
         self.next_id
     }
 
-    /// Publishes and waits for the acknowledgement; whether it came.
+    /// Publishes and waits. Returns true if the acknowledgement came.
     pub fn published(&mut self, topic: &str, payload: &Value) -> bool {
         let id = self.publish(topic, payload.to_string().as_bytes());
         self.receive() == Some((0x40, id.to_be_bytes().to_vec()))
     }
 
-    /// Subscribes; whether each filter was granted.
+    /// Subscribes. Returns for each filter if it was granted.
     pub fn subscribe(&mut self, filters: &[&str]) -> Vec<bool> {
         let list: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
         self.send(&packet(0x82, &[&[0, 9][..], &list].concat()));
@@ -212,7 +213,7 @@ impl MqttDevice {
         assert_eq!(self.receive(), Some((0xB0, vec![0, 8])));
     }
 
-    /// The next message that was published to the device.
+    /// The next message that the server publishes to the device.
     pub fn message(&mut self) -> (String, Value) {
         let (first, rest) = self.receive().unwrap();
         assert_eq!(first, 0x30, "{rest:?}");
@@ -221,25 +222,25 @@ impl MqttDevice {
         (topic, serde_json::from_slice(&rest[2 + length..]).unwrap())
     }
 
-    /// What comes back for a message that the server takes: topic and payload.
+    /// Publishes a message and returns the topic and payload of the response.
     pub fn asked(&mut self, topic: &str, payload: &Value) -> (String, Value) {
         assert!(self.published(topic, payload), "{topic}");
         self.message()
     }
 
-    /// Whether the server answers a ping: what it had to say before has been said.
+    /// True if the server answers a ping. All earlier packets have arrived then.
     pub fn pings(&mut self) -> bool {
         self.send(&[0xC0, 0]);
         self.receive() == Some((0xD0, Vec::new()))
     }
 
-    /// Whether the server has closed.
+    /// True if the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         self.receive().is_none()
     }
 }
 
-/// The first project with the seed's plug as a real device, by both vendors' names.
+/// A document of the first project with the seed's plug as a real device, with the names of both vendors.
 pub fn with_secrets(cloud: &TestCloud) {
     let functions = json!([{"code": "switch_1", "type": "Boolean"}, {"code": "cur_power", "type": "Integer"},
         {"code": "mode", "type": "Enum", "values": {"range": ["white", "colour"]}}]);
@@ -253,8 +254,8 @@ pub fn with_secrets(cloud: &TestCloud) {
              "secret": "another-secret-2"}]}]}));
 }
 
-/// A gateway with two sub-devices behind it and one that is behind none, by both vendors' names; and a product whose
-/// devices may register.
+/// A document with a gateway with two sub-devices, one sub-device without a gateway, and a product whose devices may
+/// register. It has the names of both vendors.
 pub fn with_gateway(cloud: &TestCloud) {
     let sensor = json!([{"code": "temp", "type": "Integer", "values": {"min": -20, "max": 50}},
         {"code": "state", "type": "Enum", "values": {"range": ["fine", "alarm"]}}]);

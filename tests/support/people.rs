@@ -1,4 +1,4 @@
-//! People who sign in to the first project's app, and what each of them has of [`super::world::PLUG`].
+//! Users who sign in to the first project's app, with different rights on [`super::world::PLUG`].
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
@@ -11,30 +11,30 @@ pub const HOME: i64 = 10_700_001;
 pub const ADMIN: &str = "az1578962398648admin1";
 pub const MEMBER: &str = "az1578962398648membe1";
 pub const STRANGER: &str = "az1578962398648stran1";
-/// What the owner signs in with.
+/// The user name of the owner.
 pub const OWNER_NAME: &str = "18200000678";
-/// Everybody's password.
+/// The password of all users.
 pub const PASSWORD: &str = "correct horse";
 
-/// Somebody each, signed in.
+/// One signed-in user for each role.
 pub struct People {
-    /// Owns the plug and the home that it stands in.
+    /// Owns the plug and its home.
     pub owner: TuyaApp,
     /// An admin of that home.
     pub admin: TuyaApp,
     /// A plain member of it.
     pub member: TuyaApp,
-    /// To whom the plug is shared.
+    /// A sharee of the plug.
     pub sharee: TuyaApp,
-    /// A user of the same app who has nothing to do with any of that.
+    /// A user of the same app without any rights on the plug.
     pub stranger: TuyaApp,
 }
 
-/// The account of each.
+/// The account of each user.
 pub const ACCOUNTS: [(&str, &str); 5] =
     [(OWNER, OWNER_NAME), (GUEST, "guest@example.com"), (ADMIN, "admin"), (MEMBER, "member"), (STRANGER, "stranger")];
 
-/// Gives everybody a password and the home its members, and signs all of them in.
+/// Sets the passwords, adds the members to the home, and signs all users in.
 pub fn people(cloud: &TestCloud) -> People {
     let users: Vec<Value> = ACCOUNTS
         .iter()
@@ -57,7 +57,7 @@ pub fn people(cloud: &TestCloud) -> People {
     People { owner, admin, member, sharee, stranger }
 }
 
-/// A user's app, signed in as the vendor's SDK does.
+/// The app of a user, signed in in the way of the vendor's SDK.
 pub fn sign_in(cloud: &TestCloud, username: &str) -> TuyaApp {
     let app = cloud.first();
     let answer = log_in(&app, username, &md5(PASSWORD));

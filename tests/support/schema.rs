@@ -1,5 +1,5 @@
-//! Answers against the OpenAPI documents. [`super::http::send`] checks every answer that any test gets, so a member that
-//! a document does not have, or one that it promises and the server leaves out, fails the test that met it.
+//! Compares answers with the OpenAPI documents. [`super::http::send`] checks every answer, so a test fails if an answer has a
+//! member that the document does not have, or lacks one that the document requires.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ static DOCUMENTS: LazyLock<Vec<(&'static str, Value)>> = LazyLock::new(|| {
     documents.map(|(name, document)| (name, serde_json::to_value(document).unwrap())).collect()
 });
 
-/// What schemas are made of here.
+/// The shared schemas of a document.
 const KEYWORDS: [&str; 12] = [
     "additionalProperties",
     "allOf",
@@ -35,24 +35,23 @@ thread_local! {
     static SEEN: RefCell<BTreeSet<Seen>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// That an operation was answered so in this thread.
+/// A record of an answer in this thread.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
     pub dialect: &'static str,
     /// The name of its handler.
     pub operation: String,
-    /// Whether it was what was asked for, and no refusal.
+    /// True if the request succeeded.
     pub is_success: bool,
     pub status: u16,
 }
 
-/// What this thread's requests were answered with.
+/// The answers to the requests of this thread.
 pub fn seen() -> BTreeSet<Seen> {
     SEEN.with_borrow(Clone::clone)
 }
 
-/// Checks that an answer is as the document of its operation says. A request that is no operation's may be answered
-/// with anything.
+/// Checks an answer against the document of its operation. If a request belongs to no operation, any answer is valid.
 pub fn check(request: &Request, answer: &Answer) {
     let Some((dialect, document, operation)) = operation(request) else { return };
     let name = operation["operationId"].as_str().unwrap();
@@ -71,7 +70,7 @@ pub fn check(request: &Request, answer: &Answer) {
     SEEN.with_borrow_mut(|seen| seen.insert(Seen { dialect, operation, is_success, status: answer.status }));
 }
 
-/// The operation that a request is for: the one whose path has the fewest parameters.
+/// The operation of a request. If several match, the one with the fewest path parameters.
 fn operation(request: &Request) -> Option<(&'static str, &'static Value, &'static Value)> {
     let path = request.target.split('?').next()?.trim_end_matches('/');
     let asked: Vec<&str> = path.split('/').collect();
@@ -90,8 +89,8 @@ fn operation(request: &Request) -> Option<(&'static str, &'static Value, &'stati
     Some((dialect, document, operation))
 }
 
-/// Whether a value is as a schema says. Stricter than the standard: a member that an object's schema does not name is
-/// an error. Knows the keywords that the documents use, and panics at any other.
+/// Checks a value against a schema. It is stricter than the standard: a member that the schema does not name is an error. It
+/// supports the keywords that the documents use and panics at any other.
 pub fn fits(document: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), String> {
     Check { document, is_strict: true }.fits(schema, value, place)
 }
@@ -99,7 +98,7 @@ pub fn fits(document: &Value, schema: &Value, value: &Value, place: &str) -> Res
 #[derive(Clone, Copy)]
 struct Check<'a> {
     document: &'a Value,
-    /// Whether a member that a schema does not name is an error; by the standard it is none.
+    /// True if a member that a schema does not name is an error. By the standard it is not.
     is_strict: bool,
 }
 
@@ -135,7 +134,7 @@ impl Check<'_> {
         }
     }
 
-    /// By the standard exactly one of the choices must fit; it must fit strictly too.
+    /// By the standard exactly one of the choices must match. It must also match strictly.
     fn fits_one(self, choices: &[Value], value: &Value, place: &str) -> Result<(), String> {
         let standard = Check { is_strict: false, ..self };
         let fitting: Vec<&Value> = choices.iter().filter(|one| standard.fits(one, value, place).is_ok()).collect();
@@ -161,7 +160,7 @@ impl Check<'_> {
             match properties.get(name.as_str()) {
                 Some(schema) => self.fits(schema, value, &place)?,
                 None if others.is_object() => self.fits(others, value, &place)?,
-                // An object of which nothing is said may have anything.
+                // An object without described members may have any.
                 None if !self.is_strict || properties.is_empty() => {}
                 None => return Err(format!("{place:?} is no member that the schema has")),
             }
@@ -170,7 +169,7 @@ impl Check<'_> {
     }
 }
 
-/// The members of an object's schema, and those of the schemas that it is made of.
+/// The members of an object's schema, including those of the schemas that it combines.
 fn collect<'a>(
     document: &'a Value,
     schema: &'a Value,

@@ -18,7 +18,7 @@ pub struct TuyaApp {
     pub api: SocketAddr,
     pub client_id: String,
     pub secret: String,
-    /// The time that it sends; the system's when `None`.
+    /// The time that it sends. `None` means the system time.
     pub t: Option<i64>,
     token: RefCell<Option<String>>,
 }
@@ -34,7 +34,7 @@ impl TuyaApp {
         }
     }
 
-    /// The access token, fetched once.
+    /// The access token, which is fetched once.
     pub fn token(&self) -> String {
         if let Some(token) = &*self.token.borrow() {
             return token.clone();
@@ -45,12 +45,12 @@ impl TuyaApp {
         token
     }
 
-    /// Takes an access token that somebody got.
+    /// Uses this access token.
     pub fn hold(&self, token: &str) {
         *self.token.borrow_mut() = Some(token.to_owned());
     }
 
-    /// Forgets the access token.
+    /// Discards the access token.
     pub fn forget_token(&self) {
         *self.token.borrow_mut() = None;
     }
@@ -59,7 +59,7 @@ impl TuyaApp {
         self.call("GET", target, "").body
     }
 
-    /// What a device's status shows that the device has reported, without the defaults of what it has not.
+    /// The reported values in the status of a device, without the defaults of values that were not reported.
     pub fn reported(&self, id: &str) -> Value {
         let list = |answer: &Value| answer.as_array().unwrap_or_else(|| panic!("{answer}")).clone();
         let shadow = self.get(&format!("/v2.0/cloud/thing/{id}/shadow/properties"));
@@ -90,7 +90,7 @@ impl TuyaApp {
         self.send(&self.signed(method, target, body.as_bytes(), &self.token()))
     }
 
-    /// A request signed by the new rule. The query must be given sorted, or it is signed as it is.
+    /// A request that is signed by the new rule. The query is signed as it is, so it should be sorted.
     pub fn signed(&self, method: &str, target: &str, body: &[u8], token: &str) -> Request {
         let t = self.t.unwrap_or_else(|| SystemClock.now_ms());
         let string = format!("{method}\n{}\n\n{target}", hex(&Sha256::digest(body)));
@@ -107,13 +107,13 @@ impl TuyaApp {
         Request { method: method.to_owned(), target: target.to_owned(), headers, body: body.to_vec() }
     }
 
-    /// Sends a request as it is. Panics when there is no answer in JSON.
+    /// Sends a request unchanged. Panics if the answer is not JSON.
     pub fn send(&self, request: &Request) -> Answer {
         send(self.api, request)
     }
 }
 
-/// `HMAC-SHA256` in upper-case hex, as every rule of the vendor ends.
+/// `HMAC-SHA256` in upper-case hex, the last step of every signing rule of the vendor.
 pub fn hmac_upper(secret: &str, text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());

@@ -1,4 +1,4 @@
-//! The world that most tests live in: two tenants, the first with the devices of the seed documents' examples.
+//! The world of most tests: two projects. The first has the devices of the examples in the seed documents.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ pub const OTHER_APP_KEY: &str = "60040001";
 
 /// The owner of the first project's home.
 pub const OWNER: &str = "az1578962398648owner1";
-/// A user of the first project to whom devices are shared.
+/// A user of the first project with whom devices are shared.
 pub const GUEST: &str = "az1578962398648guest1";
 /// The seed's body fat scale.
 pub const SCALE: &str = "60613135b121cddc2941";
@@ -28,21 +28,21 @@ pub const SCALE: &str = "60613135b121cddc2941";
 pub const PLUG: &str = "27511006b4e62d4b8f21";
 /// The seed's speaker, owned by [`GUEST`].
 pub const SPEAKER: &str = "747b2165d94499641f21";
-/// A gateway with [`LEAK`] and [`DOOR`] behind it.
+/// A gateway with the sub-devices [`LEAK`] and [`DOOR`].
 pub const GATEWAY: &str = "6c0747cfe887e21e8b00";
 pub const LEAK: &str = "6c0747cfe887e21e8b01";
 pub const DOOR: &str = "6c0747cfe887e21e8b02";
-/// A device of the first project that nobody owns.
+/// A device of the first project without an owner.
 pub const LONELY: &str = "lonely00000000000001";
 /// A device whose product has no functions.
 pub const DUMB: &str = "dumb0000000000000001";
 /// The second project's device and its owner.
 pub const FOREIGN: &str = "foreign0000000000001";
 pub const FOREIGN_USER: &str = "az1578962398648other1";
-/// The second project's user has this device, which is of the first project's product.
+/// A device of the first project's product that a user of the second project owns.
 pub const ABROAD: &str = "abroad00000000000001";
 
-/// The document of it.
+/// The world document.
 pub fn standard() -> Value {
     let number = |code: &str| json!({"code": code, "type": "Integer", "values": {"min": 0, "max": 1_000_000}});
     let boolean = |code: &str| json!({"code": code, "type": "Boolean"});

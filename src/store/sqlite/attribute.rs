@@ -1,4 +1,4 @@
-//! What is kept of a device under a key, and the values that it should take.
+//! The attributes and the desired values of devices.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -18,7 +18,7 @@ impl AttributeStore for SqliteRegistry {
                     "SELECT key, text, version FROM device_fact WHERE device_no = ?1 AND kind = ?2 ORDER BY key",
                 )?
                 .query_map(params![device.0, number(kind)], |row| {
-                    Ok(Attribute { key: row.get(0)?, text: row.get(1)?, version: row.get(2)? })
+                    Ok(Attribute { key: row.get("key")?, text: row.get("text")?, version: row.get("version")? })
                 })?
                 .collect()
         };
@@ -33,7 +33,7 @@ impl AttributeStore for SqliteRegistry {
         max: usize,
     ) -> Result<bool> {
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
-            // Nothing is kept of a change that is refused.
+            // A refused change must not be stored in part.
             connection.execute_batch("SAVEPOINT attributes")?;
             let done = change(connection, device, kind, &changes, max)?;
             connection.execute_batch(if done {
@@ -76,7 +76,7 @@ impl AttributeStore for SqliteRegistry {
         max: usize,
     ) -> Result<bool> {
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
-            // A change that is refused leaves nothing behind.
+            // A refused change must not be stored in part.
             connection.execute_batch("SAVEPOINT desired")?;
             connection
                 .prepare_cached("DELETE FROM desired_value WHERE device_no = ?1 AND until_ms <= ?2")?
@@ -122,15 +122,15 @@ fn change(
     changes: &[AttributeChange],
     max: usize,
 ) -> rusqlite::Result<bool> {
-    let place = "device_no = ?1 AND kind = ?2";
+    let of_kind = "device_no = ?1 AND kind = ?2";
     for AttributeChange { key, text, from_version } in changes {
-        if let Some(wanted) = from_version {
-            let sql = format!("SELECT version FROM device_fact WHERE {place} AND key = ?3");
-            let at: Option<i64> = connection
+        if let Some(expected) = from_version {
+            let sql = format!("SELECT version FROM device_fact WHERE {of_kind} AND key = ?3");
+            let version: Option<i64> = connection
                 .prepare_cached(&sql)?
                 .query_row(params![device.0, number(kind), key], |row| row.get(0))
                 .optional()?;
-            if at.unwrap_or(0) != *wanted {
+            if version.unwrap_or(0) != *expected {
                 return Ok(false);
             }
         }
@@ -142,17 +142,17 @@ fn change(
                 )?
                 .execute(params![device.0, number(kind), key, text])?,
             None => connection
-                .prepare_cached(&format!("DELETE FROM device_fact WHERE {place} AND key = ?3"))?
+                .prepare_cached(&format!("DELETE FROM device_fact WHERE {of_kind} AND key = ?3"))?
                 .execute(params![device.0, number(kind), key])?,
         };
     }
     let count: usize = connection
-        .prepare_cached(&format!("SELECT count(*) FROM device_fact WHERE {place}"))?
+        .prepare_cached(&format!("SELECT count(*) FROM device_fact WHERE {of_kind}"))?
         .query_row(params![device.0, number(kind)], |row| row.get(0))?;
     Ok(count <= max)
 }
 
-/// The number of a kind in the registry.
+/// The number that the registry stores for a kind.
 fn number(kind: AttributeKind) -> i64 {
     match kind {
         AttributeKind::Tag => 1,
@@ -161,14 +161,14 @@ fn number(kind: AttributeKind) -> i64 {
     }
 }
 
-/// Removes the values that devices should take: who wished them no longer has the device.
+/// Deletes the desired values of the devices that a subquery over `?1` selects, because some users no longer have them.
 pub fn delete_desired_values(connection: &Connection, devices: &str, value: i64) -> rusqlite::Result<()> {
     connection.execute(&format!("DELETE FROM desired_value WHERE device_no IN ({devices})"), params![value])?;
     Ok(())
 }
 
-/// Removes what a device's users left, and the values that they wished; its firmware stays what it is.
-pub fn delete_desired(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
+/// Deletes the attributes of a device except its firmware versions, and its desired values.
+pub fn delete_user_attributes(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM device_fact WHERE device_no = ?1 AND kind <> ?2";
     connection.execute(sql, params![device_no, number(AttributeKind::Firmware)])?;
     delete_desired_values(connection, "?1", device_no)

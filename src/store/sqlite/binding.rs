@@ -1,4 +1,4 @@
-//! Which user has which device, and where a new owner's device stands.
+//! Bindings: which users own or share which devices.
 
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +30,7 @@ impl BindingStore for SqliteRegistry {
     ) -> Result<Option<Arc<BoundDevices>>> {
         let read = |limit| self.readers.run(|connection| self.read_bound(connection, project, uid, offset, limit));
         match offset {
-            // What is cached is the whole list, whatever the limit.
+            // The cache holds the whole list, independent of the limit.
             0 => self.cache.get(&self.cache.bound, (project, uid.clone()), || read(limit.max(LIST_MAX + 1))),
             _ => read(limit),
         }
@@ -61,7 +61,7 @@ impl BindingStore for SqliteRegistry {
                 .collect::<rusqlite::Result<_>>()?;
             Ok((holders, total))
         };
-        self.readers.run_in_turn(project, move |connection| read(connection).map_err(Error::store)).await
+        self.readers.run_limited(project, move |connection| read(connection).map_err(Error::store)).await
     }
 
     async fn bind_device(
@@ -109,7 +109,7 @@ impl BindingStore for SqliteRegistry {
     ) -> Result<Option<Shared>> {
         let uid = uid.clone();
         let write = move |connection: &Connection| {
-            // Whoever has lost it meanwhile leaves nobody behind.
+            // If the owner has lost the device in the meantime, no share may be added.
             let sql = "SELECT 1 FROM binding b JOIN device d USING (device_no) WHERE b.device_no = ?1 AND b.owned = 1
                        AND d.removed = 0 AND b.project_no = ?2 AND (?3 IS NULL OR b.user_no = ?3)";
             let values = params![device.0, project.0, by.map(|user| user.0)];
@@ -227,7 +227,7 @@ impl BindingStore for SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// A part of what a user has, in the order of binding.
+    /// A page of the devices that a user owns or shares, in the order of binding.
     fn read_bound(
         &self,
         connection: &Connection,
@@ -240,7 +240,7 @@ impl SqliteRegistry {
         let user = snapshot
             .prepare_cached("SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2")
             .and_then(|mut statement| {
-                let user = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                let user = |row: &Row<'_>| Ok((row.get("user_no")?, row.get("identity_id")?, row.get("username")?));
                 statement.query_row(params![uid.0, project.0], user).optional()
             })
             .map_err(Error::store)?;
@@ -267,7 +267,7 @@ impl SqliteRegistry {
     }
 }
 
-/// Ends one share, and what may have been wished under it; whether there was one.
+/// Deletes a share and the desired values that the sharee may have set. False if the device was not shared with the user.
 fn end_share(connection: &Connection, device: DeviceNo, user_no: i64) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM binding WHERE device_no = ?1 AND user_no = ?2 AND owned = 0";
     let ended = connection.execute(sql, params![device.0, user_no])? == 1;

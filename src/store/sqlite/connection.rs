@@ -19,20 +19,20 @@ use crate::durable_file;
 use crate::store::cache::Cache;
 use crate::store::long_reads::LongReads;
 
-/// Writes that may wait; further callers wait before they are queued.
+/// The maximum number of queued writes. Further callers wait before they are queued.
 const QUEUE_MAX: usize = 1024;
-/// Writes that share one commit.
+/// The maximum number of writes in one commit.
 const COMMIT_MAX: usize = 256;
-/// Idle readers that are kept.
+/// The maximum number of idle readers.
 const READERS_MAX: usize = 8;
-/// Steps of SQLite that a statement may take on the calling thread: about a millisecond.
-const GLANCE_STEPS: c_int = 50_000;
-/// After so many steps a long read lets other threads go first.
+/// The maximum number of SQLite's steps that a read may take on the calling thread: about a millisecond.
+const SHORT_READ_STEPS: c_int = 50_000;
+/// A long read yields to other threads after this many steps.
 const YIELD_STEPS: c_int = 10_000;
-/// Statements that a connection keeps prepared.
+/// The maximum number of prepared statements in the cache of a connection.
 const STATEMENTS_MAX: usize = 64;
 
-/// Runs writes one after the other. Those that wait share a commit, and so an fsync; each is atomic by itself.
+/// Runs writes one after the other. Waiting writes share one commit and one fsync, but each of them is atomic.
 pub struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -58,13 +58,13 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Job for Pending<T, F> 
 
     fn answer(self: Box<Self>, committed: std::result::Result<(), Failure>) {
         let result = match (self.result, committed) {
-            (Some(Err(error)), _) => Err(or_full(error)),
+            (Some(Err(error)), _) => Err(full_disk_as_busy(error)),
             (Some(Ok(value)), Ok(())) => Ok(value),
             (_, Err(Failure { is_full: true, .. })) => Err(Error::Busy(DISK_FULL)),
             (_, Err(Failure { cause, .. })) => Err(Error::store(cause)),
             (None, Ok(())) => Err(Error::store("a write did not run")),
         };
-        // Nobody waits any more when the caller hung up; the write stands.
+        // This fails if the caller has disconnected. The write remains committed.
         let _ = self.reply.send(result);
     }
 }
@@ -76,8 +76,8 @@ struct Failure {
     is_full: bool,
 }
 
-/// A failure of the store that is a full disk, told as such: it is no fault of the store.
-fn or_full(error: Error) -> Error {
+/// Reports a full disk as [`Error::Busy`], because it is not an internal error.
+fn full_disk_as_busy(error: Error) -> Error {
     match error {
         Error::Store(cause) if cause.downcast_ref::<rusqlite::Error>().is_some_and(is_full) => Error::Busy(DISK_FULL),
         other => other,
@@ -93,10 +93,10 @@ fn in_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Re
 }
 
 impl Writer {
-    /// Starts the thread. After every commit, and before anybody is answered, the cache learns what was touched.
+    /// Starts the thread. After every commit, the cache is informed of what was touched before the callers get results.
     ///
     /// # Errors
-    /// [`Error::Store`], also when the system gives no thread.
+    /// [`Error::Store`], also when no thread can be started.
     pub fn start(connection: Connection, mut upkeep: Upkeep, cache: Arc<Cache>) -> Result<Self> {
         let touched = TouchedRows::watch(&connection)?;
         let (queue, mut waiting) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
@@ -124,7 +124,7 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Runs one write. When it returns `Ok` the write is on disk; when it returns `Err` nothing of it is.
+    /// Runs one write. `Ok` means that the write is on disk, `Err` that no part of it was stored.
     ///
     /// # Errors
     /// Those of `work`; [`Error::Store`] when the commit fails.
@@ -159,7 +159,7 @@ fn commit_together(
         for job in jobs {
             job.run(connection);
             if connection.is_autocommit() {
-                // A full disk makes SQLite end the whole transaction; what follows must not begin one of its own.
+                // On a full disk SQLite rolls back the whole transaction. The next job must not begin its own.
                 return Err(rusqlite::Error::InvalidQuery);
             }
         }
@@ -167,29 +167,29 @@ fn commit_together(
         connection.execute_batch("COMMIT")
     })();
     outcome.map_err(|error| {
-        // After a failed BEGIN there is nothing to roll back, which is then what SQLite says.
+        // After a failed BEGIN there is nothing to roll back, so this can fail.
         let _ = connection.execute_batch("ROLLBACK");
         Failure { is_full: is_full(&error), cause: error.to_string() }
     })
 }
 
 /// Connections that only read. A read sees the last commit. A short read runs on the calling thread, which is a worker of the
-/// runtime: to free the worker meanwhile takes 2 to 9 us of processor more (`block_in_place`) or 12 (`spawn_blocking`), and
-/// most of these reads take 10 to 50.
+/// runtime. Most reads take 10 to 50 us; moving them off the worker would cost 2 to 9 us more (`block_in_place`) or 12 us
+/// (`spawn_blocking`).
 pub struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    /// Whose turn it is to read at length.
+    /// The limiter for long reads.
     pub long_reads: Arc<LongReads>,
 }
 
 impl Readers {
-    /// Readers of the database at `path`.
+    /// Creates readers for the database at `path`.
     pub fn new(path: PathBuf) -> Self {
         Self { path, idle: Mutex::new(Vec::new()), long_reads: Arc::default() }
     }
 
-    /// Runs reads on one connection. Several statements that must agree need a transaction.
+    /// Runs reads on one connection. Several statements that need the same snapshot must use a transaction.
     ///
     /// # Errors
     /// Those of `work`; [`Error::Store`].
@@ -211,17 +211,17 @@ impl Readers {
         result
     }
 
-    /// Runs reads that may take long, as a list of many does. They begin on the calling thread, and when they exceed
-    /// [`GLANCE_STEPS`] they begin again on another, in a turn of the project.
+    /// Runs reads that may take long, such as long lists. They start on the calling thread. If they exceed
+    /// [`SHORT_READ_STEPS`], they start again on another thread with a permit for a long read of the project.
     ///
     /// # Errors
     /// Those of `work`; [`Error::Busy`] when too many long reads of the project wait; [`Error::Store`].
-    pub async fn run_in_turn<T: Send + 'static>(
+    pub async fn run_limited<T: Send + 'static>(
         self: &Arc<Self>,
         project: ProjectNo,
         work: impl Fn(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if let Some(done) = self.glance(&work) {
+        if let Some(done) = self.run_if_short(&work) {
             return done;
         }
         let readers = self.clone();
@@ -235,20 +235,20 @@ impl Readers {
         self.long_reads.run(Some(project), move || readers.with(long)).await
     }
 
-    /// Runs reads, but `None` as soon as one takes more than [`GLANCE_STEPS`].
-    fn glance<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Option<Result<T>> {
+    /// Runs reads. Stops and returns `None` if one takes more than [`SHORT_READ_STEPS`].
+    fn run_if_short<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Option<Result<T>> {
         let is_long = Arc::new(AtomicBool::new(false));
-        let told = is_long.clone();
+        let flag = is_long.clone();
         let interrupt = move || {
-            told.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
             true
         };
-        let result = self.with(|connection| with_progress(connection, GLANCE_STEPS, interrupt, work));
+        let result = self.with(|connection| with_progress(connection, SHORT_READ_STEPS, interrupt, work));
         (!is_long.load(Ordering::Relaxed)).then_some(result)
     }
 }
 
-/// Runs reads and calls `progress` after every so many steps of SQLite; when that returns true they are interrupted.
+/// Runs reads and calls `progress` after every `steps` steps of SQLite. If it returns true, the reads are interrupted.
 fn with_progress<T>(
     connection: &mut Connection,
     steps: c_int,
@@ -261,14 +261,14 @@ fn with_progress<T>(
     result
 }
 
-/// Opens the database for writing, creating it if need be.
+/// Opens the database for writing. Creates it if it does not exist.
 ///
 /// # Errors
 /// [`Error::Store`].
 pub fn open_writer(path: &Path) -> Result<Connection> {
     durable_file::create_private(path).map_err(Error::store)?;
     let connection = Connection::open(path).map_err(Error::store)?;
-    // First, so that nothing of a file that another connection left is moved before it is checked.
+    // This comes first, so that a write-ahead log left by another connection is not checkpointed before it is checked.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(Error::store)?;
     write_ahead(&connection).map_err(Error::store)?;
     connection
@@ -281,10 +281,10 @@ pub fn open_writer(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Puts a database into WAL mode. SQLite answers in which mode it is, and reports no error when it could not change it.
+/// Sets a database to WAL mode. SQLite returns the mode and reports no error if it could not change it.
 ///
 /// # Errors
-/// Those of SQLite, and when the mode is another one afterwards.
+/// Those of SQLite, and one if the mode was not changed.
 pub fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode == "wal" {
@@ -305,7 +305,7 @@ fn open_reader(path: &Path) -> Result<Connection> {
 fn prepare(connection: &Connection) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(10)).map_err(Error::store)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // Without it SQLite plans a statement anew for every new value of some parameters.
+    // Without this, SQLite plans a statement again for every new value of some parameters.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::store)?;
     Ok(())
 }
@@ -316,7 +316,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts to a number in steps of SQLite.
+    /// Runs a query that takes about this many steps.
     fn count_to(connection: &Connection, number: i64) -> Result<i64> {
         const SQL: &str =
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
@@ -324,22 +324,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_read_that_takes_long_waits_for_a_turn() {
+    async fn only_a_long_read_waits_for_a_permit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("some.db");
         drop(open_writer(&path).unwrap());
         let readers = Arc::new(Readers { long_reads: Arc::new(LongReads::new(1, 1)), ..Readers::new(path) });
         let project = ProjectNo(1);
         let held = readers.long_reads.acquire(Some(project)).await.unwrap();
-        // A short one needs none.
-        assert_eq!(readers.run_in_turn(project, |connection| count_to(connection, 100)).await.unwrap(), 100);
-        let mut long = Box::pin(readers.run_in_turn(project, |connection| count_to(connection, 1_000_000)));
+        // A short read needs no permit.
+        assert_eq!(readers.run_limited(project, |connection| count_to(connection, 100)).await.unwrap(), 100);
+        let mut long = Box::pin(readers.run_limited(project, |connection| count_to(connection, 1_000_000)));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(long.as_mut().poll(&mut context).is_pending());
         drop(held);
         assert_eq!(long.await.unwrap(), 1_000_000);
         assert_eq!(readers.long_reads.running(), 0);
-        // A connection that was interrupted has no bound afterwards.
+        // The limit does not remain on a connection that was interrupted.
         assert_eq!(readers.run(|connection| count_to(connection, 1_000_000)).unwrap(), 1_000_000);
     }
 }

@@ -1,4 +1,4 @@
-//! Devices. Every finder but the device's own takes the project and shows only what it sees.
+//! Devices. Searches take the project and find only devices that it sees, except those for a device's own session.
 
 use std::sync::Arc;
 
@@ -24,15 +24,15 @@ use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Produ
 use crate::store::cache::LIST_MAX;
 use crate::store::seal::Seal;
 
-/// Names the columns of [`device_of`], which are read by their places: a look at every name for every device would cost
-/// more than the rest of a long list.
+/// Defines the columns of [`device_of`]. They are read by position, because a search by name for every column of every
+/// device would take most of the time of a long list.
 macro_rules! columns {
     ($first:ident: $first_sql:expr, $($column:ident: $sql:expr,)*) => {
         #[derive(Clone, Copy)]
         enum Column { $first, $($column),* }
 
-        /// The columns of [`device_of`]. `?1` is the project that asks: the maker of a device that another project's user
-        /// owns, or owned last, learns nothing of that home. What a statement selects besides has a name of its own.
+        /// The columns of [`device_of`]. `?1` is the project of the requester. For a device that is held elsewhere, the
+        /// maker sees nothing of the home. Further columns of a statement are read by name.
         pub const COLUMNS: &str = concat!($first_sql, $(", ", $sql),*);
     };
 }
@@ -68,7 +68,7 @@ columns! {
 
 pub use crate::domain::device::TIME_ZONE;
 
-/// Where [`COLUMNS`] are.
+/// The tables of [`COLUMNS`].
 pub const FROM: &str = "device d
     LEFT JOIN device g ON g.device_no = d.gateway_no
     LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
@@ -105,7 +105,7 @@ impl DeviceStore for SqliteRegistry {
         let numbers: Vec<String> = devices.iter().map(|device| device.0.to_string()).collect();
         let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
             let values = params![user.0, format!("[{}]", numbers.join(","))];
-            let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("lives_there")?, row.get("holds")?));
+            let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("is_resident")?, row.get("holds")?));
             connection.prepare_cached(RELATION_TO_USER)?.query_map(values, role)?.collect()
         };
         self.readers.run(|connection| read(connection).map_err(Error::store))
@@ -148,7 +148,7 @@ impl DeviceStore for SqliteRegistry {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Vec<Arc<Device>>>> {
-        // A short list is read as a whole and cached.
+        // A short list is read completely and cached.
         let cached = self.cache.get(&self.cache.lists, (project, uid.clone(), which), || {
             let all = self.list_of_user(project, uid, which, 0, LIST_MAX + 1)?;
             Ok(all.map(|all| all.into_iter().map(Arc::new).collect::<Arc<[_]>>()))
@@ -172,8 +172,8 @@ impl DeviceStore for SqliteRegistry {
             let numbers = filter.page(&snapshot, &query).map_err(Error::store)?;
             Ok(Some((numbers, total)))
         };
-        // To count and to find them takes long when there are many; to read those of a page does not.
-        let Some((numbers, total)) = self.readers.run_in_turn(project, select).await? else { return Ok(None) };
+        // Counting and finding many devices can take long; reading those of one page does not.
+        let Some((numbers, total)) = self.readers.run_limited(project, select).await? else { return Ok(None) };
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2 AND d.removed = 0");
         self.readers.run(|connection| {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
@@ -226,7 +226,7 @@ impl DeviceStore for SqliteRegistry {
                 let sql = "UPDATE device SET removed = 1 WHERE device_no = ?1";
                 owners.connection.execute(sql, params![no]).map_err(Error::store)?;
                 if leaving == Leaving::Reset {
-                    owners.forget_past(no)?;
+                    owners.reset(no)?;
                 }
             }
             Ok(true)
@@ -268,7 +268,7 @@ impl DeviceStore for SqliteRegistry {
                 return Ok(None);
             }
             let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
-            let secret = self.seal.unseal(&sealed, &place_of_secret(&device.id.0))?;
+            let secret = self.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
             Ok(Some(DeviceSecret { device, secret }))
         })
     }
@@ -281,7 +281,7 @@ impl DeviceStore for SqliteRegistry {
     }
 }
 
-/// The statement of the single device read, which is the most frequent one, made once.
+/// The statement that reads a single device. It is the most frequent one, so its text is built only once.
 fn device_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2 AND {VISIBLE}"));
@@ -289,7 +289,7 @@ fn device_sql() -> &'static str {
 }
 
 impl SqliteRegistry {
-    /// A part of a user's devices, in order of creation.
+    /// A page of a user's devices, in order of creation.
     fn list_of_user(
         &self,
         project: ProjectNo,
@@ -298,7 +298,7 @@ impl SqliteRegistry {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Vec<Device>>> {
-        let mine = match which {
+        let selected = match which {
             UserDevices::Home => AT_HOME_OF_USER,
             UserDevices::Shared => SHARED_TO_USER,
         };
@@ -306,7 +306,7 @@ impl SqliteRegistry {
             let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
             let Some(user_no) = user_no(&snapshot, project, uid).map_err(Error::store)? else { return Ok(None) };
             let sql = format!(
-                "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({mine})
+                "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({selected})
                  ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
             );
             let offset = i64::try_from(offset).unwrap_or(i64::MAX);
@@ -314,7 +314,7 @@ impl SqliteRegistry {
         })
     }
 
-    /// The first device of a statement, which selects [`COLUMNS`].
+    /// The first device that a statement returns. It must select [`COLUMNS`].
     pub(super) fn first(
         &self,
         connection: &Connection,
@@ -327,6 +327,7 @@ impl SqliteRegistry {
         row.map(|row| self.device_of(row)).transpose()
     }
 
+    /// All devices that a statement returns. It must select [`COLUMNS`].
     pub(super) fn all(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
         let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
         let mut rows = statement.query(values).map_err(Error::store)?;
@@ -337,10 +338,10 @@ impl SqliteRegistry {
         Ok(devices)
     }
 
-    /// The device of a row of [`COLUMNS`].
+    /// The device in a row of [`COLUMNS`].
     pub(super) fn device_of(&self, row: &Row<'_>) -> Result<Device> {
         let product_no: i64 = row.get(Column::ProductNo as usize).map_err(Error::store)?;
-        let product = self.product(product_no)?.ok_or_else(|| Error::store("a device without its product"))?;
+        let product = self.product(product_no)?.ok_or_else(|| Error::store("a device has no product"))?;
         device_of(&self.seal, row, product)
     }
 }
@@ -386,18 +387,18 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
     };
     let (own, gateways) = (sealed(Column::LocalKey)?.unwrap_or_default(), sealed(Column::GatewaysKey)?);
     device.local_key = match (gateways, &device.gateway) {
-        (Some(key), Some(gateway)) => seal.unseal(key, &place_of_local_key(&gateway.0))?,
-        _ => seal.unseal(own, &place_of_local_key(&device.id.0))?,
+        (Some(key), Some(gateway)) => seal.unseal(key, &local_key_aad(&gateway.0))?,
+        _ => seal.unseal(own, &local_key_aad(&device.id.0))?,
     };
     Ok(device)
 }
 
-/// Where a device's secret is sealed.
-pub fn place_of_secret(device_id: &str) -> String {
+/// The additional authenticated data of an encrypted device secret.
+pub fn secret_aad(device_id: &str) -> String {
     format!("device.secret:{device_id}")
 }
 
-/// Where a device's local key is sealed.
-pub fn place_of_local_key(device_id: &str) -> String {
+/// The additional authenticated data of an encrypted local key.
+pub fn local_key_aad(device_id: &str) -> String {
     format!("device.local_key:{device_id}")
 }

@@ -1,4 +1,4 @@
-//! People known to a device.
+//! Users of a device, such as the people who use a body scale.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
@@ -9,7 +9,7 @@ use crate::domain::store::DeviceUserStore;
 use crate::domain::{DeviceNo, DeviceUserId, Error, Result};
 use crate::store::generate;
 
-/// Digits of an id, as the seed's example has.
+/// The number of digits of an id, as in the vendor's example.
 const ID_DIGITS: usize = 7;
 
 #[async_trait]
@@ -110,14 +110,14 @@ impl DeviceUserStore for SqliteRegistry {
 
 fn device_user(row: &Row<'_>) -> rusqlite::Result<DeviceUser> {
     Ok(DeviceUser {
-        id: DeviceUserId(row.get(0)?),
+        id: DeviceUserId(row.get("user_id")?),
         profile: DeviceUserProfile {
-            nick_name: row.get(1)?,
-            sex: row.get(2)?,
-            birthday_ms: row.get(3)?,
-            height_cm: row.get(4)?,
-            weight_g: row.get(5)?,
-            contact: row.get(6)?,
+            nick_name: row.get("nick_name")?,
+            sex: row.get("sex")?,
+            birthday_ms: row.get("birthday_ms")?,
+            height_cm: row.get("height_cm")?,
+            weight_g: row.get("weight_g")?,
+            contact: row.get("contact")?,
         },
     })
 }

@@ -1,4 +1,4 @@
-//! Homes, and who lives there.
+//! Homes and their members.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::attribute::delete_desired_values;
 use super::device::{COLUMNS, FROM};
-use super::owner::{behind_gateways, forget_homes, new_home, user_no};
-use super::visibility::{HOME_ROLE, LIVES_IN, VISIBLE, home_role};
+use super::owner::{behind_gateways, new_home, remove_homes, user_no};
+use super::visibility::{HOME_ROLE, HOMES_OF_USER, VISIBLE, home_role};
 use super::{invitation, user};
 use crate::domain::home::{
     Home, HomePatch, HomeRole, Member, MemberChange, MemberClaim, MemberDecision, MemberPut, check_removes, check_role,
@@ -18,7 +18,7 @@ use crate::domain::{Device, DeviceNo, Error, HomeId, Noun, ProjectNo, Result, Ui
 
 /// The columns of [`home`].
 const HOME: &str = "h.home_id, h.name, o.uid, h.geo_name, h.lat, h.lon";
-/// Where [`HOME`] is.
+/// The tables of [`HOME`].
 const HOMES: &str = "home h JOIN app_user o ON o.user_no = h.owner_no";
 
 #[async_trait]
@@ -33,7 +33,7 @@ impl HomeStore for SqliteRegistry {
             let snapshot = connection.unchecked_transaction()?;
             let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
             let sql = format!(
-                "SELECT {HOME}, {HOME_ROLE} AS role FROM {HOMES} WHERE h.home_id IN ({LIVES_IN}) ORDER BY h.home_id LIMIT ?2"
+                "SELECT {HOME}, {HOME_ROLE} AS role FROM {HOMES} WHERE h.home_id IN ({HOMES_OF_USER}) ORDER BY h.home_id LIMIT ?2"
             );
             let both = |row: &Row<'_>| Ok((home(row)?, home_role(row.get("role")?)));
             let homes: rusqlite::Result<Vec<_>> =
@@ -46,7 +46,7 @@ impl HomeStore for SqliteRegistry {
     async fn homes(&self, project: ProjectNo, user: Option<UserNo>, after: HomeId, limit: usize) -> Result<Vec<Home>> {
         let sql = format!(
             "SELECT {HOME} FROM {HOMES} WHERE h.project_no = ?2 AND h.home_id > ?3
-             AND (?1 IS NULL OR h.home_id IN ({LIVES_IN})) ORDER BY h.home_id LIMIT ?4"
+             AND (?1 IS NULL OR h.home_id IN ({HOMES_OF_USER})) ORDER BY h.home_id LIMIT ?4"
         );
         self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
@@ -123,7 +123,7 @@ impl HomeStore for SqliteRegistry {
     ) -> Result<Vec<DeviceNo>> {
         let write = move |connection: &Connection| {
             check(connection, project, by, id, HomeRole::Owner)?;
-            forget_homes(connection, "?1", id.0, now_ms).map_err(Error::store)
+            remove_homes(connection, "?1", id.0, now_ms).map_err(Error::store)
         };
         self.writer.run(write).await
     }
@@ -132,11 +132,11 @@ impl HomeStore for SqliteRegistry {
         let (columns, from) = (user::COLUMNS, user::FROM);
         let sql = format!(
             "SELECT {columns}, l.role, l.name FROM {from} JOIN (
-                 SELECT owner_no AS user_no, 2 AS role, '' AS name, 0 AS came_ms FROM home WHERE home_id = ?1
+                 SELECT owner_no AS user_no, 2 AS role, '' AS name, 0 AS joined_ms FROM home WHERE home_id = ?1
                  UNION ALL SELECT m.user_no, m.is_admin, m.name, m.created_ms FROM home_member m JOIN home h USING (home_id)
                      WHERE m.home_id = ?1 AND m.user_no <> h.owner_no
              ) l ON l.user_no = u.user_no
-             WHERE u.project_no = ?2 ORDER BY l.role = 2 DESC, l.came_ms, u.user_no LIMIT ?3"
+             WHERE u.project_no = ?2 ORDER BY l.role = 2 DESC, l.joined_ms, u.user_no LIMIT ?3"
         );
         let member = |row: &Row<'_>| {
             Ok(Member { user: user::user(row)?, role: home_role(row.get("role")?), name: row.get("name")? })
@@ -188,7 +188,7 @@ impl HomeStore for SqliteRegistry {
     }
 }
 
-/// Checks that a home of the project's is there and that a user who asks may do there what takes at least a role. The role
+/// Checks that the project has the home and that the requester, if it is a user, has at least a role in it. Returns the role
 /// of that user.
 fn check(
     connection: &Connection,
@@ -207,7 +207,7 @@ fn check(
     check_role(role, least).map(|()| role)
 }
 
-/// What a user may do in a home.
+/// The role of a user in a home.
 fn role_of(connection: &Connection, id: HomeId, user_no: i64) -> rusqlite::Result<Option<HomeRole>> {
     let sql = format!("SELECT {HOME_ROLE} AS role FROM home h WHERE h.home_id = ?2");
     let mut statement = connection.prepare_cached(&sql)?;
@@ -215,9 +215,8 @@ fn role_of(connection: &Connection, id: HomeId, user_no: i64) -> rusqlite::Resul
     Ok(found.flatten().map(home_role))
 }
 
-/// What leaves a home with somebody who no longer lives there: the devices that are that user's stand nowhere from then on,
-/// and what was wished of any device of the home, by whomever, is forgotten. A device that leaves is no longer behind a
-/// gateway that stays, nor one that stays behind a gateway that leaves. Those, whose sessions are no longer right.
+/// Removes a former member's devices from a home and deletes the desired values of all devices of the home. A device is
+/// detached from its gateway if only one of them leaves. Returns the detached devices, whose sessions must end.
 pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
     delete_desired_values(connection, "SELECT device_no FROM device WHERE home_id = ?1", home_id)?;
     let owned = "SELECT device_no FROM binding WHERE user_no = ?2 AND owned = 1";
@@ -244,7 +243,7 @@ fn home(row: &Row<'_>) -> rusqlite::Result<Home> {
     })
 }
 
-/// What [`HomeStore::put_member`] does, with what whoever asks may do at this moment.
+/// Carries out [`HomeStore::put_member`] with the current role of the requester.
 fn put(
     connection: &Connection,
     project: ProjectNo,
@@ -274,7 +273,7 @@ fn put(
              DO UPDATE SET is_admin = excluded.is_admin, name = coalesce(?4, name)",
         )?
         .execute(params![id.0, user_no, is_admin, change.name, now_ms])?;
-    invitation::forget(connection, id, user_no)?;
+    invitation::remove(connection, id, user_no)?;
     Ok(MemberPut::Done)
 }
 

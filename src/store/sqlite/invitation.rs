@@ -1,4 +1,4 @@
-//! Invitations into homes, which wait until they are accepted.
+//! Invitations to homes.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -11,7 +11,7 @@ use crate::domain::invitation::{INVITATION_LIFE_MS, Invitation, Waiting, may_acc
 use crate::domain::store::InvitationStore;
 use crate::domain::{Error, HomeId, ProjectNo, Result, Uid, UserNo};
 
-/// The invitations `i` to the homes `h` of the user `?1` that were made after `?2`, by somebody who may still invite so.
+/// The invitations `i` of the user `?1` to homes `h` that were made after `?2` and whose inviter still has the right to invite.
 const WAITING: &str = "home_invitation i JOIN home h USING (home_id)
     WHERE i.user_no = ?1 AND i.created_ms > ?2 AND h.owner_no <> ?1 AND (i.by_no = h.owner_no OR i.is_admin = 0 AND EXISTS
         (SELECT 1 FROM home_member b WHERE b.home_id = i.home_id AND b.user_no = i.by_no AND b.is_admin = 1))";
@@ -27,7 +27,7 @@ impl InvitationStore for SqliteRegistry {
     ) -> Result<Option<Vec<Invitation>>> {
         let (columns, from) = (user::COLUMNS, user::FROM);
         let sql = format!(
-            "SELECT {columns}, w.home_id, w.name, w.is_admin, w.created_ms FROM {from} JOIN
+            "SELECT {columns}, w.home_id, w.name, w.is_admin, w.created_ms AS invited_ms FROM {from} JOIN
              (SELECT i.home_id, h.name, i.is_admin, i.created_ms, i.by_no FROM {WAITING}) w ON w.by_no = u.user_no
              ORDER BY w.created_ms, w.home_id LIMIT ?3"
         );
@@ -58,9 +58,9 @@ impl InvitationStore for SqliteRegistry {
                 return Ok(MemberPut::Unknown);
             }
             if accept {
-                return take_in(connection, home, user_no, now_ms);
+                return accept_one(connection, home, user_no, now_ms);
             }
-            forget(connection, home, user_no)?;
+            remove(connection, home, user_no)?;
             Ok(MemberPut::Done)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
@@ -78,7 +78,7 @@ impl InvitationStore for SqliteRegistry {
         }
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
             for home in waiting(connection)? {
-                take_in(connection, HomeId(home), user.0, now_ms)?;
+                accept_one(connection, HomeId(home), user.0, now_ms)?;
             }
             Ok(())
         };
@@ -86,19 +86,19 @@ impl InvitationStore for SqliteRegistry {
     }
 }
 
-/// An invitation of a row of a user's columns, home, its name, role and time.
+/// The invitation in a row of a user's columns and the further columns of the statement.
 fn invitation(row: &Row<'_>) -> rusqlite::Result<Invitation> {
     Ok(Invitation {
         by: user::user(row)?,
-        home: HomeId(row.get(17)?),
-        home_name: row.get(18)?,
-        is_admin: row.get(19)?,
-        invited_ms: row.get(20)?,
+        home: HomeId(row.get("home_id")?),
+        home_name: row.get("name")?,
+        is_admin: row.get("is_admin")?,
+        invited_ms: row.get("invited_ms")?,
     })
 }
 
-/// Invites a user who does not live in the home, in place of an earlier invitation to it, unless whoever invites has
-/// invited too many. How often others have invited the user is in nobody's way.
+/// Invites a user who is not a member of the home. This replaces an earlier invitation to the same home. It is refused if
+/// the inviter has too many invitations, but not because others have invited the same user.
 pub fn invite(
     connection: &Connection,
     home: HomeId,
@@ -107,8 +107,8 @@ pub fn invite(
     now_ms: i64,
 ) -> rusqlite::Result<MemberPut> {
     let Some(by) = change.by else { return Ok(MemberPut::NotAllowed) };
-    let over = "DELETE FROM home_invitation WHERE created_ms <= ?3 AND (user_no = ?1 OR by_no = ?2)";
-    connection.prepare_cached(over)?.execute(params![user_no, by.0, now_ms - INVITATION_LIFE_MS])?;
+    let expired = "DELETE FROM home_invitation WHERE created_ms <= ?3 AND (user_no = ?1 OR by_no = ?2)";
+    connection.prepare_cached(expired)?.execute(params![user_no, by.0, now_ms - INVITATION_LIFE_MS])?;
     let sql = "SELECT count(*) AS by_one, count(*) FILTER (WHERE user_no = ?1) AS of_pair,
                    (SELECT count(*) FROM home_invitation WHERE user_no = ?1 AND home_id <> ?3) AS of_user,
                    (SELECT count(*) FROM home_member WHERE home_id = ?3) AS members
@@ -139,19 +139,19 @@ pub fn invite(
     Ok(MemberPut::Invited)
 }
 
-/// Forgets an invitation, if there is one.
-pub fn forget(connection: &Connection, home: HomeId, user_no: i64) -> rusqlite::Result<()> {
+/// Removes an invitation if it exists.
+pub fn remove(connection: &Connection, home: HomeId, user_no: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM home_invitation WHERE home_id = ?1 AND user_no = ?2";
     connection.prepare_cached(sql)?.execute(params![home.0, user_no]).map(drop)
 }
 
-/// Makes an invited user live in the home, as far as the bounds allow.
-fn take_in(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> rusqlite::Result<MemberPut> {
-    let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1),
-                   (SELECT count(*) FROM home_member WHERE user_no = ?2),
+/// Makes an invited user a member of the home, unless a limit is reached.
+fn accept_one(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> rusqlite::Result<MemberPut> {
+    let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1) AS members,
+                   (SELECT count(*) FROM home_member WHERE user_no = ?2) AS homes,
                    (SELECT count(*) FROM home_member m JOIN home h USING (home_id) WHERE m.user_no = ?2
-                       AND h.owner_no = (SELECT owner_no FROM home WHERE home_id = ?1))";
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                       AND h.owner_no = (SELECT owner_no FROM home WHERE home_id = ?1)) AS of_owner";
+    let read = |row: &Row<'_>| Ok((row.get("members")?, row.get("homes")?, row.get("of_owner")?));
     let counts = connection.prepare_cached(sql)?.query_row(params![home.0, user_no], read).optional()?;
     let (members, homes, of_owner): (usize, usize, usize) = counts.unwrap_or_default();
     if !may_accept(members, homes, of_owner) {
@@ -163,6 +163,6 @@ fn take_in(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> 
              SELECT home_id, user_no, is_admin, name, ?3 FROM home_invitation WHERE home_id = ?1 AND user_no = ?2",
         )?
         .execute(params![home.0, user_no, now_ms])?;
-    forget(connection, home, user_no)?;
+    remove(connection, home, user_no)?;
     Ok(MemberPut::Done)
 }

@@ -1,4 +1,4 @@
-//! What devices subscribed to in sessions that are kept.
+//! The topic filters of persistent MQTT sessions.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -14,8 +14,8 @@ impl KeptFilterStore for SqliteRegistry {
             connection
                 .prepare_cached("SELECT device_no, filters FROM kept_filter WHERE session_no = ?1 ORDER BY device_no")?
                 .query_map(params![session.0], |row| {
-                    let filters: String = row.get(1)?;
-                    Ok((DeviceNo(row.get(0)?), filters.lines().map(str::to_owned).collect()))
+                    let filters: String = row.get("filters")?;
+                    Ok((DeviceNo(row.get("device_no")?), filters.lines().map(str::to_owned).collect()))
                 })?
                 .collect()
         };
@@ -35,7 +35,7 @@ impl KeptFilterStore for SqliteRegistry {
                         .execute(params![session.0, device.0, filters.join("\n")])?;
                 }
             }
-            // So a session has no more rows than a gateway may have devices.
+            // This limits the rows of a session to the number of devices that a gateway may have.
             connection
                 .prepare_cached(
                     "DELETE FROM kept_filter WHERE session_no = ?1 AND device_no <> ?1

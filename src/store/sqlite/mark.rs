@@ -1,22 +1,22 @@
-//! High-water marks: a small file beside a database that says how far acknowledged commits went, so that a database that
-//! lost some of them (a damaged or shortened write-ahead log, an older copy) is noticed. SQLite alone cannot notice it.
+//! High-water marks: a small file beside a database that records how much was acknowledged. It reveals that a database has
+//! lost commits (a damaged or truncated write-ahead log, an older copy), which SQLite cannot detect.
 //!
-//! A mark is written after the commit is on disk, and is not synced itself: after a power cut it may be behind the
-//! database, never ahead of it. So a mark that is ahead of its database always means a loss.
+//! A mark is written after the commit is on disk and is not synced. After a power cut it may be behind the database, but
+//! never ahead of it. So a mark that is ahead of its database always means a loss.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Numbers in a mark.
+/// How many numbers a mark has.
 pub const NUMBERS: usize = 4;
-/// Two slots are written in turn, so that one is whole whatever a power cut does to the other.
+/// Two slots are written alternately, so that a power cut can damage only one of them.
 const SLOT_BYTES: usize = 512;
 const MAGIC: &[u8; 8] = b"inglemk1";
 const BODY_BYTES: usize = MAGIC.len() + NUMBERS * 8;
 
-/// The numbers of a mark; the last of them grow with every commit.
+/// The numbers of a mark. The ones after the first never decrease.
 pub type Numbers = [i64; NUMBERS];
 
 /// A mark that is open for writing.
@@ -26,20 +26,20 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Opens the mark at `path` with its first numbers; makes it if need be.
+    /// Opens the mark at `path`, or creates it, and writes its first numbers.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn open(path: &Path, numbers: Numbers) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
         let mut mark = Self { file, slot: 0 };
-        // Both slots, so that none holds what is no longer true, and no later write needs room on the disk.
+        // Both slots are written, so that none holds old numbers and no later write needs more disk space.
         mark.put(numbers)?;
         mark.put(numbers)?;
         Ok(mark)
     }
 
-    /// Writes the numbers of a commit that is on disk.
+    /// Writes the numbers of a commit that is already on disk.
     ///
     /// # Errors
     /// Those of the file system.
@@ -57,7 +57,7 @@ impl Mark {
     }
 }
 
-/// What the mark at a path says; `None` when there is none or neither slot is whole.
+/// Reads the mark at a path. `None` if it does not exist or both slots are damaged.
 ///
 /// # Errors
 /// Those of reading the file.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_whole_slot_counts() -> io::Result<()> {
+    fn the_last_undamaged_slot_is_read() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("some.mark");
         assert_eq!(read(&path)?, None);

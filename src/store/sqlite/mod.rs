@@ -1,5 +1,5 @@
-//! The embedded engine: SQLite files in one data folder. The registry is here, one file a noun; the event log is in
-//! `telemetry`.
+//! The embedded engine: SQLite files in one data folder. The registry is here, with one file for each kind of object; the
+//! event log is in `telemetry`.
 
 mod attribute;
 mod binding;
@@ -47,7 +47,7 @@ use connection::{Readers, Writer};
 pub use upkeep::FolderStamp;
 use upkeep::Upkeep;
 
-/// Migrations of the registry in order. `PRAGMA user_version` is how many have run.
+/// The migrations of the registry, in order. `PRAGMA user_version` is the number of those that have run.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_registry.sql"),
     include_str!("../../../migrations/sqlite/0002_second_dialect.sql"),
@@ -62,10 +62,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0011_desired_values.sql"),
 ];
 
-/// The registry's file in the data folder.
+/// The file of the registry in the data folder.
 pub const REGISTRY_FILE: &str = "registry.db";
 
-/// The registry on SQLite: the traits of the domain's nouns, but not telemetry.
+/// The registry in SQLite. It implements all traits of the stores except `Telemetry`.
 pub struct SqliteRegistry {
     writer: Writer,
     readers: Arc<Readers>,
@@ -76,11 +76,11 @@ pub struct SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// Opens or creates the registry of a data folder and brings it to the newest form.
+    /// Opens or creates the registry of a data folder and runs the missing migrations.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a folder of a newer version, without its key or with another, and for files that are
-    /// damaged or lack acknowledged changes, by name; [`Error::Store`].
+    /// [`Error::Refused`] if a newer version wrote the folder, if its key is missing or wrong, and if a file is damaged or
+    /// lacks acknowledged changes; [`Error::Store`].
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(REGISTRY_FILE);
         upkeep::check_files(&path)?;
@@ -94,12 +94,12 @@ impl SqliteRegistry {
         Ok(Self { writer, readers, seal, passwords: Passwords::default(), cache, stamp })
     }
 
-    /// By what the event log knows this registry.
+    /// The stamp by which the event log identifies this registry.
     pub fn stamp(&self) -> FolderStamp {
         self.stamp.clone()
     }
 
-    /// Whose turn it is to read at length, for the other stores that share the cores with this one.
+    /// The limiter for long reads, which the event log shares with this registry.
     pub fn long_reads(&self) -> Arc<LongReads> {
         self.readers.long_reads.clone()
     }

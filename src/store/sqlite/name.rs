@@ -1,4 +1,4 @@
-//! Names of functions.
+//! The names that users give to the functions of a device.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -30,7 +30,7 @@ impl NameStore for SqliteRegistry {
                 .prepare_cached("SELECT code, name FROM function_name WHERE device_no = ?1 ORDER BY code")
                 .and_then(|mut statement| {
                     let rows = statement.query_map(params![device.0], |row| {
-                        Ok(FunctionName { code: row.get(0)?, name: row.get(1)? })
+                        Ok(FunctionName { code: row.get("code")?, name: row.get("name")? })
                     })?;
                     rows.collect()
                 })

@@ -1,4 +1,4 @@
-//! Whose a device is, and where it stands: what changes it, whoever asks for that.
+//! Changes of the owners and homes of devices. Every operation that changes them uses this module.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::attribute::{delete_desired, delete_desired_values};
+use super::attribute::{delete_desired_values, delete_user_attributes};
 use super::visibility::relations;
 use super::world::refused;
 use crate::domain::handover::{HistoryCuts, Left, Moves};
@@ -15,10 +15,10 @@ use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owne
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::generate;
 
-/// How often a change of owners is begun anew because other devices than before go to somebody new.
+/// The maximum number of attempts of one change. It is repeated if the history of further devices must be cut.
 const ATTEMPTS_MAX: usize = 8;
 
-/// Whose a device is to be, and where it is to stand.
+/// The new owner of a device and the home for it.
 #[derive(Clone, Copy)]
 pub struct Owner {
     pub user_no: i64,
@@ -35,12 +35,12 @@ pub struct Owners<'a> {
     moves: RefCell<Moves>,
 }
 
-/// What an attempt came to: done, or undone for want of the history cuts of these devices.
+/// The result of an attempt: it was carried out, or rolled back because the history cuts of these devices are missing.
 type Attempt<T> = std::result::Result<(T, Moves), Vec<DeviceNo>>;
 
 impl SqliteRegistry {
-    /// Runs a change that may take devices from their owners and give them to others, as a whole or not at all. It is
-    /// undone and run again when it is found which devices go to somebody new, so that their history ends for them.
+    /// Runs a change that may take devices from their owners and give them to others, in one transaction. If devices get a
+    /// new owner whose history must be cut, the change is rolled back, the cuts are fetched, and it runs again.
     pub(super) async fn change_owners<T: Send + 'static>(
         &self,
         cuts: &dyn HistoryCuts,
@@ -48,16 +48,16 @@ impl SqliteRegistry {
         work: impl Fn(&Owners<'_>) -> Result<T> + Send + Sync + 'static,
     ) -> Result<(T, Moves)> {
         let work = Arc::new(work);
-        let mut known = HashMap::new();
+        let mut cuts_found = HashMap::new();
         for _ in 0..ATTEMPTS_MAX {
-            let (work, cuts_known) = (work.clone(), known.clone());
-            let attempt = move |connection: &Connection| attempt(connection, &cuts_known, now_ms, &*work);
+            let (work, cuts_so_far) = (work.clone(), cuts_found.clone());
+            let attempt = move |connection: &Connection| attempt(connection, &cuts_so_far, now_ms, &*work);
             match self.writer.run(attempt).await? {
                 Ok(done) => return Ok(done),
-                Err(wanted) => known.extend(wanted.iter().copied().zip(cuts.history_from_ms(&wanted).await?)),
+                Err(wanted) => cuts_found.extend(wanted.iter().copied().zip(cuts.history_from_ms(&wanted).await?)),
             }
         }
-        Err(Error::Busy("the owners of these devices change all the time"))
+        Err(Error::Busy("the owners of these devices change too often"))
     }
 }
 
@@ -84,8 +84,8 @@ fn attempt<T>(
 }
 
 impl Owners<'_> {
-    /// Makes a device a user's; whether somebody else had it before, now or last. Whoever had it loses it, and to
-    /// somebody new it is as after a reset, unless the operator keeps what there is.
+    /// Gives a device to a user. Previous users lose it, and for a new owner it is reset unless `keeps_history`. Returns
+    /// true if another user is or was its last owner.
     pub fn hand_over(&self, device_no: i64, owner: Owner, keeps_history: bool) -> Result<bool> {
         let user = UserNo(owner.user_no);
         let history = if keeps_history { History::Kept } else { History::EndsForNew };
@@ -96,17 +96,17 @@ impl Owners<'_> {
 
     fn carry_out(&self, steps: Vec<Step>) -> Result<()> {
         steps.into_iter().try_for_each(|step| match step {
-            Step::Release(no) => self.take_from_all(no.0),
+            Step::Release(no) => self.release_one(no.0),
             Step::EndBindings(no) => self.end_bindings(no.0),
             Step::Detach(no) => self.detach(no.0),
-            Step::ForgetPast(no) => self.forget_past(no.0),
+            Step::ForgetPast(no) => self.reset(no.0),
             Step::Arrive(no, user) => {
                 let uid = self.uid(user.0)?;
                 self.moves.borrow_mut().came.push((no, uid));
                 Ok(())
             }
             Step::LeaveHome(no) => {
-                self.is_lost_by_some(no.0)?;
+                self.note_holders(no.0)?;
                 delete_desired_values(self.connection, "?1", no.0).map_err(Error::store)
             }
             Step::Stand(no, home) => {
@@ -117,7 +117,7 @@ impl Owners<'_> {
         })
     }
 
-    /// A device with its gateway and those behind it.
+    /// A device with its gateway and its sub-devices.
     fn group(&self, device_no: i64) -> Result<Group> {
         let gateway = "d.device_no = (SELECT gateway_no FROM device WHERE device_no = ?1)";
         Ok(Group {
@@ -127,10 +127,10 @@ impl Owners<'_> {
         })
     }
 
-    /// Who owns a device, and where it stands.
+    /// The owner and home of a device.
     pub fn placement(&self, device_no: i64) -> Result<Placement> {
         let found = self.placements("d.device_no = ?1", device_no)?.pop();
-        found.ok_or_else(|| Error::store("a device that is not there"))
+        found.ok_or_else(|| Error::store("a device does not exist"))
     }
 
     /// The devices `d` that a condition over `?1` selects.
@@ -138,7 +138,7 @@ impl Owners<'_> {
         placements(self.connection, condition, value).map_err(Error::store)
     }
 
-    /// Shares a device to a user.
+    /// Shares a device with a user.
     pub fn share(&self, device_no: i64, user_no: i64) -> Result<()> {
         let sql = "SELECT EXISTS (SELECT 1 FROM binding WHERE device_no = ?1 AND user_no = ?2)";
         let read = |row: &Row<'_>| row.get(0);
@@ -155,13 +155,13 @@ impl Owners<'_> {
         self.connection.query_row(sql, params![user_no], |row| row.get(0)).map(Uid).map_err(Error::store)
     }
 
-    /// Makes what is behind a gateway, of the same project and nobody's, its owner's too.
+    /// Gives the sub-devices of a gateway that have no owner and belong to the same project to the owner of the gateway.
     pub fn hand_over_behind(&self, gateway_no: i64, owner: Owner) -> Result<()> {
         let free = self.group(gateway_no)?.free_behind();
         free.into_iter().try_for_each(|device| self.hand_over(device.0, owner, false).map(drop))
     }
 
-    /// Makes what comes behind a gateway its owner's, if it is nobody's.
+    /// Gives a device that was attached to a gateway to the owner of the gateway, if the device has no owner.
     pub fn hand_over_by_gateway(&self, device_no: i64, gateway_no: i64) -> Result<()> {
         let (sub, gateway) = (self.placement(device_no)?, self.placement(gateway_no)?);
         let sql = "SELECT removed FROM device WHERE device_no = ?1";
@@ -178,19 +178,19 @@ impl Owners<'_> {
         self.carry_out(steps)
     }
 
-    /// Notes, before a change, who has a device: those who do not have it after the change are told.
-    pub fn is_lost_by_some(&self, device_no: i64) -> Result<()> {
+    /// Records the users of a device before a change. Those who lose it are informed after the change.
+    pub fn note_holders(&self, device_no: i64) -> Result<()> {
         let left = self.left(device_no).map_err(Error::store)?;
         self.moves.borrow_mut().lost.push(left);
         Ok(())
     }
 
-    /// Sessions of these devices end.
+    /// Marks the sessions of these devices to be closed after the change.
     pub fn end(&self, devices: Vec<DeviceNo>) {
         self.moves.borrow_mut().ended.extend(devices);
     }
 
-    /// A gateway no longer speaks for a device.
+    /// Detaches a device from its gateway.
     fn detach(&self, device_no: i64) -> Result<()> {
         let sql = "UPDATE device SET gateway_no = NULL, node_id = NULL WHERE device_no = ?1";
         self.connection.execute(sql, params![device_no]).map_err(Error::store)?;
@@ -198,13 +198,13 @@ impl Owners<'_> {
         Ok(())
     }
 
-    /// Takes a device from everybody, and with it what is behind it and the same owner's.
+    /// Removes all users from a device and from its sub-devices with the same owner.
     pub fn release(&self, device_no: i64) -> Result<()> {
         let steps = self.group(device_no)?.release();
         self.carry_out(steps)
     }
 
-    fn take_from_all(&self, device_no: i64) -> Result<()> {
+    fn release_one(&self, device_no: i64) -> Result<()> {
         if self.released.borrow_mut().insert(device_no) {
             let left = self.left(device_no).map_err(Error::store)?;
             self.moves.borrow_mut().left.push(left);
@@ -214,9 +214,9 @@ impl Owners<'_> {
         self.connection.execute(sql, params![device_no]).map(drop).map_err(Error::store)
     }
 
-    /// As a reset: what people said of a device goes, where it stood, and the sight of its history.
-    pub fn forget_past(&self, device_no: i64) -> Result<()> {
-        forget_people(self.connection, device_no).map_err(Error::store)?;
+    /// Resets a device: deletes the data of its users and its location, and hides its history.
+    pub fn reset(&self, device_no: i64) -> Result<()> {
+        delete_user_data(self.connection, device_no).map_err(Error::store)?;
         let no = DeviceNo(device_no);
         let cut_ms = self.cuts.get(&no).copied().unwrap_or_else(|| {
             self.wanted.borrow_mut().push(no);
@@ -228,7 +228,7 @@ impl Owners<'_> {
         Ok(())
     }
 
-    /// Ends every binding of a device, and with them what was wished of it, the home and all visual tokens.
+    /// Removes the bindings, desired values and home of a device, and revokes all visualTokens for it.
     fn end_bindings(&self, device_no: i64) -> Result<()> {
         let write = || -> rusqlite::Result<()> {
             delete_desired_values(self.connection, "?1", device_no)?;
@@ -241,7 +241,7 @@ impl Owners<'_> {
         write().map_err(Error::store)
     }
 
-    /// Who has a device at this moment.
+    /// The users who have a device at present.
     fn left(&self, device_no: i64) -> rusqlite::Result<Left> {
         let sql = "SELECT d.device_id, d.home_id, o.uid, o.project_no FROM device d
                    LEFT JOIN binding b ON b.device_no = d.device_no AND b.owned = 1
@@ -271,7 +271,7 @@ impl Owners<'_> {
     }
 }
 
-/// The devices `d` that a condition over `?1` selects, as far as it matters to who owns them.
+/// The owners and homes of the devices `d` that a condition over `?1` selects.
 fn placements(connection: &Connection, condition: &str, value: i64) -> rusqlite::Result<Vec<Placement>> {
     let sql = format!(
         "SELECT d.device_no, d.project_no, o.user_no AS owner_no, d.last_owner_no, d.home_id FROM device d
@@ -289,7 +289,7 @@ fn placements(connection: &Connection, condition: &str, value: i64) -> rusqlite:
     connection.prepare_cached(&sql)?.query_map(params![value], placement)?.collect()
 }
 
-/// Devices in homes that a condition over `?1` selects, or behind gateways there, each with its gateway.
+/// Sub-devices with their gateways, where one of the two is in a home that `homes`, a list or subquery over `?1`, selects.
 pub fn behind_gateways(
     connection: &Connection,
     homes: &str,
@@ -304,7 +304,7 @@ pub fn behind_gateways(
     found.into_iter().filter_map(|sub| with_gateway(sub).transpose()).collect()
 }
 
-/// Binds a user; the device belongs to somebody again.
+/// Binds a device to a user. A device that was removed becomes visible again.
 pub fn bind(connection: &Connection, device_no: i64, user_no: i64, owned: bool, now_ms: i64) -> Result<()> {
     connection
         .execute(
@@ -316,38 +316,38 @@ pub fn bind(connection: &Connection, device_no: i64, user_no: i64, owned: bool, 
             params![device_no, user_no, owned, now_ms],
         )
         .map_err(refused)?;
-    let back = "UPDATE device SET removed = 0 WHERE device_no = ?1 AND removed = 1";
-    connection.execute(back, params![device_no]).map_err(refused)?;
+    let restore = "UPDATE device SET removed = 0 WHERE device_no = ?1 AND removed = 1";
+    connection.execute(restore, params![device_no]).map_err(refused)?;
     let sql = "UPDATE device SET last_owner_no = ?2 WHERE device_no = ?1 AND ?3 AND last_owner_no IS NOT ?2";
     connection.execute(sql, params![device_no, user_no, owned]).map_err(refused)?;
     Ok(())
 }
 
-/// What people said of a device: its names, its users, what was wished of it.
-pub fn forget_people(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
+/// Deletes what users entered for a device: names, device users, attributes and desired values.
+pub fn delete_user_data(connection: &Connection, device_no: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE device SET name = (SELECT name FROM product p WHERE p.product_no = device.product_no)
                WHERE device_no = ?1";
     connection.execute(sql, params![device_no])?;
     connection.execute("DELETE FROM function_name WHERE device_no = ?1", params![device_no])?;
     connection.execute("DELETE FROM device_user WHERE device_no = ?1", params![device_no])?;
-    delete_desired(connection, device_no)
+    delete_user_attributes(connection, device_no)
 }
 
-/// Where a device stands in a home of its owner's, or else the owner's first home, which is made if need be.
+/// The home of a device if it belongs to the owner, otherwise the owner's first home, which is created if necessary.
 pub fn home_for(connection: &Connection, device_no: i64, owner_no: i64) -> Result<i64> {
     let sql = "SELECT h.home_id FROM device d JOIN home h USING (home_id) WHERE d.device_no = ?1 AND h.owner_no = ?2";
-    let known = connection.query_row(sql, params![device_no, owner_no], |row| row.get(0)).optional();
-    match known.map_err(Error::store)? {
+    let found = connection.query_row(sql, params![device_no, owner_no], |row| row.get(0)).optional();
+    match found.map_err(Error::store)? {
         Some(home_id) => Ok(home_id),
         None => first_home(connection, owner_no),
     }
 }
 
-/// A user's first home, which is made if need be.
+/// The first home of a user, which is created if necessary.
 pub fn first_home(connection: &Connection, owner_no: i64) -> Result<i64> {
     let sql = "SELECT home_id FROM home WHERE owner_no = ?1 ORDER BY home_id LIMIT 1";
-    let known = connection.query_row(sql, params![owner_no], |row| row.get(0)).optional();
-    if let Some(home_id) = known.map_err(Error::store)? {
+    let found = connection.query_row(sql, params![owner_no], |row| row.get(0)).optional();
+    if let Some(home_id) = found.map_err(Error::store)? {
         return Ok(home_id);
     }
     let sql = "SELECT project_no FROM app_user WHERE user_no = ?1";
@@ -355,7 +355,7 @@ pub fn first_home(connection: &Connection, owner_no: i64) -> Result<i64> {
     new_home(connection, project_no, owner_no, FIRST_HOME)
 }
 
-/// A home with an id that no other has.
+/// Creates a home with a new id.
 pub fn new_home(connection: &Connection, project_no: i64, owner_no: i64, name: &str) -> Result<i64> {
     loop {
         let id = generate::home_id()?;
@@ -375,9 +375,9 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
         .optional()
 }
 
-/// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere, and
-/// not behind a gateway of somebody else's. The devices whose sessions are no longer right.
-pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
+/// Deletes the homes that `homes`, a list or subquery over `?1`, selects, with everything that belongs to them. Their devices
+/// remain without a home, and without gateways of other owners. Returns the devices whose sessions must end.
+pub fn remove_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
     let detached = parted(&behind_gateways(connection, homes, value)?);
     let detach = "UPDATE device SET gateway_no = NULL, node_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
     for device in &detached {

@@ -1,12 +1,12 @@
-//! Checksums of an SQLite file's pages, in a file beside it (`registry.pages` for `registry.db`): SQLite has none of its
-//! own, so a flipped bit or a page of an older copy would be read as if it were right.
+//! Checksums of the pages of an SQLite file, in a file beside it (`registry.pages` for `registry.db`). SQLite has no
+//! checksums, so it would not notice a flipped bit or a page of an older copy.
 //!
-//! A database in WAL mode changes only at a checkpoint, and checkpoints are made here alone. The checksums of what a
-//! checkpoint will write are saved before it, and a page that the write-ahead log still holds is not compared: it is read
-//! from there. So at every moment, also after a power cut or a failure, each page is in the log or has its checksum.
+//! A database file in WAL mode changes only at a checkpoint, and only this module makes checkpoints. Before a checkpoint it
+//! saves the checksums of the pages that will be written. A page that is still in the write-ahead log is not compared,
+//! because it is read from there. So even after a power cut each page is in the log or has a correct checksum.
 //!
-//! A database file is never opened and closed here while SQLite has it open, but for [`verify`] with `keep_open`: closing
-//! any descriptor of a file ends the POSIX locks that SQLite has on it.
+//! This module must not open and close a database file that SQLite has open, except in [`verify`] with `keep_open`: closing
+//! any descriptor of a file releases the POSIX locks that SQLite holds on it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,25 +19,25 @@ use super::wal;
 use crate::durable_file;
 
 const MAGIC: &[u8; 8] = b"inglepg1";
-/// Magic, page size and number of pages.
+/// The size of the header: magic, page size and number of pages.
 const HEAD_BYTES: usize = 16;
-/// Where a database file says its page size, in big-endian order; 1 stands for 65,536.
+/// The offset of the page size in a database file, in big-endian order; 1 stands for 65,536.
 const PAGE_SIZE_AT: u64 = 16;
-/// Where SQLite locks a database file.
+/// The offset of the byte that SQLite locks in a database file.
 const LOCK_BYTE: usize = 0x4000_0000;
-/// What is read at once.
+/// The number of bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// What the checksums say of a database file.
+/// The result of comparing a database file with its checksums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every page is what was written.
+    /// Every page is correct.
     Whole,
-    /// These pages, numbered from 1, are not what was written; never empty.
+    /// These pages, numbered from 1, are wrong. The list is never empty.
     Damaged(Vec<u32>),
-    /// There are no checksums: the file is older than they are, or they were deleted.
+    /// The checksums do not exist: an older version wrote the database, or they were deleted.
     Unknown,
-    /// The file of the checksums is damaged itself.
+    /// The file with the checksums is damaged.
     SumsDamaged,
 }
 
@@ -47,13 +47,13 @@ struct Sums {
     pages: Vec<u32>,
 }
 
-/// Where the checksums of a database file lie.
+/// The path of the checksums of a database file.
 pub fn path(database: &Path) -> PathBuf {
     database.with_extension("pages")
 }
 
-/// Compares a database file with its checksums. Call it before SQLite opens the file, or with `keep_open`, which leaves a
-/// descriptor open for as long as the process lives.
+/// Compares a database file with its checksums. Must be called before SQLite opens the file, or with `keep_open`, which
+/// leaves a descriptor open until the process ends.
 ///
 /// # Errors
 /// Those of reading the files.
@@ -66,7 +66,7 @@ pub fn verify(database: &Path, keep_open: bool) -> io::Result<Verdict> {
     let in_log = wal::committed(database)?.pages;
     let found = Sums::of(database, Some(sums.page_bytes), keep_open)?;
     let count = sums.pages.len().max(found.pages.len());
-    // SQLite never writes the page at this place, which holds its locks.
+    // SQLite never writes the page that contains the lock byte.
     let lock_page = LOCK_BYTE / sums.page_bytes as usize;
     let is_wrong = |index: &usize| *index != lock_page && sums.pages.get(*index) != found.pages.get(*index);
     let number = |index| u32::try_from(index + 1).unwrap_or(u32::MAX);
@@ -74,7 +74,7 @@ pub fn verify(database: &Path, keep_open: bool) -> io::Result<Verdict> {
     Ok(if damaged.is_empty() { Verdict::Whole } else { Verdict::Damaged(damaged) })
 }
 
-/// Takes a database file that has no checksums as it is. As [`verify`].
+/// Computes and saves the checksums of a database file that has none. `keep_open` is the same as in [`verify`].
 ///
 /// # Errors
 /// Those of the file system.
@@ -82,12 +82,12 @@ pub fn trust(database: &Path, keep_open: bool) -> io::Result<()> {
     Sums::of(database, None, keep_open)?.save(database)
 }
 
-/// Notes the checksums of what the write-ahead log holds, moves it into the database file, and empties the log. False when
-/// a reader still needs the log: it stays as it is then, until the next time. `connection` is the only one that writes. A
-/// file that has no checksums gets none here, unless all of it is in the log.
+/// Saves the checksums of the pages in the write-ahead log, moves the pages into the database file and empties the log.
+/// Returns false if a reader still needs the log, which then remains. `connection` must be the only one that writes. If the
+/// file has no checksums, none are saved unless all of its pages are in the log.
 ///
 /// # Errors
-/// Those of SQLite and of saving the checksums; nothing was moved when they could not be saved.
+/// Those of SQLite and of saving the checksums. If they cannot be saved, no page is moved.
 pub fn checkpoint(connection: &Connection, database: &Path) -> Result<bool, CheckpointError> {
     let in_log = wal::committed(database)?;
     if in_log.database_pages == 0 {
@@ -96,7 +96,7 @@ pub fn checkpoint(connection: &Connection, database: &Path) -> Result<bool, Chec
     let sums = match Sums::load(database)? {
         Loaded::Sums(sums) => Some(sums),
         Loaded::Nothing | Loaded::Damaged => {
-            // A new database: its file holds no more than SQLite's first page yet.
+            // The file of a new database holds at most SQLite's first page.
             let is_new = fs::metadata(database)?.len() <= u64::from(in_log.page_bytes);
             is_new.then(|| Sums { page_bytes: in_log.page_bytes, pages: Vec::new() })
         }
@@ -104,8 +104,8 @@ pub fn checkpoint(connection: &Connection, database: &Path) -> Result<bool, Chec
     if let Some(mut sums) = sums {
         sums.pages.resize(in_log.database_pages as usize, 0);
         for (number, sum) in in_log.pages {
-            if let Some(known) = (number as usize).checked_sub(1).and_then(|index| sums.pages.get_mut(index)) {
-                *known = sum;
+            if let Some(stored) = (number as usize).checked_sub(1).and_then(|index| sums.pages.get_mut(index)) {
+                *stored = sum;
             }
         }
         sums.save(database)?;
@@ -122,7 +122,7 @@ pub fn checkpoint(connection: &Connection, database: &Path) -> Result<bool, Chec
     Ok(busy == 0)
 }
 
-/// Forgets the checksums of a database file.
+/// Deletes the checksums of a database file.
 ///
 /// # Errors
 /// Those of the file system.
@@ -171,7 +171,7 @@ impl Sums {
         (pages.len() == count as usize && page_bytes >= 512).then_some(Self { page_bytes, pages })
     }
 
-    /// The checksums of a file as it is now, in pages of this size or of the file's own.
+    /// Computes the checksums of a file with this page size, or with the one in the file.
     fn of(database: &Path, page_bytes: Option<u32>, keep_open: bool) -> io::Result<Self> {
         let mut file = match File::open(database) {
             Ok(file) => file,
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_damaged_page_is_named_and_a_change_is_none() -> Result<(), Box<dyn std::error::Error>> {
+    fn every_damaged_page_is_reported_but_no_change() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let database = folder.path().join("some.db");
         let connection = Connection::open(&database)?;
@@ -242,7 +242,7 @@ mod tests {
         for round in 1..4 {
             connection.execute("INSERT INTO t VALUES(randomblob(20000))", [])?;
             if round > 1 {
-                assert_eq!(verify(&database, false)?, Verdict::Whole, "what the log holds is no contradiction");
+                assert_eq!(verify(&database, false)?, Verdict::Whole, "pages in the log are not compared");
             }
             assert!(checkpoint(&connection, &database)?);
             assert_eq!(verify(&database, false)?, Verdict::Whole);

@@ -1,4 +1,4 @@
-//! Tokens that pair devices, of which only hashes are kept.
+//! Pairing tokens. Only their hashes are stored.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -95,8 +95,8 @@ impl PairingStore for SqliteRegistry {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(Redeemed, Moves)> {
-        let sent = Sent { token: token_hash(&token.token), secret: token.secret.as_deref().map(token_hash) };
-        // Guesses write nothing.
+        let sent = SentHashes { token: token_hash(&token.token), secret: token.secret.as_deref().map(token_hash) };
+        // An invalid token must not cause a write.
         let found = self.readers.run(|connection| claim(connection, &sent).map_err(Error::store))?;
         if !found.is_some_and(|claim| claim.is_living(now_ms)) {
             return Ok((Redeemed::Unknown, Moves::default()));
@@ -105,14 +105,14 @@ impl PairingStore for SqliteRegistry {
     }
 }
 
-/// The hashes of what a device sends.
-struct Sent {
+/// The hashes of the token and the secret that a device sent.
+struct SentHashes {
     token: [u8; 32],
     secret: Option<[u8; 32]>,
 }
 
-/// The token that was sent, and what decides whether it can be redeemed.
-fn claim(connection: &Connection, sent: &Sent) -> rusqlite::Result<Option<Claim>> {
+/// Reads the pairing token and the data that decides whether it can be redeemed.
+fn claim(connection: &Connection, sent: &SentHashes) -> rusqlite::Result<Option<Claim>> {
     let role = HOME_ROLE.replace("?1", "p.user_no");
     let sql = format!(
         "SELECT p.project_no, p.user_no, p.home_id, {role} AS role, u.disabled, p.expires_ms, p.device_no, p.secret_hash
@@ -134,7 +134,7 @@ fn claim(connection: &Connection, sent: &Sent) -> rusqlite::Result<Option<Claim>
     connection.prepare_cached(&sql)?.query_row(params![sent.token], claim).optional()
 }
 
-fn redeem(owners: &Owners<'_>, device: DeviceNo, sent: &Sent) -> Result<Redeemed> {
+fn redeem(owners: &Owners<'_>, device: DeviceNo, sent: &SentHashes) -> Result<Redeemed> {
     let (connection, now_ms) = (owners.connection, owners.now_ms);
     let Some(claim) = claim(connection, sent).map_err(Error::store)? else { return Ok(Redeemed::Unknown) };
     let sql = "SELECT count(*) FROM pairing_failure WHERE token_hash = ?1";

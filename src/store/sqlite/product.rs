@@ -36,9 +36,9 @@ impl ProductStore for SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// A product by its number, from the cache if it is there.
+    /// Finds a product by its number, in the cache or in the database.
     pub(super) fn product(&self, no: i64) -> Result<Option<Arc<Product>>> {
-        // On a connection of its own, so that what is read is not older than the cache's number of commits.
+        // This needs its own connection, so that the product is not older than the number of commits in the cache.
         self.cache.get(&self.cache.products, no, || self.readers.run(|connection| read_product(connection, no)))
     }
 }
@@ -53,22 +53,22 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
             statement
                 .query_row(params![no], |row| {
                     let product = Product {
-                        project: ProjectNo(row.get(0)?),
-                        id: ProductId(row.get(1)?),
-                        key: row.get(2)?,
-                        name: row.get(3)?,
-                        category: row.get(4)?,
-                        model: row.get(5)?,
-                        icon: row.get(6)?,
-                        net_type: row.get(7)?,
-                        node_type: node_type(row.get_ref(8)?.as_str()?),
-                        biz_type: row.get(9)?,
+                        project: ProjectNo(row.get("project_no")?),
+                        id: ProductId(row.get("product_id")?),
+                        key: row.get("product_key")?,
+                        name: row.get("name")?,
+                        category: row.get("category")?,
+                        model: row.get("model")?,
+                        icon: row.get("icon")?,
+                        net_type: row.get("net_type")?,
+                        node_type: node_type(row.get_ref("node_type")?.as_str()?),
+                        biz_type: row.get("biz_type")?,
                         functions: Vec::new(),
                         status_order: Vec::new(),
-                        registration: registration(row.get_ref(11)?.as_str()?),
-                        strict: row.get(12)?,
+                        registration: registration(row.get_ref("registration")?.as_str()?),
+                        strict: row.get("strict")?,
                     };
-                    Ok((product, row.get::<_, String>(10)?))
+                    Ok((product, row.get::<_, String>("functions")?))
                 })
                 .optional()
         })
@@ -79,7 +79,7 @@ fn read_product(connection: &Connection, no: i64) -> Result<Option<Arc<Product>>
     Ok(Some(Arc::new(product)))
 }
 
-/// The text of a node type in the registry.
+/// The text that the registry stores for a node type.
 pub fn node_type_text(node_type: NodeType) -> &'static str {
     match node_type {
         NodeType::Device => "device",
@@ -88,7 +88,7 @@ pub fn node_type_text(node_type: NodeType) -> &'static str {
     }
 }
 
-/// The text of who may register in the registry.
+/// The text that the registry stores for a registration setting.
 pub fn registration_text(registration: Registration) -> &'static str {
     match registration {
         Registration::Off => "off",
@@ -97,7 +97,7 @@ pub fn registration_text(registration: Registration) -> &'static str {
     }
 }
 
-/// Who may register, of a text in the registry.
+/// The registration setting of a stored text.
 pub fn registration(text: &str) -> Registration {
     match text {
         "known" => Registration::Known,
@@ -106,7 +106,7 @@ pub fn registration(text: &str) -> Registration {
     }
 }
 
-/// The node type of a text in the registry.
+/// The node type of a stored text.
 pub fn node_type(text: &str) -> NodeType {
     match text {
         "gateway" => NodeType::Gateway,

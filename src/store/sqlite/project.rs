@@ -43,40 +43,40 @@ impl SqliteRegistry {
                 .and_then(|mut statement| statement.query_map(values, project)?.collect())
                 .map_err(Error::store)
         })?;
-        let open = |(mut project, secret, app_secret): (Project, Vec<u8>, Vec<u8>)| {
-            project.secret = self.seal.unseal(&secret, &place_of_secret(&project.name))?;
-            project.app_secret = self.seal.unseal(&app_secret, &place_of_app_secret(&project.name))?;
+        let decrypt = |(mut project, secret, app_secret): (Project, Vec<u8>, Vec<u8>)| {
+            project.secret = self.seal.unseal(&secret, &secret_aad(&project.name))?;
+            project.app_secret = self.seal.unseal(&app_secret, &app_secret_aad(&project.name))?;
             Ok(project)
         };
-        rows.into_iter().map(open).collect()
+        rows.into_iter().map(decrypt).collect()
     }
 }
 
-/// A project without its two secrets, and those as they are sealed.
+/// A project without its two secrets, and the encrypted secrets.
 fn project(row: &Row<'_>) -> rusqlite::Result<(Project, Vec<u8>, Vec<u8>)> {
     let project = Project {
-        no: ProjectNo(row.get(0)?),
-        name: row.get(1)?,
-        client_id: row.get(2)?,
+        no: ProjectNo(row.get("project_no")?),
+        name: row.get("name")?,
+        client_id: row.get("client_id")?,
         secret: String::new(),
-        legacy_sign: row.get(3)?,
-        mask_private_fields: row.get(4)?,
-        admin_uid: row.get(5)?,
-        aliyun_project_id: row.get(6)?,
-        app_key: row.get(7)?,
+        legacy_sign: row.get("legacy_sign")?,
+        mask_private_fields: row.get("mask_private_fields")?,
+        admin_uid: row.get("admin_uid")?,
+        aliyun_project_id: row.get("aliyun_project_id")?,
+        app_key: row.get("aliyun_app_key")?,
         app_secret: String::new(),
-        require_cloud_token: row.get(8)?,
-        keep_cloud_tokens: row.get(9)?,
+        require_cloud_token: row.get("require_cloud_token")?,
+        keep_cloud_tokens: row.get("keep_cloud_tokens")?,
     };
-    Ok((project, row.get(10)?, row.get(11)?))
+    Ok((project, row.get("secret_sealed")?, row.get("aliyun_app_secret_sealed")?))
 }
 
-/// Where a project's Tuya secret is sealed.
-pub fn place_of_secret(project: &str) -> String {
+/// The additional authenticated data of a project's encrypted Tuya secret.
+pub fn secret_aad(project: &str) -> String {
     format!("project.secret:{project}")
 }
 
-/// Where a project's Alibaba secret is sealed.
-pub fn place_of_app_secret(project: &str) -> String {
+/// The additional authenticated data of a project's encrypted Alibaba secret.
+pub fn app_secret_aad(project: &str) -> String {
     format!("project.aliyun_app_secret:{project}")
 }

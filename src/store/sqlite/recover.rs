@@ -1,4 +1,4 @@
-//! Going on with a registry that lost something, when the operator says so and there is no backup.
+//! Repairs a registry that has lost data so that the server can start with it, on the operator's request.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,35 +12,35 @@ use crate::domain::{Error, Result};
 use crate::durable_file;
 use crate::store::seal::Seal;
 
-/// What is left after a recovery.
+/// The result of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// Devices in the registry.
     pub devices: u64,
-    /// What was found wrong, in SQLite's words and ours.
+    /// Descriptions of the damage and the losses.
     pub problems: Vec<String>,
 }
 
-/// Makes the registry of a folder one that opens again beside the event log of that folder. Without
-/// `keep_history` nothing is shown of any device from before `now_ms`.
+/// Repairs the registry of a folder so that it opens again together with the event log of that folder. Without
+/// `keep_history`, all device logs from before `now_ms` are hidden.
 ///
 /// # Errors
-/// [`Error::Refused`] when what is left is no sound database, or the key is another one; [`Error::Store`].
+/// [`Error::Refused`] if the database cannot be repaired, or the key is wrong; [`Error::Store`].
 pub fn recover(folder: &Path, keep_history: bool, now_ms: i64) -> Result<Recovered> {
     let path = folder.join(REGISTRY_FILE);
     let mut problems = Vec::new();
     if let pages::Verdict::Damaged(pages) = pages::verify(&path, false).map_err(Error::store)? {
-        problems.push(format!("{} pages of registry.db are not what was written", pages.len()));
+        problems.push(format!("{} damaged pages of registry.db", pages.len()));
     }
     let marked = mark::read(&mark_path(&path)).map_err(Error::store)?.map_or(0, |[_, commits, ..]| commits);
     keep_copies(&path)?;
     let seal = Seal::open(folder, !path.exists())?;
     let log = log_summary(folder)?;
     let connection = connection::open_writer(&path)?;
-    sound(&connection)?;
+    check_integrity(&connection)?;
     migrate(&connection)?;
-    // Everything that keeps the next start from handing out what is another's is one transaction. Until the mark is
-    // replaced after it, a start is refused as before.
+    // One transaction makes the changes that keep new devices from getting the rows of lost ones. The server still refuses
+    // to start until the mark is replaced after it.
     let left = write(&connection, &seal, &path, &log, marked, now_ms, keep_history)?;
     if marked > left.commits_before {
         problems.push(format!("{} acknowledged changes of the registry", marked - left.commits_before));
@@ -57,7 +57,7 @@ pub fn recover(folder: &Path, keep_history: bool, now_ms: i64) -> Result<Recover
     Ok(Recovered { devices: left.devices, problems })
 }
 
-/// Keeps what there is before it is changed, as `….before-recover-<n>`.
+/// Copies the files to `….before-recover-<n>` before they are changed.
 fn keep_copies(database: &Path) -> Result<()> {
     let beside = |suffix: &str| {
         let mut name = database.as_os_str().to_owned();
@@ -78,22 +78,22 @@ fn keep_copies(database: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a database that SQLite itself finds broken.
-fn sound(connection: &Connection) -> Result<()> {
-    let broken =
-        |text: String| Error::Refused(format!("registry.db cannot be read any more, only a backup helps ({text})"));
+/// Refuses a database that SQLite finds damaged.
+fn check_integrity(connection: &Connection) -> Result<()> {
+    let damaged =
+        |text: String| Error::Refused(format!("registry.db cannot be repaired; restore it from a backup ({text})"));
     let check = || -> rusqlite::Result<String> {
         connection.execute_batch("REINDEX")?;
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
     };
     match check() {
         Ok(text) if text == "ok" => Ok(()),
-        Ok(text) => Err(broken(text)),
-        Err(error) => Err(broken(error.to_string())),
+        Ok(text) => Err(damaged(text)),
+        Err(error) => Err(damaged(error.to_string())),
     }
 }
 
-/// What the registry was, and is now.
+/// The state of the registry before and after the changes.
 struct Left {
     commits_before: i64,
     device_no_before: i64,

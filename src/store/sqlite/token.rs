@@ -1,4 +1,4 @@
-//! Tokens: one pair a project, of which only hashes are kept, and the seed to make it again.
+//! Tokens of projects: one token pair for each project, stored as hashes with the seed to derive it again, and cloudTokens.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use crate::store::seal::{Seal, TokenSeed, random, token_hash};
 #[async_trait]
 impl TokenStore for SqliteRegistry {
     async fn grant_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, left_ms_min: i64) -> Result<TokenPair> {
-        let keep = move |expires_ms: i64| expires_ms - now_ms >= left_ms_min;
-        // Most grants find a living token and need no write.
-        if let Some((seed, expires_ms)) = self.readers.run(|connection| living(connection, project))?
-            && keep(expires_ms)
+        let is_valid = move |expires_ms: i64| expires_ms - now_ms >= left_ms_min;
+        // Most requests find a valid token and need no write.
+        if let Some((seed, expires_ms)) = self.readers.run(|connection| stored_pair(connection, project))?
+            && is_valid(expires_ms)
         {
             return pair(&self.seal, &seed, expires_ms);
         }
         let seal = self.seal.clone();
-        let write = move |connection: &Connection| match living(connection, project)? {
-            Some((seed, expires_ms)) if keep(expires_ms) => pair(&seal, &seed, expires_ms),
+        let write = move |connection: &Connection| match stored_pair(connection, project)? {
+            Some((seed, expires_ms)) if is_valid(expires_ms) => pair(&seal, &seed, expires_ms),
             _ => replace(connection, &seal, project, now_ms + life_ms),
         };
         self.writer.run(write).await
@@ -41,11 +41,11 @@ impl TokenStore for SqliteRegistry {
     ) -> Result<Option<TokenPair>> {
         let (hash, seal): (_, Arc<Seal>) = (token_hash(refresh), self.seal.clone());
         let write = move |connection: &Connection| {
-            let known = connection
+            let is_valid = connection
                 .prepare_cached("SELECT 1 FROM token WHERE project_no = ?1 AND refresh_hash = ?2")
                 .and_then(|mut statement| statement.exists(params![project.0, hash]))
                 .map_err(Error::store)?;
-            known.then(|| replace(connection, &seal, project, now_ms + life_ms)).transpose()
+            is_valid.then(|| replace(connection, &seal, project, now_ms + life_ms)).transpose()
         };
         self.writer.run(write).await
     }
@@ -56,7 +56,7 @@ impl TokenStore for SqliteRegistry {
             self.readers.run(|connection| {
                 connection
                     .prepare_cached(
-                        "SELECT project_no, expires_ms, NULL, NULL, NULL FROM token WHERE access_hash = ?1
+                        "SELECT project_no, expires_ms, NULL AS user_no, NULL AS uid, NULL AS access_version FROM token WHERE access_hash = ?1
                          UNION ALL SELECT u.project_no, t.expires_ms, u.user_no, u.uid, u.access_version
                          FROM user_token t JOIN app_user u USING (user_no)
                          WHERE t.access_hash = ?1 AND t.access_version = u.access_version AND u.disabled = 0",
@@ -70,17 +70,19 @@ impl TokenStore for SqliteRegistry {
 }
 
 fn holder(row: &rusqlite::Row<'_>) -> rusqlite::Result<TokenHolder> {
-    let user_no: Option<i64> = row.get(2)?;
-    let user = user_no
-        .map(|no| Ok::<_, rusqlite::Error>(AppUser { no: UserNo(no), uid: Uid(row.get(3)?), version: row.get(4)? }));
-    Ok(TokenHolder { project: ProjectNo(row.get(0)?), expires_ms: row.get(1)?, user: user.transpose()?.map(Arc::new) })
+    let user_no: Option<i64> = row.get("user_no")?;
+    let user = |no| -> rusqlite::Result<AppUser> {
+        Ok(AppUser { no: UserNo(no), uid: Uid(row.get("uid")?), version: row.get("access_version")? })
+    };
+    let (project, expires_ms) = (ProjectNo(row.get("project_no")?), row.get("expires_ms")?);
+    Ok(TokenHolder { project, expires_ms, user: user_no.map(user).transpose()?.map(Arc::new) })
 }
 
-fn living(connection: &Connection, project: ProjectNo) -> Result<Option<(TokenSeed, i64)>> {
+fn stored_pair(connection: &Connection, project: ProjectNo) -> Result<Option<(TokenSeed, i64)>> {
     connection
         .prepare_cached("SELECT seed, expires_ms FROM token WHERE project_no = ?1")
         .and_then(|mut statement| {
-            statement.query_row(params![project.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            statement.query_row(params![project.0], |row| Ok((row.get("seed")?, row.get("expires_ms")?))).optional()
         })
         .map_err(Error::store)
 }
@@ -107,7 +109,7 @@ fn pair(seal: &Seal, seed: &TokenSeed, expires_ms: i64) -> Result<TokenPair> {
     Ok(TokenPair { access, refresh, expires_ms })
 }
 
-/// Living cloudTokens of one project; the ones that die next make room for a further one.
+/// The maximum number of valid cloudTokens of one project. A further one replaces the one that expires first.
 const CLOUD_TOKENS_MAX: i64 = 100;
 
 #[async_trait]
@@ -136,13 +138,13 @@ impl CloudTokenStore for SqliteRegistry {
     ) -> Result<Option<String>> {
         let hash = token_hash(token);
         let write = move |connection: &Connection| {
-            let living = connection
+            let is_valid = connection
                 .prepare_cached(
                     "SELECT 1 FROM cloud_token WHERE token_hash = ?1 AND project_no = ?2 AND expires_ms > ?3",
                 )
                 .and_then(|mut statement| statement.exists(params![hash, project.0, now_ms]))
                 .map_err(Error::store)?;
-            if !living {
+            if !is_valid {
                 return Ok(None);
             }
             connection
@@ -164,7 +166,11 @@ impl CloudTokenStore for SqliteRegistry {
                 connection
                     .prepare_cached("SELECT project_no, expires_ms FROM cloud_token WHERE token_hash = ?1")
                     .and_then(|mut statement| {
-                        statement.query_row(params![hash], |row| Ok((ProjectNo(row.get(0)?), row.get(1)?))).optional()
+                        statement
+                            .query_row(params![hash], |row| {
+                                Ok((ProjectNo(row.get("project_no")?), row.get("expires_ms")?))
+                            })
+                            .optional()
                     })
                     .map_err(Error::store)
             })

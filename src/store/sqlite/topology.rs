@@ -1,13 +1,13 @@
-//! Gateways and what is behind them, and devices that are made as they come.
+//! Gateways, their sub-devices, and devices that are created when they register.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::device::{COLUMNS, FROM, place_of_local_key, place_of_secret};
+use super::device::{COLUMNS, FROM, local_key_aad, secret_aad};
 use super::owner::{Owners, bind};
 use super::product::node_type;
-use super::world::place_of_product_secret;
+use super::world::product_secret_aad;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::TopologyStore;
 use crate::domain::topology::{KnownDevice, Made, Making, NewSubDevice, ProductSecret, has_room};
@@ -22,13 +22,15 @@ impl TopologyStore for SqliteRegistry {
             connection
                 .prepare_cached("SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1")
                 .and_then(|mut statement| {
-                    statement.query_row(params![key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+                    statement
+                        .query_row(params![key], |row| Ok((row.get("product_no")?, row.get("product_secret_sealed")?)))
+                        .optional()
                 })
                 .map_err(Error::store)
         })?;
         let Some((no, sealed)) = found else { return Ok(None) };
         let Some(product) = self.product(no)? else { return Ok(None) };
-        let secret = self.seal.unseal(&sealed, &place_of_product_secret(product.id.as_str()))?;
+        let secret = self.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
         Ok(Some(ProductSecret { product, secret }))
     }
 
@@ -64,7 +66,7 @@ impl TopologyStore for SqliteRegistry {
             if !has_room(&behind, &subs, max) {
                 return Ok(false);
             }
-            subs.iter().try_for_each(|sub| put_behind(owners, sub.0, gateway))?;
+            subs.iter().try_for_each(|sub| attach_one(owners, sub.0, gateway))?;
             Ok(true)
         };
         self.change_owners(cuts, now_ms, work).await
@@ -79,9 +81,9 @@ impl TopologyStore for SqliteRegistry {
                     return Ok(false);
                 }
             }
-            let leave = "UPDATE device SET gateway_no = NULL, updated_ms = ?2 WHERE device_no = ?1";
+            let detach = "UPDATE device SET gateway_no = NULL, updated_ms = ?2 WHERE device_no = ?1";
             for sub in &subs {
-                connection.prepare_cached(leave)?.execute(params![sub.0, now_ms])?;
+                connection.prepare_cached(detach)?.execute(params![sub.0, now_ms])?;
             }
             Ok(true)
         };
@@ -95,15 +97,15 @@ impl TopologyStore for SqliteRegistry {
     }
 }
 
-/// Puts a device behind a gateway.
-fn put_behind(owners: &Owners<'_>, sub_no: i64, gateway: DeviceNo) -> Result<()> {
+/// Attaches a device to a gateway.
+fn attach_one(owners: &Owners<'_>, sub_no: i64, gateway: DeviceNo) -> Result<()> {
     let sql = "UPDATE device SET gateway_no = ?2, updated_ms = ?3
                WHERE device_no = ?1 AND gateway_no IS NOT ?2";
     owners.connection.execute(sql, params![sub_no, gateway.0, owners.now_ms]).map_err(Error::store)?;
     owners.hand_over_by_gateway(sub_no, gateway.0)
 }
 
-/// The number of the device, made when there is none.
+/// Returns the number of the device, which is created if it does not exist.
 fn make(
     owners: &Owners<'_>,
     seal: &Seal,
@@ -119,8 +121,8 @@ fn make(
     });
     let product = product.optional().map_err(Error::store)?;
     let Some((product_no, name, project, node_type)): Option<(i64, String, _, _)> = product else { return Ok(None) };
-    let known = known_device(connection, product_no, &device.name).map_err(Error::store)?;
-    // Also those that a gateway had and that were taken from it count.
+    let known = find_device(connection, product_no, &device.name).map_err(Error::store)?;
+    // Devices that were created for the gateway and later detached count as well.
     let made = match gateway {
         Some(gateway) => ("SELECT count(*) FROM device WHERE made_by = ?1 OR gateway_no = ?1", gateway.0),
         None => ("SELECT count(*) FROM device WHERE made_by = 0 AND product_no = ?1", product_no),
@@ -132,7 +134,7 @@ fn make(
     let gateways_owner = match making.decide() {
         Made::Refused => return Ok(None),
         Made::Known(no) => {
-            gateway.map_or(Ok(()), |gateway| put_behind(owners, no.0, gateway.no))?;
+            gateway.map_or(Ok(()), |gateway| attach_one(owners, no.0, gateway.no))?;
             return Ok(Some(no.0));
         }
         Made::New(owner) => owner,
@@ -149,8 +151,8 @@ fn make(
             params![
                 product_no,
                 id,
-                seal.seal(&generate::device_secret()?, &place_of_secret(&id))?,
-                seal.seal(&generate::device_secret()?, &place_of_local_key(&id))?,
+                seal.seal(&generate::device_secret()?, &secret_aad(&id))?,
+                seal.seal(&generate::device_secret()?, &local_key_aad(&id))?,
                 generate::device_secret()?,
                 generate::iot_id()?,
                 device.name,
@@ -168,11 +170,11 @@ fn make(
     Ok(Some(no))
 }
 
-fn known_device(connection: &Connection, product_no: i64, name: &str) -> rusqlite::Result<Option<KnownDevice>> {
+fn find_device(connection: &Connection, product_no: i64, name: &str) -> rusqlite::Result<Option<KnownDevice>> {
     let sql = "SELECT d.device_no, d.gateway_no, d.active_ms, d.removed, o.user_no AS owner_no FROM device d
                LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
                WHERE d.product_no = ?1 AND d.device_name = ?2";
-    let known = |row: &Row<'_>| {
+    let device = |row: &Row<'_>| {
         Ok(KnownDevice {
             no: DeviceNo(row.get("device_no")?),
             owner: row.get::<_, Option<i64>>("owner_no")?.map(UserNo),
@@ -181,5 +183,5 @@ fn known_device(connection: &Connection, product_no: i64, name: &str) -> rusqlit
             removed: row.get("removed")?,
         })
     };
-    connection.query_row(sql, params![product_no, name], known).optional()
+    connection.query_row(sql, params![product_no, name], device).optional()
 }

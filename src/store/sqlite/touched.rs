@@ -1,4 +1,4 @@
-//! What the writes touched, found by triggers on the rows that they change: no write can forget to say it.
+//! Records what writes touched, for the cache. Triggers on the changed rows do it, so that no write can be missed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,24 +8,24 @@ use rusqlite::{Connection, Error as SqliteError};
 use crate::domain::{DeviceNo, Error, Result, Uid};
 use crate::store::cache::Touched;
 
-/// The triggers; see there.
+/// The triggers, which that file explains.
 const TRIGGERS: &str = include_str!("touched.sql");
-/// A transaction that touches more touches everything.
+/// If a commit touches more than this, it counts as touching everything.
 const TOUCHED_MAX: usize = 4096;
 
-/// What was touched since the last commit, also by writes that were rolled back.
+/// What was touched since the last commit, including writes that were rolled back.
 #[derive(Clone, Default)]
 pub struct TouchedRows(Arc<Mutex<Vec<Touched>>>);
 
 impl TouchedRows {
-    /// Watches the writes of a connection.
+    /// Records the writes of a connection from now on.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn watch(connection: &Connection) -> Result<Self> {
         let rows = Self::default();
-        let noted = rows.clone();
-        let touched = move |context: &mut Context<'_>| touched(context).map(|one| noted.add(one));
+        let recorded = rows.clone();
+        let touched = move |context: &mut Context<'_>| touched(context).map(|one| recorded.add(one));
         connection
             .create_scalar_function("touched", 2, FunctionFlags::SQLITE_UTF8, touched)
             .and_then(|()| connection.execute_batch(TRIGGERS))
@@ -33,12 +33,12 @@ impl TouchedRows {
         Ok(rows)
     }
 
-    /// Takes what was touched since the last call.
+    /// Returns and clears what was touched since the last call.
     pub fn take(&self) -> Vec<Touched> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds one; how many there are then.
+    /// Adds an entry and returns the number of entries.
     fn add(&self, one: Touched) -> usize {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match all.last() {
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// Tables that no cached value is read from.
+    /// The tables that no cached value is read from.
     const NOT_CACHED: &[&str] = &[
         "desired_value",
         "device_fact",
@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// Two users with a device each; a third device is behind the first, which is a gateway.
+    /// Two users with one device each. The first device is a gateway with a sub-device.
     async fn registry(folder: &std::path::Path) -> (SqliteRegistry, ProjectNo) {
         let registry = SqliteRegistry::open(folder).unwrap();
         let world = r#"{"projects":[{"name":"p","tuya":{"client_id":"id","secret":"0123456789abcdef0123456789abcdef"},
@@ -111,7 +111,7 @@ mod tests {
         (registry, project)
     }
 
-    /// Which of the two users' devices, lists and accounts are cached, after all were read.
+    /// Checks which devices and lists of the two users are cached.
     struct Cached<'a>(&'a SqliteRegistry, ProjectNo);
 
     impl Cached<'_> {
@@ -125,7 +125,7 @@ mod tests {
             }
         }
 
-        /// Devices that are cached, and users whose lists are, before all is read again.
+        /// The cached devices, and the users whose lists are cached. Then reads everything again.
         async fn left(&self) -> Vec<&'static str> {
             let (cache, no) = (&self.0.cache, self.1);
             let mut left = vec!["gateway", "sub", "other"];
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_leaves_what_it_does_not_touch() {
+    async fn a_write_invalidates_only_what_it_touches() {
         let folder = tempfile::tempdir().unwrap();
         let (registry, project) = registry(folder.path()).await;
         let cached = Cached(&registry, project);
@@ -160,13 +160,13 @@ mod tests {
         let gateway = registry.device(project, &DeviceId::from("gateway")).await.unwrap().unwrap();
         registry.share_device(project, None, &Uid::from("u2"), gateway.no, 4).await.unwrap();
         assert_eq!(cached.left().await, ["other"]);
-        // Whoever has the gateway decides whether a device behind it shows the gateway's local key.
+        // The owner of the gateway decides whether its sub-devices show its local key.
         registry.unbind_device(project, &Uid::from("u1"), gateway.no, &NoCuts, 5).await.unwrap();
         assert_eq!(cached.left().await, ["other"]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-    async fn whoever_is_answered_reads_the_new_name_however_many_read_meanwhile() {
+    async fn after_a_write_the_new_name_is_read_despite_concurrent_readers() {
         let folder = tempfile::tempdir().unwrap();
         let (registry, project) = registry(folder.path()).await;
         let registry = Arc::new(registry);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_table_says_what_its_changes_touch() {
+    async fn every_table_has_triggers_or_is_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.db");
         drop(SqliteRegistry::open(folder.path()).unwrap());

@@ -1,15 +1,15 @@
--- What a change of a row touches. These triggers are made in the writer's connection when it is opened and are not part of
--- the file. touched(kind, what) is a function of the process (touched.rs).
+-- Triggers that record what a change of a row touches. They are created in the writer's connection when it is opened and are
+-- not part of the database file. touched(kind, what) is a function of the process (touched.rs).
 --
--- The rule: a trigger names every cached answer that the change of its row alters, given all other rows as they are at that
--- moment. So a transaction that changes several rows names all that it alters, in whatever order it changes them.
+-- The rule: a trigger reports every cached value that the change of its row alters, given the other rows at that moment. So a
+-- transaction that changes several rows reports everything that it alters, in any order of the changes.
 
--- Who lives in a home.
+-- The owner and the members of a home.
 CREATE TEMP VIEW resident (home_id, uid) AS
     SELECT h.home_id, u.uid FROM home h JOIN app_user u ON u.user_no = h.owner_no
     UNION ALL SELECT m.home_id, u.uid FROM home_member m JOIN app_user u USING (user_no);
 
--- Who has a device in a list.
+-- The users whose device lists contain a device.
 CREATE TEMP VIEW viewer (device_no, uid) AS
     SELECT b.device_no, u.uid FROM binding b JOIN app_user u USING (user_no)
     UNION ALL SELECT d.device_no, u.uid FROM device d JOIN home h USING (home_id) JOIN app_user u ON u.user_no = h.owner_no
@@ -28,7 +28,7 @@ CREATE TEMP TRIGGER device_moved AFTER UPDATE OF home_id ON device WHEN OLD.home
     SELECT touched('devices_of', uid) FROM resident WHERE home_id = OLD.home_id;
 END;
 
--- A device behind a gateway may show the gateway's id and local key.
+-- A sub-device can show the id and the local key of its gateway.
 CREATE TEMP TRIGGER gateway_updated AFTER UPDATE OF device_id, local_key_sealed, home_id, project_no ON device BEGIN
     SELECT touched('device', device_no) FROM device WHERE gateway_no = NEW.device_no;
     SELECT touched('devices_of', uid) FROM viewer
@@ -39,7 +39,7 @@ CREATE TEMP TRIGGER device_deleted AFTER DELETE ON device BEGIN
     SELECT touched('all', NULL);
 END;
 
--- A binding decides who sees the device, who owns it, and whether those behind it show its local key.
+-- A binding decides who sees the device, who owns it, and whether its sub-devices show its local key.
 CREATE TEMP TRIGGER binding_inserted AFTER INSERT ON binding BEGIN
     SELECT touched('device', NEW.device_no);
     SELECT touched('device', device_no) FROM device WHERE gateway_no = NEW.device_no;
@@ -91,7 +91,7 @@ CREATE TEMP TRIGGER home_member_deleted AFTER DELETE ON home_member BEGIN
     SELECT touched('devices_of', uid) FROM app_user WHERE user_no = OLD.user_no;
 END;
 
--- Who is found by an open id, which several apps of a project may have.
+-- Users are looked up by open id, which users of several apps of a project may have in common.
 CREATE TEMP TRIGGER app_user_inserted AFTER INSERT ON app_user BEGIN
     SELECT touched('user', u.uid) FROM app a JOIN app_user u ON u.app_no = a.app_no AND u.open_id = NEW.open_id
         WHERE a.project_no = NEW.project_no;
@@ -106,7 +106,7 @@ CREATE TEMP TRIGGER app_user_open_id AFTER UPDATE OF open_id ON app_user WHEN OL
         WHERE a.project_no = NEW.project_no;
 END;
 
--- The list of what a user has names the user.
+-- The list of a user's bindings contains the names of the user.
 CREATE TEMP TRIGGER app_user_names AFTER UPDATE OF identity_id, username ON app_user
     WHEN OLD.identity_id <> NEW.identity_id OR OLD.username <> NEW.username BEGIN
     SELECT touched('devices_of', OLD.uid);
@@ -150,7 +150,7 @@ CREATE TEMP TRIGGER cloud_token_deleted AFTER DELETE ON cloud_token BEGIN
     SELECT touched('token', OLD.token_hash);
 END;
 
--- Only the operator changes these.
+-- Only the operator changes these tables.
 CREATE TEMP TRIGGER product_updated AFTER UPDATE ON product BEGIN
     SELECT touched('all', NULL);
 END;

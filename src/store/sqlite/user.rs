@@ -1,4 +1,4 @@
-//! End users.
+//! Users of apps.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::attribute::delete_desired_values;
-use super::owner::{Owners, forget_homes, user_no};
+use super::owner::{Owners, remove_homes, user_no};
 use crate::domain::caller::AppUser;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
@@ -22,14 +22,14 @@ pub const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u
     u.created_ms, u.updated_ms, u.identity_id, u.login_id, u.open_id, u.phone, u.email, u.gender, u.last_login_ms,
     a.app_key";
 
-/// The condition on a row of `app_user u` that its name is the text in the parameter `?2`: an e-mail address whatever the
-/// case of its ASCII letters, any other name exactly. Of several in one app the exact one is meant ([`EXACT_FIRST`]).
+/// The condition that the name of a row of `app_user u` is the text in the parameter `?2`. E-mail addresses match without
+/// regard to the case of ASCII letters, other names exactly. An exact match has priority ([`EXACT_FIRST`]).
 pub const NAMED: &str = "u.username = ?2 COLLATE NOCASE AND (u.username = ?2 OR instr(?2, '@') > 0)";
 
-/// The order in which the exact name comes first.
+/// The order that puts the exact match first.
 pub const EXACT_FIRST: &str = "u.username = ?2 DESC, u.user_no";
 
-/// Where [`COLUMNS`] are.
+/// The tables of [`COLUMNS`].
 pub const FROM: &str = "app_user u JOIN app a USING (app_no)";
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl UserStore for SqliteRegistry {
     }
 
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>> {
-        let known = self.readers.run(|connection| {
+        let stored_hash = self.readers.run(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no)
@@ -60,7 +60,7 @@ impl UserStore for SqliteRegistry {
                 })
                 .map_err(Error::store)
         })?;
-        let hash = self.passwords.hash(project, user.password.clone(), known.flatten()).await?;
+        let hash = self.passwords.hash(project, user.password.clone(), stored_hash.flatten()).await?;
         let schema = schema.clone();
         let write = move |connection: &Connection| {
             let Some(app_no) = app_no(connection, project, &schema)? else { return Ok(None) };
@@ -83,7 +83,7 @@ impl UserStore for SqliteRegistry {
             users.truncate(query.limit);
             Ok(Some(UserPage { users, has_more, total }))
         };
-        self.readers.run_in_turn(project, read).await
+        self.readers.run_limited(project, read).await
     }
 
     async fn account_by_password(
@@ -95,21 +95,22 @@ impl UserStore for SqliteRegistry {
     ) -> Result<Option<Account>> {
         let sql = format!(
             "SELECT u.user_no, u.uid, u.country_code, u.access_version,
-             CASE u.disabled WHEN 0 THEN u.password_hash END, u.username FROM app_user u JOIN app a USING (app_no)
+             CASE u.disabled WHEN 0 THEN u.password_hash END AS password_hash, u.username FROM app_user u JOIN app a USING (app_no)
              WHERE {NAMED} AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3) ORDER BY {EXACT_FIRST} LIMIT 2"
         );
         let account = |row: &Row<'_>| {
-            let (no, uid) = (UserNo(row.get(0)?), Uid(row.get(1)?));
-            let account = Account { no, uid, country_code: row.get(2)?, version: row.get(3)? };
-            Ok(((account, row.get::<_, Option<String>>(4)?), row.get::<_, String>(5)?))
+            let (no, uid) = (UserNo(row.get("user_no")?), Uid(row.get("uid")?));
+            let account =
+                Account { no, uid, country_code: row.get("country_code")?, version: row.get("access_version")? };
+            Ok(((account, row.get::<_, Option<String>>("password_hash")?), row.get::<_, String>("username")?))
         };
         let found: Vec<((Account, Option<String>), String)> = self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let values = params![project.0, username, schema.map(Schema::as_str)];
             statement.query_map(values, account).and_then(Iterator::collect).map_err(Error::store)
         })?;
-        let (account, kept) = the_one_meant(found, username).unzip();
-        let is_right = self.passwords.check(Some(project), password, kept.flatten()).await?;
+        let (account, hash) = unambiguous(found, username).unzip();
+        let is_right = self.passwords.check(Some(project), password, hash.flatten()).await?;
         Ok(account.filter(|_| is_right))
     }
 
@@ -123,13 +124,15 @@ impl UserStore for SqliteRegistry {
             let rows = statement.query_map(params![project.0, username, schema.map(Schema::as_str)], user);
             let users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
             let named = users.into_iter().map(|user| (user.clone(), user.username)).collect();
-            Ok(the_one_meant(named, username))
+            Ok(unambiguous(named, username))
         })
     }
 
     async fn app_user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<AppUser>> {
         let sql = "SELECT user_no, access_version FROM app_user WHERE uid = ?1 AND project_no = ?2 AND disabled = 0";
-        let read = |row: &Row<'_>| Ok(AppUser { no: UserNo(row.get(0)?), uid: uid.clone(), version: row.get(1)? });
+        let read = |row: &Row<'_>| {
+            Ok(AppUser { no: UserNo(row.get("user_no")?), uid: uid.clone(), version: row.get("access_version")? })
+        };
         self.readers.run(|connection| {
             connection
                 .prepare_cached(sql)
@@ -165,7 +168,7 @@ impl UserStore for SqliteRegistry {
             let rows = statement.query_map(params![project.0, limit, offset], user);
             rows.and_then(Iterator::collect).map_err(Error::store)
         };
-        self.readers.run_in_turn(project, read).await
+        self.readers.run_limited(project, read).await
     }
 
     async fn user_by_open_id(
@@ -175,23 +178,23 @@ impl UserStore for SqliteRegistry {
         open_id: &str,
     ) -> Result<Option<Option<Arc<User>>>> {
         let key = (project, UserName::OpenId(app_key.to_owned(), open_id.to_owned()));
-        let mut known_app = true;
+        let mut app_exists = true;
         let found = self.cache.get(&self.cache.users, key, || {
             self.readers.run(|connection| {
                 let apps = "SELECT a.app_no FROM app a JOIN project p USING (project_no)
                             WHERE a.project_no = ?1 AND ?2 IN (a.app_key, p.aliyun_app_key)";
                 let mut statement = connection.prepare_cached(apps).map_err(Error::store)?;
-                known_app = statement.exists(params![project.0, app_key]).map_err(Error::store)?;
+                app_exists = statement.exists(params![project.0, app_key]).map_err(Error::store)?;
                 let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.open_id = ?3 AND u.app_no IN ({apps}) LIMIT 2");
                 let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
                 let rows = statement.query_map(params![project.0, app_key, open_id], user);
                 let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
-                // Two apps may know two people by one open id: the project's own AppKey names neither.
+                // If two apps have different users with this open id, the project's own AppKey finds neither of them.
                 let only = users.len() == 1;
                 Ok(users.pop().filter(|_| only).map(Arc::new))
             })
         })?;
-        Ok(known_app.then_some(found))
+        Ok(app_exists.then_some(found))
     }
 
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
@@ -229,16 +232,16 @@ impl UserStore for SqliteRegistry {
                 owners.numbers("SELECT device_no FROM binding WHERE user_no = ?1 AND owned = 1", user_no)?
             {
                 owners.release(device_no)?;
-                // Nobody can come back for what there was.
-                owners.forget_past(device_no)?;
+                // No later owner may see the history of a user who no longer exists.
+                owners.reset(device_no)?;
             }
-            // Nor for what the user gave up before.
+            // The same for devices that the user owned last but has given up.
             let given_up = "SELECT device_no FROM device d WHERE last_owner_no = ?1 AND NOT EXISTS
                 (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
             for device_no in owners.numbers(given_up, user_no)? {
-                owners.forget_past(device_no)?;
+                owners.reset(device_no)?;
             }
-            let ended = forget_user(owners.connection, user_no, owners.now_ms).map_err(Error::store)?;
+            let ended = delete_user(owners.connection, user_no, owners.now_ms).map_err(Error::store)?;
             owners.end(ended);
             Ok(true)
         };
@@ -247,12 +250,12 @@ impl UserStore for SqliteRegistry {
     }
 }
 
-/// Removes a user who owns no device, with all that is the user's.
-fn forget_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<crate::domain::DeviceNo>> {
+/// Deletes a user who owns no device, with all data of the user. Returns the devices whose sessions must end.
+fn delete_user(connection: &Connection, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<crate::domain::DeviceNo>> {
     let shared = "SELECT device_no FROM binding WHERE user_no = ?1 UNION
                   SELECT device_no FROM device JOIN home_member m USING (home_id) WHERE m.user_no = ?1";
     delete_desired_values(connection, shared, user_no)?;
-    let ended = forget_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
+    let ended = remove_homes(connection, "SELECT home_id FROM home WHERE owner_no = ?1", user_no, now_ms)?;
     let pairings = "SELECT token_hash FROM pairing WHERE user_no = ?1";
     connection.execute(&format!("DELETE FROM pairing_failure WHERE token_hash IN ({pairings})"), params![user_no])?;
     connection.execute("DELETE FROM home_invitation WHERE by_no = ?1", params![user_no])?;
@@ -277,7 +280,7 @@ fn sync(
     hash: Option<&str>,
     now_ms: i64,
 ) -> Result<Uid> {
-    let known: Option<String> = connection
+    let updated: Option<String> = connection
         .prepare_cached(&format!(
             "UPDATE app_user SET password_hash = coalesce(?3, password_hash),
              access_version = access_version + (?3 IS NOT NULL), nick_name = coalesce(?4, nick_name),
@@ -290,7 +293,7 @@ fn sync(
             statement.query_row(values, |row| row.get(0)).optional()
         })
         .map_err(Error::store)?;
-    if let Some(uid) = known {
+    if let Some(uid) = updated {
         return Ok(Uid(uid));
     }
     let uid = generate::uid(now_ms)?;
@@ -321,18 +324,18 @@ fn sync(
     Ok(Uid(uid))
 }
 
-/// Of the users that a name fits, the exact one first: that one, or else the only one. Two apps may have users of one
-/// name, and neither is meant then without its app.
-fn the_one_meant<T>(found: Vec<(T, String)>, username: &str) -> Option<T> {
-    let is_clear = match found.as_slice() {
+/// Chooses one of the users that match a name, where exact matches come first: the only exact match, or else the only match.
+/// If users of two apps have the name, neither is chosen.
+fn unambiguous<T>(found: Vec<(T, String)>, username: &str) -> Option<T> {
+    let is_unique = match found.as_slice() {
         [_] => true,
         [(_, first), (_, second)] => first == username && second != username,
         _ => false,
     };
-    found.into_iter().next().filter(|_| is_clear).map(|(user, _)| user)
+    found.into_iter().next().filter(|_| is_unique).map(|(user, _)| user)
 }
 
-/// One more than the limit, if there is one.
+/// A page of users with one more than the limit, to see if there are more.
 fn users(connection: &Connection, app_no: i64, query: &UserQuery) -> rusqlite::Result<Vec<User>> {
     connection
         .prepare_cached(&format!(
@@ -353,25 +356,25 @@ fn users(connection: &Connection, app_no: i64, query: &UserQuery) -> rusqlite::R
         .collect()
 }
 
-/// The user of a row of [`COLUMNS`].
+/// The user in a row of [`COLUMNS`].
 pub fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
-        uid: Uid(row.get(0)?),
-        username: row.get(1)?,
-        username_type: UsernameType::from_number(row.get(2)?).unwrap_or(UsernameType::Other),
-        country_code: row.get(3)?,
-        nick_name: row.get(4)?,
-        avatar: row.get(5)?,
-        time_zone_id: row.get(6)?,
-        created_ms: row.get(7)?,
-        updated_ms: row.get(8)?,
-        identity_id: row.get(9)?,
-        login_id: row.get(10)?,
-        open_id: row.get(11)?,
-        phone: row.get(12)?,
-        email: row.get(13)?,
-        gender: row.get(14)?,
-        last_login_ms: Some(row.get(15)?).filter(|ms| *ms > 0),
-        app_key: row.get(16)?,
+        uid: Uid(row.get("uid")?),
+        username: row.get("username")?,
+        username_type: UsernameType::from_number(row.get("username_type")?).unwrap_or(UsernameType::Other),
+        country_code: row.get("country_code")?,
+        nick_name: row.get("nick_name")?,
+        avatar: row.get("avatar")?,
+        time_zone_id: row.get("time_zone_id")?,
+        created_ms: row.get("created_ms")?,
+        updated_ms: row.get("updated_ms")?,
+        identity_id: row.get("identity_id")?,
+        login_id: row.get("login_id")?,
+        open_id: row.get("open_id")?,
+        phone: row.get("phone")?,
+        email: row.get("email")?,
+        gender: row.get("gender")?,
+        last_login_ms: Some(row.get("last_login_ms")?).filter(|ms| *ms > 0),
+        app_key: row.get("app_key")?,
     })
 }

@@ -1,4 +1,4 @@
-//! Logins of users: several pairs a user, of which only hashes are kept.
+//! Tokens of users: several token pairs for each user. Only their hashes are stored.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -23,11 +23,11 @@ impl UserTokenStore for SqliteRegistry {
         let account = account.clone();
         let write = move |connection: &Connection| {
             let sql = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
-            let is_alive = connection
+            let is_valid = connection
                 .prepare_cached(sql)
                 .and_then(|mut statement| statement.exists(params![account.no.0, account.version]))
                 .map_err(Error::store)?;
-            if !is_alive {
+            if !is_valid {
                 return Ok(None);
             }
             let pair = add(connection, account.no.0, account.version, now_ms, life_ms)?;
@@ -66,7 +66,9 @@ impl UserTokenStore for SqliteRegistry {
                      AND t.access_version = u.access_version AND t.granted_ms > ?3",
                 )
                 .and_then(|mut statement| {
-                    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                    let read = |row: &rusqlite::Row<'_>| {
+                        Ok((row.get("user_no")?, row.get("access_version")?, row.get("uid")?))
+                    };
                     statement.query_row(params![hash, project.0, now_ms - refresh_life_ms], read).optional()
                 })
                 .map_err(Error::store)?;

@@ -1,5 +1,5 @@
-//! Who sees what, as conditions of SQL: every such condition of the registry is here. The rules themselves are
-//! `domain/access.rs`; the contract suite compares the two.
+//! The SQL conditions for who sees which device; there are no others. The rules are in `domain/access.rs`, and the
+//! contract suite compares the two.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,18 +7,17 @@ use crate::domain::access::{Holder, HomePeople, Relations};
 use crate::domain::home::HomeRole;
 use crate::domain::{DeviceNo, ProjectNo, UserNo};
 
-/// Whether the project `?1` sees the device `d`.
+/// True if the project `?1` sees the device `d`.
 pub const VISIBLE: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
     (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1))";
 
-/// Whether the project `?1` may take the device `d` from everybody: as its maker or as its owner's project, not because
-/// it is shared to one of its users.
+/// True if the project `?1` may remove the device `d` from all its users: the project is its maker or the project of its
+/// owner. A share is not enough.
 pub const MANAGED: &str = "d.removed = 0 AND (d.project_no = ?1 OR EXISTS
     (SELECT 1 FROM binding v WHERE v.device_no = d.device_no AND v.project_no = ?1 AND v.owned = 1))";
 
-/// Whether the device `d` is another project's for the project `?1`: its people are or were last, and none of the asking
-/// project's.
-/// `?1` may be NULL, for the device's own session and the operator.
+/// True if the device `d` is held elsewhere from the view of the project `?1`: users of another project have it or owned it
+/// last, and no user of `?1` has it. `?1` is NULL for the device's own session and for the operator.
 macro_rules! held_elsewhere {
     () => {
         "(?1 IS NOT NULL
@@ -30,18 +29,18 @@ macro_rules! held_elsewhere {
 }
 pub(super) use held_elsewhere;
 
-/// As a text: see [`held_elsewhere`].
+/// The text of [`held_elsewhere`].
 pub const HELD_ELSEWHERE: &str = held_elsewhere!();
 
-/// The homes that the user `?1` lives in.
-pub const LIVES_IN: &str = "SELECT home_id FROM home WHERE owner_no = ?1
+/// The homes in which the user `?1` is owner or member.
+pub const HOMES_OF_USER: &str = "SELECT home_id FROM home WHERE owner_no = ?1
     UNION SELECT home_id FROM home_member WHERE user_no = ?1";
 
-/// What the user `?1` may do in the home `h`, as [`home_role`] reads it.
+/// The role of the user `?1` in the home `h`, as a number for [`home_role`].
 pub const HOME_ROLE: &str = "CASE WHEN h.owner_no = ?1 THEN 2 ELSE
     (SELECT m.is_admin FROM home_member m WHERE m.home_id = h.home_id AND m.user_no = ?1) END";
 
-/// A role of a number that [`HOME_ROLE`] gives.
+/// The role for a number from [`HOME_ROLE`].
 pub fn home_role(number: i64) -> HomeRole {
     match number {
         2 => HomeRole::Owner,
@@ -50,42 +49,42 @@ pub fn home_role(number: i64) -> HomeRole {
     }
 }
 
-/// The numbers of the devices in homes that the user `?2` lives in, and of those that the user owns.
+/// The numbers of the devices in the homes of the user `?2`, and of the devices that the user owns.
 pub const AT_HOME_OF_USER: &str = "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 1
     UNION SELECT h.device_no FROM device h JOIN home USING (home_id) WHERE home.owner_no = ?2
     UNION SELECT h.device_no FROM device h JOIN home_member m USING (home_id) WHERE m.user_no = ?2";
 
-/// The numbers of the devices that are shared to the user `?2`.
+/// The numbers of the devices that are shared with the user `?2`.
 pub const SHARED_TO_USER: &str = "SELECT b.device_no FROM binding b WHERE b.user_no = ?2 AND b.owned = 0";
 
-/// Of each of the devices `?2`, a JSON list of numbers, in its order: whether the user `?1` owns it, lives where it
-/// stands, and has it in any way.
+/// For each device in `?2`, a JSON list of numbers: whether the user `?1` owns it, belongs to its home, and owns or shares
+/// it. The rows are in the order of the list.
 pub const RELATION_TO_USER: &str = "SELECT
     EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1 AND b.owned = 1) AS owns,
     coalesce((SELECT home_id FROM device d WHERE d.device_no = a.value) IN
         (SELECT home_id FROM home WHERE owner_no = ?1 UNION SELECT home_id FROM home_member WHERE user_no = ?1), 0)
-        AS lives_there,
+        AS is_resident,
     EXISTS (SELECT 1 FROM binding b WHERE b.device_no = a.value AND b.user_no = ?1) AS holds
     FROM json_each(?2) a ORDER BY a.key";
 
-/// The devices `d` that the user in the parameter `user` has and the project `?1` sees.
+/// The devices `d` that the project `?1` sees and that the user in the parameter `user` owns, shares or has in a home.
 pub fn of_user(user: &str) -> String {
-    let homes = LIVES_IN.replace("?1", user);
+    let homes = HOMES_OF_USER.replace("?1", user);
     format!(
         "FROM device d WHERE {VISIBLE} AND d.device_no IN (SELECT device_no FROM binding WHERE user_no = {user}
          UNION SELECT device_no FROM device WHERE home_id IN ({homes}))"
     )
 }
 
-/// The devices `d` that the project `?1` sees, in two parts that have none in common: those of its own products, and
-/// other projects' that its users have. Together they are those that are [`VISIBLE`].
+/// The devices `d` that the project `?1` sees ([`VISIBLE`]), in two queries with no device in common: devices of its own
+/// products, and devices of other projects' products that its users have.
 pub const OF_PROJECT: [&str; 2] = [
     "FROM device d WHERE d.removed = 0 AND d.project_no = ?1",
     "FROM device d WHERE d.removed = 0 AND d.device_no IN
      (SELECT device_no FROM binding WHERE project_no = ?1 AND is_foreign = 1)",
 ];
 
-/// What decides who sees a device at this moment; `None` when there is no such device.
+/// Reads what decides who sees a device. `None` if the device does not exist.
 pub fn relations(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Option<Relations>> {
     let sql = "SELECT d.project_no AS maker, d.removed, l.project_no AS last_owner, d.home_id, h.project_no AS home
                FROM device d LEFT JOIN app_user l ON l.user_no = d.last_owner_no LEFT JOIN home h USING (home_id)
@@ -120,9 +119,9 @@ pub fn relations(connection: &Connection, device: DeviceNo) -> rusqlite::Result<
     Ok(Some(relations))
 }
 
-/// Whether the device `d`, whose owner's binding is `o`, shows the local key of the gateway `g` that it is behind as its own,
-/// by which clients of the local network find that gateway: it was given none, and whoever sees it has the gateway too, as
-/// both are one user's in one home.
+/// True if the device `d` with the owner binding `o` shows the local key of its gateway `g` as its own, which clients of the
+/// local network need. It must have no assigned key, and the same owner and home as the gateway, so that users who see the
+/// device also have the gateway.
 macro_rules! shows_gateways_key {
     () => {
         "(d.local_key_given = 0 AND g.device_no IS NOT NULL AND g.home_id IS d.home_id

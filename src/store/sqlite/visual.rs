@@ -1,4 +1,4 @@
-//! The visual login: passwords, the access they give, and the keys that attest it.
+//! The visual login: passwords, access to devices, and the keys that sign visualTokens.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl VisualStore for SqliteRegistry {
             names.collect::<Vec<_>>().join(", ")
         );
         let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);
-        // The first parameter is not used: the second is the name in every statement.
+        // The first parameter is not used, because the name is the second parameter in `NAMED`.
         let values = params_from_iter([None, Some(username)].into_iter().chain(named.map(Some)));
         let found: Option<(Account, Option<String>)> = self.readers.run(|connection| {
             connection
@@ -46,8 +46,8 @@ impl VisualStore for SqliteRegistry {
                 .map_err(Error::store)
         })?;
         let (account, hash) = found.unzip();
-        let right = self.passwords.check(None, password, hash.flatten()).await?;
-        Ok(account.filter(|_| right))
+        let is_right = self.passwords.check(None, password, hash.flatten()).await?;
+        Ok(account.filter(|_| is_right))
     }
 
     async fn access(&self, uid: &Uid, name: &FactoryName) -> Result<Option<Access>> {
@@ -58,7 +58,7 @@ impl VisualStore for SqliteRegistry {
                     "SELECT user_no, project_no, access_version, country_code FROM app_user WHERE uid = ?1 AND disabled = 0",
                 )
                 .and_then(|mut statement| {
-                    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+                    let read = |row: &rusqlite::Row<'_>| Ok((row.get("user_no")?, row.get("project_no")?, row.get("access_version")?, row.get("country_code")?));
                     statement.query_row(params![uid.0], read).optional()
                 })
                 .map_err(Error::store)?;
@@ -92,15 +92,15 @@ impl VisualStore for SqliteRegistry {
 
     async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>> {
         let seal = &self.seal;
-        let known = self.readers.run(|connection| keys(connection, seal, now_ms - published_ms))?;
-        if known.first().is_some_and(|key| key.retired_ms.is_none()) {
-            return Ok(known);
+        let stored = self.readers.run(|connection| keys(connection, seal, now_ms - published_ms))?;
+        if stored.first().is_some_and(|key| key.retired_ms.is_none()) {
+            return Ok(stored);
         }
         let seal = self.seal.clone();
         let write = move |connection: &Connection| {
-            let known = keys(connection, &seal, now_ms - published_ms)?;
-            if known.first().is_some_and(|key| key.retired_ms.is_none()) {
-                return Ok(known);
+            let stored = keys(connection, &seal, now_ms - published_ms)?;
+            if stored.first().is_some_and(|key| key.retired_ms.is_none()) {
+                return Ok(stored);
             }
             add_key(connection, &seal, now_ms)?;
             keys(connection, &seal, now_ms - published_ms)
@@ -111,13 +111,13 @@ impl VisualStore for SqliteRegistry {
     async fn rotate_visual_key(&self, now_ms: i64, published_ms: i64) -> Result<String> {
         let seal = self.seal.clone();
         let write = move |connection: &Connection| {
-            let tidy = || -> rusqlite::Result<()> {
+            let retire_current = || -> rusqlite::Result<()> {
                 connection.execute("DELETE FROM visual_key WHERE retired_ms < ?1", params![now_ms - published_ms])?;
                 let retire = "UPDATE visual_key SET retired_ms = ?1 WHERE retired_ms IS NULL";
                 connection.execute(retire, params![now_ms])?;
                 Ok(())
             };
-            tidy().map_err(Error::store)?;
+            retire_current().map_err(Error::store)?;
             add_key(connection, &seal, now_ms)
         };
         self.writer.run(write).await
@@ -143,18 +143,18 @@ fn keys(connection: &Connection, seal: &Seal, retired_ms: i64) -> Result<Vec<Vis
         Ok((VisualKey { kid, private: Vec::new(), public, retired_ms }, row.get::<_, Vec<u8>>("private_sealed")?))
     };
     let rows = statement.query_map(params![retired_ms], sealed).map_err(Error::store)?;
-    let open = |row: rusqlite::Result<(VisualKey, Vec<u8>)>| {
+    let decrypt = |row: rusqlite::Result<(VisualKey, Vec<u8>)>| {
         let (mut key, sealed) = row.map_err(Error::store)?;
-        let private = hex::decode(seal.unseal(&sealed, &place_of_key(&key.kid))?.as_bytes());
+        let private = hex::decode(seal.unseal(&sealed, &key_aad(&key.kid))?.as_bytes());
         key.private = private.ok_or_else(|| Error::store("a visual key is damaged"))?;
         Ok(key)
     };
-    rows.map(open).collect()
+    rows.map(decrypt).collect()
 }
 
 fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> {
     let (kid, private, public) = generate::es256_key()?;
-    let sealed = seal.seal(&hex::encode(&private), &place_of_key(&kid))?;
+    let sealed = seal.seal(&hex::encode(&private), &key_aad(&kid))?;
     connection
         .execute(
             "INSERT INTO visual_key (kid, private_sealed, public, created_ms) VALUES (?1, ?2, ?3, ?4)",
@@ -164,6 +164,6 @@ fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> 
     Ok(kid)
 }
 
-fn place_of_key(kid: &str) -> String {
+fn key_aad(kid: &str) -> String {
     format!("visual_key.private:{kid}")
 }

@@ -1,5 +1,5 @@
-//! The write-ahead log of an SQLite file, read without SQLite (<https://www.sqlite.org/fileformat2.html#walformat>):
-//! which pages its committed part holds. SQLite itself stops in silence at the first frame with a wrong checksum.
+//! Reads the write-ahead log of an SQLite file without SQLite (<https://www.sqlite.org/fileformat2.html#walformat>) to find
+//! the committed pages in it. SQLite itself silently stops at the first frame with a wrong checksum.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,30 +8,30 @@ use std::path::{Path, PathBuf};
 
 const HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24;
-/// The magic number of a log whose checksums are over words in little-endian order; one more for big-endian order.
+/// The magic number of a log with checksums over little-endian words. For big-endian words it is one more.
 const MAGIC: u32 = 0x377f_0682;
-/// The page sizes that SQLite knows.
+/// The page sizes that SQLite supports.
 const PAGE_BYTES: std::ops::RangeInclusive<u32> = 512..=65_536;
 
-/// Where the write-ahead log of a database file lies.
+/// The path of the write-ahead log of a database file.
 pub fn path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push("-wal");
     name.into()
 }
 
-/// What the committed and undamaged part of a write-ahead log holds.
+/// The contents of the committed and undamaged part of a write-ahead log.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// The CRC-32 of each page as it was committed last, by its number, from 1.
+    /// The CRC-32 of the last committed version of each page, by page number from 1.
     pub pages: HashMap<u32, u32>,
     /// The size of a page in bytes; 0 without a log.
     pub page_bytes: u32,
-    /// How many pages the database has after the last commit; 0 without one.
+    /// The number of pages of the database after the last commit; 0 without a commit.
     pub database_pages: u32,
 }
 
-/// Reads the write-ahead log of `database`. Nothing is in it without a log.
+/// Reads the write-ahead log of `database`. The result is empty if there is no log.
 ///
 /// # Errors
 /// Those of reading the file.
@@ -60,7 +60,7 @@ pub fn committed(database: &Path) -> io::Result<Committed> {
     let mut frame = vec![0; FRAME_BYTES + page_bytes as usize];
     let mut open = Vec::new();
     while read_whole(&mut file, &mut frame)? {
-        // Frames from before the log was restarted carry another salt.
+        // Frames from before a restart of the log have another salt.
         if frame[8..16] != header[16..24] {
             break;
         }
@@ -79,7 +79,7 @@ pub fn committed(database: &Path) -> io::Result<Committed> {
     Ok(committed)
 }
 
-/// Fills `buffer`; false at the end of the file.
+/// Fills `buffer`. Returns false at the end of the file.
 fn read_whole(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -88,12 +88,12 @@ fn read_whole(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// A number of the format, in big-endian order. The caller has the bytes.
+/// Reads a big-endian number. The caller ensures that the bytes exist.
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
-/// SQLite's checksum of bytes whose number is a multiple of eight, begun with that of what comes before them.
+/// Continues SQLite's checksum `before` with bytes whose number is a multiple of eight.
 fn checksum(bytes: &[u8], before: (u32, u32), is_big_endian: bool) -> (u32, u32) {
     let read = |four: &[u8]| {
         let four = four.try_into().unwrap_or([0; 4]);
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pages_of_commits_are_known_up_to_the_first_damaged_frame() -> Result<(), Box<dyn std::error::Error>> {
+    fn committed_pages_are_read_up_to_the_first_damaged_frame() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let database = folder.path().join("some.db");
         let pages = |database: &Path| -> io::Result<Vec<u32>> {
@@ -132,7 +132,7 @@ mod tests {
         let whole = std::fs::read(path(&database))?;
         let frames = (whole.len() - HEADER_BYTES) / (FRAME_BYTES + 4096);
         let mut damaged = whole.clone();
-        // The last frame: of the second commit.
+        // This is the last frame, which belongs to the second commit.
         damaged[HEADER_BYTES + (frames - 1) * (FRAME_BYTES + 4096) + 100] ^= 1;
         std::fs::write(path(&database), damaged)?;
         assert_eq!(pages(&database)?, [1, 2]);

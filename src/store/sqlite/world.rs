@@ -1,7 +1,7 @@
-//! The world document: tenants, apps, products, users and homes. Devices are in `world_device`.
+//! The world document: projects, apps and products. Users and homes are in `world_user`, devices in `world_device`.
 //!
-//! Every part reads what is there, lays what the document says over it, generates what is still missing, writes what
-//! differs, and fills the document in. One transaction holds all of it.
+//! Every part reads the stored object, applies the members of the document, generates missing ones, writes the result if it
+//! differs, and fills in the document. All of this is one transaction.
 
 use std::cell::RefCell;
 
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::owner::Owners;
-use super::project::{place_of_app_secret, place_of_secret};
+use super::project::{app_secret_aad, secret_aad};
 use super::user::{EXACT_FIRST, NAMED};
 use super::{SqliteRegistry, product};
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -22,6 +22,10 @@ use crate::store::password::hash_if_changed;
 use crate::store::seal::Seal;
 use crate::store::{functions, generate};
 
+/// Revokes the tokens of all users of the project `?1`.
+const DELETE_USER_TOKENS: &str =
+    "DELETE FROM user_token WHERE user_no IN (SELECT user_no FROM app_user WHERE project_no = ?1)";
+
 #[async_trait]
 impl WorldStore for SqliteRegistry {
     async fn apply(
@@ -30,14 +34,14 @@ impl WorldStore for SqliteRegistry {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<((World, Vec<DeviceNo>), Moves)> {
-        let known = self.known_passwords(&world)?;
+        let hashes = self.stored_hashes(&world)?;
         let hashed = tokio::task::spawn_blocking(move || {
-            // Hashing is slow on purpose: it happens before the writer is held.
+            // Hashing is slow on purpose, so it happens before the transaction.
             let users = world.projects.iter_mut().flat_map(|project| &mut project.users);
-            for (user, known) in users.zip(known) {
+            for (user, hash) in users.zip(hashes) {
                 if let Some(password) = user.password.take() {
-                    // The operator writes the text itself, whatever it looks like.
-                    user.password = hash_if_changed(&Password::Clear(password), known.as_deref())?;
+                    // The document contains the clear text, even if it looks like a hash.
+                    user.password = hash_if_changed(&Password::Clear(password), hash.as_deref())?;
                 }
             }
             Ok::<_, Error>(world)
@@ -47,9 +51,9 @@ impl WorldStore for SqliteRegistry {
         let work = move |owners: &Owners<'_>| {
             let (mut world, mut ended) = (world.clone(), Vec::new());
             for (index, project) in world.projects.iter_mut().enumerate() {
-                let place = format!("projects[{index}] {:?}", project.name);
+                let position = format!("projects[{index}] {:?}", project.name);
                 let built = Builder::build(owners, &seal, project);
-                ended.extend(built.map_err(|error| at(&place, error))?);
+                ended.extend(built.map_err(|error| at(&position, error))?);
             }
             Ok((world, ended))
         };
@@ -58,8 +62,8 @@ impl WorldStore for SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// The password hash of each user of the document, in its order.
-    fn known_passwords(&self, world: &World) -> Result<Vec<Option<String>>> {
+    /// The stored password hash of each user of the document, in its order.
+    fn stored_hashes(&self, world: &World) -> Result<Vec<Option<String>>> {
         let sql = format!(
             "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no) JOIN project p ON
              p.project_no = a.project_no WHERE p.name = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
@@ -67,25 +71,25 @@ impl SqliteRegistry {
         self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
-            let mut known = |(project, user): (&WorldProject, &WorldUser)| {
+            let mut stored = |(project, user): (&WorldProject, &WorldUser)| {
                 let values = params![project.name, user.username, user.schema];
                 let hash = statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional();
                 hash.map(Option::flatten).map_err(Error::store)
             };
-            users.map(&mut known).collect()
+            users.map(&mut stored).collect()
         })
     }
 }
 
-/// Adds the place in the document to what was refused.
-pub(super) fn at(place: &str, error: Error) -> Error {
+/// Adds the position in the document to the text of a refusal.
+pub(super) fn at(position: &str, error: Error) -> Error {
     match error {
-        Error::Refused(text) => Error::Refused(format!("{place}: {text}")),
+        Error::Refused(text) => Error::Refused(format!("{position}: {text}")),
         other => other,
     }
 }
 
-/// A document that asks for somebody else's id is refused; any other failure is the store's.
+/// Refuses a document that uses an id of another object. Other failures are internal errors.
 pub(super) fn refused(error: rusqlite::Error) -> Error {
     if let rusqlite::Error::SqliteFailure(failure, Some(text)) = &error
         && failure.code == rusqlite::ErrorCode::ConstraintViolation
@@ -102,7 +106,7 @@ pub(super) struct Builder<'a> {
     pub(super) seal: &'a Seal,
     pub(super) now_ms: i64,
     pub(super) project_no: i64,
-    /// Devices whose sessions are of something that is no longer true.
+    /// Devices whose sessions must end because of a change.
     pub(super) ended: RefCell<Vec<DeviceNo>>,
 }
 
@@ -112,26 +116,26 @@ impl<'a> Builder<'a> {
         let mut builder = Self { owners, connection, seal, now_ms, project_no: 0, ended };
         builder.project_no = builder.project(world)?;
         for app in &mut world.apps {
-            let place = format!("app {:?}", app.schema);
-            builder.app(app).map_err(|error| at(&place, error))?;
+            let position = format!("app {:?}", app.schema);
+            builder.app(app).map_err(|error| at(&position, error))?;
         }
         for product in &mut world.products {
-            let place = format!("product {:?}", product.name);
-            builder.product(product).map_err(|error| at(&place, error))?;
+            let position = format!("product {:?}", product.name);
+            builder.product(product).map_err(|error| at(&position, error))?;
         }
         for user in &mut world.users {
-            let place = format!("user {:?}", user.username);
-            builder.user(user).map_err(|error| at(&place, error))?;
+            let position = format!("user {:?}", user.username);
+            builder.user(user).map_err(|error| at(&position, error))?;
         }
         for home in &mut world.homes {
-            let place = format!("home {:?}", home.name);
-            builder.home(home).map_err(|error| at(&place, error))?;
+            let position = format!("home {:?}", home.name);
+            builder.home(home).map_err(|error| at(&position, error))?;
         }
         builder.devices(&mut world.devices)?;
         Ok(builder.ended.into_inner())
     }
 
-    /// One row, if there is one.
+    /// Reads one row if it exists.
     pub(super) fn find<T>(
         &self,
         sql: &str,
@@ -142,7 +146,7 @@ impl<'a> Builder<'a> {
         statement.query_row(values, read).optional().map_err(Error::store)
     }
 
-    /// Writes one row and gives its number.
+    /// Writes one row and returns its number.
     pub(super) fn write(&self, sql: &str, values: impl Params) -> Result<i64> {
         let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
         statement.execute(values).map_err(refused)?;
@@ -153,29 +157,30 @@ impl<'a> Builder<'a> {
         let sql = "SELECT project_no, client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
                    aliyun_app_key, aliyun_app_secret_sealed, require_cloud_token, keep_cloud_tokens
                    FROM project WHERE name = ?1";
-        let known = self.find(sql, params![world.name], |row| {
-            let sealed = (row.get::<_, Vec<u8>>(2)?, row.get::<_, Vec<u8>>(7)?);
-            let texts = (row.get(1)?, row.get(5)?, row.get(6)?);
-            Ok((row.get::<_, i64>(0)?, texts, sealed, [row.get(3)?, row.get(4)?, row.get(8)?, row.get(9)?]))
+        let stored = self.find(sql, params![world.name], |row| {
+            let sealed = (row.get::<_, Vec<u8>>("secret_sealed")?, row.get::<_, Vec<u8>>("aliyun_app_secret_sealed")?);
+            let texts = (row.get("client_id")?, row.get("aliyun_project_id")?, row.get("aliyun_app_key")?);
+            let settings = (row.get("legacy_sign")?, row.get("mask_private_fields")?);
+            let settings = (settings, row.get("require_cloud_token")?, row.get("keep_cloud_tokens")?);
+            Ok((row.get::<_, i64>("project_no")?, texts, sealed, settings))
         })?;
-        let (secret_place, app_secret_place) = (place_of_secret(&world.name), place_of_app_secret(&world.name));
-        let known_no = known.as_ref().map(|known| known.0);
-        if let Some((no, (client_id, project_id, app_key), (secret, app_secret), settings)) = known {
-            let secret = self.seal.unseal(&secret, &secret_place)?;
-            let app_secret = self.seal.unseal(&app_secret, &app_secret_place)?;
+        let (secret_label, app_secret_label) = (secret_aad(&world.name), app_secret_aad(&world.name));
+        let stored_no = stored.as_ref().map(|stored| stored.0);
+        if let Some((no, (client_id, project_id, app_key), (secret, app_secret), settings)) = stored {
+            let ((legacy_sign, mask), require_token, keep_tokens) = settings;
+            let secret = self.seal.unseal(&secret, &secret_label)?;
+            let app_secret = self.seal.unseal(&app_secret, &app_secret_label)?;
             world.tuya.client_id.get_or_insert(client_id);
             world.aliyun.project_id.get_or_insert(project_id);
             world.aliyun.app_key.get_or_insert(app_key);
             if *world.tuya.secret.get_or_insert_with(|| secret.clone()) != secret {
-                // Whoever signed with it has its tokens, and those of the users who signed in by it.
+                // Tokens that were granted with the old secret are revoked, including those of users.
                 self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
-                let users = "SELECT user_no FROM app_user WHERE project_no = ?1";
-                self.write(&format!("DELETE FROM user_token WHERE user_no IN ({users})"), params![no])?;
+                self.write(DELETE_USER_TOKENS, params![no])?;
             }
             if *world.aliyun.app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
                 self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
             }
-            let [legacy_sign, mask, require_token, keep_tokens] = settings;
             world.tuya.legacy_sign.get_or_insert(legacy_sign);
             world.tuya.mask_private_fields.get_or_insert(mask);
             world.aliyun.require_cloud_token.get_or_insert(require_token);
@@ -184,8 +189,8 @@ impl<'a> Builder<'a> {
         let client_id = fill(&mut world.tuya.client_id, generate::client_id)?;
         let project_id = fill(&mut world.aliyun.project_id, generate::aliyun_project_id)?;
         let app_key = fill(&mut world.aliyun.app_key, generate::app_key)?;
-        let secret = self.seal.seal(fill(&mut world.tuya.secret, generate::secret)?, &secret_place)?;
-        let app_secret = self.seal.seal(fill(&mut world.aliyun.app_secret, generate::secret)?, &app_secret_place)?;
+        let secret = self.seal.seal(fill(&mut world.tuya.secret, generate::secret)?, &secret_label)?;
+        let app_secret = self.seal.seal(fill(&mut world.aliyun.app_secret, generate::secret)?, &app_secret_label)?;
         let legacy_sign = *world.tuya.legacy_sign.get_or_insert(false);
         let mask = *world.tuya.mask_private_fields.get_or_insert(true);
         let require_token = *world.aliyun.require_cloud_token.get_or_insert(true);
@@ -202,7 +207,7 @@ impl<'a> Builder<'a> {
             require_token,
             keep_tokens
         ];
-        if let Some(no) = known_no {
+        if let Some(no) = stored_no {
             self.write(
                 "UPDATE project SET client_id = ?1, secret_sealed = ?2, legacy_sign = ?3, mask_private_fields = ?4,
                  aliyun_project_id = ?5, aliyun_app_key = ?6, aliyun_app_secret_sealed = ?7,
@@ -217,17 +222,18 @@ impl<'a> Builder<'a> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '')",
             settings,
         )?;
-        let admin_uid = generate::admin_uid(self.now_ms)?;
-        self.write("UPDATE project SET admin_uid = ?2 WHERE project_no = ?1", params![no, admin_uid])?;
+        let sql = "UPDATE project SET admin_uid = ?2 WHERE project_no = ?1";
+        self.write(sql, params![no, generate::admin_uid(self.now_ms)?])?;
         Ok(no)
     }
 
     fn app(&self, world: &mut WorldApp) -> Result<()> {
         let sql = "SELECT app_key, name, country_codes FROM app WHERE project_no = ?1 AND schema = ?2";
-        let known = self.find(sql, params![self.project_no, world.schema], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        let stored = self.find(sql, params![self.project_no, world.schema], |row| {
+            let countries: String = row.get("country_codes")?;
+            Ok((row.get("app_key")?, row.get("name")?, countries))
         })?;
-        if let Some((app_key, name, countries)) = known {
+        if let Some((app_key, name, countries)) = stored {
             world.app_key.get_or_insert(app_key);
             world.name.get_or_insert(name);
             let split = || countries.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
@@ -249,23 +255,23 @@ impl<'a> Builder<'a> {
         let columns = "product_no, project_no, product_id, product_key, product_secret_sealed, model, icon, net_type,
                        node_type, biz_type, functions, registration, strict";
         let read = |row: &Row<'_>| {
-            Ok(KnownProduct {
-                no: row.get(0)?,
-                project_no: row.get(1)?,
-                id: row.get(2)?,
-                key: row.get(3)?,
-                secret: row.get(4)?,
-                model: row.get(5)?,
-                icon: row.get(6)?,
-                net_type: row.get(7)?,
-                node_type: product::node_type(row.get_ref(8)?.as_str()?),
-                biz_type: row.get(9)?,
-                functions: row.get(10)?,
-                registration: product::registration(row.get_ref(11)?.as_str()?),
-                strict: row.get(12)?,
+            Ok(StoredProduct {
+                no: row.get("product_no")?,
+                project_no: row.get("project_no")?,
+                id: row.get("product_id")?,
+                key: row.get("product_key")?,
+                secret: row.get("product_secret_sealed")?,
+                model: row.get("model")?,
+                icon: row.get("icon")?,
+                net_type: row.get("net_type")?,
+                node_type: product::node_type(row.get_ref("node_type")?.as_str()?),
+                biz_type: row.get("biz_type")?,
+                functions: row.get("functions")?,
+                registration: product::registration(row.get_ref("registration")?.as_str()?),
+                strict: row.get("strict")?,
             })
         };
-        let known = match &world.product_id {
+        let stored = match &world.product_id {
             Some(id) => {
                 self.find(&format!("SELECT {columns} FROM product WHERE product_id = ?1"), params![id], read)?
             }
@@ -275,31 +281,31 @@ impl<'a> Builder<'a> {
                 read,
             )?,
         };
-        let known_no = known.as_ref().map(|known| known.no);
-        let before = known.as_ref().map(|known| (known.key.clone(), known.functions.clone(), known.strict));
-        if let Some(known) = known {
-            if known.project_no != self.project_no {
-                return Err(Error::Refused(format!("product_id {:?} is another project's", known.id)));
+        let stored_no = stored.as_ref().map(|stored| stored.no);
+        let before = stored.as_ref().map(|stored| (stored.key.clone(), stored.functions.clone(), stored.strict));
+        if let Some(stored) = stored {
+            if stored.project_no != self.project_no {
+                return Err(Error::Refused(format!("product_id {:?} is another project's", stored.id)));
             }
-            fill(&mut world.product_secret, || self.seal.unseal(&known.secret, &place_of_product_secret(&known.id)))?;
-            world.product_id.get_or_insert(known.id);
-            world.product_key.get_or_insert(known.key);
-            world.model = world.model.take().or(known.model);
-            world.icon.get_or_insert(known.icon);
-            world.net_type.get_or_insert(known.net_type);
-            world.node_type.get_or_insert(known.node_type);
-            world.biz_type.get_or_insert(known.biz_type);
-            world.registration.get_or_insert(known.registration);
-            world.strict.get_or_insert(known.strict);
-            fill(&mut world.functions, || functions::decode_for_document(&known.functions))?;
+            fill(&mut world.product_secret, || self.seal.unseal(&stored.secret, &product_secret_aad(&stored.id)))?;
+            world.product_id.get_or_insert(stored.id);
+            world.product_key.get_or_insert(stored.key);
+            world.model = world.model.take().or(stored.model);
+            world.icon.get_or_insert(stored.icon);
+            world.net_type.get_or_insert(stored.net_type);
+            world.node_type.get_or_insert(stored.node_type);
+            world.biz_type.get_or_insert(stored.biz_type);
+            world.registration.get_or_insert(stored.registration);
+            world.strict.get_or_insert(stored.strict);
+            fill(&mut world.functions, || functions::decode_for_document(&stored.functions))?;
         }
-        self.put_product(known_no, world)?;
+        self.put_product(stored_no, world)?;
         let now = functions::encode(world.functions.as_deref().unwrap_or_default())?;
-        let is_other = before.is_some_and(|(key, functions, strict)| {
+        let is_changed = before.is_some_and(|(key, functions, strict)| {
             functions != now || Some(&key) != world.product_key.as_ref() || Some(strict) != world.strict
         });
-        if let (true, Some(no)) = (is_other, known_no) {
-            // Sessions go by what the product was when they began.
+        if let (true, Some(no)) = (is_changed, stored_no) {
+            // Sessions use the product as it was when they began, so they must end.
             let sql = "SELECT device_no FROM device WHERE product_no = ?1 AND removed = 0";
             let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
             let rows = statement.query_map(params![no], |row| row.get(0).map(DeviceNo)).map_err(Error::store)?;
@@ -309,11 +315,11 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn put_product(&self, known_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
+    fn put_product(&self, stored_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
         let id = fill(&mut world.product_id, generate::product_id)?;
         let key = fill(&mut world.product_key, generate::product_key)?;
         let secret = fill(&mut world.product_secret, generate::device_secret)?;
-        let secret = self.seal.seal(secret, &place_of_product_secret(id))?;
+        let secret = self.seal.seal(secret, &product_secret_aad(id))?;
         let icon = &*world.icon.get_or_insert_with(|| format!("smart/product_icon/{}.png", world.category));
         let net_type = &*world.net_type.get_or_insert_with(|| "NET_WIFI".to_owned());
         let node_type = product::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
@@ -332,7 +338,7 @@ impl<'a> Builder<'a> {
              functions = excluded.functions, registration = excluded.registration,
              strict = excluded.strict",
             params![
-                known_no,
+                stored_no,
                 self.project_no,
                 id,
                 key,
@@ -353,15 +359,15 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The value, made first if there is none.
+/// Returns the value, which is generated first if it is missing.
 pub(super) fn fill<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if slot.is_none() {
         *slot = Some(make()?);
     }
-    slot.as_ref().ok_or_else(|| Error::store("a value was not made"))
+    slot.as_ref().ok_or_else(|| Error::store("a value was not generated"))
 }
 
-struct KnownProduct {
+struct StoredProduct {
     no: i64,
     project_no: i64,
     id: String,
@@ -377,7 +383,7 @@ struct KnownProduct {
     strict: bool,
 }
 
-/// Where a product's secret is sealed.
-pub(super) fn place_of_product_secret(product_id: &str) -> String {
+/// The additional authenticated data of an encrypted product secret.
+pub(super) fn product_secret_aad(product_id: &str) -> String {
     format!("product.secret:{product_id}")
 }

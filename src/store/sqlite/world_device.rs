@@ -1,11 +1,11 @@
-//! The world document: devices and who has them.
+//! The world document: devices, their owners and sharees.
 
 use std::collections::HashMap;
 
 use rusqlite::params;
 
 use super::attribute::delete_desired_values;
-use super::device::{TIME_ZONE, place_of_local_key, place_of_secret};
+use super::device::{TIME_ZONE, local_key_aad, secret_aad};
 use super::owner::{self, Owner};
 use super::product::node_type;
 use super::visibility::shows_gateways_key;
@@ -15,94 +15,94 @@ use crate::domain::{DeviceNo, Error, NodeType, Result};
 use crate::store::generate;
 
 impl Builder<'_> {
-    /// Devices first, gateways after, so that a document may name a gateway before it describes it.
+    /// Writes all devices first and then their links, so that a document may name a gateway before it describes it.
     pub(super) fn devices(&self, devices: &mut [WorldDevice]) -> Result<()> {
-        let mut nameless: HashMap<String, usize> = HashMap::new();
+        let mut unnamed: HashMap<String, usize> = HashMap::new();
         let mut numbers = Vec::with_capacity(devices.len());
         for (index, device) in devices.iter_mut().enumerate() {
             if device.device_id.is_none() && device.device_name.is_none() {
-                let count = nameless.entry(device.product_id.clone()).or_default();
+                let count = unnamed.entry(device.product_id.clone()).or_default();
                 *count += 1;
                 device.device_name = Some(format!("{}-{count}", device.product_id));
             }
-            let number = self.device(device).map_err(|error| at(&place(index, device), error))?;
+            let number = self.device(device).map_err(|error| at(&position(index, device), error))?;
             numbers.push(number);
         }
         for (index, (device, no)) in devices.iter_mut().zip(&numbers).enumerate() {
             let linked = self.link(device, *no);
-            linked.map_err(|error| at(&place(index, device), error))?;
+            linked.map_err(|error| at(&position(index, device), error))?;
         }
-        // Only now every gateway has its owner and its home.
+        // This comes last, because it needs the owners and homes of all gateways.
         devices.iter_mut().zip(numbers).try_for_each(|(device, no)| self.settle_local_key(device, no))
     }
 
     fn device(&self, world: &mut WorldDevice) -> Result<i64> {
-        // Another project's product is fine: its maker and the owner's project both see the device then.
+        // The product may belong to another project. Its maker and the owner's project then both see the device.
         let sql = "SELECT product_no FROM product WHERE product_id = ?1";
         let product_no: Option<i64> = self.find(sql, params![world.product_id], |row| row.get(0))?;
         let product_no =
             product_no.ok_or_else(|| Error::Refused(format!("there is no product {:?}", world.product_id)))?;
-        let mut known = self.known_device(world, product_no)?;
-        if let Some((no, known_product, _)) = known {
-            if known_product != product_no {
+        let mut stored = self.stored_device(world, product_no)?;
+        if let Some((no, stored_product, _)) = stored {
+            if stored_product != product_no {
                 return Err(Error::Refused("the device is of another product".to_owned()));
             }
             if self.give(world, no)? {
-                // What the document leaves out is what the hand-over left.
-                known = self.known_device(world, product_no)?;
+                // Members that the document omits have the values from after the change of owner.
+                stored = self.stored_device(world, product_no)?;
             }
         }
-        let before = known.map(|(no, _, before)| (no, before));
-        let is_held_elsewhere = self.check_sight(world, product_no, before.as_ref())?;
+        let before = stored.map(|(no, _, before)| (no, before));
+        let is_held_elsewhere = self.check_maker(world, product_no, before.as_ref())?;
         if let (false, Some((no, _))) = (is_held_elsewhere, &before)
             && world.local_key.is_some()
             && world.local_key == self.key_of_gateway(*no)?
         {
-            // The document was printed while it showed the gateway's.
+            // The document was printed while the device showed the key of its gateway.
             world.local_key = None;
         }
-        let said = is_held_elsewhere.then(|| world.clone());
+        let given = is_held_elsewhere.then(|| world.clone());
         let (no, before) = before.unzip();
         if let Some(before) = before.clone() {
             world.or_stored(before);
         }
         let no = self.put_device(no, product_no, before.as_ref(), world)?;
-        if let Some(said) = said {
-            // What its owner says of it, and the key to that home, is not told to the maker.
-            let WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, .. } = said;
+        if let Some(given) = given {
+            // The maker must not see the owner's data of the device, nor the local key.
+            let WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, .. } = given;
             *world = WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, ..world.clone() };
         }
         Ok(no)
     }
 
-    /// Number, product and the members that the document can change, links aside.
-    fn known_device(&self, world: &WorldDevice, product_no: i64) -> Result<Option<(i64, i64, WorldDevice)>> {
+    /// The number, the product and the members that the document can change, without links.
+    fn stored_device(&self, world: &WorldDevice, product_no: i64) -> Result<Option<(i64, i64, WorldDevice)>> {
         const COLUMNS: &str = "device_no, product_no, device_id, secret_sealed, local_key_sealed, uuid, sn,
             mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual, disabled";
         let mut sealed: (Vec<u8>, Vec<u8>) = Default::default();
         let read = |row: &rusqlite::Row<'_>| {
-            sealed = (row.get(3)?, row.get(4)?);
+            sealed = (row.get("secret_sealed")?, row.get("local_key_sealed")?);
             let device = WorldDevice {
                 product_id: world.product_id.clone(),
-                device_id: row.get(2)?,
-                uuid: row.get(5)?,
-                sn: row.get(6)?,
-                mac: row.get(7)?,
-                name: row.get(8)?,
-                device_name: row.get(9)?,
-                iot_id: row.get(10)?,
-                node_id: row.get(11)?,
-                ip: row.get(12)?,
-                lat: row.get(13)?,
-                lon: row.get(14)?,
-                time_zone: row.get(15)?,
-                is_virtual: row.get(16)?,
-                disabled: row.get(17)?,
+                device_id: row.get("device_id")?,
+                uuid: row.get("uuid")?,
+                sn: row.get("sn")?,
+                mac: row.get("mac")?,
+                name: row.get("name")?,
+                device_name: row.get("device_name")?,
+                iot_id: row.get("iot_id")?,
+                node_id: row.get("node_id")?,
+                ip: row.get("ip")?,
+                lat: row.get("lat")?,
+                lon: row.get("lon")?,
+                time_zone: row.get("time_zone")?,
+                is_virtual: row.get("is_virtual")?,
+                disabled: row.get("disabled")?,
                 ..WorldDevice::default()
             };
-            Ok((row.get(0)?, row.get(1)?, device))
+            Ok((row.get("device_no")?, row.get("product_no")?, device))
         };
-        let known = match (&world.device_id, &world.device_name) {
+        let stored = match (&world.device_id, &world.device_name) {
             (Some(id), _) => {
                 self.find(&format!("SELECT {COLUMNS} FROM device WHERE device_id = ?1"), params![id], read)?
             }
@@ -112,10 +112,10 @@ impl Builder<'_> {
                 read,
             )?,
         };
-        let Some((no, product, mut device)) = known else { return Ok(None) };
+        let Some((no, product, mut device)) = stored else { return Ok(None) };
         let id = device.device_id.clone().unwrap_or_default();
-        device.secret = Some(self.seal.unseal(&sealed.0, &place_of_secret(&id))?);
-        device.local_key = Some(self.seal.unseal(&sealed.1, &place_of_local_key(&id))?);
+        device.secret = Some(self.seal.unseal(&sealed.0, &secret_aad(&id))?);
+        device.local_key = Some(self.seal.unseal(&sealed.1, &local_key_aad(&id))?);
         Ok(Some((no, product, device)))
     }
 
@@ -142,12 +142,12 @@ impl Builder<'_> {
             if *before == world.without_links() {
                 return Ok(no);
             }
-            // Whoever is connected by what is no longer true has to go.
+            // Sessions that were authenticated with changed data must end.
             if world.ends_sessions_of(before) {
                 self.ended.borrow_mut().push(DeviceNo(no));
             }
             if before.secret != world.secret {
-                // The gateway that it is behind was shown the old one, and so was whoever had something wished of it.
+                // The gateway proved the old secret, and the desired values may be from users of the old device.
                 self.write("UPDATE device SET gateway_no = NULL WHERE device_no = ?1", params![no])?;
                 delete_desired_values(self.connection, "?1", no).map_err(refused)?;
             }
@@ -168,8 +168,8 @@ impl Builder<'_> {
                 no,
                 product_no,
                 id,
-                self.seal.seal(&secret, &place_of_secret(&id))?,
-                self.seal.seal(&local_key, &place_of_local_key(&id))?,
+                self.seal.seal(&secret, &secret_aad(&id))?,
+                self.seal.seal(&local_key, &local_key_aad(&id))?,
                 world.uuid,
                 world.iot_id,
                 world.device_name,
@@ -191,32 +191,36 @@ impl Builder<'_> {
         Ok(no.unwrap_or(written))
     }
 
-    /// The key of the gateway that a device is behind, where the device shows it as its own.
+    /// The local key of a device's gateway, if the device shows it as its own.
     fn key_of_gateway(&self, no: i64) -> Result<Option<String>> {
         let sql = concat!(
             "SELECT g.device_id, g.local_key_sealed FROM device d JOIN device g ON g.device_no = d.gateway_no
              LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE d.device_no = ?1 AND ",
             shows_gateways_key!()
         );
-        let found = self.find(sql, params![no], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        found.map(|(gateway, sealed)| self.seal.unseal(&sealed, &place_of_local_key(&gateway))).transpose()
+        let found = self.find(sql, params![no], |row| {
+            Ok((row.get::<_, String>("device_id")?, row.get::<_, Vec<u8>>("local_key_sealed")?))
+        })?;
+        found.map(|(gateway, sealed)| self.seal.unseal(&sealed, &local_key_aad(&gateway))).transpose()
     }
 
-    /// What a document calls the key of a device behind a gateway: the gateway's, unless it was given another.
+    /// Sets the local key of a sub-device in the document: the gateway's key, unless the device was given its own.
     fn settle_local_key(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
         let sql = "SELECT g.device_id, g.local_key_sealed, d.local_key_given FROM device d
                    JOIN device g ON g.device_no = d.gateway_no WHERE d.device_no = ?1";
-        let found = self.find(sql, params![no], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
-        let found: Option<(String, Vec<u8>, bool)> = found;
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok((row.get("device_id")?, row.get("local_key_sealed")?, row.get("local_key_given")?))
+        };
+        let found: Option<(String, Vec<u8>, bool)> = self.find(sql, params![no], read)?;
         let Some((gateway, sealed, is_given)) = found else { return Ok(()) };
         if !self.is_own(no)? {
             return Ok(());
         }
-        let key = self.seal.unseal(&sealed, &place_of_local_key(&gateway))?;
+        let key = self.seal.unseal(&sealed, &local_key_aad(&gateway))?;
         if is_given && world.local_key.as_ref() == Some(&key) {
-            // The gateway's is not its own: behind another gateway, or another owner's, it must not show it.
+            // The gateway's key must not become the device's own key, which it would show behind any other gateway.
             let id = world.device_id.clone().unwrap_or_default();
-            let own = self.seal.seal(&generate::device_secret()?, &place_of_local_key(&id))?;
+            let own = self.seal.seal(&generate::device_secret()?, &local_key_aad(&id))?;
             let sql = "UPDATE device SET local_key_sealed = ?2, local_key_given = 0 WHERE device_no = ?1";
             self.write(sql, params![no, own])?;
         }
@@ -226,8 +230,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Gives a device to the owner that the document names, in the home that it names or else one of the owner's;
-    /// whether somebody had it before.
+    /// Gives a device to the owner that the document names, in the home that it names or else in one of the owner's. Returns
+    /// true if another user was its last owner.
     fn give(&self, world: &mut WorldDevice, no: i64) -> Result<bool> {
         let Some(owner) = &world.owner else { return Ok(false) };
         let user_no = self.user_no(owner)?;
@@ -249,7 +253,7 @@ impl Builder<'_> {
         Ok(is_new && was_anothers)
     }
 
-    /// Whether a device is the project's: one of its users owns it or did last, or nobody and it made the device.
+    /// True if a user of the project owns the device or owned it last, or if the project made it and it never had an owner.
     fn is_own(&self, no: i64) -> Result<bool> {
         let sql = "SELECT coalesce((SELECT u.project_no FROM app_user u WHERE u.user_no = coalesce(
                        (SELECT b.user_no FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1),
@@ -257,15 +261,15 @@ impl Builder<'_> {
         Ok(self.find(sql, params![no, self.project_no], |row| row.get(0))?.unwrap_or(false))
     }
 
-    /// A document names only what its project has. The maker of a device that is another project's says of it what the
-    /// factory knows, and no more; whether it is such a device.
-    fn check_sight(&self, world: &WorldDevice, product_no: i64, before: Option<&(i64, WorldDevice)>) -> Result<bool> {
+    /// Checks that the project may describe the device. The maker of a device that is held elsewhere may only describe what
+    /// the factory knows. Returns true for such a device.
+    fn check_maker(&self, world: &WorldDevice, product_no: i64, before: Option<&(i64, WorldDevice)>) -> Result<bool> {
         let sql = "SELECT 1 FROM product WHERE product_no = ?1 AND project_no = ?2";
         let is_maker = self.find(sql, params![product_no, self.project_no], |_| Ok(()))?.is_some();
         let Some((no, before)) = before else {
             let refused = "owner: a device of another project's product needs an owner of this project";
-            let is_fine = is_maker || world.owner.is_some();
-            return is_fine.then_some(false).ok_or_else(|| Error::Refused(refused.to_owned()));
+            let is_allowed = is_maker || world.owner.is_some();
+            return is_allowed.then_some(false).ok_or_else(|| Error::Refused(refused.to_owned()));
         };
         if self.is_own(*no)? {
             return Ok(false);
@@ -279,19 +283,20 @@ impl Builder<'_> {
         }
     }
 
-    /// A home of the project's.
+    /// Checks that the project has this home.
     fn own_home(&self, home_id: i64) -> Result<i64> {
         let sql = "SELECT home_id FROM home WHERE home_id = ?1 AND project_no = ?2";
         let found = self.find(sql, params![home_id, self.project_no], |row| row.get(0))?;
         found.ok_or_else(|| Error::Refused(format!("home_id: the project has no home {home_id}")))
     }
 
-    /// A gateway of the project's.
+    /// The number of a gateway of the project.
     fn own_gateway(&self, gateway: &str) -> Result<i64> {
         let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
                    WHERE d.device_id = ?1";
-        let found =
-            self.find(sql, params![gateway], |row| Ok((row.get::<_, i64>(0)?, node_type(row.get_ref(1)?.as_str()?))))?;
+        let found = self.find(sql, params![gateway], |row| {
+            Ok((row.get::<_, i64>("device_no")?, node_type(row.get_ref("node_type")?.as_str()?)))
+        })?;
         match found {
             Some((no, NodeType::Gateway)) if self.is_own(no)? => Ok(no),
             Some((_, NodeType::Gateway)) => Err(Error::Refused(format!("gateway: {gateway:?} is another project's"))),
@@ -299,17 +304,17 @@ impl Builder<'_> {
         }
     }
 
-    /// What somebody left on a device that nobody owns now is nobody else's to see.
+    /// Refuses a change of a device that has no owner now, because data of its last owner would become visible to others.
     fn check_owned(&self, no: i64, member: &str) -> Result<()> {
         let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.last_owner_no IS NOT NULL AND NOT EXISTS
                    (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
         match self.find(sql, params![no], |_| Ok(()))? {
-            Some(()) => Err(Error::Refused(format!("{member}: nobody owns the device now: name an owner"))),
+            Some(()) => Err(Error::Refused(format!("{member}: the device has no owner now: name one"))),
             None => Ok(()),
         }
     }
 
-    /// Gateway, home, owner and sharees.
+    /// Writes owner, gateway, home and sharees.
     fn link(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
         self.give(world, no)?;
         if let Some(gateway) = &world.gateway {
@@ -328,12 +333,13 @@ impl Builder<'_> {
             if !users.is_empty() {
                 self.check_owned(no, "shared_with")?;
             }
-            self.owners.is_lost_by_some(no)?;
+            self.owners.note_holders(no)?;
             let users = users.iter().map(|user| self.user_no(user)).collect::<Result<Vec<i64>>>()?;
-            // Those that stay keep the time of their binding, and with it what it gave access to.
+            // Remaining sharees keep the time of their binding, on which the validity of visualTokens depends.
             let list = users.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-            let others = format!("DELETE FROM binding WHERE device_no = ?1 AND owned = 0 AND user_no NOT IN ({list})");
-            if self.connection.execute(&others, params![no]).map_err(refused)? > 0 {
+            let delete_others =
+                format!("DELETE FROM binding WHERE device_no = ?1 AND owned = 0 AND user_no NOT IN ({list})");
+            if self.connection.execute(&delete_others, params![no]).map_err(refused)? > 0 {
                 delete_desired_values(self.connection, "?1", no).map_err(refused)?;
             }
             for user_no in users {
@@ -344,6 +350,7 @@ impl Builder<'_> {
     }
 }
 
-fn place(index: usize, device: &WorldDevice) -> String {
+/// The position of a device in the document, for refusals.
+fn position(index: usize, device: &WorldDevice) -> String {
     format!("devices[{index}] {:?}", device.device_id.as_deref().or(device.name.as_deref()).unwrap_or_default())
 }

@@ -22,24 +22,24 @@ impl Builder<'_> {
         );
         let mut user_no = None;
         let before = self.find(&sql, params![app_no, world.username], |row| {
-            user_no = row.get(0)?;
+            user_no = row.get("user_no")?;
             Ok(WorldUser {
                 schema: world.schema.clone(),
                 username: world.username.clone(),
-                username_type: row.get(1)?,
-                country_code: row.get(2)?,
-                password: row.get(3)?,
-                nick_name: row.get(4)?,
-                avatar: row.get(5)?,
-                gender: row.get(6)?,
-                time_zone_id: row.get(7)?,
-                uid: row.get(8)?,
-                identity_id: row.get(9)?,
-                open_id: row.get(10)?,
-                login_id: row.get(11)?,
-                phone: row.get(12)?,
-                email: row.get(13)?,
-                disabled: row.get(14)?,
+                username_type: row.get("username_type")?,
+                country_code: row.get("country_code")?,
+                password: row.get("password_hash")?,
+                nick_name: row.get("nick_name")?,
+                avatar: row.get("avatar")?,
+                gender: row.get("gender")?,
+                time_zone_id: row.get("time_zone_id")?,
+                uid: row.get("uid")?,
+                identity_id: row.get("identity_id")?,
+                open_id: row.get("open_id")?,
+                login_id: row.get("login_id")?,
+                phone: row.get("phone")?,
+                email: row.get("email")?,
+                disabled: row.get("disabled")?,
             })
         })?;
         if let Some(before) = before.clone() {
@@ -108,8 +108,8 @@ impl Builder<'_> {
 
     pub(super) fn home(&self, world: &mut WorldHome) -> Result<()> {
         let owner_no = self.user_no(&world.owner)?;
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let known: Option<(i64, i64, i64)> = match world.home_id {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get("home_id")?, row.get("project_no")?, row.get("owner_no")?));
+        let stored: Option<(i64, i64, i64)> = match world.home_id {
             Some(id) => {
                 let sql = "SELECT home_id, project_no, owner_no FROM home WHERE home_id = ?1";
                 self.find(sql, params![id], read)?
@@ -120,16 +120,16 @@ impl Builder<'_> {
                 self.find(sql, params![owner_no, world.name], read)?
             }
         };
-        if let Some((id, project_no, before_no)) = known {
+        if let Some((id, project_no, before_no)) = stored {
             if project_no != self.project_no {
                 return Err(Error::Refused(format!("home_id {id} is another project's")));
             }
             world.home_id = Some(id);
             if before_no != owner_no {
-                // The one before no longer lives there, and the new owner does so as nothing else.
+                // The previous owner leaves the home. The new owner must not remain a member of it as well.
                 let sql = "SELECT device_no FROM device WHERE home_id = ?1";
                 for no in self.owners.numbers(sql, id)? {
-                    self.owners.is_lost_by_some(no)?;
+                    self.owners.note_holders(no)?;
                 }
                 let detached = leave_home(self.connection, id, before_no, self.now_ms).map_err(Error::store)?;
                 self.ended.borrow_mut().extend(detached);
@@ -150,16 +150,16 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The user of that name in any app of the project.
+    /// The number of the user with this name in any app of the project.
     pub(super) fn user_no(&self, username: &str) -> Result<i64> {
-        // Where there is one of exactly that name, no other is meant.
+        // An exact match has priority over names that differ in case.
         let sql = format!(
-            "SELECT min(user_no), count(*) FROM app_user u WHERE {NAMED}
+            "SELECT min(user_no) AS user_no, count(*) AS count FROM app_user u WHERE {NAMED}
              AND app_no IN (SELECT app_no FROM app WHERE project_no = ?1) GROUP BY u.username = ?2
              ORDER BY u.username = ?2 DESC LIMIT 1"
         );
         let found = self.find(&sql, params![self.project_no, username], |row| {
-            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
+            Ok((row.get::<_, Option<i64>>("user_no")?, row.get::<_, i64>("count")?))
         })?;
         match found {
             Some((Some(no), 1)) => Ok(no),

@@ -1,5 +1,5 @@
-//! The contract of the registry: every finder shows a device to exactly those to whom `domain::access` shows it, as they
-//! see it.
+//! The contract of the registry: every search shows a device to exactly the requesters to whom `domain::access` shows it, in
+//! the same form.
 
 use ingle::domain::access::{DeviceRole, Holder, HomePeople, Relations, Viewer};
 use ingle::domain::caller::AppUser;
@@ -11,7 +11,7 @@ use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid};
 use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{ABROAD, FOREIGN, FOREIGN_USER, GUEST, LONELY, OWNER, PLUG, SCALE, SPEAKER};
 
-/// Somebody who may ask: a project, or one of its users.
+/// A requester: a project, or one of its users.
 struct Asking {
     project: ProjectNo,
     user: Option<AppUser>,
@@ -22,7 +22,7 @@ async fn asking(registry: &dyn Registry, project: ProjectNo, user: &str) -> Aski
     Asking { project, user: Some(user.unwrap()) }
 }
 
-/// Checks every finder of devices for one device and everybody who may ask.
+/// Checks every search for devices for one device and all requesters.
 async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expected: &Relations) {
     let no: DeviceNo = registry.device_by_id(&id(name)).await.unwrap().unwrap().no;
     assert_eq!(registry.audience(no).await.unwrap(), expected.audience(), "{name}");
@@ -79,7 +79,7 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
 fn every_finder_shows_a_device_to_those_who_see_it() {
     on_engines(async |registry, first, second| {
         let registry: &dyn Registry = &*registry;
-        // The guest lives in the owner's home, too.
+        // The guest is also a member of the owner's home.
         let comes = MemberChange { name: None, is_admin: None, may_come: true, by: None };
         registry.put_member(first, HomeId(10_700_001), &Uid::from(GUEST), comes, NOW).await.unwrap();
         let project = |project| Asking { project, user: None };
@@ -119,7 +119,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
             check(name, expected).await;
         }
 
-        // The share is withdrawn, and the guest leaves the home: each takes what it gave.
+        // The share is withdrawn, and the guest leaves the home. Each ends the access that it gave.
         let plug_no = registry.device_by_id(&id(PLUG)).await.unwrap().unwrap().no;
         assert!(registry.withdraw_device(first, &Uid::from(GUEST), plug_no).await.unwrap());
         check(PLUG, &scale).await;
@@ -128,12 +128,12 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
         check(PLUG, &left).await;
         check(SCALE, &left).await;
 
-        // Nobody has it any more, and its last owner's project is not the maker's.
+        // It has no users any more, and its last owner's project is not the maker.
         let abroad_no = registry.device_by_id(&id(ABROAD)).await.unwrap().unwrap().no;
         registry.unbind_device(second, &Uid::from(FOREIGN_USER), abroad_no, &Cut(NOW), NOW).await.unwrap();
         check(ABROAD, &Relations { last_owner: Some(second), ..nobodys.clone() }).await;
 
-        // Removed, it is nobody's to see.
+        // A removed device is visible to none of them.
         let removed = [id(LONELY)];
         registry.remove_devices(first, &removed, Leaving::Removed, &Cut(NOW), NOW).await.unwrap().unwrap();
         check(LONELY, &Relations { removed: true, ..nobodys }).await;

@@ -1,5 +1,5 @@
-//! The contract of the registry, second part: AppKeys and cloudTokens, accounts, products, bindings, and what a password
-//! opens.
+//! The contract of the registry, second part: AppKeys and cloudTokens, accounts, products, bindings, and logins with a
+//! password.
 
 use ingle::domain::binding::{Bound, BoundDevice, Unbound};
 use ingle::domain::device::FactoryName;
@@ -24,7 +24,7 @@ fn app_keys_and_their_secrets() {
         assert_eq!((project.no, project.app_secret.as_str()), (first, FIRST_APP_SECRET));
         assert_eq!(project.aliyun_project_id, FIRST_PROJECT_ID);
         assert!(project.require_cloud_token && !project.keep_cloud_tokens);
-        // An app's key opens nothing.
+        // The key of an app does not identify a project.
         assert!(registry.project_by_app_key(APP_KEY).await.unwrap().is_none());
     });
 }
@@ -71,7 +71,7 @@ fn accounts_by_every_name() {
             let found = registry.user_by_open_id(project, key, &owner.open_id).await.unwrap();
             found.map(|user| user.map(|user| user.uid.clone()))
         };
-        // Twice: what was remembered is the same.
+        // The second call returns the cached value.
         for _ in 0..2 {
             assert_eq!(by_open_id(first, APP_KEY).await, Some(Some(uid(OWNER))));
             assert_eq!(by_open_id(first, FIRST_APP_KEY).await, Some(Some(uid(OWNER))));
@@ -136,7 +136,7 @@ fn bindings_are_made_and_ended() {
         assert_eq!(registry.device_named(first, &iot_id).await.unwrap().unwrap().no, plug.no);
         assert!(registry.device_named(second, &iot_id).await.unwrap().is_none());
 
-        // Many want what nobody owns: one gets it.
+        // If many users bind a device without an owner, one succeeds.
         let lonely = name(LONELY).await;
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..20 {
@@ -170,7 +170,7 @@ fn bindings_are_made_and_ended() {
         let plug = device(PLUG).await;
         assert_eq!((&plug.owner, &plug.home, plug.updated_ms), (&None, &None, NOW + 2));
         let scale = device(SCALE).await;
-        // Another project ends only what its own users have.
+        // A project that neither made the device nor has its owner can only end its own users' shares.
         assert_eq!(registry.unbind_everybody(second, scale.no, &Cut(NOW), NOW + 3).await.unwrap().0, Unbound::Nothing);
         assert_eq!(registry.unbind_everybody(first, scale.no, &Cut(NOW), NOW + 3).await.unwrap().0, Unbound::Owner);
         assert_eq!(registry.unbind_everybody(first, scale.no, &Cut(NOW), NOW + 4).await.unwrap().0, Unbound::Nothing);
@@ -232,7 +232,7 @@ fn visual_keys_are_made_rotated_and_forgotten() {
     on_engines(async |registry, _, _| {
         let keys = async |now| registry.visual_keys(now, 100).await.unwrap();
         let names = async |now| keys(now).await.into_iter().map(|key| key.kid).collect::<Vec<_>>();
-        // The first call makes one, however many ask at once.
+        // The first call creates a key. Concurrent calls create no second one.
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..10 {
             let registry = registry.clone();

@@ -1,5 +1,5 @@
-//! The contract of the registry, third part: what is kept of devices under a key, gateways and what is behind them, and
-//! devices that are made as they come.
+//! The contract of the registry, third part: attributes, gateways and their sub-devices, and devices that are created when
+//! they register.
 
 use std::sync::Mutex;
 
@@ -35,7 +35,7 @@ fn facts_are_kept_by_kind_and_key() {
         for (device, kind) in [(scale, AttributeKind::Tag), (plug, AttributeKind::Shadow)] {
             assert!(facts(device, kind).await.is_empty());
         }
-        // All or none: too many, or one of another version.
+        // If there are too many, or one has another version, none is changed.
         assert!(
             !change(plug, AttributeKind::Tag, vec![AttributeChange::set("c", ""), AttributeChange::set("d", "")]).await
         );
@@ -49,7 +49,7 @@ fn facts_are_kept_by_kind_and_key() {
                 .await
         );
         assert_eq!(facts(plug, AttributeKind::Tag).await, [fact("a", "9", 2), fact("new", "9", 1)]);
-        // A reset forgets what its users left, not what the device is.
+        // A reset deletes the attributes from users, but not the firmware versions.
         assert!(change(plug, AttributeKind::Firmware, vec![AttributeChange::set("0", "1.0.0")]).await);
         let setpoint = |code: &str, value: &str| (code.into(), Value::from_json(value).unwrap());
         let put = async |setpoints, until_ms, now_ms| {
@@ -93,13 +93,13 @@ fn filters_are_kept_by_session_and_device() {
         expected.sort_by_key(|(device, _)| device.0);
         assert_eq!(kept(gateway).await, expected);
         assert_eq!(kept(plug).await, [of(plug, &["p"])]);
-        // In place of what was; none for a device without any; the others stay.
+        // New filters replace the stored ones of the same device. An empty list deletes them. Other devices are unchanged.
         registry.keep_filters(gateway, vec![of(gateway, &["b"]), of(leak, &["l"])]).await.unwrap();
         registry.keep_filters(gateway, vec![of(door, &[])]).await.unwrap();
         let mut expected = vec![of(gateway, &["b"]), of(leak, &["l"])];
         expected.sort_by_key(|(device, _)| device.0);
         assert_eq!(kept(gateway).await, expected);
-        // What is of a device that is no longer behind it, or never was, is not kept.
+        // Filters of devices that are not sub-devices of the gateway are deleted.
         assert!(registry.detach(&[leak], gateway, NOW).await.unwrap());
         registry.keep_filters(gateway, vec![of(plug, &["p"])]).await.unwrap();
         assert_eq!(kept(gateway).await, [of(gateway, &["b"])]);
@@ -180,15 +180,15 @@ fn devices_are_made_as_they_come() {
         for product in ["EvolhYPyZNWYP001", "foreign000000001", "nothing"] {
             assert!(make(&named(product, "attic"), behind, 9).await.is_none(), "{product}");
         }
-        // Behind this gateway, so no other gets it, nor is it made as a device of its own.
+        // Another gateway cannot get the sub-device, nor can it register without a gateway.
         let other = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert!(make(&sub, Some(other.no), 9).await.is_none());
         assert!(make(&sub, None, 9).await.is_none());
-        // Without a gateway any product will do, as long as there is room.
+        // Without a gateway, a device of any product can register, up to the limit.
         let alone = make(&named("EvolhYPyZNWYP001", "alone"), None, 9).await.unwrap();
         assert_eq!((alone.gateway.as_ref(), alone.owner.as_ref()), (None, None));
         assert!(make(&named("EvolhYPyZNWYP001", "more"), None, 1).await.is_none());
-        // Its own secret, which its name leads to; by its id alone with that name.
+        // The device has its own secret, which is found by its name, and by its id only with that name.
         let name = FactoryName { product_key: alone.product.key.clone(), device_name: "alone".to_owned() };
         let found = registry.device_secret(&DeviceClaim::Factory(name.clone())).await.unwrap().unwrap();
         assert_eq!((found.device.no, found.secret.len()), (alone.no, 16));
@@ -201,7 +201,7 @@ fn devices_are_made_as_they_come() {
     });
 }
 
-/// Notes for which devices the store asks where their history begins.
+/// Records the devices for which the store requests a history cut.
 #[derive(Default)]
 struct Asked(Mutex<Vec<DeviceNo>>);
 
@@ -225,18 +225,18 @@ fn the_history_ends_for_exactly_those_that_go_to_somebody_new() {
         let asked = Asked::default();
         let taken = || std::mem::take(&mut *asked.0.lock().unwrap());
         let (owner, guest) = (Uid::from(OWNER), Uid::from(GUEST));
-        // With the gateway those behind it leave; whoever owned them is told of, and nobody's history ends by that.
+        // The sub-devices leave with the gateway. Their owners are reported, and no history is cut.
         let (unbound, moves) = registry.unbind_device(first, &owner, gateway.no, &asked, NOW).await.unwrap();
         let mut left: Vec<DeviceNo> = moves.left.iter().map(|left| left.no).collect();
         left.sort_unstable();
         assert_eq!((unbound, left), (Unbound::Owner, vec![gateway.no, leak.no, door.no]));
         assert!(moves.left.iter().all(|left| left.owner.as_ref() == Some(&owner) && left.home.is_some()));
         assert!(moves.came.is_empty() && taken().is_empty());
-        // The same owner gets them back as they were.
+        // The same owner gets them back unchanged.
         let (bound, moves) = registry.bind_device(first, &owner, &factory(&leak), &asked, NOW).await.unwrap();
         assert_eq!((bound, moves.came), (Some(Bound::Owner), vec![(leak.no, owner.clone())]));
         assert!(taken().is_empty() && device(LEAK).await.history_from_ms == 0);
-        // Somebody else gets the gateway, and what is behind it and nobody's.
+        // Another user gets the gateway and its sub-devices without an owner.
         assert!(registry.attach(&[door.no], gateway.no, 9, &asked, NOW).await.unwrap().0);
         let (bound, moves) = registry.bind_device(first, &guest, &factory(&gateway), &asked, NOW).await.unwrap();
         let came = vec![(gateway.no, guest.clone()), (door.no, guest.clone())];
@@ -245,10 +245,10 @@ fn the_history_ends_for_exactly_those_that_go_to_somebody_new() {
         for one in [&gateway, &door] {
             assert_eq!(device(one.id.as_str()).await.history_from_ms, NOW + 100 + one.no.0);
         }
-        // A gateway that somebody owns takes nothing from the owner of what comes behind it.
+        // A sub-device keeps its owner when it is attached to a gateway of another owner.
         assert!(registry.attach(&[leak.no], gateway.no, 9, &asked, NOW).await.unwrap().0);
         assert_eq!((device(LEAK).await.owner, taken()), (Some(owner), vec![]));
-        // A user who is removed leaves nothing to anybody.
+        // The history of a removed user's devices is cut.
         let moves = registry.remove_user(first, &guest, &asked, NOW).await.unwrap().unwrap();
         assert!(moves.came.is_empty() && taken().contains(&door.no));
     });

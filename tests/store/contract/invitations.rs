@@ -1,4 +1,4 @@
-//! The contract of the registry, fifth part: invitations into homes, and what leaves with who lives there no more.
+//! The contract of the registry, fifth part: invitations to homes, and which devices leave a home with a former member.
 
 use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
 use ingle::domain::invitation::{
@@ -41,7 +41,7 @@ async fn waiting(registry: &dyn Registry, project: ProjectNo, user: &str, now: i
     registry.invitations(project, &uid(user), now - INVITATION_LIFE_MS, 10_000).await.unwrap()
 }
 
-/// Users without passwords, which would take their time.
+/// Users without passwords, because hashing is slow.
 async fn users(registry: &dyn Registry, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|n| format!("az00000000000user{n:03}")).collect();
     let user = |name: &String| WorldUser {
@@ -84,7 +84,7 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         assert_eq!((&list[0].by.uid, list[0].is_admin, list[0].invited_ms), (&uid(OWNER), false, NOW));
         let lives_there = async || registry.home_role(no(registry, first, GUEST).await, HOME).await.unwrap().is_some();
         assert!(!lives_there().await && registry.members(first, HOME, 9).await.unwrap().len() == 1);
-        // Its time, and whose it is.
+        // It expires, and it belongs to one user.
         let over = NOW + INVITATION_LIFE_MS;
         assert!(waiting(registry, first, GUEST, over).await.unwrap().is_empty());
         assert_eq!(answer(first, GUEST, true, over).await, MemberPut::Unknown);
@@ -93,7 +93,7 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         }
         assert_eq!(answer(first, GUEST, false, NOW).await, MemberPut::Done);
         assert_eq!(answer(first, GUEST, true, NOW).await, MemberPut::Unknown, "declined");
-        // By an answer, and by a login.
+        // It is accepted by an answer and by a login.
         invite(registry, first, HOME, GUEST, owner, NOW).await;
         assert_eq!(answer(first, GUEST, true, over - 1).await, MemberPut::Done);
         assert!(lives_there().await && waiting(registry, first, GUEST, NOW).await.unwrap().is_empty());
@@ -106,7 +106,7 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         assert!(!lives_there().await, "its time is over");
         registry.accept_all_invitations(guest, over - 1).await.unwrap();
         assert!(lives_there().await);
-        // It goes with home and user, and with whoever takes the user in at once.
+        // It is removed with the home, with the user, and when the user becomes a member directly.
         registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         invite(registry, first, HOME, GUEST, owner, NOW).await;
         let at_once = MemberChange { name: None, is_admin: None, may_come: true, by: None };
@@ -146,7 +146,7 @@ fn invitations_are_counted_by_who_invites_and_nobody_is_kept_out() {
         assert!(list.iter().any(|invitation| invitation.home == real), "a flood does not wash the real one away");
         let other = home(registry, first, honest).await;
         assert_eq!(invite(registry, first, other, GUEST, honest_no, NOW + 99).await, MemberPut::Invited, "nor out");
-        // In all that one may invite, whomever.
+        // The limit on all invitations of one inviter.
         for (n, name) in crowd.iter().cycle().take(INVITATIONS_BY_ONE_MAX - 2).enumerate() {
             let home = home(registry, first, honest).await;
             assert_eq!(invite(registry, first, home, name, honest_no, NOW).await, MemberPut::Invited, "{n}");
@@ -159,8 +159,8 @@ fn invitations_are_counted_by_who_invites_and_nobody_is_kept_out() {
     });
 }
 
-/// The guest's gateway and sensor stand in the owner's home: the sensor behind the owner's gateway, the owner's door sensor
-/// behind the guest's.
+/// The guest's gateway and sensor are in the owner's home. The sensor is attached to the owner's gateway, and the owner's
+/// door sensor to the guest's gateway.
 async fn entangled(registry: &dyn Registry, first: ProjectNo) {
     let device = |product: &str, name: &str| WorldDevice {
         product_id: product.into(),
@@ -178,7 +178,7 @@ async fn entangled(registry: &dyn Registry, first: ProjectNo) {
     }
 }
 
-/// What is left of that when the guest lives there no more.
+/// Checks these devices after the guest has left the home.
 async fn is_disentangled(registry: &dyn Registry, first: ProjectNo, mut ended: Vec<DeviceNo>) {
     let device = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap();
     for (name, owner, home, gateway) in [
@@ -225,7 +225,7 @@ fn a_home_that_gets_another_owner_keeps_nothing_of_the_one_before() {
         let guest = no(registry, first, GUEST).await;
         assert_eq!(registry.home_role(guest, HOME).await.unwrap(), Some(HomeRole::Owner));
         assert!(registry.devices_of_home(first, HOME, 0, 9).await.unwrap().is_empty());
-        // The same owner once more changes nothing.
+        // Naming the same owner again changes nothing.
         entangled(registry, first).await;
         let ((_, ended), _) = registry.apply(owned_by("guest@example.com"), &Cut(NOW), NOW).await.unwrap();
         assert!(ended.is_empty() && registry.devices_of_home(first, HOME, 0, 9).await.unwrap().len() == 2);

@@ -193,7 +193,7 @@ fn removal_and_reset() {
         assert!(registry.device(first, &id(PLUG)).await.unwrap().is_none());
         assert!(registry.device_by_id(&id(PLUG)).await.unwrap().is_some(), "its own session still finds it");
         assert_eq!(registry.function_names(plug.no).await.unwrap().len(), 1);
-        // Bound again, then reset.
+        // The device is bound again and then reset.
         registry.apply(world(), &Cut(NOW), NOW + 20).await.unwrap();
         let again = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((again.no, again.owner.clone()), (plug.no, Some(Uid::from(OWNER))));
@@ -201,7 +201,7 @@ fn removal_and_reset() {
         assert!(registry.function_names(plug.no).await.unwrap().is_empty());
         assert!(registry.device_users(plug.no, 10).await.unwrap().is_empty());
         assert_eq!(registry.device_by_id(&id(PLUG)).await.unwrap().unwrap().history_from_ms, NOW + 30);
-        // The first activation is one.
+        // Only the first call activates a device.
         assert!(registry.activate_device(plug.no, NOW).await.unwrap());
         assert!(!registry.activate_device(plug.no, NOW + 1).await.unwrap());
         assert!(registry.virtual_devices(10).await.unwrap().is_empty());
@@ -250,7 +250,7 @@ fn a_world_is_true_as_a_whole_or_not_at_all() {
         broken.projects[0].devices[1].owner = Some("nobody".into());
         assert!(registry.apply(broken, &Cut(NOW), NOW + 3).await.is_err());
         assert_ne!(registry.device(first, &id(SCALE)).await.unwrap().unwrap().name, "half");
-        // Many writers at once lose nothing.
+        // Concurrent writes are all stored.
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..50 {
             let registry = registry.clone();

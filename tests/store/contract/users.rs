@@ -1,5 +1,4 @@
-//! The contract of the registry, fourth part: logins of users, what they have of devices, homes that are shared, and
-//! tokens that pair devices.
+//! The contract of the registry, fourth part: logins of users, their rights on devices, shared homes, and pairing tokens.
 
 use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
@@ -68,7 +67,7 @@ fn an_account_is_found_by_name_and_password() {
         }
         assert_eq!(check(first, Some("emptyApp"), "one", "right").await, None);
         assert_eq!(check(first, None, "18200000678", "").await, None, "no password is no password");
-        // Two apps with one name: without the app neither is meant.
+        // If users of two apps have the name, the app must be given.
         let other = sync(&*registry, first, "emptyApp", "one", clear("right")).await;
         assert_eq!(check(first, None, "one", "right").await, None);
         assert_eq!(check(first, Some("emptyApp"), "one", "right").await, Some(other.clone()));
@@ -107,7 +106,7 @@ fn logins_live_until_another_password_or_too_many_others() {
         assert_eq!(who, account.uid);
         assert!(refresh(first, &pair.refresh).await.is_none(), "single use");
         assert!(lives(&fresh.access, NOW).await && !lives(&pair.access, NOW).await);
-        // Not the project's own.
+        // The refresh token of a user is not one of the project.
         assert!(registry.refresh_token(first, &fresh.refresh, NOW, 1000).await.unwrap().is_none());
         for n in 1..=3 {
             grant(NOW + n).await.unwrap();
@@ -165,7 +164,7 @@ fn what_a_user_has_of_devices() {
         let of_user = async |which| registry.devices_of_user(first, &member_uid, which, 0, 99).await.unwrap().unwrap();
         assert_eq!(of_user(UserDevices::Shared).await.len(), 1);
         assert_eq!(of_user(UserDevices::Home).await.len() + 1, numbers.len());
-        // Removed is removed.
+        // The owner of a removed device has no role.
         registry.remove_devices(first, &[id(PLUG)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
         registry.remove_member(first, None, HOME, &member_uid, NOW).await.unwrap();
@@ -183,7 +182,7 @@ fn shares_are_counted_and_withdrawn() {
         assert_eq!(share(first, None, OWNER, plug).await, Some(Shared::Owner));
         assert_eq!(share(first, None, FOREIGN_USER, plug).await, None);
         assert_eq!(share(first, None, GUEST, plug).await, Some(Shared::Done), "had it already");
-        // Only for the one who has it at that moment.
+        // Only the present owner can share a device.
         let user = async |user: &str| registry.app_user(first, &uid(user)).await.unwrap().unwrap().no;
         let (owner, guest) = (user(OWNER).await, user(GUEST).await);
         assert_eq!(share(first, Some(owner), GUEST, plug).await, Some(Shared::Done));
@@ -198,7 +197,7 @@ fn shares_are_counted_and_withdrawn() {
         assert!(sharees(second).await.is_empty());
         let withdraw = async |project, user: &str| registry.withdraw_device(project, &uid(user), plug).await.unwrap();
         assert!(!withdraw(second, GUEST).await && !withdraw(first, OWNER).await);
-        // What may have been wished under a share goes with it.
+        // The end of a share deletes the desired values that the sharee may have set.
         let setpoint = vec![("switch_1".into(), Value::from_json("true").unwrap())];
         assert!(registry.put_desired(plug, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
         assert!(withdraw(first, GUEST).await && !withdraw(first, GUEST).await);
@@ -237,7 +236,7 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!(put(first, &guest.uid, there.clone()).await, MemberPut::Unknown, "does not live there");
         let skipper = MemberChange { name: Some("Skipper".to_owned()), ..admin.clone() };
         assert_eq!(put(first, &guest.uid, skipper).await, MemberPut::Done);
-        // Whoever asks has the rights of this moment.
+        // The present role of the requester decides.
         let guest_no = registry.app_user(first, &guest.uid).await.unwrap().unwrap().no;
         let by_guest = MemberChange { is_admin: None, by: Some(guest_no), ..there };
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Done);
@@ -256,7 +255,7 @@ fn homes_are_made_changed_shared_and_removed() {
             registry.home_role(user.no, boat).await.unwrap()
         };
         assert_eq!((role(GUEST).await, role(OWNER).await), (Some(HomeRole::Member), Some(HomeRole::Owner)));
-        // Whoever asks has the rights of this moment here too: a plain member changes and removes nothing.
+        // The present role of the requester decides here too: a plain member must not change or remove anything.
         let guest_no = Some(guest_no);
         let named = HomePatch { name: Some("Ship".to_owned()), ..HomePatch::default() };
         assert!(matches!(registry.change_home(first, guest_no, boat, named).await, Err(Error::NotAllowed(_))));
@@ -288,7 +287,7 @@ fn homes_are_made_changed_shared_and_removed() {
         assert!(registry.remove_home(first, None, HOME, NOW).await.is_err());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((plug.home, plug.updated_ms, plug.owner.clone()), (None, NOW + 5, Some(uid(OWNER))));
-        // A user goes with homes, memberships and pairings.
+        // The removal of a user deletes the user's homes, memberships and pairing tokens.
         registry.make_pairing(first, &guest.uid, Some(boat), NOW, 10).await.unwrap().unwrap();
         registry.remove_user(first, &guest.uid, &Cut(NOW), NOW).await.unwrap().unwrap();
         registry.make_pairing(first, &uid(OWNER), None, NOW, 10).await.unwrap().unwrap();
@@ -330,12 +329,12 @@ fn a_pairing_token_is_redeemed_once() {
         let stranger = number(&*registry, first, "stranger").await;
         assert!(result(first, Some(stranger), &made.token).await.is_none());
         assert!(result(second, None, &made.token).await.is_none() && result(first, None, "x").await.is_none());
-        // One's own device may be brought again; what came of old tokens is forgotten.
+        // A user can pair an own device again. The results of old tokens are deleted.
         let again = make(NOW + PAIRING_KEPT_MS + 200).await;
         assert!(result(first, None, &made.token).await.is_none());
         assert_eq!(redeem(lonely, &again.token, NOW).await, Redeemed::Bound);
 
-        // One who may not bring devices to a home any more does not by an older token.
+        // A user who may no longer pair devices in a home cannot do it with an older token.
         let guest = registry.app_user(first, &uid(GUEST)).await.unwrap().unwrap();
         let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
         registry.put_member(first, HOME, &guest.uid, admin.clone(), NOW).await.unwrap();
@@ -344,7 +343,7 @@ fn a_pairing_token_is_redeemed_once() {
         registry.put_member(first, HOME, &guest.uid, demoted, NOW).await.unwrap();
         assert_eq!(redeem(lonely, &mine.token, NOW).await, Redeemed::Unknown);
 
-        // What is behind a gateway and nobody's becomes the user's with it.
+        // With a gateway, the user gets its sub-devices that have no owner.
         let (gateway, leak) = (no(&*registry, first, GATEWAY).await, no(&*registry, first, LEAK).await);
         for name in [GATEWAY, LEAK] {
             registry.remove_devices(first, &[id(name)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
@@ -355,7 +354,7 @@ fn a_pairing_token_is_redeemed_once() {
         let behind = registry.device(first, &id(LEAK)).await.unwrap().unwrap();
         assert_eq!((behind.owner.clone(), behind.home), (Some(uid(GUEST)), Some(HomeId(11_600_001))));
 
-        // And goes with it, so that the next owner of the gateway gets it too; what was removed comes back by a token alone.
+        // The sub-device follows the gateway to its next owner. A removed device returns only by a pairing token.
         let no_binding = registry.unbind_device(first, &uid(GUEST), gateway, &Cut(NOW), NOW).await.unwrap().0;
         assert_eq!(no_binding, Unbound::Owner);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, None);
@@ -367,7 +366,7 @@ fn a_pairing_token_is_redeemed_once() {
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none());
 
-        // Many devices want one token: one gets it.
+        // If many devices redeem one token, one succeeds.
         let third = make(NOW).await.token;
         registry.remove_devices(first, &[id(GATEWAY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         registry.remove_devices(first, &[id(LONELY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
