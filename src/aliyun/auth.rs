@@ -1,5 +1,5 @@
-//! Who is asking (contract aliyun §1, §3). A handler that takes a [`Call`] has a caller whose signature and cloudToken
-//! are proven; one that forgets to check does not compile.
+//! Authentication of calls (contract aliyun §1, §3). A handler receives a [`Call`] only after the signature and the
+//! cloudToken were verified, so a handler that omits the check does not compile.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -19,37 +19,37 @@ use crate::domain::replay::Seen;
 use crate::domain::{Caller, Cloud, Project};
 use crate::http::{BodyError, Peer, Sender};
 
-/// A body may be this long.
+/// Maximum length of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Characters of a header that takes part in a signature.
+/// Maximum length of a header that is part of the signature.
 const CLAIM_CHARS_MAX: usize = 256;
-/// How far a request's own time may be off.
+/// The largest accepted difference between the time of a request and the server's clock.
 const WINDOW_MS: i64 = 15 * 60 * 1000;
-/// How long the nonce of a request without a time is remembered.
+/// How long the nonce of a request without a time is stored.
 const UNDATED_MS: i64 = 24 * 3600 * 1000;
 
-/// A cloud call: signed, with a living cloudToken where the project requires one.
+/// A cloud call: signed, with a valid cloudToken if the project requires one.
 pub struct Call {
-    /// Who is asking.
+    /// The project that makes the call.
     pub caller: Caller,
     request: SignedRequest,
 }
 
-/// A call that needs the AppKey's signature alone. A cloudToken that it brings must be good all the same.
+/// A call that needs only a signature. If it carries a cloudToken, the token must still be valid.
 pub struct KeyCall {
-    /// Who is asking.
+    /// The project that makes the call.
     pub caller: Caller,
     request: SignedRequest,
 }
 
-/// A call for a cloudToken: signed, whatever token it brings.
+/// A request for a cloudToken: signed; a token that it carries is ignored.
 pub struct TokenCall {
     /// The project whose AppSecret signed it.
     pub project: Arc<Project>,
     request: SignedRequest,
 }
 
-/// A request whose signature is proven.
+/// A request whose signature was verified.
 pub struct SignedRequest {
     aliyun: Arc<Aliyun>,
     envelope: Envelope,
@@ -62,22 +62,22 @@ impl SignedRequest {
         &self.aliyun.cloud
     }
 
-    /// The version of the endpoint that is meant.
+    /// The requested version of the endpoint.
     pub fn version(&self) -> Version {
         self.envelope.version
     }
 
-    /// What `owned` is for a sharee.
+    /// The value of `owned` for a sharee.
     pub fn sharee_owned(&self) -> u8 {
         self.aliyun.sharee_owned
     }
 
-    /// Where devices connect, if a setting says so.
+    /// The address for devices from the settings; empty if it is not set.
     pub fn mqtt_endpoint(&self) -> &str {
         &self.aliyun.mqtt_endpoint
     }
 
-    /// The name and port by which the server was reached.
+    /// The host and port to which the client sent the request.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -85,12 +85,12 @@ impl SignedRequest {
     /// The endpoint's parameters.
     ///
     /// # Errors
-    /// 460.
+    /// Code 460.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, Failure> {
         self.envelope.params()
     }
 
-    /// The envelope of a result that is JSON already, and that `mend` brings up to date.
+    /// The envelope of a result that is already JSON; `mend` updates it in place.
     pub fn answer_written(&self, data: &[u8], mend: impl FnOnce(&mut [u8])) -> Reply {
         reply::success_written(&self.envelope.asked.id, data, mend)
     }
@@ -144,7 +144,7 @@ impl FromRequest<Arc<Aliyun>> for TokenCall {
     }
 }
 
-/// Proves a signature and reads the envelope.
+/// Verifies the signature and reads the envelope.
 async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>, SignedRequest), Failure> {
     let now_ms = aliyun.cloud.now_ms();
     let (parts, body) = request.into_parts();
@@ -154,7 +154,7 @@ async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>,
         app_key => aliyun.cloud.project_of_key(app_key).await.map_err(inside)?,
     };
     let project = project.ok_or_else(|| Failure::at_gate(Gate::APP_KEY, "no project has that X-Ca-Key"))?;
-    // Only now: a stranger who knows no project does not make us hold a body.
+    // The body is read only now, so that a client without a valid project uses no memory for it.
     let address = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
     let sender = Sender { project: Some(project.no.0), address };
     let body = aliyun.bodies.receive(body, BODY_BYTES_MAX, sender).await.map_err(refused_body)?;
@@ -177,7 +177,7 @@ async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>,
     Ok((project, SignedRequest { aliyun: aliyun.clone(), envelope, host }))
 }
 
-/// Whether a request says when it was made, in a part that its signature covers.
+/// Whether a request has a time that its signature covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Dated,
@@ -246,7 +246,7 @@ fn check_time(aliyun: &Aliyun, signed: &SignedParts<'_>, now_ms: i64) -> Result<
     Ok(Freshness::Undated)
 }
 
-/// A time in seconds, milliseconds, microseconds or nanoseconds, told apart by the number of digits.
+/// A time in seconds, milliseconds, microseconds or nanoseconds; the number of digits decides which.
 fn timestamp_ms(digits: &str) -> Option<i64> {
     let number: i64 = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
     match digits.len() {
@@ -263,7 +263,7 @@ fn http_date_ms(date: &str) -> Option<i64> {
     date.unix_timestamp().checked_mul(1000)
 }
 
-/// Refuses a request that was already taken. Only a nonce that the signature covers names a request.
+/// Refuses a request that was already processed. A nonce is checked only if the signature covers it.
 fn once(
     aliyun: &Aliyun,
     project: &Project,
@@ -282,7 +282,7 @@ fn once(
     match seen {
         Seen::First => Ok(()),
         Seen::Again => Err(Failure::at_gate(Gate::NONCE, "this X-Ca-Nonce was already used")),
-        // A nonce is the caller's choice here, and one that is not remembered is as good as none.
+        // The nonce is optional here, so one that cannot be stored is treated as absent.
         Seen::Full if freshness == Freshness::Dated => Ok(()),
         Seen::Full => Err(Failure::at_gate(Gate::THROTTLED, "too many requests with a nonce are remembered")),
     }

@@ -17,7 +17,7 @@ use crate::domain::binding::{BINDING_PAGE_MAX, Bound, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::{DeviceName, NodeType};
 
-/// Devices that one call may bind.
+/// Maximum number of devices that one call may bind.
 const DEVICES_MAX: usize = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
@@ -80,7 +80,7 @@ async fn batch_bind(call: Call) -> Reply {
         let (bound, device) = call.cloud().bind_device(&call.caller, &user.uid, &name).await?;
         let bind_code = match bound {
             Bound::Owner => 0,
-            // A project that does not see the device learns no more than of one that does not exist.
+            // A project that may not see the device gets the same answer as for a device that does not exist.
             Bound::Taken if device.is_some() => 1,
             Bound::Taken | Bound::Unknown => 7,
         };

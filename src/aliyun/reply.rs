@@ -1,5 +1,5 @@
-//! How this dialect answers (contract aliyun §1.7, §2): refusals of the gateway with a status, header and body of
-//! their own, everything else with HTTP 200 and the code in the envelope.
+//! Answers of this dialect (contract aliyun §1.7, §2). Refusals of the gateway have an HTTP status, header and body of
+//! their own; all other answers have HTTP 200 and a code in the envelope.
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -16,12 +16,12 @@ use super::Aliyun;
 use crate::domain::{Error, Noun};
 use crate::http;
 
-/// One client reads JSON only when the type starts like this.
+/// One client parses JSON only if the content type begins like this.
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 const REQUEST_ID_HEADER: &str = "x-ca-request-id";
 const MESSAGE_HEADER: &str = "x-ca-error-message";
 
-/// What a handler returns.
+/// The result of a handler.
 pub type Reply = Result<Response, Failure>;
 
 /// The envelope of a success.
@@ -49,7 +49,7 @@ pub struct FailureEnvelope<'a> {
     id: &'a str,
 }
 
-/// The HTTP statuses of answers, and what each means. All but 200 are refusals of the gateway, with the header
+/// The HTTP statuses of answers and their meanings. All except 200 are refusals of the gateway, with the header
 /// `X-Ca-Error-Message`.
 pub const STATUSES: [(u16, &str); 5] = [
     (200, "What was asked for, or why it was refused"),
@@ -59,16 +59,17 @@ pub const STATUSES: [(u16, &str); 5] = [
     (500, "The server failed"),
 ];
 
-/// What a request says of its answer; known once its envelope was read, also to a refusal.
+/// Values of the request that the answer depends on. They are available once the envelope is parsed, also for a
+/// refusal.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    /// The id to give back.
+    /// The request id that the answer repeats.
     pub id: String,
-    /// Whether texts for people are to be Chinese.
+    /// Whether messages are in Chinese.
     pub chinese: bool,
 }
 
-/// Where the extractor leaves [`Asked`] for [`finish`].
+/// Passes [`Asked`] from the extractor to [`finish`].
 #[derive(Clone, Debug, Default)]
 pub struct Slot(pub Arc<OnceLock<Asked>>);
 
@@ -78,7 +79,7 @@ pub fn success<T: Serialize>(data: T, id: &str) -> Reply {
         .ok_or_else(|| Failure::new(Code::SERVICE, "the answer could not be written"))
 }
 
-/// A success whose data is JSON already, and that `mend` brings up to date.
+/// A success whose data is already JSON; `mend` updates it in place.
 pub fn success_written(id: &str, data: &[u8], mend: impl FnOnce(&mut [u8])) -> Reply {
     let begin = br#"{"code":200,"data":"#;
     let mut bytes = Vec::with_capacity(data.len() + id.len() + 64);
@@ -134,7 +135,7 @@ codes! {
     TENANT = 28514, "tenant not match", "租户不匹配";
 }
 
-/// A refusal of the gateway, before any handler: the text of its header, and the status that goes with it.
+/// A refusal of the gateway, before any handler runs: the text of its header and its HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
     text: &'static str,
@@ -165,19 +166,19 @@ gates! {
     INTERNAL = "Internal Error", INTERNAL_SERVER_ERROR, SERVICE;
 }
 
-/// A refused request: the vendor's code for the caller, and which part was wrong for whoever may know.
+/// A refused request: the vendor's code for the caller, and an explanation for clients that may see it.
 #[derive(Clone, Debug)]
 pub struct Failure {
     code: Code,
-    /// Text and status of the gateway's own refusals.
+    /// Text and HTTP status of a refusal of the gateway.
     gate: Option<(&'static str, StatusCode)>,
-    /// What the gateway's text ends with.
+    /// Appended to the text of the gateway's refusal.
     detail: String,
     explain: String,
 }
 
 impl Failure {
-    /// A failure of a handler. The explanation must hold no secret.
+    /// A failure of a handler. The explanation must not contain secrets.
     pub fn new(code: Code, explain: impl Into<String>) -> Self {
         Self { code, gate: None, detail: String::new(), explain: explain.into() }
     }
@@ -187,19 +188,19 @@ impl Failure {
         Self { gate: Some((gate.text, gate.status)), ..Self::new(gate.code, explain) }
     }
 
-    /// A wrong signature: the text gives the server's string to sign, with `#` for its line ends.
+    /// An invalid signature. The header contains the server's string to sign, with `#` for each line end.
     pub fn signature(string_to_sign: &[u8], explain: impl Into<String>) -> Self {
         let detail = format!("`{}`", http::header_text(&String::from_utf8_lossy(string_to_sign), "#"));
         Self { detail, ..Self::at_gate(Gate::SIGNATURE, explain) }
     }
 
-    /// What the log says. The explanation of a wrong signature quotes what the caller sent, which the log must not have.
+    /// The reason for the log. The explanation of an invalid signature quotes the request, which must not be logged.
     fn reason(&self) -> &str {
         let is_signature = self.gate.is_some_and(|(text, _)| text == Gate::SIGNATURE.text);
         if is_signature { "the signature is not that of the project's AppSecret" } else { &self.explain }
     }
 
-    /// The same failure with the text that an endpoint has for it.
+    /// The same failure with another code.
     pub fn with(self, code: Code) -> Self {
         Self { code, ..self }
     }
@@ -242,7 +243,7 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// A place holder that carries the failure to [`finish`], which knows id and language.
+    /// An empty response that carries the failure to [`finish`], which adds the request id and the language.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(self);
@@ -250,7 +251,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Gives every answer its request id, and writes the failures of every route.
+/// Adds a request id to every answer and writes the failures of all routes.
 pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
@@ -288,7 +289,7 @@ fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: 
     response
 }
 
-/// An id that no other answer of this server has, in the form of a UUID.
+/// An id in the form of a UUID, unique for this server.
 pub fn new_id() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What devices can do and report (contract tuya §4.2).
+//! The functions of devices (contract tuya §4.2).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ fn is_reported(function: &&Function) -> bool {
     function.access != Access::WriteOnly
 }
 
-/// A device with functions, and the names that its owner gave them.
+/// A device with functions, and the names that its owner gave to them.
 async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
     let id = call.device_id();
     let device = call.cloud().device(&call.caller, &id).await?.device;
@@ -140,7 +140,7 @@ async fn devices_functions(call: AppCall) -> Reply {
     call.answer(rows)
 }
 
-/// The names that its owner gave to a device's functions.
+/// The names that the owner gave to the functions of a device.
 async fn names(call: &AppCall, id: &DeviceId) -> Result<HashMap<String, String>, Failure> {
     let names = call.cloud().function_names(&call.caller, id).await?;
     Ok(names.into_iter().map(|name| (name.code, name.name)).collect())

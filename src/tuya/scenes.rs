@@ -1,4 +1,4 @@
-//! Scenes and cameras, of which there are none here: what clients that look for them are told (contract tuya §4.2).
+//! Answers about scenes and cameras, which are not supported, for clients that request them (contract tuya §4.2).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a visualToken opens: one device, and what it reported (DESIGN §5).
+//! The device of a visualToken and its reported values (DESIGN §5).
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use crate::domain::event::{EventTypes, NextRow, PAGE_ROWS_MAX, PageStart};
 use crate::domain::visual::Access;
 use crate::domain::{Error, Event, EventQuery, RowRef, Uid};
 
-/// Rows that a page has when the caller does not say.
+/// The number of rows on a page when the caller does not give it.
 const SIZE_DEFAULT: usize = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Visual>> {
     OpenApiRouter::new().routes(routes!(visual_device)).routes(routes!(visual_device_logs))
 }
 
-/// A call with a token for the device of its path. Only this opens a device here.
+/// A call with a valid token for the device in its path. Handlers get a device only from here.
 struct Opened {
     visual: Arc<Visual>,
     access: Access,

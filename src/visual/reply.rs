@@ -1,4 +1,4 @@
-//! How the visual login answers: `success`, `msg`, `t`, `data` (seed 001; contract aliyun §7.2).
+//! Answers of the visual login: `success`, `msg`, `t`, `data` (seed 001; contract aliyun §7.2).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::Visual;
 use crate::domain::Error;
 use crate::http;
 
-/// What a handler returns.
+/// The result of a handler.
 pub type Reply = Result<Response, Failure>;
 
 /// The envelope of a success.
@@ -59,7 +59,7 @@ pub fn success<T: Serialize>(data: T, now_ms: i64) -> Reply {
 fn write(status: StatusCode, envelope: &impl Serialize) -> Response {
     let Ok(bytes) = serde_json::to_vec(envelope) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let json = HeaderValue::from_static("application/json;charset=UTF-8");
-    // Tokens are in it.
+    // The answer contains tokens.
     let private = HeaderValue::from_static("no-store");
     (status, [(header::CONTENT_TYPE, json), (header::CACHE_CONTROL, private)], Body::from(bytes)).into_response()
 }
@@ -73,17 +73,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A refusal with what may be said to whoever asks. Neither text may hold a secret.
+    /// A refusal with an explanation for clients. Neither text may contain secrets.
     pub fn new(status: StatusCode, msg: &'static str, explain: impl Into<String>) -> Self {
         Self { status, msg, explain: explain.into() }
     }
 
-    /// A parameter that cannot be: success false, HTTP 200.
+    /// An invalid parameter: `success` is false and the HTTP status is 200.
     pub fn param(explain: impl Into<String>) -> Self {
         Self::new(StatusCode::OK, "a parameter is missing or wrong", explain)
     }
 
-    /// A token that opens nothing, for whatever reason.
+    /// An invalid token.
     pub fn token(explain: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "the token does not open this device", explain)
     }
@@ -125,7 +125,7 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// A place holder that carries the failure to [`finish`], which knows the time.
+    /// An empty response that carries the failure to [`finish`], which adds the time.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(self);
