@@ -1,4 +1,4 @@
-//! Serving HTTP/1.1: time-outs and bounds of a connection and its requests. Knows no vendor.
+//! The HTTP/1.1 server: timeouts and limits of connections and requests. Independent of the vendors.
 
 mod bodies;
 pub mod document;
@@ -28,18 +28,18 @@ use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
 pub use refusals::{Mention, Refusals};
 
-/// All headers of a request must have arrived by then, and an idle connection is closed after it.
+/// The timeout for the headers of a request, and of an idle connection.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that takes nothing of its answer for so long is closed.
+/// The timeout for a client that does not read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Request line and headers may be this long together. Their number is bounded by hyper: 100.
+/// Maximum length of request line and headers together. Hyper limits the number of headers to 100.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// A connection is read in pieces of this size, so that a buffer that was once filled stays small.
+/// Maximum length of one read, so that the read buffer stays small.
 const READ_BYTES_MAX: u64 = 8 * 1024;
 
-/// Says which part of a refused request was wrong. Never a secret.
+/// The header that says which part of a refused request was wrong. It never contains secrets.
 const EXPLAIN_HEADER: &str = "x-ingle-explain";
-/// An explanation may be this long in its header.
+/// Maximum length of an explanation in its header.
 const EXPLAIN_BYTES_MAX: usize = 4096;
 
 /// A router that is served over HTTP/1.1. Each request has its [`Peer`] in its extensions.
@@ -62,7 +62,7 @@ impl Service for HttpService {
                 if !writes {
                     return Ok(answer.await.unwrap_or_else(|never| match never {}));
                 }
-                // A write that was begun is finished, also when its caller hangs up.
+                // A write that has begun is completed even if the client closes the connection.
                 match tokio::spawn(answer).await {
                     Ok(answered) => Ok(answered.unwrap_or_else(|never| match never {})),
                     Err(panicked) => Err(io::Error::other(panicked)),
@@ -72,7 +72,7 @@ impl Service for HttpService {
         let stream = Patient { stream: stream.take(READ_BYTES_MAX), stalled: None };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            // A client may close its side once it has asked.
+            // A client may close its sending side after the request.
             .half_close(true)
             .header_read_timeout(HEADERS_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
@@ -91,14 +91,14 @@ impl Service for HttpService {
     }
 }
 
-/// A stream that is read in pieces, and whose writes fail when its reader takes nothing for [`WRITE_TIMEOUT`].
+/// A stream with short reads whose writes fail when the client reads nothing for [`WRITE_TIMEOUT`].
 struct Patient<S> {
     stream: Take<S>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Unpin> Patient<S> {
-    /// Passes a result on; a pending one starts the clock, any other stops it.
+    /// Returns the result. A pending one starts the timer; any other stops it.
     fn timed<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled = None;
@@ -150,8 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 }
 
-/// Some clients end a path with a slash. Routes are found without it; signatures see the path as it came, in the
-/// extension [`OriginalUri`].
+/// Removes the slash with which some clients end a path. Signatures cover the original path, in the extension
+/// [`OriginalUri`].
 fn without_trailing_slash(mut request: Request) -> Request {
     let path = request.uri().path();
     if path.len() < 2 || !path.ends_with('/') {
@@ -172,12 +172,12 @@ fn without_trailing_slash(mut request: Request) -> Request {
     request
 }
 
-/// A body without the UTF-8 byte order mark that some clients write before their JSON. Signatures cover the mark.
+/// A body without the UTF-8 byte order mark that some clients send. Signatures cover the mark.
 pub fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// What is wrong with JSON that could not be read, without the value that stands there: it may be a secret.
+/// Describes a JSON error without the invalid value, which may be a secret.
 pub fn json_fault(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!("at line {} column {}", error.line(), error.column());
@@ -199,8 +199,8 @@ pub fn explain(refusal: &mut Response, text: &str) {
     }
 }
 
-/// Text that may stand in a header: line ends as `line_end`, anything else that is not printable ASCII
-/// percent-encoded, and what is too long cut.
+/// Text that is valid in a header: line ends as `line_end`, other characters than printable ASCII percent-encoded, and
+/// cut to the maximum length.
 pub fn header_text(text: &str, line_end: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,5 +1,5 @@
-//! Devices that are refused, and messages of theirs that are: counted by reason, and logged with who it was and why. The
-//! log has one line an hour for each device and reason, and a bounded number of lines in all.
+//! Refused devices and refused messages of devices. They are counted by reason and logged with device and reason: at
+//! most once an hour for each device and reason, with a limited number of lines in total.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -8,58 +8,58 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same is logged again after this time.
+/// The time after which the same refusal is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(3600);
-/// Lines of one reason within that time.
+/// Maximum number of lines for one reason within that time.
 const LINES_MAX: usize = 64;
-/// Of these, lines about whoever connects from one address and has not proved who it is.
+/// Of these, the maximum number of lines about unauthenticated clients from one address.
 const LINES_OF_ADDRESS_MAX: usize = 8;
-/// Characters of a text that a client chose, as it is logged.
+/// Maximum length of a text of the client in the log.
 const TEXT_CHARS_MAX: usize = 80;
 
-/// Why a device or what it says is refused, dropped, or taken otherwise than it was said.
+/// Why a device or its message is refused, dropped or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// What should prove a device does not.
+    /// The password is invalid.
     WrongPassword,
-    /// There is no such device or product.
+    /// The device or product does not exist.
     UnknownDevice,
-    /// A CONNECT of neither device protocol.
+    /// The CONNECT is of neither device protocol.
     UnreadableConnect,
     /// The device is disabled.
     Disabled,
-    /// It may not register, or not on this connection.
+    /// The device may not register, or not on this connection.
     Registration,
-    /// A listener whose name or password is not, or no longer, right.
+    /// The name or password of a subscriber is invalid or has expired.
     Listener,
-    /// A topic of a device that the connection does not speak for.
+    /// The topic belongs to a device that is not on this connection.
     ForeignTopic,
-    /// A topic that nothing here reads.
+    /// The topic is unknown.
     UnknownTopic,
-    /// A topic of the device's own making.
+    /// The topic is a custom one.
     CustomTopic,
-    /// A payload that is no JSON, or not of the protocol's form.
+    /// The payload is not JSON, or not in the form of the protocol.
     UnreadablePayload,
-    /// A member that cannot be.
+    /// A member has an invalid value.
     Parameter,
-    /// A value that its function cannot have.
+    /// A value is invalid for its function.
     Unfit,
-    /// A time that cannot be: the report is kept at the server's.
+    /// A time is invalid; the report is stored with the server's time.
     TimeOutOfRange,
-    /// A message names a device that whoever sends it may not speak for.
+    /// The message names a device that its sender may not represent.
     SubDevice,
-    /// Something in a message that should prove a device or a token does not.
+    /// The authentication of a device or token within a message failed.
     Proof,
-    /// More in one message than it may have.
+    /// The message contains too many items.
     TooMany,
-    /// A filter that is not granted.
+    /// The topic filter is not allowed.
     Filter,
-    /// QoS 2, or no MQTT.
+    /// The client used QoS 2 or sent invalid MQTT.
     Protocol,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 18] = [
         Self::WrongPassword,
         Self::UnknownDevice,
@@ -81,7 +81,7 @@ impl Reason {
         Self::Protocol,
     ];
 
-    /// Its name among the metrics and in the log.
+    /// The name in metrics and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::WrongPassword => "wrong_password",
@@ -105,7 +105,7 @@ impl Reason {
         }
     }
 
-    /// What happens, for the log.
+    /// A description for the log.
     fn says(self) -> &'static str {
         match self {
             Self::WrongPassword => "a device was not let in: its password is wrong",
@@ -130,12 +130,12 @@ impl Reason {
     }
 }
 
-/// Who is refused.
+/// The client that is refused.
 #[derive(Clone, Copy, Debug)]
 pub enum Who<'a> {
-    /// A device that proved itself, by its id.
+    /// An authenticated device, by its id.
     Device(&'a str),
-    /// Somebody who did not, by what it calls itself.
+    /// An unauthenticated client, by its client id.
     Claimed(&'a str),
 }
 
@@ -147,7 +147,7 @@ pub struct DeviceRefusals {
     unheard: AtomicU64,
 }
 
-/// A line that the log has.
+/// A line that was logged.
 struct Line {
     reason: Reason,
     who: u64,
@@ -155,20 +155,20 @@ struct Line {
     at: Instant,
 }
 
-/// What is to be logged.
+/// How a refusal is logged.
 #[derive(Debug, PartialEq, Eq)]
 enum Log {
-    /// A line.
+    /// With a line.
     Line,
-    /// A line, and that it is the last of its reason for a while.
+    /// With a line, and a note that further ones of this reason are not logged for a while.
     Last,
-    /// None.
+    /// Not at all.
     Nothing,
 }
 
 impl DeviceRefusals {
-    /// Counts a refusal, and logs it unless the log has it already. `what` is what the client named, a topic for one; it
-    /// is cut and escaped here, and must hold no secret.
+    /// Counts a refusal and logs it unless it was logged recently. `what` is the invalid item, for example a topic. It
+    /// is cut and escaped here, and must not contain secrets.
     pub fn refused(&self, reason: Reason, who: Who<'_>, address: IpAddr, what: &str) {
         let log = self.note(reason, who, address, Instant::now());
         if log != Log::Nothing {
@@ -185,17 +185,17 @@ impl DeviceRefusals {
         }
     }
 
-    /// A command was not sent, as its device subscribed to nothing that covers it.
+    /// Counts a command that was not sent because its device did not subscribe to the topic.
     pub fn unheard(&self) {
         self.unheard.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many commands those were since the start.
+    /// Number of such commands since the start.
     pub fn not_subscribed_total(&self) -> u64 {
         self.unheard.load(Ordering::Relaxed)
     }
 
-    /// How often each reason was met since the start, by its name.
+    /// The name of each reason and the number of refusals since the start.
     pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reason::ALL.iter().zip(&self.counts).map(|(reason, count)| (reason.name(), count.load(Ordering::Relaxed)))
     }
@@ -228,7 +228,7 @@ impl DeviceRefusals {
     }
 }
 
-/// A text that a client chose: cut, and without anything that could end a line or pretend to be another.
+/// A text of the client, cut and escaped, so that it cannot end a log line or imitate one.
 fn shown(text: &str) -> String {
     let cut: String = text.chars().take(TEXT_CHARS_MAX).flat_map(char::escape_debug).collect();
     let more = if text.chars().nth(TEXT_CHARS_MAX).is_some() { "…" } else { "" };

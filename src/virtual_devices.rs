@@ -1,5 +1,5 @@
-//! Devices that the server plays itself, through the same calls of the cloud that a real device's session uses.
-//! `ingle demo` lives from them.
+//! Virtual devices, simulated by the server with the same calls of the cloud as the session of a real device. `ingle
+//! demo` uses them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,27 +14,27 @@ use crate::domain::row_time::When;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
 
-/// Virtual devices that are played at once.
+/// Maximum number of virtual devices that are simulated.
 const DEVICES_MAX: usize = 1000;
-/// Between two rounds of reports.
+/// The time between two rounds of reports.
 const ROUND: Duration = Duration::from_secs(2);
-/// What is sent down and waits to be played.
+/// Maximum number of messages that wait for virtual devices.
 const WAITING_MAX: usize = 64;
 
-/// The way down to virtual devices.
+/// Sends commands to virtual devices.
 pub struct VirtualDownlink(mpsc::Sender<Sent>);
 
-/// What comes down to them.
+/// Receives the commands to virtual devices.
 pub struct Waiting(mpsc::Receiver<Sent>);
 
 enum Sent {
-    /// The device was taken from its users.
+    /// The device was unbound.
     Left(DeviceNo),
-    /// It is to do something, and to say what came of it.
+    /// A command, and the channel for its result.
     Command(DeviceNo, Command, oneshot::Sender<String>),
 }
 
-/// Both ends of the way down.
+/// Both ends of the channel.
 pub fn downlink() -> (VirtualDownlink, Waiting) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     (VirtualDownlink(sender), Waiting(receiver))
@@ -43,7 +43,7 @@ pub fn downlink() -> (VirtualDownlink, Waiting) {
 #[async_trait]
 impl Downlink for VirtualDownlink {
     async fn end_session(&self, device: DeviceNo) {
-        // A full queue loses nothing: the next round does not find the device any more.
+        // A full queue is no problem: the device is not in the next round anyway.
         let _ = self.0.try_send(Sent::Left(device));
     }
 
@@ -54,7 +54,7 @@ impl Downlink for VirtualDownlink {
     }
 }
 
-/// Plays every virtual device of the cloud until the shutdown begins, then disconnects them.
+/// Runs all virtual devices of the cloud until the shutdown begins, then disconnects them.
 pub async fn play(cloud: Arc<Cloud>, mut waiting: Waiting, mut shutdown: Shutdown) {
     let mut players: HashMap<DeviceNo, Player> = HashMap::new();
     let mut rounds = tokio::time::interval(ROUND);
@@ -92,7 +92,7 @@ async fn disconnect(cloud: &Cloud, device: &Device) {
     }
 }
 
-/// Takes the values of a command and reports them, as a real device would. A service does nothing.
+/// Applies the values of a command and reports them, as a real device would. A service has no effect.
 async fn obey(cloud: &Cloud, player: &mut Player, command: Command) {
     let Command::Set(setpoints) = command else { return };
     let now_ms = cloud.now_ms();
@@ -128,7 +128,7 @@ async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result
     Ok(())
 }
 
-/// One device and what it shows.
+/// A virtual device and its values.
 struct Player {
     device: Device,
     values: Vec<Playing>,
@@ -141,17 +141,17 @@ struct Playing {
     shown: Option<i64>,
 }
 
-/// How the value of a function moves.
+/// How the value of a function changes.
 enum Play {
-    /// Stays, and now and then flips.
+    /// Stays the same and sometimes toggles.
     Switch,
-    /// Wanders between two bounds.
+    /// Moves between two limits.
     Number { min: i64, max: i64 },
-    /// Now and then another of these JSON texts.
+    /// Sometimes changes to another of these JSON texts.
     Choice(Vec<Box<str>>),
-    /// Never changes from this JSON text.
+    /// Is always this JSON text.
     Text(&'static str),
-    /// No fault, nearly always.
+    /// Reports no fault, almost always.
     Faults,
 }
 
@@ -218,7 +218,7 @@ impl Play {
         }
     }
 
-    /// What [`Play::value`] gives this value for; 0 for a text, which stays as it is.
+    /// The number for which [`Play::value`] returns this value; 0 for a constant text.
     fn shown(&self, value: &Value) -> Option<i64> {
         match self {
             Self::Switch => Some(i64::from(value.as_json() == "true")),
@@ -241,7 +241,7 @@ impl Play {
     }
 }
 
-/// Chance that is good enough to play with: xorshift.
+/// A xorshift random number generator, which is sufficient for a simulation.
 struct Dice(u64);
 
 impl Dice {

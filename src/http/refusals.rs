@@ -1,5 +1,5 @@
-//! Refused requests: each is counted by dialect and code, and logged with what was asked and why it was refused. A cause
-//! that comes again and again has a bounded number of lines, and what was left out is counted in the next one.
+//! Refused requests. Each is counted by dialect and code and logged with the request and the reason. The number of log
+//! lines is limited; the next line contains the number of omitted ones.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,20 +12,20 @@ use axum::http::{HeaderValue, Method, Uri, header};
 
 use super::{Peer, header_text};
 
-/// So much of a user agent goes to the log.
+/// Maximum length of a user agent in the log.
 const USER_AGENT_BYTES_MAX: usize = 64;
-/// So much of a path and its query goes to the log.
+/// Maximum length of path and query in the log.
 const TARGET_BYTES_MAX: usize = 200;
-/// So much of a reason goes to the log.
+/// Maximum length of a reason in the log.
 const REASON_BYTES_MAX: usize = 300;
-/// Longer parts of a path or query could be tokens. Ids are shorter.
+/// Longer parts of a path or query are masked, because they could be tokens. Ids are shorter.
 const PART_BYTES_MAX: usize = 31;
-/// What stands in the log for what could be a secret.
+/// Replaces a possible secret in the log.
 const MASK: &str = "***";
-/// A dialect's refusals with one code have so many lines in a [`PERIOD`].
+/// Maximum number of log lines for one code of a dialect in a [`PERIOD`].
 const LINES_MAX: u64 = 10;
 const PERIOD: Duration = Duration::from_secs(60);
-/// Codes of a dialect that are told apart; dialects have fewer. Further ones are counted under 0.
+/// Maximum number of codes of a dialect that are counted separately. Further ones are counted as code 0.
 const CODES_MAX: usize = 64;
 
 /// The refusals of all dialects.
@@ -36,19 +36,20 @@ pub struct Refusals {
 
 struct Count {
     total: u64,
-    /// When the lines were counted from.
+    /// The beginning of the period.
     since: Instant,
-    /// Refusals in this period.
+    /// Number of refusals in this period.
     in_period: u64,
 }
 
 impl Refusals {
-    /// None yet.
+    /// No refusals.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// A request was refused. `dialect` is the name of its document, `code` the vendor's; `reason` must hold no secret.
+    /// Records a refused request. `dialect` is the name of its document, `code` the vendor's; `reason` must not contain
+    /// secrets.
     pub fn happened(&self, dialect: &'static str, code: u32, of: &Mention, reason: &str) {
         let Some(left_out) = self.note(dialect, code, Instant::now()) else { return };
         let mut reason = Cow::Borrowed(reason);
@@ -71,13 +72,13 @@ impl Refusals {
         );
     }
 
-    /// How often each code of each dialect was answered since the start.
+    /// Number of refusals for each dialect and code since the start.
     pub fn totals(&self) -> Vec<(&'static str, u32, u64)> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().map(|((dialect, code), count)| (*dialect, *code, count.total)).collect()
     }
 
-    /// Counts one. When it is to be logged: how many before it were not.
+    /// Counts a refusal. If it must be logged, returns the number of refusals before it that were not logged.
     fn note(&self, dialect: &'static str, code: u32, now: Instant) -> Option<u64> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = counts.keys().filter(|(known, _)| *known == dialect).count();
@@ -94,7 +95,7 @@ impl Refusals {
     }
 }
 
-/// What the log may say of a request. To make one copies no text, as every call has one; the texts are made when they are
+/// The parts of a request that may be logged. Every request creates one, so texts are only formatted when they are
 /// logged.
 pub struct Mention {
     /// Its method.
@@ -106,7 +107,7 @@ pub struct Mention {
 }
 
 impl Mention {
-    /// That of a request.
+    /// Extracts the parts of a request.
     pub fn of(request: &Request) -> Self {
         let extensions = request.extensions();
         let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0).clone();
@@ -119,20 +120,20 @@ impl Mention {
         }
     }
 
-    /// The route: the path with the names of its parameters. Empty for a path that is none.
+    /// The route: the path with the names of its parameters. Empty for an unknown path.
     pub fn route(&self) -> &str {
         self.route.as_ref().map_or("", MatchedPath::as_str)
     }
 
-    /// Its program, cut, and only what can be printed of it. Empty when it does not say.
+    /// The user agent, cut to the maximum length and without unprintable characters. Empty if there is none.
     pub fn user_agent(&self) -> String {
         let bytes = self.agent.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
         let printable = bytes.iter().filter(|byte| matches!(byte, b' '..=b'~'));
         printable.take(USER_AGENT_BYTES_MAX).copied().map(char::from).collect()
     }
 
-    /// The path as it was asked, and the names of the query's parameters. What could be a token is masked: what follows
-    /// `token` or `tokens` in a path, whatever is long, and all values of a query.
+    /// The path, and the names of the query parameters. Possible tokens are masked: the segment after `token` or
+    /// `tokens`, long segments, and all values of the query.
     pub fn target(&self) -> String {
         let mut target = String::new();
         let mut follows_token = false;
@@ -199,7 +200,7 @@ mod tests {
         let begin = Instant::now();
         let lines = |now| (0..1000).filter_map(|_| refusals.note("tuya", 1004, now)).collect::<Vec<_>>();
         assert_eq!(lines(begin), [0; LINES_MAX as usize]);
-        // Another code and another dialect have lines of their own.
+        // Each code and each dialect has its own lines.
         assert_eq!(refusals.note("tuya", 1010, begin), Some(0));
         assert_eq!(refusals.note("aliyun", 1004, begin), Some(0));
         let later = lines(begin + PERIOD);

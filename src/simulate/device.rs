@@ -1,4 +1,4 @@
-//! One device: it connects, reports, answers commands, and connects again when the connection is lost.
+//! A simulated device: connects, reports, answers commands, and reconnects when the connection is lost.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use super::message::{self, Form, Identity, Protocol, Report, encoded};
 use super::{Common, Course};
 use crate::shutdown::Shutdown;
 
-/// An attempt to connect is given up after so long.
+/// The timeout of one attempt to connect.
 const ATTEMPT_MAX: Duration = Duration::from_secs(15);
-/// Before a lost connection is made again; then twice as long each time.
+/// The pause before the first attempt to reconnect. It doubles with each attempt.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A device that has nothing to say for so long says that it is there.
+/// The idle time after which a device sends a ping.
 const PING_AFTER: Duration = Duration::from_secs(600);
-/// Codes that may wait to be reported back.
+/// Maximum number of codes that wait to be reported after a command.
 const WANTED_MAX: usize = 256;
 
-/// Why a device takes no part any more.
+/// Why a device has left the round.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// The server does not let it in.
+    /// The server refused the device.
     #[error("{0}")]
     Refused(&'static str),
     /// The server could not be reached in time.
@@ -36,35 +36,35 @@ pub enum Trouble {
     Unreachable(String),
 }
 
-/// One device.
+/// A simulated device.
 pub struct Device {
     index: usize,
     who: Identity,
     link: Option<Link>,
     was_connected: bool,
     pause: Duration,
-    /// The regular report.
+    /// The packet of regular reports.
     report: Report,
     /// The number of the last message, and its time.
     number: u64,
     time_ms: i64,
-    /// Regular reports in this round.
+    /// Number of regular reports in this round.
     reported: u64,
     flight: Option<Flight>,
-    /// Values that were set and are to be reported.
+    /// Values that commands set and that must be reported.
     wanted: Map<String, Json>,
 }
 
-/// A message that is not acknowledged yet.
+/// A message that is not yet acknowledged.
 struct Flight {
     id: NonZeroU16,
     due: Instant,
-    /// A report of values that were set; the regular one when there is none.
+    /// A report of values that a command set; `None` for the regular report.
     back: Option<(Report, u64)>,
 }
 
 impl Device {
-    /// A device that is not connected.
+    /// A device without a connection.
     pub fn new(index: usize, who: Identity, protocol: Protocol, form: &Form) -> Self {
         let report = who.report(protocol, form.payload());
         Self {
@@ -82,7 +82,7 @@ impl Device {
         }
     }
 
-    /// Its place among all devices.
+    /// Its index among all devices.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -92,7 +92,7 @@ impl Device {
         self.link.is_some()
     }
 
-    /// Takes part in a round. What is in flight at its end is waited for.
+    /// Takes part in a round. At the end it waits for the acknowledgement of the message in flight.
     pub async fn live(&mut self, common: &Common, course: &Course, ending: &mut Shutdown) -> Result<(), Trouble> {
         self.reported = 0;
         if self.flight.is_some() {
@@ -141,7 +141,7 @@ impl Device {
         }
     }
 
-    /// Reports until the round is over, or the connection.
+    /// Reports until the round ends or the connection is lost.
     async fn work(&mut self, common: &Common, course: &Course, ending: &mut Shutdown) -> Result<(), Gone> {
         if self.flight.is_some() {
             add(&common.counts.sent_again);
@@ -164,7 +164,7 @@ impl Device {
         }
     }
 
-    /// Each message has a later time than the one before, so that its rows can be told apart.
+    /// The packet id of the next message. Its time is later than that of the previous one, so that the rows differ.
     fn next_id(&mut self, course: &Course, now: Instant) -> NonZeroU16 {
         self.number += 1;
         self.time_ms = course.time_ms(now).max(self.time_ms + 1);
@@ -188,7 +188,7 @@ impl Device {
         self.flight = Some(Flight { id, due: now, back });
     }
 
-    /// Sends what is in flight and waits for its acknowledgement.
+    /// Sends the message in flight and waits for its acknowledgement.
     async fn deliver(&mut self, common: &Common, course: &Course, again: bool) -> Result<(), Gone> {
         let (Some(flight), Some(link)) = (&mut self.flight, &mut self.link) else { return Err(Gone) };
         let report = flight.back.as_mut().map_or(&mut self.report, |(report, _)| report);
@@ -220,7 +220,7 @@ impl Device {
         self.pause = PAUSE_MIN;
     }
 
-    /// Waits until it is time, something was heard or the round ends.
+    /// Waits until `due`, until data arrives, or until the round ends.
     async fn rest(
         &mut self,
         due: Instant,
@@ -245,7 +245,7 @@ impl Device {
         }
     }
 
-    /// Takes every packet that was heard.
+    /// Processes every packet that was received.
     async fn listen(&mut self, common: &Common, course: &Course) -> Result<(), Gone> {
         loop {
             let Some(link) = &mut self.link else { return Err(Gone) };
@@ -264,8 +264,7 @@ impl Device {
         }
     }
 
-    /// Something was published to the device. A set is answered, and its values reported as soon as nothing is in
-    /// flight.
+    /// Processes a message to the device. A command is answered; its values are reported when no message is in flight.
     async fn told(&mut self, message: Publish, common: &Common, course: &Course) -> Result<(), Gone> {
         let Some(link) = &mut self.link else { return Err(Gone) };
         if let Some(id) = message.packet_id {

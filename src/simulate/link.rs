@@ -1,4 +1,4 @@
-//! A device's connection.
+//! The MQTT connection of a simulated device.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,18 +16,18 @@ use tokio_util::codec::Decoder;
 use super::message::{Identity, PACKET_BYTES_MAX};
 use super::{Settings, Tls};
 
-/// What is read at once.
+/// Size of the read buffer.
 const READ_BYTES: usize = 2048;
 
-/// The connection is no more, or says what is no MQTT.
+/// The connection is lost, or the server sent invalid MQTT.
 #[derive(Debug)]
 pub struct Gone;
 
-/// Why a connection could not be made.
+/// Why a connection could not be established.
 pub enum Unmade {
-    /// The server does not let the device in, and will not.
+    /// The server refused the device permanently.
     Refused(&'static str),
-    /// It may go another time.
+    /// A temporary failure.
     Failed(String),
 }
 
@@ -43,7 +43,7 @@ impl From<Gone> for Unmade {
     }
 }
 
-/// A connection that the server has let in.
+/// An accepted connection.
 pub struct Link {
     stream: Stream,
     codec: Codec,
@@ -65,7 +65,7 @@ impl Stream {
 }
 
 impl Link {
-    /// Connects, proves who the device is and subscribes.
+    /// Connects, authenticates the device and subscribes.
     pub async fn open(settings: &Settings, who: &Identity) -> Result<Self, Unmade> {
         let stream = TcpStream::connect(settings.address).await?;
         stream.set_nodelay(true)?;
@@ -109,8 +109,8 @@ impl Link {
         sent.map_err(|_| Gone)
     }
 
-    /// Waits for bytes. True when they were just the acknowledgement that is waited for; otherwise what they say is to
-    /// be had from [`Link::next`].
+    /// Waits for data. Returns true if it is only the awaited acknowledgement; otherwise [`Link::next`] returns the
+    /// packets.
     pub async fn hear(&mut self, awaited: Option<NonZeroU16>) -> Result<bool, Gone> {
         let Self { stream, input, .. } = self;
         std::future::poll_fn(|context| {
@@ -130,7 +130,7 @@ impl Link {
         .await
     }
 
-    /// The next packet in what was heard.
+    /// The next received packet.
     pub fn next(&mut self) -> Result<Option<Packet>, Gone> {
         if self.input.is_empty() {
             return Ok(None);
@@ -159,7 +159,7 @@ pub fn acknowledgement(id: NonZeroU16) -> [u8; 4] {
     [0x40, 2, high, low]
 }
 
-/// A certificate that is not trusted will not be so the next time.
+/// A failed TLS handshake is permanent if the certificate is not trusted.
 fn untrusted(error: io::Error) -> Unmade {
     match error.kind() {
         io::ErrorKind::InvalidData => Unmade::Refused("TLS: the server's certificate is not of the data folder's CA"),
