@@ -36,7 +36,7 @@ use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
-use crate::virtual_devices::{self, VirtualDownlink, Waiting};
+use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
 use crate::{aliyun, config, durable_file, feed, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
@@ -123,7 +123,7 @@ pub struct App {
     pub cloud: Arc<Cloud>,
     config: Config,
     folder: PathBuf,
-    waiting: Waiting,
+    virtual_messages: VirtualMessages,
     router: Arc<CommandRouter>,
     subscribers: Arc<Subscribers>,
     events: FeedEvents,
@@ -206,7 +206,7 @@ impl App {
         };
         let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
-        let (to_virtual, waiting) = virtual_devices::downlink();
+        let (to_virtual, virtual_messages) = virtual_devices::downlink();
         let router = Arc::new(CommandRouter::default());
         let (subscribers, events) = feed::feed();
         let downlink = Downlinks { to_virtual, router: router.clone() };
@@ -222,7 +222,7 @@ impl App {
             cloud,
             config,
             folder,
-            waiting,
+            virtual_messages,
             router,
             subscribers,
             events,
@@ -360,7 +360,7 @@ impl App {
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
-        tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
+        tasks.spawn(virtual_devices::run(self.cloud.clone(), self.virtual_messages, stopping));
         announce(&addresses);
         stop.await;
         stop_all.now();

@@ -154,7 +154,7 @@ impl Config {
             let place = path.display();
             let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{place}: {error}")))?;
             let table: Table = text.parse().map_err(|error| ConfigError(format!("{place}: {error}")))?;
-            lay_over(&mut settings, table).map_err(|text| ConfigError(format!("{place}: {text}")))?;
+            override_with(&mut settings, table).map_err(|text| ConfigError(format!("{place}: {text}")))?;
         }
         for (name, value) in environment {
             if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
@@ -214,15 +214,15 @@ impl Config {
     }
 }
 
-/// Overrides values of `known` by `settings`.
-fn lay_over(known: &mut Table, settings: Table) -> Result<(), String> {
+/// Overrides `defaults` by `settings`.
+fn override_with(defaults: &mut Table, settings: Table) -> Result<(), String> {
     for (section, values) in settings {
-        let Some(Value::Table(here)) = known.get_mut(&section) else {
+        let Some(Value::Table(defaults)) = defaults.get_mut(&section) else {
             return Err(format!("there is no section [{section}]"));
         };
         let Value::Table(values) = values else { return Err(format!("[{section}] must be a section")) };
         for (key, value) in values {
-            let slot = here.get_mut(&key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
+            let slot = defaults.get_mut(&key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
             *slot = value;
         }
     }
@@ -230,9 +230,9 @@ fn lay_over(known: &mut Table, settings: Table) -> Result<(), String> {
 }
 
 /// A variable that only shares the prefix belongs to another program, unless it names a section.
-fn from_environment(known: &mut Table, rest: &str, value: &str) -> Result<(), String> {
+fn from_environment(defaults: &mut Table, rest: &str, value: &str) -> Result<(), String> {
     let rest = rest.to_ascii_lowercase();
-    for (section, values) in known.iter_mut() {
+    for (section, values) in defaults.iter_mut() {
         let (Some(key), Value::Table(values)) = (rest.strip_prefix(&format!("{section}_")), values) else { continue };
         let slot = values.get_mut(key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
         let typed = match slot {

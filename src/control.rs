@@ -33,7 +33,6 @@ use crate::shutdown::Shutdown;
 pub const SOCKET_FILE: &str = "control.sock";
 /// Maximum number of open connections; further ones wait.
 const CONNECTIONS_MAX: usize = 16;
-/// Maximum length of a world document.
 const WORLD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The credentials of a project.
@@ -215,7 +214,7 @@ pub enum Control {
     /// Through the socket.
     Running(PathBuf),
     /// In this process.
-    Here(Router),
+    InProcess(Router),
 }
 
 impl Control {
@@ -228,7 +227,7 @@ impl Control {
         let request = Request::builder().method(method).uri(path).header("host", "ingle").body(Body::from(body));
         let request = request.map_err(|error| error.to_string())?;
         let response = match self {
-            Self::Here(router) => match router.clone().oneshot(request).await {
+            Self::InProcess(router) => match router.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },

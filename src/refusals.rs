@@ -106,7 +106,7 @@ impl Reason {
     }
 
     /// A description for the log.
-    fn says(self) -> &'static str {
+    fn description(self) -> &'static str {
         match self {
             Self::WrongPassword => "a device was not let in: its password is wrong",
             Self::UnknownDevice => "a device was not let in: there is none of that name",
@@ -136,7 +136,7 @@ pub enum Who<'a> {
     /// An authenticated device, by its id.
     Device(&'a str),
     /// An unauthenticated client, by its client id.
-    Claimed(&'a str),
+    Unauthenticated(&'a str),
 }
 
 /// The refusals of this process.
@@ -144,7 +144,7 @@ pub enum Who<'a> {
 pub struct DeviceRefusals {
     counts: [AtomicU64; Reason::ALL.len()],
     lines: Mutex<Vec<Line>>,
-    unheard: AtomicU64,
+    not_subscribed: AtomicU64,
 }
 
 /// A line that was logged.
@@ -174,10 +174,10 @@ impl DeviceRefusals {
         if log != Log::Nothing {
             let (kind, name) = match who {
                 Who::Device(id) => ("device", shown(id)),
-                Who::Claimed(name) => ("client id", shown(name)),
+                Who::Unauthenticated(name) => ("client id", shown(name)),
             };
-            let (says, reason, what) = (reason.says(), reason.name(), shown(what));
-            tracing::warn!(reason, %address, "{says} ({kind} {name}, {what})");
+            let (description, reason, what) = (reason.description(), reason.name(), shown(what));
+            tracing::warn!(reason, %address, "{description} ({kind} {name}, {what})");
         }
         if log == Log::Last {
             let reason = reason.name();
@@ -186,13 +186,13 @@ impl DeviceRefusals {
     }
 
     /// Counts a command that was not sent because its device did not subscribe to the topic.
-    pub fn unheard(&self) {
-        self.unheard.fetch_add(1, Ordering::Relaxed);
+    pub fn count_not_subscribed(&self) {
+        self.not_subscribed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Number of such commands since the start.
     pub fn not_subscribed_total(&self) -> u64 {
-        self.unheard.load(Ordering::Relaxed)
+        self.not_subscribed.load(Ordering::Relaxed)
     }
 
     /// The name of each reason and the number of refusals since the start.
@@ -201,12 +201,12 @@ impl DeviceRefusals {
     }
 
     fn note(&self, reason: Reason, who: Who<'_>, address: IpAddr, now: Instant) -> Log {
-        if let Some((_, count)) = Reason::ALL.iter().zip(&self.counts).find(|(known, _)| **known == reason) {
+        if let Some((_, count)) = Reason::ALL.iter().zip(&self.counts).find(|(other, _)| **other == reason) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let (name, is_proven) = match who {
             Who::Device(id) => (id, true),
-            Who::Claimed(name) => (name, false),
+            Who::Unauthenticated(name) => (name, false),
         };
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
@@ -217,9 +217,9 @@ impl DeviceRefusals {
             lines.iter().filter(|line| line.reason == reason && is_like(line)).count()
         };
         let of_reason = count(&|_| true);
-        let is_known = count(&|line| line.who == who && line.address == address) > 0;
+        let was_logged = count(&|line| line.who == who && line.address == address) > 0;
         let of_address = count(&|line| line.address == address);
-        if is_known || of_reason >= LINES_MAX || (!is_proven && of_address >= LINES_OF_ADDRESS_MAX) {
+        if was_logged || of_reason >= LINES_MAX || (!is_proven && of_address >= LINES_OF_ADDRESS_MAX) {
             return Log::Nothing;
         }
         lines.push(Line { reason, who, address, at: now });
@@ -280,11 +280,13 @@ mod tests {
         let (refusals, now) = (DeviceRefusals::default(), Instant::now());
         let lines = |reason, from: u8| {
             (0..10_000)
-                .filter(|n| refusals.note(reason, Who::Claimed(&format!("c{n}")), address(from), now) != Log::Nothing)
+                .filter(|n| {
+                    refusals.note(reason, Who::Unauthenticated(&format!("c{n}")), address(from), now) != Log::Nothing
+                })
                 .count()
         };
         assert_eq!(lines(Reason::WrongPassword, 1), LINES_OF_ADDRESS_MAX);
-        assert_eq!(refusals.note(Reason::WrongPassword, Who::Claimed("plug"), address(2), now), Log::Line);
+        assert_eq!(refusals.note(Reason::WrongPassword, Who::Unauthenticated("plug"), address(2), now), Log::Line);
         let all: usize = (1..100).map(|from| lines(Reason::UnknownDevice, from)).sum();
         assert_eq!(all, LINES_MAX);
         let of_proven = (0..1000)

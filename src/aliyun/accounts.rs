@@ -19,7 +19,6 @@ use crate::domain::{Caller, Error, Noun, UsernameType};
 const COUNT_DEFAULT: usize = 20;
 /// A larger count is refused; one above [`ALL_USERS_PAGE_MAX`] is reduced to it.
 const COUNT_MAX: i64 = 10_000;
-/// Maximum number of accounts that one call may name.
 const IDENTITIES_MAX: usize = 100;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {

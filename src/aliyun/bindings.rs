@@ -17,7 +17,6 @@ use crate::domain::binding::{BINDING_PAGE_MAX, Bound, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::{DeviceName, NodeType};
 
-/// Maximum number of devices that one call may bind.
 const DEVICES_MAX: usize = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {

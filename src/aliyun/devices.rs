@@ -23,7 +23,6 @@ const BY_IDENTITY: super::params::Version = (1, 0, 7);
 /// The digits of two states.
 const OFFLINE: u8 = b'3';
 const ONLINE: u8 = b'1';
-/// Maximum number of devices on a page.
 const LIMIT_MAX: i64 = 100;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {

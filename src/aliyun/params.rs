@@ -7,10 +7,9 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::reply::{Asked, Code, Failure, new_id};
+use super::reply::{Code, Failure, ReplyOptions, new_id};
 use crate::http;
 
-/// Maximum length of a text parameter.
 const TEXT_CHARS_MAX: usize = 256;
 /// Maximum length of a request id.
 const ID_CHARS_MAX: usize = 256;
@@ -49,7 +48,7 @@ pub struct Head {
 /// A parsed body whose parameters are not parsed yet.
 pub struct Envelope {
     /// Values of the request that the answer depends on.
-    pub asked: Asked,
+    pub reply_options: ReplyOptions,
     /// The cloudToken, if any.
     pub cloud_token: Option<String>,
     /// The version; the newest one if it is absent or invalid.
@@ -83,7 +82,7 @@ impl Envelope {
         };
         let chinese = head.language.as_deref().is_some_and(|language| language.starts_with("zh"));
         Ok(Self {
-            asked: Asked { id, chinese },
+            reply_options: ReplyOptions { id, chinese },
             cloud_token: head.cloud_token,
             version: head.api_ver.as_deref().and_then(version).unwrap_or(NEWEST),
             params: body.params,
@@ -185,7 +184,7 @@ mod tests {
 
     #[test]
     fn ids_and_heads_in_every_form() {
-        let id = |body: &str| Envelope::parse(body.as_bytes()).unwrap().asked.id;
+        let id = |body: &str| Envelope::parse(body.as_bytes()).unwrap().reply_options.id;
         assert_eq!(id(r#"{"id":1538185690705015}"#), "1538185690705015");
         assert_eq!(id(r#"{"id":"x","version":1.0,"other":[]}"#), "x");
         for none in ["{}", r#"{"id":null}"#, r#"{"id":""}"#, r#"{"id":[]}"#] {

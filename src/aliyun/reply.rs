@@ -1,23 +1,19 @@
 //! Answers of this dialect (contract aliyun §1.7, §2). Refusals of the gateway have an HTTP status, header and body of
 //! their own; all other answers have HTTP 200 and a code in the envelope.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::Level;
 use utoipa::ToSchema;
 
 use super::Aliyun;
 use crate::domain::{Error, Noun};
 use crate::http;
 
-/// One client parses JSON only if the content type begins like this.
-const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 const REQUEST_ID_HEADER: &str = "x-ca-request-id";
 const MESSAGE_HEADER: &str = "x-ca-error-message";
 
@@ -62,20 +58,20 @@ pub const STATUSES: [(u16, &str); 5] = [
 /// Values of the request that the answer depends on. They are available once the envelope is parsed, also for a
 /// refusal.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct ReplyOptions {
     /// The request id that the answer repeats.
     pub id: String,
     /// Whether messages are in Chinese.
     pub chinese: bool,
 }
 
-/// Passes [`Asked`] from the extractor to [`finish`].
+/// Passes [`ReplyOptions`] from the extractor to [`finish`].
 #[derive(Clone, Debug, Default)]
-pub struct Slot(pub Arc<OnceLock<Asked>>);
+pub struct Slot(pub Arc<OnceLock<ReplyOptions>>);
 
 /// A success.
 pub fn success<T: Serialize>(data: T, id: &str) -> Reply {
-    json(StatusCode::OK, &Envelope { code: 200, data, id })
+    http::json(StatusCode::OK, &Envelope { code: 200, data, id })
         .ok_or_else(|| Failure::new(Code::SERVICE, "the answer could not be written"))
 }
 
@@ -89,13 +85,7 @@ pub fn success_written(id: &str, data: &[u8], mend: impl FnOnce(&mut [u8])) -> R
     bytes.extend_from_slice(br#","id":"#);
     serde_json::to_writer(&mut bytes, id).map_err(|error| Failure::new(Code::SERVICE, error.to_string()))?;
     bytes.push(b'}');
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
-}
-
-fn json(status: StatusCode, envelope: &impl Serialize) -> Option<Response> {
-    let mut bytes = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut bytes, envelope).ok()?;
-    Some((status, [(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
+    Ok(http::json_response(StatusCode::OK, bytes))
 }
 
 /// One row of the table of codes.
@@ -245,9 +235,7 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     /// An empty response that carries the failure to [`finish`], which adds the request id and the language.
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        response.extensions_mut().insert(self);
-        response
+        http::carrying(self)
     }
 }
 
@@ -255,15 +243,14 @@ impl IntoResponse for Failure {
 pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let of = http::Mention::of(&request);
+    let request_log = http::RequestLog::of(&request);
     let mut response = next.run(request).await;
     let request_id = new_id();
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        aliyun.refusals.happened("aliyun", failure.code.number, &of, failure.reason());
+        aliyun.refusals.record("aliyun", failure.code.number, &request_log, failure.reason());
         response = write(&aliyun, &failure, slot.0.get(), &request_id);
-    } else if tracing::enabled!(Level::DEBUG) {
-        let (route, agent) = (of.route(), of.user_agent());
-        tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
+    } else {
+        request_log.answered();
     }
     if let Ok(value) = HeaderValue::from_str(&request_id.to_ascii_uppercase()) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -271,13 +258,14 @@ pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, nex
     response
 }
 
-fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: &str) -> Response {
+fn write(aliyun: &Aliyun, failure: &Failure, options: Option<&ReplyOptions>, request_id: &str) -> Response {
     let Failure { code, gate, detail, explain, .. } = failure;
-    let localized_msg = if asked.is_some_and(|asked| asked.chinese) { code.zh } else { code.en };
-    let id = asked.map_or(request_id, |asked| asked.id.as_str());
+    let localized_msg = if options.is_some_and(|options| options.chinese) { code.zh } else { code.en };
+    let id = options.map_or(request_id, |options| options.id.as_str());
     let envelope = FailureEnvelope { code: code.number, message: code.en, localized_msg, id };
     let status = gate.map_or(StatusCode::OK, |(_, status)| status);
-    let mut response = json(status, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let mut response =
+        http::json(status, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     if let Some((text, _)) = gate
         && let Ok(value) = HeaderValue::from_str(&format!("{text}{detail}"))
     {
@@ -291,10 +279,7 @@ fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: 
 
 /// An id in the form of a UUID, unique for this server.
 pub fn new_id() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let (process, count) = (*PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
+    let (process, count) = http::request_number();
     let (a, b, c) = (process >> 32, process >> 16 & 0xffff, process & 0xfff);
     format!("{a:08x}-{b:04x}-4{c:03x}-{:04x}-{:012x}", 0x8000 | count >> 48 & 0x3fff, count & 0xffff_ffff_ffff)
 }

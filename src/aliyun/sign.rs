@@ -50,7 +50,7 @@ impl SignedParts<'_> {
     }
 
     /// Whether `Content-MD5` is absent or matches the body.
-    pub fn md5_fits(&self) -> bool {
+    pub fn md5_matches(&self) -> bool {
         let given = self.header("content-md5");
         given.is_empty() || given == STANDARD.encode(Md5::digest(self.body)).as_bytes()
     }

@@ -20,7 +20,6 @@ use crate::domain::{Caller, DeviceState};
 use crate::http::document::AnyObject;
 use crate::thing_model;
 
-/// Maximum number of devices on a page.
 const PAGE_SIZE_MAX: usize = 200;
 /// Maximum number of devices that one call with a status filter examines.
 const LOOKED_THROUGH_MAX: usize = 10_000;

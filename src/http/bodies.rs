@@ -92,24 +92,26 @@ impl Deref for HeldBody {
 }
 
 impl Bodies {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     pub fn new(bytes_max: usize) -> Arc<Self> {
-        let refused = Repeated::new("a request was refused: the bodies in flight take all the memory that they may");
+        let refused = Repeated::new(
+            "a request was refused because the bodies of other requests use all the memory allowed for them",
+        );
         Arc::new(Self { bytes_max, ledger: Mutex::default(), refused, next_dropped: Mutex::new(Instant::now()) })
     }
 
-    /// Bytes that are held now, beyond the small ones.
+    /// The used part of the budget.
     pub fn held_bytes(&self) -> u64 {
         self.ledger().held as u64
     }
 
-    /// Bodies that were refused since the start because of the budget.
+    /// Number of bodies that were refused since the start because of the budget.
     pub fn refused(&self) -> u64 {
         self.refused.total()
     }
 
-    /// A whole body of at most `bytes_max`. The rest of one that is too long, or too much for the budget, is read and
-    /// dropped, so that its sender sees why.
+    /// Receives a body of at most `bytes_max`. The rest of one that is refused is read and dropped, so that its sender
+    /// receives the refusal.
     ///
     /// # Errors
     /// [`BodyError`].
@@ -128,7 +130,7 @@ impl Bodies {
         let collecting = self.collect(&mut body, bytes_max, &mut held, &mut refusal);
         let received = tokio::time::timeout(BODY_TIMEOUT, collecting).await;
         if matches!(refusal, Some(BodyError::Busy)) {
-            self.refused.happened("api.bodies_megabytes");
+            self.refused.record_failure("api.bodies_megabytes");
             let _ = tokio::time::timeout(REFUSED_TIMEOUT, self.drop_rest(&mut body)).await;
         }
         // The budget is the reason for the refusal even if the rest of the body was late.

@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderValue, Method, Uri, header};
+use tracing::Level;
 
 use super::{Peer, header_text};
 
-/// Maximum length of a user agent in the log.
 const USER_AGENT_BYTES_MAX: usize = 64;
-/// Maximum length of path and query in the log.
 const TARGET_BYTES_MAX: usize = 200;
-/// Maximum length of a reason in the log.
 const REASON_BYTES_MAX: usize = 300;
 /// Longer parts of a path or query are masked, because they could be tokens. Ids are shorter.
 const PART_BYTES_MAX: usize = 31;
@@ -50,15 +48,16 @@ impl Refusals {
 
     /// Records a refused request. `dialect` is the name of its document, `code` the vendor's; `reason` must not contain
     /// secrets.
-    pub fn happened(&self, dialect: &'static str, code: u32, of: &Mention, reason: &str) {
+    pub fn record(&self, dialect: &'static str, code: u32, request: &RequestLog, reason: &str) {
         let Some(left_out) = self.note(dialect, code, Instant::now()) else { return };
         let mut reason = Cow::Borrowed(reason);
         if reason.len() > REASON_BYTES_MAX {
             let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or_default();
             reason = Cow::Owned(format!("{}...", &reason[..end]));
         }
-        let (target, reason) = (of.target(), header_text(&reason, "\\n"));
-        let (method, agent, address) = (&of.method, of.user_agent(), of.address.map(|address| address.to_string()));
+        let (target, reason) = (request.target(), header_text(&reason, "\\n"));
+        let (method, agent, address) =
+            (&request.method, request.user_agent(), request.address.map(|address| address.to_string()));
         tracing::info!(
             dialect,
             code,
@@ -97,16 +96,15 @@ impl Refusals {
 
 /// The parts of a request that may be logged. Every request creates one, so texts are only formatted when they are
 /// logged.
-pub struct Mention {
-    /// Its method.
-    pub method: Method,
+pub struct RequestLog {
+    method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
     agent: Option<HeaderValue>,
     address: Option<IpAddr>,
 }
 
-impl Mention {
+impl RequestLog {
     /// Extracts the parts of a request.
     pub fn of(request: &Request) -> Self {
         let extensions = request.extensions();
@@ -120,13 +118,21 @@ impl Mention {
         }
     }
 
+    /// Logs an answer that is not a refusal, at debug level.
+    pub fn answered(&self) {
+        if tracing::enabled!(Level::DEBUG) {
+            let (route, agent) = (self.route(), self.user_agent());
+            tracing::debug!(http.method = %self.method, http.route = route, http.user_agent = agent, "answered");
+        }
+    }
+
     /// The route: the path with the names of its parameters. Empty for an unknown path.
-    pub fn route(&self) -> &str {
+    fn route(&self) -> &str {
         self.route.as_ref().map_or("", MatchedPath::as_str)
     }
 
     /// The user agent, cut to the maximum length and without unprintable characters. Empty if there is none.
-    pub fn user_agent(&self) -> String {
+    fn user_agent(&self) -> String {
         let bytes = self.agent.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
         let printable = bytes.iter().filter(|byte| matches!(byte, b' '..=b'~'));
         printable.take(USER_AGENT_BYTES_MAX).copied().map(char::from).collect()
@@ -134,11 +140,11 @@ impl Mention {
 
     /// The path, and the names of the query parameters. Possible tokens are masked: the segment after `token` or
     /// `tokens`, long segments, and all values of the query.
-    pub fn target(&self) -> String {
+    fn target(&self) -> String {
         let mut target = String::new();
         let mut follows_token = false;
-        for (place, part) in self.uri.path().split('/').enumerate() {
-            if place > 0 {
+        for (index, part) in self.uri.path().split('/').enumerate() {
+            if index > 0 {
                 target.push('/');
             }
             let is_word = matches!(part, "" | "refresh");
@@ -146,12 +152,12 @@ impl Mention {
             target.push_str(if is_secret { MASK } else { part });
             follows_token = part.to_ascii_lowercase().contains("token");
         }
-        for (place, pair) in self.uri.query().unwrap_or_default().split('&').enumerate() {
+        for (index, pair) in self.uri.query().unwrap_or_default().split('&').enumerate() {
             let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
             if name.is_empty() {
                 continue;
             }
-            target.push(if place == 0 { '?' } else { '&' });
+            target.push(if index == 0 { '?' } else { '&' });
             target.push_str(if name.len() > PART_BYTES_MAX { MASK } else { name });
             target.push_str(if value.is_some() { "=" } else { "" });
         }
@@ -170,7 +176,7 @@ mod tests {
     use axum::body::Body;
 
     fn target(uri: &str) -> String {
-        Mention::of(&Request::builder().uri(uri).body(Body::empty()).unwrap()).target()
+        RequestLog::of(&Request::builder().uri(uri).body(Body::empty()).unwrap()).target()
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Identity {
 
 impl Identity {
     /// The CONNECT packet.
-    pub fn connect(&self, protocol: Protocol, is_tls: bool, listens: bool, now_ms: i64) -> Bytes {
+    pub fn connect(&self, protocol: Protocol, is_tls: bool, subscribes: bool, now_ms: i64) -> Bytes {
         let Self { device_id, product_key, device_name, .. } = self;
         let (client_id, username, content) = match protocol {
             Protocol::TuyaLink => {
@@ -59,7 +59,7 @@ impl Identity {
             Protocol::LinkKit => {
                 let base = format!("{product_key}&{device_name}");
                 let mode = if is_tls { 2 } else { 3 };
-                let auto = if listens { ",_ss=1" } else { "" };
+                let auto = if subscribes { ",_ss=1" } else { "" };
                 let client_id = format!("{base}|securemode={mode},signmethod=hmacsha256{auto},timestamp={now_ms}|");
                 let content = format!("clientId{base}deviceName{device_name}productKey{product_key}timestamp{now_ms}");
                 (client_id, format!("{device_name}&{product_key}"), content)
@@ -143,7 +143,7 @@ pub struct Form {
 
 impl Form {
     /// A template for these codes. A device that does not subscribe requests no reply.
-    pub fn new(protocol: Protocol, codes: &[String], listens: bool) -> Self {
+    pub fn new(protocol: Protocol, codes: &[String], subscribes: bool) -> Self {
         let blank = |(mark, width): (u8, usize)| char::from(mark).to_string().repeat(width);
         let (number, time, value) = (blank(NUMBER), blank(TIME), blank(VALUE));
         let points: Vec<String> =
@@ -152,7 +152,7 @@ impl Form {
         let payload = match protocol {
             Protocol::TuyaLink => format!(r#"{{"msgId":"{number}","time":{time},"data":{{{points}}}}}"#),
             Protocol::LinkKit => {
-                let sys = if listens { "" } else { r#""sys":{"ack":0},"# };
+                let sys = if subscribes { "" } else { r#""sys":{"ack":0},"# };
                 let method = r#""method":"thing.event.property.post""#;
                 format!(r#"{{"id":"{number}","version":"1.0",{sys}"params":{{{points}}},{method}}}"#)
             }
@@ -185,9 +185,9 @@ impl Form {
                 place.copy_from_slice(&time);
             }
         }
-        let mut chance = mixed(chance ^ number);
+        let mut chance = pseudorandom(chance ^ number);
         for (at, kind) in &self.values {
-            chance = mixed(chance);
+            chance = pseudorandom(chance);
             match (kind, self.protocol) {
                 (Kind::Switch, Protocol::TuyaLink) => {
                     if let Some(place) = payload.get_mut(*at..at + VALUE.1) {
@@ -218,7 +218,7 @@ fn write(payload: &mut [u8], at: usize, width: usize, mut number: u64, blank: u8
 }
 
 /// A pseudorandom number.
-fn mixed(number: u64) -> u64 {
+fn pseudorandom(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) ^ (mixed >> 31)

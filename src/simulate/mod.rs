@@ -26,7 +26,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::shutdown::{self, Shutdown};
-use device::{Device, Trouble};
+use device::{Device, Failure};
 pub use figures::{Counts, LatencyMs, Round};
 use message::Form;
 pub use message::{Identity, Protocol};
@@ -46,7 +46,7 @@ pub struct Settings {
     /// Number of data points in a report.
     pub points: usize,
     /// Whether the devices subscribe to commands and replies.
-    pub listens: bool,
+    pub subscribes: bool,
     /// Maximum number of devices that connect at the same time.
     pub connecting_max: usize,
     /// The time after which a device that cannot connect or reconnect gives up.
@@ -139,14 +139,14 @@ struct Common {
 }
 
 /// The state of one round that all devices read.
-struct Course {
+struct RoundState {
     plan: Plan,
     began: Instant,
     devices: usize,
     ended: AtomicBool,
 }
 
-impl Course {
+impl RoundState {
     fn ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
@@ -176,7 +176,7 @@ impl Course {
 impl Fleet {
     /// Creates devices without connections.
     pub fn new(settings: Settings, devices: impl IntoIterator<Item = Identity>) -> Self {
-        let form = Form::new(settings.protocol, &world::codes(settings.points), settings.listens);
+        let form = Form::new(settings.protocol, &world::codes(settings.points), settings.subscribes);
         let devices: Vec<Device> = devices
             .into_iter()
             .enumerate()
@@ -196,15 +196,15 @@ impl Fleet {
     /// removed from the fleet.
     pub async fn run(&mut self, plan: Plan, mut stop: Shutdown) -> Round {
         self.common.counts.clear();
-        let course = Course { plan, began: Instant::now(), devices: self.size, ended: AtomicBool::new(false) };
-        let course = Arc::new(course);
+        let state = RoundState { plan, began: Instant::now(), devices: self.size, ended: AtomicBool::new(false) };
+        let state = Arc::new(state);
         let (end, ending) = shutdown::channel();
         let mut tasks = JoinSet::new();
         for mut device in self.devices.drain(..) {
-            let (common, course, mut ending) = (self.common.clone(), course.clone(), ending.clone());
+            let (common, state, mut ending) = (self.common.clone(), state.clone(), ending.clone());
             tasks.spawn(async move {
-                let lived = device.live(&common, &course, &mut ending).await;
-                (device, lived.err())
+                let ended_with = device.take_part(&common, &state, &mut ending).await;
+                (device, ended_with.err())
             });
         }
         let mut back = Vec::with_capacity(self.size);
@@ -213,19 +213,19 @@ impl Fleet {
             () = tokio::time::sleep(plan.lasting) => {}
             () = stop.begun() => {}
         }
-        course.ended.store(true, Ordering::Relaxed);
+        state.ended.store(true, Ordering::Relaxed);
         end.now();
         if timeout(self.common.settings.drain, gather(&mut tasks, &mut back)).await.is_err() {
             tasks.shutdown().await;
         }
-        let took = course.began.elapsed();
-        let (devices, troubles): (Vec<Device>, Vec<Option<Trouble>>) = back.into_iter().unzip();
+        let took = state.began.elapsed();
+        let (devices, troubles): (Vec<Device>, Vec<Option<Failure>>) = back.into_iter().unzip();
         let mut round = self.common.counts.round(self.size, self.common.settings.points, took);
         round.connected = devices.iter().filter(|device| device.is_connected()).count();
         for trouble in troubles.into_iter().flatten() {
             match trouble {
-                Trouble::Refused(_) => round.refused += 1,
-                Trouble::Unreachable(_) => round.unreachable += 1,
+                Failure::Refused(_) => round.refused += 1,
+                Failure::Unreachable(_) => round.unreachable += 1,
             }
             round.trouble.get_or_insert_with(|| trouble.to_string());
         }
@@ -235,7 +235,7 @@ impl Fleet {
     }
 }
 
-async fn gather(tasks: &mut JoinSet<(Device, Option<Trouble>)>, back: &mut Vec<(Device, Option<Trouble>)>) {
+async fn gather(tasks: &mut JoinSet<(Device, Option<Failure>)>, back: &mut Vec<(Device, Option<Failure>)>) {
     while let Some(joined) = tasks.join_next().await {
         back.extend(joined.ok());
     }

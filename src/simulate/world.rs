@@ -6,7 +6,6 @@ use super::message::{Identity, mac};
 
 /// Maximum number of data points in a report.
 pub const POINTS_MAX: usize = 64;
-/// Number of devices in one document.
 const DEVICES_A_DOCUMENT: usize = 1_000;
 /// Length of a secret, the same in both protocols.
 const SECRET_CHARS: usize = 16;
@@ -28,8 +27,8 @@ pub enum Kind {
 }
 
 /// The type of the code with this index: switch, power and temperature in turn.
-pub fn kind(place: usize) -> Kind {
-    match place % 3 {
+pub fn kind(index: usize) -> Kind {
+    match index % 3 {
         0 => Kind::Switch,
         1 => Kind::Number { max: 20_000 },
         _ => Kind::Number { max: 450 },
@@ -39,7 +38,7 @@ pub fn kind(place: usize) -> Kind {
 /// The codes of a report with this many data points.
 pub fn codes(points: usize) -> Vec<String> {
     let names = ["switch", "power", "temperature"];
-    (0..points).map(|place| format!("{}_{}", names[place % names.len()], place / names.len() + 1)).collect()
+    (0..points).map(|index| format!("{}_{}", names[index % names.len()], index / names.len() + 1)).collect()
 }
 
 /// Identities whose secrets are derived from the seed.
@@ -57,7 +56,7 @@ pub fn documents(devices: &[Identity], points: usize) -> impl Iterator<Item = St
     let functions: Vec<Json> = codes(points)
         .into_iter()
         .enumerate()
-        .map(|(place, code)| match kind(place) {
+        .map(|(index, code)| match kind(index) {
             Kind::Switch => json!({"code": code, "type": "Boolean"}),
             Kind::Number { max } => json!({"code": code, "type": "Integer", "values": {"min": 0, "max": max}}),
         })

@@ -2,7 +2,6 @@
 //! (made by a project or an app user) only after signature and token were verified, so a handler that omits the check
 //! does not compile.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, Request};
@@ -19,8 +18,6 @@ use crate::http::{self, BodyError, HeldBody, Sender};
 
 /// Maximum length of a body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Maximum length of a header that is part of the signature.
-const CLAIM_CHARS_MAX: usize = 256;
 
 /// A business call: signed, with a valid token of the project.
 pub struct Call<C = Caller> {
@@ -112,7 +109,7 @@ impl SignedRequest {
 
     /// The envelope of a result that `write` appends as JSON.
     pub fn answer_written(&self, write: impl FnOnce(&mut Vec<u8>)) -> Reply {
-        Ok(reply::written(write, self.now_ms))
+        Ok(reply::success_written(write, self.now_ms))
     }
 
     /// The answer `true` of an operation without a result.
@@ -142,7 +139,7 @@ impl FromRequest<Arc<Tuya>> for Call {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, token, request) = proven(request, tuya, Kind::Business).await?;
+        let (project, token, request) = authenticate(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.caller(project, &token).await?;
         Ok(Self { caller, request })
     }
@@ -152,7 +149,7 @@ impl FromRequest<Arc<Tuya>> for AppCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, token, request) = proven(request, tuya, Kind::Business).await?;
+        let (project, token, request) = authenticate(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.app_caller(project, &token).await?;
         Ok(Self { caller, request })
     }
@@ -162,7 +159,7 @@ impl FromRequest<Arc<Tuya>> for TokenCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, _, request) = proven(request, tuya, Kind::Token).await?;
+        let (project, _, request) = authenticate(request, tuya, Kind::Token).await?;
         Ok(Self { project, request })
     }
 }
@@ -171,7 +168,7 @@ impl FromRequest<Arc<Tuya>> for LoginCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, _, request) = proven(request, tuya, Kind::Login).await?;
+        let (project, _, request) = authenticate(request, tuya, Kind::Login).await?;
         Ok(Self(TokenCall { project, request }))
     }
 }
@@ -185,7 +182,7 @@ enum Kind {
 }
 
 /// Verifies the signature. Returns the project that signed, the access token and the request.
-async fn proven(
+async fn authenticate(
     request: Request,
     tuya: &Arc<Tuya>,
     kind: Kind,
@@ -198,8 +195,7 @@ async fn proven(
     let project = tuya.cloud.project_of(claims.client_id).await?;
     let project = project.ok_or_else(|| Failure::new(Code::CLIENT_ID, "no project has that client_id"))?;
     // The body is read only now, so that a client without a valid project uses no memory for it.
-    let unknown = http::Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
-    let peer = parts.extensions.get::<http::Peer>().copied().unwrap_or(unknown);
+    let peer = http::peer(&parts.extensions);
     let sender = Sender { project: Some(project.no.0), address: peer.address };
     let body = tuya.bodies.receive(body, BODY_BYTES_MAX, sender).await.map_err(refused_body)?;
 
@@ -221,7 +217,7 @@ async fn proven(
         ));
     }
     if parts.method != Method::GET && !claims.nonce.is_empty() {
-        once(tuya, &project, &claims, now_ms)?;
+        check_replay(tuya, &project, &claims, now_ms)?;
     }
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
@@ -245,11 +241,7 @@ fn refused_body(error: BodyError) -> Failure {
 /// # Errors
 /// 1105 for one that is missing, 1002 for a business call without a token, 1010 for one with an empty token.
 pub fn claims(headers: &HeaderMap, token_class: bool) -> Result<Claims<'_>, Failure> {
-    let text = |name: &str| -> Result<&str, Failure> {
-        let Some(value) = headers.get(name) else { return Ok("") };
-        let text = value.to_str().ok().filter(|text| text.len() <= CLAIM_CHARS_MAX);
-        text.ok_or_else(|| Failure::new(Code::ILLEGAL, format!("the header {name} must be short and plain")))
-    };
+    let text = |name: &str| http::short_header(headers, name).map_err(|text| Failure::new(Code::ILLEGAL, text));
     let required = |name: &str| -> Result<&str, Failure> {
         let text = text(name)?;
         if text.is_empty() {
@@ -299,7 +291,7 @@ pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
 }
 
 /// Refuses a write that was already processed.
-fn once(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
+fn check_replay(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
     // The case of the hex digits does not change the signature.
     let sign = claims.sign.to_ascii_uppercase();
     match tuya.replays.first(project.no, &[claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {

@@ -15,7 +15,6 @@ use super::reply::{Envelope, Failure, Reply};
 use crate::domain::device::{DEVICE_PAGE_MAX, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId, Schema, Uid};
 
-/// Maximum number of devices on a page.
 const PAGE_MAX: i64 = 200;
 /// The number of devices on a page when the caller does not give it.
 const SIZE: i64 = 20;

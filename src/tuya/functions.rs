@@ -82,7 +82,7 @@ fn is_reported(function: &&Function) -> bool {
 }
 
 /// A device with functions, and the names that its owner gave to them.
-async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
+async fn device_with_functions(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
     let id = call.device_id();
     let device = call.cloud().device(&call.caller, &id).await?.device;
     if device.product.functions.is_empty() {
@@ -96,7 +96,7 @@ async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, Strin
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
 async fn functions(call: AppCall) -> Reply {
-    let (device, names) = described(&call).await?;
+    let (device, names) = device_with_functions(&call).await?;
     let functions = device.product.functions.iter().filter(is_commanded);
     let functions = functions.map(|function| FunctionView::of(function, &names)).collect();
     call.answer(FunctionsView { category: device.product.category.clone(), functions })
@@ -200,7 +200,7 @@ struct SpecificationRow {
 }
 
 async fn specification(call: &AppCall, with_points: bool) -> Reply {
-    let (device, names) = described(call).await?;
+    let (device, names) = device_with_functions(call).await?;
     let row = |function: &Function| SpecificationRow {
         code: function.code.clone(),
         kind: kind(function),

@@ -7,7 +7,6 @@ use md5::{Digest, Md5};
 
 use crate::domain::{EventType, RowRef};
 
-/// Longer keys are not parsed.
 const KEY_BYTES_MAX: usize = 512;
 
 /// Creates and parses the keys of the rows of one device.

@@ -18,7 +18,6 @@ use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId};
 use crate::thing_model;
 
-/// Maximum number of devices on a page.
 const PAGE_MAX: i64 = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {

@@ -27,13 +27,13 @@ pub fn routes() -> OpenApiRouter<Arc<Visual>> {
 }
 
 /// A call with a valid token for the device in its path. Handlers get a device only from here.
-struct Opened {
+struct DeviceCall {
     visual: Arc<Visual>,
     access: Access,
     query: Vec<(String, String)>,
 }
 
-impl FromRequestParts<Arc<Visual>> for Opened {
+impl FromRequestParts<Arc<Visual>> for DeviceCall {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, visual: &Arc<Visual>) -> Result<Self, Failure> {
@@ -64,7 +64,7 @@ impl FromRequestParts<Arc<Visual>> for Opened {
     }
 }
 
-impl Opened {
+impl DeviceCall {
     fn whole(&self, name: &'static str) -> Result<Option<i64>, Failure> {
         let value = self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
         let parse = |text: &str| text.parse().map_err(|_| Failure::param(format!("{name} must be a whole number")));
@@ -101,7 +101,7 @@ struct StatusView<'a> {
     params(("product_key" = String, Path, description = "The device's product"),
         ("device_name" = String, Path, description = "Its name in the product")),
     responses((status = 200, body = Envelope<VisualDeviceView>)))]
-async fn visual_device(opened: Opened) -> Reply {
+async fn visual_device(opened: DeviceCall) -> Reply {
     let state = opened.visual.cloud.accessed_device(&opened.access).await?;
     let device = &state.device;
     let status = state.points().map(|point| StatusView {
@@ -167,7 +167,7 @@ impl LogView {
         ("size" = Option<i64>, Query, description = "1 to 100, 20 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before")),
     responses((status = 200, body = Envelope<LogsView>)))]
-async fn visual_device_logs(opened: Opened) -> Reply {
+async fn visual_device_logs(opened: DeviceCall) -> Reply {
     let cloud = &opened.visual.cloud;
     let limit = match opened.whole("size")? {
         None => SIZE_DEFAULT,

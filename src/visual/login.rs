@@ -19,7 +19,6 @@ use crate::domain::visual::{LoginRefusal, VISUAL_DEVICES_MAX, VisualKey};
 use crate::http::{self, BodyError, Sender};
 use crate::{hex, random};
 
-/// Maximum length of the body of a login.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Maximum length of a name, key or password.
 const TEXT_CHARS_MAX: usize = 256;

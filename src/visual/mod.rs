@@ -5,7 +5,6 @@ mod login;
 mod reply;
 mod token;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::http::{Extensions, StatusCode};
@@ -15,7 +14,7 @@ use utoipa::openapi::path::Operation;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::http::{Bodies, Peer, Refusals, document};
+use crate::http::{self, Bodies, Peer, Refusals, document};
 use reply::{Failure, FailureEnvelope};
 
 /// The state that all routes of this dialect share.
@@ -88,8 +87,7 @@ async fn unknown_method() -> Failure {
 
 /// The client's address. Refuses a client that would send passwords or tokens unencrypted over a network.
 fn peer(visual: &Visual, extensions: &Extensions) -> Result<Peer, Failure> {
-    let unknown = Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
-    let peer = extensions.get::<Peer>().copied().unwrap_or(unknown);
+    let peer = http::peer(extensions);
     if peer.encrypted || peer.address.is_loopback() || visual.plain_http {
         return Ok(peer);
     }

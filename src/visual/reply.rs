@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::Level;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
@@ -57,11 +55,12 @@ pub fn success<T: Serialize>(data: T, now_ms: i64) -> Reply {
 }
 
 fn write(status: StatusCode, envelope: &impl Serialize) -> Response {
-    let Ok(bytes) = serde_json::to_vec(envelope) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let json = HeaderValue::from_static("application/json;charset=UTF-8");
+    let Some(mut response) = http::json(status, envelope) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     // The answer contains tokens.
-    let private = HeaderValue::from_static("no-store");
-    (status, [(header::CONTENT_TYPE, json), (header::CACHE_CONTROL, private)], Body::from(bytes)).into_response()
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// A refusal.
@@ -127,24 +126,19 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     /// An empty response that carries the failure to [`finish`], which adds the time.
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        response.extensions_mut().insert(self);
-        response
+        http::carrying(self)
     }
 }
 
 /// Writes the failures of every route.
 pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: Next) -> Response {
-    let of = http::Mention::of(&request);
+    let request_log = http::RequestLog::of(&request);
     let mut response = next.run(request).await;
     let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else {
-        if tracing::enabled!(Level::DEBUG) {
-            let (route, agent) = (of.route(), of.user_agent());
-            tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
-        }
+        request_log.answered();
         return response;
     };
-    visual.refusals.happened("visual", u32::from(status.as_u16()), &of, &explain);
+    visual.refusals.record("visual", u32::from(status.as_u16()), &request_log, &explain);
     let envelope = FailureEnvelope { success: false, msg, t: visual.cloud.now_ms(), data: () };
     let mut response = write(status, &envelope);
     if status == StatusCode::UNAUTHORIZED {

@@ -15,11 +15,8 @@ use utoipa::ToSchema;
 use crate::domain::device::FactoryName;
 use crate::domain::visual::{Access, VISUAL_TOKEN_LIFE_MS, VisualKey};
 
-/// The issuer in the tokens.
 const ISSUER: &str = "ingle";
-/// The audience in the tokens.
 const AUDIENCE: &str = "visual";
-/// Maximum length of a token.
 const TOKEN_BYTES_MAX: usize = 2048;
 
 /// The claims of a token.
