@@ -412,7 +412,7 @@ async fn expire(cloud: Arc<Cloud>, mut shutdown: Shutdown) {
         tokio::select! {
             _ = periods.tick() => {
                 if let Err(error) = cloud.expire_events(Consent::NotGiven).await {
-                    tracing::warn!(%error, "what the retention no longer keeps could not be removed");
+                    tracing::warn!(%error, "expired log partitions could not be deleted");
                 }
             }
             () = shutdown.begun() => return,

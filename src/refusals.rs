@@ -108,24 +108,24 @@ impl Reason {
     /// A description for the log.
     fn description(self) -> &'static str {
         match self {
-            Self::WrongPassword => "a device was not let in: its password is wrong",
-            Self::UnknownDevice => "a device was not let in: there is none of that name",
-            Self::UnreadableConnect => "a device was not let in: its CONNECT is of neither protocol",
-            Self::Disabled => "a device was not let in: it is disabled",
+            Self::WrongPassword => "a device was refused: its password is wrong",
+            Self::UnknownDevice => "a device was refused: its name is unknown",
+            Self::UnreadableConnect => "a device was refused: its CONNECT is of neither device protocol",
+            Self::Disabled => "a device was refused: it is disabled",
             Self::Registration => "a device may not register: its product, its state or a plain connection forbids it",
-            Self::Listener => "a listener was not let in: its name or password is not, or no longer, right",
-            Self::ForeignTopic => "a message was refused: its topic is not of a device that the connection speaks for",
-            Self::UnknownTopic => "a message was dropped: nothing here reads its topic",
-            Self::CustomTopic => "a message was dropped: topics of a device's own making are delivered to nobody",
+            Self::Listener => "a subscriber was refused: its name or password is invalid or has expired",
+            Self::ForeignTopic => "a message was refused: its topic belongs to a device that is not on this connection",
+            Self::UnknownTopic => "a message was dropped: its topic is unknown",
+            Self::CustomTopic => "a message was dropped: custom topics are not supported",
             Self::UnreadablePayload => "a message was refused: its payload cannot be read",
-            Self::Parameter => "a message was refused: a member of it cannot be",
-            Self::Unfit => "a message was refused: a value of it is one that its function cannot have",
-            Self::TimeOutOfRange => "a time of a report cannot be; it is kept at the server's time",
-            Self::SubDevice => "a message was refused: it names a device that the sender may not speak for",
-            Self::Proof => "a message was refused: what should prove a device or a token in it does not",
-            Self::TooMany => "a message was refused: it holds more than one message may",
+            Self::Parameter => "a message was refused: one of its members is invalid",
+            Self::Unfit => "a message was refused: a value is invalid for its function",
+            Self::TimeOutOfRange => "a report has an invalid time; it is stored with the server's time",
+            Self::SubDevice => "a message was refused: it names a device that its sender may not represent",
+            Self::Proof => "a message was refused: a device or token in it failed authentication",
+            Self::TooMany => "a message was refused: it contains too many items",
             Self::Filter => "a subscription was refused",
-            Self::Protocol => "a connection was closed: it broke the rules of MQTT, or used QoS 2",
+            Self::Protocol => "a connection was closed: the client sent invalid MQTT or used QoS 2",
         }
     }
 }
@@ -181,7 +181,10 @@ impl DeviceRefusals {
         }
         if log == Log::Last {
             let reason = reason.name();
-            tracing::warn!(reason, "there are many of these: further ones are counted, and not logged for an hour");
+            tracing::warn!(
+                reason,
+                "many refusals for this reason: further ones are counted, but not logged for an hour"
+            );
         }
     }
 

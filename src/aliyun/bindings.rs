@@ -95,7 +95,7 @@ async fn batch_bind(call: Call) -> Reply {
     request_body = Body<super::devices::DeviceParams>, responses((status = 200, body = Envelope<String>)))]
 async fn unbind_everybody(call: Call) -> Reply {
     match call.cloud().unbind_everybody(&call.caller, &call.device_name()?).await? {
-        Unbound::Nothing => Err(Failure::new(Code::NOT_BOUND, "nobody has that device")),
+        Unbound::Nothing => Err(Failure::new(Code::NOT_BOUND, "the device has no owner")),
         Unbound::Share | Unbound::Owner => call.answer(""),
     }
 }

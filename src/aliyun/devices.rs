@@ -222,7 +222,7 @@ struct UnbindParams {
 }
 
 /// Takes a device from one user; from everybody when that user owns it. `data` is the empty text; a second time it is
-/// Code 2065.
+/// 2065.
 #[utoipa::path(post, path = "/cloud/user/device/unbind", tag = "devices", request_body = Body<UnbindParams>,
     responses((status = 200, body = Envelope<String>)))]
 async fn unbind_device(call: Call) -> Reply {

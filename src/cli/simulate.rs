@@ -139,7 +139,7 @@ impl Simulate {
         let resolved = resolved.ok_or_else(|| format!("{address} is no address"))?;
         match timeout(PROBE_TIMEOUT, TcpStream::connect(resolved)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(format!("no server subscribes for devices at {address}: {error}")),
+            Ok(Err(error)) => return Err(format!("no server listens for devices at {address}: {error}")),
             Err(_) => return Err(format!("no server answers at {address}")),
         }
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);

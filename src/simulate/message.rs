@@ -217,7 +217,6 @@ fn write(payload: &mut [u8], at: usize, width: usize, mut number: u64, blank: u8
     }
 }
 
-/// A pseudorandom number.
 fn pseudorandom(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

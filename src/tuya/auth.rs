@@ -296,7 +296,7 @@ fn check_replay(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64
     let sign = claims.sign.to_ascii_uppercase();
     match tuya.replays.first(project.no, &[claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {
         Seen::First => Ok(()),
-        Seen::Again => Err(Failure::new(Code::SIGN, "this request was already taken: the nonce is used")),
+        Seen::Again => Err(Failure::new(Code::SIGN, "this request was already processed: the nonce is used")),
         Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),
     }
 }

@@ -59,7 +59,6 @@ impl FunctionView {
     }
 }
 
-/// The vendor's name of a type.
 fn kind(function: &Function) -> &'static str {
     match function.kind {
         FunctionType::Boolean => "Boolean",

@@ -50,7 +50,6 @@ impl<'a> HomeView<'a> {
     }
 }
 
-/// The vendor's name of a role.
 fn role(role: HomeRole) -> &'static str {
     match role {
         HomeRole::Owner => "OWNER",

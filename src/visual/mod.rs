@@ -91,6 +91,6 @@ fn peer(visual: &Visual, extensions: &Extensions) -> Result<Peer, Failure> {
     if peer.encrypted || peer.address.is_loopback() || visual.plain_http {
         return Ok(peer);
     }
-    let text = "come by https, or let the operator set visual.plain_http";
+    let text = "use https, or let the operator set visual.plain_http";
     Err(Failure::new(StatusCode::FORBIDDEN, "passwords and tokens are not taken in the clear", text))
 }

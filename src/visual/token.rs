@@ -102,7 +102,7 @@ pub fn check(keys: &[VisualKey], token: &str, now_ms: i64) -> Result<Claims, Str
         return Err(format!("the token died at {}", claims.exp));
     }
     if claims.nbf.saturating_mul(1000) > now_ms {
-        return Err(format!("the token lives from {} on", claims.nbf));
+        return Err(format!("the token is valid from {} on", claims.nbf));
     }
     Ok(claims)
 }
