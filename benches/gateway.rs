@@ -113,7 +113,7 @@ impl Bench {
             tls,
             protocol: self.protocol,
             points: POINTS,
-            listens: false,
+            subscribes: false,
             connecting_max: CONNECTING,
             connect_within: PATIENCE,
             drain: PATIENCE,

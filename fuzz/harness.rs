@@ -48,7 +48,7 @@ fn world() -> &'static World {
         let app = App::open(folder.path(), config, Arc::new(SystemClock)).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (device, gateway) = runtime.block_on(async {
-            Control::Here(app.control()).ask("/world", WORLD.to_owned()).await.unwrap();
+            Control::InProcess(app.control()).ask("/world", WORLD.to_owned()).await.unwrap();
             (app.cloud.device_by_id(&DeviceId("g".to_owned())).await.unwrap().unwrap(), app.gateway())
         });
         let (stop, shutdown) = shutdown::channel();

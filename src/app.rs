@@ -1,4 +1,4 @@
-//! Putting the rooms together: the only file that names an engine.
+//! Assembles the server. The only file that names a storage engine.
 
 use std::fs::{File, TryLockError};
 use std::future::Future;
@@ -36,20 +36,20 @@ use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::Recovered;
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
-use crate::virtual_devices::{self, VirtualDownlink, Waiting};
+use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
 use crate::{aliyun, config, durable_file, feed, metrics, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
-/// Between two looks at what the retention no longer keeps.
+/// The interval at which expired log partitions are deleted.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
 
-/// Between two looks at the room on the disk.
+/// The interval at which the free disk space is checked.
 const SPACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// What keeps the server from starting or running.
+/// Why the server cannot start or run.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// Another process has the data folder.
+    /// Another process uses the data folder.
     #[error("{0} is in use by another ingle: stop it first, or give another folder with --data")]
     InUse(PathBuf),
     /// The data folder cannot be used.
@@ -64,7 +64,7 @@ pub enum AppError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The address of a setting cannot be listened on.
+    /// The server cannot listen on the address of a setting.
     #[error("{0}: {1}")]
     Listen(&'static str, #[source] io::Error),
 }
@@ -90,7 +90,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The ways down: to the devices that are played here and to those that are connected.
+/// Sends commands to virtual devices and to connected devices.
 struct Downlinks {
     to_virtual: VirtualDownlink,
     router: Arc<CommandRouter>,
@@ -112,18 +112,18 @@ impl Downlink for Downlinks {
     }
 }
 
-/// The description of each dialect, by its name.
+/// The OpenAPI document of each dialect, with its name.
 pub fn openapi() -> [(&'static str, OpenApi); 3] {
     [("tuya", tuya::openapi()), ("aliyun", aliyun::openapi()), ("visual", visual::openapi())]
 }
 
-/// An opened data folder and the cloud over it.
+/// An open data folder and its cloud.
 pub struct App {
     /// The cloud.
     pub cloud: Arc<Cloud>,
     config: Config,
     folder: PathBuf,
-    waiting: Waiting,
+    virtual_messages: VirtualMessages,
     router: Arc<CommandRouter>,
     subscribers: Arc<Subscribers>,
     events: FeedEvents,
@@ -132,11 +132,11 @@ pub struct App {
     opened: OpenFolder,
 }
 
-/// A data folder in use. When it is dropped its files are left whole.
+/// A data folder in use. Dropping it closes its files in a consistent state.
 struct OpenFolder {
     telemetry: Arc<SqliteTelemetry>,
     space: Arc<DiskSpace>,
-    /// Held as long as the folder is in use.
+    /// Locked as long as the folder is in use.
     _lock: File,
 }
 
@@ -146,31 +146,31 @@ impl Drop for OpenFolder {
     }
 }
 
-/// The addresses in force, as `serve --json` prints them.
+/// The addresses on which the server listens, as `serve --json` prints them.
 #[derive(Debug, Default, Serialize)]
 pub struct Addresses {
-    /// The plain API.
+    /// The plain API listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
-    /// The API over TLS.
+    /// The TLS API listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_tls: Option<String>,
-    /// Where devices connect.
+    /// The plain listener for devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<String>,
-    /// Where devices connect over TLS.
+    /// The TLS listener for devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt_tls: Option<String>,
-    /// Where a proxy connects that ends TLS for devices.
+    /// The listener for a proxy that terminates TLS for devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt_proxy: Option<String>,
-    /// Health and metrics.
+    /// The listener for health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
 }
 
 impl Addresses {
-    /// Name and address of each listener.
+    /// The name and address of each open listener.
     pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let all = [
             ("api", &self.api),
@@ -185,10 +185,10 @@ impl Addresses {
 }
 
 impl App {
-    /// Opens a data folder, creating it if need be. Only one process at a time can.
+    /// Opens a data folder and creates it if necessary. Only one process can have it open.
     ///
     /// # Errors
-    /// [`AppError`], with what to do in its text.
+    /// [`AppError`], whose text says what to do.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let lock = lock(folder)?;
         durable_file::restrict_permissions(folder)?;
@@ -206,7 +206,7 @@ impl App {
         };
         let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
-        let (to_virtual, waiting) = virtual_devices::downlink();
+        let (to_virtual, virtual_messages) = virtual_devices::downlink();
         let router = Arc::new(CommandRouter::default());
         let (subscribers, events) = feed::feed();
         let downlink = Downlinks { to_virtual, router: router.clone() };
@@ -222,7 +222,7 @@ impl App {
             cloud,
             config,
             folder,
-            waiting,
+            virtual_messages,
             router,
             subscribers,
             events,
@@ -232,7 +232,7 @@ impl App {
         })
     }
 
-    /// Every route of every dialect. Apps are sent to the addresses for MQTT to listen.
+    /// All routes of all dialects. Apps are given the MQTT addresses for the live feed.
     pub fn router(&self, addresses: &Addresses) -> Router {
         let config::Tuya { clock_window_seconds, mqtt_url, .. } = self.config.tuya.clone();
         let window_ms = i64::from(clock_window_seconds) * 1000;
@@ -253,17 +253,17 @@ impl App {
         })
     }
 
-    /// Where devices connect.
+    /// The device gateway.
     pub fn gateway(&self) -> Arc<Gateway> {
         Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone())
     }
 
-    /// The operator's door, for a process that has opened the folder itself.
+    /// The routes of the operator, for a process that has opened the folder itself.
     pub fn control(&self) -> Router {
         control::router(self.cloud.clone(), "{}".to_owned())
     }
 
-    /// A configuration of TLS for one protocol, with the operator's certificate or the own CA's.
+    /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
     fn certificate(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
         let api = &self.config.api;
         match (api.tls_cert.as_str(), api.tls_key.as_str()) {
@@ -272,7 +272,7 @@ impl App {
         }
     }
 
-    /// The listeners for devices that are switched on, each with its setting.
+    /// The enabled listeners for devices, each with the name of its setting.
     async fn bind_for_devices(&self, accepts: &Arc<Repeated>) -> Result<Vec<(&'static str, Listener)>, AppError> {
         let mqtt = &self.config.mqtt;
         let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
@@ -296,8 +296,8 @@ impl App {
         Ok(bound)
     }
 
-    /// Listens, says where through `announce`, and serves until `stop` is done. Everything acknowledged is on disk
-    /// when it returns.
+    /// Opens the listeners, reports their addresses through `announce`, and serves until `stop` completes. When it
+    /// returns, everything acknowledged is on disk.
     ///
     /// # Errors
     /// [`AppError`] when a listener cannot be opened.
@@ -360,7 +360,7 @@ impl App {
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
-        tasks.spawn(virtual_devices::play(self.cloud.clone(), self.waiting, stopping));
+        tasks.spawn(virtual_devices::run(self.cloud.clone(), self.virtual_messages, stopping));
         announce(&addresses);
         stop.await;
         stop_all.now();
@@ -369,7 +369,7 @@ impl App {
     }
 }
 
-/// Takes a data folder for this process, making it if need be.
+/// Locks a data folder for this process and creates it if necessary.
 fn lock(folder: &Path) -> Result<File, AppError> {
     let unusable = |error| AppError::Folder(folder.to_owned(), error);
     durable_file::create_folder(folder)?;
@@ -383,10 +383,10 @@ fn lock(folder: &Path) -> Result<File, AppError> {
     }
 }
 
-/// Makes a data folder one that opens again although its registry lost something.
+/// Repairs a data folder that does not open because its registry lost data.
 ///
 /// # Errors
-/// [`AppError`], with what to do in its text.
+/// [`AppError`], whose text says what to do.
 pub fn recover(folder: &Path, keep_history: bool) -> Result<Recovered, AppError> {
     if !folder.join(LOCK_FILE).exists() {
         return Err(AppError::Store(format!("{} is no data folder: name it with --data", folder.display())));
@@ -395,7 +395,7 @@ pub fn recover(folder: &Path, keep_history: bool) -> Result<Recovered, AppError>
     Ok(recover::recover(folder, keep_history, SystemClock.now_ms())?)
 }
 
-/// Watches the room on the disk.
+/// Checks the free disk space.
 async fn watch(space: Arc<DiskSpace>, mut shutdown: Shutdown) {
     let mut periods = tokio::time::interval(SPACE_PERIOD);
     loop {
@@ -412,7 +412,7 @@ async fn expire(cloud: Arc<Cloud>, mut shutdown: Shutdown) {
         tokio::select! {
             _ = periods.tick() => {
                 if let Err(error) = cloud.expire_events(Consent::NotGiven).await {
-                    tracing::warn!(%error, "what the retention no longer keeps could not be removed");
+                    tracing::warn!(%error, "expired log partitions could not be deleted");
                 }
             }
             () = shutdown.begun() => return,

@@ -12,11 +12,11 @@ const ENV_PREFIX: &str = "INGLE_";
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The cloud APIs.
+    /// The listeners of the cloud APIs.
     pub api: Api,
-    /// Where devices connect.
+    /// The listeners for devices.
     pub mqtt: Mqtt,
-    /// The operator's listener.
+    /// The listener for health and metrics.
     pub metrics: Metrics,
     /// The event log.
     pub telemetry: Telemetry,
@@ -36,15 +36,15 @@ pub struct Api {
     pub listen: String,
     /// Address of the TLS listener, empty for none.
     pub tls_listen: String,
-    /// PEM file of a certificate chain, empty for the own CA's.
+    /// PEM file of a certificate chain; empty for a certificate of the built-in CA.
     pub tls_cert: String,
-    /// PEM file of its key.
+    /// PEM file of the private key.
     pub tls_key: String,
-    /// Further names of the own certificate.
+    /// Additional names in the certificate of the built-in CA.
     pub tls_names: Vec<String>,
-    /// Connections at once, of each listener.
+    /// Maximum number of open connections of each listener.
     pub connections_max: usize,
-    /// Megabytes that the bodies of requests may take together.
+    /// Maximum memory for the bodies of requests, in megabytes.
     pub bodies_megabytes: usize,
     /// Whether refusals are explained.
     pub explain: bool,
@@ -58,11 +58,11 @@ pub struct Mqtt {
     pub listen: String,
     /// Address of the TLS listener, empty for none.
     pub tls_listen: String,
-    /// Address at which a proxy connects that ends TLS for devices, empty for none.
+    /// Address for a proxy that terminates TLS for devices, empty for none.
     pub proxy_listen: String,
-    /// Connections at once.
+    /// Maximum number of open connections.
     pub connections_max: usize,
-    /// Of those from one address.
+    /// Maximum number of open connections from one address.
     pub connections_per_address: usize,
 }
 
@@ -78,25 +78,25 @@ pub struct Metrics {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
-    /// What an acknowledgement waits for.
+    /// The condition for acknowledging a report.
     pub durability: Durability,
-    /// Days that log rows are kept.
+    /// Days for which log rows are stored.
     pub retention_days: u32,
-    /// Rows that may wait in memory.
+    /// Maximum number of rows in memory.
     pub memory_rows: usize,
-    /// Megabytes that they may take.
+    /// Maximum memory for these rows, in megabytes.
     pub memory_megabytes: usize,
-    /// Megabytes that stay free on the disk.
+    /// Megabytes that must stay free on the disk.
     pub free_megabytes: u64,
 }
 
-/// What an acknowledgement waits for.
+/// The condition for acknowledging a report.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// The disk.
+    /// The report is on disk.
     Sync,
-    /// The operating system.
+    /// The operating system has the report.
     Os,
 }
 
@@ -104,11 +104,11 @@ pub enum Durability {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Tuya {
-    /// How far the clock of a request may be off.
+    /// The largest accepted difference between the time of a request and the server's clock.
     pub clock_window_seconds: u32,
-    /// Where apps listen to their devices, as they are told.
+    /// The URL of the live feed that apps are given.
     pub mqtt_url: String,
-    /// Whether a user's login accepts the invitations into homes that wait for the user.
+    /// Whether a login accepts the pending invitations of the user into homes.
     pub accept_invitations_at_login: bool,
 }
 
@@ -116,13 +116,13 @@ pub struct Tuya {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Aliyun {
-    /// Whether signatures may be made with HmacSHA1.
+    /// Whether signatures with HmacSHA1 are accepted.
     pub hmac_sha1: bool,
-    /// Whether a request must say when it was made.
+    /// Whether a request must carry a time.
     pub require_timestamp: bool,
-    /// What `owned` is for a user to whom a device is shared.
+    /// The value of `owned` for a sharee.
     pub sharee_owned: u8,
-    /// Where devices connect, as clients are told.
+    /// The address for devices that clients are given.
     pub mqtt_endpoint: String,
 }
 
@@ -130,31 +130,31 @@ pub struct Aliyun {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Visual {
-    /// Whether passwords and tokens may come in the clear from other machines.
+    /// Whether passwords and tokens are accepted from other machines without TLS.
     pub plain_http: bool,
-    /// Failed logins that an account may have from one address in a minute.
+    /// Maximum number of failed logins per minute for an account from one address.
     pub failures_of_account: u16,
-    /// Failed logins that an address may have in a minute, in each project and in the visual login.
+    /// Maximum number of failed logins per minute from an address, in each project and in the visual login.
     pub failures_of_address: u16,
 }
 
-/// A setting that cannot be. The text says which, where, and what it may be.
+/// An invalid setting. The text says which setting, where it is, and which values are valid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl Config {
-    /// The defaults, with the file's settings over them, and those of the environment over both.
+    /// The defaults, overridden by the file, overridden by the environment.
     ///
     /// # Errors
-    /// A file that cannot be read, an unknown setting, or a value that does not fit.
+    /// A file that cannot be read, an unknown setting, or an invalid value.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut settings: Table = DEFAULT.parse().map_err(|error| ConfigError(format!("default: {error}")))?;
         if let Some(path) = file {
             let place = path.display();
             let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{place}: {error}")))?;
             let table: Table = text.parse().map_err(|error| ConfigError(format!("{place}: {error}")))?;
-            lay_over(&mut settings, table).map_err(|text| ConfigError(format!("{place}: {text}")))?;
+            override_with(&mut settings, table).map_err(|text| ConfigError(format!("{place}: {text}")))?;
         }
         for (name, value) in environment {
             if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
@@ -214,25 +214,25 @@ impl Config {
     }
 }
 
-/// Lays settings over those that are known.
-fn lay_over(known: &mut Table, settings: Table) -> Result<(), String> {
+/// Overrides `defaults` by `settings`.
+fn override_with(defaults: &mut Table, settings: Table) -> Result<(), String> {
     for (section, values) in settings {
-        let Some(Value::Table(here)) = known.get_mut(&section) else {
+        let Some(Value::Table(defaults)) = defaults.get_mut(&section) else {
             return Err(format!("there is no section [{section}]"));
         };
         let Value::Table(values) = values else { return Err(format!("[{section}] must be a section")) };
         for (key, value) in values {
-            let slot = here.get_mut(&key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
+            let slot = defaults.get_mut(&key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
             *slot = value;
         }
     }
     Ok(())
 }
 
-/// A variable of another program may share the prefix, but not the name of a section.
-fn from_environment(known: &mut Table, rest: &str, value: &str) -> Result<(), String> {
+/// A variable that only shares the prefix belongs to another program, unless it names a section.
+fn from_environment(defaults: &mut Table, rest: &str, value: &str) -> Result<(), String> {
     let rest = rest.to_ascii_lowercase();
-    for (section, values) in known.iter_mut() {
+    for (section, values) in defaults.iter_mut() {
         let (Some(key), Value::Table(values)) = (rest.strip_prefix(&format!("{section}_")), values) else { continue };
         let slot = values.get_mut(key).ok_or_else(|| format!("there is no setting {section}.{key}"))?;
         let typed = match slot {
@@ -246,11 +246,11 @@ fn from_environment(known: &mut Table, rest: &str, value: &str) -> Result<(), St
     Ok(())
 }
 
-/// A list as TOML has it, or its items with commas between.
+/// A list in TOML, or items separated by commas.
 fn list(text: &str) -> Option<Value> {
     if text.trim_start().starts_with('[') {
         let table: Table = format!("list = {text}").parse().ok()?;
-        // Only the list, and nothing after a line end.
+        // The text must contain only the list, and nothing after a line end.
         let is_alone = table.len() == 1;
         return table.into_iter().next().filter(|_| is_alone).map(|(_, value)| value);
     }
@@ -258,7 +258,7 @@ fn list(text: &str) -> Option<Value> {
     Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
 }
 
-/// Whether a certificate can be for it: an address, or a name of the domain name system, whose first part may be a star.
+/// Whether a certificate can contain it: an IP address, or a DNS name whose first label may be a star.
 fn is_host(text: &str) -> bool {
     if text.parse::<std::net::IpAddr>().is_ok() {
         return true;
@@ -270,7 +270,7 @@ fn is_host(text: &str) -> bool {
             && !label.ends_with('-')
     };
     let name = text.strip_prefix("*.").unwrap_or(text);
-    // A name that ends in a number would be read as an address.
+    // A name that ends in a number would be parsed as an address.
     let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     text.len() <= 253 && !is_number && name.split('.').all(is_label)
 }

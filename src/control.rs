@@ -1,5 +1,5 @@
-//! The operator's door: a Unix socket in the data folder, through which the command line reaches a running server.
-//! Whoever may open the folder may use it; nobody else can.
+//! The control socket: a Unix socket in the data folder, through which the command line reaches a running server. The
+//! permissions of the folder decide who may use it.
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -29,14 +29,13 @@ use crate::net::{Limits, Listener};
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 
-/// The socket in the data folder.
+/// The name of the socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
-/// Connections that may be open at once; further ones wait.
+/// Maximum number of open connections; further ones wait.
 const CONNECTIONS_MAX: usize = 16;
-/// A world document may be this long.
 const WORLD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// A project's credentials.
+/// The credentials of a project.
 #[derive(Serialize, Deserialize)]
 pub struct Credentials {
     /// Its name.
@@ -55,8 +54,8 @@ pub struct Credentials {
     pub app_secret: String,
 }
 
-/// What the operator can ask of a cloud. `addresses` is where it is served, as `serve --json` prints it; `{}` where it is
-/// not.
+/// The calls of the operator. `addresses` are the addresses of the server, as `serve --json` prints them; `{}` if it
+/// does not listen.
 pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
     Router::new()
         .route("/addresses", get(move || async { addresses }))
@@ -141,7 +140,7 @@ struct Line<'a> {
     value: Option<&'a RawValue>,
 }
 
-/// Reads and checks the lines of an import. The first bad one is named.
+/// Parses and checks the lines of an import. An error names the first invalid line.
 async fn events(cloud: &Cloud, text: &str) -> DomainResult<Vec<NewEvent>> {
     let mut devices: HashMap<String, DeviceNo> = HashMap::new();
     let mut events = Vec::new();
@@ -187,11 +186,11 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens the socket of a data folder, of which the caller holds the lock. What cannot be accepted is counted in
+    /// Opens the socket of a data folder that the caller has locked. Failures to accept connections are counted in
     /// `failed`.
     ///
     /// # Errors
-    /// As the system's; a path that is too long for a socket, for one.
+    /// Errors of the system, for example for a path that is too long.
     pub fn open(folder: &Path, failed: Arc<Repeated>) -> std::io::Result<Self> {
         let path = folder.join(SOCKET_FILE);
         match std::fs::remove_file(&path) {
@@ -203,32 +202,32 @@ impl Socket {
         Ok(Self { listener, path })
     }
 
-    /// Serves until the shutdown begins, lets requests under way finish, and removes the socket.
+    /// Serves until the shutdown begins, completes the requests in progress, and removes the socket.
     pub async fn serve(self, router: Router, shutdown: Shutdown) {
         self.listener.serve(HttpService(router), shutdown).await;
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// The operator's door from the outside: of a running server, or of a cloud that this process has opened.
+/// A client of the control calls: of a running server, or of a cloud that this process has opened.
 pub enum Control {
     /// Through the socket.
     Running(PathBuf),
     /// In this process.
-    Here(Router),
+    InProcess(Router),
 }
 
 impl Control {
-    /// Requester for something. An empty body is a GET.
+    /// Sends a request. With an empty body it is a GET.
     ///
     /// # Errors
-    /// What the server refused, in words, or why it could not be reached.
+    /// The text of a refusal, or why the server could not be reached.
     pub async fn ask(&self, path: &str, body: String) -> Result<Bytes, String> {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let request = Request::builder().method(method).uri(path).header("host", "ingle").body(Body::from(body));
         let request = request.map_err(|error| error.to_string())?;
         let response = match self {
-            Self::Here(router) => match router.clone().oneshot(request).await {
+            Self::InProcess(router) => match router.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },

@@ -1,11 +1,14 @@
-//! Serving HTTP/1.1: time-outs and bounds of a connection and its requests. Knows no vendor.
+//! The HTTP/1.1 server: timeouts and limits of connections and requests. Independent of the vendors.
 
 mod bodies;
 pub mod document;
 mod refusals;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,11 +16,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, Uri};
-use axum::response::Response;
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Sleep;
 use tower::ServiceExt;
@@ -26,20 +30,22 @@ pub use crate::net::Peer;
 use crate::net::Service;
 use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
-pub use refusals::{Mention, Refusals};
+pub use refusals::{Refusals, RequestLog};
 
-/// All headers of a request must have arrived by then, and an idle connection is closed after it.
+/// The timeout for the headers of a request, and of an idle connection.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that takes nothing of its answer for so long is closed.
+/// The timeout for a client that does not read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Request line and headers may be this long together. Their number is bounded by hyper: 100.
+/// Maximum length of request line and headers together. Hyper limits the number of headers to 100.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// A connection is read in pieces of this size, so that a buffer that was once filled stays small.
+/// Maximum length of one read, so that the read buffer stays small.
 const READ_BYTES_MAX: u64 = 8 * 1024;
 
-/// Says which part of a refused request was wrong. Never a secret.
+/// Maximum length of a header that is part of a signature.
+const SIGNED_HEADER_BYTES_MAX: usize = 256;
+/// The header that says which part of a refused request was wrong. It never contains secrets.
 const EXPLAIN_HEADER: &str = "x-ingle-explain";
-/// An explanation may be this long in its header.
+/// Maximum length of an explanation in its header.
 const EXPLAIN_BYTES_MAX: usize = 4096;
 
 /// A router that is served over HTTP/1.1. Each request has its [`Peer`] in its extensions.
@@ -62,17 +68,17 @@ impl Service for HttpService {
                 if !writes {
                     return Ok(answer.await.unwrap_or_else(|never| match never {}));
                 }
-                // A write that was begun is finished, also when its caller hangs up.
+                // A write that has begun is completed even if the client closes the connection.
                 match tokio::spawn(answer).await {
                     Ok(answered) => Ok(answered.unwrap_or_else(|never| match never {})),
                     Err(panicked) => Err(io::Error::other(panicked)),
                 }
             }
         });
-        let stream = Patient { stream: stream.take(READ_BYTES_MAX), stalled: None };
+        let stream = WriteTimeout { stream: stream.take(READ_BYTES_MAX), stalled: None };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            // A client may close its side once it has asked.
+            // A client may close its sending side after the request.
             .half_close(true)
             .header_read_timeout(HEADERS_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
@@ -86,20 +92,20 @@ impl Service for HttpService {
             }
         };
         if let Err(error) = served {
-            tracing::debug!(%error, "a connection ended early");
+            tracing::debug!(%error, "an HTTP connection ended with an error");
         }
     }
 }
 
-/// A stream that is read in pieces, and whose writes fail when its reader takes nothing for [`WRITE_TIMEOUT`].
-struct Patient<S> {
+/// A stream with short reads whose writes fail when the client reads nothing for [`WRITE_TIMEOUT`].
+struct WriteTimeout<S> {
     stream: Take<S>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: Unpin> Patient<S> {
-    /// Passes a result on; a pending one starts the clock, any other stops it.
-    fn timed<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+impl<S: Unpin> WriteTimeout<S> {
+    /// Returns the result. A pending one starts the timer; any other stops it.
+    fn with_timeout<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled = None;
             return polled;
@@ -109,7 +115,7 @@ impl<S: Unpin> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -120,10 +126,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
-        self.timed(context, polled)
+        self.with_timeout(context, polled)
     }
 
     fn poll_write_vectored(
@@ -132,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(self.stream.get_mut()).poll_write_vectored(context, slices);
-        self.timed(context, polled)
+        self.with_timeout(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -141,17 +147,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(self.stream.get_mut()).poll_flush(context);
-        self.timed(context, polled)
+        self.with_timeout(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(self.stream.get_mut()).poll_shutdown(context);
-        self.timed(context, polled)
+        self.with_timeout(context, polled)
     }
 }
 
-/// Some clients end a path with a slash. Routes are found without it; signatures see the path as it came, in the
-/// extension [`OriginalUri`].
+/// Removes the slash with which some clients end a path. Signatures cover the original path, in the extension
+/// [`OriginalUri`].
 fn without_trailing_slash(mut request: Request) -> Request {
     let path = request.uri().path();
     if path.len() < 2 || !path.ends_with('/') {
@@ -172,24 +178,67 @@ fn without_trailing_slash(mut request: Request) -> Request {
     request
 }
 
-/// A body without the UTF-8 byte order mark that some clients write before their JSON. Signatures cover the mark.
+/// A body without the UTF-8 byte order mark that some clients send. Signatures cover the mark.
 pub fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// What is wrong with JSON that could not be read, without the value that stands there: it may be a secret.
+/// Describes a JSON error without the invalid value, which may be a secret.
 pub fn json_fault(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let place = format!("at line {} column {}", error.line(), error.column());
+    let position = format!("at line {} column {}", error.line(), error.column());
     match text.split_once(": ") {
         Some((kind @ ("invalid type" | "invalid value" | "invalid length"), rest)) => {
             let wanted = rest.rsplit_once(", expected ").map_or("", |(_, wanted)| wanted);
             let wanted = wanted.split(" at line").next().unwrap_or_default();
-            format!("{kind}, expected {wanted} {place}")
+            format!("{kind}, expected {wanted} {position}")
         }
-        _ if error.is_data() && text.contains('`') => format!("a value that is not known {place}"),
+        _ if error.is_data() && text.contains('`') => format!("a value that is not known {position}"),
         _ => text,
     }
+}
+
+/// The client of a request; an unspecified address if the request did not come over a connection, as in tests.
+pub fn peer(extensions: &Extensions) -> Peer {
+    let unknown = Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
+    extensions.get().copied().unwrap_or(unknown)
+}
+
+/// The text of a header that is part of a signature; empty if it is absent.
+///
+/// # Errors
+/// A text for the client if the header is too long or not printable ASCII.
+pub fn short_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
+    let Some(value) = headers.get(name) else { return Ok("") };
+    let text = value.to_str().ok().filter(|text| text.len() <= SIGNED_HEADER_BYTES_MAX);
+    text.ok_or_else(|| format!("the header {name} must be short and plain"))
+}
+
+/// An answer with a JSON body; `None` if the value cannot be serialized.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Option<Response> {
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, value).ok()?;
+    Some(json_response(status, bytes))
+}
+
+/// An answer with a body that is already JSON. One client parses it only if the content type begins like this.
+pub fn json_response(status: StatusCode, json: Vec<u8>) -> Response {
+    let content_type = HeaderValue::from_static("application/json;charset=UTF-8");
+    (status, [(header::CONTENT_TYPE, content_type)], Body::from(json)).into_response()
+}
+
+/// An empty response that carries a failure to the middleware that writes it.
+pub fn carrying<F: Clone + Send + Sync + 'static>(failure: F) -> Response {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(failure);
+    response
+}
+
+/// Two numbers that identify a request: a random one for this process, and a counter.
+pub fn request_number() -> (u64, u64) {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    (*PROCESS, COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Adds an explanation to a refusal.
@@ -199,8 +248,8 @@ pub fn explain(refusal: &mut Response, text: &str) {
     }
 }
 
-/// Text that may stand in a header: line ends as `line_end`, anything else that is not printable ASCII
-/// percent-encoded, and what is too long cut.
+/// Text that is valid in a header: line ends as `line_end`, other characters than printable ASCII percent-encoded, and
+/// cut to the maximum length.
 pub fn header_text(text: &str, line_end: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! Ingle: the IoT cloud that its owner runs. ARCHITECTURE.md is the map of these rooms.
+//! Ingle, a self-hosted IoT cloud. ARCHITECTURE.md describes these modules.
 
 pub mod aliyun;
 pub mod app;

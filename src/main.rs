@@ -1,4 +1,4 @@
-//! The binary: runs the command line and prints what went wrong.
+//! The binary: runs the command line and prints errors.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! Devices that are refused, and messages of theirs that are: counted by reason, and logged with who it was and why. The
-//! log has one line an hour for each device and reason, and a bounded number of lines in all.
+//! Refused devices and refused messages of devices. They are counted by reason and logged with device and reason: at
+//! most once an hour for each device and reason, with a limited number of lines in total.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -8,58 +8,58 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same is logged again after this time.
+/// The time after which the same refusal is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(3600);
-/// Lines of one reason within that time.
+/// Maximum number of lines for one reason within that time.
 const LINES_MAX: usize = 64;
-/// Of these, lines about whoever connects from one address and has not proved who it is.
+/// Of these, the maximum number of lines about unauthenticated clients from one address.
 const LINES_OF_ADDRESS_MAX: usize = 8;
-/// Characters of a text that a client chose, as it is logged.
+/// Maximum length of a text of the client in the log.
 const TEXT_CHARS_MAX: usize = 80;
 
-/// Why a device or what it says is refused, dropped, or taken otherwise than it was said.
+/// Why a device or its message is refused, dropped or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// What should prove a device does not.
+    /// The password is invalid.
     WrongPassword,
-    /// There is no such device or product.
+    /// The device or product does not exist.
     UnknownDevice,
-    /// A CONNECT of neither device protocol.
+    /// The CONNECT is of neither device protocol.
     UnreadableConnect,
     /// The device is disabled.
     Disabled,
-    /// It may not register, or not on this connection.
+    /// The device may not register, or not on this connection.
     Registration,
-    /// A listener whose name or password is not, or no longer, right.
+    /// The name or password of a subscriber is invalid or has expired.
     Listener,
-    /// A topic of a device that the connection does not speak for.
+    /// The topic belongs to a device that is not on this connection.
     ForeignTopic,
-    /// A topic that nothing here reads.
+    /// The topic is unknown.
     UnknownTopic,
-    /// A topic of the device's own making.
+    /// The topic is a custom one.
     CustomTopic,
-    /// A payload that is no JSON, or not of the protocol's form.
+    /// The payload is not JSON, or not in the form of the protocol.
     UnreadablePayload,
-    /// A member that cannot be.
+    /// A member has an invalid value.
     Parameter,
-    /// A value that its function cannot have.
+    /// A value is invalid for its function.
     Unfit,
-    /// A time that cannot be: the report is kept at the server's.
+    /// A time is invalid; the report is stored with the server's time.
     TimeOutOfRange,
-    /// A message names a device that whoever sends it may not speak for.
+    /// The message names a device that its sender may not represent.
     SubDevice,
-    /// Something in a message that should prove a device or a token does not.
+    /// The authentication of a device or token within a message failed.
     Proof,
-    /// More in one message than it may have.
+    /// The message contains too many items.
     TooMany,
-    /// A filter that is not granted.
+    /// The topic filter is not allowed.
     Filter,
-    /// QoS 2, or no MQTT.
+    /// The client used QoS 2 or sent invalid MQTT.
     Protocol,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 18] = [
         Self::WrongPassword,
         Self::UnknownDevice,
@@ -81,7 +81,7 @@ impl Reason {
         Self::Protocol,
     ];
 
-    /// Its name among the metrics and in the log.
+    /// The name in metrics and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::WrongPassword => "wrong_password",
@@ -105,38 +105,38 @@ impl Reason {
         }
     }
 
-    /// What happens, for the log.
-    fn says(self) -> &'static str {
+    /// A description for the log.
+    fn description(self) -> &'static str {
         match self {
-            Self::WrongPassword => "a device was not let in: its password is wrong",
-            Self::UnknownDevice => "a device was not let in: there is none of that name",
-            Self::UnreadableConnect => "a device was not let in: its CONNECT is of neither protocol",
-            Self::Disabled => "a device was not let in: it is disabled",
+            Self::WrongPassword => "a device was refused: its password is wrong",
+            Self::UnknownDevice => "a device was refused: its name is unknown",
+            Self::UnreadableConnect => "a device was refused: its CONNECT is of neither device protocol",
+            Self::Disabled => "a device was refused: it is disabled",
             Self::Registration => "a device may not register: its product, its state or a plain connection forbids it",
-            Self::Listener => "a listener was not let in: its name or password is not, or no longer, right",
-            Self::ForeignTopic => "a message was refused: its topic is not of a device that the connection speaks for",
-            Self::UnknownTopic => "a message was dropped: nothing here reads its topic",
-            Self::CustomTopic => "a message was dropped: topics of a device's own making are delivered to nobody",
+            Self::Listener => "a subscriber was refused: its name or password is invalid or has expired",
+            Self::ForeignTopic => "a message was refused: its topic belongs to a device that is not on this connection",
+            Self::UnknownTopic => "a message was dropped: its topic is unknown",
+            Self::CustomTopic => "a message was dropped: custom topics are not supported",
             Self::UnreadablePayload => "a message was refused: its payload cannot be read",
-            Self::Parameter => "a message was refused: a member of it cannot be",
-            Self::Unfit => "a message was refused: a value of it is one that its function cannot have",
-            Self::TimeOutOfRange => "a time of a report cannot be; it is kept at the server's time",
-            Self::SubDevice => "a message was refused: it names a device that the sender may not speak for",
-            Self::Proof => "a message was refused: what should prove a device or a token in it does not",
-            Self::TooMany => "a message was refused: it holds more than one message may",
+            Self::Parameter => "a message was refused: one of its members is invalid",
+            Self::Unfit => "a message was refused: a value is invalid for its function",
+            Self::TimeOutOfRange => "a report has an invalid time; it is stored with the server's time",
+            Self::SubDevice => "a message was refused: it names a device that its sender may not represent",
+            Self::Proof => "a message was refused: a device or token in it failed authentication",
+            Self::TooMany => "a message was refused: it contains too many items",
             Self::Filter => "a subscription was refused",
-            Self::Protocol => "a connection was closed: it broke the rules of MQTT, or used QoS 2",
+            Self::Protocol => "a connection was closed: the client sent invalid MQTT or used QoS 2",
         }
     }
 }
 
-/// Who is refused.
+/// The client that is refused.
 #[derive(Clone, Copy, Debug)]
 pub enum Who<'a> {
-    /// A device that proved itself, by its id.
+    /// An authenticated device, by its id.
     Device(&'a str),
-    /// Somebody who did not, by what it calls itself.
-    Claimed(&'a str),
+    /// An unauthenticated client, by its client id.
+    Unauthenticated(&'a str),
 }
 
 /// The refusals of this process.
@@ -144,10 +144,10 @@ pub enum Who<'a> {
 pub struct DeviceRefusals {
     counts: [AtomicU64; Reason::ALL.len()],
     lines: Mutex<Vec<Line>>,
-    unheard: AtomicU64,
+    not_subscribed: AtomicU64,
 }
 
-/// A line that the log has.
+/// A line that was logged.
 struct Line {
     reason: Reason,
     who: u64,
@@ -155,58 +155,61 @@ struct Line {
     at: Instant,
 }
 
-/// What is to be logged.
+/// How a refusal is logged.
 #[derive(Debug, PartialEq, Eq)]
 enum Log {
-    /// A line.
+    /// With a line.
     Line,
-    /// A line, and that it is the last of its reason for a while.
+    /// With a line, and a note that further ones of this reason are not logged for a while.
     Last,
-    /// None.
+    /// Not at all.
     Nothing,
 }
 
 impl DeviceRefusals {
-    /// Counts a refusal, and logs it unless the log has it already. `what` is what the client named, a topic for one; it
-    /// is cut and escaped here, and must hold no secret.
+    /// Counts a refusal and logs it unless it was logged recently. `what` is the invalid item, for example a topic. It
+    /// is cut and escaped here, and must not contain secrets.
     pub fn refused(&self, reason: Reason, who: Who<'_>, address: IpAddr, what: &str) {
         let log = self.note(reason, who, address, Instant::now());
         if log != Log::Nothing {
             let (kind, name) = match who {
                 Who::Device(id) => ("device", shown(id)),
-                Who::Claimed(name) => ("client id", shown(name)),
+                Who::Unauthenticated(name) => ("client id", shown(name)),
             };
-            let (says, reason, what) = (reason.says(), reason.name(), shown(what));
-            tracing::warn!(reason, %address, "{says} ({kind} {name}, {what})");
+            let (description, reason, what) = (reason.description(), reason.name(), shown(what));
+            tracing::warn!(reason, %address, "{description} ({kind} {name}, {what})");
         }
         if log == Log::Last {
             let reason = reason.name();
-            tracing::warn!(reason, "there are many of these: further ones are counted, and not logged for an hour");
+            tracing::warn!(
+                reason,
+                "many refusals for this reason: further ones are counted, but not logged for an hour"
+            );
         }
     }
 
-    /// A command was not sent, as its device subscribed to nothing that covers it.
-    pub fn unheard(&self) {
-        self.unheard.fetch_add(1, Ordering::Relaxed);
+    /// Counts a command that was not sent because its device did not subscribe to the topic.
+    pub fn count_not_subscribed(&self) {
+        self.not_subscribed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many commands those were since the start.
+    /// Number of such commands since the start.
     pub fn not_subscribed_total(&self) -> u64 {
-        self.unheard.load(Ordering::Relaxed)
+        self.not_subscribed.load(Ordering::Relaxed)
     }
 
-    /// How often each reason was met since the start, by its name.
+    /// The name of each reason and the number of refusals since the start.
     pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reason::ALL.iter().zip(&self.counts).map(|(reason, count)| (reason.name(), count.load(Ordering::Relaxed)))
     }
 
     fn note(&self, reason: Reason, who: Who<'_>, address: IpAddr, now: Instant) -> Log {
-        if let Some((_, count)) = Reason::ALL.iter().zip(&self.counts).find(|(known, _)| **known == reason) {
+        if let Some((_, count)) = Reason::ALL.iter().zip(&self.counts).find(|(other, _)| **other == reason) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let (name, is_proven) = match who {
             Who::Device(id) => (id, true),
-            Who::Claimed(name) => (name, false),
+            Who::Unauthenticated(name) => (name, false),
         };
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
@@ -217,9 +220,9 @@ impl DeviceRefusals {
             lines.iter().filter(|line| line.reason == reason && is_like(line)).count()
         };
         let of_reason = count(&|_| true);
-        let is_known = count(&|line| line.who == who && line.address == address) > 0;
+        let was_logged = count(&|line| line.who == who && line.address == address) > 0;
         let of_address = count(&|line| line.address == address);
-        if is_known || of_reason >= LINES_MAX || (!is_proven && of_address >= LINES_OF_ADDRESS_MAX) {
+        if was_logged || of_reason >= LINES_MAX || (!is_proven && of_address >= LINES_OF_ADDRESS_MAX) {
             return Log::Nothing;
         }
         lines.push(Line { reason, who, address, at: now });
@@ -228,7 +231,7 @@ impl DeviceRefusals {
     }
 }
 
-/// A text that a client chose: cut, and without anything that could end a line or pretend to be another.
+/// A text of the client, cut and escaped, so that it cannot end a log line or imitate one.
 fn shown(text: &str) -> String {
     let cut: String = text.chars().take(TEXT_CHARS_MAX).flat_map(char::escape_debug).collect();
     let more = if text.chars().nth(TEXT_CHARS_MAX).is_some() { "…" } else { "" };
@@ -280,11 +283,13 @@ mod tests {
         let (refusals, now) = (DeviceRefusals::default(), Instant::now());
         let lines = |reason, from: u8| {
             (0..10_000)
-                .filter(|n| refusals.note(reason, Who::Claimed(&format!("c{n}")), address(from), now) != Log::Nothing)
+                .filter(|n| {
+                    refusals.note(reason, Who::Unauthenticated(&format!("c{n}")), address(from), now) != Log::Nothing
+                })
                 .count()
         };
         assert_eq!(lines(Reason::WrongPassword, 1), LINES_OF_ADDRESS_MAX);
-        assert_eq!(refusals.note(Reason::WrongPassword, Who::Claimed("plug"), address(2), now), Log::Line);
+        assert_eq!(refusals.note(Reason::WrongPassword, Who::Unauthenticated("plug"), address(2), now), Log::Line);
         let all: usize = (1..100).map(|from| lines(Reason::UnknownDevice, from)).sum();
         assert_eq!(all, LINES_MAX);
         let of_proven = (0..1000)

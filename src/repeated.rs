@@ -47,7 +47,7 @@ impl Repeated {
 
     /// Records a failure. The first failure of a cause is logged, and after that one an hour. The text must not contain
     /// secrets, and should be the same whenever the cause is the same.
-    pub fn happened(&self, cause: &str) {
+    pub fn record_failure(&self, cause: &str) {
         match self.note(cause, Instant::now()) {
             None => {}
             Some(Line::Begun) => {
@@ -60,7 +60,7 @@ impl Repeated {
     /// Records a success. When no failure has occurred for a minute, the end of the failure is logged once, so an
     /// operation that fails now and then is logged as one continuing failure. Costs one atomic load while there is no
     /// failure.
-    pub fn ended(&self) {
+    pub fn record_success(&self) {
         if !self.is_failing.load(Ordering::Acquire) {
             return;
         }

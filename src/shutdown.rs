@@ -1,15 +1,15 @@
-//! Telling every task that the server stops.
+//! Signals the shutdown of the server to all tasks.
 
 use tokio::sync::watch;
 
-/// Ends every [`Shutdown`] that came with it.
+/// Starts the shutdown.
 pub struct Stop(watch::Sender<bool>);
 
-/// What a task waits on besides its work.
+/// Waits for the shutdown.
 #[derive(Clone)]
 pub struct Shutdown(watch::Receiver<bool>);
 
-/// Both ends.
+/// Both ends of the signal.
 pub fn channel() -> (Stop, Shutdown) {
     let (sender, receiver) = watch::channel(false);
     (Stop(sender), Shutdown(receiver))
@@ -23,9 +23,9 @@ impl Stop {
 }
 
 impl Shutdown {
-    /// Done when the shutdown begins.
+    /// Returns when the shutdown begins.
     pub async fn begun(&mut self) {
-        // An error means that the other end is gone, which is a shutdown too.
+        // An error means that the other end was dropped, which is also a shutdown.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }

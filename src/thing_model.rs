@@ -1,5 +1,5 @@
-//! A product's functions as the thing models of both vendors, and the values of Alibaba's types: what Tuya has as
-//! `true` and `"white"` is `1` and an index there. The dialects show them, the device gateway reads them.
+//! The functions of a product as the thing models of both vendors, and the values of Alibaba's types: Tuya's `true` and
+//! `"white"` are `1` and an index in Alibaba's model. The cloud dialects and the device gateway use this.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ fn property(function: &Function) -> Json {
     property
 }
 
-/// Bounds are texts there.
+/// Limits are texts in this model.
 fn data_type(function: &Function) -> Json {
     let number = |name: &str| function.specification.get(name).and_then(Json::as_number).cloned();
     let list = |name: &str| function.specification.get(name).and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
@@ -126,14 +126,14 @@ pub fn tuya_model(product: &Product) -> Json {
     })
 }
 
-/// The specification of a value: its type's name, and the members that restrict it.
+/// The specification of a value: the name of its type, and the members that limit it.
 fn type_spec(function: &Function) -> Json {
     let mut spec = tuya_specification(function).into_owned();
     spec.insert("type".to_owned(), json!(tuya_type(function)));
     spec.into()
 }
 
-/// The name that Tuya's thing model has for the type of a function.
+/// The type of a function in Tuya's thing model.
 pub fn tuya_type(function: &Function) -> &'static str {
     match function.kind {
         FunctionType::Boolean => "bool",
@@ -151,7 +151,7 @@ pub fn tuya_type(function: &Function) -> &'static str {
     }
 }
 
-/// The specification of a function as Tuya's cloud shows it: a JSON object as text.
+/// The specification of a function in Tuya's cloud: a JSON object as text.
 pub fn tuya_values(function: &Function) -> Cow<'_, str> {
     match tuya_specification(function) {
         Cow::Borrowed(_) => function.values.as_str().into(),
@@ -159,8 +159,8 @@ pub fn tuya_values(function: &Function) -> Cow<'_, str> {
     }
 }
 
-/// The members of that object, borrowed where they are the function's own. A number with decimals is a scaled whole
-/// number there where its step allows it, and a text otherwise; a struct shows the specification of each member.
+/// The members of that object, borrowed from the function if possible. A decimal number is a scaled integer if its step
+/// allows it, and a text otherwise; a struct contains the specification of each member.
 fn tuya_specification(function: &Function) -> Cow<'_, Map<String, Json>> {
     let maxlen = |chars: usize| Map::from_iter([("maxlen".to_owned(), json!(chars))]);
     let decimal = function.bounds.decimal;
@@ -186,13 +186,12 @@ fn tuya_specification(function: &Function) -> Cow<'_, Map<String, Json>> {
     Cow::Owned(members)
 }
 
-/// The longest text of a number with decimals that a client needs to expect.
+/// The longest text of a decimal number that clients must expect.
 const DECIMAL_CHARS_MAX: usize = 32;
-/// Milliseconds since 1970 in the year 2286.
+/// The length of a time in milliseconds since 1970, until the year 2286.
 const DATE_CHARS_MAX: usize = 14;
 
-/// A stored value as Tuya's cloud shows it, as JSON text: a document is a text there, whatever the device sent, and a
-/// scaled number has no decimals.
+/// A stored value in Tuya's cloud, as JSON text: a document is always a text, and a scaled number has no decimals.
 pub fn tuya_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -> Cow<'a, str> {
     if stored.starts_with(['{', '[']) {
         return Json::from(&*stored).to_string().into();
@@ -206,7 +205,7 @@ pub fn tuya_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -> Cow<
     }
 }
 
-/// A stored value as a TuyaLink device gets it: a struct is a text, as the thing model of the device says.
+/// A stored value for a TuyaLink device. A struct is a text, as in the thing model of the device.
 pub fn to_tuyalink(function: Option<&Function>, stored: &str) -> Json {
     match function.map(|function| function.kind) {
         Some(FunctionType::Struct) => Json::from(stored),
@@ -214,8 +213,8 @@ pub fn to_tuyalink(function: Option<&Function>, stored: &str) -> Json {
     }
 }
 
-/// A value as Alibaba's model has it, from the JSON text in which it is stored: booleans as 0 and 1, choices as their
-/// index, numbers with decimals as they are. A value that does not fit its function stays as it is.
+/// A value in Alibaba's model, from its stored JSON text: booleans as 0 and 1, enumerations as their index, decimal
+/// numbers unchanged. A value that is invalid for its function is not changed.
 pub fn to_alink(function: Option<&Function>, stored: &str) -> Json {
     let value: Json = serde_json::from_str(stored).unwrap_or(Json::Null);
     let Some(function) = function else { return value };
@@ -242,7 +241,7 @@ pub fn to_alink(function: Option<&Function>, stored: &str) -> Json {
     }
 }
 
-/// A value as it is stored, from what a device of this model reports: the other way round than [`to_alink`].
+/// The stored form of a value that a device of this model reports; the inverse of [`to_alink`].
 pub fn from_alink(function: Option<&Function>, value: &Json) -> String {
     let Some(function) = function else { return value.to_string() };
     match (function.kind, value) {
@@ -278,8 +277,8 @@ fn plain(number: &Number) -> String {
     number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
 }
 
-/// A decimal number, as text without exponent, times ten to the power of `places`: exactly, which a multiplication of
-/// floating-point numbers is not.
+/// A decimal number times ten to the power of `places`, as text without exponent. Floating-point multiplication would
+/// not be exact.
 fn point_moved_right(text: &str, places: u32) -> String {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
     let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
@@ -289,7 +288,7 @@ fn point_moved_right(text: &str, places: u32) -> String {
     decimal_text(sign, &number, rest)
 }
 
-/// The other way round.
+/// Divides in the same way.
 fn point_moved_left(text: &str, places: u32) -> String {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
     let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
@@ -298,7 +297,7 @@ fn point_moved_left(text: &str, places: u32) -> String {
     decimal_text(sign, whole, &format!("{moved}{rest}"))
 }
 
-/// Without zeros that say nothing.
+/// Joins the parts of a decimal number, without trailing zeros.
 fn decimal_text(sign: &str, whole: &str, rest: &str) -> String {
     let whole = whole.trim_start_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
@@ -368,7 +367,7 @@ mod tests {
             ),
             (r#"{"step":0.25}"#, "value", json!({"step": 25, "scale": 2}), "2150", "2150"),
             (r#"{"step":5}"#, "value", json!({"step": 5, "scale": 0}), "-0.4", "0"),
-            // Nothing says how many decimals there are, too many, or the scaled number does not fit.
+            // The number of decimals is missing or too large, or the scaled number overflows.
             ("{}", "string", json!({"maxlen": 32}), "\"21.57\"", "\"21.57\""),
             (r#"{"step":0.0000001}"#, "string", json!({"maxlen": 32}), "\"1\"", "\"1\""),
             (r#"{"step":0.001,"max":2147484}"#, "string", json!({"maxlen": 32}), "\"1\"", "\"1\""),

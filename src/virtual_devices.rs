@@ -1,5 +1,5 @@
-//! Devices that the server plays itself, through the same calls of the cloud that a real device's session uses.
-//! `ingle demo` lives from them.
+//! Virtual devices, simulated by the server with the same calls of the cloud as the session of a real device. `ingle
+//! demo` uses them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,66 +14,66 @@ use crate::domain::row_time::When;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
 
-/// Virtual devices that are played at once.
+/// Maximum number of virtual devices that are simulated.
 const DEVICES_MAX: usize = 1000;
-/// Between two rounds of reports.
+/// The time between two rounds of reports.
 const ROUND: Duration = Duration::from_secs(2);
-/// What is sent down and waits to be played.
+/// Maximum number of messages that wait for virtual devices.
 const WAITING_MAX: usize = 64;
 
-/// The way down to virtual devices.
-pub struct VirtualDownlink(mpsc::Sender<Sent>);
+/// Sends commands to virtual devices.
+pub struct VirtualDownlink(mpsc::Sender<Message>);
 
-/// What comes down to them.
-pub struct Waiting(mpsc::Receiver<Sent>);
+/// Receives the commands to virtual devices.
+pub struct VirtualMessages(mpsc::Receiver<Message>);
 
-enum Sent {
-    /// The device was taken from its users.
-    Left(DeviceNo),
-    /// It is to do something, and to say what came of it.
+enum Message {
+    /// The device was unbound.
+    Unbound(DeviceNo),
+    /// A command, and the channel for its result.
     Command(DeviceNo, Command, oneshot::Sender<String>),
 }
 
-/// Both ends of the way down.
-pub fn downlink() -> (VirtualDownlink, Waiting) {
+/// Both ends of the channel.
+pub fn downlink() -> (VirtualDownlink, VirtualMessages) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    (VirtualDownlink(sender), Waiting(receiver))
+    (VirtualDownlink(sender), VirtualMessages(receiver))
 }
 
 #[async_trait]
 impl Downlink for VirtualDownlink {
     async fn end_session(&self, device: DeviceNo) {
-        // A full queue loses nothing: the next round does not find the device any more.
-        let _ = self.0.try_send(Sent::Left(device));
+        // A full queue is no problem: the device is not in the next round anyway.
+        let _ = self.0.try_send(Message::Unbound(device));
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> std::result::Result<String, Undelivered> {
         let (sender, answer) = oneshot::channel();
-        self.0.try_send(Sent::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
+        self.0.try_send(Message::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
         answer.await.map_err(|_| Undelivered::Offline)
     }
 }
 
-/// Plays every virtual device of the cloud until the shutdown begins, then disconnects them.
-pub async fn play(cloud: Arc<Cloud>, mut waiting: Waiting, mut shutdown: Shutdown) {
-    let mut players: HashMap<DeviceNo, Player> = HashMap::new();
+/// Runs all virtual devices of the cloud until the shutdown begins, then disconnects them.
+pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown: Shutdown) {
+    let mut running: HashMap<DeviceNo, VirtualDevice> = HashMap::new();
     let mut rounds = tokio::time::interval(ROUND);
     loop {
         tokio::select! {
             _ = rounds.tick() => {
-                if let Err(error) = round(&cloud, &mut players).await {
-                    tracing::warn!(%error, "a round of the virtual devices failed");
+                if let Err(error) = round(&cloud, &mut running).await {
+                    tracing::warn!(%error, "the virtual devices could not report");
                 }
             }
-            Some(sent) = waiting.0.recv() => match sent {
-                Sent::Left(no) => {
-                    if let Some(player) = players.remove(&no) {
-                        disconnect(&cloud, &player.device).await;
+            Some(message) = messages.0.recv() => match message {
+                Message::Unbound(no) => {
+                    if let Some(simulated) = running.remove(&no) {
+                        disconnect(&cloud, &simulated.device).await;
                     }
                 }
-                Sent::Command(no, command, answer) => {
-                    if let Some(player) = players.get_mut(&no) {
-                        obey(&cloud, player, command).await;
+                Message::Command(no, command, answer) => {
+                    if let Some(simulated) = running.get_mut(&no) {
+                        apply(&cloud, simulated, command).await;
                         let _ = answer.send("{}".to_owned());
                     }
                 }
@@ -81,8 +81,8 @@ pub async fn play(cloud: Arc<Cloud>, mut waiting: Waiting, mut shutdown: Shutdow
             () = shutdown.begun() => break,
         }
     }
-    for player in players.values() {
-        disconnect(&cloud, &player.device).await;
+    for simulated in running.values() {
+        disconnect(&cloud, &simulated.device).await;
     }
 }
 
@@ -92,117 +92,119 @@ async fn disconnect(cloud: &Cloud, device: &Device) {
     }
 }
 
-/// Takes the values of a command and reports them, as a real device would. A service does nothing.
-async fn obey(cloud: &Cloud, player: &mut Player, command: Command) {
+/// Applies the values of a command and reports them, as a real device would. A service has no effect.
+async fn apply(cloud: &Cloud, simulated: &mut VirtualDevice, command: Command) {
     let Command::Set(setpoints) = command else { return };
     let now_ms = cloud.now_ms();
     for (code, value) in &setpoints {
-        if let Some(playing) = player.values.iter_mut().find(|playing| playing.code == *code) {
-            playing.shown = playing.kind.shown(value);
+        if let Some(current) = simulated.values.iter_mut().find(|current| current.code == *code) {
+            current.shown = current.kind.shown(value);
         }
     }
     let points = setpoints.into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
-    if let Err(error) = cloud.report(&player.device, points).await {
-        tracing::warn!(%error, "a virtual device could not report what it was told");
+    if let Err(error) = cloud.report(&simulated.device, points).await {
+        tracing::warn!(%error, "a virtual device could not report the values of a command");
     }
 }
 
-async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result<()> {
+async fn round(cloud: &Cloud, running: &mut HashMap<DeviceNo, VirtualDevice>) -> Result<()> {
     let devices = cloud.virtual_devices(DEVICES_MAX).await?;
-    let known: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
-    let gone: Vec<DeviceNo> = players.keys().filter(|no| !known.contains(no)).copied().collect();
-    for player in gone.iter().filter_map(|no| players.remove(no)) {
-        cloud.disconnected(&player.device, || false).await?;
+    let present: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+    let removed: Vec<DeviceNo> = running.keys().filter(|no| !present.contains(no)).copied().collect();
+    for simulated in removed.iter().filter_map(|no| running.remove(no)) {
+        cloud.disconnected(&simulated.device, || false).await?;
     }
     for device in devices {
-        if let Entry::Vacant(place) = players.entry(device.no) {
+        if let Entry::Vacant(entry) = running.entry(device.no) {
             cloud.connected(&device, || true).await?;
-            place.insert(Player::new(device));
+            entry.insert(VirtualDevice::new(device));
         }
     }
-    for player in players.values_mut() {
+    for simulated in running.values_mut() {
         let now_ms = cloud.now_ms();
-        let changed = player.changes().into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
-        cloud.report(&player.device, changed).await?;
+        let changed = simulated.changes().into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
+        cloud.report(&simulated.device, changed).await?;
     }
     Ok(())
 }
 
-/// One device and what it shows.
-struct Player {
+/// A virtual device and its values.
+struct VirtualDevice {
     device: Device,
-    values: Vec<Playing>,
-    dice: Dice,
+    values: Vec<VirtualValue>,
+    dice: Xorshift,
 }
 
-struct Playing {
+struct VirtualValue {
     code: Arc<str>,
-    kind: Play,
+    kind: Behavior,
     shown: Option<i64>,
 }
 
-/// How the value of a function moves.
-enum Play {
-    /// Stays, and now and then flips.
+/// How the value of a function changes.
+enum Behavior {
+    /// Stays the same and sometimes toggles.
     Switch,
-    /// Wanders between two bounds.
+    /// Moves between two limits.
     Number { min: i64, max: i64 },
-    /// Now and then another of these JSON texts.
+    /// Sometimes changes to another of these JSON texts.
     Choice(Vec<Box<str>>),
-    /// Never changes from this JSON text.
+    /// Is always this JSON text.
     Text(&'static str),
-    /// No fault, nearly always.
+    /// Reports no fault, almost always.
     Faults,
 }
 
-impl Player {
+impl VirtualDevice {
     fn new(device: Device) -> Self {
         let reported = device.product.functions.iter().filter(|function| function.access != Access::WriteOnly);
-        let values = reported.map(Playing::new).collect();
-        let dice = Dice::seeded(device.no);
+        let values = reported.map(VirtualValue::new).collect();
+        let dice = Xorshift::seeded(device.no);
         Self { device, values, dice }
     }
 
     /// The values that changed since the last round; all of them in the first.
     fn changes(&mut self) -> Vec<(Arc<str>, Value)> {
         let dice = &mut self.dice;
-        let changed = self.values.iter_mut().filter_map(|playing| {
-            let next = playing.kind.next(playing.shown, dice);
-            (playing.shown != Some(next)).then(|| {
-                playing.shown = Some(next);
-                Some((playing.code.clone(), playing.kind.value(next)?))
+        let changed = self.values.iter_mut().filter_map(|current| {
+            let next = current.kind.next(current.shown, dice);
+            (current.shown != Some(next)).then(|| {
+                current.shown = Some(next);
+                Some((current.code.clone(), current.kind.value(next)?))
             })
         });
         changed.flatten().collect()
     }
 }
 
-impl Playing {
+impl VirtualValue {
     fn new(function: &Function) -> Self {
         let bounds = &function.bounds;
         let kind = match function.kind {
-            FunctionType::Boolean => Play::Switch,
+            FunctionType::Boolean => Behavior::Switch,
             FunctionType::Integer => {
                 let min = bounds.min.unwrap_or(0);
-                Play::Number { min, max: bounds.max.unwrap_or(100).max(min) }
+                Behavior::Number { min, max: bounds.max.unwrap_or(100).max(min) }
             }
-            FunctionType::Enum if !bounds.range.is_empty() => Play::Choice(bounds.range.clone()),
-            FunctionType::Bitmap => Play::Faults,
+            FunctionType::Enum if !bounds.range.is_empty() => Behavior::Choice(bounds.range.clone()),
+            FunctionType::Bitmap => Behavior::Faults,
             FunctionType::Float | FunctionType::Double if bounds.decimal.scale.is_some() => {
                 let bound = |number: Option<f64>, usual| bounds.decimal.scaled(number.unwrap_or(usual)).unwrap_or(0);
                 let min = bound(bounds.decimal.min, 0.0);
-                Play::Number { min, max: bound(bounds.decimal.max, 100.0).max(min) }
+                Behavior::Number { min, max: bound(bounds.decimal.max, 100.0).max(min) }
             }
-            FunctionType::Float | FunctionType::Double | FunctionType::Date => Play::Text("\"0\""),
-            FunctionType::Struct => Play::Text("{}"),
-            FunctionType::Enum | FunctionType::String | FunctionType::Json | FunctionType::Raw => Play::Text("\"\""),
+            FunctionType::Float | FunctionType::Double | FunctionType::Date => Behavior::Text("\"0\""),
+            FunctionType::Struct => Behavior::Text("{}"),
+            FunctionType::Enum | FunctionType::String | FunctionType::Json | FunctionType::Raw => {
+                Behavior::Text("\"\"")
+            }
         };
         Self { code: Arc::from(function.code.as_str()), kind, shown: None }
     }
 }
 
-impl Play {
-    fn next(&self, shown: Option<i64>, dice: &mut Dice) -> i64 {
+impl Behavior {
+    fn next(&self, shown: Option<i64>, dice: &mut Xorshift) -> i64 {
         match (self, shown) {
             (Self::Switch, None) => 1,
             (Self::Switch, Some(on)) if dice.one_in(40) => 1 - on,
@@ -218,7 +220,7 @@ impl Play {
         }
     }
 
-    /// What [`Play::value`] gives this value for; 0 for a text, which stays as it is.
+    /// The number for which [`Behavior::value`] returns this value; 0 for a constant text.
     fn shown(&self, value: &Value) -> Option<i64> {
         match self {
             Self::Switch => Some(i64::from(value.as_json() == "true")),
@@ -241,10 +243,10 @@ impl Play {
     }
 }
 
-/// Chance that is good enough to play with: xorshift.
-struct Dice(u64);
+/// A xorshift random number generator, which is sufficient for a simulation.
+struct Xorshift(u64);
 
-impl Dice {
+impl Xorshift {
     fn seeded(device: DeviceNo) -> Self {
         Self(crate::random::number().unwrap_or_default() ^ device.0.unsigned_abs() | 1)
     }

@@ -64,8 +64,20 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["net", "repeated", "shutdown"],
-        &["std", "axum", "http_body_util", "hyper", "hyper_util", "serde_json", "tokio", "tower", "tracing", "utoipa"],
+        &["net", "random", "repeated", "shutdown"],
+        &[
+            "std",
+            "axum",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "serde",
+            "serde_json",
+            "tokio",
+            "tower",
+            "tracing",
+            "utoipa",
+        ],
     ),
     (
         "aliyun",

@@ -15,11 +15,10 @@ use super::token::tenant_id;
 use crate::domain::user::{ALL_USERS_PAGE_MAX, User};
 use crate::domain::{Caller, Error, Noun, UsernameType};
 
-/// Accounts that a page has when the caller does not say.
+/// The number of accounts on a page when the caller does not give it.
 const COUNT_DEFAULT: usize = 20;
-/// A count above is refused; one above [`ALL_USERS_PAGE_MAX`] is clamped.
+/// A larger count is refused; one above [`ALL_USERS_PAGE_MAX`] is reduced to it.
 const COUNT_MAX: i64 = 10_000;
-/// Accounts that one call may name.
 const IDENTITIES_MAX: usize = 100;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
@@ -85,7 +84,7 @@ impl AccountView {
             avatar_url: set(&user.avatar),
             gender: user.gender.clone(),
             last_login_time: user.last_login_ms,
-            // No app signs in here yet.
+            // Users of apps do not log in through this API yet.
             online_status: 0,
             tenant_id: tenant_id(caller.project()),
             status: "0",
@@ -146,11 +145,11 @@ pub struct AccountParams {
 }
 
 impl AccountParams {
-    /// The account that is meant.
+    /// The account that the parameters identify.
     ///
     /// # Errors
-    /// 460 for neither name or an openId without its AppKey, 28514 for another tenant's AppKey, 2407 for an unknown
-    /// openId, 2062 for an unknown identityId.
+    /// 460 if neither an identityId nor an openId with its AppKey is given, 28514 for the AppKey of another tenant,
+    /// 2407 for an unknown openId, 2062 for an unknown identityId.
     pub async fn find(&self, request: &SignedRequest, caller: &Caller) -> Result<Arc<User>, Failure> {
         if let Some(open_id) = &self.open_id {
             return by_open_id(request, caller, open_id, self.open_id_app_key.as_deref()).await;

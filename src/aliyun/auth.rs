@@ -1,7 +1,6 @@
-//! Who is asking (contract aliyun §1, §3). A handler that takes a [`Call`] has a caller whose signature and cloudToken
-//! are proven; one that forgets to check does not compile.
+//! Authentication of calls (contract aliyun §1, §3). A handler receives a [`Call`] only after the signature and the
+//! cloudToken were verified, so a handler that omits the check does not compile.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, OriginalUri, Request};
@@ -17,39 +16,36 @@ use super::reply::{self, Failure, Gate, Reply, Slot};
 use super::sign::{self, Method, SignedParts};
 use crate::domain::replay::Seen;
 use crate::domain::{Caller, Cloud, Project};
-use crate::http::{BodyError, Peer, Sender};
+use crate::http::{self, BodyError, Sender};
 
-/// A body may be this long.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Characters of a header that takes part in a signature.
-const CLAIM_CHARS_MAX: usize = 256;
-/// How far a request's own time may be off.
+/// The largest accepted difference between the time of a request and the server's clock.
 const WINDOW_MS: i64 = 15 * 60 * 1000;
-/// How long the nonce of a request without a time is remembered.
+/// How long the nonce of a request without a time is stored.
 const UNDATED_MS: i64 = 24 * 3600 * 1000;
 
-/// A cloud call: signed, with a living cloudToken where the project requires one.
+/// A cloud call: signed, with a valid cloudToken if the project requires one.
 pub struct Call {
-    /// Who is asking.
+    /// The project that makes the call.
     pub caller: Caller,
     request: SignedRequest,
 }
 
-/// A call that needs the AppKey's signature alone. A cloudToken that it brings must be good all the same.
+/// A call that needs only a signature. If it carries a cloudToken, the token must still be valid.
 pub struct KeyCall {
-    /// Who is asking.
+    /// The project that makes the call.
     pub caller: Caller,
     request: SignedRequest,
 }
 
-/// A call for a cloudToken: signed, whatever token it brings.
+/// A request for a cloudToken: signed; a token that it carries is ignored.
 pub struct TokenCall {
     /// The project whose AppSecret signed it.
     pub project: Arc<Project>,
     request: SignedRequest,
 }
 
-/// A request whose signature is proven.
+/// A request whose signature was verified.
 pub struct SignedRequest {
     aliyun: Arc<Aliyun>,
     envelope: Envelope,
@@ -62,22 +58,22 @@ impl SignedRequest {
         &self.aliyun.cloud
     }
 
-    /// The version of the endpoint that is meant.
+    /// The requested version of the endpoint.
     pub fn version(&self) -> Version {
         self.envelope.version
     }
 
-    /// What `owned` is for a sharee.
+    /// The value of `owned` for a sharee.
     pub fn sharee_owned(&self) -> u8 {
         self.aliyun.sharee_owned
     }
 
-    /// Where devices connect, if a setting says so.
+    /// The address for devices from the settings; empty if it is not set.
     pub fn mqtt_endpoint(&self) -> &str {
         &self.aliyun.mqtt_endpoint
     }
 
-    /// The name and port by which the server was reached.
+    /// The host and port to which the client sent the request.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -85,19 +81,19 @@ impl SignedRequest {
     /// The endpoint's parameters.
     ///
     /// # Errors
-    /// 460.
+    /// Code 460.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, Failure> {
         self.envelope.params()
     }
 
-    /// The envelope of a result that is JSON already, and that `mend` brings up to date.
+    /// The envelope of a result that is already JSON; `mend` updates it in place.
     pub fn answer_written(&self, data: &[u8], mend: impl FnOnce(&mut [u8])) -> Reply {
-        reply::success_written(&self.envelope.asked.id, data, mend)
+        reply::success_written(&self.envelope.reply_options.id, data, mend)
     }
 
     /// The envelope of a result.
     pub fn answer<T: Serialize>(&self, data: T) -> Reply {
-        reply::success(data, &self.envelope.asked.id)
+        reply::success(data, &self.envelope.reply_options.id)
     }
 }
 
@@ -119,7 +115,7 @@ impl FromRequest<Arc<Aliyun>> for Call {
     type Rejection = Failure;
 
     async fn from_request(request: Request, aliyun: &Arc<Aliyun>) -> Result<Self, Failure> {
-        let (project, request) = proven(request, aliyun).await?;
+        let (project, request) = authenticate(request, aliyun).await?;
         let caller = aliyun.cloud.cloud_caller(project, request.envelope.cloud_token.as_deref()).await?;
         Ok(Self { caller, request })
     }
@@ -129,7 +125,7 @@ impl FromRequest<Arc<Aliyun>> for KeyCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, aliyun: &Arc<Aliyun>) -> Result<Self, Failure> {
-        let (project, request) = proven(request, aliyun).await?;
+        let (project, request) = authenticate(request, aliyun).await?;
         let caller = aliyun.cloud.key_caller(project, request.envelope.cloud_token.as_deref()).await?;
         Ok(Self { caller, request })
     }
@@ -139,24 +135,23 @@ impl FromRequest<Arc<Aliyun>> for TokenCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, aliyun: &Arc<Aliyun>) -> Result<Self, Failure> {
-        let (project, request) = proven(request, aliyun).await?;
+        let (project, request) = authenticate(request, aliyun).await?;
         Ok(Self { project, request })
     }
 }
 
-/// Proves a signature and reads the envelope.
-async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>, SignedRequest), Failure> {
+/// Verifies the signature and reads the envelope.
+async fn authenticate(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>, SignedRequest), Failure> {
     let now_ms = aliyun.cloud.now_ms();
     let (parts, body) = request.into_parts();
-    let app_key = claim(&parts.headers, "x-ca-key")?;
+    let app_key = signed_header(&parts.headers, "x-ca-key")?;
     let project = match app_key {
         "" => None,
-        app_key => aliyun.cloud.project_of_key(app_key).await.map_err(inside)?,
+        app_key => aliyun.cloud.project_of_key(app_key).await.map_err(store_failure)?,
     };
     let project = project.ok_or_else(|| Failure::at_gate(Gate::APP_KEY, "no project has that X-Ca-Key"))?;
-    // Only now: a stranger who knows no project does not make us hold a body.
-    let address = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
-    let sender = Sender { project: Some(project.no.0), address };
+    // The body is read only now, so that a client without a valid project uses no memory for it.
+    let sender = Sender { project: Some(project.no.0), address: http::peer(&parts.extensions).address };
     let body = aliyun.bodies.receive(body, BODY_BYTES_MAX, sender).await.map_err(refused_body)?;
     let wire = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
     let signed = SignedParts {
@@ -167,17 +162,17 @@ async fn proven(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Project>,
         body: &body,
     };
     let freshness = check_signed(aliyun, &project, &signed, now_ms)?;
-    once(aliyun, &project, claim(&parts.headers, "x-ca-nonce")?, &signed, freshness, now_ms)?;
+    check_replay(aliyun, &project, signed_header(&parts.headers, "x-ca-nonce")?, &signed, freshness, now_ms)?;
 
     let envelope = Envelope::parse(&body)?;
     if let Some(slot) = parts.extensions.get::<Slot>() {
-        let _ = slot.0.set(envelope.asked.clone());
+        let _ = slot.0.set(envelope.reply_options.clone());
     }
     let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     Ok((project, SignedRequest { aliyun: aliyun.clone(), envelope, host }))
 }
 
-/// Whether a request says when it was made, in a part that its signature covers.
+/// Whether a request has a time that its signature covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Dated,
@@ -190,12 +185,12 @@ fn check_signed(
     signed: &SignedParts<'_>,
     now_ms: i64,
 ) -> Result<Freshness, Failure> {
-    let signature = claim(signed.headers, "x-ca-signature")?;
+    let signature = signed_header(signed.headers, "x-ca-signature")?;
     if signature.is_empty() {
         return Err(Failure::at_gate(Gate::EMPTY_SIGNATURE, "the header X-Ca-Signature is missing"));
     }
     let freshness = check_time(aliyun, signed, now_ms)?;
-    if !signed.md5_fits() {
+    if !signed.md5_matches() {
         return Err(Failure::at_gate(Gate::MD5, "Content-MD5 must be the base64 of the body's MD5"));
     }
     let method = Method::of(signed.headers);
@@ -217,7 +212,7 @@ fn check_signed(
 }
 
 fn check_time(aliyun: &Aliyun, signed: &SignedParts<'_>, now_ms: i64) -> Result<Freshness, Failure> {
-    let timestamp = claim(signed.headers, "x-ca-timestamp")?;
+    let timestamp = signed_header(signed.headers, "x-ca-timestamp")?;
     let date_ms = signed.headers.get("date").and_then(|date| http_date_ms(date.to_str().ok()?));
     let (sent_ms, is_covered) = match (timestamp, date_ms) {
         ("", None) => (None, false),
@@ -246,7 +241,7 @@ fn check_time(aliyun: &Aliyun, signed: &SignedParts<'_>, now_ms: i64) -> Result<
     Ok(Freshness::Undated)
 }
 
-/// A time in seconds, milliseconds, microseconds or nanoseconds, told apart by the number of digits.
+/// A time in seconds, milliseconds, microseconds or nanoseconds; the number of digits decides which.
 fn timestamp_ms(digits: &str) -> Option<i64> {
     let number: i64 = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
     match digits.len() {
@@ -263,8 +258,8 @@ fn http_date_ms(date: &str) -> Option<i64> {
     date.unix_timestamp().checked_mul(1000)
 }
 
-/// Refuses a request that was already taken. Only a nonce that the signature covers names a request.
-fn once(
+/// Refuses a request that was already processed. A nonce is checked only if the signature covers it.
+fn check_replay(
     aliyun: &Aliyun,
     project: &Project,
     nonce: &str,
@@ -282,16 +277,14 @@ fn once(
     match seen {
         Seen::First => Ok(()),
         Seen::Again => Err(Failure::at_gate(Gate::NONCE, "this X-Ca-Nonce was already used")),
-        // A nonce is the caller's choice here, and one that is not remembered is as good as none.
+        // The nonce is optional here, so one that cannot be stored is treated as absent.
         Seen::Full if freshness == Freshness::Dated => Ok(()),
         Seen::Full => Err(Failure::at_gate(Gate::THROTTLED, "too many requests with a nonce are remembered")),
     }
 }
 
-fn claim<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Failure> {
-    let Some(value) = headers.get(name) else { return Ok("") };
-    let text = value.to_str().ok().filter(|text| text.len() <= CLAIM_CHARS_MAX);
-    text.ok_or_else(|| Failure::at_gate(Gate::BODY, format!("the header {name} must be short and plain")))
+fn signed_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Failure> {
+    http::short_header(headers, name).map_err(|text| Failure::at_gate(Gate::BODY, text))
 }
 
 fn refused_body(error: BodyError) -> Failure {
@@ -302,7 +295,7 @@ fn refused_body(error: BodyError) -> Failure {
     Failure::at_gate(gate, error.to_string())
 }
 
-fn inside(error: crate::domain::Error) -> Failure {
+fn store_failure(error: crate::domain::Error) -> Failure {
     tracing::error!(%error, "the project could not be read");
     Failure::at_gate(Gate::INTERNAL, "the store failed")
 }

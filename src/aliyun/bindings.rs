@@ -17,7 +17,6 @@ use crate::domain::binding::{BINDING_PAGE_MAX, Bound, Unbound};
 use crate::domain::device::FactoryName;
 use crate::domain::{DeviceName, NodeType};
 
-/// Devices that one call may bind.
 const DEVICES_MAX: usize = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
@@ -80,7 +79,7 @@ async fn batch_bind(call: Call) -> Reply {
         let (bound, device) = call.cloud().bind_device(&call.caller, &user.uid, &name).await?;
         let bind_code = match bound {
             Bound::Owner => 0,
-            // A project that does not see the device learns no more than of one that does not exist.
+            // A project that may not see the device gets the same answer as for a device that does not exist.
             Bound::Taken if device.is_some() => 1,
             Bound::Taken | Bound::Unknown => 7,
         };
@@ -96,7 +95,7 @@ async fn batch_bind(call: Call) -> Reply {
     request_body = Body<super::devices::DeviceParams>, responses((status = 200, body = Envelope<String>)))]
 async fn unbind_everybody(call: Call) -> Reply {
     match call.cloud().unbind_everybody(&call.caller, &call.device_name()?).await? {
-        Unbound::Nothing => Err(Failure::new(Code::NOT_BOUND, "nobody has that device")),
+        Unbound::Nothing => Err(Failure::new(Code::NOT_BOUND, "the device has no owner")),
         Unbound::Share | Unbound::Owner => call.answer(""),
     }
 }

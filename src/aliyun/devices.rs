@@ -16,14 +16,13 @@ use crate::domain::binding::{BoundDevice, BoundDevices, DEVICES_OF_USER_MAX, Unb
 use crate::domain::device::FactoryName;
 use crate::domain::{Device, DeviceName, DeviceState, NodeType, Uid};
 
-/// From this version on `limit` and `offset` count.
+/// The first version that reads `limit` and `offset`.
 const PAGED: super::params::Version = (1, 0, 5);
-/// From this version on `identityId` counts, and the filters.
+/// The first version that reads `identityId` and the filters.
 const BY_IDENTITY: super::params::Version = (1, 0, 7);
 /// The digits of two states.
 const OFFLINE: u8 = b'3';
 const ONLINE: u8 = b'1';
-/// Devices that a page may have.
 const LIMIT_MAX: i64 = 100;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
@@ -123,7 +122,7 @@ impl<'a> BoundDeviceView<'a> {
     }
 }
 
-/// Writes devices as their user has them, with the state that each has when it is offline.
+/// Writes the devices with their names for this user; each is written with its state when offline.
 fn write(devices: &[&BoundDevice], user: &BoundDevices, sharee_owned: u8) -> Written {
     let mut text = br#"{"code":200,"data":["#.to_vec();
     let mut states = Vec::with_capacity(devices.len());
@@ -133,7 +132,7 @@ fn write(devices: &[&BoundDevice], user: &BoundDevices, sharee_owned: u8) -> Wri
         }
         let row = serde_json::to_vec(&BoundDeviceView::of(bound, user, sharee_owned)).unwrap_or_default();
         text.extend_from_slice(&row);
-        // The state is a digit, the last thing before the brace.
+        // The state is one digit, just before the closing brace.
         states.push(text.len() - 2);
     }
     text.extend_from_slice(br#"],"message":"success"}"#);
@@ -187,8 +186,8 @@ async fn query_by_user(call: Call) -> Reply {
     })
 }
 
-/// The page of a user's devices that is wanted: so many to skip, and so many to give. Without a limit only the first part
-/// of a long list is read.
+/// The requested page of a user's devices: the number to skip and the number to return. Without a limit, only the
+/// beginning of a long list is read.
 async fn page(
     call: &Call,
     uid: &Uid,
@@ -268,13 +267,13 @@ impl SignedRequest {
     /// The device that the parameters name.
     ///
     /// # Errors
-    /// 460.
+    /// Code 460.
     pub fn device_name(&self) -> Result<DeviceName, Failure> {
         self.params::<DeviceParams>()?.name()
     }
 }
 
-/// What its owner calls a device; `None` while that is what its product is called.
+/// The name that the owner gave to the device; `None` while it has the name of its product.
 pub fn nick_name(device: &Device) -> Option<&str> {
     Some(device.name.as_str()).filter(|name| !name.is_empty() && *name != device.product.name)
 }
@@ -293,7 +292,7 @@ fn status_of(device: &Device, online: bool) -> u8 {
     }
 }
 
-/// The vendor's word for what a device is made of.
+/// The vendor's name of the node type of a device.
 pub fn thing_type(device: &Device) -> &'static str {
     if device.is_virtual { "VIRTUAL" } else { "DEVICE" }
 }

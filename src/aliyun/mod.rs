@@ -1,4 +1,4 @@
-//! The Alibaba Living cloud API. One file a resource, each with its routes on top; this file only names them.
+//! The Alibaba Living cloud API. Each resource has one file with its routes at the top; this file only lists them.
 
 mod accounts;
 mod auth;
@@ -26,10 +26,10 @@ use crate::domain::replay::Replays;
 use crate::http::{Bodies, Refusals, document};
 use reply::{Failure, Gate};
 
-/// Where this dialect's paths begin; all below answers in its words.
+/// The first segments of this dialect's paths. Unknown paths below them are answered by this dialect.
 const AREAS: [&str; 9] = ["account", "app", "awss", "cloud", "iotx", "living", "thing", "uc", "user"];
 
-/// What the routes of this dialect share.
+/// The state that all routes of this dialect share.
 pub struct Aliyun {
     cloud: Arc<Cloud>,
     explain: bool,
@@ -46,21 +46,20 @@ pub struct Aliyun {
 /// The settings of this dialect.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Whether a refusal says which part was wrong.
+    /// Whether a refusal explains which part of the request was wrong.
     pub explain: bool,
-    /// Whether signatures may be made with HmacSHA1.
+    /// Whether signatures with HmacSHA1 are accepted.
     pub hmac_sha1: bool,
-    /// Whether a request must say when it was made.
+    /// Whether a request must carry a time.
     pub require_timestamp: bool,
-    /// What `owned` is for a user to whom a device is shared.
+    /// The value of `owned` for a sharee.
     pub sharee_owned: u8,
-    /// Where devices connect, as clients are told. Empty: the host that the client asked, port 1883.
+    /// The address for devices that clients are given. Empty: the host of the client's request, port 1883.
     pub mqtt_endpoint: String,
 }
 
 impl Aliyun {
-    /// The dialect over a cloud; `bodies` is what the bodies of requests may take, `refusals` where refused ones are
-    /// counted and logged.
+    /// Creates the dialect. `bodies` limits the memory of request bodies; `refusals` counts and logs refused requests.
     pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
         let (replays, undated) = Default::default();
@@ -79,7 +78,7 @@ impl Aliyun {
     }
 }
 
-/// Every route, and the answer to every other path of this dialect's areas.
+/// All routes, and the answer to every other path below this dialect's areas.
 pub fn router(aliyun: Aliyun) -> Router {
     let aliyun = Arc::new(aliyun);
     let (mut router, _) = routes().split_for_parts();
@@ -93,7 +92,7 @@ pub fn router(aliyun: Aliyun) -> Router {
         .with_state(aliyun)
 }
 
-/// The description of every route.
+/// The OpenAPI document of all routes.
 pub fn openapi() -> OpenApi {
     let (_, mut document) = routes().split_for_parts();
     document::describe(

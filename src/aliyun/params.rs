@@ -1,5 +1,5 @@
 //! Reading requests as leniently as the vendor's clients need (contract aliyun §2.1): ids and numbers as text or
-//! number, absent and empty alike, unknown members ignored.
+//! number, an empty value like an absent one, unknown members ignored.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -7,12 +7,11 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::reply::{Asked, Code, Failure, new_id};
+use super::reply::{Code, Failure, ReplyOptions, new_id};
 use crate::http;
 
-/// A text parameter may be this long.
 const TEXT_CHARS_MAX: usize = 256;
-/// An id to give back may be this long.
+/// Maximum length of a request id.
 const ID_CHARS_MAX: usize = 256;
 
 /// A request's body. `params` are the endpoint's own.
@@ -46,13 +45,13 @@ pub struct Head {
     pub language: Option<String>,
 }
 
-/// A body that was read, its parameters not yet.
+/// A parsed body whose parameters are not parsed yet.
 pub struct Envelope {
-    /// What goes back with the answer.
-    pub asked: Asked,
-    /// The token, if any.
+    /// Values of the request that the answer depends on.
+    pub reply_options: ReplyOptions,
+    /// The cloudToken, if any.
     pub cloud_token: Option<String>,
-    /// The version, the newest when there is none or it makes no sense.
+    /// The version; the newest one if it is absent or invalid.
     pub version: Version,
     params: Option<Box<RawValue>>,
 }
@@ -66,7 +65,7 @@ impl Envelope {
     /// Reads a body, whatever its content type.
     ///
     /// # Errors
-    /// 400 for anything that is no JSON object of the vendor's form.
+    /// 400 for anything but a JSON object of the vendor's form.
     pub fn parse(body: &[u8]) -> Result<Self, Failure> {
         let refuse = |text: &str| Failure::new(Code::REQUEST, format!("the body is not the vendor's envelope: {text}"));
         let body = http::without_mark(body);
@@ -83,7 +82,7 @@ impl Envelope {
         };
         let chinese = head.language.as_deref().is_some_and(|language| language.starts_with("zh"));
         Ok(Self {
-            asked: Asked { id, chinese },
+            reply_options: ReplyOptions { id, chinese },
             cloud_token: head.cloud_token,
             version: head.api_ver.as_deref().and_then(version).unwrap_or(NEWEST),
             params: body.params,
@@ -93,7 +92,7 @@ impl Envelope {
     /// The endpoint's parameters.
     ///
     /// # Errors
-    /// 460.
+    /// Code 460.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, Failure> {
         let text = self.params.as_ref().map_or("{}", |params| params.get());
         serde_json::from_str(text).map_err(|error| {
@@ -111,7 +110,7 @@ fn version(text: &str) -> Option<Version> {
 /// A text, `None` when it is absent, null or empty. A number counts as its digits.
 ///
 /// # Errors
-/// For anything else, control characters, and more than 256 characters.
+/// For any other type, for control characters, and for more than 256 characters.
 pub fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
     let text = match Json::deserialize(input)? {
         Json::Null => return Ok(None),
@@ -127,7 +126,7 @@ pub fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Er
     Ok((!text.trim().is_empty()).then_some(text))
 }
 
-/// A whole number, also as text; `None` when it is absent, null or empty.
+/// An integer, also as text; `None` when it is absent, null or empty.
 ///
 /// # Errors
 /// For anything else.
@@ -159,15 +158,15 @@ pub fn flag<'de, D: Deserializer<'de>>(input: D) -> Result<Option<bool>, D::Erro
     }
 }
 
-/// A parameter that must be there.
+/// A required parameter.
 ///
 /// # Errors
-/// 460.
+/// Code 460.
 pub fn required<T>(value: Option<T>, name: &'static str) -> Result<T, Failure> {
     value.ok_or_else(|| Failure::new(Code::PARAM, format!("{name} is missing or empty")))
 }
 
-/// A page by number and size, as offset and limit.
+/// Converts page number and page size to offset and limit.
 ///
 /// # Errors
 /// 460 for a number below 1 or a size outside 1 to `size_max`.
@@ -185,7 +184,7 @@ mod tests {
 
     #[test]
     fn ids_and_heads_in_every_form() {
-        let id = |body: &str| Envelope::parse(body.as_bytes()).unwrap().asked.id;
+        let id = |body: &str| Envelope::parse(body.as_bytes()).unwrap().reply_options.id;
         assert_eq!(id(r#"{"id":1538185690705015}"#), "1538185690705015");
         assert_eq!(id(r#"{"id":"x","version":1.0,"other":[]}"#), "x");
         for none in ["{}", r#"{"id":null}"#, r#"{"id":""}"#, r#"{"id":[]}"#] {

@@ -1,5 +1,5 @@
-//! Where a user is served: always here (contract aliyun §5 row 18). App clients go on to the endpoints that they are
-//! told, so this is what brings a phone over.
+//! The region of a user: always this server (contract aliyun §5 row 18). Apps then use the endpoints in the answer, so
+//! this call directs a phone to this server.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::auth::{KeyCall, SignedRequest};
 use super::params::Body;
 use super::reply::{Envelope, Reply};
 
-/// Where devices connect when no setting says otherwise.
+/// The port for devices if the settings do not give one.
 const MQTT_PORT: u16 = 1883;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {

@@ -1,27 +1,23 @@
-//! How this dialect answers (contract aliyun §1.7, §2): refusals of the gateway with a status, header and body of
-//! their own, everything else with HTTP 200 and the code in the envelope.
+//! Answers of this dialect (contract aliyun §1.7, §2). Refusals of the gateway have an HTTP status, header and body of
+//! their own; all other answers have HTTP 200 and a code in the envelope.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::Level;
 use utoipa::ToSchema;
 
 use super::Aliyun;
 use crate::domain::{Error, Noun};
 use crate::http;
 
-/// One client reads JSON only when the type starts like this.
-const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 const REQUEST_ID_HEADER: &str = "x-ca-request-id";
 const MESSAGE_HEADER: &str = "x-ca-error-message";
 
-/// What a handler returns.
+/// The result of a handler.
 pub type Reply = Result<Response, Failure>;
 
 /// The envelope of a success.
@@ -49,7 +45,7 @@ pub struct FailureEnvelope<'a> {
     id: &'a str,
 }
 
-/// The HTTP statuses of answers, and what each means. All but 200 are refusals of the gateway, with the header
+/// The HTTP statuses of answers and their meanings. All except 200 are refusals of the gateway, with the header
 /// `X-Ca-Error-Message`.
 pub const STATUSES: [(u16, &str); 5] = [
     (200, "What was asked for, or why it was refused"),
@@ -59,26 +55,27 @@ pub const STATUSES: [(u16, &str); 5] = [
     (500, "The server failed"),
 ];
 
-/// What a request says of its answer; known once its envelope was read, also to a refusal.
+/// Values of the request that the answer depends on. They are available once the envelope is parsed, also for a
+/// refusal.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// The id to give back.
+pub struct ReplyOptions {
+    /// The request id that the answer repeats.
     pub id: String,
-    /// Whether texts for people are to be Chinese.
+    /// Whether messages are in Chinese.
     pub chinese: bool,
 }
 
-/// Where the extractor leaves [`Asked`] for [`finish`].
+/// Passes [`ReplyOptions`] from the extractor to [`finish`].
 #[derive(Clone, Debug, Default)]
-pub struct Slot(pub Arc<OnceLock<Asked>>);
+pub struct Slot(pub Arc<OnceLock<ReplyOptions>>);
 
 /// A success.
 pub fn success<T: Serialize>(data: T, id: &str) -> Reply {
-    json(StatusCode::OK, &Envelope { code: 200, data, id })
+    http::json(StatusCode::OK, &Envelope { code: 200, data, id })
         .ok_or_else(|| Failure::new(Code::SERVICE, "the answer could not be written"))
 }
 
-/// A success whose data is JSON already, and that `mend` brings up to date.
+/// A success whose data is already JSON; `mend` updates it in place.
 pub fn success_written(id: &str, data: &[u8], mend: impl FnOnce(&mut [u8])) -> Reply {
     let begin = br#"{"code":200,"data":"#;
     let mut bytes = Vec::with_capacity(data.len() + id.len() + 64);
@@ -88,13 +85,7 @@ pub fn success_written(id: &str, data: &[u8], mend: impl FnOnce(&mut [u8])) -> R
     bytes.extend_from_slice(br#","id":"#);
     serde_json::to_writer(&mut bytes, id).map_err(|error| Failure::new(Code::SERVICE, error.to_string()))?;
     bytes.push(b'}');
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
-}
-
-fn json(status: StatusCode, envelope: &impl Serialize) -> Option<Response> {
-    let mut bytes = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut bytes, envelope).ok()?;
-    Some((status, [(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
+    Ok(http::json_response(StatusCode::OK, bytes))
 }
 
 /// One row of the table of codes.
@@ -134,7 +125,7 @@ codes! {
     TENANT = 28514, "tenant not match", "租户不匹配";
 }
 
-/// A refusal of the gateway, before any handler: the text of its header, and the status that goes with it.
+/// A refusal of the gateway, before any handler runs: the text of its header and its HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
     text: &'static str,
@@ -165,19 +156,19 @@ gates! {
     INTERNAL = "Internal Error", INTERNAL_SERVER_ERROR, SERVICE;
 }
 
-/// A refused request: the vendor's code for the caller, and which part was wrong for whoever may know.
+/// A refused request: the vendor's code for the caller, and an explanation for clients that may see it.
 #[derive(Clone, Debug)]
 pub struct Failure {
     code: Code,
-    /// Text and status of the gateway's own refusals.
+    /// Text and HTTP status of a refusal of the gateway.
     gate: Option<(&'static str, StatusCode)>,
-    /// What the gateway's text ends with.
+    /// Appended to the text of the gateway's refusal.
     detail: String,
     explain: String,
 }
 
 impl Failure {
-    /// A failure of a handler. The explanation must hold no secret.
+    /// A failure of a handler. The explanation must not contain secrets.
     pub fn new(code: Code, explain: impl Into<String>) -> Self {
         Self { code, gate: None, detail: String::new(), explain: explain.into() }
     }
@@ -187,19 +178,19 @@ impl Failure {
         Self { gate: Some((gate.text, gate.status)), ..Self::new(gate.code, explain) }
     }
 
-    /// A wrong signature: the text gives the server's string to sign, with `#` for its line ends.
+    /// An invalid signature. The header contains the server's string to sign, with `#` for each line end.
     pub fn signature(string_to_sign: &[u8], explain: impl Into<String>) -> Self {
         let detail = format!("`{}`", http::header_text(&String::from_utf8_lossy(string_to_sign), "#"));
         Self { detail, ..Self::at_gate(Gate::SIGNATURE, explain) }
     }
 
-    /// What the log says. The explanation of a wrong signature quotes what the caller sent, which the log must not have.
+    /// The reason for the log. The explanation of an invalid signature quotes the request, which must not be logged.
     fn reason(&self) -> &str {
         let is_signature = self.gate.is_some_and(|(text, _)| text == Gate::SIGNATURE.text);
         if is_signature { "the signature is not that of the project's AppSecret" } else { &self.explain }
     }
 
-    /// The same failure with the text that an endpoint has for it.
+    /// The same failure with another code.
     pub fn with(self, code: Code) -> Self {
         Self { code, ..self }
     }
@@ -242,27 +233,24 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// A place holder that carries the failure to [`finish`], which knows id and language.
+    /// An empty response that carries the failure to [`finish`], which adds the request id and the language.
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        response.extensions_mut().insert(self);
-        response
+        http::carrying(self)
     }
 }
 
-/// Gives every answer its request id, and writes the failures of every route.
+/// Adds a request id to every answer and writes the failures of all routes.
 pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let of = http::Mention::of(&request);
+    let request_log = http::RequestLog::of(&request);
     let mut response = next.run(request).await;
     let request_id = new_id();
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        aliyun.refusals.happened("aliyun", failure.code.number, &of, failure.reason());
+        aliyun.refusals.record("aliyun", failure.code.number, &request_log, failure.reason());
         response = write(&aliyun, &failure, slot.0.get(), &request_id);
-    } else if tracing::enabled!(Level::DEBUG) {
-        let (route, agent) = (of.route(), of.user_agent());
-        tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
+    } else {
+        request_log.answered();
     }
     if let Ok(value) = HeaderValue::from_str(&request_id.to_ascii_uppercase()) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -270,13 +258,14 @@ pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, nex
     response
 }
 
-fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: &str) -> Response {
+fn write(aliyun: &Aliyun, failure: &Failure, options: Option<&ReplyOptions>, request_id: &str) -> Response {
     let Failure { code, gate, detail, explain, .. } = failure;
-    let localized_msg = if asked.is_some_and(|asked| asked.chinese) { code.zh } else { code.en };
-    let id = asked.map_or(request_id, |asked| asked.id.as_str());
+    let localized_msg = if options.is_some_and(|options| options.chinese) { code.zh } else { code.en };
+    let id = options.map_or(request_id, |options| options.id.as_str());
     let envelope = FailureEnvelope { code: code.number, message: code.en, localized_msg, id };
     let status = gate.map_or(StatusCode::OK, |(_, status)| status);
-    let mut response = json(status, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let mut response =
+        http::json(status, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     if let Some((text, _)) = gate
         && let Ok(value) = HeaderValue::from_str(&format!("{text}{detail}"))
     {
@@ -288,12 +277,9 @@ fn write(aliyun: &Aliyun, failure: &Failure, asked: Option<&Asked>, request_id: 
     response
 }
 
-/// An id that no other answer of this server has, in the form of a UUID.
+/// An id in the form of a UUID, unique for this server.
 pub fn new_id() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let (process, count) = (*PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
+    let (process, count) = http::request_number();
     let (a, b, c) = (process >> 32, process >> 16 & 0xffff, process & 0xfff);
     format!("{a:08x}-{b:04x}-4{c:03x}-{:04x}-{:012x}", 0x8000 | count >> 48 & 0x3fff, count & 0xffff_ffff_ffff)
 }

@@ -1,4 +1,4 @@
-//! The signature of the API gateway, and every way in which real clients write it (contract aliyun §1.2–1.5). Pure.
+//! Signatures of the API gateway, in all the forms that real clients send (contract aliyun §1.2–1.5). Without I/O.
 
 use axum::http::HeaderMap;
 use base64::Engine;
@@ -10,15 +10,15 @@ use sha1::Sha1;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Names that `X-Ca-Signature-Headers` may list.
+/// Maximum number of names in `X-Ca-Signature-Headers`.
 const SIGNED_HEADERS_MAX: usize = 32;
-/// Parameters of query and form together that can take part.
+/// Maximum number of signed query and form parameters together.
 const PAIRS_MAX: usize = 1000;
-/// Headers that have a place of their own, or none.
+/// Headers that are signed separately or not at all.
 const NOT_IN_BLOCK: [&str; 6] =
     ["x-ca-signature", "x-ca-signature-headers", "accept", "content-md5", "content-type", "date"];
 
-/// The parts of a request that a signature can cover, as they came over the wire.
+/// The parts of a request that a signature can cover, as they were sent.
 pub struct SignedParts<'a> {
     /// Upper case.
     pub method: &'a str,
@@ -37,25 +37,25 @@ impl SignedParts<'_> {
         self.headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()
     }
 
-    /// The names of the signed headers, in the letter case and order in which they are listed.
+    /// The names of the signed headers, with the case and order of the list.
     fn listed_names(&self) -> impl Iterator<Item = &str> {
         let list = std::str::from_utf8(self.header("x-ca-signature-headers")).unwrap_or_default();
         let names = list.split([',', ':']).map(str::trim).filter(|name| !name.is_empty()).take(SIGNED_HEADERS_MAX);
         names.filter(|name| !NOT_IN_BLOCK.iter().any(|other| other.eq_ignore_ascii_case(name)))
     }
 
-    /// Whether the signature covers a header that is listed by name.
+    /// Whether the signature covers a header that the list names.
     pub fn covers(&self, name: &str) -> bool {
         self.listed_names().any(|signed| signed.eq_ignore_ascii_case(name))
     }
 
-    /// Whether there is no `Content-MD5`, or the body's.
-    pub fn md5_fits(&self) -> bool {
+    /// Whether `Content-MD5` is absent or matches the body.
+    pub fn md5_matches(&self) -> bool {
         let given = self.header("content-md5");
         given.is_empty() || given == STANDARD.encode(Md5::digest(self.body)).as_bytes()
     }
 
-    /// What is signed. It holds nothing but what the caller sent.
+    /// The string to sign. It contains only data that the caller sent.
     pub fn string_to_sign(&self) -> Vec<u8> {
         let mut string = Vec::with_capacity(512);
         for line in [
@@ -68,7 +68,7 @@ impl SignedParts<'_> {
             string.extend_from_slice(line);
             string.push(b'\n');
         }
-        // Sorted bytewise: one client lists them in no order.
+        // Sorted bytewise, because one client lists them in arbitrary order.
         let mut names: Vec<&str> = self.listed_names().collect();
         names.sort_unstable();
         for name in names {
@@ -80,7 +80,7 @@ impl SignedParts<'_> {
         string
     }
 
-    /// The path with the decoded parameters of query and form, sorted by name; of a repeated name the first counts.
+    /// The path with the decoded query and form parameters, sorted by name. Of a repeated name only the first is used.
     fn resource(&self, string: &mut Vec<u8>) {
         string.extend_from_slice(self.path.as_bytes());
         let mut pairs = Vec::new();
@@ -117,17 +117,17 @@ fn decode_pairs(text: &[u8], pairs: &mut Vec<(Vec<u8>, Vec<u8>)>) {
     }
 }
 
-/// What a signature is made with.
+/// The hash function of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// `HmacSHA256`, also when none is named.
+    /// `HmacSHA256`, also if the request names none.
     Sha256,
     /// `HmacSHA1`.
     Sha1,
 }
 
 impl Method {
-    /// The method that a request names.
+    /// The method that the request names.
     pub fn of(headers: &HeaderMap) -> Self {
         let named = headers.get("x-ca-signature-method");
         let is_sha1 = named.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"hmacsha1"));
@@ -135,7 +135,7 @@ impl Method {
     }
 }
 
-/// Whether `signature` is what the secret gives for a string to sign.
+/// Whether `signature` is valid for this secret and string to sign.
 pub fn verify(secret: &str, method: Method, string: &[u8], signature: &str) -> bool {
     let Ok(given) = STANDARD.decode(signature) else { return false };
     let expected: Vec<u8> = match method {

@@ -1,4 +1,4 @@
-//! Things: what a device is, says and can (contract aliyun §5 rows 2, 6–9).
+//! Things: the description, values and functions of a device (contract aliyun §5 rows 2, 6–9).
 
 use std::sync::Arc;
 
@@ -20,13 +20,12 @@ use crate::domain::{Caller, DeviceState};
 use crate::http::document::AnyObject;
 use crate::thing_model;
 
-/// Devices that a page may have.
 const PAGE_SIZE_MAX: usize = 200;
-/// Devices that one call with a status looks through.
+/// Maximum number of devices that one call with a status filter examines.
 const LOOKED_THROUGH_MAX: usize = 10_000;
-/// What the main part of a device's firmware is called, in either protocol.
+/// The names of the main firmware module in the two device protocols.
 const MAIN_FIRMWARE: [&str; 2] = ["default", "0"];
-/// What is said of where a device is served.
+/// The region of every device.
 const REGION: &str = "local";
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
@@ -69,7 +68,7 @@ async fn thing_properties(call: Call) -> Reply {
     call.answer(properties.collect::<Vec<_>>())
 }
 
-/// The name of one report of a device.
+/// The id of one report of a device.
 pub fn batch_id(time_ms: i64, n: u32) -> String {
     format!("{time_ms:016x}{n:06x}")
 }
@@ -206,7 +205,7 @@ async fn list(call: &Call) -> Reply {
     let product = call.cloud().product(&call.caller, &key).await?;
     let mut query =
         DeviceQuery { products: vec![product.id.clone()], limit: DEVICE_PAGE_MAX, ..DeviceQuery::default() };
-    // Without a status the pages are the store's; with one they are counted among those that have it.
+    // Without a status filter the store paginates; with one, the matching devices are counted here.
     let (mut skip, mut looked_through) = (0, 0);
     match wanted {
         None => query.offset = offset,

@@ -1,4 +1,4 @@
-//! What a device reported over time (contract aliyun §5 rows 10, 11).
+//! Values and thing events that a device reported (contract aliyun §5 rows 10, 11).
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::domain::timeline::{TimelinePage, TimelineQuery};
 use crate::domain::{Device, Event, EventType};
 use crate::thing_model;
 
-/// Rows that a page has when the caller does not say.
+/// The number of rows on a page when the caller does not give it.
 const PAGE_SIZE_DEFAULT: i64 = 20;
-/// What an event is when its product does not say.
+/// The type of an event when its product does not define it.
 const EVENT_TYPE: &str = "info";
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {

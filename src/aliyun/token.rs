@@ -83,7 +83,7 @@ fn answer(call: &TokenCall, cloud_token: String) -> Reply {
     call.answer(TokenView { cloud_token, expire_in, expires_in: expire_in, isolation_id })
 }
 
-/// The tenant's id as the vendor writes it, 32 upper-case hex digits: the same for ever for a project.
+/// The tenant's id in the vendor's form: 32 upper-case hex digits. It never changes for a project.
 pub fn tenant_id(project: &Project) -> String {
     constant(project, "tenant").to_ascii_uppercase()
 }

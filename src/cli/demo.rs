@@ -44,7 +44,7 @@ impl Demo {
         let place = Place { data: self.data, config: self.config };
         let app = App::open(&place.data, place.demo_config()?, Arc::new(SystemClock));
         let app = app.map_err(|error| error.to_string())?;
-        let control = Control::Here(app.control());
+        let control = Control::InProcess(app.control());
         let mut project = first_project(&control).await?;
         if project.is_none() {
             // Only in a new folder, so that a device that was removed stays removed.

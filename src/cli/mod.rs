@@ -131,7 +131,7 @@ fn log_to_stderr() {
 async fn control(place: &Place) -> Result<(Control, Option<App>), String> {
     let opened = App::open(&place.data, place.config()?, Arc::new(SystemClock));
     match opened {
-        Ok(app) => Ok((Control::Here(app.control()), Some(app))),
+        Ok(app) => Ok((Control::InProcess(app.control()), Some(app))),
         Err(AppError::InUse(folder)) => Ok((Control::Running(folder.join(SOCKET_FILE)), None)),
         Err(error) => Err(error.to_string()),
     }

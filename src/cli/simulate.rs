@@ -152,7 +152,7 @@ impl Simulate {
                 Speaks::Linkkit => Protocol::LinkKit,
             },
             points: self.points.into(),
-            listens: true,
+            subscribes: true,
             connecting_max: CONNECTING_MAX,
             connect_within: CONNECT_WITHIN,
             drain: DRAIN,

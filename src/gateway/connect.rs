@@ -55,7 +55,7 @@ where
         Err((refusal, reason)) => {
             if let Some(reason) = reason {
                 let what = format!("user {}", connect.username);
-                gateway.refusals.refused(reason, Who::Claimed(&connect.client_id), peer.address, &what);
+                gateway.refusals.refused(reason, Who::Unauthenticated(&connect.client_id), peer.address, &what);
             }
             refusal
         }

@@ -1,5 +1,4 @@
-//! Bodies in flight: all of them together take a bounded number of bytes, of which nobody gets more than is left for
-//! the others.
+//! The memory of request bodies. It is limited in total, and one client cannot use all of it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,29 +13,28 @@ use http_body_util::BodyExt;
 
 use crate::repeated::Repeated;
 
-/// A body must have arrived by then.
+/// The timeout of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The rest of a body that is not held must have arrived by then: its sender, who may send no more at all, keeps a
-/// connection and its buffers for so long.
+/// The timeout for the rest of a refused body, because its sender occupies a connection and its buffers.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
-/// Of a body that is too long or not held so much is read before the connection is closed.
+/// Maximum number of bytes that are read of the rest of a refused body.
 const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// So many bytes a second of refused bodies are read in all, so that reading them takes little of the processors.
+/// Maximum bytes per second of refused bodies in total, to limit the CPU time of reading them.
 const DROPPED_BYTES_PER_SECOND: f64 = 16e6;
-/// The first bytes of a body are always taken: what they need is bounded by the number of connections. So a small
-/// request is answered however many large ones are under way.
+/// The first bytes of a body are not counted, because the number of connections limits them. So small requests are
+/// answered even when large ones use the whole budget.
 const SMALL_BYTES: usize = 8 * 1024;
 
-/// Why there is no body.
+/// Why a body could not be received.
 #[derive(Debug)]
 pub enum BodyError {
     /// It did not arrive in time.
     Late,
-    /// It is longer than so many bytes.
+    /// It is longer than this many bytes.
     TooLong(usize),
-    /// All bodies in flight, or those of this project or address, take as much as they may.
+    /// The limit for all bodies, or for those of the project or address, is reached.
     Busy,
-    /// Its sender went away, or it is no HTTP.
+    /// The connection was closed, or the client sent invalid HTTP.
     Broken(axum::Error),
 }
 
@@ -51,25 +49,24 @@ impl std::fmt::Display for BodyError {
     }
 }
 
-/// Who sends a body, before anything is proven: whom the request names, and from where it comes.
+/// The sender of a body, before authentication: the project that the request names, and the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The number of the project that the request names; `None` for requests that name none.
     pub project: Option<i64>,
-    /// The other end of the connection. This machine's own addresses have no share of their own: they are a proxy's.
+    /// The address of the client. Loopback addresses have no limit of their own, because they belong to a proxy.
     pub address: IpAddr,
 }
 
-/// The budget of all bodies in flight.
+/// The memory budget of all request bodies.
 ///
-/// A body takes from it what it needs as its bytes arrive, and gives it back when its request is done. A project, and an
-/// address, may hold at most as much as is left after that: one alone half of it, two a third each, and so on, so that
-/// there is always something for one who comes later.
+/// A body uses the budget as its data arrives, until its request is done. A project, and an address, may use at most as
+/// much as then remains: one alone may use half, two a third each, and so on, so that some always remains for another.
 pub struct Bodies {
     bytes_max: usize,
     ledger: Mutex<Ledger>,
     refused: Repeated,
-    /// When the next bytes of refused bodies may be read.
+    /// The time at which more bytes of refused bodies may be read.
     next_dropped: Mutex<Instant>,
 }
 
@@ -80,7 +77,7 @@ struct Ledger {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A body that was received. What it holds of the budget is given back when it is dropped.
+/// A received body. Dropping it releases its part of the budget.
 pub struct HeldBody {
     bytes: Vec<u8>,
     _share: Share,
@@ -95,24 +92,26 @@ impl Deref for HeldBody {
 }
 
 impl Bodies {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     pub fn new(bytes_max: usize) -> Arc<Self> {
-        let refused = Repeated::new("a request was refused: the bodies in flight take all the memory that they may");
+        let refused = Repeated::new(
+            "a request was refused because the bodies of other requests use all the memory allowed for them",
+        );
         Arc::new(Self { bytes_max, ledger: Mutex::default(), refused, next_dropped: Mutex::new(Instant::now()) })
     }
 
-    /// Bytes that are held now, beyond the small ones.
+    /// The used part of the budget.
     pub fn held_bytes(&self) -> u64 {
         self.ledger().held as u64
     }
 
-    /// Bodies that were refused since the start because of the budget.
+    /// Number of bodies that were refused since the start because of the budget.
     pub fn refused(&self) -> u64 {
         self.refused.total()
     }
 
-    /// A whole body of at most `bytes_max`. The rest of one that is too long, or too much for the budget, is read and
-    /// dropped, so that its sender sees why.
+    /// Receives a body of at most `bytes_max`. The rest of one that is refused is read and dropped, so that its sender
+    /// receives the refusal.
     ///
     /// # Errors
     /// [`BodyError`].
@@ -131,10 +130,10 @@ impl Bodies {
         let collecting = self.collect(&mut body, bytes_max, &mut held, &mut refusal);
         let received = tokio::time::timeout(BODY_TIMEOUT, collecting).await;
         if matches!(refusal, Some(BodyError::Busy)) {
-            self.refused.happened("api.bodies_megabytes");
+            self.refused.record_failure("api.bodies_megabytes");
             let _ = tokio::time::timeout(REFUSED_TIMEOUT, self.drop_rest(&mut body)).await;
         }
-        // A body that was not held is refused for that, also when the rest of it was late.
+        // The budget is the reason for the refusal even if the rest of the body was late.
         match (refusal, received) {
             (Some(refusal), _) => Err(refusal),
             (None, Ok(Ok(()))) => Ok(held),
@@ -147,7 +146,7 @@ impl Bodies {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends what arrives to `held`. One that is too long is read to its end; one that is too much for the budget is not.
+    /// Appends data to `held`. A body that is too long is read to its end; one that exceeds the budget is not.
     async fn collect(
         &self,
         body: &mut Body,
@@ -183,21 +182,21 @@ impl Bodies {
         Ok(())
     }
 
-    /// Reads what is left of a body, so that its sender sees the answer.
+    /// Reads the rest of a body, so that its sender receives the answer.
     async fn drop_rest(&self, body: &mut Body) {
         let mut length = 0;
         while let Some(Ok(frame)) = body.frame().await
             && length <= DROPPED_BYTES_MAX
         {
             let bytes = frame.data_ref().map_or(0, |data| data.len());
-            // Not held while it waits.
+            // Released before the wait.
             drop(frame);
             self.pace(bytes).await;
             length += bytes;
         }
     }
 
-    /// Waits until so many bytes of a refused body may have been read.
+    /// Waits until this many bytes of a refused body may be read.
     async fn pace(&self, bytes: usize) {
         let time = Duration::from_secs_f64(bytes as f64 / DROPPED_BYTES_PER_SECOND);
         let due = {
@@ -211,7 +210,8 @@ impl Bodies {
 }
 
 impl HeldBody {
-    /// Makes room for a body of `length` bytes so far and of `longest` at the end. Whether the budget has it.
+    /// Reserves memory for a body of `length` bytes so far and `longest` at the end. Returns false if the budget is
+    /// exceeded.
     fn grow(&mut self, length: usize, longest: usize) -> bool {
         let capacity = self.bytes.capacity();
         if length <= capacity {
@@ -231,7 +231,7 @@ impl HeldBody {
     }
 }
 
-/// What one body holds of the budget.
+/// The part of the budget that one body uses.
 struct Share {
     bodies: Arc<Bodies>,
     sender: Sender,
@@ -307,11 +307,12 @@ mod tests {
     fn nobody_takes_what_is_left_for_the_others() {
         let mut ledger = Ledger::default();
         let mut take = |sender| (0..).take_while(|_| ledger.take(sender, KIB, 900 * KIB)).count();
-        // One project alone: half of it. A second one: half of what is left, and so on.
+        // One project alone may use half of the budget, a second one half of the rest, and so on.
         assert_eq!(take(sender(1, 1)), 450);
         assert_eq!(take(sender(2, 2)), 225);
         assert_eq!(take(sender(3, 3)), 112);
-        // Another address does not help the first project, nor another project's name the first address.
+        // Another address does not raise the limit of the first project, and another project does not raise that of the
+        // address.
         assert_eq!(take(sender(1, 4)), 0);
         assert_eq!(take(sender(5, 1)), 0);
     }
@@ -340,7 +341,7 @@ mod tests {
         assert!(matches!(refused, BodyError::Busy));
         assert_eq!(held.len(), 8);
         assert_eq!(bodies.held_bytes(), held.iter().map(|body| (body.len() - SMALL_BYTES) as u64).sum::<u64>());
-        // Somebody else's is taken, and a small one of the same sender too.
+        // Other senders can send large bodies, and the same sender small ones.
         assert!(bodies.receive(body(256 * KIB), 1024 * KIB, sender(2, 2)).await.is_ok());
         assert!(bodies.receive(body(100), 1024 * KIB, sender(1, 1)).await.is_ok());
         assert_eq!(bodies.refused(), 1);

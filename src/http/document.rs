@@ -1,4 +1,4 @@
-//! What the OpenAPI documents of all dialects have in common.
+//! Functions for the OpenAPI documents of all dialects.
 
 use utoipa::ToSchema;
 use utoipa::openapi::path::Operation;
@@ -8,8 +8,7 @@ use utoipa::openapi::{ComponentsBuilder, ContentBuilder, Info, LicenseBuilder, O
 /// The media type of every answer that a document describes.
 const JSON: &str = "application/json";
 
-/// Gives a document the title and description of its dialect, and the version and licence of this package. What stood
-/// there was the metadata of a dependency.
+/// Sets title, description, version and licence of a document. By default they would be those of another package.
 pub fn describe(document: &mut OpenApi, title: &str, description: &str) {
     let mut info = Info::new(title, env!("CARGO_PKG_VERSION"));
     info.description = Some(description.to_owned());
@@ -17,8 +16,8 @@ pub fn describe(document: &mut OpenApi, title: &str, description: &str) {
     document.info = info;
 }
 
-/// Adds the envelope of a refusal, `F`, to the answers of each operation that `applies`. `statuses` are the HTTP statuses
-/// that refusals have, each with what it means: where there is an answer with that status already, either is one.
+/// Adds the envelope of a refusal, `F`, to the answers of each operation that `applies`. `statuses` are the HTTP
+/// statuses of refusals and their meanings. If an answer with the status exists, both are documented.
 pub fn refuses<F: ToSchema>(document: &mut OpenApi, statuses: &[(u16, &str)], applies: impl Fn(&Operation) -> bool) {
     let components = document.components.get_or_insert_with(|| ComponentsBuilder::new().build());
     components.schemas.insert(F::name().into_owned(), F::schema());

@@ -1,5 +1,5 @@
-//! Refused requests: each is counted by dialect and code, and logged with what was asked and why it was refused. A cause
-//! that comes again and again has a bounded number of lines, and what was left out is counted in the next one.
+//! Refused requests. Each is counted by dialect and code and logged with the request and the reason. The number of log
+//! lines is limited; the next line contains the number of omitted ones.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,23 +9,21 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderValue, Method, Uri, header};
+use tracing::Level;
 
 use super::{Peer, header_text};
 
-/// So much of a user agent goes to the log.
 const USER_AGENT_BYTES_MAX: usize = 64;
-/// So much of a path and its query goes to the log.
 const TARGET_BYTES_MAX: usize = 200;
-/// So much of a reason goes to the log.
 const REASON_BYTES_MAX: usize = 300;
-/// Longer parts of a path or query could be tokens. Ids are shorter.
+/// Longer parts of a path or query are masked, because they could be tokens. Ids are shorter.
 const PART_BYTES_MAX: usize = 31;
-/// What stands in the log for what could be a secret.
+/// Replaces a possible secret in the log.
 const MASK: &str = "***";
-/// A dialect's refusals with one code have so many lines in a [`PERIOD`].
+/// Maximum number of log lines for one code of a dialect in a [`PERIOD`].
 const LINES_MAX: u64 = 10;
 const PERIOD: Duration = Duration::from_secs(60);
-/// Codes of a dialect that are told apart; dialects have fewer. Further ones are counted under 0.
+/// Maximum number of codes of a dialect that are counted separately. Further ones are counted as code 0.
 const CODES_MAX: usize = 64;
 
 /// The refusals of all dialects.
@@ -36,28 +34,30 @@ pub struct Refusals {
 
 struct Count {
     total: u64,
-    /// When the lines were counted from.
+    /// The beginning of the period.
     since: Instant,
-    /// Refusals in this period.
+    /// Number of refusals in this period.
     in_period: u64,
 }
 
 impl Refusals {
-    /// None yet.
+    /// No refusals.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// A request was refused. `dialect` is the name of its document, `code` the vendor's; `reason` must hold no secret.
-    pub fn happened(&self, dialect: &'static str, code: u32, of: &Mention, reason: &str) {
+    /// Records a refused request. `dialect` is the name of its document, `code` the vendor's; `reason` must not contain
+    /// secrets.
+    pub fn record(&self, dialect: &'static str, code: u32, request: &RequestLog, reason: &str) {
         let Some(left_out) = self.note(dialect, code, Instant::now()) else { return };
         let mut reason = Cow::Borrowed(reason);
         if reason.len() > REASON_BYTES_MAX {
             let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or_default();
             reason = Cow::Owned(format!("{}...", &reason[..end]));
         }
-        let (target, reason) = (of.target(), header_text(&reason, "\\n"));
-        let (method, agent, address) = (&of.method, of.user_agent(), of.address.map(|address| address.to_string()));
+        let (target, reason) = (request.target(), header_text(&reason, "\\n"));
+        let (method, agent, address) =
+            (&request.method, request.user_agent(), request.address.map(|address| address.to_string()));
         tracing::info!(
             dialect,
             code,
@@ -71,13 +71,13 @@ impl Refusals {
         );
     }
 
-    /// How often each code of each dialect was answered since the start.
+    /// Number of refusals for each dialect and code since the start.
     pub fn totals(&self) -> Vec<(&'static str, u32, u64)> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().map(|((dialect, code), count)| (*dialect, *code, count.total)).collect()
     }
 
-    /// Counts one. When it is to be logged: how many before it were not.
+    /// Counts a refusal. If it must be logged, returns the number of refusals before it that were not logged.
     fn note(&self, dialect: &'static str, code: u32, now: Instant) -> Option<u64> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = counts.keys().filter(|(known, _)| *known == dialect).count();
@@ -94,19 +94,18 @@ impl Refusals {
     }
 }
 
-/// What the log may say of a request. To make one copies no text, as every call has one; the texts are made when they are
+/// The parts of a request that may be logged. Every request creates one, so texts are only formatted when they are
 /// logged.
-pub struct Mention {
-    /// Its method.
-    pub method: Method,
+pub struct RequestLog {
+    method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
     agent: Option<HeaderValue>,
     address: Option<IpAddr>,
 }
 
-impl Mention {
-    /// That of a request.
+impl RequestLog {
+    /// Extracts the parts of a request.
     pub fn of(request: &Request) -> Self {
         let extensions = request.extensions();
         let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0).clone();
@@ -119,25 +118,33 @@ impl Mention {
         }
     }
 
-    /// The route: the path with the names of its parameters. Empty for a path that is none.
-    pub fn route(&self) -> &str {
+    /// Logs an answer that is not a refusal, at debug level.
+    pub fn answered(&self) {
+        if tracing::enabled!(Level::DEBUG) {
+            let (route, agent) = (self.route(), self.user_agent());
+            tracing::debug!(http.method = %self.method, http.route = route, http.user_agent = agent, "answered");
+        }
+    }
+
+    /// The route: the path with the names of its parameters. Empty for an unknown path.
+    fn route(&self) -> &str {
         self.route.as_ref().map_or("", MatchedPath::as_str)
     }
 
-    /// Its program, cut, and only what can be printed of it. Empty when it does not say.
-    pub fn user_agent(&self) -> String {
+    /// The user agent, cut to the maximum length and without unprintable characters. Empty if there is none.
+    fn user_agent(&self) -> String {
         let bytes = self.agent.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
         let printable = bytes.iter().filter(|byte| matches!(byte, b' '..=b'~'));
         printable.take(USER_AGENT_BYTES_MAX).copied().map(char::from).collect()
     }
 
-    /// The path as it was asked, and the names of the query's parameters. What could be a token is masked: what follows
-    /// `token` or `tokens` in a path, whatever is long, and all values of a query.
-    pub fn target(&self) -> String {
+    /// The path, and the names of the query parameters. Possible tokens are masked: the segment after `token` or
+    /// `tokens`, long segments, and all values of the query.
+    fn target(&self) -> String {
         let mut target = String::new();
         let mut follows_token = false;
-        for (place, part) in self.uri.path().split('/').enumerate() {
-            if place > 0 {
+        for (index, part) in self.uri.path().split('/').enumerate() {
+            if index > 0 {
                 target.push('/');
             }
             let is_word = matches!(part, "" | "refresh");
@@ -145,12 +152,12 @@ impl Mention {
             target.push_str(if is_secret { MASK } else { part });
             follows_token = part.to_ascii_lowercase().contains("token");
         }
-        for (place, pair) in self.uri.query().unwrap_or_default().split('&').enumerate() {
+        for (index, pair) in self.uri.query().unwrap_or_default().split('&').enumerate() {
             let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
             if name.is_empty() {
                 continue;
             }
-            target.push(if place == 0 { '?' } else { '&' });
+            target.push(if index == 0 { '?' } else { '&' });
             target.push_str(if name.len() > PART_BYTES_MAX { MASK } else { name });
             target.push_str(if value.is_some() { "=" } else { "" });
         }
@@ -169,7 +176,7 @@ mod tests {
     use axum::body::Body;
 
     fn target(uri: &str) -> String {
-        Mention::of(&Request::builder().uri(uri).body(Body::empty()).unwrap()).target()
+        RequestLog::of(&Request::builder().uri(uri).body(Body::empty()).unwrap()).target()
     }
 
     #[test]
@@ -199,7 +206,7 @@ mod tests {
         let begin = Instant::now();
         let lines = |now| (0..1000).filter_map(|_| refusals.note("tuya", 1004, now)).collect::<Vec<_>>();
         assert_eq!(lines(begin), [0; LINES_MAX as usize]);
-        // Another code and another dialect have lines of their own.
+        // Each code and each dialect has its own lines.
         assert_eq!(refusals.note("tuya", 1010, begin), Some(0));
         assert_eq!(refusals.note("aliyun", 1004, begin), Some(0));
         let later = lines(begin + PERIOD);

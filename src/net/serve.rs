@@ -113,11 +113,11 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, address, permit)) => {
-                    self.failed.ended();
+                    self.failed.record_success();
                     self.spawn(&mut connections, stream, address, permit, service.clone(), shutdown.clone());
                 }
                 Err(error) => {
-                    self.failed.happened(&error.to_string());
+                    self.failed.record_failure(&error.to_string());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

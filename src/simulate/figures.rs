@@ -1,17 +1,17 @@
-//! What is counted while the devices report, and what comes of it.
+//! Counters of a simulation, and the results of a round.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Steps of a doubling in the histogram: a latency is known to one part in so many.
+/// Buckets for each doubling of the latency. They give the relative precision of the histogram.
 const STEPS: u64 = 64;
 const STEPS_LOG2: u32 = STEPS.ilog2();
 /// Latencies in microseconds from 0 to beyond an hour.
 const BUCKETS: usize = 30 * STEPS as usize;
 
-/// Counts of a round, of all devices together.
+/// Counters of a round, summed over all devices.
 #[derive(Debug)]
 pub struct Counts {
     pub(super) sent: AtomicU64,
@@ -21,7 +21,7 @@ pub struct Counts {
     pub(super) connects: AtomicU64,
     pub(super) reconnects: AtomicU64,
     pub(super) commands: AtomicU64,
-    /// Messages that report what was set, and their data points.
+    /// Messages that report values set by commands, and their data points.
     pub(super) reported_back: AtomicU64,
     pub(super) points_back: AtomicU64,
     latency_us: Box<[AtomicU64]>,
@@ -57,12 +57,12 @@ fn get(count: &AtomicU64) -> u64 {
 }
 
 impl Counts {
-    /// Messages that were acknowledged so far.
+    /// Number of messages that were acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         get(&self.acknowledged)
     }
 
-    /// Connections that were made so far.
+    /// Number of connections that were established so far.
     pub fn connects(&self) -> u64 {
         get(&self.connects)
     }
@@ -123,7 +123,7 @@ impl Counts {
         }
     }
 
-    /// Milliseconds within which such a part of the acknowledgements came.
+    /// The latency in milliseconds that this part of the acknowledgements did not exceed.
     fn part(&self, part: f64) -> f64 {
         let all: u64 = self.latency_us.iter().map(get).sum();
         let wanted = (all as f64 * part).ceil() as u64;
@@ -138,53 +138,53 @@ impl Counts {
     }
 }
 
-/// The place of a latency: one a microsecond at first, then [`STEPS`] a doubling.
+/// The bucket of a latency: first one for each microsecond, then [`STEPS`] for each doubling.
 fn bucket(us: u64) -> usize {
     let doublings = (us | STEPS).ilog2() - STEPS_LOG2;
     let place = u64::from(doublings) * STEPS + (us >> doublings);
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// The longest latency in a place.
+/// The longest latency in a bucket.
 fn upper_us(bucket: usize) -> u64 {
     let (doublings, step) = ((bucket as u64 / STEPS).saturating_sub(1), bucket as u64 % STEPS);
     if bucket as u64 >= STEPS { ((STEPS + step + 1) << doublings) - 1 } else { step }
 }
 
-/// What came of a round.
+/// The results of a round.
 #[derive(Clone, Debug, Serialize)]
 pub struct Round {
-    /// Devices that took part.
+    /// Number of devices that took part.
     pub devices: usize,
-    /// Those that were connected at its end.
+    /// Number of devices that were connected at the end.
     pub connected: usize,
-    /// Those that the server did not let in.
+    /// Number of devices that the server refused.
     pub refused: usize,
-    /// Those that could not reach it in time.
+    /// Number of devices that could not reach the server in time.
     pub unreachable: usize,
-    /// Connections that were lost and made anew.
+    /// Connections that were lost and established again.
     pub reconnects: u64,
     /// Messages that were acknowledged.
     pub messages: u64,
     /// Data points in them.
     pub points: u64,
-    /// Messages whose acknowledgement did not come.
+    /// Messages that were not acknowledged.
     pub unacknowledged: u64,
-    /// Messages that were sent a second time, after a lost connection.
+    /// Messages that were sent again after a lost connection.
     pub sent_again: u64,
-    /// Acknowledgements of nothing that was sent.
+    /// Acknowledgements of messages that were not sent.
     pub unexpected: u64,
     /// Commands that were answered.
     pub commands: u64,
-    /// How long it took, to the last acknowledgement.
+    /// Duration until the last acknowledgement.
     pub seconds: f64,
-    /// Acknowledged messages a second.
+    /// Acknowledged messages per second.
     pub messages_per_second: f64,
-    /// Their data points a second.
+    /// Acknowledged data points per second.
     pub points_per_second: f64,
-    /// From when a message was due to its acknowledgement.
+    /// Time from when a message was due until its acknowledgement.
     pub latency_ms: LatencyMs,
-    /// The first refusal or failure, in words.
+    /// A description of the first refusal or failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
@@ -192,16 +192,16 @@ pub struct Round {
 /// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LatencyMs {
-    /// Half of them are not longer.
+    /// The median.
     pub p50: f64,
-    /// 99 of 100 are not longer.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The longest.
+    /// The maximum.
     pub worst: f64,
 }
 
 impl Round {
-    /// What went wrong, in words; `None` when every device was let in and every message acknowledged once.
+    /// A description of what went wrong; `None` when every device was accepted and every message acknowledged once.
     pub fn failure(&self) -> Option<String> {
         let counts = [
             (self.refused as u64, "devices were refused"),

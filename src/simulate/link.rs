@@ -1,4 +1,4 @@
-//! A device's connection.
+//! The MQTT connection of a simulated device.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,34 +16,33 @@ use tokio_util::codec::Decoder;
 use super::message::{Identity, PACKET_BYTES_MAX};
 use super::{Settings, Tls};
 
-/// What is read at once.
 const READ_BYTES: usize = 2048;
 
-/// The connection is no more, or says what is no MQTT.
+/// The connection is lost, or the server sent invalid MQTT.
 #[derive(Debug)]
-pub struct Gone;
+pub struct Closed;
 
-/// Why a connection could not be made.
-pub enum Unmade {
-    /// The server does not let the device in, and will not.
+/// Why a connection could not be established.
+pub enum OpenError {
+    /// The server refused the device permanently.
     Refused(&'static str),
-    /// It may go another time.
+    /// A temporary failure.
     Failed(String),
 }
 
-impl From<io::Error> for Unmade {
+impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-impl From<Gone> for Unmade {
-    fn from(_: Gone) -> Self {
+impl From<Closed> for OpenError {
+    fn from(_: Closed) -> Self {
         Self::Failed("the server closed the connection".to_owned())
     }
 }
 
-/// A connection that the server has let in.
+/// An accepted connection.
 pub struct Link {
     stream: Stream,
     codec: Codec,
@@ -65,8 +64,8 @@ impl Stream {
 }
 
 impl Link {
-    /// Connects, proves who the device is and subscribes.
-    pub async fn open(settings: &Settings, who: &Identity) -> Result<Self, Unmade> {
+    /// Connects, authenticates the device and subscribes.
+    pub async fn open(settings: &Settings, who: &Identity) -> Result<Self, OpenError> {
         let stream = TcpStream::connect(settings.address).await?;
         stream.set_nodelay(true)?;
         let stream = match &settings.tls {
@@ -76,29 +75,31 @@ impl Link {
             }
         };
         let mut link = Self { stream, codec: Codec::new(PACKET_BYTES_MAX), input: BytesMut::new() };
-        let (protocol, listens) = (settings.protocol, settings.listens);
-        link.send(&who.connect(protocol, settings.tls.is_some(), listens, settings.now_ms)).await?;
+        let (protocol, subscribes) = (settings.protocol, settings.subscribes);
+        link.send(&who.connect(protocol, settings.tls.is_some(), subscribes, settings.now_ms)).await?;
         match link.packet().await? {
             Packet::ConnectAck(answer) => match answer.return_code {
                 ConnectAckReason::ConnectionAccepted => {}
-                ConnectAckReason::ServiceUnavailable => return Err(Unmade::Failed("server unavailable".to_owned())),
-                reason => return Err(Unmade::Refused(reason.reason())),
+                ConnectAckReason::ServiceUnavailable => {
+                    return Err(OpenError::Failed("server unavailable".to_owned()));
+                }
+                reason => return Err(OpenError::Refused(reason.reason())),
             },
-            _ => return Err(Gone.into()),
+            _ => return Err(Closed.into()),
         }
-        if let Some(subscription) = who.subscription(protocol).filter(|_| listens) {
+        if let Some(subscription) = who.subscription(protocol).filter(|_| subscribes) {
             link.send(&subscription).await?;
             match link.packet().await? {
                 Packet::SubscribeAck { status, .. } if !status.contains(&SubscribeReturnCode::Failure) => {}
-                Packet::SubscribeAck { .. } => return Err(Unmade::Refused("the subscription was not granted")),
-                _ => return Err(Gone.into()),
+                Packet::SubscribeAck { .. } => return Err(OpenError::Refused("the subscription was not granted")),
+                _ => return Err(Closed.into()),
             }
         }
         Ok(link)
     }
 
     /// Sends a packet.
-    pub async fn send(&mut self, packet: &[u8]) -> Result<(), Gone> {
+    pub async fn send(&mut self, packet: &[u8]) -> Result<(), Closed> {
         let sent = match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(packet).await,
             Stream::Tls(stream) => {
@@ -106,20 +107,20 @@ impl Link {
                 if written.is_ok() { stream.flush().await } else { written }
             }
         };
-        sent.map_err(|_| Gone)
+        sent.map_err(|_| Closed)
     }
 
-    /// Waits for bytes. True when they were just the acknowledgement that is waited for; otherwise what they say is to
-    /// be had from [`Link::next`].
-    pub async fn hear(&mut self, awaited: Option<NonZeroU16>) -> Result<bool, Gone> {
+    /// Waits for data. Returns true if it is only the awaited acknowledgement; otherwise [`Link::next`] returns the
+    /// packets.
+    pub async fn receive(&mut self, awaited: Option<NonZeroU16>) -> Result<bool, Closed> {
         let Self { stream, input, .. } = self;
         std::future::poll_fn(|context| {
             let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
             let mut buffer = ReadBuf::uninit(&mut space);
-            ready!(stream.poll_read(context, &mut buffer)).map_err(|_| Gone)?;
+            ready!(stream.poll_read(context, &mut buffer)).map_err(|_| Closed)?;
             let bytes = buffer.filled();
             if bytes.is_empty() {
-                return Poll::Ready(Err(Gone));
+                return Poll::Ready(Err(Closed));
             }
             let is_awaited = input.is_empty() && awaited.is_some_and(|id| bytes == acknowledgement(id));
             if !is_awaited {
@@ -130,12 +131,12 @@ impl Link {
         .await
     }
 
-    /// The next packet in what was heard.
-    pub fn next(&mut self) -> Result<Option<Packet>, Gone> {
+    /// The next received packet.
+    pub fn next(&mut self) -> Result<Option<Packet>, Closed> {
         if self.input.is_empty() {
             return Ok(None);
         }
-        let decoded = self.codec.decode(&mut self.input).map_err(|_| Gone)?;
+        let decoded = self.codec.decode(&mut self.input).map_err(|_| Closed)?;
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
@@ -143,12 +144,12 @@ impl Link {
     }
 
     /// Waits for a packet.
-    async fn packet(&mut self) -> Result<Packet, Gone> {
+    async fn packet(&mut self) -> Result<Packet, Closed> {
         loop {
             if let Some(packet) = self.next()? {
                 return Ok(packet);
             }
-            self.hear(None).await?;
+            self.receive(None).await?;
         }
     }
 }
@@ -159,10 +160,12 @@ pub fn acknowledgement(id: NonZeroU16) -> [u8; 4] {
     [0x40, 2, high, low]
 }
 
-/// A certificate that is not trusted will not be so the next time.
-fn untrusted(error: io::Error) -> Unmade {
+/// A failed TLS handshake is permanent if the certificate is not trusted.
+fn untrusted(error: io::Error) -> OpenError {
     match error.kind() {
-        io::ErrorKind::InvalidData => Unmade::Refused("TLS: the server's certificate is not of the data folder's CA"),
-        _ => Unmade::Failed(error.to_string()),
+        io::ErrorKind::InvalidData => {
+            OpenError::Refused("TLS: the server's certificate is not of the data folder's CA")
+        }
+        _ => OpenError::Failed(error.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! What the devices say: who they are, what they report, and what they answer (contract tuya §6, aliyun §6).
+//! Messages of simulated devices: CONNECT, reports and answers (contract tuya §6, aliyun §6).
 
 use std::num::NonZeroU16;
 
@@ -13,16 +13,16 @@ use tokio_util::codec::Encoder;
 use super::world::{Kind, kind};
 use crate::hex;
 
-/// Seconds of silence after which the server may take a device for gone.
+/// The keep-alive interval in seconds.
 const KEEP_ALIVE_S: u16 = 1200;
-/// A packet may be this long.
+/// Maximum length of a packet.
 pub const PACKET_BYTES_MAX: u32 = 260 * 1024;
 
-/// What stands in a form where a number of the message goes, and its width.
+/// The byte that marks the message number in a form, and the width of the number.
 const NUMBER: (u8, usize) = (b'~', 10);
 /// The same for a time in milliseconds.
 const TIME: (u8, usize) = (b'^', 13);
-/// The same for a value. Blanks before a number are JSON, too.
+/// The same for a value. JSON allows blanks before a number.
 const VALUE: (u8, usize) = (b'*', 5);
 
 /// The protocol above MQTT.
@@ -34,21 +34,21 @@ pub enum Protocol {
     LinkKit,
 }
 
-/// Who a device is. No `Debug`: the secret is in it.
+/// The identity of a device. Without `Debug`, because it contains the secret.
 pub struct Identity {
-    /// Its id in both clouds.
+    /// The device id in both clouds.
     pub device_id: String,
-    /// LinkKit's name of its product.
+    /// The product key in LinkKit.
     pub product_key: String,
-    /// LinkKit's name of it.
+    /// The device name in LinkKit.
     pub device_name: String,
-    /// What it proves itself with.
+    /// The device secret.
     pub secret: String,
 }
 
 impl Identity {
-    /// The CONNECT.
-    pub fn connect(&self, protocol: Protocol, is_tls: bool, listens: bool, now_ms: i64) -> Bytes {
+    /// The CONNECT packet.
+    pub fn connect(&self, protocol: Protocol, is_tls: bool, subscribes: bool, now_ms: i64) -> Bytes {
         let Self { device_id, product_key, device_name, .. } = self;
         let (client_id, username, content) = match protocol {
             Protocol::TuyaLink => {
@@ -59,7 +59,7 @@ impl Identity {
             Protocol::LinkKit => {
                 let base = format!("{product_key}&{device_name}");
                 let mode = if is_tls { 2 } else { 3 };
-                let auto = if listens { ",_ss=1" } else { "" };
+                let auto = if subscribes { ",_ss=1" } else { "" };
                 let client_id = format!("{base}|securemode={mode},signmethod=hmacsha256{auto},timestamp={now_ms}|");
                 let content = format!("clientId{base}deviceName{device_name}productKey{product_key}timestamp{now_ms}");
                 (client_id, format!("{device_name}&{product_key}"), content)
@@ -75,7 +75,7 @@ impl Identity {
         }))
     }
 
-    /// The subscription after which everything is sent down, where the protocol needs one.
+    /// The SUBSCRIBE packet for all messages to the device, if the protocol needs one.
     pub fn subscription(&self, protocol: Protocol) -> Option<Bytes> {
         let Self { device_id, .. } = self;
         let filter = match protocol {
@@ -94,7 +94,7 @@ impl Identity {
         }
     }
 
-    /// A report with QoS 1 and this payload. The packet's id is to be set.
+    /// A report with QoS 1 and this payload. Its packet id is not yet set.
     pub fn report(&self, protocol: Protocol, payload: &[u8]) -> Report {
         let topic = self.report_topic(protocol);
         let bytes = publish(&topic, Some(NonZeroU16::MIN), payload.to_vec());
@@ -102,24 +102,24 @@ impl Identity {
     }
 }
 
-/// A report as it goes over the wire, to be filled in again and again.
+/// A report in wire format. It is reused for all regular reports.
 pub struct Report {
     bytes: BytesMut,
     payload_at: usize,
 }
 
 impl Report {
-    /// The packet.
+    /// The packet in wire format.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The payload in it.
+    /// The payload of the packet.
     pub fn payload(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.payload_at..).unwrap_or_default()
     }
 
-    /// Sets the packet's id, and whether it is sent for a second time.
+    /// Sets the packet id and the flag of a repeated message.
     pub fn name(&mut self, id: NonZeroU16, again: bool) {
         const AGAIN: u8 = 0b1000;
         let [high, low] = id.get().to_be_bytes();
@@ -132,7 +132,7 @@ impl Report {
     }
 }
 
-/// The payload of every regular report, with the places where its figures go.
+/// The template of every regular report, with the positions of its numbers.
 pub struct Form {
     payload: Vec<u8>,
     numbers: Vec<usize>,
@@ -142,8 +142,8 @@ pub struct Form {
 }
 
 impl Form {
-    /// A form with these codes. A device that does not listen wants no reply.
-    pub fn new(protocol: Protocol, codes: &[String], listens: bool) -> Self {
+    /// A template for these codes. A device that does not subscribe requests no reply.
+    pub fn new(protocol: Protocol, codes: &[String], subscribes: bool) -> Self {
         let blank = |(mark, width): (u8, usize)| char::from(mark).to_string().repeat(width);
         let (number, time, value) = (blank(NUMBER), blank(TIME), blank(VALUE));
         let points: Vec<String> =
@@ -152,7 +152,7 @@ impl Form {
         let payload = match protocol {
             Protocol::TuyaLink => format!(r#"{{"msgId":"{number}","time":{time},"data":{{{points}}}}}"#),
             Protocol::LinkKit => {
-                let sys = if listens { "" } else { r#""sys":{"ack":0},"# };
+                let sys = if subscribes { "" } else { r#""sys":{"ack":0},"# };
                 let method = r#""method":"thing.event.property.post""#;
                 format!(r#"{{"id":"{number}","version":"1.0",{sys}"params":{{{points}}},{method}}}"#)
             }
@@ -168,12 +168,12 @@ impl Form {
         }
     }
 
-    /// The payload, not filled in.
+    /// The template itself.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Fills in a payload; what the values are follows from `chance`.
+    /// Writes number, time and values into a payload. The values depend on `chance`.
     pub fn fill(&self, payload: &mut [u8], number: u64, time_ms: i64, chance: u64) {
         for at in &self.numbers {
             write(payload, *at, NUMBER.1, number, b'0');
@@ -185,9 +185,9 @@ impl Form {
                 place.copy_from_slice(&time);
             }
         }
-        let mut chance = mixed(chance ^ number);
+        let mut chance = pseudorandom(chance ^ number);
         for (at, kind) in &self.values {
-            chance = mixed(chance);
+            chance = pseudorandom(chance);
             match (kind, self.protocol) {
                 (Kind::Switch, Protocol::TuyaLink) => {
                     if let Some(place) = payload.get_mut(*at..at + VALUE.1) {
@@ -206,7 +206,7 @@ fn places(payload: &[u8], mark: u8) -> Vec<usize> {
     (0..payload.len()).filter(starts).collect()
 }
 
-/// Writes a number to the right of a place.
+/// Writes a number, aligned to the right, at a position.
 fn write(payload: &mut [u8], at: usize, width: usize, mut number: u64, blank: u8) {
     let Some(place) = payload.get_mut(at..at + width) else { return };
     let mut is_first = true;
@@ -217,14 +217,13 @@ fn write(payload: &mut [u8], at: usize, width: usize, mut number: u64, blank: u8
     }
 }
 
-/// A number that looks like chance.
-fn mixed(number: u64) -> u64 {
+fn pseudorandom(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) ^ (mixed >> 31)
 }
 
-/// Values that were set, which are to be reported.
+/// A report of values that a command set.
 pub fn report_of(protocol: Protocol, values: &Map<String, Json>, number: u64, time_ms: i64) -> Vec<u8> {
     let points = values.iter().map(|(code, value)| (code.clone(), json!({"value": value, "time": time_ms})));
     let (id, points) = (number.to_string(), Json::Object(points.collect()));
@@ -237,7 +236,7 @@ pub fn report_of(protocol: Protocol, values: &Map<String, Json>, number: u64, ti
     message.to_string().into_bytes()
 }
 
-/// What a message to the device sets, and the answer to it; `None` for one that sets nothing.
+/// The values that a message to the device sets, and the answer to it; `None` if it sets none.
 pub fn set(protocol: Protocol, message: &Publish, time_ms: i64) -> Option<(Map<String, Json>, Bytes)> {
     if !message.topic.ends_with("/property/set") {
         return None;
@@ -256,7 +255,7 @@ pub fn set(protocol: Protocol, message: &Publish, time_ms: i64) -> Option<(Map<S
     Some((values, publish(&format!("{}{ending}", message.topic), None, answer.to_string().into_bytes())))
 }
 
-/// A PUBLISH, with QoS 1 when it has an id.
+/// A PUBLISH packet, with QoS 1 if it has an id.
 fn publish(topic: &str, packet_id: Option<NonZeroU16>, payload: Vec<u8>) -> Bytes {
     let qos = if packet_id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
     encoded(Packet::from(Publish {
@@ -270,7 +269,7 @@ fn publish(topic: &str, packet_id: Option<NonZeroU16>, payload: Vec<u8>) -> Byte
     }))
 }
 
-/// The bytes of a packet. What the devices make is well formed; nothing comes of what is not.
+/// The packet in wire format; empty if it cannot be encoded, which does not occur for packets of these devices.
 pub fn encoded(packet: Packet) -> Bytes {
     let mut bytes = BytesMut::new();
     match Codec::new(PACKET_BYTES_MAX).encode(packet, &mut bytes) {
@@ -279,7 +278,7 @@ pub fn encoded(packet: Packet) -> Bytes {
     }
 }
 
-/// Hex digits of the code of a content.
+/// The HMAC of a content, in hex digits.
 pub fn mac(secret: &str, content: &str) -> String {
     let code = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
     let code = code.map(|mac| mac.chain_update(content).finalize().into_bytes());

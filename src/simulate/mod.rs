@@ -1,5 +1,5 @@
-//! Devices for tests and benchmarks: many real MQTT 3.1.1 connections that report, and check that every report is
-//! acknowledged. `ingle simulate` and `benches/gateway.rs` are made of it.
+//! Simulated devices for tests and benchmarks: many real MQTT 3.1.1 connections that report and check that every report
+//! is acknowledged. `ingle simulate` and `benches/gateway.rs` use them.
 
 mod device;
 mod figures;
@@ -26,34 +26,34 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::shutdown::{self, Shutdown};
-use device::{Device, Trouble};
+use device::{Device, Failure};
 pub use figures::{Counts, LatencyMs, Round};
 use message::Form;
 pub use message::{Identity, Protocol};
 pub use world::{POINTS_MAX, documents, identities};
 
-/// The time of a device that only rests: later than any plan lasts.
+/// The due time of a device that does not report: later than the end of any plan.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How the devices connect and what they say.
+/// How the devices connect and what they send.
 pub struct Settings {
-    /// Where the server listens for devices.
+    /// The server's address for devices.
     pub address: SocketAddr,
-    /// For TLS: what to trust, and the name of the server.
+    /// The trusted certificates and the name of the server; `None` without TLS.
     pub tls: Option<Tls>,
-    /// What the devices speak above MQTT.
+    /// The protocol above MQTT.
     pub protocol: Protocol,
-    /// Data points of a report.
+    /// Number of data points in a report.
     pub points: usize,
-    /// Whether the devices want to hear commands and replies.
-    pub listens: bool,
-    /// Devices that connect at once.
+    /// Whether the devices subscribe to commands and replies.
+    pub subscribes: bool,
+    /// Maximum number of devices that connect at the same time.
     pub connecting_max: usize,
-    /// A device that is not connected by then, or again by then, is given up.
+    /// The time after which a device that cannot connect or reconnect gives up.
     pub connect_within: Duration,
-    /// After the end of a plan, acknowledgements are waited for so long.
+    /// How long to wait for acknowledgements after the end of a plan.
     pub drain: Duration,
-    /// The time in milliseconds since 1970, which the devices sign.
+    /// The time for signatures, in milliseconds since 1970.
     pub now_ms: i64,
 }
 
@@ -64,7 +64,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Trusts the certificates in a PEM file, for a server of this name or address.
+    /// Trusts the certificates in a PEM file, for a server with this name or address.
     ///
     /// # Errors
     /// A text that names the file or the name.
@@ -77,16 +77,16 @@ impl Tls {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().map_err(|error| wrong(&error))?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
-        // Devices that have just started have nothing to resume.
+        // Devices that have just started have no TLS session to resume.
         config.resumption = Resumption::disabled();
         let name = ServerName::try_from(server_name.to_owned()).map_err(|error| format!("{server_name}: {error}"))?;
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
 
-    /// Greets the server at the other end of a connection.
+    /// Performs the TLS handshake.
     ///
     /// # Errors
-    /// A certificate that is not of the CA or not of the host, or the connection's own.
+    /// A certificate that is not trusted or has another name, or an error of the connection.
     pub async fn connect(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         self.connector.connect(self.name.clone(), stream).await
     }
@@ -95,42 +95,42 @@ impl Tls {
 /// How often the devices report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// Never: they are only there.
+    /// Never; they only stay connected.
     Rest,
-    /// So many messages a second, of all devices together.
+    /// This many messages per second, of all devices together.
     Rate(f64),
-    /// Each as soon as its last message is acknowledged.
+    /// Each device, as soon as its last message is acknowledged.
     Full,
 }
 
-/// What the devices do in one round. They connect first, those that are not connected.
+/// What the devices do in one round, after all of them are connected.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// How often they report.
     pub pace: Pace,
-    /// For how long, at most.
+    /// The maximum duration.
     pub lasting: Duration,
-    /// How many messages each device sends, when that ends the round.
+    /// The number of messages after which a device ends the round.
     pub each: Option<u64>,
-    /// The time in milliseconds since 1970 at which the round begins; the times of reports count from it.
+    /// The time in milliseconds since 1970 at which the round begins. The times of reports are relative to it.
     pub now_ms: i64,
 }
 
 impl Plan {
-    /// Connects and reports nothing.
+    /// A plan that connects and reports nothing.
     pub fn connect(lasting: Duration, now_ms: i64) -> Self {
         Self { pace: Pace::Full, lasting, each: Some(0), now_ms }
     }
 }
 
-/// The devices.
+/// The simulated devices.
 pub struct Fleet {
     devices: Vec<Device>,
     size: usize,
     common: Arc<Common>,
 }
 
-/// What all devices share.
+/// The state that all devices share.
 struct Common {
     settings: Settings,
     form: Form,
@@ -138,20 +138,20 @@ struct Common {
     counts: Arc<Counts>,
 }
 
-/// One round as the devices see it.
-struct Course {
+/// The state of one round that all devices read.
+struct RoundState {
     plan: Plan,
     began: Instant,
     devices: usize,
     ended: AtomicBool,
 }
 
-impl Course {
+impl RoundState {
     fn ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// When a device that has reported so often does it again.
+    /// When a device that has sent this many reports sends the next one.
     fn due(&self, device: usize, reported: u64, now: Instant) -> Option<Instant> {
         if self.ended() || self.plan.each.is_some_and(|each| reported >= each) {
             return None;
@@ -166,7 +166,7 @@ impl Course {
         })
     }
 
-    /// A time for a report that is sent now.
+    /// The time for a report that is sent now.
     fn time_ms(&self, now: Instant) -> i64 {
         let since = now.saturating_duration_since(self.began).as_millis();
         self.plan.now_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
@@ -174,9 +174,9 @@ impl Course {
 }
 
 impl Fleet {
-    /// Devices that are not connected yet.
+    /// Creates devices without connections.
     pub fn new(settings: Settings, devices: impl IntoIterator<Item = Identity>) -> Self {
-        let form = Form::new(settings.protocol, &world::codes(settings.points), settings.listens);
+        let form = Form::new(settings.protocol, &world::codes(settings.points), settings.subscribes);
         let devices: Vec<Device> = devices
             .into_iter()
             .enumerate()
@@ -187,24 +187,24 @@ impl Fleet {
         Self { size: devices.len(), devices, common: Arc::new(common) }
     }
 
-    /// What is counted while a round goes on.
+    /// The counters of the present round.
     pub fn counts(&self) -> Arc<Counts> {
         self.common.counts.clone()
     }
 
-    /// Lets the devices do what the plan says, until it is done or `stop` begins. A device that does not get its
-    /// acknowledgement after that is lost to the fleet.
+    /// Runs the plan until it is complete or `stop` begins. A device that is not finished when the drain time ends is
+    /// removed from the fleet.
     pub async fn run(&mut self, plan: Plan, mut stop: Shutdown) -> Round {
         self.common.counts.clear();
-        let course = Course { plan, began: Instant::now(), devices: self.size, ended: AtomicBool::new(false) };
-        let course = Arc::new(course);
+        let state = RoundState { plan, began: Instant::now(), devices: self.size, ended: AtomicBool::new(false) };
+        let state = Arc::new(state);
         let (end, ending) = shutdown::channel();
         let mut tasks = JoinSet::new();
         for mut device in self.devices.drain(..) {
-            let (common, course, mut ending) = (self.common.clone(), course.clone(), ending.clone());
+            let (common, state, mut ending) = (self.common.clone(), state.clone(), ending.clone());
             tasks.spawn(async move {
-                let lived = device.live(&common, &course, &mut ending).await;
-                (device, lived.err())
+                let ended_with = device.take_part(&common, &state, &mut ending).await;
+                (device, ended_with.err())
             });
         }
         let mut back = Vec::with_capacity(self.size);
@@ -213,19 +213,19 @@ impl Fleet {
             () = tokio::time::sleep(plan.lasting) => {}
             () = stop.begun() => {}
         }
-        course.ended.store(true, Ordering::Relaxed);
+        state.ended.store(true, Ordering::Relaxed);
         end.now();
         if timeout(self.common.settings.drain, gather(&mut tasks, &mut back)).await.is_err() {
             tasks.shutdown().await;
         }
-        let took = course.began.elapsed();
-        let (devices, troubles): (Vec<Device>, Vec<Option<Trouble>>) = back.into_iter().unzip();
+        let took = state.began.elapsed();
+        let (devices, troubles): (Vec<Device>, Vec<Option<Failure>>) = back.into_iter().unzip();
         let mut round = self.common.counts.round(self.size, self.common.settings.points, took);
         round.connected = devices.iter().filter(|device| device.is_connected()).count();
         for trouble in troubles.into_iter().flatten() {
             match trouble {
-                Trouble::Refused(_) => round.refused += 1,
-                Trouble::Unreachable(_) => round.unreachable += 1,
+                Failure::Refused(_) => round.refused += 1,
+                Failure::Unreachable(_) => round.unreachable += 1,
             }
             round.trouble.get_or_insert_with(|| trouble.to_string());
         }
@@ -235,7 +235,7 @@ impl Fleet {
     }
 }
 
-async fn gather(tasks: &mut JoinSet<(Device, Option<Trouble>)>, back: &mut Vec<(Device, Option<Trouble>)>) {
+async fn gather(tasks: &mut JoinSet<(Device, Option<Failure>)>, back: &mut Vec<(Device, Option<Failure>)>) {
     while let Some(joined) = tasks.join_next().await {
         back.extend(joined.ok());
     }

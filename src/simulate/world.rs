@@ -1,48 +1,47 @@
-//! The world of the devices: who they are, and the documents that make them known to a server.
+//! Identities of the simulated devices, and the world documents that create them on a server.
 
 use serde_json::{Value as Json, json};
 
 use super::message::{Identity, mac};
 
-/// Data points that a report may have.
+/// Maximum number of data points in a report.
 pub const POINTS_MAX: usize = 64;
-/// Devices of one document.
 const DEVICES_A_DOCUMENT: usize = 1_000;
-/// Characters of a secret, as both protocols key with.
+/// Length of a secret, the same in both protocols.
 const SECRET_CHARS: usize = 16;
 
 const PROJECT: &str = "simulation";
 const PRODUCT_ID: &str = "simulation";
 const PRODUCT_KEY: &str = "a1simulated";
 
-/// What a code's values are.
+/// The type of a code's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// On or off.
     Switch,
     /// A whole number from 0.
     Number {
-        /// The largest.
+        /// The largest value.
         max: u64,
     },
 }
 
-/// The kind of the code at a place: a switch, a power, a temperature, and again.
-pub fn kind(place: usize) -> Kind {
-    match place % 3 {
+/// The type of the code with this index: switch, power and temperature in turn.
+pub fn kind(index: usize) -> Kind {
+    match index % 3 {
         0 => Kind::Switch,
         1 => Kind::Number { max: 20_000 },
         _ => Kind::Number { max: 450 },
     }
 }
 
-/// The codes of a report with so many data points.
+/// The codes of a report with this many data points.
 pub fn codes(points: usize) -> Vec<String> {
     let names = ["switch", "power", "temperature"];
-    (0..points).map(|place| format!("{}_{}", names[place % names.len()], place / names.len() + 1)).collect()
+    (0..points).map(|index| format!("{}_{}", names[index % names.len()], index / names.len() + 1)).collect()
 }
 
-/// So many devices, whose secrets follow from the seed.
+/// Identities whose secrets are derived from the seed.
 pub fn identities(count: usize, seed: &str) -> Vec<Identity> {
     let identity = |n: usize| {
         let device_id = format!("sim{n:06}");
@@ -52,12 +51,12 @@ pub fn identities(count: usize, seed: &str) -> Vec<Identity> {
     (1..=count).map(identity).collect()
 }
 
-/// World documents, one after the other, that make a product whose reports have so many data points, and the devices.
+/// World documents that create the product, whose reports have this many data points, and the devices.
 pub fn documents(devices: &[Identity], points: usize) -> impl Iterator<Item = String> {
     let functions: Vec<Json> = codes(points)
         .into_iter()
         .enumerate()
-        .map(|(place, code)| match kind(place) {
+        .map(|(index, code)| match kind(index) {
             Kind::Switch => json!({"code": code, "type": "Boolean"}),
             Kind::Number { max } => json!({"code": code, "type": "Integer", "values": {"min": 0, "max": max}}),
         })

@@ -108,7 +108,7 @@ impl LongReads {
             }
         };
         permit.ok_or_else(|| {
-            self.refused.happened("busy");
+            self.refused.record_failure("busy");
             Error::Busy("too many long reads of this project are under way")
         })
     }

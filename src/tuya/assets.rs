@@ -1,4 +1,4 @@
-//! Assets, for clients that know no homes (contract tuya §4.2): each home is one, and none has others below it.
+//! Assets, for clients that do not support homes (contract tuya §4.2). Each home is an asset without sub-assets.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::domain::device::DeviceQuery;
 use crate::domain::home::{HOMES_MAX, Home};
 use crate::domain::{Error, HomeId};
 
-/// What stands above all homes.
+/// The id of the parent of all homes.
 const ROOT: &str = "-1";
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -105,7 +105,7 @@ async fn sub_assets(call: AppCall) -> Reply {
     let damaged = |_| Error::DamagedCursor("last_row_key");
     let after = call.query.text("last_row_key").map(|key| key.parse().map(HomeId).map_err(damaged)).transpose()?;
     let mut homes = match call.path("asset_id") {
-        // One more than wanted, to know whether there are more.
+        // One more than requested, to find out whether there is another page.
         ROOT => call.cloud().homes(&call.caller, after, page_size + 1).await?,
         home => {
             call.cloud().home(&call.caller, home_id(home)?).await?;

@@ -1,7 +1,7 @@
-//! Who is asking (contract tuya §1). A handler that takes a [`Call`] has a project whose signature and token are proven,
-//! one that takes an [`AppCall`] a project or one of its apps' users; one that forgets to check does not compile.
+//! Authentication of calls (contract tuya §1). A handler receives a [`Call`] (made by a project) or an [`AppCall`]
+//! (made by a project or an app user) only after signature and token were verified, so a handler that omits the check
+//! does not compile.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, Request};
@@ -16,45 +16,42 @@ use crate::domain::replay::Seen;
 use crate::domain::{AppCaller, Caller, Cloud, DeviceId, Project, Result as DomainResult, Uid};
 use crate::http::{self, BodyError, HeldBody, Sender};
 
-/// A body may be this long.
+/// Maximum length of a body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Characters of a header that takes part in a signature.
-const CLAIM_CHARS_MAX: usize = 256;
 
-/// A business call: signed, with a living token of the project itself.
+/// A business call: signed, with a valid token of the project.
 pub struct Call<C = Caller> {
-    /// Who is asking.
+    /// The project or user that makes the call.
     pub caller: C,
-    /// What was asked.
+    /// The request.
     pub request: SignedRequest,
 }
 
-/// A business call that an app's user may make too, with the token of a login. What the user may not, the operation
-/// refuses.
+/// A business call that an app user may also make, with the token of a login. Operations check what the user may do.
 pub type AppCall = Call<AppCaller>;
 
 /// A token call: signed, without a token.
 pub struct TokenCall {
     /// The project whose secret signed it.
     pub project: Arc<Project>,
-    /// What was asked.
+    /// The request.
     pub request: SignedRequest,
 }
 
-/// A login: signed, without a token, and never by the old rule alone, which does not cover the body.
+/// A login: signed, without a token. The old rule is not sufficient, because it does not cover the body.
 pub struct LoginCall(pub TokenCall);
 
-/// A request whose signature is proven.
+/// A request whose signature was verified.
 pub struct SignedRequest {
     tuya: Arc<Tuya>,
     path: Vec<(String, String)>,
-    /// The query's parameters.
+    /// The query parameters.
     pub query: Query,
     body: HeldBody,
     now_ms: i64,
-    /// From where it came.
+    /// The address of the client, and whether the connection is encrypted.
     pub peer: http::Peer,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
 }
 
@@ -64,27 +61,27 @@ impl SignedRequest {
         &self.tuya.cloud
     }
 
-    /// Where apps that listen are sent.
+    /// The MQTT addresses that subscribers are given.
     pub fn feed_addresses(&self) -> &FeedAddresses {
         &self.tuya.feed_addresses
     }
 
-    /// When the request was taken, milliseconds since 1970.
+    /// The time at which the request was received, in milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         self.now_ms
     }
 
-    /// A parameter of the path, decoded.
+    /// A decoded parameter of the path.
     pub fn path(&self, name: &str) -> &str {
         self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
-    /// The device that the path names.
+    /// The device id in the path.
     pub fn device_id(&self) -> DeviceId {
         DeviceId::from(self.path("device_id"))
     }
 
-    /// The user that the path names.
+    /// The uid in the path.
     pub fn uid(&self) -> Uid {
         Uid(self.path("uid").to_owned())
     }
@@ -97,7 +94,7 @@ impl SignedRequest {
         Body::parse(&self.body)
     }
 
-    /// The JSON body whose only member is `name`, or the bare text of it.
+    /// The JSON body whose only member is `name`, or the bare text of that member.
     ///
     /// # Errors
     /// 1109 for a body that is neither.
@@ -112,10 +109,10 @@ impl SignedRequest {
 
     /// The envelope of a result that `write` appends as JSON.
     pub fn answer_written(&self, write: impl FnOnce(&mut Vec<u8>)) -> Reply {
-        Ok(reply::written(write, self.now_ms))
+        Ok(reply::success_written(write, self.now_ms))
     }
 
-    /// The vendor's `true` for something done.
+    /// The answer `true` of an operation without a result.
     pub fn done(&self, result: DomainResult<()>) -> Reply {
         result?;
         reply::success(true, self.now_ms)
@@ -142,7 +139,7 @@ impl FromRequest<Arc<Tuya>> for Call {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, token, request) = proven(request, tuya, Kind::Business).await?;
+        let (project, token, request) = authenticate(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.caller(project, &token).await?;
         Ok(Self { caller, request })
     }
@@ -152,7 +149,7 @@ impl FromRequest<Arc<Tuya>> for AppCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, token, request) = proven(request, tuya, Kind::Business).await?;
+        let (project, token, request) = authenticate(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.app_caller(project, &token).await?;
         Ok(Self { caller, request })
     }
@@ -162,7 +159,7 @@ impl FromRequest<Arc<Tuya>> for TokenCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, _, request) = proven(request, tuya, Kind::Token).await?;
+        let (project, _, request) = authenticate(request, tuya, Kind::Token).await?;
         Ok(Self { project, request })
     }
 }
@@ -171,12 +168,12 @@ impl FromRequest<Arc<Tuya>> for LoginCall {
     type Rejection = Failure;
 
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
-        let (project, _, request) = proven(request, tuya, Kind::Login).await?;
+        let (project, _, request) = authenticate(request, tuya, Kind::Login).await?;
         Ok(Self(TokenCall { project, request }))
     }
 }
 
-/// Which rules a request is signed by.
+/// The kind of call, which decides the rules for its signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Business,
@@ -184,8 +181,8 @@ enum Kind {
     Login,
 }
 
-/// Proves a signature. Gives the project that signed, the access token that it sent, and the request.
-async fn proven(
+/// Verifies the signature. Returns the project that signed, the access token and the request.
+async fn authenticate(
     request: Request,
     tuya: &Arc<Tuya>,
     kind: Kind,
@@ -197,9 +194,8 @@ async fn proven(
     check_time(claims.t, now_ms, tuya.window_ms)?;
     let project = tuya.cloud.project_of(claims.client_id).await?;
     let project = project.ok_or_else(|| Failure::new(Code::CLIENT_ID, "no project has that client_id"))?;
-    // Only now: a stranger who knows no project does not make us hold a body.
-    let unknown = http::Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
-    let peer = parts.extensions.get::<http::Peer>().copied().unwrap_or(unknown);
+    // The body is read only now, so that a client without a valid project uses no memory for it.
+    let peer = http::peer(&parts.extensions);
     let sender = Sender { project: Some(project.no.0), address: peer.address };
     let body = tuya.bodies.receive(body, BODY_BYTES_MAX, sender).await.map_err(refused_body)?;
 
@@ -221,7 +217,7 @@ async fn proven(
         ));
     }
     if parts.method != Method::GET && !claims.nonce.is_empty() {
-        once(tuya, &project, &claims, now_ms)?;
+        check_replay(tuya, &project, &claims, now_ms)?;
     }
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
@@ -245,11 +241,7 @@ fn refused_body(error: BodyError) -> Failure {
 /// # Errors
 /// 1105 for one that is missing, 1002 for a business call without a token, 1010 for one with an empty token.
 pub fn claims(headers: &HeaderMap, token_class: bool) -> Result<Claims<'_>, Failure> {
-    let text = |name: &str| -> Result<&str, Failure> {
-        let Some(value) = headers.get(name) else { return Ok("") };
-        let text = value.to_str().ok().filter(|text| text.len() <= CLAIM_CHARS_MAX);
-        text.ok_or_else(|| Failure::new(Code::ILLEGAL, format!("the header {name} must be short and plain")))
-    };
+    let text = |name: &str| http::short_header(headers, name).map_err(|text| Failure::new(Code::ILLEGAL, text));
     let required = |name: &str| -> Result<&str, Failure> {
         let text = text(name)?;
         if text.is_empty() {
@@ -265,17 +257,17 @@ pub fn claims(headers: &HeaderMap, token_class: bool) -> Result<Claims<'_>, Fail
         access_token: text("access_token")?,
     };
     if !token_class && claims.access_token.is_empty() {
-        // A client that lost its token sends an empty one, and fetches another only on 1010.
+        // A client that lost its token sends an empty one, and requests a new token only after 1010.
         let code = if headers.contains_key("access_token") { Code::TOKEN } else { Code::TOKEN_NULL };
         return Err(Failure::new(code, "a business call needs the header access_token"));
     }
     Ok(claims)
 }
 
-/// Whether a request's `t` is within the window around now.
+/// Checks that `t` is within the allowed window around the current time.
 ///
 /// # Errors
-/// 1013.
+/// Code 1013.
 pub fn check_time(t: &str, now_ms: i64, window_ms: i64) -> Result<(), Failure> {
     let Ok(sent_ms) = t.parse::<i64>() else {
         return Err(Failure::new(Code::TIME, "t must be milliseconds since 1970, 13 digits"));
@@ -288,7 +280,7 @@ pub fn check_time(t: &str, now_ms: i64, window_ms: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a caller needs to find a wrong signature: the server's string to sign, nothing secret.
+/// Helps a caller to find the error in a signature: contains the server's string to sign, and no secret.
 pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
     let token = if claims.access_token.is_empty() { "" } else { " + access_token" };
     format!(
@@ -298,13 +290,13 @@ pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
     )
 }
 
-/// Refuses a write that was already taken.
-fn once(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
-    // Either case of its hex digits is the same signature.
+/// Refuses a write that was already processed.
+fn check_replay(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
+    // The case of the hex digits does not change the signature.
     let sign = claims.sign.to_ascii_uppercase();
     match tuya.replays.first(project.no, &[claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {
         Seen::First => Ok(()),
-        Seen::Again => Err(Failure::new(Code::SIGN, "this request was already taken: the nonce is used")),
+        Seen::Again => Err(Failure::new(Code::SIGN, "this request was already processed: the nonce is used")),
         Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),
     }
 }

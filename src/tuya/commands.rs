@@ -65,7 +65,7 @@ struct PropertiesBody {
     properties: Json,
 }
 
-/// An object, or the same as JSON in a string.
+/// The schema of an object, or of the same object as JSON in a string.
 fn object_or_text() -> Schema {
     let free_object = ObjectBuilder::new()
         .schema_type(Type::Object)
@@ -86,7 +86,7 @@ struct DesiredBody {
     r#type: Option<i64>,
 }
 
-/// A setpoint may last a year.
+/// The longest duration of a desired value.
 const DURATION_S_MAX: i64 = 366 * 24 * 3600;
 
 #[derive(Serialize, ToSchema)]
@@ -114,7 +114,7 @@ async fn desire_properties(call: AppCall) -> Reply {
     call.answer(Empty {})
 }
 
-/// Without `commands` the vendor says 1109.
+/// Reads the member `commands`. Without it the vendor answers 1109.
 fn setpoints_of_commands(call: &AppCall) -> std::result::Result<Vec<Setpoint>, Failure> {
     let body = call.body()?;
     let missing = || Failure::new(Code::ILLEGAL, "commands must be a list of {\"code\", \"value\"}");

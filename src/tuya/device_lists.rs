@@ -1,4 +1,4 @@
-//! Lists of devices under the paths that integrations call (contract tuya §4.2). The seed's own list is in `devices`.
+//! Lists of devices at the paths that integrations call (contract tuya §4.2). The list of the seed is in `devices`.
 
 use std::sync::Arc;
 
@@ -15,9 +15,8 @@ use super::reply::{Envelope, Failure, Reply};
 use crate::domain::device::{DEVICE_PAGE_MAX, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId, Schema, Uid};
 
-/// Devices a page may hold here.
 const PAGE_MAX: i64 = 200;
-/// Devices that a page has when the caller does not say.
+/// The number of devices on a page when the caller does not give it.
 const SIZE: i64 = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -32,7 +31,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(sourced_devices))
 }
 
-/// A page of devices, and where the next one begins.
+/// A page of devices and the cursor of the next one.
 pub(super) struct Page {
     pub devices: Vec<DeviceState>,
     pub has_more: bool,
@@ -40,19 +39,19 @@ pub(super) struct Page {
     pub total: u64,
 }
 
-/// How many devices a page is to have.
+/// The requested number of devices on a page.
 pub(super) fn page_size(call: &SignedRequest, param: &'static str) -> Result<usize, Failure> {
     let size = call.query.integer(param)?.unwrap_or(SIZE);
     let fits = usize::try_from(size).ok().filter(|_| (1..=PAGE_MAX).contains(&size));
     Ok(fits.ok_or_else(|| Error::OutOfRange { param, allowed: format!("1 to {PAGE_MAX}") })?)
 }
 
-/// A page of what a query selects, longer than the store's own pages if need be.
+/// Reads a page of the devices that the query selects, in several reads if it is longer than a page of the store.
 pub(super) async fn page(call: &AppCall, size_param: &'static str, mut query: DeviceQuery) -> Result<Page, Failure> {
     let size = page_size(call, size_param)?;
     query.after = call.query.text("last_row_key").map(parse_cursor).transpose()?;
     let (mut devices, mut total): (Vec<DeviceState>, _) = (Vec::new(), None);
-    // One more than wanted, to know whether there are more.
+    // One more than requested, to find out whether there is another page.
     while devices.len() <= size {
         query.limit = (size + 1 - devices.len()).min(DEVICE_PAGE_MAX);
         let found = call.cloud().devices(&call.caller, query.clone()).await?;
@@ -177,7 +176,7 @@ async fn sourced_devices(call: AppCall) -> Reply {
     let mut query =
         DeviceQuery { ids: ids.map(|ids| ids.into_iter().map(DeviceId::from).collect()), ..DeviceQuery::default() };
     match call.query.text("source_type") {
-        // Homes stand for assets; without one every device that is seen is meant.
+        // A home is an asset. Without one, all visible devices are selected.
         None | Some("asset") => {
             if let Some(home) = call.query.text("source_id") {
                 query.home = Some(call.cloud().home(&call.caller, home_id(home)?).await?.id);

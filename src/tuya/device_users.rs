@@ -1,4 +1,4 @@
-//! People known to a device (seed 003; contract tuya §3.15).
+//! Persons that are registered with a device (seed 003; contract tuya §3.15).
 
 use std::sync::Arc;
 
@@ -106,7 +106,7 @@ async fn device_users(call: Call) -> Reply {
     call.answer(users.into_iter().map(|user| view(call.path("device_id"), user)).collect::<Vec<_>>())
 }
 
-/// What a body says of a person. The seed gives no ranges: these only keep nonsense out.
+/// The attributes of a person in a body. The seed gives no ranges; these only refuse absurd values.
 fn profile(call: &Call) -> Result<DeviceUserProfile, Failure> {
     const BIRTHDAYS_MS: std::ops::RangeInclusive<i64> = -5_000_000_000_000..=9_999_999_999_999;
     let body = call.body()?;

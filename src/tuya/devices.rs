@@ -121,7 +121,7 @@ impl DeviceView<'_> {
     }
 }
 
-/// Writes devices as [`DeviceView`] has them. What seldom changes is written once for each device.
+/// Writes devices in the form of [`DeviceView`]. The parts that rarely change are cached for each device.
 pub(super) fn write_devices(text: &mut Vec<u8>, states: &[DeviceState]) {
     text.push(b'[');
     for (index, state) in states.iter().enumerate() {
@@ -147,7 +147,7 @@ fn write_device(text: &mut Vec<u8>, state: &DeviceState) {
     state.visit_status(|point| {
         text.extend_from_slice(if is_first { b"{\"code\":" } else { b",{\"code\":" });
         is_first = false;
-        // A code is whatever a device says; a value was read as JSON when it came.
+        // A code is arbitrary text of the device; a value was validated as JSON when it was received.
         let _ = serde_json::to_writer(&mut *text, point.code);
         text.extend_from_slice(b",\"value\":");
         text.extend_from_slice(tuya_value(point.function, point.value).as_bytes());
@@ -173,7 +173,7 @@ pub(super) fn raw_value<'a>(function: Option<&Function>, stored: Cow<'a, str>) -
     }
 }
 
-/// Those of the devices that the query names in `device_ids` which the project sees.
+/// The devices of the query parameter `device_ids` that the project may see.
 pub(super) async fn states_of_ids<C: Requester>(call: &Call<C>) -> Result<Vec<DeviceState>> {
     let ids = call.query.list("device_ids")?.ok_or(Error::Missing("device_ids"))?;
     let ids = ids.into_iter().map(DeviceId::from).collect();
@@ -181,7 +181,7 @@ pub(super) async fn states_of_ids<C: Requester>(call: &Call<C>) -> Result<Vec<De
     Ok(call.cloud().devices(&call.caller, query).await?.devices)
 }
 
-/// The home's id as text, empty when it stands in none.
+/// The id of the home as text; empty if the device is in no home.
 pub(super) fn owner_id(device: &Device) -> String {
     device.home.map(|home| home.0.to_string()).unwrap_or_default()
 }
@@ -260,17 +260,17 @@ fn device_query(call: &SignedRequest) -> Result<DeviceQuery> {
     })
 }
 
-/// Opaque to clients: creation and id of the last device of a page.
+/// A cursor, opaque to clients: the creation time and id of the last device of a page.
 pub(super) fn cursor(device: &Device) -> String {
     format!("{}_{}", device.created_ms, device.id)
 }
 
-/// The place of a device in lists.
+/// The position of a device in lists.
 pub(super) fn cursor_of(device: &Device) -> DeviceCursor {
     DeviceCursor { created_ms: device.created_ms, id: device.id.clone() }
 }
 
-/// The place that [`cursor`] gave.
+/// The position that [`cursor`] encoded.
 pub(super) fn parse_cursor(text: &str) -> Result<DeviceCursor> {
     let damaged = Error::DamagedCursor("last_id");
     let Some((created_ms, id)) = text.split_once('_') else { return Err(damaged) };
@@ -278,13 +278,13 @@ pub(super) fn parse_cursor(text: &str) -> Result<DeviceCursor> {
     Ok(DeviceCursor { created_ms, id: DeviceId::from(id) })
 }
 
-/// As [`page`] has it; without `page_no` and `page_size` all devices that one answer may hold.
+/// Like [`page`]; without `page_no` and `page_size`, all devices that fit in one answer.
 pub(super) fn page_or_all(call: &SignedRequest) -> Result<(usize, usize)> {
     let is_paged = call.query.text("page_no").is_some() || call.query.text("page_size").is_some();
     if is_paged { page(call) } else { Ok((0, DEVICE_LIST_MAX)) }
 }
 
-/// `page_no` and `page_size` as devices to skip and devices wanted.
+/// `page_no` and `page_size` as the number of devices to skip and to return.
 fn page(call: &SignedRequest) -> Result<(usize, usize)> {
     const SIZE: i64 = 20;
     let page_no = call.query.integer("page_no")?.unwrap_or(1).max(1);
@@ -311,7 +311,7 @@ async fn rename_device(call: AppCall) -> Reply {
     call.done(call.cloud().rename_device(&call.caller, &call.device_id(), &name).await)
 }
 
-/// The name in a body, which one old client sends as a bare string.
+/// The name in a body. One old client sends it as a bare string.
 pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super::reply::Failure> {
     Ok(call.sole_body("name")?.required_text("name", NAME_CHARS_MAX)?)
 }

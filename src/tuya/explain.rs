@@ -1,11 +1,11 @@
-//! `ingle explain`: the diagnosis that the server gives in `x-ingle-explain`, for a request on paper (DESIGN §5).
+//! `ingle explain`: the explanation of the header `x-ingle-explain` for a request in a file (DESIGN §5).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::auth::{check_time, claims, explain_sign};
 use super::sign::{self, Rules, SignedParts};
 
-/// A request as text: a request line, headers, an empty line, a body. Lines may carry curl's `> `.
+/// A request as text: request line, headers, an empty line, body. Lines may begin with curl's `> `.
 pub struct WrittenRequest {
     method: String,
     target: String,
@@ -14,10 +14,10 @@ pub struct WrittenRequest {
 }
 
 impl WrittenRequest {
-    /// Reads a request as `curl -v` shows it or as it goes over the wire.
+    /// Parses a request as `curl -v` prints it or as it is sent.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// Describes what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (head, body) = text.split_once("\r\n\r\n").or_else(|| text.split_once("\n\n")).unwrap_or((text, ""));
         let mut lines = head.lines().map(|line| line.strip_prefix("> ").unwrap_or(line)).map(str::trim_end);
@@ -45,10 +45,10 @@ impl WrittenRequest {
         self.headers.get("client_id")?.to_str().ok()
     }
 
-    /// What the server would say of time and signature: code, text, and which part is wrong.
+    /// Checks time and signature as the server does. Returns code, text and the part that is wrong.
     ///
     /// # Errors
-    /// The first refusal, as the server would find it.
+    /// The first refusal.
     pub fn diagnose(
         &self,
         secret: &str,

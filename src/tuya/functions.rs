@@ -1,4 +1,4 @@
-//! What devices can do and report (contract tuya §4.2).
+//! The functions of devices (contract tuya §4.2).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,7 +59,6 @@ impl FunctionView {
     }
 }
 
-/// The vendor's name of a type.
 fn kind(function: &Function) -> &'static str {
     match function.kind {
         FunctionType::Boolean => "Boolean",
@@ -81,8 +80,8 @@ fn is_reported(function: &&Function) -> bool {
     function.access != Access::WriteOnly
 }
 
-/// A device with functions, and the names that its owner gave them.
-async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
+/// A device with functions, and the names that its owner gave to them.
+async fn device_with_functions(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, String>), Failure> {
     let id = call.device_id();
     let device = call.cloud().device(&call.caller, &id).await?.device;
     if device.product.functions.is_empty() {
@@ -96,7 +95,7 @@ async fn described(call: &AppCall) -> Result<(Arc<Device>, HashMap<String, Strin
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<FunctionsView>)))]
 async fn functions(call: AppCall) -> Reply {
-    let (device, names) = described(&call).await?;
+    let (device, names) = device_with_functions(&call).await?;
     let functions = device.product.functions.iter().filter(is_commanded);
     let functions = functions.map(|function| FunctionView::of(function, &names)).collect();
     call.answer(FunctionsView { category: device.product.category.clone(), functions })
@@ -140,7 +139,7 @@ async fn devices_functions(call: AppCall) -> Reply {
     call.answer(rows)
 }
 
-/// The names that its owner gave to a device's functions.
+/// The names that the owner gave to the functions of a device.
 async fn names(call: &AppCall, id: &DeviceId) -> Result<HashMap<String, String>, Failure> {
     let names = call.cloud().function_names(&call.caller, id).await?;
     Ok(names.into_iter().map(|name| (name.code, name.name)).collect())
@@ -200,7 +199,7 @@ struct SpecificationRow {
 }
 
 async fn specification(call: &AppCall, with_points: bool) -> Reply {
-    let (device, names) = described(call).await?;
+    let (device, names) = device_with_functions(call).await?;
     let row = |function: &Function| SpecificationRow {
         code: function.code.clone(),
         kind: kind(function),

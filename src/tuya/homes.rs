@@ -1,4 +1,4 @@
-//! Homes, and what stands in them (contract tuya §4.2). Who lives there is in `members`.
+//! Homes and their devices (contract tuya §4.2). Members are in `members`.
 
 use std::sync::Arc;
 
@@ -50,7 +50,6 @@ impl<'a> HomeView<'a> {
     }
 }
 
-/// The vendor's word for a role.
 fn role(role: HomeRole) -> &'static str {
     match role {
         HomeRole::Owner => "OWNER",
@@ -172,12 +171,12 @@ async fn home_rooms(call: AppCall) -> Reply {
     call.answer(RoomsView { home: HomeView::of(&home, None), rooms: Vec::new() })
 }
 
-/// The home that the path names.
+/// The home id in the path.
 pub(super) fn home_in(call: &SignedRequest) -> Result<HomeId> {
     home_id(call.path("home_id"))
 }
 
-/// What is no number is no home.
+/// A text that is not a number is the id of no home.
 pub(super) fn home_id(text: &str) -> Result<HomeId> {
     text.parse().map(HomeId).map_err(|_| Error::NotVisible(Noun::Home))
 }

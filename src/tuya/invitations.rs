@@ -1,5 +1,5 @@
-//! Invitations into homes, which `members` makes and the invited user answers. The vendor's apps answer by calls that it
-//! does not publish; these are Ingle's own.
+//! Invitations into homes. `members` creates them and the invited user accepts or refuses them. The calls are Ingle's
+//! own, because those of the vendor's apps are not published.
 
 use std::sync::Arc;
 

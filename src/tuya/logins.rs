@@ -1,4 +1,4 @@
-//! Logins of an app's users (contract tuya §1.7). Their tokens open what the user may see, and nothing else.
+//! Logins of app users (contract tuya §1.7). Their tokens give access only to what the user may see.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ struct AuthorizedLoginBody {
     request_body = AuthorizedLoginBody, responses((status = 200, body = Envelope<LoginView>)))]
 async fn authorized_login(LoginCall(call): LoginCall) -> Reply {
     let body = call.body()?;
-    // The vendor says 1109 for a body that lacks something.
+    // The vendor answers 1109 for a body without a required member.
     let illegal = |error: Error| Failure::new(Code::ILLEGAL, error.to_string());
     let (username, password) = credentials(&body).map_err(illegal)?;
     let country = body.required_text("country_code", COUNTRY_CHARS_MAX).map_err(illegal)?;

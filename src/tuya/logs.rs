@@ -1,4 +1,4 @@
-//! A device's log, in the vendor's free and paid form (seed 003; contract tuya §3.9; DESIGN §5).
+//! Device logs, in the vendor's free and paid form (seed 003; contract tuya §3.9; DESIGN §5).
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
     OpenApiRouter::new().routes(routes!(device_logs))
 }
 
-/// How far back a query without a start reaches.
+/// The time range of a query without a start.
 const DEFAULT_SPAN_MS: i64 = 7 * 24 * 3600 * 1000;
-/// Times below are seconds: in milliseconds they would be in April 1970.
+/// Times below this are in seconds; in milliseconds they would be before April 1970.
 const SECONDS_BELOW: i64 = 10_000_000_000;
-/// Rows of a page when the caller does not say.
+/// The number of rows on a page when the caller does not give it.
 const DEFAULT_SIZE: i64 = 20;
 
 /// A page in the free form. It starts at `start_row_key`, itself included.
@@ -129,7 +129,7 @@ async fn device_logs(call: AppCall) -> Reply {
 
 fn paid_start(call: &AppCall, keys: &RowKeys) -> Result<PageStart> {
     let Some(key) = call.query.text("last_row_key") else {
-        // With a time alone the caller would get the first page for ever.
+        // With only a time, the caller would get the first page again and again.
         let alone = call.query.integer("last_event_time")?.is_some_and(|time_ms| time_ms != 0);
         return if alone { Err(Error::Missing("last_row_key")) } else { Ok(PageStart::Newest) };
     };
@@ -171,7 +171,7 @@ fn event_type(text: &str) -> Result<EventType> {
     kind.ok_or_else(|| Error::OutOfRange { param: "type", allowed: "event types 1 to 10".to_owned() })
 }
 
-/// A time of 10 digits or fewer is seconds, of which an end means the whole second.
+/// A time of at most 10 digits is in seconds; an end includes the whole second.
 fn milliseconds(time: i64, rest_ms: i64) -> i64 {
     if (0..SECONDS_BELOW).contains(&time) { time * 1000 + rest_ms } else { time }
 }
@@ -189,7 +189,7 @@ fn log(device: &Device, event: Event, row: Option<String>) -> LogView {
     }
 }
 
-/// A JSON string's content, or any other value's text.
+/// The content of a JSON string, or the text of any other value.
 fn text_of(json: &str) -> String {
     serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Who lives in a home (contract tuya §4.2). Its owner makes admins; they and the owner bring and send away members.
+//! The members of a home (contract tuya §4.2). The owner appoints admins; the owner and admins add and remove members.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The Tuya Cloud OpenAPI. One file a resource, each with its routes on top; this file only names them.
+//! The Tuya Cloud OpenAPI. Each resource has one file with its routes at the top; this file only lists them.
 
 mod assets;
 mod auth;
@@ -41,7 +41,7 @@ use crate::http::{Bodies, Refusals, document};
 pub use open_hub::FeedAddresses;
 use reply::{Code, Failure};
 
-/// What the routes of this dialect share.
+/// The state that all routes of this dialect share.
 pub struct Tuya {
     cloud: Arc<Cloud>,
     explain: bool,
@@ -53,9 +53,9 @@ pub struct Tuya {
 }
 
 impl Tuya {
-    /// The dialect over a cloud. With `explain` a refusal says which part was wrong; `window_ms` is how far a
-    /// request's clock may be off; apps that listen are sent to one of the `feed_addresses`; `bodies` is what the bodies of
-    /// requests may take, `refusals` where refused ones are counted and logged.
+    /// Creates the dialect. With `explain`, a refusal explains which part of the request was wrong. `window_ms` is the
+    /// largest accepted clock difference. Subscribers are given one of the `feed_addresses`. `bodies` limits the memory
+    /// of request bodies; `refusals` counts and logs refused requests.
     pub fn new(
         cloud: Arc<Cloud>,
         explain: bool,
@@ -68,7 +68,7 @@ impl Tuya {
     }
 }
 
-/// Every route, and the answer to every other path.
+/// All routes, and the answer to every other path.
 pub fn router(tuya: Tuya) -> Router {
     let tuya = Arc::new(tuya);
     let (router, _) = routes().split_for_parts();
@@ -80,7 +80,7 @@ pub fn router(tuya: Tuya) -> Router {
         .with_state(tuya)
 }
 
-/// The description of every route.
+/// The OpenAPI document of all routes.
 pub fn openapi() -> OpenApi {
     let (_, mut document) = routes().split_for_parts();
     document::describe(

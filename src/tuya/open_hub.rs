@@ -1,5 +1,5 @@
-//! Where an app listens to its devices: what it connects with by MQTT (contract tuya §5.2). What it hears is in
-//! `feed`.
+//! The address, credentials and topics with which an app subscribes to its devices over MQTT (contract tuya §5.2). The
+//! messages are in `feed`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,19 +16,20 @@ use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::feed::{LISTEN_LIFE_MS, MessageForm};
 use crate::domain::{Error, Uid};
 
-/// Where listeners are sent, as the settings and the listeners in force have it.
+/// The addresses of the live feed, from the settings and the open listeners.
 #[derive(Clone, Debug, Default)]
 pub struct FeedAddresses {
-    /// The whole address, when the operator gives one.
+    /// The complete URL, if the settings give one.
     pub url: String,
-    /// The port in the clear.
+    /// The port without TLS.
     pub plain: Option<u16>,
-    /// The port over TLS.
+    /// The port with TLS.
     pub tls: Option<u16>,
 }
 
 impl FeedAddresses {
-    /// The address for a client that came to a host; over TLS when it came so, as it trusts the certificate then.
+    /// The URL for a client that reached the server at `host`. It uses TLS if the client did, because such a client
+    /// trusts the certificate.
     fn url(&self, host: &str, encrypted: bool) -> Option<String> {
         if !self.url.is_empty() {
             return Some(self.url.clone());
@@ -127,7 +128,7 @@ async fn old_access_config(call: AppCall) -> Reply {
     iot03_access_config(call).await
 }
 
-/// The host by which the client came.
+/// The host to which the client sent the request.
 fn host(call: &SignedRequest) -> &str {
     let host = call.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
     // Without the port; an IPv6 address keeps its brackets.

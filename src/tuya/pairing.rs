@@ -1,4 +1,4 @@
-//! Tokens that devices redeem to become a user's (contract tuya §4.2). Three generations of the same two calls.
+//! Pairing tokens (contract tuya §4.2). Three generations of the same two calls.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::reply::{Envelope, Reply};
 use crate::domain::pairing::PAIRING_LIFE_MS;
 use crate::domain::{DeviceState, Uid};
 
-/// Where devices are told to go; there is only one place.
+/// The region that devices are given; there is only one.
 const REGION: &str = "AY";
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {

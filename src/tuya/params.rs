@@ -8,14 +8,14 @@ use super::reply::{Code, Failure};
 use crate::domain::{Error, Result};
 use crate::http::without_mark;
 
-/// Query parameters that a request may have.
+/// Maximum number of query parameters.
 pub const QUERY_PAIRS_MAX: usize = 100;
-/// A country's calling code may be this long.
+/// Maximum length of a country's calling code.
 pub const COUNTRY_CHARS_MAX: usize = 16;
-/// Items of a comma list.
+/// Maximum number of items in a comma-separated list.
 pub const LIST_ITEMS_MAX: usize = 200;
 
-/// The decoded pairs of a query, in the order of the wire.
+/// The decoded pairs of a query, in the order in which they were sent.
 #[derive(Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
@@ -48,7 +48,7 @@ impl Query {
         text.filter(|text| !text.is_empty())
     }
 
-    /// A whole number, `None` when it is absent or empty.
+    /// An integer, `None` when it is absent or empty.
     ///
     /// # Errors
     /// [`Error::WrongType`] for anything else.
@@ -57,7 +57,7 @@ impl Query {
         self.text(name).map(parse).transpose()
     }
 
-    /// A whole number that must be there.
+    /// A required integer.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::WrongType`].
@@ -68,7 +68,7 @@ impl Query {
     /// A time in seconds as milliseconds.
     ///
     /// # Errors
-    /// [`Error::WrongType`], [`Error::OutOfRange`] for a time that is not of 10 digits.
+    /// [`Error::WrongType`], or [`Error::OutOfRange`] for a time that does not have 10 digits.
     pub fn seconds(&self, name: &'static str) -> Result<Option<i64>> {
         let Some(seconds) = self.integer(name)? else { return Ok(None) };
         if !(0..=9_999_999_999).contains(&seconds) {
@@ -99,7 +99,7 @@ impl Query {
 pub struct Body(Json);
 
 impl Body {
-    /// Reads a body. An empty one, and `null`, has no members.
+    /// Parses a body. An empty one, and `null`, has no members.
     ///
     /// # Errors
     /// 1109 for anything that is not a JSON object, or nested too deep.
@@ -110,10 +110,10 @@ impl Body {
         }
     }
 
-    /// Reads a body whose only member is `name`. One old client sends the bare text instead of the object.
+    /// Parses a body whose only member is `name`. One old client sends the bare text instead of the object.
     ///
     /// # Errors
-    /// 1109 as [`Body::parse`], and for JSON text within the bare text, which is a body that was encoded twice.
+    /// 1109 as [`Body::parse`], and if the bare text is itself JSON text, because that body was encoded twice.
     pub fn parse_sole(name: &str, bytes: &[u8]) -> std::result::Result<Self, Failure> {
         let Ok(Json::String(text)) = parse(bytes) else { return Self::parse(bytes) };
         match serde_json::from_str(&text) {
@@ -167,7 +167,7 @@ impl Body {
         self.member(name).map(|value| value.as_array().map(Vec::as_slice).ok_or(wrong)).transpose()
     }
 
-    /// The body of a member that is an object; without one it has no members.
+    /// The members of an object; none when it is absent.
     ///
     /// # Errors
     /// [`Error::WrongType`] for anything else.
@@ -179,7 +179,7 @@ impl Body {
         }
     }
 
-    /// Whether, `None` when it is absent.
+    /// A boolean, `None` when it is absent.
     ///
     /// # Errors
     /// [`Error::WrongType`] for anything but a boolean, bare or as text.
@@ -192,7 +192,7 @@ impl Body {
         }
     }
 
-    /// Degrees within a range, `None` when it is absent or empty.
+    /// A number of degrees within a range, `None` when it is absent or empty.
     ///
     /// # Errors
     /// [`Error::WrongType`], [`Error::OutOfRange`].
@@ -210,7 +210,7 @@ impl Body {
         Ok(Some(number))
     }
 
-    /// A text that must be there.
+    /// A required text.
     ///
     /// # Errors
     /// [`Error::Missing`], and as [`Body::text`].
@@ -218,7 +218,7 @@ impl Body {
         self.text(name, chars_max)?.ok_or(Error::Missing(name))
     }
 
-    /// A whole number within a range, `None` when it is absent.
+    /// An integer within a range, `None` when it is absent.
     ///
     /// # Errors
     /// [`Error::WrongType`], [`Error::OutOfRange`].
@@ -235,7 +235,7 @@ impl Body {
         Ok(Some(number))
     }
 
-    /// A whole number that must be there.
+    /// A required integer.
     ///
     /// # Errors
     /// [`Error::Missing`], and as [`Body::integer`].
@@ -253,7 +253,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Json, Failure> {
     serde_json::from_slice(bytes).map_err(refuse)
 }
 
-/// A text that fits, `None` when it is empty.
+/// Checks a text; `None` when it is empty.
 ///
 /// # Errors
 /// As [`Body::text`].
@@ -271,8 +271,8 @@ fn whole_number(param: &'static str) -> Error {
     Error::WrongType { param, expected: "a whole number" }
 }
 
-/// Whether `key` is `name`, in snake_case or in camelCase, with the first letter of any size (the seed's table prints
-/// `Password` for a member that every client sends as `password`).
+/// Whether `key` is `name` in snake_case or camelCase. The case of the first letter does not matter, because the seed
+/// prints `Password` for a member that every client sends as `password`.
 fn is_name(key: &str, name: &str) -> bool {
     let plain = |text: &str| text.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase()).collect();
     key == name

@@ -1,24 +1,17 @@
-//! How this dialect answers: the envelope and the code table (contract tuya §2). HTTP 200 whatever happened.
+//! Answers of this dialect: the envelope and the table of codes (contract tuya §2). The HTTP status is always 200.
 
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::Level;
 use utoipa::ToSchema;
 
 use super::Tuya;
 use crate::domain::Error;
 use crate::http;
 
-const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
-
-/// What a handler returns.
+/// The result of a handler.
 pub type Reply = Result<Response, Failure>;
 
 /// The envelope of a success.
@@ -52,29 +45,22 @@ pub struct FailureEnvelope<'a> {
 /// A success.
 pub fn success<T: Serialize>(result: T, now_ms: i64) -> Reply {
     let envelope = Envelope { result, success: true, t: now_ms, tid: tid() };
-    json(&envelope).ok_or_else(|| Failure::new(Code::SYSTEM, "the answer could not be written"))
+    http::json(StatusCode::OK, &envelope).ok_or_else(|| Failure::new(Code::SYSTEM, "the answer could not be written"))
 }
 
-/// A success whose result `write` appends as JSON, in the members of [`Envelope`].
-pub fn written(write: impl FnOnce(&mut Vec<u8>), now_ms: i64) -> Response {
+/// A success whose result `write` appends as JSON, with the members of [`Envelope`].
+pub fn success_written(write: impl FnOnce(&mut Vec<u8>), now_ms: i64) -> Response {
     let mut bytes = Vec::with_capacity(1024);
     bytes.extend_from_slice(b"{\"result\":");
     write(&mut bytes);
     bytes.extend_from_slice(format!(r#","success":true,"t":{now_ms},"tid":"{}"}}"#, tid()).as_bytes());
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response()
+    http::json_response(StatusCode::OK, bytes)
 }
 
-fn json(envelope: &impl Serialize) -> Option<Response> {
-    let mut bytes = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut bytes, envelope).ok()?;
-    Some(([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(bytes)).into_response())
-}
-
-/// A request's id: unique in this process by its second half, among processes by its first.
+/// A request id. The first half is random for each process; the second half is a counter.
 fn tid() -> String {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| crate::random::number().unwrap_or_default());
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("{:016x}{:016x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed))
+    let (process, count) = http::request_number();
+    format!("{process:016x}{count:016x}")
 }
 
 /// One row of the vendor's code table.
@@ -124,22 +110,23 @@ codes! {
     SCENE = 2503, "scene not exist", "场景不存在";
 }
 
-/// A refused request: the vendor's code for the caller, and which part was wrong for whoever may know.
+/// A refused request: the vendor's code for the caller, and an explanation for clients that may see it.
 #[derive(Clone, Debug)]
 pub struct Failure {
     code: Code,
-    /// What the log says instead of the explanation.
+    /// Logged instead of the explanation.
     reason: Option<&'static str>,
     explain: String,
 }
 
 impl Failure {
-    /// A failure of this dialect's own. The explanation must hold no secret.
+    /// A failure of this dialect. The explanation must not contain secrets.
     pub fn new(code: Code, explain: impl Into<String>) -> Self {
         Self { code, reason: None, explain: explain.into() }
     }
 
-    /// A failure whose explanation quotes what the caller sent, which the log must not have: it has the reason.
+    /// A failure whose explanation quotes the request. The quotation must not be logged, so the reason is logged
+    /// instead.
     pub fn quoting(code: Code, reason: &'static str, explain: impl Into<String>) -> Self {
         Self { reason: Some(reason), ..Self::new(code, explain) }
     }
@@ -181,31 +168,27 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// A place holder that carries the failure to [`finish`], which knows time and language.
+    /// An empty response that carries the failure to [`finish`], which adds the time and the language.
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        response.extensions_mut().insert(self);
-        response
+        http::carrying(self)
     }
 }
 
-/// Writes the failures of every route: code and text in the caller's language, and the explanation if it is wanted.
+/// Writes the failures of all routes, in the caller's language, with the explanation if that is enabled.
 pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, request: Request, next: Next) -> Response {
     let chinese = wants_chinese(request.headers());
-    let of = http::Mention::of(&request);
+    let request_log = http::RequestLog::of(&request);
     let mut response = next.run(request).await;
     let Some(failure) = response.extensions_mut().remove::<Failure>() else {
-        if tracing::enabled!(Level::DEBUG) {
-            let (route, agent) = (of.route(), of.user_agent());
-            tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
-        }
+        request_log.answered();
         return response;
     };
     let Failure { code, reason, explain } = failure;
-    tuya.refusals.happened("tuya", code.number, &of, reason.unwrap_or(&explain));
+    tuya.refusals.record("tuya", code.number, &request_log, reason.unwrap_or(&explain));
     let msg = if chinese { code.zh } else { code.en };
     let envelope = FailureEnvelope { code: code.number, msg, success: false, t: tuya.cloud.now_ms(), tid: tid() };
-    let mut response = json(&envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let mut response =
+        http::json(StatusCode::OK, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     if tuya.explain {
         http::explain(&mut response, &explain);
     }

@@ -7,16 +7,15 @@ use md5::{Digest, Md5};
 
 use crate::domain::{EventType, RowRef};
 
-/// Longest key that is looked at.
 const KEY_BYTES_MAX: usize = 512;
 
-/// Makes and reads the keys of one device's rows.
+/// Creates and parses the keys of the rows of one device.
 pub struct RowKeys {
     prefix: String,
 }
 
 impl RowKeys {
-    /// The keys of a device: eight hex digits of its id's MD5, then the id backwards.
+    /// The key prefix of a device is eight hex digits of the MD5 of its id, then the id reversed.
     pub fn of(device_id: &str) -> Self {
         let digest = Md5::digest(device_id.as_bytes());
         let mut prefix = crate::hex::encode(&digest[..4]);
@@ -34,7 +33,7 @@ impl RowKeys {
         format!("{}_{}_{}", self.prefix, i64::MAX - row.time_ms, row.n)
     }
 
-    /// The row of a free key; `None` for anything that [`RowKeys::free`] did not make for this device.
+    /// The row of a free key; `None` for a key that [`RowKeys::free`] did not create for this device.
     pub fn parse_free(&self, key: &str) -> Option<RowRef> {
         if key.len() > KEY_BYTES_MAX {
             return None;
@@ -48,7 +47,7 @@ impl RowKeys {
         (fields.next().is_none() && self.free(row, kind) == key.replace(' ', "+")).then_some(row)
     }
 
-    /// The row of a paid key; `None` for anything that [`RowKeys::paid`] did not make for this device.
+    /// The row of a paid key; `None` for a key that [`RowKeys::paid`] did not create for this device.
     pub fn parse_paid(&self, key: &str) -> Option<RowRef> {
         let (time, n) = key.strip_prefix(&self.prefix)?.strip_prefix('_')?.split_once('_')?;
         let row = row_ref(time, n)?;

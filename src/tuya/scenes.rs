@@ -1,4 +1,4 @@
-//! Scenes and cameras, of which there are none here: what clients that look for them are told (contract tuya §4.2).
+//! Answers about scenes and cameras, which are not supported, for clients that request them (contract tuya §4.2).
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ async fn home_scenes_of_today(call: AppCall) -> Reply {
     responses((status = 200, body = Envelope<bool>)))]
 async fn trigger_scene(call: AppCall) -> Reply {
     call.cloud().home(&call.caller, home_in(&call)?).await?;
-    Err(Failure::new(Code::SCENE, "scenes are not kept here"))
+    Err(Failure::new(Code::SCENE, "scenes are not supported"))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -74,7 +74,7 @@ async fn scene_rules(call: AppCall) -> Reply {
     params(("rule_id" = String, Path, description = "The scene or automation")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn trigger_rule(_call: AppCall) -> Reply {
-    Err(Failure::new(Code::SCENE, "scenes are not kept here"))
+    Err(Failure::new(Code::SCENE, "scenes are not supported"))
 }
 
 /// Allocates no stream: 2009, as no device here is a camera.

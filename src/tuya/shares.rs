@@ -1,4 +1,4 @@
-//! Sharing devices between users. The vendor's apps do that by calls that it does not publish; these are Ingle's own.
+//! Sharing devices between users. The calls are Ingle's own, because those of the vendor's apps are not published.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The two signature rules and every way in which real clients write the second (contract tuya §1.3, §1.8). Pure:
-//! the server and `ingle explain` use the same code.
+//! The two signature rules, and all the forms of the second that real clients send (contract tuya §1.3, §1.8). Without
+//! I/O: the server and `ingle explain` use the same code.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,14 +12,14 @@ use subtle::ConstantTimeEq;
 
 use crate::hex;
 
-/// Names that `Signature-Headers` may list.
+/// Maximum number of names in `Signature-Headers`.
 const SIGNED_HEADERS_MAX: usize = 20;
-/// A block of signed headers beyond this is cut, and so does not verify.
+/// A longer block of signed headers is cut, so its signature is invalid.
 const BLOCK_BYTES_MAX: usize = 8 * 1024;
-/// Longest part of a string to sign that an explanation shows.
+/// Maximum length of each part of a string to sign in an explanation.
 const SHOWN_BYTES_MAX: usize = 1000;
 
-/// The parts of a request that a signature can cover, as they came over the wire.
+/// The parts of a request that a signature can cover, as they were sent.
 pub struct SignedParts<'a> {
     /// Upper case.
     pub method: &'a str,
@@ -33,7 +33,7 @@ pub struct SignedParts<'a> {
     pub body: &'a [u8],
 }
 
-/// Which rules a request may be signed by.
+/// The rules by which a request may be signed.
 #[derive(Clone, Copy)]
 pub struct Rules {
     /// The old rule, which covers neither path nor body.
@@ -46,17 +46,17 @@ pub struct Rules {
 pub struct Claims<'a> {
     /// The project's Access ID.
     pub client_id: &'a str,
-    /// The signature, hex digits.
+    /// The signature in hex digits.
     pub sign: &'a str,
     /// Milliseconds since 1970, as text.
     pub t: &'a str,
-    /// Any text; part of the signed string.
+    /// Any text. It is part of the string to sign.
     pub nonce: &'a str,
     /// The access token, if any.
     pub access_token: &'a str,
 }
 
-/// Whether `claims.sign` is what the secret gives for these parts by any accepted rule.
+/// Whether the signature is valid for this secret and these parts by any accepted rule.
 pub fn verify(secret: &str, claims: &Claims<'_>, parts: &SignedParts<'_>, rules: Rules) -> bool {
     let Some(given) = hex::decode_array::<32>(claims.sign.as_bytes()) else { return false };
     let Ok(key) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
@@ -87,21 +87,21 @@ pub fn verify(secret: &str, claims: &Claims<'_>, parts: &SignedParts<'_>, rules:
     false
 }
 
-/// Clients that share the vendor's first JavaScript module sign this parameter as `null`, first in its query, and then do
-/// not send it.
+/// Clients that use the vendor's first JavaScript module sign this parameter as `null`, first in the query, but do not
+/// send it.
 const NULL_SIGNED: (&str, &str) = ("/v1.0/iot-03/users/assets", "parent_asset_id");
 
-/// Offers every accepted string to sign, the documented one first, until `accept` takes one.
+/// Passes every accepted string to sign to `accept`, the documented one first, until one is accepted.
 fn strings_to_sign(parts: &SignedParts<'_>, mut accept: impl FnMut(&[u8]) -> bool) -> bool {
     let block = header_block(parts.headers);
     if parts.query.is_none() && accept(&string_to_sign(parts.method, &body_hash(parts.body), &block, parts.path)) {
         return true;
     }
-    // One connector sends the method in capitals and signs it as its caller wrote it.
+    // One connector sends the method in capitals but signs it as its caller wrote it.
     let in_small_letters = parts.method.to_ascii_lowercase();
     let mut blocks = vec![block.as_slice()];
     if let Some(short) = block.strip_suffix(b"\n") {
-        // One connector joins signed headers without the last line end.
+        // One connector omits the last line end of the signed headers.
         blocks.push(short);
     }
     let mut bodies = vec![body_hash(parts.body)];
@@ -123,7 +123,7 @@ fn strings_to_sign(parts: &SignedParts<'_>, mut accept: impl FnMut(&[u8]) -> boo
     false
 }
 
-/// The documented string to sign, for an explanation. It holds nothing but what the caller sent.
+/// The documented string to sign, for an explanation. It contains only data that the caller sent.
 pub fn shown_string_to_sign(parts: &SignedParts<'_>) -> String {
     let url = urls(parts.path, parts.query).swap_remove(0);
     let string = string_to_sign(parts.method, &body_hash(parts.body), &header_block(parts.headers), &url);
@@ -140,7 +140,7 @@ fn string_to_sign(method: &str, body: &str, block: &[u8], url: &str) -> Vec<u8> 
     [method.as_bytes(), b"\n", body.as_bytes(), b"\n", block, b"\n", url.as_bytes()].concat()
 }
 
-/// The ways in which clients write path and query, each once, the documented one first.
+/// All forms in which clients sign path and query, without repetition, the documented one first.
 fn urls(path: &str, query: Option<&str>) -> Vec<String> {
     let decoded_path = percent_decode_str(path).decode_utf8_lossy();
     let paths = if decoded_path == path { vec![path] } else { vec![path, &decoded_path] };
@@ -199,7 +199,7 @@ fn joined(pairs: &[(String, Option<String>)]) -> String {
     text
 }
 
-/// `Name:Value\n` for each name of `Signature-Headers`, in its order and spelling.
+/// `Name:Value\n` for each name in `Signature-Headers`, with the order and spelling of that list.
 fn header_block(headers: &HeaderMap) -> Vec<u8> {
     let Some(names) = headers.get("signature-headers").and_then(|names| names.to_str().ok()) else {
         return Vec::new();
@@ -225,7 +225,7 @@ fn body_hash(body: &[u8]) -> Cow<'static, str> {
     Cow::Owned(hex::encode(Sha256::digest(body)))
 }
 
-/// Makes the signature of a request by the new rule. For `ingle call`; the server only verifies.
+/// Signs a request by the new rule, for `ingle call`. The server only verifies.
 pub fn sign(secret: &str, claims: &Claims<'_>, parts: &SignedParts<'_>) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
     for piece in [claims.client_id, claims.access_token, claims.t, claims.nonce] {

@@ -1,4 +1,4 @@
-//! What devices show now (contract tuya §4.2).
+//! The latest values of devices (contract tuya §4.2).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

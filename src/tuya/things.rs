@@ -1,4 +1,4 @@
-//! Devices as things: detail, list, model and shadow (contract tuya §4.2). What is sent to them is in `commands`.
+//! Devices as things: details, list, thing model and shadow (contract tuya §4.2). Commands are in `commands`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,7 +18,6 @@ use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery, Leaving};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId};
 use crate::thing_model;
 
-/// Devices a page may hold here.
 const PAGE_MAX: i64 = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -30,7 +29,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(reset_thing))
 }
 
-/// One set of members in both of the vendor's spellings.
+/// Defines one set of members in both of the vendor's spellings.
 macro_rules! thing_views {
     ($($(#[$meta:meta])* $name:ident: $type:ty,)*) => {
         /// A device.
@@ -147,7 +146,7 @@ async fn things(call: AppCall) -> Reply {
     call.answer(page.devices.iter().map(|state| ThingInListView::from(ThingView::of(state))).collect::<Vec<_>>())
 }
 
-/// The place of the device that `last_id` names: here it is a bare id.
+/// The position of the device that `last_id` names. The cursor here is a bare device id.
 async fn after(call: &AppCall) -> Result<Option<DeviceCursor>, Failure> {
     let Some(id) = call.query.text("last_id") else { return Ok(None) };
     let last = call.cloud().device(&call.caller, &DeviceId::from(id)).await;

@@ -23,7 +23,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
         .routes(routes!(user_infos))
 }
 
-/// What stands in place of a private field.
+/// Replaces a private field.
 const MASK: &str = "****";
 
 /// A user to create or update.
@@ -198,13 +198,14 @@ async fn user_infos(call: AppCall) -> Reply {
     })
 }
 
-/// Another user's name in its app, which users are always shown masked, as it may be a phone number or an address: what
-/// the project may read of its users (`mask_private_fields`) is no other user's to read.
+/// The name of another user in the app. It is always masked for users, because it may be a phone number or an e-mail
+/// address; `mask_private_fields` applies only to the project.
 pub(super) fn account_name(user: &User, who: &impl Requester) -> String {
     if who.user().is_some() { shown_name(user, true) } else { user.username.clone() }
 }
 
-/// A number with its country code; masked, the first three and last two characters of the name with six stars between.
+/// A phone number with its country code. If masked: the first three and last two characters of the name, with six stars
+/// between them.
 fn shown_name(user: &User, mask: bool) -> String {
     let characters: Vec<char> = user.username.chars().collect();
     let name = match characters.len() {

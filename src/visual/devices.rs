@@ -1,4 +1,4 @@
-//! What a visualToken opens: one device, and what it reported (DESIGN §5).
+//! The device of a visualToken and its reported values (DESIGN §5).
 
 use std::sync::Arc;
 
@@ -19,21 +19,21 @@ use crate::domain::event::{EventTypes, NextRow, PAGE_ROWS_MAX, PageStart};
 use crate::domain::visual::Access;
 use crate::domain::{Error, Event, EventQuery, RowRef, Uid};
 
-/// Rows that a page has when the caller does not say.
+/// The number of rows on a page when the caller does not give it.
 const SIZE_DEFAULT: usize = 20;
 
 pub fn routes() -> OpenApiRouter<Arc<Visual>> {
     OpenApiRouter::new().routes(routes!(visual_device)).routes(routes!(visual_device_logs))
 }
 
-/// A call with a token for the device of its path. Only this opens a device here.
-struct Opened {
+/// A call with a valid token for the device in its path. Handlers get a device only from here.
+struct DeviceCall {
     visual: Arc<Visual>,
     access: Access,
     query: Vec<(String, String)>,
 }
 
-impl FromRequestParts<Arc<Visual>> for Opened {
+impl FromRequestParts<Arc<Visual>> for DeviceCall {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, visual: &Arc<Visual>) -> Result<Self, Failure> {
@@ -64,7 +64,7 @@ impl FromRequestParts<Arc<Visual>> for Opened {
     }
 }
 
-impl Opened {
+impl DeviceCall {
     fn whole(&self, name: &'static str) -> Result<Option<i64>, Failure> {
         let value = self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
         let parse = |text: &str| text.parse().map_err(|_| Failure::param(format!("{name} must be a whole number")));
@@ -101,7 +101,7 @@ struct StatusView<'a> {
     params(("product_key" = String, Path, description = "The device's product"),
         ("device_name" = String, Path, description = "Its name in the product")),
     responses((status = 200, body = Envelope<VisualDeviceView>)))]
-async fn visual_device(opened: Opened) -> Reply {
+async fn visual_device(opened: DeviceCall) -> Reply {
     let state = opened.visual.cloud.accessed_device(&opened.access).await?;
     let device = &state.device;
     let status = state.points().map(|point| StatusView {
@@ -167,7 +167,7 @@ impl LogView {
         ("size" = Option<i64>, Query, description = "1 to 100, 20 by default"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before")),
     responses((status = 200, body = Envelope<LogsView>)))]
-async fn visual_device_logs(opened: Opened) -> Reply {
+async fn visual_device_logs(opened: DeviceCall) -> Reply {
     let cloud = &opened.visual.cloud;
     let limit = match opened.whole("size")? {
         None => SIZE_DEFAULT,

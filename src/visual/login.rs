@@ -1,4 +1,4 @@
-//! The login, and the keys by which others check its tokens (seed 001; contract aliyun §7).
+//! The login, and the public keys with which others verify its tokens (seed 001; contract aliyun §7).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,9 +19,8 @@ use crate::domain::visual::{LoginRefusal, VISUAL_DEVICES_MAX, VisualKey};
 use crate::http::{self, BodyError, Sender};
 use crate::{hex, random};
 
-/// A login may be this long.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// A name, key or password may be this long.
+/// Maximum length of a name, key or password.
 const TEXT_CHARS_MAX: usize = 256;
 
 pub fn routes() -> OpenApiRouter<Arc<Visual>> {
@@ -122,7 +121,7 @@ async fn jwks(State(visual): State<Arc<Visual>>) -> Reply {
     Ok(([(header::CONTENT_TYPE, json), (header::CACHE_CONTROL, brief)], body).into_response())
 }
 
-/// A login that was read. No `Debug`: it carries a password.
+/// The parameters of a login. Without `Debug`, because they contain a password.
 struct Login {
     username: String,
     password: String,

@@ -1,11 +1,10 @@
-//! The visual login of Tuya IoT on Alibaba Cloud, and the reads that make its tokens worth having.
+//! The visual login of Tuya IoT on Alibaba Cloud, and calls that read devices with its tokens.
 
 mod devices;
 mod login;
 mod reply;
 mod token;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::http::{Extensions, StatusCode};
@@ -15,10 +14,10 @@ use utoipa::openapi::path::Operation;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::http::{Bodies, Peer, Refusals, document};
+use crate::http::{self, Bodies, Peer, Refusals, document};
 use reply::{Failure, FailureEnvelope};
 
-/// What the routes of this dialect share.
+/// The state that all routes of this dialect share.
 pub struct Visual {
     cloud: Arc<Cloud>,
     explain: bool,
@@ -28,9 +27,9 @@ pub struct Visual {
 }
 
 impl Visual {
-    /// The dialect over a cloud. With `explain` a refusal says which part was wrong; with `plain_http` passwords and
-    /// tokens are taken in the clear from other machines too; `bodies` is what the bodies of requests may take, `refusals` where
-    /// refused ones are counted and logged.
+    /// Creates the dialect. With `explain`, a refusal explains which part of the request was wrong. With `plain_http`,
+    /// passwords and tokens are accepted from other machines without TLS. `bodies` limits the memory of request bodies;
+    /// `refusals` counts and logs refused requests.
     pub fn new(
         cloud: Arc<Cloud>,
         explain: bool,
@@ -42,7 +41,7 @@ impl Visual {
     }
 }
 
-/// Every route.
+/// All routes.
 pub fn router(visual: Visual) -> Router {
     let visual = Arc::new(visual);
     let (router, _) = routes().split_for_parts();
@@ -52,7 +51,7 @@ pub fn router(visual: Visual) -> Router {
         .with_state(visual)
 }
 
-/// The description of every route.
+/// The OpenAPI document of all routes.
 pub fn openapi() -> OpenApi {
     let (_, mut document) = routes().split_for_parts();
     document::describe(
@@ -86,13 +85,12 @@ async fn unknown_method() -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no such method here", "docs/compatibility.md lists what is")
 }
 
-/// Who asks; refused when passwords or tokens would cross a network in the clear.
+/// The client's address. Refuses a client that would send passwords or tokens unencrypted over a network.
 fn peer(visual: &Visual, extensions: &Extensions) -> Result<Peer, Failure> {
-    let unknown = Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
-    let peer = extensions.get::<Peer>().copied().unwrap_or(unknown);
+    let peer = http::peer(extensions);
     if peer.encrypted || peer.address.is_loopback() || visual.plain_http {
         return Ok(peer);
     }
-    let text = "come by https, or let the operator set visual.plain_http";
+    let text = "use https, or let the operator set visual.plain_http";
     Err(Failure::new(StatusCode::FORBIDDEN, "passwords and tokens are not taken in the clear", text))
 }

@@ -1,14 +1,12 @@
-//! How the visual login answers: `success`, `msg`, `t`, `data` (seed 001; contract aliyun §7.2).
+//! Answers of the visual login: `success`, `msg`, `t`, `data` (seed 001; contract aliyun §7.2).
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::Level;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
@@ -16,7 +14,7 @@ use super::Visual;
 use crate::domain::Error;
 use crate::http;
 
-/// What a handler returns.
+/// The result of a handler.
 pub type Reply = Result<Response, Failure>;
 
 /// The envelope of a success.
@@ -57,11 +55,12 @@ pub fn success<T: Serialize>(data: T, now_ms: i64) -> Reply {
 }
 
 fn write(status: StatusCode, envelope: &impl Serialize) -> Response {
-    let Ok(bytes) = serde_json::to_vec(envelope) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let json = HeaderValue::from_static("application/json;charset=UTF-8");
-    // Tokens are in it.
-    let private = HeaderValue::from_static("no-store");
-    (status, [(header::CONTENT_TYPE, json), (header::CACHE_CONTROL, private)], Body::from(bytes)).into_response()
+    let Some(mut response) = http::json(status, envelope) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    // The answer contains tokens.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// A refusal.
@@ -73,17 +72,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A refusal with what may be said to whoever asks. Neither text may hold a secret.
+    /// A refusal with an explanation for clients. Neither text may contain secrets.
     pub fn new(status: StatusCode, msg: &'static str, explain: impl Into<String>) -> Self {
         Self { status, msg, explain: explain.into() }
     }
 
-    /// A parameter that cannot be: success false, HTTP 200.
+    /// An invalid parameter: `success` is false and the HTTP status is 200.
     pub fn param(explain: impl Into<String>) -> Self {
         Self::new(StatusCode::OK, "a parameter is missing or wrong", explain)
     }
 
-    /// A token that opens nothing, for whatever reason.
+    /// An invalid token.
     pub fn token(explain: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "the token does not open this device", explain)
     }
@@ -125,26 +124,21 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// A place holder that carries the failure to [`finish`], which knows the time.
+    /// An empty response that carries the failure to [`finish`], which adds the time.
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        response.extensions_mut().insert(self);
-        response
+        http::carrying(self)
     }
 }
 
 /// Writes the failures of every route.
 pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: Next) -> Response {
-    let of = http::Mention::of(&request);
+    let request_log = http::RequestLog::of(&request);
     let mut response = next.run(request).await;
     let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else {
-        if tracing::enabled!(Level::DEBUG) {
-            let (route, agent) = (of.route(), of.user_agent());
-            tracing::debug!(http.method = %of.method, http.route = route, http.user_agent = agent, "answered");
-        }
+        request_log.answered();
         return response;
     };
-    visual.refusals.happened("visual", u32::from(status.as_u16()), &of, &explain);
+    visual.refusals.record("visual", u32::from(status.as_u16()), &request_log, &explain);
     let envelope = FailureEnvelope { success: false, msg, t: visual.cloud.now_ms(), data: () };
     let mut response = write(status, &envelope);
     if status == StatusCode::UNAUTHORIZED {

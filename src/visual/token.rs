@@ -1,4 +1,4 @@
-//! visualTokens: JWTs that each open one device (contract aliyun §7.3). ES256 and nothing else.
+//! visualTokens: JWTs that each give access to one device (contract aliyun §7.3). Only ES256 is supported.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,14 +15,11 @@ use utoipa::ToSchema;
 use crate::domain::device::FactoryName;
 use crate::domain::visual::{Access, VISUAL_TOKEN_LIFE_MS, VisualKey};
 
-/// Who issues the tokens.
 const ISSUER: &str = "ingle";
-/// What they are for.
 const AUDIENCE: &str = "visual";
-/// A token may be this long.
 const TOKEN_BYTES_MAX: usize = 2048;
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Claims {
     iss: String,
@@ -38,30 +35,30 @@ pub struct Claims {
     jti: String,
     /// The account.
     pub uid: String,
-    /// Which grant of access it is.
+    /// The version of the grant of access.
     pub ver: String,
 }
 
 impl Claims {
-    /// The device that the token opens.
+    /// The device to which the token gives access.
     pub fn device(&self) -> Option<FactoryName> {
         let (product_key, device_name) = self.sub.split_once('#')?;
         Some(FactoryName { product_key: product_key.to_owned(), device_name: device_name.to_owned() })
     }
 }
 
-/// The name of a device in a token.
+/// The name of the device, as the subject of the token.
 fn subject(access: &Access) -> String {
     format!("{}#{}", access.device.product.key, access.device.device_name)
 }
 
-/// Seconds that a token lives.
+/// The lifetime of a token in seconds.
 pub const LIFE_S: i64 = VISUAL_TOKEN_LIFE_MS / 1000;
 
-/// Signs the token of an access. `jti` must be different for each.
+/// Signs a token for an access. `jti` must be different for each.
 ///
 /// # Errors
-/// When the key is damaged.
+/// An invalid key.
 pub fn issue(key: &VisualKey, access: &Access, jti: String, now_ms: i64) -> Result<String, JwtError> {
     use_ring();
     let iat = now_ms / 1000;
@@ -80,10 +77,11 @@ pub fn issue(key: &VisualKey, access: &Access, jti: String, now_ms: i64) -> Resu
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(&key.private))
 }
 
-/// The claims of a token that one of the keys signed and that is alive; whether its grant still stands the cloud says.
+/// Verifies the signature and times of a token and returns its claims. The caller must check that the grant is still
+/// valid.
 ///
 /// # Errors
-/// What is wrong with it, for the explanation.
+/// What is wrong with the token, for the explanation.
 pub fn check(keys: &[VisualKey], token: &str, now_ms: i64) -> Result<Claims, String> {
     use_ring();
     if token.len() > TOKEN_BYTES_MAX {
@@ -92,7 +90,7 @@ pub fn check(keys: &[VisualKey], token: &str, now_ms: i64) -> Result<Claims, Str
     let header = jsonwebtoken::decode_header(token).map_err(|error| format!("the token's header: {error}"))?;
     let key = keys.iter().find(|key| Some(&key.kid) == header.kid.as_ref());
     let key = key.ok_or("the token's key is not in /.well-known/jwks.json")?;
-    // The algorithm is the key's, not the token's. Time is the server's own, below.
+    // The algorithm comes from the key, not from the token. Times are checked below against the server's clock.
     let mut validation = Validation::new(Algorithm::ES256);
     validation.set_issuer(&[ISSUER]);
     validation.set_audience(&[AUDIENCE]);
@@ -104,7 +102,7 @@ pub fn check(keys: &[VisualKey], token: &str, now_ms: i64) -> Result<Claims, Str
         return Err(format!("the token died at {}", claims.exp));
     }
     if claims.nbf.saturating_mul(1000) > now_ms {
-        return Err(format!("the token lives from {} on", claims.nbf));
+        return Err(format!("the token is valid from {} on", claims.nbf));
     }
     Ok(claims)
 }
@@ -123,7 +121,7 @@ pub struct Jwk {
 }
 
 impl Jwk {
-    /// `None` for a key that is damaged.
+    /// The public key of a key pair; `None` if it is invalid.
     pub fn of(key: &VisualKey) -> Option<Self> {
         let (x, y) = key.public.strip_prefix(&[4])?.split_at_checked(32)?;
         let text = |half| URL_SAFE_NO_PAD.encode(half);
@@ -131,8 +129,7 @@ impl Jwk {
     }
 }
 
-/// The signatures of `jsonwebtoken` are made by ring, which TLS brings along; its own back ends would add RSA, Ed25519
-/// and a second P-256.
+/// `jsonwebtoken` signs with ring, which TLS uses anyway; its own back ends would add RSA, Ed25519 and a second P-256.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| match algorithm {
         Algorithm::ES256 => {
@@ -149,7 +146,7 @@ static RING: CryptoProvider = CryptoProvider {
 };
 
 fn use_ring() {
-    // The first call of the process decides; a later one finds it done.
+    // Only the first call of the process installs it.
     let _ = RING.install_default();
 }
 

@@ -65,7 +65,7 @@ fn bodies_in_flight_take_bounded_memory_and_give_it_back() {
     let answer = first.call("POST", &format!("{own}/commands"), &large);
     assert_eq!(answer.code(), 2001, "{answer:?}");
     let log = std::fs::read_to_string(log).unwrap();
-    assert_eq!(log.matches("bodies in flight take all the memory").count(), 1, "{log}");
+    assert_eq!(log.matches("bodies of other requests use all the memory").count(), 1, "{log}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn is_accepted(request: &Request, signature: &str, secret: &str) -> bool {
         None => (request.target.as_str(), None),
     };
     let parts = SignedParts { method: &request.method, path, query, headers: &headers, body: &request.body };
-    parts.md5_fits() && verify(secret, Method::of(&headers), &parts.string_to_sign(), signature)
+    parts.md5_matches() && verify(secret, Method::of(&headers), &parts.string_to_sign(), signature)
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn round(protocol: Protocol, plan: Plan, serve: impl FnOnce(Server) + Send + 'st
         tls: None,
         protocol,
         points: 1,
-        listens: true,
+        subscribes: true,
         connecting_max: 1,
         connect_within: Duration::from_secs(30),
         drain: Duration::from_millis(300),

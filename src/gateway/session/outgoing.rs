@@ -73,7 +73,7 @@ impl Session {
                     self.held_commands.push_back(PendingCommand { device, id, command, answer });
                 }
                 None => {
-                    gateway.refusals.unheard();
+                    gateway.refusals.count_not_subscribed();
                     // A desired value that replaces the command is sent once it subscribes.
                     if self.pending_desired.iter().all(|pending| pending.no != device.no) {
                         self.pending_desired.push(device);
@@ -114,7 +114,7 @@ impl Session {
                 Ok(desired) => desired,
                 Err(error) => {
                     // Tried again when the device sends something next.
-                    gateway.desired_failed.happened(&error.to_string());
+                    gateway.desired_failed.record_failure(&error.to_string());
                     self.pending_desired.push(device);
                     continue;
                 }
