@@ -1,5 +1,5 @@
-//! The feed: what happens to devices, told to whoever listens (contract tuya §5.2–5.4). It is told after it is on disk,
-//! and best effort: a listener that is slow misses some of it and asks again.
+//! The live feed: messages about devices for its subscribers (contract tuya §5.2–5.4). Messages are published after the
+//! change is on disk. They may be lost: a subscriber that is too slow misses messages and must read the state again.
 
 use std::sync::Arc;
 
@@ -9,59 +9,60 @@ use super::{
     Requester, Result, Uid, UserNo,
 };
 
-/// How long a listener may listen before it must ask again.
+/// The time after which a subscriber must request new credentials.
 pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
-/// Devices whose loss is told when many are lost at once; a listener asks for the rest.
+/// The maximal number of devices of which one operation publishes the removal.
 pub const TAKEN_MAX: usize = 256;
 
-/// The way out to listeners.
+/// Publishes messages to subscribers.
 pub trait Feed: Send + Sync {
-    /// Whether anybody listens. What nobody hears need not be told.
+    /// Whether anybody subscribes. Without subscribers, nothing needs to be published.
     fn is_heard(&self) -> bool;
-    /// Tells what happened.
+    /// Publishes a message.
     fn tell(&self, event: FeedEvent);
-    /// Who is connected, and what was dropped because somebody was too slow.
+    /// The numbers of connected subscribers and of dropped messages.
     fn figures(&self) -> FeedFigures;
-    /// Lets somebody listen, in place of an earlier listener of the same project, user and link; `None` when too many do.
+    /// Admits a subscriber and replaces an earlier one of the same project, user and link; `None` if there are too many
+    /// subscribers.
     fn admit(&self, listener: Listener) -> Result<Option<Credentials>>;
-    /// Those of the listeners that may listen which are meant, by their names.
+    /// The admitted subscribers that `is_meant` selects, with their names.
     fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)>;
-    /// Ends what a listener was admitted with, and its connection.
+    /// Removes a subscriber and closes its connection.
     fn end(&self, name: &str);
 }
 
-/// What an operator wants to know of the feed.
+/// Metrics of the feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedFigures {
-    /// Listeners that are connected.
+    /// Subscribers that are connected.
     pub listeners: u64,
-    /// Messages that were dropped since the start.
+    /// Messages that were dropped since the server started.
     pub dropped: u64,
 }
 
-/// Something that happened.
+/// A message of the feed.
 #[derive(Clone)]
 pub enum FeedEvent {
-    /// Rows of the log.
+    /// New rows of the event log.
     Logged(Vec<NewEvent>),
-    /// Something else, for everybody who sees the device.
+    /// Another change, published to everyone who sees the device.
     News(DeviceNo, News),
-    /// A device was taken from people: those of them who no longer see it are told.
+    /// A device was removed from users: those who no longer see it are informed.
     Taken(Taken),
 }
 
-/// What can happen to a device besides rows of its log.
+/// A change of a device that is not a row of the event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Its owner calls it something else.
+    /// The device has a new name.
     Renamed(String),
-    /// A function is called something else: its code, its name.
+    /// A function has a new name: its code and its name.
     FunctionNamed(String, String),
-    /// It is a user's from now on, as owner or sharee.
+    /// The device has this user as new owner or sharee.
     Bound(Uid),
 }
 
-/// Who saw a device before it was taken from some of them. Those who still see it are not told.
+/// Who saw a device before it was removed from some of its users. Those who still see it are not informed.
 #[derive(Clone)]
 pub struct Taken {
     /// The store's number of the device.
@@ -70,12 +71,12 @@ pub struct Taken {
     pub views: Vec<(ProjectNo, Arc<Device>)>,
     /// The users who saw it.
     pub users: Vec<UserNo>,
-    /// When it was taken, milliseconds since 1970.
+    /// The time of the removal, milliseconds since 1970.
     pub at_ms: i64,
 }
 
 impl Taken {
-    /// The device as a listener saw it, when the listener was one of those who did.
+    /// The device as the subscriber saw it, if the subscriber was one of those who did.
     pub fn seen_by(&self, listener: &Listener) -> Option<&Arc<Device>> {
         let had_it = listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
         let view = self.views.iter().find(|(project, _)| *project == listener.project);
@@ -83,45 +84,45 @@ impl Taken {
     }
 }
 
-/// Somebody who listens. No `Debug`: it holds the project's secret.
+/// A subscriber. No `Debug`: it holds the project's secret.
 #[derive(Clone)]
 pub struct Listener {
-    /// The tenant.
+    /// The project.
     pub project: ProjectNo,
-    /// The tenant's client id when the listener was admitted.
+    /// The project's client id at the time of admission.
     pub client_id: String,
-    /// The tenant's secret when the listener was admitted: with another nobody is admitted any more whom it admitted.
+    /// The project's secret at the time of admission. If the secret changes, the subscriber loses its access.
     pub secret: String,
-    /// Whose devices are meant; the project's own without one.
+    /// The user whose devices are meant; `None` for the devices of the project.
     pub user: Option<Arc<AppUser>>,
-    /// Whether that user asked by a login, and not the project for the user.
+    /// Whether the user subscribed with a login of its own, not the project on behalf of the user.
     pub by_login: bool,
-    /// What tells several listeners of one user apart; the caller's own text.
+    /// The caller's text that distinguishes several subscribers of one user.
     pub link: String,
-    /// In which form messages are wanted.
+    /// The encryption of the messages.
     pub form: MessageForm,
-    /// Until when, milliseconds since 1970.
+    /// When the access expires, milliseconds since 1970.
     pub expires_ms: i64,
 }
 
-/// Who may see a device.
+/// Everyone who may see a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
-    /// Projects that make it, or whose people have it.
+    /// The project of the product, and those of the owner and sharees.
     pub projects: Vec<ProjectNo>,
-    /// Its owner, those to whom it is shared, and who lives in the home that it stands in.
+    /// The owner, the sharees, and the members of the home that it belongs to.
     pub users: Vec<UserNo>,
 }
 
 impl Audience {
-    /// Whether a listener is among them.
+    /// Whether a subscriber is among them.
     pub fn has(&self, listener: &Listener) -> bool {
         self.projects.contains(&listener.project)
             && listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no))
     }
 }
 
-/// How messages are encrypted for a listener.
+/// How messages are encrypted for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageForm {
     /// The vendor's 1.0: AES-128-ECB.
@@ -130,22 +131,23 @@ pub enum MessageForm {
     Gcm,
 }
 
-/// What a listener connects with. No `Debug`.
+/// The credentials with which a subscriber connects. No `Debug`.
 pub struct Credentials {
     /// Client id and user name.
     pub name: String,
-    /// The password, from which messages are encrypted too.
+    /// The password, which is also the key of the encryption.
     pub password: String,
-    /// Where messages come.
+    /// The topic of the messages.
     pub topic: String,
 }
 
 impl Cloud {
-    /// Lets whoever asks listen: a user to what the user sees, a project to all of it or to one of its users.
+    /// Admits the requester as a subscriber: a user to the devices that the user sees, a project to all its devices or
+    /// to those of one of its users.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the project's, and for another than the one who asks;
-    /// [`Error::Busy`] when too many listen.
+    /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester;
+    /// [`Error::Busy`] if there are too many subscribers.
     pub async fn listen(
         &self,
         who: &impl Requester,
@@ -172,7 +174,7 @@ impl Cloud {
         self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
     }
 
-    /// Whether what a listener was admitted by still holds: the project's secret, and the user's login.
+    /// Whether the credentials of a subscriber are still valid: the project's secret, and the user's account or login.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -187,7 +189,7 @@ impl Cloud {
         Ok(now.is_some_and(|now| now == **user))
     }
 
-    /// Ends listeners of a user for whom what they were admitted by no longer holds; of everybody without a user.
+    /// Removes the subscribers of a user whose credentials are no longer valid; without a user, those of all users.
     pub(super) async fn end_listeners(&self, of: Option<&Uid>) -> Result<()> {
         let is_meant =
             |listener: &Listener| of.is_none_or(|uid| listener.user.as_ref().is_some_and(|user| user.uid == *uid));
@@ -199,14 +201,14 @@ impl Cloud {
         Ok(())
     }
 
-    /// Ends the listeners that a user has by logins.
+    /// Removes the subscribers that a user has through logins.
     pub(super) fn end_own_listeners(&self, user: &AppUser) {
         let is_meant =
             |listener: &Listener| listener.by_login && listener.user.as_ref().is_some_and(|other| other.no == user.no);
         self.feed.admitted(&is_meant).iter().for_each(|(name, _)| self.feed.end(name));
     }
 
-    /// Who may see a device at this moment.
+    /// Everyone who may see a device now.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -214,7 +216,7 @@ impl Cloud {
         self.registry.audience(device).await
     }
 
-    /// A device as a listener sees it, as long as what the listener signed in with holds.
+    /// A device as a subscriber sees it, while the subscriber's credentials are valid.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -222,17 +224,17 @@ impl Cloud {
         self.registry.heard_device(listener.project, listener.user.as_deref(), device).await
     }
 
-    /// Figures of the feed, for the operator.
+    /// Metrics of the feed.
     pub fn feed_figures(&self) -> FeedFigures {
         self.feed.figures()
     }
 
-    /// Appends rows to the log, and tells them once they are on disk.
+    /// Appends rows to the event log, and publishes them once they are on disk.
     pub(super) async fn log(&self, rows: Vec<NewEvent>) -> Result<()> {
         self.log_then(rows, || ()).await
     }
 
-    /// The same, and does something in between, also when nothing can be kept: before anybody hears of it.
+    /// The same, and calls `then` before it publishes, also if the append failed.
     pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
         let told = self.feed.is_heard().then(|| rows.clone());
         let kept = self.telemetry.append(rows).await;
@@ -244,7 +246,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// What of these rows is news: of what was uploaded later only what is the state now.
+    /// The rows to publish: a row that was uploaded later is published only if it is the latest value.
     async fn news_of(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
         let is_late = |row: &&NewEvent| row.is_history && row.kind != EventType::ThingEvent;
         let mut late: Vec<DeviceNo> = rows.iter().filter(is_late).map(|row| row.device).collect();
@@ -253,7 +255,7 @@ impl Cloud {
         }
         late.sort_unstable();
         late.dedup();
-        // They are on disk whether that can be read or not.
+        // If the latest values cannot be read, the rows are not published. They are on disk in any case.
         let latest = self.telemetry.latest(&late).await.unwrap_or_default();
         rows.retain(|row| {
             let points =
@@ -268,22 +270,22 @@ impl Cloud {
         rows
     }
 
-    /// Tells what else happened.
+    /// Publishes another change of a device.
     pub(super) fn tell(&self, device: DeviceNo, news: News) {
         if self.feed.is_heard() {
             self.feed.tell(FeedEvent::News(device, news));
         }
     }
 
-    /// Who sees a device, and those behind it when it is a gateway, before they are taken from some of them; nothing when
-    /// nobody listens.
+    /// Everyone who sees a device and its sub-devices, before it is removed from some users; empty if nobody
+    /// subscribes.
     pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<Taken>> {
         if !self.feed.is_heard() {
             return Ok(Vec::new());
         }
         let mut all = vec![self.seers(device.no, &device.id, Some((project, device.clone()))).await?];
         if device.product.node_type == NodeType::Gateway {
-            // What is behind a gateway may go with it.
+            // Sub-devices may be removed together with their gateway.
             for sub in self.registry.behind(device.no, TAKEN_MAX).await? {
                 all.push(self.seers(sub.no, &sub.id, None).await?);
             }
@@ -291,7 +293,7 @@ impl Cloud {
         Ok(all)
     }
 
-    /// Who sees each of several devices of a project's people; of the first [`TAKEN_MAX`].
+    /// The same for each of several devices of a project; only for the first [`TAKEN_MAX`].
     pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
         let mut all = Vec::new();
         for device in devices.iter().take(TAKEN_MAX).filter(|_| self.feed.is_heard()) {
@@ -300,7 +302,8 @@ impl Cloud {
         Ok(all)
     }
 
-    /// Who sees a device. Each project's listeners are told in what that project saw, whoever takes the device.
+    /// Everyone who sees a device. Subscribers of each project get the device as their project saw it, whichever
+    /// project removes it.
     async fn seers(&self, no: DeviceNo, id: &DeviceId, known: Option<(ProjectNo, Arc<Device>)>) -> Result<Taken> {
         let Audience { projects, users } = self.registry.audience(no).await?;
         let known_to = known.as_ref().map(|(project, _)| *project);
@@ -311,7 +314,7 @@ impl Cloud {
         Ok(Taken { device: no, views, users, at_ms: self.now_ms() })
     }
 
-    /// Tells those who no longer see a device so, after it was taken.
+    /// Informs the subscribers who no longer see a device after its removal.
     pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
         let at_ms = self.now_ms();
         taken.into_iter().for_each(|taken| self.feed.tell(FeedEvent::Taken(Taken { at_ms, ..taken })));

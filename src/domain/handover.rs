@@ -1,11 +1,12 @@
-//! Handing over: the one rule for every way in which a device leaves its owner and comes to the next one (decision
-//! 0013). [`super::ownership`] decides what changes, and the store changes it in one transaction; what it must know for
-//! that, and what follows from it, is here.
+//! The rule for every operation that changes the owner of a device (decision 0013). [`super::ownership`] decides what
+//! changes, and the store changes it in one transaction. This module loads what the store needs for it, and carries out
+//! the consequences.
 //!
-//! A device that leaves its owner is nobody's: all bindings, its home, its gateway and what was wished of it end, and
-//! the visual tokens for it. What is behind a gateway and the same owner's leaves with it. To a new owner who is not
-//! the last one it is as after a reset: without names, device users, attributes, place and history. The history begins after
-//! the newest row of its log, also when that row was ahead of the clock.
+//! A device that is removed from its owner has no owner: its bindings, its membership of a home, its connection to a
+//! gateway, its desired values and the visual tokens for it are removed. Sub-devices of a gateway that have the same
+//! owner are removed with it. For a new owner who is not the last one the device is as after a reset: without names,
+//! device users, attributes, position and history. The new history begins after the newest row of the log, also if that
+//! row is ahead of the clock.
 
 use std::sync::Arc;
 
@@ -19,51 +20,50 @@ use super::{
     UserNo,
 };
 
-/// Where the history of a device begins for somebody who did not own it before. The store asks when it finds that a
-/// device goes to somebody new.
+/// Decides where the history of a device begins for a new owner. The store calls it when a device gets a new owner.
 #[async_trait]
 pub trait HistoryCuts: Send + Sync {
-    /// For each device, in their order, a time in milliseconds since 1970 that is not before now and is after every row
-    /// of its log.
+    /// For each device, in their order, a time in milliseconds since 1970 that is not before now and that is after
+    /// every row of the device's log.
     ///
     /// # Errors
     /// [`super::Error::Store`].
     async fn history_from_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>>;
 }
 
-/// What one change did to who has which device.
+/// The changes of owners and sharees that one operation made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
-    /// Devices that everybody lost.
+    /// Devices that were removed from all their users.
     pub left: Vec<Left>,
-    /// Devices that belong to a user who did not own them before.
+    /// Devices that got a new owner.
     pub came: Vec<(DeviceNo, Uid)>,
-    /// Devices that are shared to a user who had them in no way before.
+    /// Devices that were shared with a user who could not see them before.
     pub shared: Vec<(DeviceNo, Uid)>,
-    /// Devices that some may have lost who are not their owners: a home, a share.
+    /// Devices that users other than the owner may no longer see: a home or a share ended.
     pub lost: Vec<Left>,
-    /// Devices that somebody else's gateway no longer speaks for.
+    /// Sub-devices that the gateway of another owner no longer represents.
     pub ended: Vec<DeviceNo>,
 }
 
-/// A device that everybody lost, and who that was.
+/// A device that was removed from users, and who could see it until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// The store's number.
     pub no: DeviceNo,
-    /// Its id in both clouds.
+    /// The id of the device in both clouds.
     pub id: DeviceId,
-    /// Who owned it.
+    /// The last owner.
     pub owner: Option<Uid>,
-    /// The project of that user.
+    /// The project of the last owner.
     pub owner_project: Option<ProjectNo>,
-    /// The home that it stood in.
+    /// The home that it belonged to.
     pub home: Option<HomeId>,
-    /// Its owner, those to whom it was shared, and who lived in that home.
+    /// The last owner, the sharees, and the members of that home.
     pub users: Vec<UserNo>,
-    /// Projects that saw it.
+    /// The projects that saw it.
     pub projects: Vec<ProjectNo>,
-    /// What its log shows from now on, milliseconds since 1970.
+    /// The start of its visible history, milliseconds since 1970.
     pub history_from_ms: i64,
 }
 
@@ -79,8 +79,8 @@ impl HistoryCuts for Cloud {
 }
 
 impl Cloud {
-    /// Does what follows from a change of owners: the log keeps each removal, sessions of devices that left end, and
-    /// those who listen are told.
+    /// Carries out the consequences of a change of owners: writes each removal to the event log, ends the sessions of
+    /// removed devices, and informs the subscribers of the feed.
     pub(super) async fn follow(&self, moves: Moves, leaving: Leaving) -> Result<()> {
         let source = match leaving {
             Leaving::Removed => EventSource::PROJECT_REMOVAL,
@@ -88,7 +88,7 @@ impl Cloud {
         };
         let row = |left: &Left| NewEvent {
             device: left.no,
-            // After a reset it is the first row that is seen again, also when the device was ahead of the clock.
+            // The reset is the first row of the new history, also if the device was ahead of the clock.
             time_ms: self.now_ms().max(left.history_from_ms),
             kind: EventType::Reset,
             source,
@@ -106,7 +106,7 @@ impl Cloud {
         }
         for (device, owner) in moves.came {
             if self.newest_row_ms(device).await? > self.now_ms() {
-                // Its history begins ahead of the clock, which its session does not know.
+                // The new history begins ahead of the clock, and the session has an older value.
                 self.downlink.end_session(device).await;
             }
             self.tell(device, News::Bound(owner));
@@ -117,7 +117,8 @@ impl Cloud {
         logged
     }
 
-    /// Tells those who no longer see a device. What it was in its owner's home is told to the owner's project alone.
+    /// Informs the subscribers who no longer see a device. Only the owner's project learns the details of the owner's
+    /// home.
     async fn tell_left(&self, left: Left) -> Result<()> {
         if !self.feed.is_heard() {
             return Ok(());
@@ -132,7 +133,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// The time of the newest row of a device's log, 0 without one.
+    /// The time of the newest row of a device's log; 0 if the log is empty.
     pub(super) async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
         let query = EventQuery {
             types: EventTypes::all(),

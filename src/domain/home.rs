@@ -1,4 +1,4 @@
-//! Homes: the devices of one family, and who lives there (contract tuya §4.2).
+//! Homes: groups of devices with an owner and members (contract tuya §4.2).
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use super::invitation::full;
 use super::user::User;
 use super::{Cloud, DeviceState, Error, HomeId, Noun, ProjectNo, Requester, Result, Schema, Uid, UserNo};
 
-/// Homes that a list may hold.
+/// The maximal number of homes in a list.
 pub const HOMES_MAX: usize = 1000;
-/// Homes that one user may own by asking for them.
+/// The maximal number of homes that a user may create.
 pub const HOMES_OF_OWNER_MAX: usize = 100;
-/// People who may live in a home besides its owner.
+/// The maximal number of members of a home besides its owner.
 pub const MEMBERS_MAX: usize = 100;
-/// Homes of others that one user may live in.
+/// The maximal number of homes of other owners in which a user may be a member.
 pub const HOMES_GIVEN_MAX: usize = 100;
-/// Of those, homes of one owner.
+/// The maximal number of them that have the same owner.
 pub const HOMES_OF_ONE_MAX: usize = 20;
 
 /// A home.
@@ -26,24 +26,24 @@ pub const HOMES_OF_ONE_MAX: usize = 20;
 pub struct Home {
     /// Its id.
     pub id: HomeId,
-    /// What people call it.
+    /// The name.
     pub name: String,
-    /// Whose it is.
+    /// The owner.
     pub owner: Uid,
-    /// What people call the place where it is; may be empty.
+    /// The name of the location; may be empty.
     pub geo_name: String,
-    /// Latitude in degrees; 0 when it is not known.
+    /// Latitude in degrees; 0 if unknown.
     pub lat: f64,
-    /// Longitude in degrees; 0 when it is not known.
+    /// Longitude in degrees; 0 if unknown.
     pub lon: f64,
 }
 
-/// What can be said of a home; `None` leaves what is there.
+/// Changes of a home; `None` leaves a member unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HomePatch {
-    /// What people call it.
+    /// The name.
     pub name: Option<String>,
-    /// What people call the place where it is.
+    /// The name of the location.
     pub geo_name: Option<String>,
     /// Latitude in degrees.
     pub lat: Option<f64>,
@@ -51,86 +51,87 @@ pub struct HomePatch {
     pub lon: Option<f64>,
 }
 
-/// What somebody may do in a home, the least first.
+/// The role of a user in a home, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HomeRole {
-    /// Sees and commands its devices.
+    /// May see and command its devices.
     Member,
-    /// Brings devices and members, and sends members away.
+    /// May also pair devices and manage members.
     Admin,
-    /// Whose it is: changes and removes it, and makes admins.
+    /// May also change and remove the home, and appoint admins.
     Owner,
 }
 
-/// Somebody who lives in a home.
+/// A user who belongs to a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The user.
     pub user: User,
-    /// What the user may do.
+    /// The role of the user.
     pub role: HomeRole,
-    /// What the user is called in this home; empty when nobody said.
+    /// The name of the user in this home; may be empty.
     pub name: String,
 }
 
-/// What is to become of somebody in a home.
+/// A change that adds a member or changes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberChange {
-    /// What the user is called in this home; none leaves what is there.
+    /// The name of the user in this home; `None` leaves it unchanged.
     pub name: Option<String>,
-    /// Whether as admin; none leaves it as it is.
+    /// Whether the user is an admin; `None` leaves it unchanged.
     pub is_admin: Option<bool>,
-    /// Whether for somebody who does not live there yet, too.
+    /// Whether a user who is not a member yet may be added.
     pub may_come: bool,
-    /// The user who asks, and by whom somebody new is only invited; the project without one.
+    /// The user who requests the change, in whose name new members are only invited; `None` for the project.
     pub by: Option<UserNo>,
 }
 
-/// How that ended.
+/// The result of such a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberPut {
-    /// The user lives there so.
+    /// The user is a member with the requested name and role.
     Done,
-    /// The user is invited, and lives there when the invitation is accepted.
+    /// The user is invited, and becomes a member by accepting the invitation.
     Invited,
-    /// The home has [`MEMBERS_MAX`] members, the user lives in [`HOMES_GIVEN_MAX`] homes of others, or whoever asks has
-    /// invited too many.
+    /// The home has [`MEMBERS_MAX`] members, the user is in [`HOMES_GIVEN_MAX`] homes of other owners, or the requester
+    /// has too many open invitations.
     Full,
-    /// No such user lives there, or could.
+    /// The user does not exist or is not a member.
     Unknown,
-    /// It is not for whoever asks to do, or no longer.
+    /// The requester is not allowed to make this change.
     NotAllowed,
 }
 
-/// What decides about somebody who is to live in a home, at the moment of the change.
+/// The state that decides such a change, at the moment of the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberClaim {
-    /// What that user may do there already.
+    /// The present role of the user.
     pub before: Option<HomeRole>,
-    /// What the user who asks may do there.
+    /// The role of the user who requests the change.
     pub by: Option<HomeRole>,
-    /// How many others live there besides the owner.
+    /// The number of other members besides the owner.
     pub members: usize,
-    /// In how many other homes of others that user lives.
+    /// The number of other homes of other owners to which the user belongs.
     pub homes: usize,
 }
 
-/// What becomes of it.
+/// The decision about such a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberDecision {
-    /// The user lives there, as admin or not.
+    /// The user becomes or remains a member.
     Put {
-        /// Whether as admin.
+        /// Whether as an admin.
         is_admin: bool,
     },
     /// The user is invited.
     Invite,
-    /// It stays as it is.
+    /// The change is refused.
     Refuse(MemberPut),
 }
 
 impl MemberChange {
-    /// Decides. Whom a user takes in is only invited; only the owner makes and unmakes admins, and nobody puts the owner.
+    /// Decides. A user can only invite new members; only the owner appoints and dismisses admins; the owner's own role
+    /// cannot be changed.
     pub fn decide(&self, claim: &MemberClaim) -> MemberDecision {
         let MemberClaim { before, by, members, homes } = *claim;
         let is_there = before.is_some_and(|role| role != HomeRole::Owner);
@@ -155,17 +156,17 @@ impl MemberChange {
     }
 }
 
-/// Whether somebody with a role in a home may do what takes at least another one.
+/// Checks that a role is at least `least`.
 ///
 /// # Errors
-/// [`Error::NotVisible`] for somebody who does not live there; [`Error::NotAllowed`] for somebody with a lesser role.
+/// [`Error::NotVisible`] for a user who is not a member; [`Error::NotAllowed`] for a lower role.
 pub fn check_role(role: Option<HomeRole>, least: HomeRole) -> Result<()> {
     let role = role.ok_or(Error::NotVisible(Noun::Home))?;
     (role >= least).then_some(()).ok_or(Error::NotAllowed("members of a home may not do that"))
 }
 
-/// Whether a member may be sent away by a user who lives there. Everybody but the owner may go; an admin is sent away by the
-/// owner, anybody else by an admin too.
+/// Checks that a user may remove a member. Everyone except the owner may leave; only the owner may remove an admin,
+/// admins may remove plain members.
 ///
 /// # Errors
 /// [`Error::NotAllowed`].
@@ -178,33 +179,33 @@ pub fn check_removes(by: Option<HomeRole>, is_self: bool, member: Option<HomeRol
     }
 }
 
-/// Who is to live in a home.
+/// A user who is to become a member of a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMember {
-    /// The user's app; without it the only one of the project that knows the name.
+    /// The user's app; `None` for the only app of the project that has this user name.
     pub schema: Option<Schema>,
-    /// The user's name in it.
+    /// The user name in the app.
     pub username: String,
-    /// The calling code of the account's country, in any form, if it is named.
+    /// The calling code of the account's country, in any form, to be compared.
     pub country_code: Option<String>,
-    /// What the user is called in this home.
+    /// The name of the user in this home.
     pub name: String,
-    /// Whether as admin.
+    /// Whether as an admin.
     pub is_admin: bool,
 }
 
 impl Cloud {
-    /// The homes that a user lives in, with what the user may do there, in the order of their ids, at most [`HOMES_MAX`].
+    /// The homes of a user with the user's role, in the order of their ids, at most [`HOMES_MAX`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
+    /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester.
     pub async fn homes_of_user(&self, who: &impl Requester, uid: &Uid) -> Result<Vec<(Home, HomeRole)>> {
         check_self(who, uid)?;
         let homes = self.registry.homes_of_user(who.project().no, uid, HOMES_MAX).await?;
         homes.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// The homes that whoever asks sees, in the order of their ids, after `after`.
+    /// The homes that the requester sees, in the order of their ids, starting after `after`.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -213,7 +214,7 @@ impl Cloud {
         self.registry.homes(who.project().no, user, after.unwrap_or(HomeId(0)), limit.min(HOMES_MAX)).await
     }
 
-    /// A home of one of the project's users. A user sees those that the user lives in.
+    /// A home of one of the project's users. A user sees only homes to which the user belongs.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -221,10 +222,10 @@ impl Cloud {
         self.home_with(who, id, HomeRole::Member).await
     }
 
-    /// A home in which whoever asks may do at least what a role may. A project may do everything.
+    /// A home in which the requester has at least a role. A project may do everything.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for somebody who lives there with a lesser role.
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a member with a lower role.
     pub(super) async fn home_with(&self, who: &impl Requester, id: HomeId, least: HomeRole) -> Result<Home> {
         let home = self.registry.home(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
         if let Some(user) = who.user() {
@@ -233,8 +234,7 @@ impl Cloud {
         Ok(home)
     }
 
-    /// The devices that stand in a home, in order of creation; `offset` and `limit` in devices, at most
-    /// [`DEVICE_LIST_MAX`].
+    /// The devices of a home, in order of creation; `offset` and `limit` count devices, at most [`DEVICE_LIST_MAX`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -251,11 +251,11 @@ impl Cloud {
         self.seen_with_state(who, devices).await
     }
 
-    /// Makes a home of a user's.
+    /// Creates a home of a user.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks;
-    /// [`Error::OutOfRange`] for one with [`HOMES_OF_OWNER_MAX`] already.
+    /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester;
+    /// [`Error::OutOfRange`] for a user with [`HOMES_OF_OWNER_MAX`] homes.
     pub async fn make_home(&self, who: &impl Requester, owner: &Uid, patch: HomePatch) -> Result<HomeId> {
         check_self(who, owner)?;
         let made = self.registry.make_home(who.project().no, owner, patch, HOMES_OF_OWNER_MAX).await?;
@@ -263,19 +263,19 @@ impl Cloud {
         made.ok_or(Error::NotVisible(Noun::User))?.ok_or_else(too_many)
     }
 
-    /// Changes what is said of a home.
+    /// Changes name and location of a home.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for anybody but its owner.
+    /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who is not its owner.
     pub async fn change_home(&self, who: &impl Requester, id: HomeId, patch: HomePatch) -> Result<()> {
         let by = who.user().map(|user| user.no);
         self.registry.change_home(who.project().no, by, id, patch).await
     }
 
-    /// Removes a home. Its devices stay their owners', and stand in no home.
+    /// Removes a home. Its devices keep their owners and belong to no home.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for anybody but its owner.
+    /// [`Error::NotVisible`], also if it was removed already; [`Error::NotAllowed`] for a user who is not its owner.
     pub async fn remove_home(&self, who: &impl Requester, id: HomeId) -> Result<()> {
         let (project, by) = (who.project().no, who.user().map(|user| user.no));
         let people = self.people_of_home(project, id).await?;
@@ -286,7 +286,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// Who sees the devices in a home, before somebody no longer does; nothing when nobody listens.
+    /// Everyone who sees the devices of a home, before some of them lose access; empty if nobody subscribes.
     async fn people_of_home(&self, project: ProjectNo, id: HomeId) -> Result<Vec<Taken>> {
         if !self.feed.is_heard() {
             return Ok(Vec::new());
@@ -295,7 +295,7 @@ impl Cloud {
         self.people_of_all(project, &devices.into_iter().map(Arc::new).collect::<Vec<_>>()).await
     }
 
-    /// Who lives in a home, its owner first.
+    /// The owner and the members of a home, the owner first.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -304,14 +304,14 @@ impl Cloud {
         self.registry.members(who.project().no, home.id, MEMBERS_MAX + 1).await
     }
 
-    /// Takes a user of the project into a home, or gives one who lives there another name and role. Whom a user takes in
-    /// is invited and lives there when the invitation is accepted; whom the project takes in, at once (decision 0014).
+    /// Adds a user of the project to a home, or changes name and role of a member. A user can only invite a new member,
+    /// who joins by accepting; the project adds members at once (decision 0014).
     ///
     /// # Errors
-    /// [`Error::NotVisible`] also for an unknown user, or one of another country than the one named;
-    /// [`Error::InvalidCountry`]; [`Error::NotAllowed`] for plain members, and for admins who would
-    /// make or unmake an admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, for a user in
-    /// [`HOMES_GIVEN_MAX`] homes when the project asks, and for too many invitations when a user does.
+    /// [`Error::NotVisible`], also for an unknown user, or one of another country than the one given;
+    /// [`Error::InvalidCountry`]; [`Error::NotAllowed`] for plain members, and for admins who appoint or dismiss an
+    /// admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, for a user in [`HOMES_GIVEN_MAX`] homes if
+    /// the project adds the user, and for too many invitations if a user invites.
     pub async fn add_member(&self, who: &impl Requester, id: HomeId, member: NewMember) -> Result<()> {
         let home = self.home_with(who, id, HomeRole::Admin).await?;
         let NewMember { schema, username, country_code, name, is_admin } = member;
@@ -326,10 +326,10 @@ impl Cloud {
         self.put_member(who, &home, &user.uid, change).await
     }
 
-    /// Gives somebody who lives in a home another name there, or another role.
+    /// Changes name or role of a member.
     ///
     /// # Errors
-    /// As [`Cloud::add_member`]; [`Error::NotVisible`] for somebody who does not live there.
+    /// As [`Cloud::add_member`]; [`Error::NotVisible`] for a user who is not a member.
     pub async fn change_member(
         &self,
         who: &impl Requester,
@@ -355,12 +355,12 @@ impl Cloud {
         }
     }
 
-    /// Sends somebody away who lives in a home. Everybody but the owner may go. The devices that are the user's leave the
-    /// home too: nobody there sees or commands them any more, and nothing that was wished of a device there is kept.
+    /// Removes a member from a home. The member's own devices leave the home too: its other members no longer see or
+    /// command them, and their desired values are removed.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also the second time; [`Error::NotAllowed`] for plain members who mean somebody else, for
-    /// admins who mean an admin, and for whoever means the owner.
+    /// [`Error::NotVisible`], also if the member was removed already; [`Error::NotAllowed`] for plain members who
+    /// remove another user, for admins who remove an admin, and for the removal of the owner.
     pub async fn remove_member(&self, who: &impl Requester, id: HomeId, uid: &Uid) -> Result<()> {
         let (project, by) = (who.project().no, who.user().map(|user| user.no));
         let people = self.people_of_home(project, id).await?;
@@ -372,8 +372,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// The home that a device is to stand in when a user brings it: the one named, which the user must be owner or admin
-    /// of, or else the user's first own home.
+    /// The home that a new device of a user joins: the given one, if the user is its owner or an admin of it, otherwise
+    /// the user's first own home.
     pub(super) async fn home_to_bring_to(
         &self,
         who: &impl Requester,
@@ -404,13 +404,13 @@ mod tests {
         let put = |is_admin| MemberDecision::Put { is_admin };
         let refuse = MemberDecision::Refuse;
         for (by, by_role, before, may_come, is_admin, expected) in [
-            // The project takes anybody in at once, but does not put the owner.
+            // The project adds any user at once, but cannot change the owner's role.
             (None, None, None, true, None, put(false)),
             (None, None, None, true, Some(true), put(true)),
             (None, None, None, false, None, refuse(MemberPut::Unknown)),
             (None, None, Some(Owner), true, None, refuse(MemberPut::Unknown)),
             (None, None, Some(Admin), false, None, put(true)),
-            // A user invites, and changes who lives there.
+            // A user invites new members and changes present ones.
             (user, Some(Owner), None, true, Some(true), MemberDecision::Invite),
             (user, Some(Admin), None, true, Some(false), MemberDecision::Invite),
             (user, Some(Admin), None, true, Some(true), refuse(MemberPut::NotAllowed)),

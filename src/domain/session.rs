@@ -1,16 +1,17 @@
-//! Sessions of devices: who a device says it is, and the secret that proves it. Never for a cloud call.
+//! Sessions of devices: the identity that a device claims, and the secret that proves it. Not for calls of the cloud
+//! APIs.
 
 use super::device::FactoryName;
 use super::{Cloud, Device, DeviceId, DeviceNo, Result};
 
-/// How a device names itself.
+/// The identity that a device claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceClaim {
     /// By its id.
     Id(DeviceId),
-    /// By what the factory called it.
+    /// By the name that the factory gave it.
     Factory(FactoryName),
-    /// By both: its id was given to it when it registered.
+    /// By both: the server gave it its id at the registration.
     Registered(DeviceId, FactoryName),
 }
 
@@ -18,12 +19,12 @@ pub enum DeviceClaim {
 pub struct DeviceSecret {
     /// The device.
     pub device: Device,
-    /// What it proves itself with.
+    /// The secret that authenticates the device.
     pub secret: String,
 }
 
 impl Cloud {
-    /// The device that a session claims to be, with the secret that must prove it.
+    /// The device that a session claims to be, with the secret that must authenticate it.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -31,8 +32,8 @@ impl Cloud {
         self.registry.device_secret(who).await
     }
 
-    /// What a device subscribed to in its session that is kept, by the device that each filter is of: itself, or one
-    /// behind it.
+    /// The stored topic filters of a device's session, grouped by the device that each filter concerns: the device
+    /// itself or a sub-device.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -40,7 +41,7 @@ impl Cloud {
         self.registry.kept_filters(session.no).await
     }
 
-    /// Keeps filters of a session in place of those of each device that is named.
+    /// Stores topic filters of a session. They replace the filters of each device in the list.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -48,7 +49,7 @@ impl Cloud {
         self.registry.keep_filters(session.no, filters).await
     }
 
-    /// Forgets the filters of a session.
+    /// Deletes the stored topic filters of a session.
     ///
     /// # Errors
     /// [`super::Error::Store`].
