@@ -51,7 +51,7 @@ pub struct Desired {
     /// When it expires, milliseconds since 1970.
     pub until_ms: i64,
     /// Whether the server sends it when the device connects; otherwise the device reads it.
-    pub is_told: bool,
+    pub is_pushed: bool,
 }
 
 /// A change of one attribute.
@@ -124,7 +124,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn note_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
+    pub async fn store_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
         let known = self.registry.attributes(device.no, AttributeKind::Firmware).await?;
         let is_new = |(part, version): &&(String, String)| {
             !known.iter().any(|attribute| attribute.key == *part && attribute.text == *version)
@@ -182,10 +182,10 @@ impl Cloud {
         device: &Device,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
     ) -> Result<()> {
         let noted =
-            self.registry.put_desired(device.no, setpoints, until_ms, is_told, self.now_ms(), ATTRIBUTES_MAX).await?;
+            self.registry.put_desired(device.no, setpoints, until_ms, is_pushed, self.now_ms(), ATTRIBUTES_MAX).await?;
         noted.then_some(()).ok_or(Error::Busy("the device has too many values that it should take"))
     }
 }

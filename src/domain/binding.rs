@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::device::{DEVICE_LIST_MAX, FactoryName, Leaving, UserDevices};
+use super::device::{DEVICE_LIST_MAX, FactoryName, Removal, UserDevices};
 use super::feed::News;
 use super::user::User;
 use super::{Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, Requester, Result, Uid};
@@ -175,7 +175,7 @@ impl Cloud {
         if bound == Bound::Unknown {
             return Ok((bound, None));
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         let device = self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?;
         Ok((bound, device))
     }
@@ -187,13 +187,13 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device or user that the caller does not see.
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
-        let people = self.people_of(caller.project.no, &device).await?;
+        let people = self.viewers_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_device(project, uid, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.tell_taken(people);
+            self.publish_losses(people);
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(unbound)
     }
 
@@ -213,7 +213,7 @@ impl Cloud {
         match shared.ok_or(Error::NotVisible(Noun::User))? {
             Shared::NotOwned => Err(Error::NotVisible(Noun::Device)),
             Shared::Done => {
-                self.tell(device.no, News::Bound(uid.clone()));
+                self.publish(device.no, News::Bound(uid.clone()));
                 Ok(())
             }
             Shared::Owner => Err(Error::NotAllowed("the user owns the device")),
@@ -237,10 +237,10 @@ impl Cloud {
             Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
             _ => self.owned_device(who, id).await?,
         };
-        let people = self.people_of(who.project().no, &device).await?;
+        let people = self.viewers_of(who.project().no, &device).await?;
         let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
         withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))?;
-        self.tell_taken(people);
+        self.publish_losses(people);
         Ok(())
     }
 
@@ -262,13 +262,13 @@ impl Cloud {
         if device.held_elsewhere {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let people = self.people_of(caller.project.no, &device).await?;
+        let people = self.viewers_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_everybody(project, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.tell_taken(people);
+            self.publish_losses(people);
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(unbound)
     }
 
@@ -279,20 +279,20 @@ impl Cloud {
     pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
         let project = caller.project.no;
         // The members of the user's homes lose access to the devices of these homes.
-        let mut people = match self.feed.is_heard() {
+        let mut people = match self.feed.has_subscribers() {
             true => {
                 let home = UserDevices::Home;
                 let devices = self.registry.devices_of_user(project, uid, home, 0, DEVICE_LIST_MAX).await?;
-                self.people_of_all(project, &devices.unwrap_or_default()).await?
+                self.viewers_of_all(project, &devices.unwrap_or_default()).await?
             }
             false => Vec::new(),
         };
         let moves = self.registry.remove_user(project, uid, self, self.now_ms()).await?;
         let moves = moves.ok_or(Error::NotVisible(Noun::User))?;
-        people.retain(|taken| !moves.left.iter().any(|left| left.no == taken.device));
-        let followed = self.follow(moves, Leaving::Removed).await;
-        self.tell_taken(people);
-        self.end_listeners(Some(uid)).await?;
+        people.retain(|loss| !moves.left.iter().any(|left| left.no == loss.device));
+        let followed = self.follow(moves, Removal::Removed).await;
+        self.publish_losses(people);
+        self.end_subscribers(Some(uid)).await?;
         followed
     }
 }

@@ -98,18 +98,18 @@ impl Cloud {
         id: &DeviceId,
         setpoints: Vec<Setpoint>,
         for_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
     ) -> Result<()> {
         let device = self.device_at_home(who, id).await?;
         let setpoints = checked_setpoints(&device, setpoints)?;
-        if is_told && self.is_online(device.no) {
+        if is_pushed && self.is_online(device.no) {
             match self.command(source(who), &device, Command::Set(setpoints.clone())).await {
                 // The device is not connected or not subscribed. The values are sent when it is.
                 Err(Error::Offline) => {}
                 told => return told.map(drop),
             }
         }
-        self.store_desired_values(&device, setpoints, self.now_ms().saturating_add(for_ms), is_told).await
+        self.store_desired_values(&device, setpoints, self.now_ms().saturating_add(for_ms), is_pushed).await
     }
 }
 

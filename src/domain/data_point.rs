@@ -126,7 +126,7 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn happened(&self, device: &Device, events: Vec<ReportedValue>) -> Result<Reported> {
+    pub fn thing_events(&self, device: &Device, events: Vec<ReportedValue>) -> Result<Reported> {
         self.rows_reported(device, EventType::ThingEvent, events)
     }
 

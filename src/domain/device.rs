@@ -259,7 +259,7 @@ pub struct DevicePage<T> {
 
 /// How a device is removed from its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
+pub enum Removal {
     /// The bindings are removed. Names, device users and history are stored for the case that the last owner binds it
     /// again.
     Removed,
@@ -407,7 +407,7 @@ impl Cloud {
         let device = self.owned_device(who, id).await?;
         let renamed = self.registry.rename_device(who.project().no, id, name, self.now_ms()).await?;
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))?;
-        self.tell(device.no, News::Renamed(name.to_owned()));
+        self.publish(device.no, News::Renamed(name.to_owned()));
         Ok(())
     }
 
@@ -417,12 +417,12 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a device that the caller may not remove or that was removed already;
     /// [`Error::OutOfRange`] for more than [`DEVICE_IDS_MAX`].
-    pub async fn remove_devices(&self, caller: &Caller, ids: &[DeviceId], leaving: Leaving) -> Result<()> {
+    pub async fn remove_devices(&self, caller: &Caller, ids: &[DeviceId], removal: Removal) -> Result<()> {
         if ids.len() > DEVICE_IDS_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
-        let moves = self.registry.remove_devices(caller.project.no, ids, leaving, self, self.now_ms()).await?;
-        self.follow(moves.ok_or(Error::NotVisible(Noun::Device))?, leaving).await
+        let moves = self.registry.remove_devices(caller.project.no, ids, removal, self, self.now_ms()).await?;
+        self.follow(moves.ok_or(Error::NotVisible(Noun::Device))?, removal).await
     }
 
     /// Those devices that the requester sees, with presence and latest values.

@@ -10,23 +10,23 @@ use super::{
 };
 
 /// The time after which a subscriber must request new credentials.
-pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
+pub const SUBSCRIPTION_LIFE_MS: i64 = 7200 * 1000;
 /// The maximal number of devices of which one operation publishes the removal.
-pub const TAKEN_MAX: usize = 256;
+pub const LOSSES_MAX: usize = 256;
 
 /// Publishes messages to subscribers.
 pub trait Feed: Send + Sync {
     /// Whether anybody subscribes. Without subscribers, nothing needs to be published.
-    fn is_heard(&self) -> bool;
+    fn has_subscribers(&self) -> bool;
     /// Publishes a message.
-    fn tell(&self, event: FeedEvent);
+    fn publish(&self, event: FeedEvent);
     /// The numbers of connected subscribers and of dropped messages.
     fn figures(&self) -> FeedFigures;
     /// Admits a subscriber and replaces an earlier one of the same project, user and link; `None` if there are too many
     /// subscribers.
-    fn admit(&self, listener: Listener) -> Result<Option<Credentials>>;
+    fn admit(&self, subscriber: SubscriberIdentity) -> Result<Option<Credentials>>;
     /// The admitted subscribers that `is_meant` selects, with their names.
-    fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)>;
+    fn admitted(&self, is_meant: &dyn Fn(&SubscriberIdentity) -> bool) -> Vec<(String, Arc<SubscriberIdentity>)>;
     /// Removes a subscriber and closes its connection.
     fn end(&self, name: &str);
 }
@@ -48,7 +48,7 @@ pub enum FeedEvent {
     /// Another change, published to everyone who sees the device.
     News(DeviceNo, News),
     /// A device was removed from users: those who no longer see it are informed.
-    Taken(Taken),
+    Lost(DeviceLoss),
 }
 
 /// A change of a device that is not a row of the event log.
@@ -64,7 +64,7 @@ pub enum News {
 
 /// Who saw a device before it was removed from some of its users. Those who still see it are not informed.
 #[derive(Clone)]
-pub struct Taken {
+pub struct DeviceLoss {
     /// The store's number of the device.
     pub device: DeviceNo,
     /// The projects that saw it, each with the device as that project saw it.
@@ -75,18 +75,18 @@ pub struct Taken {
     pub at_ms: i64,
 }
 
-impl Taken {
+impl DeviceLoss {
     /// The device as the subscriber saw it, if the subscriber was one of those who did.
-    pub fn seen_by(&self, listener: &Listener) -> Option<&Arc<Device>> {
-        let had_it = listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
-        let view = self.views.iter().find(|(project, _)| *project == listener.project);
+    pub fn seen_by(&self, subscriber: &SubscriberIdentity) -> Option<&Arc<Device>> {
+        let had_it = subscriber.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
+        let view = self.views.iter().find(|(project, _)| *project == subscriber.project);
         view.filter(|_| had_it).map(|(_, device)| device)
     }
 }
 
 /// A subscriber. No `Debug`: it holds the project's secret.
 #[derive(Clone)]
-pub struct Listener {
+pub struct SubscriberIdentity {
     /// The project.
     pub project: ProjectNo,
     /// The project's client id at the time of admission.
@@ -116,9 +116,9 @@ pub struct Audience {
 
 impl Audience {
     /// Whether a subscriber is among them.
-    pub fn has(&self, listener: &Listener) -> bool {
-        self.projects.contains(&listener.project)
-            && listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no))
+    pub fn has(&self, subscriber: &SubscriberIdentity) -> bool {
+        self.projects.contains(&subscriber.project)
+            && subscriber.user.as_ref().is_none_or(|user| self.users.contains(&user.no))
     }
 }
 
@@ -148,7 +148,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester;
     /// [`Error::Busy`] if there are too many subscribers.
-    pub async fn listen(
+    pub async fn subscribe(
         &self,
         who: &impl Requester,
         uid: Option<&Uid>,
@@ -167,34 +167,35 @@ impl Cloud {
             }
             (None, _) => None,
         };
-        let expires_ms = self.now_ms() + LISTEN_LIFE_MS;
+        let expires_ms = self.now_ms() + SUBSCRIPTION_LIFE_MS;
         let (client_id, secret) = (who.project().client_id.clone(), who.project().secret.clone());
         let (user, by_login) = (user.map(Arc::new), who.user().is_some());
-        let listener = Listener { project, client_id, secret, user, by_login, link, form, expires_ms };
-        self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
+        let subscriber = SubscriberIdentity { project, client_id, secret, user, by_login, link, form, expires_ms };
+        self.feed.admit(subscriber)?.ok_or(Error::Busy("too many listeners"))
     }
 
     /// Whether the credentials of a subscriber are still valid: the project's secret, and the user's account or login.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn may_listen(&self, listener: &Listener) -> Result<bool> {
-        let project = self.registry.project_by_client_id(&listener.client_id).await?;
-        let holds = |project: &Project| project.no == listener.project && project.secret == listener.secret;
+    pub async fn may_subscribe(&self, subscriber: &SubscriberIdentity) -> Result<bool> {
+        let project = self.registry.project_by_client_id(&subscriber.client_id).await?;
+        let holds = |project: &Project| project.no == subscriber.project && project.secret == subscriber.secret;
         if !project.is_some_and(|project| holds(&project)) {
             return Ok(false);
         }
-        let Some(user) = &listener.user else { return Ok(true) };
-        let now = self.registry.app_user(listener.project, &user.uid).await?;
+        let Some(user) = &subscriber.user else { return Ok(true) };
+        let now = self.registry.app_user(subscriber.project, &user.uid).await?;
         Ok(now.is_some_and(|now| now == **user))
     }
 
     /// Removes the subscribers of a user whose credentials are no longer valid; without a user, those of all users.
-    pub(super) async fn end_listeners(&self, of: Option<&Uid>) -> Result<()> {
-        let is_meant =
-            |listener: &Listener| of.is_none_or(|uid| listener.user.as_ref().is_some_and(|user| user.uid == *uid));
-        for (name, listener) in self.feed.admitted(&is_meant) {
-            if !self.may_listen(&listener).await? {
+    pub(super) async fn end_subscribers(&self, of: Option<&Uid>) -> Result<()> {
+        let is_meant = |subscriber: &SubscriberIdentity| {
+            of.is_none_or(|uid| subscriber.user.as_ref().is_some_and(|user| user.uid == *uid))
+        };
+        for (name, subscriber) in self.feed.admitted(&is_meant) {
+            if !self.may_subscribe(&subscriber).await? {
                 self.feed.end(&name);
             }
         }
@@ -202,9 +203,10 @@ impl Cloud {
     }
 
     /// Removes the subscribers that a user has through logins.
-    pub(super) fn end_own_listeners(&self, user: &AppUser) {
-        let is_meant =
-            |listener: &Listener| listener.by_login && listener.user.as_ref().is_some_and(|other| other.no == user.no);
+    pub(super) fn end_own_subscribers(&self, user: &AppUser) {
+        let is_meant = |subscriber: &SubscriberIdentity| {
+            subscriber.by_login && subscriber.user.as_ref().is_some_and(|other| other.no == user.no)
+        };
         self.feed.admitted(&is_meant).iter().for_each(|(name, _)| self.feed.end(name));
     }
 
@@ -220,8 +222,12 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn heard_device(&self, listener: &Listener, device: DeviceNo) -> Result<Option<Arc<Device>>> {
-        self.registry.heard_device(listener.project, listener.user.as_deref(), device).await
+    pub async fn subscribed_device(
+        &self,
+        subscriber: &SubscriberIdentity,
+        device: DeviceNo,
+    ) -> Result<Option<Arc<Device>>> {
+        self.registry.subscribed_device(subscriber.project, subscriber.user.as_deref(), device).await
     }
 
     /// Metrics of the feed.
@@ -236,12 +242,12 @@ impl Cloud {
 
     /// The same, and calls `then` before it publishes, also if the append failed.
     pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
-        let told = self.feed.is_heard().then(|| rows.clone());
+        let told = self.feed.has_subscribers().then(|| rows.clone());
         let kept = self.telemetry.append(rows).await;
         then();
         kept?;
         if let Some(rows) = told {
-            self.feed.tell(FeedEvent::Logged(self.news_of(rows).await));
+            self.feed.publish(FeedEvent::Logged(self.news_of(rows).await));
         }
         Ok(())
     }
@@ -271,52 +277,57 @@ impl Cloud {
     }
 
     /// Publishes another change of a device.
-    pub(super) fn tell(&self, device: DeviceNo, news: News) {
-        if self.feed.is_heard() {
-            self.feed.tell(FeedEvent::News(device, news));
+    pub(super) fn publish(&self, device: DeviceNo, news: News) {
+        if self.feed.has_subscribers() {
+            self.feed.publish(FeedEvent::News(device, news));
         }
     }
 
     /// Everyone who sees a device and its sub-devices, before it is removed from some users; empty if nobody
     /// subscribes.
-    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<Taken>> {
-        if !self.feed.is_heard() {
+    pub(super) async fn viewers_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<DeviceLoss>> {
+        if !self.feed.has_subscribers() {
             return Ok(Vec::new());
         }
-        let mut all = vec![self.seers(device.no, &device.id, Some((project, device.clone()))).await?];
+        let mut all = vec![self.viewers(device.no, &device.id, Some((project, device.clone()))).await?];
         if device.product.node_type == NodeType::Gateway {
             // Sub-devices may be removed together with their gateway.
-            for sub in self.registry.behind(device.no, TAKEN_MAX).await? {
-                all.push(self.seers(sub.no, &sub.id, None).await?);
+            for sub in self.registry.behind(device.no, LOSSES_MAX).await? {
+                all.push(self.viewers(sub.no, &sub.id, None).await?);
             }
         }
         Ok(all)
     }
 
-    /// The same for each of several devices of a project; only for the first [`TAKEN_MAX`].
-    pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
+    /// The same for each of several devices of a project; only for the first [`LOSSES_MAX`].
+    pub(super) async fn viewers_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<DeviceLoss>> {
         let mut all = Vec::new();
-        for device in devices.iter().take(TAKEN_MAX).filter(|_| self.feed.is_heard()) {
-            all.push(self.seers(device.no, &device.id, Some((project, device.clone()))).await?);
+        for device in devices.iter().take(LOSSES_MAX).filter(|_| self.feed.has_subscribers()) {
+            all.push(self.viewers(device.no, &device.id, Some((project, device.clone()))).await?);
         }
         Ok(all)
     }
 
     /// Everyone who sees a device. Subscribers of each project get the device as their project saw it, whichever
     /// project removes it.
-    async fn seers(&self, no: DeviceNo, id: &DeviceId, known: Option<(ProjectNo, Arc<Device>)>) -> Result<Taken> {
+    async fn viewers(
+        &self,
+        no: DeviceNo,
+        id: &DeviceId,
+        known: Option<(ProjectNo, Arc<Device>)>,
+    ) -> Result<DeviceLoss> {
         let Audience { projects, users } = self.registry.audience(no).await?;
         let known_to = known.as_ref().map(|(project, _)| *project);
         let mut views = Vec::from_iter(known);
         for project in projects.into_iter().filter(|project| Some(*project) != known_to) {
             views.extend(self.registry.device(project, id).await?.map(|device| (project, device)));
         }
-        Ok(Taken { device: no, views, users, at_ms: self.now_ms() })
+        Ok(DeviceLoss { device: no, views, users, at_ms: self.now_ms() })
     }
 
     /// Informs the subscribers who no longer see a device after its removal.
-    pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
+    pub(super) fn publish_losses(&self, losses: impl IntoIterator<Item = DeviceLoss>) {
         let at_ms = self.now_ms();
-        taken.into_iter().for_each(|taken| self.feed.tell(FeedEvent::Taken(Taken { at_ms, ..taken })));
+        losses.into_iter().for_each(|loss| self.feed.publish(FeedEvent::Lost(DeviceLoss { at_ms, ..loss })));
     }
 }

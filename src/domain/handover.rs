@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::device::Leaving;
+use super::device::Removal;
 use super::event::{EventTypes, PageStart};
-use super::feed::{News, Taken};
+use super::feed::{DeviceLoss, News};
 use super::{
     Cloud, Device, DeviceId, DeviceNo, EventQuery, EventSource, EventType, HomeId, NewEvent, ProjectNo, Result, Uid,
     UserNo,
@@ -35,20 +35,20 @@ pub trait HistoryCuts: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
     /// Devices that were removed from all their users.
-    pub left: Vec<Left>,
+    pub left: Vec<LostDevice>,
     /// Devices that got a new owner.
     pub came: Vec<(DeviceNo, Uid)>,
     /// Devices that were shared with a user who could not see them before.
     pub shared: Vec<(DeviceNo, Uid)>,
     /// Devices that users other than the owner may no longer see: a home or a share ended.
-    pub lost: Vec<Left>,
+    pub lost: Vec<LostDevice>,
     /// Sub-devices that the gateway of another owner no longer represents.
     pub ended: Vec<DeviceNo>,
 }
 
 /// A device that was removed from users, and who could see it until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct LostDevice {
     /// The store's number.
     pub no: DeviceNo,
     /// The id of the device in both clouds.
@@ -81,12 +81,12 @@ impl HistoryCuts for Cloud {
 impl Cloud {
     /// Carries out the consequences of a change of owners: writes each removal to the event log, ends the sessions of
     /// removed devices, and informs the subscribers of the feed.
-    pub(super) async fn follow(&self, moves: Moves, leaving: Leaving) -> Result<()> {
-        let source = match leaving {
-            Leaving::Removed => EventSource::PROJECT_REMOVAL,
-            Leaving::Reset => EventSource::CLOUD,
+    pub(super) async fn follow(&self, moves: Moves, removal: Removal) -> Result<()> {
+        let source = match removal {
+            Removal::Removed => EventSource::PROJECT_REMOVAL,
+            Removal::Reset => EventSource::CLOUD,
         };
-        let row = |left: &Left| NewEvent {
+        let row = |left: &LostDevice| NewEvent {
             device: left.no,
             // The reset is the first row of the new history, also if the device was ahead of the clock.
             time_ms: self.now_ms().max(left.history_from_ms),
@@ -102,25 +102,25 @@ impl Cloud {
             self.downlink.end_session(device).await;
         }
         for left in moves.left.into_iter().chain(moves.lost) {
-            self.tell_left(left).await?;
+            self.publish_loss(left).await?;
         }
         for (device, owner) in moves.came {
             if self.newest_row_ms(device).await? > self.now_ms() {
                 // The new history begins ahead of the clock, and the session has an older value.
                 self.downlink.end_session(device).await;
             }
-            self.tell(device, News::Bound(owner));
+            self.publish(device, News::Bound(owner));
         }
         for (device, user) in moves.shared {
-            self.tell(device, News::Bound(user));
+            self.publish(device, News::Bound(user));
         }
         logged
     }
 
     /// Informs the subscribers who no longer see a device. Only the owner's project learns the details of the owner's
     /// home.
-    async fn tell_left(&self, left: Left) -> Result<()> {
-        if !self.feed.is_heard() {
+    async fn publish_loss(&self, left: LostDevice) -> Result<()> {
+        if !self.feed.has_subscribers() {
             return Ok(());
         }
         let Some(device) = self.registry.device_by_id(&left.id).await? else { return Ok(()) };
@@ -129,7 +129,7 @@ impl Cloud {
         let is_home = |project| left.owner_project.is_none_or(|owners| owners == project);
         let view = |project| (project, if is_home(project) { at_home.clone() } else { held_elsewhere.clone() });
         let views = left.projects.iter().copied().map(view).collect();
-        self.tell_taken([Taken { device: left.no, views, users: left.users, at_ms: self.now_ms() }]);
+        self.publish_losses([DeviceLoss { device: left.no, views, users: left.users, at_ms: self.now_ms() }]);
         Ok(())
     }
 

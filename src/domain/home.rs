@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::caller::check_self;
 use super::country::calling_code;
 use super::device::DEVICE_LIST_MAX;
-use super::feed::{TAKEN_MAX, Taken};
+use super::feed::{DeviceLoss, LOSSES_MAX};
 use super::invitation::full;
 use super::user::User;
 use super::{Cloud, DeviceState, Error, HomeId, Noun, ProjectNo, Requester, Result, Schema, Uid, UserNo};
@@ -278,21 +278,21 @@ impl Cloud {
     /// [`Error::NotVisible`], also if it was removed already; [`Error::NotAllowed`] for a user who is not its owner.
     pub async fn remove_home(&self, who: &impl Requester, id: HomeId) -> Result<()> {
         let (project, by) = (who.project().no, who.user().map(|user| user.no));
-        let people = self.people_of_home(project, id).await?;
+        let people = self.viewers_of_home(project, id).await?;
         for device in self.registry.remove_home(project, by, id, self.now_ms()).await? {
             self.downlink.end_session(device).await;
         }
-        self.tell_taken(people);
+        self.publish_losses(people);
         Ok(())
     }
 
     /// Everyone who sees the devices of a home, before some of them lose access; empty if nobody subscribes.
-    async fn people_of_home(&self, project: ProjectNo, id: HomeId) -> Result<Vec<Taken>> {
-        if !self.feed.is_heard() {
+    async fn viewers_of_home(&self, project: ProjectNo, id: HomeId) -> Result<Vec<DeviceLoss>> {
+        if !self.feed.has_subscribers() {
             return Ok(Vec::new());
         }
-        let devices = self.registry.devices_of_home(project, id, 0, TAKEN_MAX).await?;
-        self.people_of_all(project, &devices.into_iter().map(Arc::new).collect::<Vec<_>>()).await
+        let devices = self.registry.devices_of_home(project, id, 0, LOSSES_MAX).await?;
+        self.viewers_of_all(project, &devices.into_iter().map(Arc::new).collect::<Vec<_>>()).await
     }
 
     /// The owner and the members of a home, the owner first.
@@ -363,9 +363,9 @@ impl Cloud {
     /// remove another user, for admins who remove an admin, and for the removal of the owner.
     pub async fn remove_member(&self, who: &impl Requester, id: HomeId, uid: &Uid) -> Result<()> {
         let (project, by) = (who.project().no, who.user().map(|user| user.no));
-        let people = self.people_of_home(project, id).await?;
+        let people = self.viewers_of_home(project, id).await?;
         let detached = self.registry.remove_member(project, by, id, uid, self.now_ms()).await?;
-        self.tell_taken(people);
+        self.publish_losses(people);
         for device in detached {
             self.downlink.end_session(device).await;
         }

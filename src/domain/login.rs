@@ -150,7 +150,7 @@ impl Cloud {
     pub async fn log_out(&self, caller: &AppCaller, access: &str) -> Result<()> {
         let user = caller.user.as_ref().ok_or(Error::NotAllowed("only a user's own login can be ended"))?;
         let ended = self.registry.end_user_token(user.no, access).await?;
-        self.end_own_listeners(user);
+        self.end_own_subscribers(user);
         ended.then_some(()).ok_or(Error::TokenInvalid)
     }
 

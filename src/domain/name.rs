@@ -25,7 +25,7 @@ impl Cloud {
             return Err(Error::FunctionNotSupported(code.to_owned()));
         }
         self.registry.name_function(device.no, code, name, self.now_ms()).await?;
-        self.tell(device.no, News::FunctionNamed(code.to_owned(), name.to_owned()));
+        self.publish(device.no, News::FunctionNamed(code.to_owned(), name.to_owned()));
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::access::{DeviceRole, seen_as};
-use super::device::Leaving;
+use super::device::Removal;
 use super::home::HomeRole;
 use super::ownership::Placement;
 use super::{
@@ -175,7 +175,7 @@ impl Cloud {
             let time_ms = self.now_ms().max(history_from_ms.unwrap_or_default());
             self.log(vec![activation(device.no, time_ms)]).await?;
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(redeemed)
     }
 }

@@ -12,7 +12,7 @@ use super::access::DeviceRole;
 use super::attribute::{Attribute, AttributeChange, AttributeKind, Desired};
 use super::caller::AppUser;
 use super::command::Setpoint;
-use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
+use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserProfile};
 use super::event::{Consent, Expiry};
 use super::feed::Audience;
@@ -23,8 +23,8 @@ use super::name::FunctionName;
 pub use super::owner_store::{BindingStore, PairingStore, TopologyStore};
 use super::password::Password;
 use super::session::{DeviceClaim, DeviceSecret};
-use super::token::TokenPair;
-use super::user::{Account, User, UserPage, UserQuery, UserSync};
+use super::token::{EarlierTokens, TokenPair};
+use super::user::{Account, User, UserOrder, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
@@ -138,9 +138,15 @@ pub trait UserTokenStore: Send + Sync {
 /// Alibaba's cloudTokens, stored as hashes.
 #[async_trait]
 pub trait CloudTokenStore: Send + Sync {
-    /// Issues a new token with the lifetime `life_ms`. The project's others are revoked, unless `keep` is set.
-    async fn grant_cloud_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, keep: bool) -> Result<String>;
-    /// Issues a new token for a valid one of the project. That one, and without `keep` also the project's others, then
+    /// Issues a new token with the lifetime `life_ms`. The project's others are revoked, unless `earlier` keeps them.
+    async fn grant_cloud_token(
+        &self,
+        project: ProjectNo,
+        now_ms: i64,
+        life_ms: i64,
+        earlier: EarlierTokens,
+    ) -> Result<String>;
+    /// Issues a new token for a valid one of the project. That one, and the project's others unless `earlier` keeps them, then
     /// expire after at most `grace_ms`. `None` if the given token is not valid.
     async fn refresh_cloud_token(
         &self,
@@ -149,7 +155,7 @@ pub trait CloudTokenStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
         grace_ms: i64,
-        keep: bool,
+        earlier: EarlierTokens,
     ) -> Result<Option<String>>;
     /// The project to which a valid token was issued.
     async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>>;
@@ -179,9 +185,8 @@ pub trait UserStore: Send + Sync {
     async fn app_user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<AppUser>>;
     /// A user of any of the project's apps.
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>>;
-    /// A page of the users of all apps of the project, in order of creation.
-    async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, newest_first: bool)
-    -> Result<Vec<User>>;
+    /// A page of the users of all apps of the project.
+    async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, order: UserOrder) -> Result<Vec<User>>;
     /// A user by the open id in an app; the outer `None` for an AppKey that belongs neither to the project nor to one
     /// of its apps. With the project's own AppKey, the user of any of its apps if only one has that open id.
     async fn user_by_open_id(
@@ -225,7 +230,7 @@ pub trait DeviceStore: Send + Sync {
     async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>>;
     /// A device that the project sees; with a user, only if the user sees it and the account still has that version and
     /// is not disabled. The device has only the members that the user may see: no local key for a sharee.
-    async fn heard_device(
+    async fn subscribed_device(
         &self,
         project: ProjectNo,
         user: Option<&AppUser>,
@@ -254,7 +259,7 @@ pub trait DeviceStore: Send + Sync {
         &self,
         project: ProjectNo,
         ids: &[DeviceId],
-        leaving: Leaving,
+        removal: Removal,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<Option<Moves>>;
@@ -342,7 +347,7 @@ pub trait AttributeStore: Send + Sync {
         device: DeviceNo,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
         now_ms: i64,
         max: usize,
     ) -> Result<bool>;

@@ -25,6 +25,21 @@ pub struct TokenPair {
     pub expires_ms: i64,
 }
 
+/// What happens to the earlier cloudTokens of a project when a new one is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlierTokens {
+    /// They are revoked or, after a refresh, expire soon.
+    Revoke,
+    /// They remain valid.
+    Keep,
+}
+
+impl EarlierTokens {
+    fn of(project: &Project) -> Self {
+        if project.keep_cloud_tokens { Self::Keep } else { Self::Revoke }
+    }
+}
+
 impl TokenPair {
     /// The remaining lifetime of the access token in whole seconds.
     pub fn seconds_left(&self, now_ms: i64) -> i64 {
@@ -75,8 +90,8 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn grant_cloud_token(&self, project: &Project) -> Result<String> {
-        let keep = project.keep_cloud_tokens;
-        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE_MS, keep).await
+        let earlier = EarlierTokens::of(project);
+        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE_MS, earlier).await
     }
 
     /// Issues a new cloudToken for a valid one, which then expires after at most [`CLOUD_TOKEN_GRACE_MS`].
@@ -87,8 +102,8 @@ impl Cloud {
     pub async fn refresh_cloud_token(&self, project: &Project, token: &str) -> Result<String> {
         self.check_cloud_token(project, token).await?;
         let (life_ms, grace_ms) = (CLOUD_TOKEN_LIFE_MS, CLOUD_TOKEN_GRACE_MS);
-        let (now_ms, keep) = (self.now_ms(), project.keep_cloud_tokens);
-        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life_ms, grace_ms, keep).await?;
+        let (now_ms, earlier) = (self.now_ms(), EarlierTokens::of(project));
+        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life_ms, grace_ms, earlier).await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::device::{FactoryName, Leaving};
+use super::device::{FactoryName, Removal};
 use super::ownership::Placement;
 use super::product::Registration;
 use super::session::{DeviceClaim, DeviceSecret};
@@ -196,7 +196,7 @@ impl Cloud {
         }
         let now_ms = self.now_ms();
         let (made, moves) = self.registry.make_device(sub, Some(gateway.no), SUB_DEVICES_MAX, self, now_ms).await?;
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(made)
     }
 
@@ -207,7 +207,7 @@ impl Cloud {
     /// [`super::Error::Store`].
     pub async fn attach(&self, gateway: &Device, subs: &[DeviceNo]) -> Result<bool> {
         let (attached, moves) = self.registry.attach(subs, gateway.no, SUB_DEVICES_MAX, self, self.now_ms()).await?;
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(attached)
     }
 

@@ -118,6 +118,15 @@ pub struct UserQuery {
     pub limit: usize,
 }
 
+/// The order of a list of users by their creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserOrder {
+    /// The oldest first.
+    OldestFirst,
+    /// The newest first.
+    NewestFirst,
+}
+
 /// A page of an app's users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserPage {
@@ -152,7 +161,7 @@ impl Cloud {
         let uid = self.registry.sync_user(caller.project.no, schema, user, self.now_ms()).await?;
         let uid = uid.ok_or(Error::NotVisible(Noun::App))?;
         // A new password revokes the user's logins.
-        self.end_listeners(Some(&uid)).await?;
+        self.end_subscribers(Some(&uid)).await?;
         Ok(uid)
     }
 
@@ -185,18 +194,12 @@ impl Cloud {
         page.ok_or(Error::NotVisible(Noun::App))
     }
 
-    /// A page of all users of the caller's apps, in order of creation.
+    /// A page of all users of the caller's apps.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn all_users(
-        &self,
-        caller: &Caller,
-        offset: usize,
-        limit: usize,
-        newest_first: bool,
-    ) -> Result<Vec<User>> {
-        self.registry.all_users(caller.project.no, offset, limit.min(ALL_USERS_PAGE_MAX), newest_first).await
+    pub async fn all_users(&self, caller: &Caller, offset: usize, limit: usize, order: UserOrder) -> Result<Vec<User>> {
+        self.registry.all_users(caller.project.no, offset, limit.min(ALL_USERS_PAGE_MAX), order).await
     }
 
     /// The user with an open id in an app of the caller. With the project's own AppKey, the only user of all its apps

@@ -11,7 +11,7 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::device::Leaving;
+use super::device::Removal;
 use super::product::Registration;
 use super::{Access, Cloud, Error, FunctionType, NodeType, Result, UsernameType};
 
@@ -329,8 +329,8 @@ impl Cloud {
         for device in ended {
             self.downlink.end_session(device).await;
         }
-        self.follow(moves, Leaving::Removed).await?;
-        self.end_listeners(None).await?;
+        self.follow(moves, Removal::Removed).await?;
+        self.end_subscribers(None).await?;
         Ok(world)
     }
 }

@@ -83,7 +83,7 @@ pub async fn handle(
             Ok(DeviceResponse::Done)
         }
         DeviceRequest::ReportFirmware(versions) => {
-            let noted = cloud.note_firmware(device, versions).await?;
+            let noted = cloud.store_firmware(device, versions).await?;
             noted.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
         }
         DeviceRequest::Shadow(message) => Ok(DeviceResponse::Document(shadow(cloud, device, &message).await?)),

@@ -119,7 +119,7 @@ impl Session {
                     continue;
                 }
             };
-            let unsent: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
+            let unsent: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_pushed).collect();
             if unsent.is_empty() {
                 continue;
             }

@@ -15,7 +15,7 @@ use super::visibility::{
 };
 use crate::domain::access::{self, DeviceRole, Viewer, as_its_maker_sees, seen_as};
 use crate::domain::caller::AppUser;
-use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
+use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
@@ -111,7 +111,7 @@ impl DeviceStore for SqliteRegistry {
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
-    async fn heard_device(
+    async fn subscribed_device(
         &self,
         project: ProjectNo,
         user: Option<&AppUser>,
@@ -207,7 +207,7 @@ impl DeviceStore for SqliteRegistry {
         &self,
         project: ProjectNo,
         ids: &[DeviceId],
-        leaving: Leaving,
+        removal: Removal,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<Option<Moves>> {
@@ -225,7 +225,7 @@ impl DeviceStore for SqliteRegistry {
                 owners.release(no)?;
                 let sql = "UPDATE device SET removed = 1 WHERE device_no = ?1";
                 owners.connection.execute(sql, params![no]).map_err(Error::store)?;
-                if leaving == Leaving::Reset {
+                if removal == Removal::Reset {
                     owners.forget_past(no)?;
                 }
             }

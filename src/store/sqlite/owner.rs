@@ -10,7 +10,7 @@ use super::SqliteRegistry;
 use super::attribute::{delete_desired, delete_desired_values};
 use super::visibility::relations;
 use super::world::refused;
-use crate::domain::handover::{HistoryCuts, Left, Moves};
+use crate::domain::handover::{HistoryCuts, LostDevice, Moves};
 use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owner_by_gateway, parted};
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::generate;
@@ -242,14 +242,14 @@ impl Owners<'_> {
     }
 
     /// Who has a device at this moment.
-    fn left(&self, device_no: i64) -> rusqlite::Result<Left> {
+    fn left(&self, device_no: i64) -> rusqlite::Result<LostDevice> {
         let sql = "SELECT d.device_id, d.home_id, o.uid, o.project_no FROM device d
                    LEFT JOIN binding b ON b.device_no = d.device_no AND b.owned = 1
                    LEFT JOIN app_user o ON o.user_no = b.user_no WHERE d.device_no = ?1";
         let audience =
             relations(self.connection, DeviceNo(device_no))?.map(|found| found.audience()).unwrap_or_default();
         self.connection.query_row(sql, params![device_no], |row| {
-            Ok(Left {
+            Ok(LostDevice {
                 no: DeviceNo(device_no),
                 id: DeviceId(row.get("device_id")?),
                 home: row.get::<_, Option<i64>>("home_id")?.map(HomeId),

@@ -3,7 +3,7 @@
 
 use ingle::domain::access::{DeviceRole, Holder, HomePeople, Relations, Viewer};
 use ingle::domain::caller::AppUser;
-use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
+use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
 use ingle::domain::home::MemberChange;
 use ingle::domain::store::Registry;
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid};
@@ -42,7 +42,7 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
         }
 
         let view = expected.view(Viewer { project, user: asking.user.as_ref().map(|user| user.no) });
-        let heard = registry.heard_device(project, asking.user.as_ref(), no).await.unwrap();
+        let heard = registry.subscribed_device(project, asking.user.as_ref(), no).await.unwrap();
         assert_eq!(heard.is_some(), view.is_some(), "{place}");
         if let (Some(heard), Some(view)) = (heard, view) {
             let shows_key = view.role > DeviceRole::Sharee && !view.held_elsewhere;
@@ -135,7 +135,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
 
         // Removed, it is nobody's to see.
         let removed = [id(LONELY)];
-        registry.remove_devices(first, &removed, Leaving::Removed, &Cut(NOW), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &removed, Removal::Removed, &Cut(NOW), NOW).await.unwrap().unwrap();
         check(LONELY, &Relations { removed: true, ..nobodys }).await;
     });
 }

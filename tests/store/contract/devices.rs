@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use ingle::domain::attribute::{Attribute, AttributeChange, AttributeKind};
 use ingle::domain::binding::{Bound, Unbound};
-use ingle::domain::device::{FactoryName, Leaving};
+use ingle::domain::device::{FactoryName, Removal};
 use ingle::domain::handover::HistoryCuts;
 use ingle::domain::home::{Home, HomeRole};
 use ingle::domain::product::Registration;
@@ -69,7 +69,7 @@ fn facts_are_kept_by_kind_and_key() {
         assert_eq!(desired().await, [one("on", "false", 2)], "a newer one stays");
         assert!(put(vec![setpoint("on", "true")], NOW + 30, NOW + 20).await);
         assert_eq!(desired().await, [one("on", "true", 1)], "one whose time is over is gone");
-        assert!(registry.remove_devices(first, &[id(PLUG)], Leaving::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
+        assert!(registry.remove_devices(first, &[id(PLUG)], Removal::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
         assert_eq!(facts(plug, AttributeKind::Firmware).await, [fact("0", "1.0.0", 1)]);
         assert!(desired().await.is_empty());
         for kind in [AttributeKind::Tag, AttributeKind::Shadow] {
@@ -259,7 +259,7 @@ fn devices_are_removed_together_or_not_at_all() {
     on_engines(async |registry, first, second| {
         let remove = async |project, names: &[&str]| {
             let ids: Vec<DeviceId> = names.iter().map(|name| id(name)).collect();
-            registry.remove_devices(project, &ids, Leaving::Reset, &Cut(NOW), NOW).await.unwrap()
+            registry.remove_devices(project, &ids, Removal::Reset, &Cut(NOW), NOW).await.unwrap()
         };
         let before = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         for stranger in ["nobody", FOREIGN] {

@@ -3,7 +3,7 @@
 
 use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
-use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
+use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
 use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
 use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
@@ -166,7 +166,7 @@ fn what_a_user_has_of_devices() {
         assert_eq!(of_user(UserDevices::Shared).await.len(), 1);
         assert_eq!(of_user(UserDevices::Home).await.len() + 1, numbers.len());
         // Removed is removed.
-        registry.remove_devices(first, &[id(PLUG)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(PLUG)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
         registry.remove_member(first, None, HOME, &member_uid, NOW).await.unwrap();
         assert_eq!(page().await.total, 1);
@@ -190,7 +190,7 @@ fn shares_are_counted_and_withdrawn() {
         assert_eq!(share(first, Some(guest), GUEST, plug).await, Some(Shared::NotOwned));
         assert_eq!(share(second, None, FOREIGN_USER, plug).await, Some(Shared::NotOwned));
         let lamp = no(&*registry, first, SPEAKER).await;
-        registry.remove_devices(first, &[id(SPEAKER)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(SPEAKER)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(share(first, None, GUEST, lamp).await, Some(Shared::NotOwned));
         assert!(registry.device(first, &id(SPEAKER)).await.unwrap().is_none(), "removed is removed");
         let sharees = async |project| registry.sharees(project, plug, 9).await.unwrap();
@@ -347,7 +347,7 @@ fn a_pairing_token_is_redeemed_once() {
         // What is behind a gateway and nobody's becomes the user's with it.
         let (gateway, leak) = (no(&*registry, first, GATEWAY).await, no(&*registry, first, LEAK).await);
         for name in [GATEWAY, LEAK] {
-            registry.remove_devices(first, &[id(name)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+            registry.remove_devices(first, &[id(name)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         }
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none(), "nobody's yet");
@@ -363,14 +363,14 @@ fn a_pairing_token_is_redeemed_once() {
         assert_eq!(redeem(gateway, &owners.token, NOW).await, Redeemed::Bound);
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, Some(uid(OWNER)));
-        registry.remove_devices(first, &[id(LEAK)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(LEAK)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none());
 
         // Many devices want one token: one gets it.
         let third = make(NOW).await.token;
-        registry.remove_devices(first, &[id(GATEWAY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
-        registry.remove_devices(first, &[id(LONELY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(GATEWAY)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(LONELY)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..20 {
             let (registry, third) = (registry.clone(), third.clone());
