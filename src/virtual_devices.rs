@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::row_time::When;
+use crate::domain::row_time::ReportTime;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
 
@@ -101,7 +101,7 @@ async fn obey(cloud: &Cloud, player: &mut Player, command: Command) {
             playing.shown = playing.kind.shown(value);
         }
     }
-    let points = setpoints.into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
+    let points = setpoints.into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
     if let Err(error) = cloud.report(&player.device, points).await {
         tracing::warn!(%error, "a virtual device could not report what it was told");
     }
@@ -122,7 +122,8 @@ async fn round(cloud: &Cloud, players: &mut HashMap<DeviceNo, Player>) -> Result
     }
     for player in players.values_mut() {
         let now_ms = cloud.now_ms();
-        let changed = player.changes().into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
+        let changed =
+            player.changes().into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
         cloud.report(&player.device, changed).await?;
     }
     Ok(())

@@ -31,8 +31,8 @@ pub struct Viewer {
 
 impl Viewer {
     /// The viewer that makes a call.
-    pub fn of(who: &impl Requester) -> Self {
-        Self { project: who.project().no, user: who.user().map(|user| user.no) }
+    pub fn of(requester: &impl Requester) -> Self {
+        Self { project: requester.project().no, user: requester.user().map(|user| user.no) }
     }
 }
 
@@ -48,7 +48,7 @@ pub struct Relations {
     /// The project of its present or last owner.
     pub last_owner: Option<ProjectNo>,
     /// The home that it belongs to.
-    pub home: Option<HomePeople>,
+    pub home: Option<HomeUsers>,
 }
 
 /// A user to whom a device is bound, as owner or sharee.
@@ -64,7 +64,7 @@ pub struct Holder {
 
 /// The owner and the members of a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HomePeople {
+pub struct HomeUsers {
     /// Their project.
     pub project: ProjectNo,
     /// The owner and the members.
@@ -109,8 +109,8 @@ impl Relations {
     /// The role of a user.
     pub fn role(&self, user: UserNo) -> Option<DeviceRole> {
         let held = self.holders.iter().find(|holder| holder.user == user);
-        let lives_there = self.home.as_ref().is_some_and(|home| home.users.contains(&user));
-        role(held.is_some_and(|holder| holder.owned), lives_there, held.is_some())
+        let belongs_to_home = self.home.as_ref().is_some_and(|home| home.users.contains(&user));
+        role(held.is_some_and(|holder| holder.owned), belongs_to_home, held.is_some())
     }
 
     /// Whether the device is held elsewhere for a project: users of other projects have it or had it last, and no user
@@ -135,8 +135,8 @@ impl Relations {
 }
 
 /// The role of a user who owns a device, belongs to its home, or to whom it is bound in any way.
-pub fn role(owns: bool, lives_there: bool, holds: bool) -> Option<DeviceRole> {
-    match (owns, lives_there, holds) {
+pub fn role(owns: bool, belongs_to_home: bool, holds: bool) -> Option<DeviceRole> {
+    match (owns, belongs_to_home, holds) {
         (true, _, _) => Some(DeviceRole::Owner),
         (false, true, _) => Some(DeviceRole::Resident),
         (false, false, true) => Some(DeviceRole::Sharee),
@@ -156,7 +156,7 @@ pub fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
 
 /// A device that is held elsewhere, without the data of its users: name, home, position, time of the last change,
 /// addresses and local key.
-pub fn as_its_maker_sees(device: Device) -> Device {
+pub fn as_held_elsewhere(device: Device) -> Device {
     let (home, gateway, node_id, lat, lon, ip, local_key) = Default::default();
     let (name, time_zone) = (device.product.name.clone(), TIME_ZONE.to_owned());
     let updated_ms = device.created_ms.max(device.active_ms);
@@ -192,7 +192,7 @@ mod tests {
             removed: false,
             last_owner: holders.iter().find(|(_, _, owned)| *owned).map(|(_, project, _)| *project),
             holders: holders.iter().map(holder).collect(),
-            home: home.map(|(project, people)| HomePeople { project, users: users(people) }),
+            home: home.map(|(project, people)| HomeUsers { project, users: users(people) }),
         }
     }
 

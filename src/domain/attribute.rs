@@ -72,7 +72,7 @@ impl AttributeChange {
     }
 
     /// Removes an attribute unconditionally.
-    pub fn forget(key: impl Into<String>) -> Self {
+    pub fn remove(key: impl Into<String>) -> Self {
         Self { key: key.into(), text: None, from_version: None }
     }
 }
@@ -164,7 +164,7 @@ impl Cloud {
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn forget_desired(&self, device: &Device, mut versions: Vec<(String, Option<i64>)>) -> Result<()> {
+    pub async fn remove_desired(&self, device: &Device, mut versions: Vec<(String, Option<i64>)>) -> Result<()> {
         // Writes invalidate cache entries, so do not write if nothing would change.
         let known = self.registry.desired(device.no).await?;
         versions.retain(|(code, version)| {
@@ -173,7 +173,7 @@ impl Cloud {
         });
         match versions.is_empty() {
             true => Ok(()),
-            false => self.registry.forget_desired(device.no, versions).await,
+            false => self.registry.remove_desired(device.no, versions).await,
         }
     }
 

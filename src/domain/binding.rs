@@ -187,11 +187,11 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device or user that the caller does not see.
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
-        let people = self.viewers_of(caller.project.no, &device).await?;
+        let viewers = self.viewers_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_device(project, uid, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.publish_losses(people);
+            self.publish_losses(viewers);
         }
         self.follow(moves, Removal::Removed).await?;
         Ok(unbound)
@@ -203,13 +203,13 @@ impl Cloud {
     /// [`Error::NotVisible`] for a device that the requester does not see or that has no owner, and for a user that is
     /// not the project's; [`Error::NotAllowed`] for a user who does not own the device, and if the sharee is the owner;
     /// [`Error::OutOfRange`] for more than [`SHAREES_MAX`].
-    pub async fn share_device(&self, who: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
-        let device = self.owned_device(who, id).await?;
+    pub async fn share_device(&self, requester: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
+        let device = self.owned_device(requester, id).await?;
         if device.held_elsewhere || device.owner.is_none() {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let by = who.user().map(|user| user.no);
-        let shared = self.registry.share_device(who.project().no, by, uid, device.no, self.now_ms()).await?;
+        let by = requester.user().map(|user| user.no);
+        let shared = self.registry.share_device(requester.project().no, by, uid, device.no, self.now_ms()).await?;
         match shared.ok_or(Error::NotVisible(Noun::User))? {
             Shared::NotOwned => Err(Error::NotVisible(Noun::Device)),
             Shared::Done => {
@@ -232,15 +232,15 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also for a user with whom it is not shared; [`Error::NotAllowed`] for a user who is
     /// neither the owner nor the sharee.
-    pub async fn withdraw_device(&self, who: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
-        let device = match who.user() {
-            Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
-            _ => self.owned_device(who, id).await?,
+    pub async fn withdraw_device(&self, requester: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
+        let device = match requester.user() {
+            Some(user) if user.uid == *uid => self.visible_device(requester, id).await?,
+            _ => self.owned_device(requester, id).await?,
         };
-        let people = self.viewers_of(who.project().no, &device).await?;
-        let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
+        let viewers = self.viewers_of(requester.project().no, &device).await?;
+        let withdrawn = self.registry.withdraw_device(requester.project().no, uid, device.no).await?;
         withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))?;
-        self.publish_losses(people);
+        self.publish_losses(viewers);
         Ok(())
     }
 
@@ -248,9 +248,9 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own the device.
-    pub async fn sharees(&self, who: &impl Requester, id: &DeviceId) -> Result<Vec<User>> {
-        let device = self.owned_device(who, id).await?;
-        self.registry.sharees(who.project().no, device.no, BINDING_PAGE_MAX).await
+    pub async fn sharees(&self, requester: &impl Requester, id: &DeviceId) -> Result<Vec<User>> {
+        let device = self.owned_device(requester, id).await?;
+        self.registry.sharees(requester.project().no, device.no, BINDING_PAGE_MAX).await
     }
 
     /// Unbinds a device from all its users or, if it is only shared with users of the caller, from these.
@@ -262,11 +262,11 @@ impl Cloud {
         if device.held_elsewhere {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let people = self.viewers_of(caller.project.no, &device).await?;
+        let viewers = self.viewers_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_everybody(project, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.publish_losses(people);
+            self.publish_losses(viewers);
         }
         self.follow(moves, Removal::Removed).await?;
         Ok(unbound)
@@ -279,7 +279,7 @@ impl Cloud {
     pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
         let project = caller.project.no;
         // The members of the user's homes lose access to the devices of these homes.
-        let mut people = match self.feed.has_subscribers() {
+        let mut viewers = match self.feed.has_subscribers() {
             true => {
                 let home = UserDevices::Home;
                 let devices = self.registry.devices_of_user(project, uid, home, 0, DEVICE_LIST_MAX).await?;
@@ -289,9 +289,9 @@ impl Cloud {
         };
         let moves = self.registry.remove_user(project, uid, self, self.now_ms()).await?;
         let moves = moves.ok_or(Error::NotVisible(Noun::User))?;
-        people.retain(|loss| !moves.left.iter().any(|left| left.no == loss.device));
+        viewers.retain(|loss| !moves.removed.iter().any(|left| left.no == loss.device));
         let followed = self.follow(moves, Removal::Removed).await;
-        self.publish_losses(people);
+        self.publish_losses(viewers);
         self.end_subscribers(Some(uid)).await?;
         followed
     }

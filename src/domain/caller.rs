@@ -66,34 +66,42 @@ impl Requester for AppCaller {
 }
 
 /// The source of events that the requester causes.
-pub(super) fn source(who: &impl Requester) -> EventSource {
-    if who.user().is_some() { EventSource::APP_USER } else { EventSource::CLOUD }
+pub(super) fn source(requester: &impl Requester) -> EventSource {
+    if requester.user().is_some() { EventSource::APP_USER } else { EventSource::CLOUD }
 }
 
 /// Checks that the requester may access a user: a project all its users, a user only itself.
 ///
 /// # Errors
 /// [`Error::NotVisible`].
-pub(super) fn check_self(who: &impl Requester, uid: &Uid) -> Result<()> {
-    who.user().is_none_or(|user| user.uid == *uid).then_some(()).ok_or(Error::NotVisible(Noun::User))
+pub(super) fn check_self(requester: &impl Requester, uid: &Uid) -> Result<()> {
+    requester.user().is_none_or(|user| user.uid == *uid).then_some(()).ok_or(Error::NotVisible(Noun::User))
 }
 
 impl Cloud {
     /// The requester's role for each device; a project has the role of an owner.
-    pub(super) async fn roles(&self, who: &impl Requester, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
-        match who.user() {
+    pub(super) async fn roles(
+        &self,
+        requester: &impl Requester,
+        devices: &[DeviceNo],
+    ) -> Result<Vec<Option<DeviceRole>>> {
+        match requester.user() {
             None => Ok(vec![Some(DeviceRole::Owner); devices.len()]),
             Some(user) => self.registry.device_roles(user.no, devices).await,
         }
     }
 
     /// Those of a project's devices that the requester sees, with the members that the requester may see.
-    pub(super) async fn as_seen(&self, who: &impl Requester, devices: Vec<Arc<Device>>) -> Result<Vec<Arc<Device>>> {
-        if who.user().is_none() {
+    pub(super) async fn as_seen(
+        &self,
+        requester: &impl Requester,
+        devices: Vec<Arc<Device>>,
+    ) -> Result<Vec<Arc<Device>>> {
+        if requester.user().is_none() {
             return Ok(devices);
         }
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
-        let roles = self.roles(who, &numbers).await?;
+        let roles = self.roles(requester, &numbers).await?;
         Ok(devices.into_iter().zip(roles).filter_map(|(device, role)| Some(seen_as(device, role?))).collect())
     }
 }

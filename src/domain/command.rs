@@ -59,24 +59,24 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`]; [`Error::CommandNotSupported`];
     /// [`Error::Offline`]; [`Error::Busy`]. Nothing was sent then.
-    pub async fn set_values(&self, who: &impl Requester, id: &DeviceId, setpoints: Vec<Setpoint>) -> Result<()> {
-        let device = self.device_at_home(who, id).await?;
+    pub async fn set_values(&self, requester: &impl Requester, id: &DeviceId, setpoints: Vec<Setpoint>) -> Result<()> {
+        let device = self.device_at_home(requester, id).await?;
         let setpoints = checked_setpoints(&device, setpoints)?;
-        self.command(source(who), &device, Command::Set(setpoints)).await.map(drop)
+        self.command(source(requester), &device, Command::Set(setpoints)).await.map(drop)
     }
 
     /// Calls a service of a device and waits for its result: JSON text.
     ///
     /// # Errors
     /// As [`Cloud::set_values`], and [`Error::NoAnswer`].
-    pub async fn invoke(&self, who: &impl Requester, id: &DeviceId, name: &str, input: Value) -> Result<String> {
-        let device = self.device_at_home(who, id).await?;
+    pub async fn invoke(&self, requester: &impl Requester, id: &DeviceId, name: &str, input: Value) -> Result<String> {
+        let device = self.device_at_home(requester, id).await?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         if name.is_empty() || name.len() > CODE_BYTES_MAX || !name.bytes().all(is_plain) {
             let allowed = format!("1 to {CODE_BYTES_MAX} letters, digits, '_', '-' and '.'");
             return Err(Error::OutOfRange { param: "identifier", allowed });
         }
-        self.command(source(who), &device, Command::Do { name: name.to_owned(), input }).await
+        self.command(source(requester), &device, Command::Do { name: name.to_owned(), input }).await
     }
 
     async fn command(&self, source: EventSource, device: &Arc<Device>, command: Command) -> Result<String> {
@@ -94,16 +94,16 @@ impl Cloud {
     /// [`Error::NotVisible`], [`Error::CommandNotSupported`].
     pub async fn set_desired_values(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         id: &DeviceId,
         setpoints: Vec<Setpoint>,
         for_ms: i64,
         is_pushed: bool,
     ) -> Result<()> {
-        let device = self.device_at_home(who, id).await?;
+        let device = self.device_at_home(requester, id).await?;
         let setpoints = checked_setpoints(&device, setpoints)?;
         if is_pushed && self.is_online(device.no) {
-            match self.command(source(who), &device, Command::Set(setpoints.clone())).await {
+            match self.command(source(requester), &device, Command::Set(setpoints.clone())).await {
                 // The device is not connected or not subscribed. The values are sent when it is.
                 Err(Error::Offline) => {}
                 told => return told.map(drop),

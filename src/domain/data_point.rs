@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::event::BATCH_ROWS_MAX;
-use super::row_time::{When, check_row};
+use super::row_time::{ReportTime, check_row};
 use super::{Cloud, Device, Error, EventType, NewEvent, ProductId, Result, RowRef, Value};
 
 /// The latest value of one code of a device.
@@ -34,7 +34,7 @@ pub struct Latest {
 pub const CODES_PER_DEVICE_MAX: usize = 512;
 
 /// A reported value: code, value and time.
-pub type ReportedValue = (Arc<str>, Value, When);
+pub type ReportedValue = (Arc<str>, Value, ReportTime);
 
 /// The validated rows of reports.
 #[derive(Default)]
@@ -138,7 +138,7 @@ impl Cloud {
     fn rows_reported(&self, device: &Device, kind: EventType, said: Vec<ReportedValue>) -> Result<Reported> {
         let mut reported = Reported { rows: Vec::with_capacity(said.len()), ..Reported::default() };
         for (code, value, when) in said {
-            let (row, is_clock_wrong) = self.row_said(device, kind, when);
+            let (row, is_clock_wrong) = self.row_reported(device, kind, when);
             let row = NewEvent { code: Some(code), value: Some(value), ..row };
             check_row(&row)?;
             reported.rows.push(row);

@@ -272,8 +272,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] if it does not exist, was removed or belongs to another project.
-    pub(super) async fn visible_device(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let (device, view) = self.device_and_view(who, id).await?;
+    pub(super) async fn visible_device(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let (device, view) = self.device_and_view(requester, id).await?;
         Ok(seen_as(device, view.role))
     }
 
@@ -283,14 +283,14 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`]; [`Error::NotAllowed`] for a user
     /// who sees the device and does not own it.
-    pub(super) async fn owned_device(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let (device, view) = self.device_and_view(who, id).await?;
+    pub(super) async fn owned_device(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let (device, view) = self.device_and_view(requester, id).await?;
         view.check_manages().map(|()| device)
     }
 
-    async fn device_and_view(&self, who: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
-        let device = self.registry.device(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
-        let role = self.roles(who, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
+    async fn device_and_view(&self, requester: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
+        let device = self.registry.device(requester.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
+        let role = self.roles(requester, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
         let held_elsewhere = device.held_elsewhere;
         Ok((device, View { role, held_elsewhere }))
     }
@@ -299,8 +299,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`].
-    pub(super) async fn device_at_home(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let device = self.visible_device(who, id).await?;
+    pub(super) async fn device_at_home(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(requester, id).await?;
         (!device.held_elsewhere).then_some(device).ok_or(Error::NotVisible(Noun::Device))
     }
 
@@ -308,8 +308,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn device(&self, who: &impl Requester, id: &DeviceId) -> Result<DeviceState> {
-        let device = self.visible_device(who, id).await?;
+    pub async fn device(&self, requester: &impl Requester, id: &DeviceId) -> Result<DeviceState> {
+        let device = self.visible_device(requester, id).await?;
         let mut states = self.with_state([device]).await?;
         states.pop().ok_or(Error::NotVisible(Noun::Device))
     }
@@ -337,18 +337,18 @@ impl Cloud {
     /// [`Error::NotVisible`] for a user that is not the project's, and if the requester is another user.
     pub async fn devices_of_user(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: &Uid,
         which: UserDevices,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<DeviceState>> {
-        check_self(who, uid)?;
+        check_self(requester, uid)?;
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit).await?;
+        let devices = self.registry.devices_of_user(requester.project().no, uid, which, offset, limit).await?;
         let mut devices = devices.ok_or(Error::NotVisible(Noun::User))?;
         // A requester may see some of these devices in another role too. This list shows them as a sharee sees them.
-        if who.user().is_some() && which == UserDevices::Shared {
+        if requester.user().is_some() && which == UserDevices::Shared {
             devices = devices.into_iter().map(|device| seen_as(device, DeviceRole::Sharee)).collect();
         }
         self.with_state(devices).await
@@ -359,15 +359,15 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a schema, product or user that is not the project's, and for a user other than the
     /// requester; [`Error::OutOfRange`] for too many ids.
-    pub async fn devices(&self, who: &impl Requester, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
+    pub async fn devices(&self, requester: &impl Requester, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
         if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
-        query.of_user.as_ref().map_or(Ok(()), |uid| check_self(who, uid))?;
-        query.user = who.user().map(|user| user.no);
-        let page = self.registry.devices(who.project().no, &query).await?;
+        query.of_user.as_ref().map_or(Ok(()), |uid| check_self(requester, uid))?;
+        query.user = requester.user().map(|user| user.no);
+        let page = self.registry.devices(requester.project().no, &query).await?;
         let page = page.ok_or(Error::NotVisible(Noun::App))?;
-        Ok(DevicePage { devices: self.seen_with_state(who, page.devices).await?, total: page.total })
+        Ok(DevicePage { devices: self.seen_with_state(requester, page.devices).await?, total: page.total })
     }
 
     /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. Empty for a device that is not a
@@ -375,37 +375,37 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn sub_devices(&self, who: &impl Requester, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
-        let gateway = self.visible_device(who, gateway).await?;
+    pub async fn sub_devices(&self, requester: &impl Requester, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
+        let gateway = self.visible_device(requester, gateway).await?;
         if gateway.held_elsewhere {
             return Ok(Vec::new());
         }
-        let devices = self.registry.sub_devices(who.project().no, gateway.no, DEVICE_LIST_MAX).await?;
-        self.seen_with_state(who, devices).await
+        let devices = self.registry.sub_devices(requester.project().no, gateway.no, DEVICE_LIST_MAX).await?;
+        self.seen_with_state(requester, devices).await
     }
 
     /// Those devices of `ids` that the requester sees, at most [`DEVICE_PAGE_MAX`], for their factory data.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for too many ids.
-    pub async fn factory_infos(&self, who: &impl Requester, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
+    pub async fn factory_infos(&self, requester: &impl Requester, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
         if ids.len() > DEVICE_PAGE_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_PAGE_MAX} ids") });
         }
-        let user = who.user().map(|user| user.no);
+        let user = requester.user().map(|user| user.no);
         let query = DeviceQuery { limit: ids.len(), ids: Some(ids), user, ..DeviceQuery::default() };
-        let page = self.registry.devices(who.project().no, &query).await?;
+        let page = self.registry.devices(requester.project().no, &query).await?;
         let devices = page.map(|page| page.devices).unwrap_or_default();
-        self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await
+        self.as_seen(requester, devices.into_iter().map(Arc::new).collect()).await
     }
 
     /// Renames a device.
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own it.
-    pub async fn rename_device(&self, who: &impl Requester, id: &DeviceId, name: &str) -> Result<()> {
-        let device = self.owned_device(who, id).await?;
-        let renamed = self.registry.rename_device(who.project().no, id, name, self.now_ms()).await?;
+    pub async fn rename_device(&self, requester: &impl Requester, id: &DeviceId, name: &str) -> Result<()> {
+        let device = self.owned_device(requester, id).await?;
+        let renamed = self.registry.rename_device(requester.project().no, id, name, self.now_ms()).await?;
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))?;
         self.publish(device.no, News::Renamed(name.to_owned()));
         Ok(())
@@ -426,8 +426,12 @@ impl Cloud {
     }
 
     /// Those devices that the requester sees, with presence and latest values.
-    pub(super) async fn seen_with_state(&self, who: &impl Requester, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
-        let seen = self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await?;
+    pub(super) async fn seen_with_state(
+        &self,
+        requester: &impl Requester,
+        devices: Vec<Device>,
+    ) -> Result<Vec<DeviceState>> {
+        let seen = self.as_seen(requester, devices.into_iter().map(Arc::new).collect()).await?;
         self.with_state(seen).await
     }
 

@@ -273,9 +273,9 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn events(&self, who: &impl Requester, device: &Device, query: EventQuery) -> Result<EventPage> {
+    pub async fn events(&self, requester: &impl Requester, device: &Device, query: EventQuery) -> Result<EventPage> {
         let query = self.within_history(device, query);
-        self.telemetry.page(Some(who.project().no), device.no, &query).await
+        self.telemetry.page(Some(requester.project().no), device.no, &query).await
     }
 
     /// A page as [`Cloud::events`] returns it, but not empty while older rows match; with the number of all rows that
@@ -285,17 +285,17 @@ impl Cloud {
     /// As [`Cloud::events`]; [`Error::OutOfRange`] if no row matches among those that one call examines.
     pub async fn events_counted(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         device: &Device,
         query: EventQuery,
     ) -> Result<(EventPage, u64)> {
         let mut query = self.within_history(device, query);
-        let asker = Some(who.project().no);
-        let count = self.telemetry.count(asker, device.no, &query).await?;
+        let project = Some(requester.project().no);
+        let count = self.telemetry.count(project, device.no, &query).await?;
         if count == (EventCount { rows: 0, is_exact: true }) {
             return Ok((EventPage::default(), 0));
         }
-        let mut page = self.telemetry.page(asker, device.no, &query).await?;
+        let mut page = self.telemetry.page(project, device.no, &query).await?;
         let mut reads = 1;
         while let (true, Some(next)) = (page.rows.is_empty(), page.next) {
             if reads == READS_MAX {
@@ -303,14 +303,14 @@ impl Cloud {
                 return Err(Error::OutOfRange { param: "start_time", allowed });
             }
             query.start = PageStart::At(next.row);
-            page = self.telemetry.page(asker, device.no, &query).await?;
+            page = self.telemetry.page(project, device.no, &query).await?;
             reads += 1;
         }
         if let Some(next) = page.next {
             // Continue only if a matching row follows, not just any row.
             query.start = PageStart::At(next.row);
             query.limit = 1;
-            page.next = self.first_match(asker, device.no, query).await?;
+            page.next = self.first_match(project, device.no, query).await?;
         }
         Ok((page, count.rows))
     }
@@ -318,13 +318,13 @@ impl Cloud {
     /// The next matching row, or the first row that was not examined.
     async fn first_match(
         &self,
-        asker: Option<ProjectNo>,
+        project: Option<ProjectNo>,
         device: DeviceNo,
         mut query: EventQuery,
     ) -> Result<Option<NextRow>> {
         let mut unread = None;
         for _ in 0..READS_MAX {
-            let page = self.telemetry.page(asker, device, &query).await?;
+            let page = self.telemetry.page(project, device, &query).await?;
             if let Some(event) = page.rows.first() {
                 return Ok(Some(NextRow { row: event.row, kind: event.kind }));
             }
@@ -341,8 +341,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
-    pub async fn device_with_log(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let device = self.visible_device(who, id).await?;
+    pub async fn device_with_log(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(requester, id).await?;
         if device.product.functions.is_empty() {
             return Err(Error::LogsNotSupported);
         }

@@ -150,26 +150,26 @@ impl Cloud {
     /// [`Error::Busy`] if there are too many subscribers.
     pub async fn subscribe(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: Option<&Uid>,
         link: String,
         form: MessageForm,
     ) -> Result<Credentials> {
-        let project = who.project().no;
-        let user = match (who.user(), uid) {
+        let project = requester.project().no;
+        let user = match (requester.user(), uid) {
             (Some(user), uid) => {
-                uid.map_or(Ok(()), |uid| check_self(who, uid))?;
+                uid.map_or(Ok(()), |uid| check_self(requester, uid))?;
                 Some(user.clone())
             }
-            (None, Some(uid)) if uid.as_str() != who.project().admin_uid => {
+            (None, Some(uid)) if uid.as_str() != requester.project().admin_uid => {
                 let found = self.registry.app_user(project, uid).await?;
                 Some(found.ok_or(Error::NotVisible(Noun::User))?)
             }
             (None, _) => None,
         };
         let expires_ms = self.now_ms() + SUBSCRIPTION_LIFE_MS;
-        let (client_id, secret) = (who.project().client_id.clone(), who.project().secret.clone());
-        let (user, by_login) = (user.map(Arc::new), who.user().is_some());
+        let (client_id, secret) = (requester.project().client_id.clone(), requester.project().secret.clone());
+        let (user, by_login) = (user.map(Arc::new), requester.user().is_some());
         let subscriber = SubscriberIdentity { project, client_id, secret, user, by_login, link, form, expires_ms };
         self.feed.admit(subscriber)?.ok_or(Error::Busy("too many listeners"))
     }
@@ -242,18 +242,18 @@ impl Cloud {
 
     /// The same, and calls `then` before it publishes, also if the append failed.
     pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
-        let told = self.feed.has_subscribers().then(|| rows.clone());
-        let kept = self.telemetry.append(rows).await;
+        let published = self.feed.has_subscribers().then(|| rows.clone());
+        let appended = self.telemetry.append(rows).await;
         then();
-        kept?;
-        if let Some(rows) = told {
-            self.feed.publish(FeedEvent::Logged(self.news_of(rows).await));
+        appended?;
+        if let Some(rows) = published {
+            self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
         }
         Ok(())
     }
 
     /// The rows to publish: a row that was uploaded later is published only if it is the latest value.
-    async fn news_of(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
+    async fn publishable(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
         let is_late = |row: &&NewEvent| row.is_history && row.kind != EventType::ThingEvent;
         let mut late: Vec<DeviceNo> = rows.iter().filter(is_late).map(|row| row.device).collect();
         if late.is_empty() {
@@ -283,8 +283,8 @@ impl Cloud {
         }
     }
 
-    /// Everyone who sees a device and its sub-devices, before it is removed from some users; empty if nobody
-    /// subscribes.
+    /// Everyone who sees a device and its sub-devices, before it is removed from some users; empty without
+    /// subscribers.
     pub(super) async fn viewers_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<DeviceLoss>> {
         if !self.feed.has_subscribers() {
             return Ok(Vec::new());

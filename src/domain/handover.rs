@@ -35,15 +35,15 @@ pub trait HistoryCuts: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
     /// Devices that were removed from all their users.
-    pub left: Vec<LostDevice>,
+    pub removed: Vec<LostDevice>,
     /// Devices that got a new owner.
-    pub came: Vec<(DeviceNo, Uid)>,
+    pub new_owners: Vec<(DeviceNo, Uid)>,
     /// Devices that were shared with a user who could not see them before.
     pub shared: Vec<(DeviceNo, Uid)>,
     /// Devices that users other than the owner may no longer see: a home or a share ended.
-    pub lost: Vec<LostDevice>,
+    pub access_lost: Vec<LostDevice>,
     /// Sub-devices that the gateway of another owner no longer represents.
-    pub ended: Vec<DeviceNo>,
+    pub detached: Vec<DeviceNo>,
 }
 
 /// A device that was removed from users, and who could see it until then.
@@ -86,25 +86,25 @@ impl Cloud {
             Removal::Removed => EventSource::PROJECT_REMOVAL,
             Removal::Reset => EventSource::CLOUD,
         };
-        let row = |left: &LostDevice| NewEvent {
-            device: left.no,
+        let row = |lost: &LostDevice| NewEvent {
+            device: lost.no,
             // The reset is the first row of the new history, also if the device was ahead of the clock.
-            time_ms: self.now_ms().max(left.history_from_ms),
+            time_ms: self.now_ms().max(lost.history_from_ms),
             kind: EventType::Reset,
             source,
             code: None,
             value: None,
             is_history: false,
         };
-        let rows: Vec<NewEvent> = moves.left.iter().map(row).collect();
+        let rows: Vec<NewEvent> = moves.removed.iter().map(row).collect();
         let logged = if rows.is_empty() { Ok(()) } else { self.log(rows).await };
-        for device in moves.left.iter().map(|left| left.no).chain(moves.ended) {
+        for device in moves.removed.iter().map(|lost| lost.no).chain(moves.detached) {
             self.downlink.end_session(device).await;
         }
-        for left in moves.left.into_iter().chain(moves.lost) {
-            self.publish_loss(left).await?;
+        for lost in moves.removed.into_iter().chain(moves.access_lost) {
+            self.publish_loss(lost).await?;
         }
-        for (device, owner) in moves.came {
+        for (device, owner) in moves.new_owners {
             if self.newest_row_ms(device).await? > self.now_ms() {
                 // The new history begins ahead of the clock, and the session has an older value.
                 self.downlink.end_session(device).await;
@@ -119,17 +119,17 @@ impl Cloud {
 
     /// Informs the subscribers who no longer see a device. Only the owner's project learns the details of the owner's
     /// home.
-    async fn publish_loss(&self, left: LostDevice) -> Result<()> {
+    async fn publish_loss(&self, lost: LostDevice) -> Result<()> {
         if !self.feed.has_subscribers() {
             return Ok(());
         }
-        let Some(device) = self.registry.device_by_id(&left.id).await? else { return Ok(()) };
+        let Some(device) = self.registry.device_by_id(&lost.id).await? else { return Ok(()) };
         let held_elsewhere = Arc::new(Device { owner: None, home: None, ..device.clone() });
-        let at_home = Arc::new(Device { owner: left.owner.clone(), home: left.home, ..device });
-        let is_home = |project| left.owner_project.is_none_or(|owners| owners == project);
+        let at_home = Arc::new(Device { owner: lost.owner.clone(), home: lost.home, ..device });
+        let is_home = |project| lost.owner_project.is_none_or(|owners| owners == project);
         let view = |project| (project, if is_home(project) { at_home.clone() } else { held_elsewhere.clone() });
-        let views = left.projects.iter().copied().map(view).collect();
-        self.publish_losses([DeviceLoss { device: left.no, views, users: left.users, at_ms: self.now_ms() }]);
+        let views = lost.projects.iter().copied().map(view).collect();
+        self.publish_losses([DeviceLoss { device: lost.no, views, users: lost.users, at_ms: self.now_ms() }]);
         Ok(())
     }
 

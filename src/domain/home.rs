@@ -81,14 +81,14 @@ pub struct MemberChange {
     /// Whether the user is an admin; `None` leaves it unchanged.
     pub is_admin: Option<bool>,
     /// Whether a user who is not a member yet may be added.
-    pub may_come: bool,
+    pub may_join: bool,
     /// The user who requests the change, in whose name new members are only invited; `None` for the project.
     pub by: Option<UserNo>,
 }
 
 /// The result of such a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemberPut {
+pub enum MemberResult {
     /// The user is a member with the requested name and role.
     Done,
     /// The user is invited, and becomes a member by accepting the invitation.
@@ -126,7 +126,7 @@ pub enum MemberDecision {
     /// The user is invited.
     Invite,
     /// The change is refused.
-    Refuse(MemberPut),
+    Refuse(MemberResult),
 }
 
 impl MemberChange {
@@ -135,22 +135,22 @@ impl MemberChange {
     pub fn decide(&self, claim: &MemberClaim) -> MemberDecision {
         let MemberClaim { before, by, members, homes } = *claim;
         let is_there = before.is_some_and(|role| role != HomeRole::Owner);
-        if before == Some(HomeRole::Owner) || !is_there && !self.may_come {
-            return MemberDecision::Refuse(MemberPut::Unknown);
+        if before == Some(HomeRole::Owner) || !is_there && !self.may_join {
+            return MemberDecision::Refuse(MemberResult::Unknown);
         }
         let was_admin = before == Some(HomeRole::Admin);
         let is_admin = self.is_admin.unwrap_or(was_admin);
         if self.by.is_some() {
             let least = if is_admin == was_admin { HomeRole::Admin } else { HomeRole::Owner };
             if by.is_none_or(|role| role < least) {
-                return MemberDecision::Refuse(MemberPut::NotAllowed);
+                return MemberDecision::Refuse(MemberResult::NotAllowed);
             }
             if !is_there {
                 return MemberDecision::Invite;
             }
         }
         if members >= MEMBERS_MAX || homes >= HOMES_GIVEN_MAX {
-            return MemberDecision::Refuse(MemberPut::Full);
+            return MemberDecision::Refuse(MemberResult::Full);
         }
         MemberDecision::Put { is_admin }
     }
@@ -199,9 +199,9 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester.
-    pub async fn homes_of_user(&self, who: &impl Requester, uid: &Uid) -> Result<Vec<(Home, HomeRole)>> {
-        check_self(who, uid)?;
-        let homes = self.registry.homes_of_user(who.project().no, uid, HOMES_MAX).await?;
+    pub async fn homes_of_user(&self, requester: &impl Requester, uid: &Uid) -> Result<Vec<(Home, HomeRole)>> {
+        check_self(requester, uid)?;
+        let homes = self.registry.homes_of_user(requester.project().no, uid, HOMES_MAX).await?;
         homes.ok_or(Error::NotVisible(Noun::User))
     }
 
@@ -209,26 +209,26 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn homes(&self, who: &impl Requester, after: Option<HomeId>, limit: usize) -> Result<Vec<Home>> {
-        let user = who.user().map(|user| user.no);
-        self.registry.homes(who.project().no, user, after.unwrap_or(HomeId(0)), limit.min(HOMES_MAX)).await
+    pub async fn homes(&self, requester: &impl Requester, after: Option<HomeId>, limit: usize) -> Result<Vec<Home>> {
+        let user = requester.user().map(|user| user.no);
+        self.registry.homes(requester.project().no, user, after.unwrap_or(HomeId(0)), limit.min(HOMES_MAX)).await
     }
 
     /// A home of one of the project's users. A user sees only homes to which the user belongs.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn home(&self, who: &impl Requester, id: HomeId) -> Result<Home> {
-        self.home_with(who, id, HomeRole::Member).await
+    pub async fn home(&self, requester: &impl Requester, id: HomeId) -> Result<Home> {
+        self.home_with(requester, id, HomeRole::Member).await
     }
 
     /// A home in which the requester has at least a role. A project may do everything.
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a member with a lower role.
-    pub(super) async fn home_with(&self, who: &impl Requester, id: HomeId, least: HomeRole) -> Result<Home> {
-        let home = self.registry.home(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
-        if let Some(user) = who.user() {
+    pub(super) async fn home_with(&self, requester: &impl Requester, id: HomeId, least: HomeRole) -> Result<Home> {
+        let home = self.registry.home(requester.project().no, id).await?.ok_or(Error::NotVisible(Noun::Home))?;
+        if let Some(user) = requester.user() {
             check_role(self.registry.home_role(user.no, id).await?, least)?;
         }
         Ok(home)
@@ -240,15 +240,15 @@ impl Cloud {
     /// [`Error::NotVisible`].
     pub async fn devices_of_home(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         id: HomeId,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<DeviceState>> {
-        let home = self.home(who, id).await?;
+        let home = self.home(requester, id).await?;
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_home(who.project().no, home.id, offset, limit).await?;
-        self.seen_with_state(who, devices).await
+        let devices = self.registry.devices_of_home(requester.project().no, home.id, offset, limit).await?;
+        self.seen_with_state(requester, devices).await
     }
 
     /// Creates a home of a user.
@@ -256,9 +256,9 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester;
     /// [`Error::OutOfRange`] for a user with [`HOMES_OF_OWNER_MAX`] homes.
-    pub async fn make_home(&self, who: &impl Requester, owner: &Uid, patch: HomePatch) -> Result<HomeId> {
-        check_self(who, owner)?;
-        let made = self.registry.make_home(who.project().no, owner, patch, HOMES_OF_OWNER_MAX).await?;
+    pub async fn make_home(&self, requester: &impl Requester, owner: &Uid, patch: HomePatch) -> Result<HomeId> {
+        check_self(requester, owner)?;
+        let made = self.registry.make_home(requester.project().no, owner, patch, HOMES_OF_OWNER_MAX).await?;
         let too_many = || Error::OutOfRange { param: "uid", allowed: format!("of at most {HOMES_OF_OWNER_MAX} homes") };
         made.ok_or(Error::NotVisible(Noun::User))?.ok_or_else(too_many)
     }
@@ -267,26 +267,26 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who is not its owner.
-    pub async fn change_home(&self, who: &impl Requester, id: HomeId, patch: HomePatch) -> Result<()> {
-        let by = who.user().map(|user| user.no);
-        self.registry.change_home(who.project().no, by, id, patch).await
+    pub async fn change_home(&self, requester: &impl Requester, id: HomeId, patch: HomePatch) -> Result<()> {
+        let by = requester.user().map(|user| user.no);
+        self.registry.change_home(requester.project().no, by, id, patch).await
     }
 
     /// Removes a home. Its devices keep their owners and belong to no home.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also if it was removed already; [`Error::NotAllowed`] for a user who is not its owner.
-    pub async fn remove_home(&self, who: &impl Requester, id: HomeId) -> Result<()> {
-        let (project, by) = (who.project().no, who.user().map(|user| user.no));
-        let people = self.viewers_of_home(project, id).await?;
+    pub async fn remove_home(&self, requester: &impl Requester, id: HomeId) -> Result<()> {
+        let (project, by) = (requester.project().no, requester.user().map(|user| user.no));
+        let viewers = self.viewers_of_home(project, id).await?;
         for device in self.registry.remove_home(project, by, id, self.now_ms()).await? {
             self.downlink.end_session(device).await;
         }
-        self.publish_losses(people);
+        self.publish_losses(viewers);
         Ok(())
     }
 
-    /// Everyone who sees the devices of a home, before some of them lose access; empty if nobody subscribes.
+    /// Everyone who sees the devices of a home, before some of them lose access; empty without subscribers.
     async fn viewers_of_home(&self, project: ProjectNo, id: HomeId) -> Result<Vec<DeviceLoss>> {
         if !self.feed.has_subscribers() {
             return Ok(Vec::new());
@@ -299,9 +299,9 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn members(&self, who: &impl Requester, id: HomeId) -> Result<Vec<Member>> {
-        let home = self.home(who, id).await?;
-        self.registry.members(who.project().no, home.id, MEMBERS_MAX + 1).await
+    pub async fn members(&self, requester: &impl Requester, id: HomeId) -> Result<Vec<Member>> {
+        let home = self.home(requester, id).await?;
+        self.registry.members(requester.project().no, home.id, MEMBERS_MAX + 1).await
     }
 
     /// Adds a user of the project to a home, or changes name and role of a member. A user can only invite a new member,
@@ -312,18 +312,18 @@ impl Cloud {
     /// [`Error::InvalidCountry`]; [`Error::NotAllowed`] for plain members, and for admins who appoint or dismiss an
     /// admin; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, for a user in [`HOMES_GIVEN_MAX`] homes if
     /// the project adds the user, and for too many invitations if a user invites.
-    pub async fn add_member(&self, who: &impl Requester, id: HomeId, member: NewMember) -> Result<()> {
-        let home = self.home_with(who, id, HomeRole::Admin).await?;
+    pub async fn add_member(&self, requester: &impl Requester, id: HomeId, member: NewMember) -> Result<()> {
+        let home = self.home_with(requester, id, HomeRole::Admin).await?;
         let NewMember { schema, username, country_code, name, is_admin } = member;
         let country = |text: &str| calling_code(text).ok_or(Error::InvalidCountry);
         let country_code = country_code.as_deref().map(country).transpose()?;
-        let user = self.registry.user_by_name(who.project().no, schema.as_ref(), &username).await?;
+        let user = self.registry.user_by_name(requester.project().no, schema.as_ref(), &username).await?;
         let is_meant =
             |user: &User| user.country_code.is_empty() || country_code.is_none_or(|code| code == user.country_code);
         let user = user.filter(is_meant).ok_or(Error::NotVisible(Noun::User))?;
-        let by = who.user().map(|user| user.no);
-        let change = MemberChange { name: Some(name), is_admin: Some(is_admin), may_come: true, by };
-        self.put_member(who, &home, &user.uid, change).await
+        let by = requester.user().map(|user| user.no);
+        let change = MemberChange { name: Some(name), is_admin: Some(is_admin), may_join: true, by };
+        self.put_member(requester, &home, &user.uid, change).await
     }
 
     /// Changes name or role of a member.
@@ -332,26 +332,26 @@ impl Cloud {
     /// As [`Cloud::add_member`]; [`Error::NotVisible`] for a user who is not a member.
     pub async fn change_member(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         id: HomeId,
         uid: &Uid,
         name: Option<String>,
         is_admin: Option<bool>,
     ) -> Result<()> {
-        let home = self.home_with(who, id, HomeRole::Admin).await?;
-        let by = who.user().map(|user| user.no);
-        self.put_member(who, &home, uid, MemberChange { name, is_admin, may_come: false, by }).await
+        let home = self.home_with(requester, id, HomeRole::Admin).await?;
+        let by = requester.user().map(|user| user.no);
+        self.put_member(requester, &home, uid, MemberChange { name, is_admin, may_join: false, by }).await
     }
 
-    async fn put_member(&self, who: &impl Requester, home: &Home, uid: &Uid, change: MemberChange) -> Result<()> {
+    async fn put_member(&self, requester: &impl Requester, home: &Home, uid: &Uid, change: MemberChange) -> Result<()> {
         if *uid == home.owner {
             return Err(Error::NotAllowed("the owner of the home stays what the owner is"));
         }
-        match self.registry.put_member(who.project().no, home.id, uid, change, self.now_ms()).await? {
-            MemberPut::Done | MemberPut::Invited => Ok(()),
-            MemberPut::Unknown => Err(Error::NotVisible(Noun::User)),
-            MemberPut::NotAllowed => Err(Error::NotAllowed("members of a home may not do that")),
-            MemberPut::Full => Err(full()),
+        match self.registry.put_member(requester.project().no, home.id, uid, change, self.now_ms()).await? {
+            MemberResult::Done | MemberResult::Invited => Ok(()),
+            MemberResult::Unknown => Err(Error::NotVisible(Noun::User)),
+            MemberResult::NotAllowed => Err(Error::NotAllowed("members of a home may not do that")),
+            MemberResult::Full => Err(full()),
         }
     }
 
@@ -361,11 +361,11 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`], also if the member was removed already; [`Error::NotAllowed`] for plain members who
     /// remove another user, for admins who remove an admin, and for the removal of the owner.
-    pub async fn remove_member(&self, who: &impl Requester, id: HomeId, uid: &Uid) -> Result<()> {
-        let (project, by) = (who.project().no, who.user().map(|user| user.no));
-        let people = self.viewers_of_home(project, id).await?;
+    pub async fn remove_member(&self, requester: &impl Requester, id: HomeId, uid: &Uid) -> Result<()> {
+        let (project, by) = (requester.project().no, requester.user().map(|user| user.no));
+        let viewers = self.viewers_of_home(project, id).await?;
         let detached = self.registry.remove_member(project, by, id, uid, self.now_ms()).await?;
-        self.publish_losses(people);
+        self.publish_losses(viewers);
         for device in detached {
             self.downlink.end_session(device).await;
         }
@@ -376,11 +376,11 @@ impl Cloud {
     /// the user's first own home.
     pub(super) async fn home_to_bring_to(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: &Uid,
         id: Option<HomeId>,
     ) -> Result<Option<HomeId>> {
-        let homes = self.homes_of_user(who, uid).await?;
+        let homes = self.homes_of_user(requester, uid).await?;
         let Some(id) = id else {
             return Ok(homes.iter().find(|(_, role)| *role == HomeRole::Owner).map(|(home, _)| home.id));
         };
@@ -400,33 +400,33 @@ mod tests {
     #[test]
     fn who_may_put_whom() {
         let user = Some(UserNo(1));
-        let change = |by, may_come, is_admin| MemberChange { name: None, is_admin, may_come, by };
+        let change = |by, may_join, is_admin| MemberChange { name: None, is_admin, may_join, by };
         let put = |is_admin| MemberDecision::Put { is_admin };
         let refuse = MemberDecision::Refuse;
-        for (by, by_role, before, may_come, is_admin, expected) in [
+        for (by, by_role, before, may_join, is_admin, expected) in [
             // The project adds any user at once, but cannot change the owner's role.
             (None, None, None, true, None, put(false)),
             (None, None, None, true, Some(true), put(true)),
-            (None, None, None, false, None, refuse(MemberPut::Unknown)),
-            (None, None, Some(Owner), true, None, refuse(MemberPut::Unknown)),
+            (None, None, None, false, None, refuse(MemberResult::Unknown)),
+            (None, None, Some(Owner), true, None, refuse(MemberResult::Unknown)),
             (None, None, Some(Admin), false, None, put(true)),
             // A user invites new members and changes present ones.
             (user, Some(Owner), None, true, Some(true), MemberDecision::Invite),
             (user, Some(Admin), None, true, Some(false), MemberDecision::Invite),
-            (user, Some(Admin), None, true, Some(true), refuse(MemberPut::NotAllowed)),
-            (user, Some(Admin), Some(Admin), false, Some(false), refuse(MemberPut::NotAllowed)),
+            (user, Some(Admin), None, true, Some(true), refuse(MemberResult::NotAllowed)),
+            (user, Some(Admin), Some(Admin), false, Some(false), refuse(MemberResult::NotAllowed)),
             (user, Some(Admin), Some(Admin), false, None, put(true)),
             (user, Some(Owner), Some(Admin), false, Some(false), put(false)),
-            (user, Some(Member), Some(Member), false, None, refuse(MemberPut::NotAllowed)),
-            (user, None, Some(Member), false, None, refuse(MemberPut::NotAllowed)),
+            (user, Some(Member), Some(Member), false, None, refuse(MemberResult::NotAllowed)),
+            (user, None, Some(Member), false, None, refuse(MemberResult::NotAllowed)),
         ] {
             let claim = MemberClaim { before, by: by_role, members: 0, homes: 0 };
-            let decision = change(by, may_come, is_admin).decide(&claim);
+            let decision = change(by, may_join, is_admin).decide(&claim);
             assert_eq!(decision, expected, "{by_role:?} {before:?} {is_admin:?}");
         }
         for (members, homes) in [(MEMBERS_MAX, 0), (0, HOMES_GIVEN_MAX)] {
             let claim = MemberClaim { before: None, by: None, members, homes };
-            assert_eq!(change(None, true, None).decide(&claim), refuse(MemberPut::Full));
+            assert_eq!(change(None, true, None).decide(&claim), refuse(MemberResult::Full));
         }
     }
 

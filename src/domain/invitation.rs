@@ -1,7 +1,7 @@
 //! Invitations of users into homes (contract tuya §4.2; decision 0014).
 
 use super::caller::check_self;
-use super::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberPut};
+use super::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberResult};
 use super::user::User;
 use super::{Cloud, Error, HomeId, Noun, Requester, Result, Uid, UserNo};
 
@@ -66,10 +66,10 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester.
-    pub async fn invitations(&self, who: &impl Requester, uid: &Uid) -> Result<Vec<Invitation>> {
-        check_self(who, uid)?;
+    pub async fn invitations(&self, requester: &impl Requester, uid: &Uid) -> Result<Vec<Invitation>> {
+        check_self(requester, uid)?;
         let from_ms = self.now_ms() - INVITATION_LIFE_MS;
-        let found = self.registry.invitations(who.project().no, uid, from_ms, INVITATIONS_MAX).await?;
+        let found = self.registry.invitations(requester.project().no, uid, from_ms, INVITATIONS_MAX).await?;
         found.ok_or(Error::NotVisible(Noun::User))
     }
 
@@ -79,12 +79,20 @@ impl Cloud {
     /// [`Error::NotVisible`] for a user other than the requester, and if there is no such invitation, it has expired,
     /// or its inviter lost the right to invite; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, and for
     /// a user in [`HOMES_GIVEN_MAX`] homes of other owners, or in [`HOMES_OF_ONE_MAX`] of that owner.
-    pub async fn answer_invitation(&self, who: &impl Requester, uid: &Uid, home: HomeId, accept: bool) -> Result<()> {
-        check_self(who, uid)?;
-        match self.registry.answer_invitation(who.project().no, uid, home, accept, self.now_ms()).await? {
-            MemberPut::Done => Ok(()),
-            MemberPut::Full => Err(full()),
-            MemberPut::Unknown | MemberPut::NotAllowed | MemberPut::Invited => Err(Error::NotVisible(Noun::Home)),
+    pub async fn answer_invitation(
+        &self,
+        requester: &impl Requester,
+        uid: &Uid,
+        home: HomeId,
+        accept: bool,
+    ) -> Result<()> {
+        check_self(requester, uid)?;
+        match self.registry.answer_invitation(requester.project().no, uid, home, accept, self.now_ms()).await? {
+            MemberResult::Done => Ok(()),
+            MemberResult::Full => Err(full()),
+            MemberResult::Unknown | MemberResult::NotAllowed | MemberResult::Invited => {
+                Err(Error::NotVisible(Noun::Home))
+            }
         }
     }
 

@@ -19,8 +19,8 @@ impl Cloud {
     /// [`Error::NotVisible`], also for a device that is [`super::Device::held_elsewhere`]; [`Error::NotAllowed`] for a
     /// user who does not own the device; [`Error::FunctionNotSupported`] for a code that the product does not have,
     /// which also limits the number of names.
-    pub async fn name_function(&self, who: &impl Requester, id: &DeviceId, code: &str, name: &str) -> Result<()> {
-        let device = self.owned_device(who, id).await?;
+    pub async fn name_function(&self, requester: &impl Requester, id: &DeviceId, code: &str, name: &str) -> Result<()> {
+        let device = self.owned_device(requester, id).await?;
         if device.product.function(code).is_none() {
             return Err(Error::FunctionNotSupported(code.to_owned()));
         }
@@ -34,8 +34,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn function_names(&self, who: &impl Requester, id: &DeviceId) -> Result<Vec<FunctionName>> {
-        let device = self.visible_device(who, id).await?;
+    pub async fn function_names(&self, requester: &impl Requester, id: &DeviceId) -> Result<Vec<FunctionName>> {
+        let device = self.visible_device(requester, id).await?;
         if device.held_elsewhere {
             return Ok(Vec::new());
         }

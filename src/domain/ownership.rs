@@ -52,13 +52,13 @@ pub enum Step {
     /// It is detached from its gateway, which no longer represents it: its session ends.
     Detach(DeviceNo),
     /// As after a reset: names and other data of its users are removed, and its history is hidden.
-    ForgetPast(DeviceNo),
+    ResetHistory(DeviceNo),
     /// The device gets an owner who did not own it before.
-    Arrive(DeviceNo, UserNo),
+    NewOwner(DeviceNo, UserNo),
     /// The following steps may take it from some users, who are informed; its desired values are removed.
     LeaveHome(DeviceNo),
     /// It belongs to this home.
-    Stand(DeviceNo, HomeId),
+    SetHome(DeviceNo, HomeId),
     /// The user owns it; it no longer counts as removed.
     Bind(DeviceNo, UserNo),
 }
@@ -85,15 +85,15 @@ impl Group {
             steps.extend(self.gateway.filter(is_anothers).map(|_| Step::Detach(no)));
             steps.extend(self.behind.iter().filter(|sub| is_anothers(sub)).map(|sub| Step::Detach(sub.no)));
         }
-        if self.was_anothers(user) && history == History::EndsForNew {
-            steps.push(Step::ForgetPast(no));
+        if self.had_other_owner(user) && history == History::EndsForNew {
+            steps.push(Step::ResetHistory(no));
         }
-        steps.extend([Step::Arrive(no, user), Step::Stand(no, home), Step::Bind(no, user)]);
+        steps.extend([Step::NewOwner(no, user), Step::SetHome(no, home), Step::Bind(no, user)]);
         steps
     }
 
     /// Whether a user other than this one owned the device last, or owns it now.
-    pub fn was_anothers(&self, user: UserNo) -> bool {
+    pub fn had_other_owner(&self, user: UserNo) -> bool {
         self.device.last_owner.is_some_and(|last| last != user)
     }
 
@@ -116,12 +116,12 @@ impl Group {
             let others = self.behind.iter().filter(|sub| is_between_owners(&self.device, sub));
             steps.extend(others.map(|sub| Step::Detach(sub.no)));
         }
-        steps.push(Step::Stand(no, home));
+        steps.push(Step::SetHome(no, home));
         steps
     }
 
     /// The sub-devices that get the device's new owner too: those of the same project without an owner.
-    pub fn free_behind(&self) -> Vec<DeviceNo> {
+    pub fn unowned_sub_devices(&self) -> Vec<DeviceNo> {
         let is_free = |sub: &&Placement| sub.owner.is_none() && sub.project == self.device.project;
         self.behind.iter().filter(is_free).map(|sub| sub.no).collect()
     }
@@ -135,20 +135,20 @@ pub fn owner_by_gateway(sub: &Placement, removed: bool, gateway: &Placement) -> 
 }
 
 /// The sub-devices that are detached when their home is removed: those whose gateway has another owner.
-pub fn parted(behind: &[(Placement, Placement)]) -> Vec<DeviceNo> {
+pub fn detached_by_removal(behind: &[(Placement, Placement)]) -> Vec<DeviceNo> {
     behind.iter().filter(|(sub, gateway)| is_between_owners(sub, gateway)).map(|(sub, _)| sub.no).collect()
 }
 
 /// The sub-devices that are detached when a user leaves a home with the user's own devices: either the sub-device or
 /// its gateway leaves, and the other one, which has another owner, stays.
-pub fn parted_by_leaving(home: HomeId, user: UserNo, behind: Vec<(Placement, Placement)>) -> Vec<DeviceNo> {
+pub fn detached_by_leaving(home: HomeId, user: UserNo, behind: Vec<(Placement, Placement)>) -> Vec<DeviceNo> {
     let leaves = |one: &Placement| one.home == Some(home) && one.owner == Some(user);
-    parted(&Vec::from_iter(behind.into_iter().filter(|(sub, gateway)| leaves(sub) || leaves(gateway))))
+    detached_by_removal(&Vec::from_iter(behind.into_iter().filter(|(sub, gateway)| leaves(sub) || leaves(gateway))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Step::{Arrive, Bind, Detach, EndBindings, ForgetPast, LeaveHome, Release, Stand};
+    use super::Step::{Bind, Detach, EndBindings, LeaveHome, NewOwner, Release, ResetHistory, SetHome};
     use super::*;
 
     const MAKER: ProjectNo = ProjectNo(1);
@@ -178,16 +178,16 @@ mod tests {
 
     #[test]
     fn who_gets_a_device() {
-        let arrives = [Arrive(DEVICE, ANN), Stand(DEVICE, HOME), Bind(DEVICE, ANN)];
+        let arrives = [NewOwner(DEVICE, ANN), SetHome(DEVICE, HOME), Bind(DEVICE, ANN)];
         let table: [(&str, Group, &[Step]); 8] = [
             ("nobody's", group(None, None, &[]), &[EndBindings(DEVICE)]),
             ("nobody's now, the same owner's last", given_up(ANN), &[EndBindings(DEVICE)]),
-            ("nobody's now, another's last", given_up(BOB), &[EndBindings(DEVICE), ForgetPast(DEVICE)]),
-            ("another's", group(Some(BOB), None, &[]), &[Release(DEVICE), ForgetPast(DEVICE)]),
+            ("nobody's now, another's last", given_up(BOB), &[EndBindings(DEVICE), ResetHistory(DEVICE)]),
+            ("another's", group(Some(BOB), None, &[]), &[Release(DEVICE), ResetHistory(DEVICE)]),
             (
                 "another's gateway: what is behind it and that owner's goes with it",
                 group(Some(BOB), None, &[Some(BOB), Some(CAT), None]),
-                &[Release(DeviceNo(30)), Release(DEVICE), ForgetPast(DEVICE)],
+                &[Release(DeviceNo(30)), Release(DEVICE), ResetHistory(DEVICE)],
             ),
             (
                 "nobody's, behind a gateway of another's",
@@ -206,7 +206,7 @@ mod tests {
             let expected: Vec<Step> = first.iter().chain(&arrives).copied().collect();
             assert_eq!(steps, expected, "{name}");
             let kept = group.hand_over(ANN, HOME, History::Kept);
-            assert!(!kept.contains(&ForgetPast(DEVICE)), "{name}: the operator keeps the history");
+            assert!(!kept.contains(&ResetHistory(DEVICE)), "{name}: the operator keeps the history");
         }
     }
 
@@ -215,19 +215,19 @@ mod tests {
         let same = group(Some(ANN), Some(Some(ANN)), &[Some(ANN)]);
         assert_eq!(
             same.hand_over(ANN, OTHER_HOME, History::EndsForNew),
-            [Stand(DEVICE, OTHER_HOME), Bind(DEVICE, ANN)]
+            [SetHome(DEVICE, OTHER_HOME), Bind(DEVICE, ANN)]
         );
-        let moved = [LeaveHome(DEVICE), Stand(DEVICE, HOME), Bind(DEVICE, ANN)];
+        let moved = [LeaveHome(DEVICE), SetHome(DEVICE, HOME), Bind(DEVICE, ANN)];
         assert_eq!(same.hand_over(ANN, HOME, History::EndsForNew), moved);
     }
 
     #[test]
     fn a_device_that_moves_leaves_the_gateways_of_others() {
         let alone = group(Some(ANN), Some(Some(BOB)), &[Some(ANN), Some(BOB), None]);
-        let expected = [LeaveHome(DEVICE), Detach(DEVICE), Detach(DeviceNo(31)), Stand(DEVICE, HOME)];
+        let expected = [LeaveHome(DEVICE), Detach(DEVICE), Detach(DeviceNo(31)), SetHome(DEVICE, HOME)];
         assert_eq!(alone.move_to(HOME), expected);
-        assert_eq!(alone.move_to(OTHER_HOME), [Stand(DEVICE, OTHER_HOME)], "it stands there already");
-        assert_eq!(group(None, Some(Some(BOB)), &[]).move_to(HOME), [Stand(DEVICE, HOME)], "it stood nowhere");
+        assert_eq!(alone.move_to(OTHER_HOME), [SetHome(DEVICE, OTHER_HOME)], "it stands there already");
+        assert_eq!(group(None, Some(Some(BOB)), &[]).move_to(HOME), [SetHome(DEVICE, HOME)], "it stood nowhere");
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
         let foreign = Placement { project: ProjectNo(2), ..placed(9, None) };
         let mut gateway = group(None, None, &[None, Some(BOB)]);
         gateway.behind.push(foreign);
-        assert_eq!(gateway.free_behind(), [DeviceNo(30)]);
+        assert_eq!(gateway.unowned_sub_devices(), [DeviceNo(30)]);
         let owned = placed(1, Some(ANN));
         for (sub, removed, gateway, expected) in [
             (placed(30, None), false, owned, Some(ANN)),
@@ -261,8 +261,8 @@ mod tests {
             (nobodys, anns, false),
             (elsewhere, bobs, false),
         ] {
-            let parted = parted_by_leaving(OTHER_HOME, ANN, vec![(sub, gateway)]);
-            assert_eq!(parted, Vec::from_iter(is_parted.then_some(sub.no)), "{sub:?} {gateway:?}");
+            let detached_by_removal = detached_by_leaving(OTHER_HOME, ANN, vec![(sub, gateway)]);
+            assert_eq!(detached_by_removal, Vec::from_iter(is_parted.then_some(sub.no)), "{sub:?} {gateway:?}");
         }
     }
 }

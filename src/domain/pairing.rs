@@ -96,7 +96,7 @@ pub enum Decision {
 
 impl Claim {
     /// Whether the token is valid: not used, not expired, and its user may still add devices to that home.
-    pub fn is_living(&self, now_ms: i64) -> bool {
+    pub fn is_valid(&self, now_ms: i64) -> bool {
         let may_bring = self.role.is_some_and(|role| role >= HomeRole::Admin);
         self.expires_ms > now_ms && !self.is_used && !self.is_disabled && may_bring && self.is_secret_right
     }
@@ -104,7 +104,7 @@ impl Claim {
     /// Decides about a device. A device of the project's products that has no other owner becomes the user's.
     /// `failures` is the number of devices that were refused before.
     pub fn decide(&self, device: &Placement, failures: usize, now_ms: i64) -> Decision {
-        if !self.is_living(now_ms) {
+        if !self.is_valid(now_ms) {
             return Decision::Unknown;
         }
         let is_free = device.project == self.project && device.owner.is_none_or(|owner| owner == self.user);
@@ -129,20 +129,20 @@ impl Cloud {
     /// caller's; [`Error::NotAllowed`] for a home to which the user may not add devices.
     pub async fn pairing_token(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: Option<Uid>,
         home: Option<HomeId>,
     ) -> Result<PairingToken> {
-        let uid = match (uid, who.user(), home) {
+        let uid = match (uid, requester.user(), home) {
             (Some(uid), None, _) => uid,
             (Some(uid), Some(user), _) if uid == user.uid => uid,
             (Some(_), Some(_), _) => return Err(Error::NotVisible(Noun::User)),
             (None, Some(user), _) => user.uid.clone(),
-            (None, None, Some(home)) => self.home(who, home).await?.owner,
+            (None, None, Some(home)) => self.home(requester, home).await?.owner,
             (None, None, None) => return Err(Error::Missing("uid")),
         };
-        let home = self.home_to_bring_to(who, &uid, home).await?;
-        let (project, now_ms) = (who.project().no, self.now_ms());
+        let home = self.home_to_bring_to(requester, &uid, home).await?;
+        let (project, now_ms) = (requester.project().no, self.now_ms());
         let made = self.registry.make_pairing(project, &uid, home, now_ms, PAIRING_LIFE_MS).await?;
         made.ok_or(Error::NotVisible(Noun::User))
     }
@@ -151,13 +151,13 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`] for an unknown token.
-    pub async fn pairing_result(&self, who: &impl Requester, token: &str) -> Result<PairingResult> {
-        let user = who.user().map(|user| user.no);
+    pub async fn pairing_result(&self, requester: &impl Requester, token: &str) -> Result<PairingResult> {
+        let user = requester.user().map(|user| user.no);
         let from_ms = self.now_ms() - PAIRING_KEPT_MS;
-        let found = self.registry.pairing(who.project().no, user, token, from_ms).await?;
+        let found = self.registry.pairing(requester.project().no, user, token, from_ms).await?;
         let (paired, refused) = found.ok_or(Error::NotVisible(Noun::Pairing))?;
         // Another user may own it by now.
-        let paired = self.seen_with_state(who, paired.into_iter().collect()).await?.pop();
+        let paired = self.seen_with_state(requester, paired.into_iter().collect()).await?.pop();
         let strange = |device| if user.is_some() { unknown(device) } else { Arc::new(device) };
         let refused = self.with_state(refused.into_iter().map(strange)).await?;
         Ok(PairingResult { paired, refused })
@@ -216,8 +216,8 @@ mod tests {
             ("living", claim(), Decision::Bind),
             ("by an admin of the home", Claim { role: Some(HomeRole::Admin), ..claim() }, Decision::Bind),
             ("by a plain member", Claim { role: Some(HomeRole::Member), ..claim() }, Decision::Unknown),
-            ("by one who has left the home", Claim { role: None, ..claim() }, Decision::Unknown),
-            ("by one who is shut out", Claim { is_disabled: true, ..claim() }, Decision::Unknown),
+            ("by a former member", Claim { role: None, ..claim() }, Decision::Unknown),
+            ("by a disabled user", Claim { is_disabled: true, ..claim() }, Decision::Unknown),
             ("expired", Claim { expires_ms: NOW, ..claim() }, Decision::Unknown),
             ("used", Claim { is_used: true, ..claim() }, Decision::Unknown),
             ("with another secret", Claim { is_secret_right: false, ..claim() }, Decision::Unknown),

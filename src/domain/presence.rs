@@ -11,13 +11,13 @@ use super::{Cloud, Device, DeviceId, DeviceNo, EventSource, EventType, Result};
 pub(super) struct Present(RwLock<HashSet<DeviceNo>>);
 
 /// Updates the presence of a device when it is dropped, so also if the waiting future is cancelled.
-struct Noting<'a, F: Fn() -> bool> {
+struct PresenceUpdate<'a, F: Fn() -> bool> {
     present: &'a Present,
     device: DeviceNo,
     has_session: F,
 }
 
-impl<F: Fn() -> bool> Drop for Noting<'_, F> {
+impl<F: Fn() -> bool> Drop for PresenceUpdate<'_, F> {
     fn drop(&mut self) {
         let mut present = self.present.0.write().unwrap_or_else(PoisonError::into_inner);
         // Checked under the lock: of two concurrent updates, the later one sees the final state.
@@ -36,14 +36,14 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`]; the presence is updated all the same.
     pub async fn connected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
-        let noting = Noting { present: &self.present, device: device.no, has_session };
+        let update = PresenceUpdate { present: &self.present, device: device.no, has_session };
         let mut rows = Vec::with_capacity(2);
         // The registry is called only if this may be the first activation: a write invalidates cache entries.
         if device.active_ms == 0 && self.registry.activate_device(device.no, self.now_ms()).await? {
             rows.push(self.row_now(device, EventType::Activated, EventSource::DEVICE));
         }
         rows.push(self.row_now(device, EventType::Online, EventSource::DEVICE));
-        self.log_then(rows, || drop(noting)).await
+        self.log_then(rows, || drop(update)).await
     }
 
     /// A session of a device has ended; `has_session` as in [`Cloud::connected`].
@@ -51,9 +51,9 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`]; the presence is updated all the same.
     pub async fn disconnected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
-        let noting = Noting { present: &self.present, device: device.no, has_session };
+        let update = PresenceUpdate { present: &self.present, device: device.no, has_session };
         let row = self.row_now(device, EventType::Offline, EventSource::DEVICE);
-        self.log_then(vec![row], || drop(noting)).await
+        self.log_then(vec![row], || drop(update)).await
     }
 
     /// Whether each of these devices is connected.

@@ -283,8 +283,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn products(&self, who: &impl Requester, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
-        self.registry.products(who.project().no, offset, limit.min(PRODUCT_PAGE_MAX)).await
+    pub async fn products(&self, requester: &impl Requester, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
+        self.registry.products(requester.project().no, offset, limit.min(PRODUCT_PAGE_MAX)).await
     }
 }
 

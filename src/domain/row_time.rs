@@ -13,11 +13,11 @@ const IMPORT_AHEAD_MS_MAX: i64 = 24 * 3600 * 1000;
 /// The time of a report according to the device, milliseconds since 1970. No report is refused because of its time: an
 /// implausible time is replaced by the server's, and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub enum ReportTime {
     /// A live report, which is the latest value, whatever its time.
-    Now(i64),
+    Live(i64),
     /// A report that is uploaded later. It is the latest value only if no newer one exists.
-    Then(i64),
+    Late(i64),
 }
 
 /// Counts implausible times.
@@ -43,19 +43,19 @@ impl Cloud {
     }
 
     /// The same with the time of the device, and whether that time was implausible.
-    pub(super) fn row_said(&self, device: &Device, kind: EventType, when: When) -> (NewEvent, bool) {
+    pub(super) fn row_reported(&self, device: &Device, kind: EventType, when: ReportTime) -> (NewEvent, bool) {
         let now_ms = self.now_ms();
-        let (said_ms, oldest_ms, is_history) = match when {
-            When::Now(said_ms) => (said_ms, now_ms.saturating_sub(LATE_MS_MAX), false),
-            When::Then(said_ms) => (said_ms, self.oldest_kept_ms(), true),
+        let (reported_ms, oldest_ms, is_history) = match when {
+            ReportTime::Live(reported_ms) => (reported_ms, now_ms.saturating_sub(LATE_MS_MAX), false),
+            ReportTime::Late(reported_ms) => (reported_ms, self.oldest_kept_ms(), true),
         };
         let mut row = NewEvent { is_history, ..self.row_now(device, kind, EventSource::DEVICE) };
-        let is_wrong = !(oldest_ms.max(0)..=now_ms).contains(&said_ms);
+        let is_wrong = !(oldest_ms.max(0)..=now_ms).contains(&reported_ms);
         if is_wrong {
             self.corrections.0.fetch_add(1, Ordering::Relaxed);
         } else {
             // An uploaded row from before the last reset or change of owner remains before it.
-            row.time_ms = if is_history { said_ms } else { said_ms.max(device.history_from_ms) };
+            row.time_ms = if is_history { reported_ms } else { reported_ms.max(device.history_from_ms) };
         }
         (row, is_wrong)
     }

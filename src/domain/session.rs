@@ -28,8 +28,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn claimed_device(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
-        self.registry.device_secret(who).await
+    pub async fn claimed_device(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>> {
+        self.registry.device_secret(claim).await
     }
 
     /// The stored topic filters of a device's session, grouped by the device that each filter concerns: the device
@@ -37,23 +37,23 @@ impl Cloud {
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn kept_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>> {
-        self.registry.kept_filters(session.no).await
+    pub async fn stored_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>> {
+        self.registry.stored_filters(session.no).await
     }
 
     /// Stores topic filters of a session. They replace the filters of each device in the list.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn keep_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
-        self.registry.keep_filters(session.no, filters).await
+    pub async fn store_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
+        self.registry.store_filters(session.no, filters).await
     }
 
     /// Deletes the stored topic filters of a session.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn forget_filters(&self, session: &Device) -> Result<()> {
-        self.registry.forget_filters(session.no).await
+    pub async fn delete_filters(&self, session: &Device) -> Result<()> {
+        self.registry.delete_filters(session.no).await
     }
 }

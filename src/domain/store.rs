@@ -48,7 +48,7 @@ pub trait Registry:
     + NameStore
     + DeviceUserStore
     + AttributeStore
-    + KeptFilterStore
+    + StoredFilterStore
     + HomeStore
     + InvitationStore
     + PairingStore
@@ -70,7 +70,7 @@ impl<T> Registry for T where
         + NameStore
         + DeviceUserStore
         + AttributeStore
-        + KeptFilterStore
+        + StoredFilterStore
         + HomeStore
         + InvitationStore
         + InvitationStore
@@ -268,7 +268,7 @@ pub trait DeviceStore: Send + Sync {
     /// A device by its id only, for the device's own session.
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>>;
     /// A device and its secret, for the device's own session.
-    async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>>;
+    async fn device_secret(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>>;
     /// The devices that the server simulates and that are neither removed nor disabled.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
 }
@@ -287,7 +287,7 @@ pub trait VisualStore: Send + Sync {
     /// The access of an account to a device that it owns or that is shared with it, if neither of them is disabled.
     async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
     /// Stores the time of an account's last login.
-    async fn note_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
+    async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
     /// The keys that are valid or were retired at most `published_ms` ago, the current one first. It is created if
     /// necessary.
     async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>>;
@@ -352,19 +352,19 @@ pub trait AttributeStore: Send + Sync {
         max: usize,
     ) -> Result<bool>;
     /// Removes desired values by code, and only with that version if one is given.
-    async fn forget_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()>;
+    async fn remove_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()>;
 }
 
 /// The stored topic filters of persistent MQTT sessions, by the device that connects.
 #[async_trait]
-pub trait KeptFilterStore: Send + Sync {
+pub trait StoredFilterStore: Send + Sync {
     /// The filters of a session, grouped by the device that they concern: the device itself or a sub-device.
-    async fn kept_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>>;
+    async fn stored_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>>;
     /// Stores filters, which replace those of each device in the list. Filters of former sub-devices are deleted. A
     /// filter contains no line break.
-    async fn keep_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
+    async fn store_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
     /// Deletes all filters of a session.
-    async fn forget_filters(&self, session: DeviceNo) -> Result<()>;
+    async fn delete_filters(&self, session: DeviceNo) -> Result<()>;
 }
 
 /// The world document.
@@ -384,10 +384,10 @@ pub trait Telemetry: Send + Sync {
     /// gets the next free number of its device and millisecond, in the order of the batch.
     async fn append(&self, rows: Vec<NewEvent>) -> Result<()>;
     /// A page of a device's log, newest first. The number of examined rows is limited. A long read waits for a permit.
-    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
+    async fn page(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
     /// The number of rows that a query selects, regardless of its start and limit; with the same limits as
     /// [`Telemetry::page`].
-    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
+    async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
     /// The latest values and presence of each device, in the order of `devices`. The row that arrived last counts,
     /// whatever its time; a row with `is_history` counts only if it is newer than the present one.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;

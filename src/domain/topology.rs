@@ -35,7 +35,7 @@ pub struct NewSubDevice {
 
 /// The state that decides whether a device may be created, or an existing device of that name may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Making {
+pub struct NewDeviceClaim {
     /// The project of its product.
     pub project: ProjectNo,
     /// The node type of its product.
@@ -43,7 +43,7 @@ pub struct Making {
     /// The gateway that describes it, if any.
     pub gateway: Option<Placement>,
     /// The existing device of that name.
-    pub known: Option<KnownDevice>,
+    pub known: Option<ExistingDevice>,
     /// The number of devices that were created this way already: by the gateway or, without a gateway, for the product.
     pub made: usize,
     /// The maximal value of that number.
@@ -52,7 +52,7 @@ pub struct Making {
 
 /// The properties of an existing device that decide whether a gateway may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownDevice {
+pub struct ExistingDevice {
     /// The store's number.
     pub no: DeviceNo,
     /// The owner.
@@ -67,22 +67,22 @@ pub struct KnownDevice {
 
 /// The decision about such a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
+pub enum NewDeviceDecision {
     /// It is created, and belongs to the gateway's owner, if there is one.
     New(Option<UserNo>),
     /// It exists, and becomes a sub-device of the gateway, if there is one.
-    Known(DeviceNo),
+    Existing(DeviceNo),
     /// It is refused.
     Refused,
 }
 
-impl Making {
+impl NewDeviceClaim {
     /// Decides. A gateway may only have sub-devices of its own project. A device name proves nothing, so an existing
     /// device is accepted only if it has no other owner and gateway and never connected.
-    pub fn decide(&self) -> Made {
+    pub fn decide(&self) -> NewDeviceDecision {
         let fits = |gateway: Placement| self.node_type == NodeType::Sub && gateway.project == self.project;
         if !self.gateway.is_none_or(fits) {
-            return Made::Refused;
+            return NewDeviceDecision::Refused;
         }
         let gateways_owner = self.gateway.and_then(|gateway| gateway.owner);
         match self.known {
@@ -92,10 +92,10 @@ impl Making {
                     && !known.removed
                     && known.owner.is_none_or(|owner| Some(owner) == gateways_owner);
                 let is_there = known.gateway == self.gateway.map(|gateway| gateway.no);
-                if is_there || is_free { Made::Known(known.no) } else { Made::Refused }
+                if is_there || is_free { NewDeviceDecision::Existing(known.no) } else { NewDeviceDecision::Refused }
             }
-            None if self.made >= self.max => Made::Refused,
-            None => Made::New(gateways_owner),
+            None if self.made >= self.max => NewDeviceDecision::Refused,
+            None => NewDeviceDecision::New(gateways_owner),
         }
     }
 }
@@ -149,10 +149,10 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn register_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<Option<DeviceSecret>> {
-        let who = DeviceClaim::Factory(name.clone());
-        let mut found = self.registry.device_secret(&who).await?;
+        let claim = DeviceClaim::Factory(name.clone());
+        let mut found = self.registry.device_secret(&claim).await?;
         if found.is_none() && self.make_sub_device(gateway, name).await? {
-            found = self.registry.device_secret(&who).await?;
+            found = self.registry.device_secret(&claim).await?;
         }
         let may_have = |found: &DeviceSecret| {
             let sub = &found.device;
@@ -253,27 +253,31 @@ mod tests {
     fn a_gateway_gets_what_nobody_else_has() {
         let gateway = Placement { no: GATEWAY, project: MAKER, owner: Some(ANN), last_owner: Some(ANN), home: None };
         let node_type = NodeType::Sub;
-        let new = Making { project: MAKER, node_type, gateway: Some(gateway), known: None, made: 0, max: 1 };
-        let free = KnownDevice { no: DEVICE, owner: None, gateway: None, is_active: false, removed: false };
-        let known = |known| Making { known: Some(known), ..new };
-        let elsewhere = KnownDevice { gateway: Some(DeviceNo(21)), ..free };
+        let new = NewDeviceClaim { project: MAKER, node_type, gateway: Some(gateway), known: None, made: 0, max: 1 };
+        let free = ExistingDevice { no: DEVICE, owner: None, gateway: None, is_active: false, removed: false };
+        let known = |known| NewDeviceClaim { known: Some(known), ..new };
+        let elsewhere = ExistingDevice { gateway: Some(DeviceNo(21)), ..free };
         for (name, making, expected) in [
-            ("new", new, Made::New(Some(ANN))),
-            ("no room", Making { made: 1, ..new }, Made::Refused),
-            ("no sub-device", Making { node_type: NodeType::Gateway, ..new }, Made::Refused),
-            ("another project's", Making { project: ProjectNo(2), ..new }, Made::Refused),
-            ("alone", Making { gateway: None, node_type: NodeType::Gateway, ..new }, Made::New(None)),
-            ("free", known(free), Made::Known(DEVICE)),
-            ("the owner's", known(KnownDevice { owner: Some(ANN), ..free }), Made::Known(DEVICE)),
-            ("another's", known(KnownDevice { owner: Some(BOB), ..free }), Made::Refused),
-            ("connected", known(KnownDevice { is_active: true, ..free }), Made::Refused),
-            ("removed", known(KnownDevice { removed: true, ..free }), Made::Refused),
-            ("elsewhere", known(elsewhere), Made::Refused),
-            ("elsewhere, alone", Making { gateway: None, ..known(elsewhere) }, Made::Refused),
+            ("new", new, NewDeviceDecision::New(Some(ANN))),
+            ("no room", NewDeviceClaim { made: 1, ..new }, NewDeviceDecision::Refused),
+            ("no sub-device", NewDeviceClaim { node_type: NodeType::Gateway, ..new }, NewDeviceDecision::Refused),
+            ("another project's", NewDeviceClaim { project: ProjectNo(2), ..new }, NewDeviceDecision::Refused),
+            (
+                "alone",
+                NewDeviceClaim { gateway: None, node_type: NodeType::Gateway, ..new },
+                NewDeviceDecision::New(None),
+            ),
+            ("free", known(free), NewDeviceDecision::Existing(DEVICE)),
+            ("the owner's", known(ExistingDevice { owner: Some(ANN), ..free }), NewDeviceDecision::Existing(DEVICE)),
+            ("another's", known(ExistingDevice { owner: Some(BOB), ..free }), NewDeviceDecision::Refused),
+            ("connected", known(ExistingDevice { is_active: true, ..free }), NewDeviceDecision::Refused),
+            ("removed", known(ExistingDevice { removed: true, ..free }), NewDeviceDecision::Refused),
+            ("elsewhere", known(elsewhere), NewDeviceDecision::Refused),
+            ("elsewhere, alone", NewDeviceClaim { gateway: None, ..known(elsewhere) }, NewDeviceDecision::Refused),
             (
                 "there already, whatever else",
-                known(KnownDevice { gateway: Some(GATEWAY), owner: Some(BOB), is_active: true, ..free }),
-                Made::Known(DEVICE),
+                known(ExistingDevice { gateway: Some(GATEWAY), owner: Some(BOB), is_active: true, ..free }),
+                NewDeviceDecision::Existing(DEVICE),
             ),
         ] {
             assert_eq!(making.decide(), expected, "{name}");

@@ -234,9 +234,9 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn user(&self, who: &impl Requester, uid: &Uid) -> Result<User> {
-        check_self(who, uid)?;
-        self.registry.user(who.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
+    pub async fn user(&self, requester: &impl Requester, uid: &Uid) -> Result<User> {
+        check_self(requester, uid)?;
+        self.registry.user(requester.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
     }
 }
 

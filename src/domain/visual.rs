@@ -91,7 +91,7 @@ impl Cloud {
             return Ok(Err(LoginRefusal::Denied));
         };
         if let Some(access) = granted.first() {
-            self.registry.note_login(&access.account.uid, now_ms).await?;
+            self.registry.record_login(&access.account.uid, now_ms).await?;
         }
         Ok(Ok(granted))
     }

@@ -79,7 +79,7 @@ pub async fn handle(
         }
         DeviceRequest::ForgetDesired(changes) => {
             let versions = changes.into_iter().map(|change| (change.key, change.from_version)).collect();
-            cloud.forget_desired(device, versions).await?;
+            cloud.remove_desired(device, versions).await?;
             Ok(DeviceResponse::Done)
         }
         DeviceRequest::ReportFirmware(versions) => {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::domain::home::{Home, HomePatch, HomeRole, Member, MemberChange, MemberPut};
+use crate::domain::home::{Home, HomePatch, HomeRole, Member, MemberChange, MemberResult};
 use crate::domain::invitation::Invitation;
 use crate::domain::{Device, DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
 
@@ -56,7 +56,7 @@ pub trait HomeStore: Send + Sync {
         uid: &Uid,
         change: MemberChange,
         now_ms: i64,
-    ) -> Result<MemberPut>;
+    ) -> Result<MemberResult>;
     /// Removes a member from a home, with the member's own devices, which then belong to no home. Also returns the
     /// devices that were detached from their gateways. For the project, or for a user who may do so at that moment
     /// ([`check_removes`](crate::domain::home::check_removes)); errors as in [`HomeStore::change_home`], also for a
@@ -93,7 +93,7 @@ pub trait InvitationStore: Send + Sync {
         home: HomeId,
         accept: bool,
         now_ms: i64,
-    ) -> Result<MemberPut>;
+    ) -> Result<MemberResult>;
     /// Accepts all open invitations of a user, the oldest first, within the limits.
     async fn accept_all_invitations(&self, user: UserNo, now_ms: i64) -> Result<()>;
 }

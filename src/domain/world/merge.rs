@@ -58,7 +58,7 @@ impl WorldDevice {
 
     /// The first member that the project of the product may not set while the device is held elsewhere: one that
     /// changes the owner's data or a link. Data from the factory may be set.
-    pub fn said_beyond_the_maker(&self, stored: &Self) -> Option<&'static str> {
+    pub fn denied_to_maker(&self, stored: &Self) -> Option<&'static str> {
         let is_other = |here: &Option<String>, there: &Option<String>| here.is_some() && here != there;
         let is_switched = |here: Option<bool>, there: Option<bool>| here.is_some() && here != there;
         let said = [
@@ -158,7 +158,7 @@ mod tests {
             (r#","home_id":1"#, Some("home_id")),
             (r#","shared_with":[]"#, Some("shared_with")),
         ] {
-            assert_eq!(device(said).said_beyond_the_maker(&stored), refused, "{said}");
+            assert_eq!(device(said).denied_to_maker(&stored), refused, "{said}");
         }
     }
 

@@ -189,7 +189,7 @@ fn country(place: &str, member: &str, code: &mut String) -> Result<()> {
 fn unique<T: Hash + Eq + Debug>(place: &str, names: impl Iterator<Item = T>) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
-        let text = format!("{name:?} stands there twice");
+        let text = format!("{name:?} is listed twice");
         if !seen.insert(name) {
             return refuse(place, &text);
         }

@@ -101,7 +101,7 @@ impl AttributeStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn forget_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()> {
+    async fn remove_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()> {
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
             let sql =
                 "DELETE FROM desired_value WHERE device_no = ?1 AND code = ?2 AND version = coalesce(?3, version)";

@@ -13,7 +13,7 @@ use super::visibility::{
     AT_HOME_OF_USER, HELD_ELSEWHERE, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, held_elsewhere, relations,
     shows_gateways_key,
 };
-use crate::domain::access::{self, DeviceRole, Viewer, as_its_maker_sees, seen_as};
+use crate::domain::access::{self, DeviceRole, Viewer, as_held_elsewhere, seen_as};
 use crate::domain::caller::AppUser;
 use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use crate::domain::feed::Audience;
@@ -379,7 +379,7 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
     let mut device = read().map_err(Error::store)?;
     let held_elsewhere: bool = row.get(Column::HeldElsewhere as usize).map_err(Error::store)?;
     if held_elsewhere {
-        return Ok(as_its_maker_sees(device));
+        return Ok(as_held_elsewhere(device));
     }
     let sealed = |column: Column| {
         row.get_ref(column as usize).and_then(|value| Ok(value.as_blob_or_null()?)).map_err(Error::store)

@@ -11,7 +11,7 @@ use super::attribute::{delete_desired, delete_desired_values};
 use super::visibility::relations;
 use super::world::refused;
 use crate::domain::handover::{HistoryCuts, LostDevice, Moves};
-use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owner_by_gateway, parted};
+use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, detached_by_removal, owner_by_gateway};
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::generate;
 
@@ -76,7 +76,7 @@ fn attempt<T>(
     let end = if is_done { "RELEASE owners" } else { "ROLLBACK TO owners; RELEASE owners" };
     connection.execute_batch(end).map_err(Error::store)?;
     let mut moves = owners.moves.into_inner();
-    for left in &mut moves.left {
+    for left in &mut moves.removed {
         let sql = "SELECT history_from_ms FROM device WHERE device_no = ?1";
         left.history_from_ms = connection.query_row(sql, params![left.no.0], |row| row.get(0)).map_err(Error::store)?;
     }
@@ -91,7 +91,7 @@ impl Owners<'_> {
         let history = if keeps_history { History::Kept } else { History::EndsForNew };
         let group = self.group(device_no)?;
         self.carry_out(group.hand_over(user, HomeId(owner.home_id), history))?;
-        Ok(group.was_anothers(user))
+        Ok(group.had_other_owner(user))
     }
 
     fn carry_out(&self, steps: Vec<Step>) -> Result<()> {
@@ -99,17 +99,17 @@ impl Owners<'_> {
             Step::Release(no) => self.take_from_all(no.0),
             Step::EndBindings(no) => self.end_bindings(no.0),
             Step::Detach(no) => self.detach(no.0),
-            Step::ForgetPast(no) => self.forget_past(no.0),
-            Step::Arrive(no, user) => {
+            Step::ResetHistory(no) => self.forget_past(no.0),
+            Step::NewOwner(no, user) => {
                 let uid = self.uid(user.0)?;
-                self.moves.borrow_mut().came.push((no, uid));
+                self.moves.borrow_mut().new_owners.push((no, uid));
                 Ok(())
             }
             Step::LeaveHome(no) => {
                 self.is_lost_by_some(no.0)?;
                 delete_desired_values(self.connection, "?1", no.0).map_err(Error::store)
             }
-            Step::Stand(no, home) => {
+            Step::SetHome(no, home) => {
                 let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
                 self.connection.execute(sql, params![no.0, home.0, self.now_ms]).map(drop).map_err(refused)
             }
@@ -157,7 +157,7 @@ impl Owners<'_> {
 
     /// Makes what is behind a gateway, of the same project and nobody's, its owner's too.
     pub fn hand_over_behind(&self, gateway_no: i64, owner: Owner) -> Result<()> {
-        let free = self.group(gateway_no)?.free_behind();
+        let free = self.group(gateway_no)?.unowned_sub_devices();
         free.into_iter().try_for_each(|device| self.hand_over(device.0, owner, false).map(drop))
     }
 
@@ -181,13 +181,13 @@ impl Owners<'_> {
     /// Notes, before a change, who has a device: those who do not have it after the change are told.
     pub fn is_lost_by_some(&self, device_no: i64) -> Result<()> {
         let left = self.left(device_no).map_err(Error::store)?;
-        self.moves.borrow_mut().lost.push(left);
+        self.moves.borrow_mut().access_lost.push(left);
         Ok(())
     }
 
     /// Sessions of these devices end.
     pub fn end(&self, devices: Vec<DeviceNo>) {
-        self.moves.borrow_mut().ended.extend(devices);
+        self.moves.borrow_mut().detached.extend(devices);
     }
 
     /// A gateway no longer speaks for a device.
@@ -207,7 +207,7 @@ impl Owners<'_> {
     fn take_from_all(&self, device_no: i64) -> Result<()> {
         if self.released.borrow_mut().insert(device_no) {
             let left = self.left(device_no).map_err(Error::store)?;
-            self.moves.borrow_mut().left.push(left);
+            self.moves.borrow_mut().removed.push(left);
         }
         self.end_bindings(device_no)?;
         let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
@@ -378,7 +378,7 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
 /// Removes the homes that a condition over `?1` selects, with all that hangs on them; what stood there stands nowhere, and
 /// not behind a gateway of somebody else's. The devices whose sessions are no longer right.
 pub fn forget_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
-    let detached = parted(&behind_gateways(connection, homes, value)?);
+    let detached = detached_by_removal(&behind_gateways(connection, homes, value)?);
     let detach = "UPDATE device SET gateway_no = NULL, node_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
     for device in &detached {
         connection.prepare_cached(detach)?.execute(params![device.0, now_ms])?;

@@ -1,7 +1,7 @@
 //! The contract of the registry: every finder shows a device to exactly those to whom `domain::access` shows it, as they
 //! see it.
 
-use ingle::domain::access::{DeviceRole, Holder, HomePeople, Relations, Viewer};
+use ingle::domain::access::{DeviceRole, Holder, HomeUsers, Relations, Viewer};
 use ingle::domain::caller::AppUser;
 use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
 use ingle::domain::home::MemberChange;
@@ -80,7 +80,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
     on_engines(async |registry, first, second| {
         let registry: &dyn Registry = &*registry;
         // The guest lives in the owner's home, too.
-        let comes = MemberChange { name: None, is_admin: None, may_come: true, by: None };
+        let comes = MemberChange { name: None, is_admin: None, may_join: true, by: None };
         registry.put_member(first, HomeId(10_700_001), &Uid::from(GUEST), comes, NOW).await.unwrap();
         let project = |project| Asking { project, user: None };
         let (owner, guest) = (asking(registry, first, OWNER).await, asking(registry, first, GUEST).await);
@@ -88,7 +88,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
         let no = |asking: &Asking| asking.user.as_ref().unwrap().no;
         let holds = |asking: &Asking, owned| Holder { user: no(asking), project: asking.project, owned };
         let people = |users: &[&Asking]| {
-            Some(HomePeople { project: users[0].project, users: users.iter().map(|one| no(one)).collect() })
+            Some(HomeUsers { project: users[0].project, users: users.iter().map(|one| no(one)).collect() })
         };
         let nobodys = Relations { maker: first, removed: false, holders: vec![], last_owner: None, home: None };
         let scale = Relations {

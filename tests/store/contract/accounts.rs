@@ -188,7 +188,10 @@ fn bindings_are_made_and_ended() {
 fn a_user_is_removed_with_all_that_was_the_users() {
     on_engines(async |registry, first, second| {
         assert_eq!(registry.remove_user(second, &uid(OWNER), &Cut(NOW), NOW).await.unwrap(), None);
-        assert_eq!(registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW + 3).await.unwrap().unwrap().left.len(), 6);
+        assert_eq!(
+            registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW + 3).await.unwrap().unwrap().removed.len(),
+            6
+        );
         assert_eq!(registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW).await.unwrap(), None);
         assert!(registry.user(first, &uid(OWNER)).await.unwrap().is_none());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
@@ -227,7 +230,7 @@ fn a_password_opens_what_is_bound() {
         assert!(access(GUEST, &plug).await.is_some(), "a share");
         assert!(access(OWNER, &abroad).await.is_none() && access(FOREIGN_USER, &abroad).await.is_some());
         assert!(access(FOREIGN_USER, &plug).await.is_none());
-        registry.note_login(&uid(OWNER), NOW + 9).await.unwrap();
+        registry.record_login(&uid(OWNER), NOW + 9).await.unwrap();
         assert_eq!(registry.user(first, &uid(OWNER)).await.unwrap().unwrap().last_login_ms, Some(NOW + 9));
         assert_eq!(access(OWNER, &plug).await.unwrap().version, version, "a login changes nothing");
     });

@@ -4,7 +4,7 @@
 use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
 use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
-use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
+use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberResult};
 use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
@@ -146,9 +146,9 @@ fn what_a_user_has_of_devices() {
         let roles = async || registry.device_roles(member, &all).await.unwrap();
         assert_eq!(roles().await, [None; 5]);
         assert!(registry.device_roles(member, &[]).await.unwrap().is_empty());
-        let comes = MemberChange { name: None, is_admin: None, may_come: true, by: None };
+        let comes = MemberChange { name: None, is_admin: None, may_join: true, by: None };
         let put = registry.put_member(first, HOME, &member_uid, comes, NOW).await.unwrap();
-        assert_eq!(put, MemberPut::Done);
+        assert_eq!(put, MemberResult::Done);
         let home = Some(DeviceRole::Resident);
         assert_eq!(roles().await, [home, None, home, None, home]);
         let shared = registry.share_device(first, None, &member_uid, all[1], NOW).await.unwrap();
@@ -226,25 +226,25 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!((changed.name.as_str(), changed.geo_name.as_str(), changed.lon), ("Boat", "Elbe", 9.9));
 
         let guest = registry.user_by_name(first, None, "guest@example.com").await.unwrap().unwrap();
-        let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let admin = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         let put = async |project, user: &Uid, change: MemberChange| {
             registry.put_member(project, boat, user, change, NOW).await.unwrap()
         };
         for (project, user) in [(first, OWNER), (first, FOREIGN_USER), (second, GUEST), (second, FOREIGN_USER)] {
-            assert_eq!(put(project, &uid(user), admin.clone()).await, MemberPut::Unknown, "{user}");
+            assert_eq!(put(project, &uid(user), admin.clone()).await, MemberResult::Unknown, "{user}");
         }
-        let there = MemberChange { may_come: false, ..admin.clone() };
-        assert_eq!(put(first, &guest.uid, there.clone()).await, MemberPut::Unknown, "does not live there");
+        let there = MemberChange { may_join: false, ..admin.clone() };
+        assert_eq!(put(first, &guest.uid, there.clone()).await, MemberResult::Unknown, "does not live there");
         let skipper = MemberChange { name: Some("Skipper".to_owned()), ..admin.clone() };
-        assert_eq!(put(first, &guest.uid, skipper).await, MemberPut::Done);
+        assert_eq!(put(first, &guest.uid, skipper).await, MemberResult::Done);
         // Whoever asks has the rights of this moment.
         let guest_no = registry.app_user(first, &guest.uid).await.unwrap().unwrap().no;
         let by_guest = MemberChange { is_admin: None, by: Some(guest_no), ..there };
-        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Done);
+        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberResult::Done);
         let demoted = MemberChange { is_admin: Some(false), ..admin.clone() };
-        assert_eq!(put(first, &guest.uid, demoted).await, MemberPut::Done);
-        for change in [by_guest.clone(), MemberChange { may_come: true, ..by_guest.clone() }] {
-            assert_eq!(put(first, &guest.uid, change).await, MemberPut::NotAllowed);
+        assert_eq!(put(first, &guest.uid, demoted).await, MemberResult::Done);
+        for change in [by_guest.clone(), MemberChange { may_join: true, ..by_guest.clone() }] {
+            assert_eq!(put(first, &guest.uid, change).await, MemberResult::NotAllowed);
         }
         let members = registry.members(first, boat, 9).await.unwrap();
         let roles: Vec<_> = members.iter().map(|member| (member.role, member.name.as_str())).collect();
@@ -281,8 +281,8 @@ fn homes_are_made_changed_shared_and_removed() {
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
         assert!(registry.remove_member(first, None, HOME, &guest.uid, NOW).await.is_ok());
         assert!(registry.desired(plug).await.unwrap().is_empty(), "as with a share");
-        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
-        assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);
+        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberResult::Unknown, "gone is gone");
+        assert_eq!(put(first, &guest.uid, MemberChange { may_join: true, ..by_guest }).await, MemberResult::NotAllowed);
         assert!(registry.remove_home(second, None, HOME, NOW).await.is_err());
         assert!(registry.remove_home(first, None, HOME, NOW + 5).await.is_ok());
         assert!(registry.remove_home(first, None, HOME, NOW).await.is_err());
@@ -337,7 +337,7 @@ fn a_pairing_token_is_redeemed_once() {
 
         // One who may not bring devices to a home any more does not by an older token.
         let guest = registry.app_user(first, &uid(GUEST)).await.unwrap().unwrap();
-        let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let admin = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         registry.put_member(first, HOME, &guest.uid, admin.clone(), NOW).await.unwrap();
         let mine = registry.make_pairing(first, &guest.uid, Some(HOME), NOW, 100).await.unwrap().unwrap();
         let demoted = MemberChange { is_admin: Some(false), ..admin };
