@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::command::{Command, Undelivered};
-use crate::domain::row_time::When;
+use crate::domain::row_time::ReportTime;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
 
@@ -101,7 +101,7 @@ async fn apply(cloud: &Cloud, simulated: &mut VirtualDevice, command: Command) {
             current.shown = current.kind.shown(value);
         }
     }
-    let points = setpoints.into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
+    let points = setpoints.into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
     if let Err(error) = cloud.report(&simulated.device, points).await {
         tracing::warn!(%error, "a virtual device could not report the values of a command");
     }
@@ -122,7 +122,8 @@ async fn round(cloud: &Cloud, running: &mut HashMap<DeviceNo, VirtualDevice>) ->
     }
     for simulated in running.values_mut() {
         let now_ms = cloud.now_ms();
-        let changed = simulated.changes().into_iter().map(|(code, value)| (code, value, When::Now(now_ms))).collect();
+        let changed =
+            simulated.changes().into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
         cloud.report(&simulated.device, changed).await?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::auth::{Call, KeyCall, SignedRequest};
 use super::params::{Body, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
 use super::token::tenant_id;
-use crate::domain::user::{ALL_USERS_PAGE_MAX, User};
+use crate::domain::user::{ALL_USERS_PAGE_MAX, User, UserOrder};
 use crate::domain::{Caller, Error, Noun, UsernameType};
 
 /// The number of accounts on a page when the caller does not give it.
@@ -106,17 +106,17 @@ struct PageParams {
 #[utoipa::path(post, path = "/cloud/account/queryIdentityByPage", tag = "accounts", request_body = Body<PageParams>,
     responses((status = 200, body = Envelope<Vec<AccountView>>)))]
 async fn query_identity_by_page(call: Call) -> Reply {
-    accounts(&call, false).await
+    accounts(&call, UserOrder::OldestFirst).await
 }
 
 /// A page of all accounts of the tenant, newest first; 20 by default, at most 200.
 #[utoipa::path(post, path = "/cloud/account/queryidentitydescbypage", tag = "accounts",
     request_body = Body<PageParams>, responses((status = 200, body = Envelope<Vec<AccountView>>)))]
 async fn query_identity_desc_by_page(call: Call) -> Reply {
-    accounts(&call, true).await
+    accounts(&call, UserOrder::NewestFirst).await
 }
 
-async fn accounts(call: &Call, newest_first: bool) -> Reply {
+async fn accounts(call: &Call, order: UserOrder) -> Reply {
     let params: PageParams = call.params().map_err(|failure| failure.with(Code::PAGE))?;
     let wrong = || Failure::new(Code::PAGE, format!("offset must be 0 or more, count 1 to {COUNT_MAX}"));
     let offset = usize::try_from(params.offset.unwrap_or(0)).map_err(|_| wrong())?;
@@ -125,7 +125,7 @@ async fn accounts(call: &Call, newest_first: bool) -> Reply {
         Some(count) if (1..=COUNT_MAX).contains(&count) => usize::try_from(count).unwrap_or(ALL_USERS_PAGE_MAX),
         Some(_) => return Err(wrong()),
     };
-    let users = call.cloud().all_users(&call.caller, offset, limit, newest_first).await?;
+    let users = call.cloud().all_users(&call.caller, offset, limit, order).await?;
     call.answer(users.iter().map(|user| AccountView::of(user, &call.caller)).collect::<Vec<_>>())
 }
 

@@ -1,6 +1,6 @@
-//! Who sees what of a device: which relation to it gives which view, and what each view shows. Pure rules; an engine
-//! that selects many devices says the same as conditions of its query language, in one module (for SQLite
-//! `store/sqlite/visibility.rs`), and the contract suite compares the two.
+//! Who may see a device, and which of its members. These rules are pure functions. An engine that selects many devices
+//! expresses the same rules in its query language, in one module (for SQLite `store/sqlite/visibility.rs`), and the
+//! contract suite compares the two.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,83 +9,83 @@ use super::device::TIME_ZONE;
 use super::feed::Audience;
 use super::{Device, Error, Noun, ProjectNo, Requester, Result, UserNo};
 
-/// What a user has of a device, the least first.
+/// The role of a user for a device, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeviceRole {
-    /// It is shared to the user, who sees and commands it.
+    /// The device is shared with the user, who may see and command it.
     Sharee,
-    /// It stands in a home that the user lives in; it is seen and commanded.
+    /// The device belongs to a home of which the user is the owner or a member; the user may see and command it.
     Resident,
-    /// The user owns it, and may name and share it too.
+    /// The user owns the device, and may also name and share it.
     Owner,
 }
 
-/// Who asks to see a device.
+/// A project or user that wants to see a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Viewer {
-    /// The tenant.
+    /// The project.
     pub project: ProjectNo,
-    /// One of its users; the project itself without one.
+    /// The user; `None` for the project itself.
     pub user: Option<UserNo>,
 }
 
 impl Viewer {
-    /// Whoever makes a request.
-    pub fn of(who: &impl Requester) -> Self {
-        Self { project: who.project().no, user: who.user().map(|user| user.no) }
+    /// The viewer that makes a call.
+    pub fn of(requester: &impl Requester) -> Self {
+        Self { project: requester.project().no, user: requester.user().map(|user| user.no) }
     }
 }
 
-/// The relations of one device that decide who sees it.
+/// The relations of a device that decide who sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relations {
     /// The project of its product.
     pub maker: ProjectNo,
-    /// Whether it was removed and not bound since.
+    /// Whether it was removed and not bound again.
     pub removed: bool,
-    /// Its owner and those to whom it is shared.
+    /// Its owner and its sharees.
     pub holders: Vec<Holder>,
-    /// The project of its last owner, who may have lost it since.
+    /// The project of its present or last owner.
     pub last_owner: Option<ProjectNo>,
-    /// The home that it stands in.
-    pub home: Option<HomePeople>,
+    /// The home that it belongs to.
+    pub home: Option<HomeUsers>,
 }
 
-/// A user to whom a device is bound.
+/// A user to whom a device is bound, as owner or sharee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The user.
     pub user: UserNo,
     /// The user's project.
     pub project: ProjectNo,
-    /// Whether the user owns the device; otherwise it is shared to the user.
+    /// Whether the user owns the device; otherwise it is shared with the user.
     pub owned: bool,
 }
 
-/// The people of a home.
+/// The owner and the members of a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HomePeople {
+pub struct HomeUsers {
     /// Their project.
     pub project: ProjectNo,
-    /// The home's owner and its members.
+    /// The owner and the members.
     pub users: Vec<UserNo>,
 }
 
-/// How a viewer sees a device.
+/// The way in which a viewer sees a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
-    /// What the viewer has of it; a project that sees a device has all of it.
+    /// The viewer's role; a project that sees a device has the role of an owner.
     pub role: DeviceRole,
-    /// Whether it is another project's for the viewer's ([`Device::held_elsewhere`]).
+    /// Whether the device is [`Device::held_elsewhere`] for the viewer's project.
     pub held_elsewhere: bool,
 }
 
 impl View {
-    /// Whether the viewer may name and share the device: its owner, or a project, unless another project's people have
-    /// it.
+    /// Checks that the viewer may name and share the device: its owner, or a project for which it is not held
+    /// elsewhere.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for one that is held elsewhere; [`Error::NotAllowed`] for somebody who only sees it.
+    /// [`Error::NotVisible`] for a device that is held elsewhere; [`Error::NotAllowed`] for another role.
     pub fn check_manages(self) -> Result<()> {
         match self {
             Self { held_elsewhere: true, .. } => Err(Error::NotVisible(Noun::Device)),
@@ -96,8 +96,8 @@ impl View {
 }
 
 impl Relations {
-    /// How a viewer sees the device; `None` when the viewer does not. The maker's project sees it, and the project of
-    /// everybody who has it. A user sees what the user has, or what stands in a home where the user lives.
+    /// The way in which a viewer sees the device; `None` if the viewer does not see it. The project of its product and
+    /// the projects of its owner and sharees see it. A user sees own and shared devices, and those in the user's homes.
     pub fn view(&self, viewer: Viewer) -> Option<View> {
         if !self.projects().contains(&viewer.project) {
             return None;
@@ -106,21 +106,22 @@ impl Relations {
         Some(View { role, held_elsewhere: self.is_held_elsewhere(viewer.project) })
     }
 
-    /// What a user has of the device.
+    /// The role of a user.
     pub fn role(&self, user: UserNo) -> Option<DeviceRole> {
         let held = self.holders.iter().find(|holder| holder.user == user);
-        let lives_there = self.home.as_ref().is_some_and(|home| home.users.contains(&user));
-        role(held.is_some_and(|holder| holder.owned), lives_there, held.is_some())
+        let belongs_to_home = self.home.as_ref().is_some_and(|home| home.users.contains(&user));
+        role(held.is_some_and(|holder| holder.owned), belongs_to_home, held.is_some())
     }
 
-    /// Whether the device is another project's for this one: its people are or were last, and none of this project's.
+    /// Whether the device is held elsewhere for a project: users of other projects have it or had it last, and no user
+    /// of this project has it.
     pub fn is_held_elsewhere(&self, project: ProjectNo) -> bool {
         let others = self.holders.iter().map(|holder| holder.project);
         let others = others.chain(self.home.as_ref().map(|home| home.project)).chain(self.last_owner);
         !self.holders.iter().any(|holder| holder.project == project) && others.into_iter().any(|other| other != project)
     }
 
-    /// Everybody who sees the device.
+    /// Everyone who sees the device.
     pub fn audience(&self) -> Audience {
         let holders = self.holders.iter().map(|holder| holder.user);
         let users: BTreeSet<UserNo> = holders.chain(self.home.iter().flat_map(|home| home.users.clone())).collect();
@@ -133,9 +134,9 @@ impl Relations {
     }
 }
 
-/// What a user has of a device who owns it, lives where it stands, or to whom it is bound in any way.
-pub fn role(owns: bool, lives_there: bool, holds: bool) -> Option<DeviceRole> {
-    match (owns, lives_there, holds) {
+/// The role of a user who owns a device, belongs to its home, or to whom it is bound in any way.
+pub fn role(owns: bool, belongs_to_home: bool, holds: bool) -> Option<DeviceRole> {
+    match (owns, belongs_to_home, holds) {
         (true, _, _) => Some(DeviceRole::Owner),
         (false, true, _) => Some(DeviceRole::Resident),
         (false, false, true) => Some(DeviceRole::Sharee),
@@ -143,8 +144,8 @@ pub fn role(owns: bool, lives_there: bool, holds: bool) -> Option<DeviceRole> {
     }
 }
 
-/// What opens a home cannot be taken back: one to whom a device is shared learns neither its key nor its addresses, and not
-/// where it stands.
+/// Information that gives access to the home cannot be revoked later. So a sharee sees neither the local key nor
+/// addresses nor the position.
 pub fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
     if role > DeviceRole::Sharee {
         return device;
@@ -153,9 +154,9 @@ pub fn seen_as(device: Arc<Device>, role: DeviceRole) -> Arc<Device> {
     Arc::new(Device { local_key, ip, mac, sn, home: None, lat: None, lon: None, ..Device::clone(&device) })
 }
 
-/// A device that another project's people have, without anything that is theirs: what they call it, where it is, when
-/// they last changed something, and the ways to it.
-pub fn as_its_maker_sees(device: Device) -> Device {
+/// A device that is held elsewhere, without the data of its users: name, home, position, time of the last change,
+/// addresses and local key.
+pub fn as_held_elsewhere(device: Device) -> Device {
     let (home, gateway, node_id, lat, lon, ip, local_key) = Default::default();
     let (name, time_zone) = (device.product.name.clone(), TIME_ZONE.to_owned());
     let updated_ms = device.created_ms.max(device.active_ms);
@@ -191,7 +192,7 @@ mod tests {
             removed: false,
             last_owner: holders.iter().find(|(_, _, owned)| *owned).map(|(_, project, _)| *project),
             holders: holders.iter().map(holder).collect(),
-            home: home.map(|(project, people)| HomePeople { project, users: users(people) }),
+            home: home.map(|(project, people)| HomeUsers { project, users: users(people) }),
         }
     }
 
@@ -210,11 +211,11 @@ mod tests {
         let given_up = Relations { last_owner: Some(OTHER), ..lonely.clone() };
         let removed = Relations { removed: true, ..lonely.clone() };
         let table = [
-            // Of nobody: the maker's project sees it, and nobody else.
+            // Without an owner: only the project of the product sees it.
             (&lonely, MAKER, 0, Some((Owner, false))),
             (&lonely, MAKER, 11, None),
             (&lonely, OTHER, 0, None),
-            // A device of the maker's own people.
+            // A device of users of that project.
             (&own, MAKER, 0, Some((Owner, false))),
             (&own, MAKER, 11, Some((Owner, false))),
             (&own, MAKER, 12, Some((Sharee, false))),
@@ -222,16 +223,16 @@ mod tests {
             (&own, MAKER, 14, None),
             (&own, OTHER, 0, None),
             (&own, OTHER, 11, None),
-            // Another project's people have it.
+            // Users of another project have it.
             (&held_elsewhere, MAKER, 0, Some((Owner, true))),
             (&held_elsewhere, OTHER, 0, Some((Owner, false))),
             (&held_elsewhere, OTHER, 21, Some((Owner, false))),
             (&held_elsewhere, OTHER, 22, Some((Resident, false))),
             (&held_elsewhere, THIRD, 0, None),
-            // One of the maker's has a share of it again.
+            // It is also shared with a user of the project of its product.
             (&shared_back, MAKER, 0, Some((Owner, false))),
             (&shared_back, MAKER, 12, Some((Sharee, false))),
-            // What they left stays theirs, also when nobody has it any more.
+            // It remains held elsewhere after its last user has lost it.
             (&given_up, MAKER, 0, Some((Owner, true))),
             (&given_up, OTHER, 0, None),
             (&removed, MAKER, 0, None),

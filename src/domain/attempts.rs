@@ -1,17 +1,17 @@
-//! Guessing made slow: how often a key (an account, an address, both together) may fail in a minute.
+//! Limits failed logins: how often a key (an account, an address, or both together) may fail in a minute.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counters of each row of a window. A key has one in each row, of which the lower counts: only keys that share both share
-/// a limit, and nobody can aim at another's.
+/// Counters in each row of a window. A key has one counter in each row, and the lower one counts. So only keys that
+/// share both counters share a limit, and nobody can cause that deliberately.
 const COUNTERS: usize = 64 * 1024;
 /// Rows of a window.
 const ROWS: usize = 2;
-/// What a window is.
+/// The length of a window.
 const WINDOW_MS: i64 = 60_000;
 
-/// What becomes of a key that has failed so often in a minute.
+/// What happens to a key after this number of failures in a minute.
 #[derive(Clone, Copy)]
 pub enum Bound {
     /// It is refused until the minute is over.
@@ -29,7 +29,7 @@ impl Bound {
     }
 }
 
-/// Failures by key in this minute, in a table of fixed size.
+/// The failures of this minute by key, in a table of fixed size.
 pub struct Attempts {
     hasher: RandomState,
     window: Mutex<Window>,
@@ -48,7 +48,7 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Whether each key has had fewer failures in this minute than it may.
+    /// Whether every key is below its limit in this minute.
     pub fn allow<K: Hash>(&self, keys: &[(K, Bound)], now_ms: i64) -> bool {
         let window = self.window(now_ms);
         let passed_ms = now_ms - window.began_ms;
@@ -116,7 +116,7 @@ mod tests {
         }
         assert!(heavy.iter().all(|key| !attempts.allow(std::slice::from_ref(key), 1_000_000)));
         let refused = (0..10_000).filter(|n| !attempts.allow(&[(*n, Bound::Refused(20))], 1_000_000)).count();
-        // With one row it would be some thirty.
+        // With a single row it would be about thirty.
         assert!(refused <= 5, "{refused}");
     }
 

@@ -1,26 +1,25 @@
-//! What is kept of a device under a key: its tags, the versions of its firmware, its shadow; and the values that it should
-//! take.
+//! Attributes of a device: tags, firmware versions and the shadow document; and desired values.
 
 use super::command::Setpoint;
 use super::{Cloud, Device, Error, EventSource, EventType, NewEvent, Result, Value};
 
-/// Keys of one kind that a device may have.
+/// The maximal number of attributes of one kind.
 pub const ATTRIBUTES_MAX: usize = 128;
-/// A key may be this long.
+/// The maximal length of a key.
 pub const KEY_BYTES_MAX: usize = 64;
-/// A shadow may be this long.
+/// The maximal length of a shadow document.
 pub const LONG_BYTES_MAX: usize = 16 * 1024;
-/// Any other text may be this long.
+/// The maximal length of any other text.
 pub const TEXT_BYTES_MAX: usize = 512;
 
-/// Kinds of attributes.
+/// The kinds of attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeKind {
-    /// What the device says of itself beside its values.
+    /// A text that the device reports in addition to its values.
     Tag,
     /// The version of a part of its firmware.
     Firmware,
-    /// Its shadow, a JSON document under one key.
+    /// The shadow, a JSON document under one key.
     Shadow,
 }
 
@@ -32,48 +31,48 @@ impl AttributeKind {
 /// One attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
-    /// Its name among those of its kind.
+    /// The key, unique among the attributes of its kind.
     pub key: String,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// How often it was changed, from 1.
+    /// The number of changes, from 1.
     pub version: i64,
 }
 
-/// A value that a device should take.
+/// A desired value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// Of which function.
+    /// The code of the function.
     pub code: String,
     /// The value.
     pub value: Value,
-    /// How often it was changed, from 1.
+    /// The number of changes, from 1.
     pub version: i64,
-    /// When it no longer matters, milliseconds since 1970.
+    /// When it expires, milliseconds since 1970.
     pub until_ms: i64,
-    /// Whether the device is told when it connects; otherwise it asks.
-    pub is_told: bool,
+    /// Whether the server sends it when the device connects; otherwise the device reads it.
+    pub is_pushed: bool,
 }
 
 /// A change of one attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeChange {
-    /// Which.
+    /// The key.
     pub key: String,
-    /// What it says from now on; `None` to forget it.
+    /// The new text; `None` removes the attribute.
     pub text: Option<String>,
-    /// Only from this version on (0 for a attribute that is not there).
+    /// Change it only if it has this version (0 if it does not exist).
     pub from_version: Option<i64>,
 }
 
 impl AttributeChange {
-    /// Sets a attribute, whatever it was.
+    /// Sets an attribute unconditionally.
     pub fn set(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), text: Some(text.into()), from_version: None }
     }
 
-    /// Forgets a attribute, whatever it was.
-    pub fn forget(key: impl Into<String>) -> Self {
+    /// Removes an attribute unconditionally.
+    pub fn remove(key: impl Into<String>) -> Self {
         Self { key: key.into(), text: None, from_version: None }
     }
 }
@@ -87,8 +86,8 @@ impl Cloud {
         self.registry.attributes(device.no, kind).await
     }
 
-    /// Changes attributes of a device, all of them or none. `false` when there would be too many, one of them is too long,
-    /// or of another version.
+    /// Changes attributes of a device, all or none. `false` if there would be too many, one is too long, or one has
+    /// another version than required.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -114,18 +113,18 @@ impl Cloud {
             let found = known.iter().find(|attribute| attribute.key == change.key);
             change.from_version.is_none() && found.map(|attribute| &attribute.text) == change.text.as_ref()
         };
-        // A device says the same at every start, and a write makes everybody read anew.
+        // Devices report the same at every start, and a write would invalidate cache entries.
         if changes.iter().all(is_known) {
             return Ok(true);
         }
         self.registry.change_attributes(device.no, kind, changes, ATTRIBUTES_MAX).await
     }
 
-    /// Notes the versions of a device's firmware; the log keeps each change.
+    /// Stores the firmware versions of a device, and writes each change to the event log.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn note_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
+    pub async fn store_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
         let known = self.registry.attributes(device.no, AttributeKind::Firmware).await?;
         let is_new = |(part, version): &&(String, String)| {
             !known.iter().any(|attribute| attribute.key == *part && attribute.text == *version)
@@ -141,7 +140,7 @@ impl Cloud {
         if known.len() + versions.len() > ATTRIBUTES_MAX || !versions.iter().all(is_short) {
             return Ok(false);
         }
-        // The log first: a row that comes twice is better than one that never comes.
+        // Write to the event log first: a repeated row is better than a missing one.
         if !rows.is_empty() {
             self.log(rows).await?;
         }
@@ -149,7 +148,7 @@ impl Cloud {
         self.change_attributes(device, AttributeKind::Firmware, changes).await
     }
 
-    /// The values that a device should take, but for those whose time is over.
+    /// The desired values of a device that have not expired.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -160,13 +159,13 @@ impl Cloud {
         Ok(desired)
     }
 
-    /// Removes values that a device should take, by code. One of another version than the given one has been replaced by
-    /// a newer one, and stays.
+    /// Removes desired values by code. If a version is given, a value with another version remains, because it is
+    /// newer.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn forget_desired(&self, device: &Device, mut versions: Vec<(String, Option<i64>)>) -> Result<()> {
-        // A write has a price for everybody, so nothing is written where nothing would change.
+    pub async fn remove_desired(&self, device: &Device, mut versions: Vec<(String, Option<i64>)>) -> Result<()> {
+        // Writes invalidate cache entries, so do not write if nothing would change.
         let known = self.registry.desired(device.no).await?;
         versions.retain(|(code, version)| {
             let found = known.iter().find(|known| known.code == *code);
@@ -174,7 +173,7 @@ impl Cloud {
         });
         match versions.is_empty() {
             true => Ok(()),
-            false => self.registry.forget_desired(device.no, versions).await,
+            false => self.registry.remove_desired(device.no, versions).await,
         }
     }
 
@@ -183,15 +182,15 @@ impl Cloud {
         device: &Device,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
     ) -> Result<()> {
         let noted =
-            self.registry.put_desired(device.no, setpoints, until_ms, is_told, self.now_ms(), ATTRIBUTES_MAX).await?;
+            self.registry.put_desired(device.no, setpoints, until_ms, is_pushed, self.now_ms(), ATTRIBUTES_MAX).await?;
         noted.then_some(()).ok_or(Error::Busy("the device has too many values that it should take"))
     }
 }
 
-/// A text as a JSON string. Only letters that need no more than a backslash are left in it.
+/// A text as a JSON string, without its control characters.
 fn json_text(text: &str) -> String {
     let plain = text.chars().filter(|char| !char.is_control());
     let escaped: String =

@@ -1,36 +1,36 @@
-//! Bindings: which user has which device, as owner or as one to whom it is shared.
+//! Bindings: the relations between devices and their owners and sharees.
 
 use std::sync::{Arc, OnceLock};
 
-use super::device::{DEVICE_LIST_MAX, FactoryName, Leaving, UserDevices};
+use super::device::{DEVICE_LIST_MAX, FactoryName, Removal, UserDevices};
 use super::feed::News;
 use super::user::User;
 use super::{Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, Requester, Result, Uid};
 
-/// Devices of one user that are read at once.
+/// The maximal number of devices of a user that are read at once.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
-/// Bindings a page may hold.
+/// The maximal number of bindings on a page.
 pub const BINDING_PAGE_MAX: usize = 100;
 
-/// Users to whom one device may be shared by its owner, as with the vendor's apps.
+/// The maximal number of sharees of a device, as in the vendor's apps.
 pub const SHAREES_MAX: usize = 20;
-/// Devices that others may share to one user.
+/// The maximal number of devices that are shared with one user.
 pub const SHARES_OF_USER_MAX: usize = 5000;
-/// Of those, devices of one owner, so that nobody's fill all of them.
+/// The maximal number of them that have the same owner, so that one owner cannot use up the limit.
 pub const SHARES_OF_ONE_MAX: usize = 500;
 
-/// A device that a user has.
+/// A device that a user owns or that is shared with the user.
 #[derive(Clone, PartialEq)]
 pub struct BoundDevice {
     /// The device.
     pub device: Arc<Device>,
-    /// Whether the user owns it; otherwise it is shared to the user.
+    /// Whether the user owns it; otherwise it is shared with the user.
     pub owned: bool,
-    /// When it was bound, milliseconds since 1970.
+    /// The time of the binding, milliseconds since 1970.
     pub bound_ms: i64,
 }
 
-/// What a user has, in the order of binding.
+/// The devices of a user, in the order of binding.
 pub struct BoundDevices {
     /// Alibaba's id of the user.
     pub identity_id: String,
@@ -38,28 +38,29 @@ pub struct BoundDevices {
     pub username: String,
     /// The devices.
     pub list: Vec<BoundDevice>,
-    /// Where a dialect may keep how it writes them, for as long as that is true.
+    /// A cache for the text that a dialect writes for this list, while the list is valid.
     pub written: OnceLock<Written>,
 }
 
-/// What a dialect wrote of it is no part of it.
+/// The text of a dialect is not compared.
 impl PartialEq for BoundDevices {
     fn eq(&self, other: &Self) -> bool {
         (&self.identity_id, &self.username, &self.list) == (&other.identity_id, &other.username, &other.list)
     }
 }
 
-/// A list of devices as a dialect writes it, but for the one byte of each that changes all the time: its state.
+/// A list of devices as a dialect writes it. Only one byte for each device is left open: its state, which changes
+/// often.
 pub struct Written {
-    /// The text, with the state of each device when it is offline.
+    /// The text, with each device offline.
     pub text: Vec<u8>,
-    /// Where in the text the state of each device is.
+    /// The position of each device's state in the text.
     pub states: Vec<usize>,
     /// The devices.
     pub devices: Vec<DeviceNo>,
 }
 
-/// A user who has a device.
+/// A user who owns a device or with whom it is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceHolder {
     /// Alibaba's id of the user.
@@ -68,46 +69,46 @@ pub struct DeviceHolder {
     pub owned: bool,
 }
 
-/// How an attempt to bind ended.
+/// The result of an attempt to bind a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The user owns the device now, or did already.
+    /// The user owns the device now, or owned it before.
     Owner,
-    /// Somebody else owns it.
+    /// Another user owns it.
     Taken,
-    /// There is no such device that the project could bind.
+    /// The device does not exist, or the project may not bind it.
     Unknown,
 }
 
-/// How an attempt to share a device ended.
+/// The result of an attempt to share a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shared {
-    /// The user has it now, or had it already.
+    /// The device is shared with the user now, or was before.
     Done,
-    /// The user owns it.
+    /// The user is the owner.
     Owner,
-    /// It is shared to [`SHAREES_MAX`] others, or [`SHARES_OF_USER_MAX`] are shared to the user, [`SHARES_OF_ONE_MAX`] of
-    /// them by that owner.
+    /// The device has [`SHAREES_MAX`] other sharees, or [`SHARES_OF_USER_MAX`] devices are shared with the user, or
+    /// [`SHARES_OF_ONE_MAX`] of them have this owner.
     Full,
-    /// Whoever asks does not own it, or no longer.
+    /// The requester does not own it (any more).
     NotOwned,
 }
 
-/// What decides whether a device may be shared to a user.
+/// The state that decides whether a device may be shared with a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareClaim {
     /// Whether the user owns it.
     pub is_owner: bool,
-    /// To how many others it is shared.
+    /// The number of other sharees.
     pub others: usize,
-    /// How many other devices are shared to the user.
+    /// The number of other devices that are shared with the user.
     pub of_user: usize,
-    /// Of those, how many of the same owner.
+    /// The number of those that have the same owner.
     pub by_owner: usize,
 }
 
 impl ShareClaim {
-    /// Decides.
+    /// Decides whether the device may be shared.
     pub fn decide(&self) -> Shared {
         if self.is_owner {
             return Shared::Owner;
@@ -118,20 +119,20 @@ impl ShareClaim {
     }
 }
 
-/// What an unbinding took away.
+/// What was unbound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unbound {
-    /// Nothing: the two were not bound.
+    /// Nothing, because the user did not have the device.
     Nothing,
     /// One share.
     Share,
-    /// The owner, and with the owner every share.
+    /// The owner, and with the owner all sharees.
     Owner,
 }
 
 impl Cloud {
-    /// What a user has, owned and shared, in the order of binding: the first [`DEVICES_OF_USER_MAX`], or as many after
-    /// `offset` others.
+    /// The devices that a user owns or that are shared with the user, in the order of binding: the first
+    /// [`DEVICES_OF_USER_MAX`], or as many after `offset` others.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the caller's.
@@ -140,7 +141,7 @@ impl Cloud {
         devices.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// Those of the caller's users who have a device, the owner first, and how many they are.
+    /// Those users of the caller who own the device or with whom it is shared, the owner first, and their number.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -157,8 +158,8 @@ impl Cloud {
         Ok((device, holders, total))
     }
 
-    /// Makes a user the owner of a device that nobody owns, also of one that was removed. With the device, when there
-    /// is one that could be bound.
+    /// Makes a user the owner of a device that has no owner, also if it was removed. Returns the device too, if it
+    /// exists and the project may bind it.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the caller's.
@@ -174,45 +175,45 @@ impl Cloud {
         if bound == Bound::Unknown {
             return Ok((bound, None));
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         let device = self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?;
         Ok((bound, device))
     }
 
-    /// Takes a device from one user. When that is its owner, everybody to whom it was shared loses it too, the log
-    /// keeps the removal, and the device is told if it is connected.
+    /// Unbinds a device from a user. If the user is the owner, all sharees lose it too, the removal is written to the
+    /// event log, and the device's session ends.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a device or user that the caller does not see.
     pub async fn unbind_device(&self, caller: &Caller, uid: &Uid, name: &DeviceName) -> Result<Unbound> {
         let device = self.device_named(caller, name).await?;
-        let people = self.people_of(caller.project.no, &device).await?;
+        let viewers = self.viewers_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_device(project, uid, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.tell_taken(people);
+            self.publish_losses(viewers);
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(unbound)
     }
 
-    /// Shares a device to a user of the project, who sees and commands it from then on.
+    /// Shares a device with a user of the project, who can then see and command it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a device that whoever asks does not see, for one that nobody owns, and for a user that
-    /// is not the project's; [`Error::NotAllowed`] for a user who does not own the device, and for sharing it to the
-    /// owner; [`Error::OutOfRange`] for more than [`SHAREES_MAX`].
-    pub async fn share_device(&self, who: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
-        let device = self.owned_device(who, id).await?;
+    /// [`Error::NotVisible`] for a device that the requester does not see or that has no owner, and for a user that is
+    /// not the project's; [`Error::NotAllowed`] for a user who does not own the device, and if the sharee is the owner;
+    /// [`Error::OutOfRange`] for more than [`SHAREES_MAX`].
+    pub async fn share_device(&self, requester: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
+        let device = self.owned_device(requester, id).await?;
         if device.held_elsewhere || device.owner.is_none() {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let by = who.user().map(|user| user.no);
-        let shared = self.registry.share_device(who.project().no, by, uid, device.no, self.now_ms()).await?;
+        let by = requester.user().map(|user| user.no);
+        let shared = self.registry.share_device(requester.project().no, by, uid, device.no, self.now_ms()).await?;
         match shared.ok_or(Error::NotVisible(Noun::User))? {
             Shared::NotOwned => Err(Error::NotVisible(Noun::Device)),
             Shared::Done => {
-                self.tell(device.no, News::Bound(uid.clone()));
+                self.publish(device.no, News::Bound(uid.clone()));
                 Ok(())
             }
             Shared::Owner => Err(Error::NotAllowed("the user owns the device")),
@@ -226,33 +227,33 @@ impl Cloud {
         }
     }
 
-    /// Takes a device back from a user to whom it was shared. The user may give it back too.
+    /// Ends the share of a device with a user. The sharee may end it too.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for a user to whom it is not shared; [`Error::NotAllowed`] for a user who neither owns
-    /// the device nor is the one meant.
-    pub async fn withdraw_device(&self, who: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
-        let device = match who.user() {
-            Some(user) if user.uid == *uid => self.visible_device(who, id).await?,
-            _ => self.owned_device(who, id).await?,
+    /// [`Error::NotVisible`], also for a user with whom it is not shared; [`Error::NotAllowed`] for a user who is
+    /// neither the owner nor the sharee.
+    pub async fn withdraw_device(&self, requester: &impl Requester, id: &DeviceId, uid: &Uid) -> Result<()> {
+        let device = match requester.user() {
+            Some(user) if user.uid == *uid => self.visible_device(requester, id).await?,
+            _ => self.owned_device(requester, id).await?,
         };
-        let people = self.people_of(who.project().no, &device).await?;
-        let withdrawn = self.registry.withdraw_device(who.project().no, uid, device.no).await?;
+        let viewers = self.viewers_of(requester.project().no, &device).await?;
+        let withdrawn = self.registry.withdraw_device(requester.project().no, uid, device.no).await?;
         withdrawn.then_some(()).ok_or(Error::NotVisible(Noun::User))?;
-        self.tell_taken(people);
+        self.publish_losses(viewers);
         Ok(())
     }
 
-    /// Those of the project's users to whom a device is shared, in the order of sharing.
+    /// Those users of the project with whom a device is shared, in the order of sharing.
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own the device.
-    pub async fn sharees(&self, who: &impl Requester, id: &DeviceId) -> Result<Vec<User>> {
-        let device = self.owned_device(who, id).await?;
-        self.registry.sharees(who.project().no, device.no, BINDING_PAGE_MAX).await
+    pub async fn sharees(&self, requester: &impl Requester, id: &DeviceId) -> Result<Vec<User>> {
+        let device = self.owned_device(requester, id).await?;
+        self.registry.sharees(requester.project().no, device.no, BINDING_PAGE_MAX).await
     }
 
-    /// Takes a device from everybody, or, when it is only shared to the caller's users, from those.
+    /// Unbinds a device from all its users or, if it is only shared with users of the caller, from these.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`].
@@ -261,37 +262,37 @@ impl Cloud {
         if device.held_elsewhere {
             return Err(Error::NotVisible(Noun::Device));
         }
-        let people = self.people_of(caller.project.no, &device).await?;
+        let viewers = self.viewers_of(caller.project.no, &device).await?;
         let (project, now_ms) = (caller.project.no, self.now_ms());
         let (unbound, moves) = self.registry.unbind_everybody(project, device.no, self, now_ms).await?;
         if unbound == Unbound::Share {
-            self.tell_taken(people);
+            self.publish_losses(viewers);
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(unbound)
     }
 
-    /// Removes a user, with homes and bindings. The user's own devices belong to nobody then, and are as after a reset.
+    /// Removes a user with homes and bindings. The user's own devices then have no owner, and are as after a reset.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn remove_user(&self, caller: &Caller, uid: &Uid) -> Result<()> {
         let project = caller.project.no;
-        // What stands in the user's homes is lost by those who live there too.
-        let mut people = match self.feed.is_heard() {
+        // The members of the user's homes lose access to the devices of these homes.
+        let mut viewers = match self.feed.has_subscribers() {
             true => {
                 let home = UserDevices::Home;
                 let devices = self.registry.devices_of_user(project, uid, home, 0, DEVICE_LIST_MAX).await?;
-                self.people_of_all(project, &devices.unwrap_or_default()).await?
+                self.viewers_of_all(project, &devices.unwrap_or_default()).await?
             }
             false => Vec::new(),
         };
         let moves = self.registry.remove_user(project, uid, self, self.now_ms()).await?;
         let moves = moves.ok_or(Error::NotVisible(Noun::User))?;
-        people.retain(|taken| !moves.left.iter().any(|left| left.no == taken.device));
-        let followed = self.follow(moves, Leaving::Removed).await;
-        self.tell_taken(people);
-        self.end_listeners(Some(uid)).await?;
+        viewers.retain(|loss| !moves.removed.iter().any(|left| left.no == loss.device));
+        let followed = self.follow(moves, Removal::Removed).await;
+        self.publish_losses(viewers);
+        self.end_subscribers(Some(uid)).await?;
         followed
     }
 }

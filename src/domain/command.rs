@@ -1,4 +1,4 @@
-//! Commands: what is wished of a device, on its way down to it (contract tuya §4.2, §6.3; aliyun §5 rows 3, 4).
+//! Commands that are sent to devices (contract tuya §4.2, §6.3; aliyun §5 rows 3, 4).
 
 use std::sync::Arc;
 
@@ -7,38 +7,38 @@ use super::event::CODE_BYTES_MAX;
 use super::product::Function;
 use super::{Access, Cloud, Device, DeviceId, Error, EventSource, EventType, NewEvent, Requester, Result, Value};
 
-/// Wishes that one call may carry.
+/// The maximal number of setpoints in one call.
 pub const SETPOINTS_MAX: usize = 100;
 
-/// A setpoint for a value: code and value.
+/// A setpoint: code and value.
 pub type Setpoint = (Arc<str>, Value);
 
-/// What is sent down to a device.
+/// A command for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// To take these values.
+    /// Set these values.
     Set(Vec<Setpoint>),
-    /// To do something and to say what came of it: a service of one vendor, an action of the other.
+    /// Call a service and return its result. Tuya calls it an action.
     Do {
-        /// The service.
+        /// The name of the service.
         name: String,
-        /// What it needs: a JSON object or list.
+        /// Its input: a JSON object or list.
         input: Value,
     },
 }
 
-/// Why a command did not reach its device, or nothing came back.
+/// Why a command was not delivered or got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
-    /// Nobody is there.
+    /// The device is not connected.
     Offline,
-    /// The device has too much under way.
+    /// Too many commands to the device are waiting.
     Busy,
-    /// It did not answer in time.
+    /// The device did not answer in time.
     NoAnswer,
-    /// It said that it will not.
+    /// The device refused the command.
     Refused,
-    /// It is connected, and subscribed to nothing that covers the command.
+    /// The device is connected, but has no subscription that matches the command.
     NotSubscribed,
 }
 
@@ -54,29 +54,29 @@ impl From<Undelivered> for Error {
 }
 
 impl Cloud {
-    /// Sends values down to a device. The log keeps each as a command before it goes.
+    /// Sends values to a device. Each is written to the event log before it is sent.
     ///
     /// # Errors
     /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`]; [`Error::CommandNotSupported`];
     /// [`Error::Offline`]; [`Error::Busy`]. Nothing was sent then.
-    pub async fn set_values(&self, who: &impl Requester, id: &DeviceId, setpoints: Vec<Setpoint>) -> Result<()> {
-        let device = self.device_at_home(who, id).await?;
+    pub async fn set_values(&self, requester: &impl Requester, id: &DeviceId, setpoints: Vec<Setpoint>) -> Result<()> {
+        let device = self.device_at_home(requester, id).await?;
         let setpoints = checked_setpoints(&device, setpoints)?;
-        self.command(source(who), &device, Command::Set(setpoints)).await.map(drop)
+        self.command(source(requester), &device, Command::Set(setpoints)).await.map(drop)
     }
 
-    /// Has a device do something, and waits for what comes of it: JSON text.
+    /// Calls a service of a device and waits for its result: JSON text.
     ///
     /// # Errors
     /// As [`Cloud::set_values`], and [`Error::NoAnswer`].
-    pub async fn invoke(&self, who: &impl Requester, id: &DeviceId, name: &str, input: Value) -> Result<String> {
-        let device = self.device_at_home(who, id).await?;
+    pub async fn invoke(&self, requester: &impl Requester, id: &DeviceId, name: &str, input: Value) -> Result<String> {
+        let device = self.device_at_home(requester, id).await?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         if name.is_empty() || name.len() > CODE_BYTES_MAX || !name.bytes().all(is_plain) {
             let allowed = format!("1 to {CODE_BYTES_MAX} letters, digits, '_', '-' and '.'");
             return Err(Error::OutOfRange { param: "identifier", allowed });
         }
-        self.command(source(who), &device, Command::Do { name: name.to_owned(), input }).await
+        self.command(source(requester), &device, Command::Do { name: name.to_owned(), input }).await
     }
 
     async fn command(&self, source: EventSource, device: &Arc<Device>, command: Command) -> Result<String> {
@@ -87,32 +87,33 @@ impl Cloud {
         Ok(self.downlink.command(device, command).await?)
     }
 
-    /// Notes what a device should be, for as long as `for_ms`: it is told at once or when it next connects, or asks itself.
+    /// Stores desired values for `for_ms`. They are sent to the device at once or when it connects, or the device reads
+    /// them.
     ///
     /// # Errors
     /// [`Error::NotVisible`], [`Error::CommandNotSupported`].
     pub async fn set_desired_values(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         id: &DeviceId,
         setpoints: Vec<Setpoint>,
         for_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
     ) -> Result<()> {
-        let device = self.device_at_home(who, id).await?;
+        let device = self.device_at_home(requester, id).await?;
         let setpoints = checked_setpoints(&device, setpoints)?;
-        if is_told && self.is_online(device.no) {
-            match self.command(source(who), &device, Command::Set(setpoints.clone())).await {
-                // It does not listen, or no longer: it is told once it does.
+        if is_pushed && self.is_online(device.no) {
+            match self.command(source(requester), &device, Command::Set(setpoints.clone())).await {
+                // The device is not connected or not subscribed. The values are sent when it is.
                 Err(Error::Offline) => {}
                 told => return told.map(drop),
             }
         }
-        self.store_desired_values(&device, setpoints, self.now_ms().saturating_add(for_ms), is_told).await
+        self.store_desired_values(&device, setpoints, self.now_ms().saturating_add(for_ms), is_pushed).await
     }
 }
 
-/// Each command is a row: the wished values by their codes, a service by its name.
+/// The rows of a command: one for each setpoint with its code, or one for a service with its name.
 fn rows(row: &NewEvent, command: &Command) -> Vec<NewEvent> {
     let row = |(code, value): (Arc<str>, Value)| NewEvent { code: Some(code), value: Some(value), ..row.clone() };
     match command {
@@ -121,7 +122,7 @@ fn rows(row: &NewEvent, command: &Command) -> Vec<NewEvent> {
     }
 }
 
-/// The values in the form in which their functions have them.
+/// The setpoints with their values in the normal form of their functions.
 fn checked_setpoints(device: &Device, mut setpoints: Vec<Setpoint>) -> Result<Vec<Setpoint>> {
     if setpoints.is_empty() {
         return Err(Error::Missing("a code with its value"));

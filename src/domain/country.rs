@@ -1,6 +1,6 @@
-//! Calling codes of countries (ITU-T E.164), in the one form in which they are kept and compared: digits alone.
+//! Calling codes of countries (ITU-T E.164), in the normal form in which they are stored and compared: only digits.
 
-/// The codes that are assigned to countries. Those of no country (800, 870, 881 and the like) are not among them.
+/// The codes that are assigned to countries. Codes without a country (800, 870, 881 and others) are not included.
 const ASSIGNED: &[u32] = &[
     1, 7, 20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56, 57, 58, 60,
     61, 62, 63, 64, 65, 66, 81, 82, 84, 86, 90, 91, 92, 93, 94, 95, 98, 211, 212, 213, 216, 218, 220, 221, 222, 223,
@@ -13,12 +13,12 @@ const ASSIGNED: &[u32] = &[
     970, 971, 972, 973, 974, 975, 976, 977, 992, 993, 994, 995, 996, 998,
 ];
 
-/// Islands that share the code of a country and are told apart by the area that follows it: Guernsey, Jersey, Man. Those
-/// that share code 1 are found by their number of digits.
+/// Islands that share the code of a country and are distinguished by the following area code: Guernsey, Jersey, Isle of
+/// Man. Those with code 1 are recognized by the number of digits.
 const ISLANDS: [u32; 3] = [441_481, 441_534, 441_624];
 
-/// The one form of a country's calling code, or `None` when it is none: `+49`, `0049` and `49` are `49`, and `1-684` is
-/// `1684`.
+/// The normal form of a country's calling code: `+49`, `0049` and `49` are `49`, and `1-684` is `1684`. `None` if the
+/// text is not a calling code.
 pub fn calling_code(text: &str) -> Option<String> {
     let text = text.trim();
     let text = text.strip_prefix('+').unwrap_or(text).trim_start_matches('0');
@@ -31,7 +31,7 @@ pub fn calling_code(text: &str) -> Option<String> {
         return None;
     }
     let code = digits.parse().ok()?;
-    // In North America the area has three digits, and the first of them is not 0 or 1.
+    // A North American area code has three digits, and the first one is not 0 or 1.
     let is_north_american = (1200..=1999).contains(&code);
     (is_north_american || ISLANDS.contains(&code) || ASSIGNED.contains(&code)).then_some(digits)
 }

@@ -5,49 +5,49 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::event::BATCH_ROWS_MAX;
-use super::row_time::{When, check_row};
+use super::row_time::{ReportTime, check_row};
 use super::{Cloud, Device, Error, EventType, NewEvent, ProductId, Result, RowRef, Value};
 
 /// The latest value of one code of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataPoint {
-    /// The function's code.
+    /// The code of the function.
     pub code: Arc<str>,
     /// Its value.
     pub value: Value,
-    /// The log row that brought it.
+    /// The log row of the report.
     pub row: RowRef,
 }
 
-/// What a device last said of itself.
+/// The latest values and the presence of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latest {
-    /// One entry a code, in the order in which the codes first appeared.
+    /// One entry for each code, in the order of their first report.
     pub points: Vec<DataPoint>,
-    /// The last connect (`true`) or disconnect (`false`) and its row. Whether the device is connected now is another
-    /// question: [`Cloud::online`].
+    /// The last connect (`true`) or disconnect (`false`) and its row. [`Cloud::online`] says whether the device is
+    /// connected now.
     pub presence: Option<(bool, RowRef)>,
 }
 
-/// Codes of which a device's latest value is kept, so that a device cannot grow it without bound. Rows of a further
-/// code are in the log, but not among the latest values.
+/// The maximal number of codes of a device with a latest value, so that a device cannot grow it without limit. Rows of
+/// further codes are only in the log.
 pub const CODES_PER_DEVICE_MAX: usize = 512;
 
-/// What a device says: code, value, and when it was so.
-pub type ReportedValue = (Arc<str>, Value, When);
+/// A reported value: code, value and time.
+pub type ReportedValue = (Arc<str>, Value, ReportTime);
 
-/// Rows of reports that were checked.
+/// The validated rows of reports.
 #[derive(Default)]
 pub struct Reported {
     rows: Vec<NewEvent>,
-    /// Whether a time in it could not be, so that a row got the server's.
+    /// Whether a time was impossible, so that its row got the server's time.
     pub is_clock_wrong: bool,
-    /// A code whose value its function cannot have, if there is one.
+    /// A code whose value does not match the specification, if any.
     pub off_spec: Option<Arc<str>>,
 }
 
 impl Reported {
-    /// Adds those of another report.
+    /// Adds the rows of another report.
     pub fn extend(&mut self, other: Self) {
         self.rows.extend(other.rows);
         self.is_clock_wrong |= other.is_clock_wrong;
@@ -55,12 +55,12 @@ impl Reported {
     }
 }
 
-/// How many values were kept that their functions cannot have.
+/// Counts stored values that do not match their specification.
 #[derive(Default)]
 pub struct OffSpec(Mutex<BTreeMap<(ProductId, String), u64>>);
 
 impl OffSpec {
-    /// Codes of products that are counted each by itself. Further ones are counted together, without names.
+    /// The maximal number of codes that are counted separately. Further ones are counted together, without names.
     const CODES_MAX: usize = 1000;
 
     fn count(&self, product: &ProductId, code: &str) {
@@ -78,17 +78,17 @@ impl OffSpec {
 }
 
 impl Cloud {
-    /// Takes what a device reports. When this returns, every row is on disk and the latest values are visible.
+    /// Stores a report of a device. When this returns, every row is on disk and the latest values are visible.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for a code or batch that is too long; [`Error::Unfit`] for a value off the specification of a
-    /// strict product. Nothing of the batch is kept then.
+    /// [`Error::OutOfRange`] for a code or batch that is too long; [`Error::Unfit`] for a value off the specification
+    /// of a strict product. Nothing is stored then.
     pub async fn report(&self, device: &Device, points: Vec<ReportedValue>) -> Result<()> {
         self.keep(self.reported(device, points)?).await
     }
 
-    /// What a device reports, checked, for [`Cloud::keep`]. A code that its product does not have is kept and counted, and
-    /// so is a value that its function cannot have, unless the product is strict.
+    /// Validates a report for [`Cloud::keep`]. Codes that the product does not have are stored and counted; values off
+    /// the specification too, unless the product is strict.
     ///
     /// # Errors
     /// As [`Cloud::report`].
@@ -117,20 +117,20 @@ impl Cloud {
         Ok(reported)
     }
 
-    /// Values kept so far that their functions cannot have, by product and code.
+    /// The numbers of stored values off the specification, by product and code.
     pub fn off_spec_values(&self) -> Vec<(ProductId, String, u64)> {
         self.off_spec.counts()
     }
 
-    /// What happened to a device by its own word, checked, for [`Cloud::keep`]: events of the thing model.
+    /// Validates thing events that a device reports, for [`Cloud::keep`].
     ///
     /// # Errors
     /// As [`Cloud::report`].
-    pub fn happened(&self, device: &Device, events: Vec<ReportedValue>) -> Result<Reported> {
+    pub fn thing_events(&self, device: &Device, events: Vec<ReportedValue>) -> Result<Reported> {
         self.rows_reported(device, EventType::ThingEvent, events)
     }
 
-    /// Data points taken so far whose codes their products do not have.
+    /// The number of stored data points whose codes their products do not have.
     pub fn unknown_codes(&self) -> u64 {
         self.unknown_codes.load(Ordering::Relaxed)
     }
@@ -138,7 +138,7 @@ impl Cloud {
     fn rows_reported(&self, device: &Device, kind: EventType, said: Vec<ReportedValue>) -> Result<Reported> {
         let mut reported = Reported { rows: Vec::with_capacity(said.len()), ..Reported::default() };
         for (code, value, when) in said {
-            let (row, is_clock_wrong) = self.row_said(device, kind, when);
+            let (row, is_clock_wrong) = self.row_reported(device, kind, when);
             let row = NewEvent { code: Some(code), value: Some(value), ..row };
             check_row(&row)?;
             reported.rows.push(row);
@@ -147,7 +147,7 @@ impl Cloud {
         Ok(reported)
     }
 
-    /// Keeps checked reports, all of them or none, in one batch.
+    /// Stores validated reports, all or none, in one batch.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for a batch that is too long, [`Error::Store`].
@@ -162,7 +162,7 @@ impl Cloud {
         self.log(rows).await
     }
 
-    /// Appends rows of an operator's document to the log.
+    /// Appends rows of an operator's document to the event log.
     ///
     /// # Errors
     /// As [`Cloud::row_imported`] and [`Cloud::keep`].

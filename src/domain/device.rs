@@ -1,4 +1,4 @@
-//! Devices: what a project sees of them and may do to them (seed 003; contract tuya §3.4–3.14).
+//! Devices: what a project or user sees of them, and the operations on them (contract tuya §3.4–3.14).
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -11,43 +11,43 @@ use super::{
     Requester, Result, Schema, Uid, UserNo,
 };
 
-/// A device's name may be this long, in characters.
+/// The maximal length of a device's name, in characters.
 pub const NAME_CHARS_MAX: usize = 128;
-/// Devices that one call may name.
+/// The maximal number of devices that one call may name.
 pub const DEVICE_IDS_MAX: usize = 20;
-/// Devices a page may hold.
+/// The maximal number of devices on a page.
 pub const DEVICE_PAGE_MAX: usize = 100;
-/// Devices that a list without paging may hold: the first of more, which paging gives.
+/// The maximal number of devices in a list without paging. Paging gives the others.
 pub const DEVICE_LIST_MAX: usize = 1000;
 
-/// The time zone of a device of which none is known or told, as an offset from UTC.
+/// The time zone of a device whose time zone is unknown or hidden, as an offset from UTC.
 pub const TIME_ZONE: &str = "+00:00";
 
-/// What the registry knows of a device. No `Debug`: it holds the local key.
+/// A device as the registry stores it. No `Debug`: it holds the local key.
 #[derive(Clone, PartialEq)]
 pub struct Device {
     /// The store's number.
     pub no: DeviceNo,
-    /// Its id in both clouds.
+    /// The id of the device in both clouds.
     pub id: DeviceId,
-    /// What it is.
+    /// The product.
     pub product: Arc<Product>,
     /// Alibaba's id.
     pub iot_id: String,
-    /// Its name among the devices of its product, given by the factory.
+    /// The name that the factory gave, unique among the devices of the product.
     pub device_name: String,
-    /// The maker's unique id.
+    /// The manufacturer's unique id.
     pub uuid: String,
-    /// The key for talking to it on the local network, 16 characters. Empty, with home and place, for the project of
-    /// its product while another project's user owns it.
+    /// The key for communication on the local network, 16 characters. Empty for the project of the product while the
+    /// device is [`Device::held_elsewhere`], as are home and position.
     pub local_key: String,
-    /// What its owner calls it; its product's name for a project to which it is [`Device::held_elsewhere`].
+    /// The name that the owner gave; the product's name while the device is [`Device::held_elsewhere`].
     pub name: String,
     /// Serial number.
     pub sn: Option<String>,
-    /// Hardware address.
+    /// MAC address.
     pub mac: Option<String>,
-    /// The address it was last seen at.
+    /// The IP address of its last connection.
     pub ip: String,
     /// Latitude in degrees, as text.
     pub lat: Option<String>,
@@ -55,40 +55,41 @@ pub struct Device {
     pub lon: Option<String>,
     /// Offset from UTC, for example `+08:00`; `+00:00` while it is [`Device::held_elsewhere`].
     pub time_zone: String,
-    /// The gateway it connects through.
+    /// The gateway through which it connects.
     pub gateway: Option<DeviceId>,
-    /// Its address behind that gateway.
+    /// Its address at that gateway.
     pub node_id: Option<String>,
-    /// The home it stands in.
+    /// The home that it belongs to.
     pub home: Option<HomeId>,
-    /// Who owns it.
+    /// The owner.
     pub owner: Option<Uid>,
-    /// Creation, milliseconds since 1970.
+    /// Time of creation, milliseconds since 1970.
     pub created_ms: i64,
-    /// Last activation, milliseconds since 1970; 0 before the first.
+    /// Time of the last activation, milliseconds since 1970; 0 before the first one.
     pub active_ms: i64,
-    /// Last change of these values, milliseconds since 1970. While it is [`Device::held_elsewhere`] its creation or activation.
+    /// Time of the last change of these values, milliseconds since 1970. While the device is
+    /// [`Device::held_elsewhere`], the time of its creation or activation.
     pub updated_ms: i64,
-    /// Log rows and data points from before are hidden: the moment of the last reset, or 0.
+    /// Log rows and data points before this time are hidden: the time of the last reset, or 0.
     pub history_from_ms: i64,
-    /// Whether the server plays it itself.
+    /// Whether the server itself simulates the device.
     pub is_virtual: bool,
-    /// Whether its owner has shut it out.
+    /// Whether the device is disabled.
     pub disabled: bool,
-    /// Whether another project's users have it, or had it last, and none of the asking project's has: of their home nothing
-    /// is shown, neither the names that they gave nor the time zone, and the asking project may only remove or reset it
+    /// Whether users of another project have the device, or had it last, and no user of the requester's project has it.
+    /// The requester's project then sees neither home, names nor time zone, and may only remove or reset the device
     /// (decision 0003).
     pub held_elsewhere: bool,
-    /// Where a dialect may keep how it writes all of that.
+    /// A cache for the JSON text that a dialect writes for this device.
     pub written: CachedJson,
 }
 
-/// A text that is made once. A copy has none: what it is made from may be changed there.
+/// A text that is created once. A clone is empty, because the clone may be changed.
 #[derive(Default)]
 pub struct CachedJson(OnceLock<Box<str>>);
 
 impl CachedJson {
-    /// The text, made if need be.
+    /// Returns the text, and creates it at the first call.
     pub fn get_or(&self, make: impl FnOnce() -> String) -> &str {
         self.0.get_or_init(|| make().into())
     }
@@ -108,50 +109,51 @@ impl PartialEq for CachedJson {
 
 impl Eq for CachedJson {}
 
-/// How a caller names a device in place of its id.
+/// How a caller identifies a device other than by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceName {
     /// Alibaba's id.
     IotId(String),
-    /// What the factory gave it.
+    /// The name that the factory gave it.
     Factory(FactoryName),
 }
 
-/// What the factory calls a device.
+/// The name that the factory gave to a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FactoryName {
     /// Alibaba's id of its product.
     pub product_key: String,
-    /// Its name among those of the product.
+    /// Its name, unique among the devices of the product.
     pub device_name: String,
 }
 
-/// A device and what it last said.
+/// A device with its presence and its latest values.
 #[derive(Clone, PartialEq)]
 pub struct DeviceState {
-    /// What the registry knows.
+    /// The device as stored in the registry.
     pub device: Arc<Device>,
-    /// Whether it is connected.
+    /// Whether the device is connected.
     pub online: bool,
     latest: Arc<Latest>,
 }
 
 impl DeviceState {
-    /// When it last connected or disconnected, if it ever did since the last reset. One that stayed connected over a
-    /// change of owners has been there since it was activated for the new one.
+    /// When the device last connected or disconnected, if it did so since the last reset. If it stayed connected while
+    /// its owner changed, the time of its activation for the new owner.
     pub fn presence_ms(&self) -> Option<i64> {
         let (_, row) = self.latest.presence?;
         let is_shown = row.time_ms >= self.device.history_from_ms;
         is_shown.then_some(row.time_ms).or(self.online.then_some(self.device.active_ms))
     }
 
-    /// The status: every code of the product that its devices report, in the order of the data points and with the default
-    /// where the device has not reported it; then the codes that the product does not have, in the order in which they
-    /// first appeared.
+    /// Calls `visit` for each code of the status: first every code that devices of the product report, in the order of
+    /// the data points and with the default value if the device has not reported it; then codes that the product does
+    /// not have, in the order of their first report.
     pub fn visit_status<'a>(&'a self, mut visit: impl FnMut(StatusPoint<'a>)) {
         let product = &self.device.product;
         let mut found = 0;
-        // Most devices report in the order of their data points, so the next point is tried before all are searched.
+        // Most devices report in the order of their data points, so try the next point first and search only if it does
+        // not match.
         let mut next = self.points().peekable();
         for function in product.status_order.iter().filter_map(|at| product.functions.get(*at)) {
             let is_it = |point: &&DataPoint| *point.code == *function.code;
@@ -175,7 +177,7 @@ impl DeviceState {
         }
     }
 
-    /// The latest value of each code, but for those from before the last reset.
+    /// The latest value of each code, without values from before the last reset.
     pub fn points(&self) -> impl Iterator<Item = &DataPoint> {
         self.latest.points.iter().filter(|point| point.row.time_ms >= self.device.history_from_ms)
     }
@@ -199,120 +201,120 @@ impl<'a> StatusPoint<'a> {
     }
 }
 
-/// Which of a user's devices are wanted.
+/// Selects devices of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UserDevices {
-    /// Those in the user's homes and those the user owns.
+    /// Devices in the user's homes and devices that the user owns.
     Home,
-    /// Those shared to the user.
+    /// Devices that are shared with the user.
     Shared,
 }
 
-/// A place in the list of devices, which is ordered by creation, then by id.
+/// A position in the list of devices, which is ordered by creation time, then by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceCursor {
-    /// Creation of the last device seen, milliseconds since 1970.
+    /// The creation time of the last device of the previous page, milliseconds since 1970.
     pub created_ms: i64,
-    /// Its id, which orders devices of one millisecond.
+    /// Its id, which orders devices that were created in the same millisecond.
     pub id: DeviceId,
 }
 
-/// Which devices of those that a project sees are wanted. What is `None` does not restrict.
+/// Selects devices among those that a project sees. A member that is `None` does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceQuery {
-    /// Only those that this user has: owned, shared, or in a home that the user lives in.
+    /// Only devices that this user owns, that are shared with this user, or that belong to a home of this user.
     pub user: Option<UserNo>,
-    /// Only those that this user of the project has, whoever asks.
+    /// The same for a user of the project who need not be the requester.
     pub of_user: Option<Uid>,
-    /// Only devices that stand in this home.
+    /// Only devices of this home.
     pub home: Option<HomeId>,
-    /// Only devices bound to users of this app.
+    /// Only devices of users of this app.
     pub schema: Option<Schema>,
-    /// Only devices of these products; of all without one.
+    /// Only devices of these products; if empty, of all products.
     pub products: Vec<ProductId>,
-    /// Only devices of products of these categories; of all without one.
+    /// Only devices of products of these categories; if empty, of all categories.
     pub categories: Vec<String>,
-    /// Only these; at most [`DEVICE_IDS_MAX`].
+    /// Only devices with these ids; at most [`DEVICE_IDS_MAX`].
     pub ids: Option<Vec<DeviceId>>,
-    /// Changed at or after; milliseconds.
+    /// Only devices that changed at or after this time; milliseconds.
     pub from_ms: Option<i64>,
-    /// Changed at or before; milliseconds.
+    /// Only devices that changed at or before this time; milliseconds.
     pub to_ms: Option<i64>,
-    /// Only those after this place.
+    /// Only devices after this position.
     pub after: Option<DeviceCursor>,
-    /// Devices to skip.
+    /// The number of devices to skip.
     pub offset: usize,
-    /// Devices wanted, at most [`DEVICE_PAGE_MAX`].
+    /// The maximal number of devices to return, at most [`DEVICE_PAGE_MAX`].
     pub limit: usize,
 }
 
 /// A page of devices.
 #[derive(Clone, Default)]
 pub struct DevicePage<T> {
-    /// In order of creation.
+    /// The devices, in order of creation.
     pub devices: Vec<T>,
-    /// All devices that the query selects, whatever the page.
+    /// The number of all devices that the query selects.
     pub total: u64,
 }
 
-/// How a device leaves its users.
+/// How a device is removed from its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// The bindings go; names, device users and history stay for its last owner.
+pub enum Removal {
+    /// The bindings are removed. Names, device users and history are stored for the case that the last owner binds it
+    /// again.
     Removed,
-    /// The bindings go, and with them its name and those of its functions, place, device users and the sight of all
-    /// history.
+    /// The bindings are removed, also all names, position and device users; the history is hidden.
     Reset,
 }
 
 impl Cloud {
-    /// A device that whoever asks may see, as it is seen.
+    /// A device that the requester may see, with the members that the requester may see.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for an unknown, foreign or removed one alike.
-    pub(super) async fn visible_device(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let (device, view) = self.device_and_view(who, id).await?;
+    /// [`Error::NotVisible`] if it does not exist, was removed or belongs to another project.
+    pub(super) async fn visible_device(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let (device, view) = self.device_and_view(requester, id).await?;
         Ok(seen_as(device, view.role))
     }
 
-    /// A device that whoever asks may name and share: its owner, or a project that sees it, unless another project's
-    /// people have it.
+    /// A device that the requester may name and share: the requester is the owner, or a project that sees the device,
+    /// unless it is [`Device::held_elsewhere`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for one that is [`Device::held_elsewhere`]; [`Error::NotAllowed`] for a user who sees it and
-    /// does not own it.
-    pub(super) async fn owned_device(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let (device, view) = self.device_and_view(who, id).await?;
+    /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`]; [`Error::NotAllowed`] for a user
+    /// who sees the device and does not own it.
+    pub(super) async fn owned_device(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let (device, view) = self.device_and_view(requester, id).await?;
         view.check_manages().map(|()| device)
     }
 
-    async fn device_and_view(&self, who: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
-        let device = self.registry.device(who.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
-        let role = self.roles(who, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
+    async fn device_and_view(&self, requester: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
+        let device = self.registry.device(requester.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
+        let role = self.roles(requester, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
         let held_elsewhere = device.held_elsewhere;
         Ok((device, View { role, held_elsewhere }))
     }
 
-    /// A device that whoever asks may see and whose people are the project's.
+    /// A device that the requester may see and that is not [`Device::held_elsewhere`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for one that is [`Device::held_elsewhere`].
-    pub(super) async fn device_at_home(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let device = self.visible_device(who, id).await?;
+    /// [`Error::NotVisible`], also for a device that is [`Device::held_elsewhere`].
+    pub(super) async fn device_at_home(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(requester, id).await?;
         (!device.held_elsewhere).then_some(device).ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A device and what it last said.
+    /// A device with its presence and latest values.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn device(&self, who: &impl Requester, id: &DeviceId) -> Result<DeviceState> {
-        let device = self.visible_device(who, id).await?;
+    pub async fn device(&self, requester: &impl Requester, id: &DeviceId) -> Result<DeviceState> {
+        let device = self.visible_device(requester, id).await?;
         let mut states = self.with_state([device]).await?;
         states.pop().ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A device that the caller may see, by another name than its id.
+    /// A device that the caller may see, identified by another name than its id.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -320,7 +322,7 @@ impl Cloud {
         self.registry.device_named(caller.project.no, name).await?.ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A device by another name than its id, and what it last said.
+    /// A device, identified by another name than its id, with its presence and latest values.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -329,108 +331,111 @@ impl Cloud {
         self.with_state([device]).await?.pop().ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A user's devices, in order of creation; `offset` and `limit` in devices, at most [`DEVICE_LIST_MAX`].
+    /// A user's devices, in order of creation; `offset` and `limit` count devices, at most [`DEVICE_LIST_MAX`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
+    /// [`Error::NotVisible`] for a user that is not the project's, and if the requester is another user.
     pub async fn devices_of_user(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: &Uid,
         which: UserDevices,
         offset: usize,
         limit: usize,
     ) -> Result<Vec<DeviceState>> {
-        check_self(who, uid)?;
+        check_self(requester, uid)?;
         let limit = limit.min(DEVICE_LIST_MAX);
-        let devices = self.registry.devices_of_user(who.project().no, uid, which, offset, limit).await?;
+        let devices = self.registry.devices_of_user(requester.project().no, uid, which, offset, limit).await?;
         let mut devices = devices.ok_or(Error::NotVisible(Noun::User))?;
-        // The user who asks has all of them, in the way that was asked for.
-        if who.user().is_some() && which == UserDevices::Shared {
+        // A requester may see some of these devices in another role too. This list shows them as a sharee sees them.
+        if requester.user().is_some() && which == UserDevices::Shared {
             devices = devices.into_iter().map(|device| seen_as(device, DeviceRole::Sharee)).collect();
         }
         self.with_state(devices).await
     }
 
-    /// A page of the devices that whoever asks sees.
+    /// A page of the devices that the requester sees.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a schema, product or user that is not the project's, and for another user than the one who
-    /// asks; [`Error::OutOfRange`] for too many ids.
-    pub async fn devices(&self, who: &impl Requester, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
+    /// [`Error::NotVisible`] for a schema, product or user that is not the project's, and for a user other than the
+    /// requester; [`Error::OutOfRange`] for too many ids.
+    pub async fn devices(&self, requester: &impl Requester, mut query: DeviceQuery) -> Result<DevicePage<DeviceState>> {
         if query.ids.as_ref().is_some_and(|ids| ids.len() > DEVICE_IDS_MAX) {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
-        query.of_user.as_ref().map_or(Ok(()), |uid| check_self(who, uid))?;
-        query.user = who.user().map(|user| user.no);
-        let page = self.registry.devices(who.project().no, &query).await?;
+        query.of_user.as_ref().map_or(Ok(()), |uid| check_self(requester, uid))?;
+        query.user = requester.user().map(|user| user.no);
+        let page = self.registry.devices(requester.project().no, &query).await?;
         let page = page.ok_or(Error::NotVisible(Noun::App))?;
-        Ok(DevicePage { devices: self.seen_with_state(who, page.devices).await?, total: page.total })
+        Ok(DevicePage { devices: self.seen_with_state(requester, page.devices).await?, total: page.total })
     }
 
-    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. None for a device that is no gateway, and
-    /// for one that is [`Device::held_elsewhere`].
+    /// The devices that connect through a gateway, at most [`DEVICE_LIST_MAX`]. Empty for a device that is not a
+    /// gateway or that is [`Device::held_elsewhere`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn sub_devices(&self, who: &impl Requester, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
-        let gateway = self.visible_device(who, gateway).await?;
+    pub async fn sub_devices(&self, requester: &impl Requester, gateway: &DeviceId) -> Result<Vec<DeviceState>> {
+        let gateway = self.visible_device(requester, gateway).await?;
         if gateway.held_elsewhere {
             return Ok(Vec::new());
         }
-        let devices = self.registry.sub_devices(who.project().no, gateway.no, DEVICE_LIST_MAX).await?;
-        self.seen_with_state(who, devices).await
+        let devices = self.registry.sub_devices(requester.project().no, gateway.no, DEVICE_LIST_MAX).await?;
+        self.seen_with_state(requester, devices).await
     }
 
-    /// What the factory gave those of `ids` that whoever asks sees, at most [`DEVICE_PAGE_MAX`].
+    /// Those devices of `ids` that the requester sees, at most [`DEVICE_PAGE_MAX`], for their factory data.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for too many ids.
-    pub async fn factory_infos(&self, who: &impl Requester, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
+    pub async fn factory_infos(&self, requester: &impl Requester, ids: Vec<DeviceId>) -> Result<Vec<Arc<Device>>> {
         if ids.len() > DEVICE_PAGE_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_PAGE_MAX} ids") });
         }
-        let user = who.user().map(|user| user.no);
+        let user = requester.user().map(|user| user.no);
         let query = DeviceQuery { limit: ids.len(), ids: Some(ids), user, ..DeviceQuery::default() };
-        let page = self.registry.devices(who.project().no, &query).await?;
+        let page = self.registry.devices(requester.project().no, &query).await?;
         let devices = page.map(|page| page.devices).unwrap_or_default();
-        self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await
+        self.as_seen(requester, devices.into_iter().map(Arc::new).collect()).await
     }
 
-    /// Gives a device another name.
+    /// Renames a device.
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::NotAllowed`] for a user who does not own it.
-    pub async fn rename_device(&self, who: &impl Requester, id: &DeviceId, name: &str) -> Result<()> {
-        let device = self.owned_device(who, id).await?;
-        let renamed = self.registry.rename_device(who.project().no, id, name, self.now_ms()).await?;
+    pub async fn rename_device(&self, requester: &impl Requester, id: &DeviceId, name: &str) -> Result<()> {
+        let device = self.owned_device(requester, id).await?;
+        let renamed = self.registry.rename_device(requester.project().no, id, name, self.now_ms()).await?;
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::Device))?;
-        self.tell(device.no, News::Renamed(name.to_owned()));
+        self.publish(device.no, News::Renamed(name.to_owned()));
         Ok(())
     }
 
-    /// Takes devices from all their users, all of them or none. They are invisible from then on, until they are bound
-    /// again; what is connected is told. The log keeps the removal, or the reset as the first row that is ever seen
-    /// again.
+    /// Removes devices from all their users, all of them or none. They are invisible until they are bound again, and
+    /// their sessions end. A removal is written to the event log; a reset is the first visible row of the new history.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for one that the caller may not remove, also the second time; [`Error::OutOfRange`] for more
-    /// than [`DEVICE_IDS_MAX`].
-    pub async fn remove_devices(&self, caller: &Caller, ids: &[DeviceId], leaving: Leaving) -> Result<()> {
+    /// [`Error::NotVisible`] for a device that the caller may not remove or that was removed already;
+    /// [`Error::OutOfRange`] for more than [`DEVICE_IDS_MAX`].
+    pub async fn remove_devices(&self, caller: &Caller, ids: &[DeviceId], removal: Removal) -> Result<()> {
         if ids.len() > DEVICE_IDS_MAX {
             return Err(Error::OutOfRange { param: "device_ids", allowed: format!("at most {DEVICE_IDS_MAX} ids") });
         }
-        let moves = self.registry.remove_devices(caller.project.no, ids, leaving, self, self.now_ms()).await?;
-        self.follow(moves.ok_or(Error::NotVisible(Noun::Device))?, leaving).await
+        let moves = self.registry.remove_devices(caller.project.no, ids, removal, self, self.now_ms()).await?;
+        self.follow(moves.ok_or(Error::NotVisible(Noun::Device))?, removal).await
     }
 
-    /// Those of a project's devices that whoever asks sees, with what each last said.
-    pub(super) async fn seen_with_state(&self, who: &impl Requester, devices: Vec<Device>) -> Result<Vec<DeviceState>> {
-        let seen = self.as_seen(who, devices.into_iter().map(Arc::new).collect()).await?;
+    /// Those devices that the requester sees, with presence and latest values.
+    pub(super) async fn seen_with_state(
+        &self,
+        requester: &impl Requester,
+        devices: Vec<Device>,
+    ) -> Result<Vec<DeviceState>> {
+        let seen = self.as_seen(requester, devices.into_iter().map(Arc::new).collect()).await?;
         self.with_state(seen).await
     }
 
-    /// Adds what each device last said.
+    /// Adds presence and latest values to each device.
     pub async fn with_state(&self, devices: impl IntoIterator<Item = Arc<Device>>) -> Result<Vec<DeviceState>> {
         let devices: Vec<Arc<Device>> = devices.into_iter().collect();
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();

@@ -1,14 +1,14 @@
-//! Device users: the people whom one device knows, for example a scale's family (seed 003; contract tuya §3.15).
+//! Device users: persons who use one device, for example a scale's family (contract tuya §3.15).
 
 use super::{Caller, Cloud, DeviceId, DeviceUserId, Error, Result};
 
-/// People that one device may know.
+/// The maximal number of device users of a device.
 pub const DEVICE_USERS_MAX: usize = 100;
 
-/// What is known of a person. No `Debug`: it is private.
+/// The data of a device user. No `Debug`: it is private.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceUserProfile {
-    /// What the person is called.
+    /// The name.
     pub nick_name: String,
     /// 1 male, 2 female.
     pub sex: i64,
@@ -18,24 +18,24 @@ pub struct DeviceUserProfile {
     pub height_cm: Option<i64>,
     /// Weight in grams.
     pub weight_g: Option<i64>,
-    /// How to reach the person. `None` in an update leaves it.
+    /// Contact data. `None` in an update leaves it unchanged.
     pub contact: Option<String>,
 }
 
-/// A person known to a device.
+/// A device user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceUser {
     /// The id, unique in its device.
     pub id: DeviceUserId,
-    /// The rest.
+    /// The data.
     pub profile: DeviceUserProfile,
 }
 
 impl Cloud {
-    /// Makes a person known to a device.
+    /// Adds a device user.
     ///
     /// # Errors
-    /// [`Error::NotVisible`]; [`Error::OutOfRange`] when the device knows [`DEVICE_USERS_MAX`] already.
+    /// [`Error::NotVisible`]; [`Error::OutOfRange`] if the device has [`DEVICE_USERS_MAX`] already.
     pub async fn add_device_user(
         &self,
         caller: &Caller,
@@ -50,7 +50,7 @@ impl Cloud {
         })
     }
 
-    /// Replaces what is known of a person; a contact that is not given stays.
+    /// Replaces the data of a device user; a missing contact remains unchanged.
     ///
     /// # Errors
     /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
@@ -66,7 +66,7 @@ impl Cloud {
         updated.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
 
-    /// Makes a device forget a person.
+    /// Removes a device user.
     ///
     /// # Errors
     /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
@@ -76,7 +76,7 @@ impl Cloud {
         removed.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
 
-    /// One person known to a device.
+    /// One device user.
     ///
     /// # Errors
     /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
@@ -85,7 +85,7 @@ impl Cloud {
         users.into_iter().find(|known| known.id == *user).ok_or(Error::NoSuchDeviceUser)
     }
 
-    /// Everybody known to a device, at most [`DEVICE_USERS_MAX`], in the order in which they became so.
+    /// All device users of a device, at most [`DEVICE_USERS_MAX`], in the order of addition.
     ///
     /// # Errors
     /// [`Error::NotVisible`].

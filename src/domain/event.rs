@@ -1,22 +1,22 @@
-//! The event log of a device: what happened, newest first (DESIGN §6; contract tuya §3.9).
+//! The event log of a device, newest row first (contract tuya §3.9).
 
 use std::sync::Arc;
 
 use super::device::Device;
 use super::{Cloud, DeviceId, DeviceNo, Error, ProjectNo, Requester, Result};
 
-/// Rows a page may hold; more is clamped, as the vendor does.
+/// The maximal number of rows on a page. A greater limit is reduced to it, as the vendor does.
 pub const PAGE_ROWS_MAX: usize = 100;
-/// A value's JSON text may be this long.
+/// The maximal length of a value's JSON text.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024;
-/// A code may be this long.
+/// The maximal length of a code.
 pub const CODE_BYTES_MAX: usize = 64;
-/// Rows one call may append.
+/// The maximal number of rows that one call may append.
 pub const BATCH_ROWS_MAX: usize = 100_000;
-/// Pages that one call may read to find a row that matches.
+/// The maximal number of pages that one call reads to find a matching row.
 const READS_MAX: usize = 16;
 
-/// What kind of thing happened. The numbers up to 10 are the vendor's `event_id`.
+/// The type of an event. The numbers up to 10 are the vendor's `event_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum EventType {
@@ -66,7 +66,7 @@ impl EventType {
         Self::ALL.get(index).copied()
     }
 
-    /// Its number, the vendor's up to 10.
+    /// The number, the vendor's up to 10.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -87,7 +87,7 @@ impl EventTypes {
         self.0 & (1 << kind.number()) != 0
     }
 
-    /// One bit a type: bit n stands for the vendor's number n.
+    /// One bit for each type: bit n means the type with number n.
     pub fn bits(self) -> u16 {
         self.0
     }
@@ -99,7 +99,7 @@ impl FromIterator<EventType> for EventTypes {
     }
 }
 
-/// Who caused an event. The numbers are the vendor's `event_from` (contract tuya §3.9).
+/// The cause of an event. The numbers are the vendor's `event_from` (contract tuya §3.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventSource(i8);
 
@@ -113,7 +113,7 @@ impl EventSource {
     /// Removal by the project.
     pub const PROJECT_REMOVAL: Self = Self(11);
 
-    /// The source of a vendor's number: −1, 1 to 13, or 16.
+    /// The source with a vendor's number: −1, 1 to 13, or 16.
     pub fn from_number(number: i64) -> Option<Self> {
         matches!(number, -1 | 1..=13 | 16).then(|| Self(number as i8))
     }
@@ -124,12 +124,12 @@ impl EventSource {
     }
 }
 
-/// A data point's value: JSON text as it came, never empty, at most [`VALUE_BYTES_MAX`] bytes.
+/// A data point's value: JSON text as it was received, never empty, at most [`VALUE_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Value(Box<str>);
 
 impl Value {
-    /// Takes text that a JSON parser has accepted. Longer than [`VALUE_BYTES_MAX`] or empty: `None`.
+    /// A value from text that a JSON parser has accepted. `None` if it is empty or longer than [`VALUE_BYTES_MAX`].
     pub fn from_json(text: impl Into<Box<str>>) -> Option<Self> {
         let text = text.into();
         (!text.is_empty() && text.len() <= VALUE_BYTES_MAX).then_some(Self(text))
@@ -141,26 +141,26 @@ impl Value {
     }
 }
 
-/// An event on its way into the log.
+/// A row that is to be appended to the event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Whose log.
+    /// The device.
     pub device: DeviceNo,
-    /// When it happened, milliseconds since 1970, never negative.
+    /// The time of the event, milliseconds since 1970, never negative.
     pub time_ms: i64,
-    /// What happened.
+    /// The type.
     pub kind: EventType,
-    /// Who caused it.
+    /// The cause.
     pub source: EventSource,
-    /// Which data point, for those types that have one; at most [`CODE_BYTES_MAX`] bytes.
+    /// The data point's code, for types that have one; at most [`CODE_BYTES_MAX`] bytes.
     pub code: Option<Arc<str>>,
     /// Its value.
     pub value: Option<Value>,
-    /// Whether it was uploaded later than it happened, so that it is the state of the device only when nothing newer is.
+    /// Whether it was uploaded later than it happened. It becomes the latest value only if no newer one exists.
     pub is_history: bool,
 }
 
-/// Names one row among those of a device. Ordered by time, then by number.
+/// Identifies a row among those of a device. Ordered by time, then by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowRef {
     /// Milliseconds since 1970.
@@ -172,48 +172,48 @@ pub struct RowRef {
 /// One row of a device's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its place in the log.
+    /// Its identification.
     pub row: RowRef,
-    /// What happened.
+    /// The type.
     pub kind: EventType,
-    /// Who caused it.
+    /// The cause.
     pub source: EventSource,
-    /// Which data point.
+    /// The data point's code.
     pub code: Option<Arc<str>>,
     /// Its value.
     pub value: Option<Value>,
 }
 
-/// Where a page begins. Pages go from newer to older.
+/// The start of a page. Pages go from newer to older rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageStart {
     /// At the newest row of the time span.
     Newest,
-    /// At this row, itself included.
+    /// At this row, inclusive.
     At(RowRef),
-    /// At the row before (older than) this one.
+    /// At the next older row after this one.
     After(RowRef),
 }
 
-/// Which rows of a device's log are wanted.
+/// Selects rows of a device's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventQuery {
     /// Only these types.
     pub types: EventTypes,
-    /// Only these codes; empty means every row, with a code or without.
+    /// Only these codes; if empty, all rows, with or without a code.
     pub codes: Vec<String>,
-    /// The oldest millisecond wanted, included.
+    /// The start of the time span, inclusive.
     pub from_ms: i64,
-    /// The newest millisecond wanted, included.
+    /// The end of the time span, inclusive.
     pub to_ms: i64,
-    /// Where the page begins.
+    /// The start of the page.
     pub start: PageStart,
-    /// Rows wanted, 1 to [`PAGE_ROWS_MAX`].
+    /// The maximal number of rows, 1 to [`PAGE_ROWS_MAX`].
     pub limit: usize,
 }
 
 impl EventQuery {
-    /// Whether a row satisfies types, codes and time span (not the cursor).
+    /// Whether a row matches types, codes and time span (not the cursor).
     pub fn wants(&self, time_ms: i64, kind: EventType, code: Option<&str>) -> bool {
         self.types.contains(kind)
             && (self.from_ms..=self.to_ms).contains(&time_ms)
@@ -224,79 +224,78 @@ impl EventQuery {
 /// A page of a device's log.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct EventPage {
-    /// Newest first, at most the limit. Fewer, even none, while `next` is given when a filter is very selective:
-    /// the rows scanned a page are bounded.
+    /// The rows, newest first, at most the limit. With a selective filter there may be fewer rows, even none, although
+    /// `next` is given, because the number of examined rows is limited.
     pub rows: Vec<Event>,
-    /// The row at which the next page starts, itself included; `None` at the end.
+    /// The first row of the next page, inclusive; `None` at the end.
     pub next: Option<NextRow>,
 }
 
-/// How many rows a query selects.
+/// The number of rows that a query selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventCount {
-    /// Rows that were found.
+    /// The number of rows that were found.
     pub rows: u64,
-    /// Whether these are all: a count looks at a bounded number of rows.
+    /// Whether these are all: a count examines a limited number of rows.
     pub is_exact: bool,
 }
 
-/// The row that a following page starts at.
+/// The first row of the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextRow {
-    /// Its place in the log.
+    /// Its identification.
     pub row: RowRef,
     /// Its type.
     pub kind: EventType,
 }
 
-/// Whether retention may go as far as the clock alone says.
+/// Whether the operator consents to a removal of files that depends only on the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
-    /// Only as far as is certain whatever the clock says.
+    /// Only files that are certainly too old, even if the clock is wrong, may be removed.
     NotGiven,
-    /// The operator knows that the clock is right.
+    /// The operator confirmed that the clock is right.
     Given,
 }
 
-/// What a pass of the retention did.
+/// The result of one run of the retention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expiry {
     /// Files that were removed.
     pub removed: u64,
-    /// Files that the clock says are too old, and that wait for the operator's consent or for time to pass.
+    /// Files that are too old according to the clock, and wait for the operator's consent or for time to pass.
     pub waiting: u64,
 }
 
 impl Cloud {
-    /// A page of the log of a [`Cloud::device_with_log`]. Rows past the retention, or from before the device's last reset,
-    /// are never in it.
+    /// A page of the log of a device, see [`Cloud::device_with_log`]. It contains no rows that are older than the
+    /// retention or the device's last reset.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn events(&self, who: &impl Requester, device: &Device, query: EventQuery) -> Result<EventPage> {
+    pub async fn events(&self, requester: &impl Requester, device: &Device, query: EventQuery) -> Result<EventPage> {
         let query = self.within_history(device, query);
-        self.telemetry.page(Some(who.project().no), device.no, &query).await
+        self.telemetry.page(Some(requester.project().no), device.no, &query).await
     }
 
-    /// A page as [`Cloud::events`] gives it, but never empty while older rows match, and with the number of all rows
-    /// that match the query whatever its cursor. Of a log that is too long to be looked through it is the number of
-    /// those that were found.
+    /// A page as [`Cloud::events`] returns it, but not empty while older rows match; with the number of all rows that
+    /// match the query, regardless of its cursor. For a very long log this is the number of rows that were found.
     ///
     /// # Errors
-    /// As [`Cloud::events`]; [`Error::OutOfRange`] when nothing matches in as many rows as one call looks through.
+    /// As [`Cloud::events`]; [`Error::OutOfRange`] if no row matches among those that one call examines.
     pub async fn events_counted(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         device: &Device,
         query: EventQuery,
     ) -> Result<(EventPage, u64)> {
         let mut query = self.within_history(device, query);
-        let asker = Some(who.project().no);
-        let count = self.telemetry.count(asker, device.no, &query).await?;
+        let project = Some(requester.project().no);
+        let count = self.telemetry.count(project, device.no, &query).await?;
         if count == (EventCount { rows: 0, is_exact: true }) {
             return Ok((EventPage::default(), 0));
         }
-        let mut page = self.telemetry.page(asker, device.no, &query).await?;
+        let mut page = self.telemetry.page(project, device.no, &query).await?;
         let mut reads = 1;
         while let (true, Some(next)) = (page.rows.is_empty(), page.next) {
             if reads == READS_MAX {
@@ -304,28 +303,28 @@ impl Cloud {
                 return Err(Error::OutOfRange { param: "start_time", allowed });
             }
             query.start = PageStart::At(next.row);
-            page = self.telemetry.page(asker, device.no, &query).await?;
+            page = self.telemetry.page(project, device.no, &query).await?;
             reads += 1;
         }
         if let Some(next) = page.next {
-            // Whether a row that matches follows, not merely a row.
+            // Continue only if a matching row follows, not just any row.
             query.start = PageStart::At(next.row);
             query.limit = 1;
-            page.next = self.first_match(asker, device.no, query).await?;
+            page.next = self.first_match(project, device.no, query).await?;
         }
         Ok((page, count.rows))
     }
 
-    /// The next row that matches, or the first that was not looked at any more.
+    /// The next matching row, or the first row that was not examined.
     async fn first_match(
         &self,
-        asker: Option<ProjectNo>,
+        project: Option<ProjectNo>,
         device: DeviceNo,
         mut query: EventQuery,
     ) -> Result<Option<NextRow>> {
         let mut unread = None;
         for _ in 0..READS_MAX {
-            let page = self.telemetry.page(asker, device, &query).await?;
+            let page = self.telemetry.page(project, device, &query).await?;
             if let Some(event) = page.rows.first() {
                 return Ok(Some(NextRow { row: event.row, kind: event.kind }));
             }
@@ -338,32 +337,32 @@ impl Cloud {
         Ok(unread)
     }
 
-    /// A device whose log can be read.
+    /// A device with a log.
     ///
     /// # Errors
     /// [`Error::NotVisible`]; [`Error::LogsNotSupported`] for a product without functions.
-    pub async fn device_with_log(&self, who: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
-        let device = self.visible_device(who, id).await?;
+    pub async fn device_with_log(&self, requester: &impl Requester, id: &DeviceId) -> Result<Arc<Device>> {
+        let device = self.visible_device(requester, id).await?;
         if device.product.functions.is_empty() {
             return Err(Error::LogsNotSupported);
         }
         Ok(device)
     }
 
-    /// Narrows the time span to what the retention and the device's last reset leave.
+    /// Limits the time span to the retention and to the time after the device's last reset.
     pub(super) fn within_history(&self, device: &Device, mut query: EventQuery) -> EventQuery {
         query.from_ms = query.from_ms.max(self.oldest_kept_ms()).max(device.history_from_ms);
         query.limit = query.limit.clamp(1, PAGE_ROWS_MAX);
         query
     }
 
-    /// The oldest millisecond that the retention keeps.
+    /// The oldest millisecond within the retention.
     pub fn oldest_kept_ms(&self) -> i64 {
         self.now_ms() - self.retention_ms()
     }
 
-    /// Removes what the retention no longer keeps, in whole files. Without the operator's consent only as far as is certain
-    /// although clocks jump.
+    /// Removes whole files that are older than the retention. Without the operator's consent, only files that are
+    /// certainly too old, even if the clock jumped.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -1,5 +1,5 @@
-//! The feed: what happens to devices, told to whoever listens (contract tuya §5.2–5.4). It is told after it is on disk,
-//! and best effort: a listener that is slow misses some of it and asks again.
+//! The live feed: messages about devices for its subscribers (contract tuya §5.2–5.4). Messages are published after the
+//! change is on disk. They may be lost: a subscriber that is too slow misses messages and must read the state again.
 
 use std::sync::Arc;
 
@@ -9,119 +9,120 @@ use super::{
     Requester, Result, Uid, UserNo,
 };
 
-/// How long a listener may listen before it must ask again.
-pub const LISTEN_LIFE_MS: i64 = 7200 * 1000;
-/// Devices whose loss is told when many are lost at once; a listener asks for the rest.
-pub const TAKEN_MAX: usize = 256;
+/// The time after which a subscriber must request new credentials.
+pub const SUBSCRIPTION_LIFE_MS: i64 = 7200 * 1000;
+/// The maximal number of devices of which one operation publishes the removal.
+pub const LOSSES_MAX: usize = 256;
 
-/// The way out to listeners.
+/// Publishes messages to subscribers.
 pub trait Feed: Send + Sync {
-    /// Whether anybody listens. What nobody hears need not be told.
-    fn is_heard(&self) -> bool;
-    /// Tells what happened.
-    fn tell(&self, event: FeedEvent);
-    /// Who is connected, and what was dropped because somebody was too slow.
+    /// Whether anybody subscribes. Without subscribers, nothing needs to be published.
+    fn has_subscribers(&self) -> bool;
+    /// Publishes a message.
+    fn publish(&self, event: FeedEvent);
+    /// The numbers of connected subscribers and of dropped messages.
     fn figures(&self) -> FeedFigures;
-    /// Lets somebody listen, in place of an earlier listener of the same project, user and link; `None` when too many do.
-    fn admit(&self, listener: Listener) -> Result<Option<Credentials>>;
-    /// Those of the listeners that may listen which are meant, by their names.
-    fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)>;
-    /// Ends what a listener was admitted with, and its connection.
+    /// Admits a subscriber and replaces an earlier one of the same project, user and link; `None` if there are too many
+    /// subscribers.
+    fn admit(&self, subscriber: SubscriberIdentity) -> Result<Option<Credentials>>;
+    /// The admitted subscribers that `is_meant` selects, with their names.
+    fn admitted(&self, is_meant: &dyn Fn(&SubscriberIdentity) -> bool) -> Vec<(String, Arc<SubscriberIdentity>)>;
+    /// Removes a subscriber and closes its connection.
     fn end(&self, name: &str);
 }
 
-/// What an operator wants to know of the feed.
+/// Metrics of the feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedFigures {
-    /// Listeners that are connected.
+    /// Subscribers that are connected.
     pub listeners: u64,
-    /// Messages that were dropped since the start.
+    /// Messages that were dropped since the server started.
     pub dropped: u64,
 }
 
-/// Something that happened.
+/// A message of the feed.
 #[derive(Clone)]
 pub enum FeedEvent {
-    /// Rows of the log.
+    /// New rows of the event log.
     Logged(Vec<NewEvent>),
-    /// Something else, for everybody who sees the device.
+    /// Another change, published to everyone who sees the device.
     News(DeviceNo, News),
-    /// A device was taken from people: those of them who no longer see it are told.
-    Taken(Taken),
+    /// A device was removed from users: those who no longer see it are informed.
+    Lost(DeviceLoss),
 }
 
-/// What can happen to a device besides rows of its log.
+/// A change of a device that is not a row of the event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Its owner calls it something else.
+    /// The device has a new name.
     Renamed(String),
-    /// A function is called something else: its code, its name.
+    /// A function has a new name: its code and its name.
     FunctionNamed(String, String),
-    /// It is a user's from now on, as owner or sharee.
+    /// The device has this user as new owner or sharee.
     Bound(Uid),
 }
 
-/// Who saw a device before it was taken from some of them. Those who still see it are not told.
+/// Who saw a device before it was removed from some of its users. Those who still see it are not informed.
 #[derive(Clone)]
-pub struct Taken {
+pub struct DeviceLoss {
     /// The store's number of the device.
     pub device: DeviceNo,
     /// The projects that saw it, each with the device as that project saw it.
     pub views: Vec<(ProjectNo, Arc<Device>)>,
     /// The users who saw it.
     pub users: Vec<UserNo>,
-    /// When it was taken, milliseconds since 1970.
+    /// The time of the removal, milliseconds since 1970.
     pub at_ms: i64,
 }
 
-impl Taken {
-    /// The device as a listener saw it, when the listener was one of those who did.
-    pub fn seen_by(&self, listener: &Listener) -> Option<&Arc<Device>> {
-        let had_it = listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
-        let view = self.views.iter().find(|(project, _)| *project == listener.project);
+impl DeviceLoss {
+    /// The device as the subscriber saw it, if the subscriber was one of those who did.
+    pub fn seen_by(&self, subscriber: &SubscriberIdentity) -> Option<&Arc<Device>> {
+        let had_it = subscriber.user.as_ref().is_none_or(|user| self.users.contains(&user.no));
+        let view = self.views.iter().find(|(project, _)| *project == subscriber.project);
         view.filter(|_| had_it).map(|(_, device)| device)
     }
 }
 
-/// Somebody who listens. No `Debug`: it holds the project's secret.
+/// A subscriber. No `Debug`: it holds the project's secret.
 #[derive(Clone)]
-pub struct Listener {
-    /// The tenant.
+pub struct SubscriberIdentity {
+    /// The project.
     pub project: ProjectNo,
-    /// The tenant's client id when the listener was admitted.
+    /// The project's client id at the time of admission.
     pub client_id: String,
-    /// The tenant's secret when the listener was admitted: with another nobody is admitted any more whom it admitted.
+    /// The project's secret at the time of admission. If the secret changes, the subscriber loses its access.
     pub secret: String,
-    /// Whose devices are meant; the project's own without one.
+    /// The user whose devices are meant; `None` for the devices of the project.
     pub user: Option<Arc<AppUser>>,
-    /// Whether that user asked by a login, and not the project for the user.
+    /// Whether the user subscribed with a login of its own, not the project on behalf of the user.
     pub by_login: bool,
-    /// What tells several listeners of one user apart; the caller's own text.
+    /// The caller's text that distinguishes several subscribers of one user.
     pub link: String,
-    /// In which form messages are wanted.
+    /// The encryption of the messages.
     pub form: MessageForm,
-    /// Until when, milliseconds since 1970.
+    /// When the access expires, milliseconds since 1970.
     pub expires_ms: i64,
 }
 
-/// Who may see a device.
+/// Everyone who may see a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
-    /// Projects that make it, or whose people have it.
+    /// The project of the product, and those of the owner and sharees.
     pub projects: Vec<ProjectNo>,
-    /// Its owner, those to whom it is shared, and who lives in the home that it stands in.
+    /// The owner, the sharees, and the members of the home that it belongs to.
     pub users: Vec<UserNo>,
 }
 
 impl Audience {
-    /// Whether a listener is among them.
-    pub fn has(&self, listener: &Listener) -> bool {
-        self.projects.contains(&listener.project)
-            && listener.user.as_ref().is_none_or(|user| self.users.contains(&user.no))
+    /// Whether a subscriber is among them.
+    pub fn has(&self, subscriber: &SubscriberIdentity) -> bool {
+        self.projects.contains(&subscriber.project)
+            && subscriber.user.as_ref().is_none_or(|user| self.users.contains(&user.no))
     }
 }
 
-/// How messages are encrypted for a listener.
+/// How messages are encrypted for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageForm {
     /// The vendor's 1.0: AES-128-ECB.
@@ -130,83 +131,86 @@ pub enum MessageForm {
     Gcm,
 }
 
-/// What a listener connects with. No `Debug`.
+/// The credentials with which a subscriber connects. No `Debug`.
 pub struct Credentials {
     /// Client id and user name.
     pub name: String,
-    /// The password, from which messages are encrypted too.
+    /// The password, which is also the key of the encryption.
     pub password: String,
-    /// Where messages come.
+    /// The topic of the messages.
     pub topic: String,
 }
 
 impl Cloud {
-    /// Lets whoever asks listen: a user to what the user sees, a project to all of it or to one of its users.
+    /// Admits the requester as a subscriber: a user to the devices that the user sees, a project to all its devices or
+    /// to those of one of its users.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the project's, and for another than the one who asks;
-    /// [`Error::Busy`] when too many listen.
-    pub async fn listen(
+    /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester;
+    /// [`Error::Busy`] if there are too many subscribers.
+    pub async fn subscribe(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: Option<&Uid>,
         link: String,
         form: MessageForm,
     ) -> Result<Credentials> {
-        let project = who.project().no;
-        let user = match (who.user(), uid) {
+        let project = requester.project().no;
+        let user = match (requester.user(), uid) {
             (Some(user), uid) => {
-                uid.map_or(Ok(()), |uid| check_self(who, uid))?;
+                uid.map_or(Ok(()), |uid| check_self(requester, uid))?;
                 Some(user.clone())
             }
-            (None, Some(uid)) if uid.as_str() != who.project().admin_uid => {
+            (None, Some(uid)) if uid.as_str() != requester.project().admin_uid => {
                 let found = self.registry.app_user(project, uid).await?;
                 Some(found.ok_or(Error::NotVisible(Noun::User))?)
             }
             (None, _) => None,
         };
-        let expires_ms = self.now_ms() + LISTEN_LIFE_MS;
-        let (client_id, secret) = (who.project().client_id.clone(), who.project().secret.clone());
-        let (user, by_login) = (user.map(Arc::new), who.user().is_some());
-        let listener = Listener { project, client_id, secret, user, by_login, link, form, expires_ms };
-        self.feed.admit(listener)?.ok_or(Error::Busy("too many listeners"))
+        let expires_ms = self.now_ms() + SUBSCRIPTION_LIFE_MS;
+        let (client_id, secret) = (requester.project().client_id.clone(), requester.project().secret.clone());
+        let (user, by_login) = (user.map(Arc::new), requester.user().is_some());
+        let subscriber = SubscriberIdentity { project, client_id, secret, user, by_login, link, form, expires_ms };
+        self.feed.admit(subscriber)?.ok_or(Error::Busy("too many listeners"))
     }
 
-    /// Whether what a listener was admitted by still holds: the project's secret, and the user's login.
+    /// Whether the credentials of a subscriber are still valid: the project's secret, and the user's account or login.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn may_listen(&self, listener: &Listener) -> Result<bool> {
-        let project = self.registry.project_by_client_id(&listener.client_id).await?;
-        let holds = |project: &Project| project.no == listener.project && project.secret == listener.secret;
+    pub async fn may_subscribe(&self, subscriber: &SubscriberIdentity) -> Result<bool> {
+        let project = self.registry.project_by_client_id(&subscriber.client_id).await?;
+        let holds = |project: &Project| project.no == subscriber.project && project.secret == subscriber.secret;
         if !project.is_some_and(|project| holds(&project)) {
             return Ok(false);
         }
-        let Some(user) = &listener.user else { return Ok(true) };
-        let now = self.registry.app_user(listener.project, &user.uid).await?;
+        let Some(user) = &subscriber.user else { return Ok(true) };
+        let now = self.registry.app_user(subscriber.project, &user.uid).await?;
         Ok(now.is_some_and(|now| now == **user))
     }
 
-    /// Ends listeners of a user for whom what they were admitted by no longer holds; of everybody without a user.
-    pub(super) async fn end_listeners(&self, of: Option<&Uid>) -> Result<()> {
-        let is_meant =
-            |listener: &Listener| of.is_none_or(|uid| listener.user.as_ref().is_some_and(|user| user.uid == *uid));
-        for (name, listener) in self.feed.admitted(&is_meant) {
-            if !self.may_listen(&listener).await? {
+    /// Removes the subscribers of a user whose credentials are no longer valid; without a user, those of all users.
+    pub(super) async fn end_subscribers(&self, of: Option<&Uid>) -> Result<()> {
+        let is_meant = |subscriber: &SubscriberIdentity| {
+            of.is_none_or(|uid| subscriber.user.as_ref().is_some_and(|user| user.uid == *uid))
+        };
+        for (name, subscriber) in self.feed.admitted(&is_meant) {
+            if !self.may_subscribe(&subscriber).await? {
                 self.feed.end(&name);
             }
         }
         Ok(())
     }
 
-    /// Ends the listeners that a user has by logins.
-    pub(super) fn end_own_listeners(&self, user: &AppUser) {
-        let is_meant =
-            |listener: &Listener| listener.by_login && listener.user.as_ref().is_some_and(|other| other.no == user.no);
+    /// Removes the subscribers that a user has through logins.
+    pub(super) fn end_own_subscribers(&self, user: &AppUser) {
+        let is_meant = |subscriber: &SubscriberIdentity| {
+            subscriber.by_login && subscriber.user.as_ref().is_some_and(|other| other.no == user.no)
+        };
         self.feed.admitted(&is_meant).iter().for_each(|(name, _)| self.feed.end(name));
     }
 
-    /// Who may see a device at this moment.
+    /// Everyone who may see a device now.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -214,38 +218,42 @@ impl Cloud {
         self.registry.audience(device).await
     }
 
-    /// A device as a listener sees it, as long as what the listener signed in with holds.
+    /// A device as a subscriber sees it, while the subscriber's credentials are valid.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn heard_device(&self, listener: &Listener, device: DeviceNo) -> Result<Option<Arc<Device>>> {
-        self.registry.heard_device(listener.project, listener.user.as_deref(), device).await
+    pub async fn subscribed_device(
+        &self,
+        subscriber: &SubscriberIdentity,
+        device: DeviceNo,
+    ) -> Result<Option<Arc<Device>>> {
+        self.registry.subscribed_device(subscriber.project, subscriber.user.as_deref(), device).await
     }
 
-    /// Figures of the feed, for the operator.
+    /// Metrics of the feed.
     pub fn feed_figures(&self) -> FeedFigures {
         self.feed.figures()
     }
 
-    /// Appends rows to the log, and tells them once they are on disk.
+    /// Appends rows to the event log, and publishes them once they are on disk.
     pub(super) async fn log(&self, rows: Vec<NewEvent>) -> Result<()> {
         self.log_then(rows, || ()).await
     }
 
-    /// The same, and does something in between, also when nothing can be kept: before anybody hears of it.
+    /// The same, and calls `then` before it publishes, also if the append failed.
     pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
-        let told = self.feed.is_heard().then(|| rows.clone());
-        let kept = self.telemetry.append(rows).await;
+        let published = self.feed.has_subscribers().then(|| rows.clone());
+        let appended = self.telemetry.append(rows).await;
         then();
-        kept?;
-        if let Some(rows) = told {
-            self.feed.tell(FeedEvent::Logged(self.news_of(rows).await));
+        appended?;
+        if let Some(rows) = published {
+            self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
         }
         Ok(())
     }
 
-    /// What of these rows is news: of what was uploaded later only what is the state now.
-    async fn news_of(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
+    /// The rows to publish: a row that was uploaded later is published only if it is the latest value.
+    async fn publishable(&self, mut rows: Vec<NewEvent>) -> Vec<NewEvent> {
         let is_late = |row: &&NewEvent| row.is_history && row.kind != EventType::ThingEvent;
         let mut late: Vec<DeviceNo> = rows.iter().filter(is_late).map(|row| row.device).collect();
         if late.is_empty() {
@@ -253,7 +261,7 @@ impl Cloud {
         }
         late.sort_unstable();
         late.dedup();
-        // They are on disk whether that can be read or not.
+        // If the latest values cannot be read, the rows are not published. They are on disk in any case.
         let latest = self.telemetry.latest(&late).await.unwrap_or_default();
         rows.retain(|row| {
             let points =
@@ -268,52 +276,58 @@ impl Cloud {
         rows
     }
 
-    /// Tells what else happened.
-    pub(super) fn tell(&self, device: DeviceNo, news: News) {
-        if self.feed.is_heard() {
-            self.feed.tell(FeedEvent::News(device, news));
+    /// Publishes another change of a device.
+    pub(super) fn publish(&self, device: DeviceNo, news: News) {
+        if self.feed.has_subscribers() {
+            self.feed.publish(FeedEvent::News(device, news));
         }
     }
 
-    /// Who sees a device, and those behind it when it is a gateway, before they are taken from some of them; nothing when
-    /// nobody listens.
-    pub(super) async fn people_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<Taken>> {
-        if !self.feed.is_heard() {
+    /// Everyone who sees a device and its sub-devices, before it is removed from some users; empty without
+    /// subscribers.
+    pub(super) async fn viewers_of(&self, project: ProjectNo, device: &Arc<Device>) -> Result<Vec<DeviceLoss>> {
+        if !self.feed.has_subscribers() {
             return Ok(Vec::new());
         }
-        let mut all = vec![self.seers(device.no, &device.id, Some((project, device.clone()))).await?];
+        let mut all = vec![self.viewers(device.no, &device.id, Some((project, device.clone()))).await?];
         if device.product.node_type == NodeType::Gateway {
-            // What is behind a gateway may go with it.
-            for sub in self.registry.behind(device.no, TAKEN_MAX).await? {
-                all.push(self.seers(sub.no, &sub.id, None).await?);
+            // Sub-devices may be removed together with their gateway.
+            for sub in self.registry.behind(device.no, LOSSES_MAX).await? {
+                all.push(self.viewers(sub.no, &sub.id, None).await?);
             }
         }
         Ok(all)
     }
 
-    /// Who sees each of several devices of a project's people; of the first [`TAKEN_MAX`].
-    pub(super) async fn people_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<Taken>> {
+    /// The same for each of several devices of a project; only for the first [`LOSSES_MAX`].
+    pub(super) async fn viewers_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<DeviceLoss>> {
         let mut all = Vec::new();
-        for device in devices.iter().take(TAKEN_MAX).filter(|_| self.feed.is_heard()) {
-            all.push(self.seers(device.no, &device.id, Some((project, device.clone()))).await?);
+        for device in devices.iter().take(LOSSES_MAX).filter(|_| self.feed.has_subscribers()) {
+            all.push(self.viewers(device.no, &device.id, Some((project, device.clone()))).await?);
         }
         Ok(all)
     }
 
-    /// Who sees a device. Each project's listeners are told in what that project saw, whoever takes the device.
-    async fn seers(&self, no: DeviceNo, id: &DeviceId, known: Option<(ProjectNo, Arc<Device>)>) -> Result<Taken> {
+    /// Everyone who sees a device. Subscribers of each project get the device as their project saw it, whichever
+    /// project removes it.
+    async fn viewers(
+        &self,
+        no: DeviceNo,
+        id: &DeviceId,
+        known: Option<(ProjectNo, Arc<Device>)>,
+    ) -> Result<DeviceLoss> {
         let Audience { projects, users } = self.registry.audience(no).await?;
         let known_to = known.as_ref().map(|(project, _)| *project);
         let mut views = Vec::from_iter(known);
         for project in projects.into_iter().filter(|project| Some(*project) != known_to) {
             views.extend(self.registry.device(project, id).await?.map(|device| (project, device)));
         }
-        Ok(Taken { device: no, views, users, at_ms: self.now_ms() })
+        Ok(DeviceLoss { device: no, views, users, at_ms: self.now_ms() })
     }
 
-    /// Tells those who no longer see a device so, after it was taken.
-    pub(super) fn tell_taken(&self, taken: impl IntoIterator<Item = Taken>) {
+    /// Informs the subscribers who no longer see a device after its removal.
+    pub(super) fn publish_losses(&self, losses: impl IntoIterator<Item = DeviceLoss>) {
         let at_ms = self.now_ms();
-        taken.into_iter().for_each(|taken| self.feed.tell(FeedEvent::Taken(Taken { at_ms, ..taken })));
+        losses.into_iter().for_each(|loss| self.feed.publish(FeedEvent::Lost(DeviceLoss { at_ms, ..loss })));
     }
 }

@@ -1,23 +1,23 @@
-//! Figures for the operator.
+//! Metrics of the event log.
 
-/// What an operator wants to know of the log's engine.
+/// The metrics of the event log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TelemetryFigures {
     /// Rows acknowledged since the start.
     pub rows_appended: u64,
-    /// Commits that brought them.
+    /// Group commits since the start.
     pub commits: u64,
-    /// Rows in memory that wait for a roll.
+    /// Rows in memtables that wait for a flush.
     pub rows_in_memory: u64,
-    /// Rolls finished since the start.
+    /// Flushes since the start.
     pub rolls: u64,
-    /// Rolls that failed and will be tried again.
+    /// Flushes that failed and will be tried again.
     pub rolls_failed: u64,
-    /// Parts of files that were found damaged.
+    /// Damaged parts of files that were found.
     pub damaged: u64,
     /// Acknowledged rows that were found missing, ever.
     pub lost_rows: u64,
-    /// Whether rows are taken; otherwise the disk is full.
+    /// Whether rows are accepted; otherwise the disk is full.
     pub is_writing: bool,
     /// Rows refused since the start because the disk is full.
     pub refused_rows: u64,
@@ -25,8 +25,8 @@ pub struct TelemetryFigures {
     pub waiting_to_expire: u64,
     /// Whether an acknowledgement waits for the disk.
     pub durable: bool,
-    /// Long reads under way.
+    /// Long reads in progress.
     pub long_reads: u64,
-    /// Long reads that were refused, as too many waited.
+    /// Long reads that were refused because too many waited.
     pub reads_refused: u64,
 }

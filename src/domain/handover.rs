@@ -1,69 +1,69 @@
-//! Handing over: the one rule for every way in which a device leaves its owner and comes to the next one (decision
-//! 0013). [`super::ownership`] decides what changes, and the store changes it in one transaction; what it must know for
-//! that, and what follows from it, is here.
+//! The rule for every operation that changes the owner of a device (decision 0013). [`super::ownership`] decides what
+//! changes, and the store changes it in one transaction. This module loads what the store needs for it, and carries out
+//! the consequences.
 //!
-//! A device that leaves its owner is nobody's: all bindings, its home, its gateway and what was wished of it end, and
-//! the visual tokens for it. What is behind a gateway and the same owner's leaves with it. To a new owner who is not
-//! the last one it is as after a reset: without names, device users, attributes, place and history. The history begins after
-//! the newest row of its log, also when that row was ahead of the clock.
+//! A device that is removed from its owner has no owner: its bindings, its membership of a home, its connection to a
+//! gateway, its desired values and the visual tokens for it are removed. Sub-devices of a gateway that have the same
+//! owner are removed with it. For a new owner who is not the last one the device is as after a reset: without names,
+//! device users, attributes, position and history. The new history begins after the newest row of the log, also if that
+//! row is ahead of the clock.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::device::Leaving;
+use super::device::Removal;
 use super::event::{EventTypes, PageStart};
-use super::feed::{News, Taken};
+use super::feed::{DeviceLoss, News};
 use super::{
     Cloud, Device, DeviceId, DeviceNo, EventQuery, EventSource, EventType, HomeId, NewEvent, ProjectNo, Result, Uid,
     UserNo,
 };
 
-/// Where the history of a device begins for somebody who did not own it before. The store asks when it finds that a
-/// device goes to somebody new.
+/// Decides where the history of a device begins for a new owner. The store calls it when a device gets a new owner.
 #[async_trait]
 pub trait HistoryCuts: Send + Sync {
-    /// For each device, in their order, a time in milliseconds since 1970 that is not before now and is after every row
-    /// of its log.
+    /// For each device, in their order, a time in milliseconds since 1970 that is not before now and that is after
+    /// every row of the device's log.
     ///
     /// # Errors
     /// [`super::Error::Store`].
     async fn history_from_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>>;
 }
 
-/// What one change did to who has which device.
+/// The changes of owners and sharees that one operation made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
-    /// Devices that everybody lost.
-    pub left: Vec<Left>,
-    /// Devices that belong to a user who did not own them before.
-    pub came: Vec<(DeviceNo, Uid)>,
-    /// Devices that are shared to a user who had them in no way before.
+    /// Devices that were removed from all their users.
+    pub removed: Vec<LostDevice>,
+    /// Devices that got a new owner.
+    pub new_owners: Vec<(DeviceNo, Uid)>,
+    /// Devices that were shared with a user who could not see them before.
     pub shared: Vec<(DeviceNo, Uid)>,
-    /// Devices that some may have lost who are not their owners: a home, a share.
-    pub lost: Vec<Left>,
-    /// Devices that somebody else's gateway no longer speaks for.
-    pub ended: Vec<DeviceNo>,
+    /// Devices that users other than the owner may no longer see: a home or a share ended.
+    pub access_lost: Vec<LostDevice>,
+    /// Sub-devices that the gateway of another owner no longer represents.
+    pub detached: Vec<DeviceNo>,
 }
 
-/// A device that everybody lost, and who that was.
+/// A device that was removed from users, and who could see it until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct LostDevice {
     /// The store's number.
     pub no: DeviceNo,
-    /// Its id in both clouds.
+    /// The id of the device in both clouds.
     pub id: DeviceId,
-    /// Who owned it.
+    /// The last owner.
     pub owner: Option<Uid>,
-    /// The project of that user.
+    /// The project of the last owner.
     pub owner_project: Option<ProjectNo>,
-    /// The home that it stood in.
+    /// The home that it belonged to.
     pub home: Option<HomeId>,
-    /// Its owner, those to whom it was shared, and who lived in that home.
+    /// The last owner, the sharees, and the members of that home.
     pub users: Vec<UserNo>,
-    /// Projects that saw it.
+    /// The projects that saw it.
     pub projects: Vec<ProjectNo>,
-    /// What its log shows from now on, milliseconds since 1970.
+    /// The start of its visible history, milliseconds since 1970.
     pub history_from_ms: i64,
 }
 
@@ -79,60 +79,61 @@ impl HistoryCuts for Cloud {
 }
 
 impl Cloud {
-    /// Does what follows from a change of owners: the log keeps each removal, sessions of devices that left end, and
-    /// those who listen are told.
-    pub(super) async fn follow(&self, moves: Moves, leaving: Leaving) -> Result<()> {
-        let source = match leaving {
-            Leaving::Removed => EventSource::PROJECT_REMOVAL,
-            Leaving::Reset => EventSource::CLOUD,
+    /// Carries out the consequences of a change of owners: writes each removal to the event log, ends the sessions of
+    /// removed devices, and informs the subscribers of the feed.
+    pub(super) async fn follow(&self, moves: Moves, removal: Removal) -> Result<()> {
+        let source = match removal {
+            Removal::Removed => EventSource::PROJECT_REMOVAL,
+            Removal::Reset => EventSource::CLOUD,
         };
-        let row = |left: &Left| NewEvent {
-            device: left.no,
-            // After a reset it is the first row that is seen again, also when the device was ahead of the clock.
-            time_ms: self.now_ms().max(left.history_from_ms),
+        let row = |lost: &LostDevice| NewEvent {
+            device: lost.no,
+            // The reset is the first row of the new history, also if the device was ahead of the clock.
+            time_ms: self.now_ms().max(lost.history_from_ms),
             kind: EventType::Reset,
             source,
             code: None,
             value: None,
             is_history: false,
         };
-        let rows: Vec<NewEvent> = moves.left.iter().map(row).collect();
+        let rows: Vec<NewEvent> = moves.removed.iter().map(row).collect();
         let logged = if rows.is_empty() { Ok(()) } else { self.log(rows).await };
-        for device in moves.left.iter().map(|left| left.no).chain(moves.ended) {
+        for device in moves.removed.iter().map(|lost| lost.no).chain(moves.detached) {
             self.downlink.end_session(device).await;
         }
-        for left in moves.left.into_iter().chain(moves.lost) {
-            self.tell_left(left).await?;
+        for lost in moves.removed.into_iter().chain(moves.access_lost) {
+            self.publish_loss(lost).await?;
         }
-        for (device, owner) in moves.came {
+        for (device, owner) in moves.new_owners {
             if self.newest_row_ms(device).await? > self.now_ms() {
-                // Its history begins ahead of the clock, which its session does not know.
+                // The new history begins ahead of the clock, and the session has an older value.
                 self.downlink.end_session(device).await;
             }
-            self.tell(device, News::Bound(owner));
+            self.publish(device, News::Bound(owner));
         }
         for (device, user) in moves.shared {
-            self.tell(device, News::Bound(user));
+            self.publish(device, News::Bound(user));
         }
         logged
     }
 
-    /// Tells those who no longer see a device. What it was in its owner's home is told to the owner's project alone.
-    async fn tell_left(&self, left: Left) -> Result<()> {
-        if !self.feed.is_heard() {
+    /// Informs the subscribers who no longer see a device. Only the owner's project learns the details of the owner's
+    /// home.
+    async fn publish_loss(&self, lost: LostDevice) -> Result<()> {
+        if !self.feed.has_subscribers() {
             return Ok(());
         }
-        let Some(device) = self.registry.device_by_id(&left.id).await? else { return Ok(()) };
+        let Some(device) = self.registry.device_by_id(&lost.id).await? else { return Ok(()) };
         let held_elsewhere = Arc::new(Device { owner: None, home: None, ..device.clone() });
-        let at_home = Arc::new(Device { owner: left.owner.clone(), home: left.home, ..device });
-        let is_home = |project| left.owner_project.is_none_or(|owners| owners == project);
+        let at_home = Arc::new(Device { owner: lost.owner.clone(), home: lost.home, ..device });
+        let is_home = |project| lost.owner_project.is_none_or(|owners| owners == project);
         let view = |project| (project, if is_home(project) { at_home.clone() } else { held_elsewhere.clone() });
-        let views = left.projects.iter().copied().map(view).collect();
-        self.tell_taken([Taken { device: left.no, views, users: left.users, at_ms: self.now_ms() }]);
+        let views = lost.projects.iter().copied().map(view).collect();
+        self.publish_losses([DeviceLoss { device: lost.no, views, users: lost.users, at_ms: self.now_ms() }]);
         Ok(())
     }
 
-    /// The time of the newest row of a device's log, 0 without one.
+    /// The time of the newest row of a device's log; 0 if the log is empty.
     pub(super) async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
         let query = EventQuery {
             types: EventTypes::all(),

@@ -1,4 +1,4 @@
-//! Identifiers. A newtype each, so that a user's id cannot be handed where a device's is wanted.
+//! Identifiers. Each has its own type, so that the ids of different objects cannot be confused.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ macro_rules! text_id {
         pub struct $name(pub String);
 
         impl $name {
-            /// The id as it goes over the wire.
+            /// The id as clients see it.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -34,26 +34,26 @@ text_id! {
     DeviceId;
     /// A user: Tuya's `uid`. `az`, 13 digits of milliseconds, 6 characters when generated.
     Uid;
-    /// An app of a project, as its owner calls it: Tuya's `schema`.
+    /// An app of a project: Tuya's `schema`.
     Schema;
-    /// A type of device: Tuya's `product_id`.
+    /// A product: Tuya's `product_id`.
     ProductId;
-    /// A person known to one device, for example to a scale. Decimal digits, unique in its device.
+    /// A device user. Decimal digits, unique in its device.
     DeviceUserId;
 }
 
-/// The store's own number of a project. Never leaves the server.
+/// The store's number of a project. It never leaves the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProjectNo(pub i64);
 
-/// The store's own number of a user. Never leaves the server.
+/// The store's number of a user. It never leaves the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserNo(pub i64);
 
-/// The store's own number of a device: given once, never given to another device. Telemetry is keyed by it.
+/// The store's number of a device. It is never reused, and identifies the device in the event log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceNo(pub i64);
 
-/// A home. Goes over the wire as decimal digits.
+/// A home. Clients see it as decimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HomeId(pub i64);

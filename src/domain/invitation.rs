@@ -1,94 +1,102 @@
-//! Invitations into a home: what a user asks another user to, and what that one accepts or not (contract tuya §4.2;
-//! decision 0014).
+//! Invitations of users into homes (contract tuya §4.2; decision 0014).
 
 use super::caller::check_self;
-use super::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberPut};
+use super::home::{HOMES_GIVEN_MAX, HOMES_OF_ONE_MAX, MEMBERS_MAX, MemberResult};
 use super::user::User;
 use super::{Cloud, Error, HomeId, Noun, Requester, Result, Uid, UserNo};
 
-/// How long an invitation waits to be accepted.
+/// The time after which an invitation expires.
 pub const INVITATION_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
-/// Invitations by one user that may wait.
+/// The maximal number of open invitations by one user.
 pub const INVITATIONS_BY_ONE_MAX: usize = 100;
-/// Of those, invitations of one other user.
+/// The maximal number of them for the same invited user.
 pub const INVITATIONS_OF_PAIR_MAX: usize = 5;
-/// Invitations of one user that may wait. Of a further one, the oldest of whoever has invited the user most makes room.
+/// The maximal number of open invitations of one user. A further one replaces the oldest invitation of the user who has
+/// invited this user most often.
 pub const INVITATIONS_MAX: usize = 200;
 
-/// An invitation that waits.
+/// An open invitation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
     /// The home.
     pub home: HomeId,
-    /// What the home is called.
+    /// The name of the home.
     pub home_name: String,
-    /// Who invites.
+    /// The user who invites.
     pub by: User,
-    /// Whether as admin.
+    /// Whether the user is to become an admin.
     pub is_admin: bool,
-    /// When, milliseconds since 1970.
+    /// When it was sent, milliseconds since 1970.
     pub invited_ms: i64,
 }
 
-/// What decides whether a user may invite another one: invitations that wait, but for the one that is replaced.
+/// The counts that decide whether a user may invite another one. An invitation that would be replaced is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// By whoever invites.
+    /// Open invitations by the inviter.
     pub by_one: usize,
-    /// Of those, of the same user.
+    /// The number of them for the same invited user.
     pub of_pair: usize,
-    /// Of that user, by anybody.
+    /// Open invitations of the invited user, by anyone.
     pub of_user: usize,
-    /// How many live in the home besides its owner.
+    /// Members of the home besides its owner.
     pub members: usize,
 }
 
 impl Waiting {
-    /// Whether the invitation may be made. How often others have invited the user is in nobody's way.
+    /// Whether the invitation may be made. Invitations of the user by others do not prevent it.
     pub fn has_room(&self) -> bool {
         self.by_one < INVITATIONS_BY_ONE_MAX && self.of_pair < INVITATIONS_OF_PAIR_MAX && self.members < MEMBERS_MAX
     }
 
-    /// Whether another invitation of that user makes room for it.
+    /// Whether it replaces another invitation of the invited user.
     pub fn replaces_another(&self) -> bool {
         self.of_user >= INVITATIONS_MAX
     }
 }
 
-/// Whether an invited user may live in a home that has so many members, in so many homes of others already, of which so many
-/// are of that owner.
+/// Whether an invited user may become a member of a home with `members` members, if the user is a member of `homes`
+/// homes of other owners, `of_owner` of them of the same owner.
 pub fn may_accept(members: usize, homes: usize, of_owner: usize) -> bool {
     members < MEMBERS_MAX && homes < HOMES_GIVEN_MAX && of_owner < HOMES_OF_ONE_MAX
 }
 
 impl Cloud {
-    /// The invitations of a user that wait, the oldest first, at most [`INVITATIONS_MAX`].
+    /// The open invitations of a user, the oldest first, at most [`INVITATIONS_MAX`].
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a user that is not the project's, and for another user than the one who asks.
-    pub async fn invitations(&self, who: &impl Requester, uid: &Uid) -> Result<Vec<Invitation>> {
-        check_self(who, uid)?;
+    /// [`Error::NotVisible`] for a user that is not the project's, and for a user other than the requester.
+    pub async fn invitations(&self, requester: &impl Requester, uid: &Uid) -> Result<Vec<Invitation>> {
+        check_self(requester, uid)?;
         let from_ms = self.now_ms() - INVITATION_LIFE_MS;
-        let found = self.registry.invitations(who.project().no, uid, from_ms, INVITATIONS_MAX).await?;
+        let found = self.registry.invitations(requester.project().no, uid, from_ms, INVITATIONS_MAX).await?;
         found.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// Accepts an invitation of a user, who lives in that home from then on, or declines it.
+    /// Accepts an invitation, so that the user becomes a member of the home, or declines it.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for another user than the one who asks, and when there is no such invitation, or no longer:
-    /// its time is over, or whoever invited may not any more; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`]
-    /// members, and for a user in [`HOMES_GIVEN_MAX`] homes of others, or [`HOMES_OF_ONE_MAX`] of that owner's.
-    pub async fn answer_invitation(&self, who: &impl Requester, uid: &Uid, home: HomeId, accept: bool) -> Result<()> {
-        check_self(who, uid)?;
-        match self.registry.answer_invitation(who.project().no, uid, home, accept, self.now_ms()).await? {
-            MemberPut::Done => Ok(()),
-            MemberPut::Full => Err(full()),
-            MemberPut::Unknown | MemberPut::NotAllowed | MemberPut::Invited => Err(Error::NotVisible(Noun::Home)),
+    /// [`Error::NotVisible`] for a user other than the requester, and if there is no such invitation, it has expired,
+    /// or its inviter lost the right to invite; [`Error::OutOfRange`] for a home with [`MEMBERS_MAX`] members, and for
+    /// a user in [`HOMES_GIVEN_MAX`] homes of other owners, or in [`HOMES_OF_ONE_MAX`] of that owner.
+    pub async fn answer_invitation(
+        &self,
+        requester: &impl Requester,
+        uid: &Uid,
+        home: HomeId,
+        accept: bool,
+    ) -> Result<()> {
+        check_self(requester, uid)?;
+        match self.registry.answer_invitation(requester.project().no, uid, home, accept, self.now_ms()).await? {
+            MemberResult::Done => Ok(()),
+            MemberResult::Full => Err(full()),
+            MemberResult::Unknown | MemberResult::NotAllowed | MemberResult::Invited => {
+                Err(Error::NotVisible(Noun::Home))
+            }
         }
     }
 
-    /// Accepts all that waits for a user who signs in, where the settings say so.
+    /// Accepts all open invitations of a user at a login, if the settings say so.
     pub(super) async fn accept_at_login(&self, user: UserNo) -> Result<()> {
         if self.limits.accepts_at_login {
             self.registry.accept_all_invitations(user, self.now_ms()).await?;
@@ -97,7 +105,7 @@ impl Cloud {
     }
 }
 
-/// What is said of a home or a user that has all that may be had.
+/// The error for a home or user that has reached a limit.
 pub(super) fn full() -> Error {
     let allowed = format!(
         "of at most {MEMBERS_MAX} members, each in at most {HOMES_GIVEN_MAX} homes and {HOMES_OF_ONE_MAX} of one owner; \

@@ -1,4 +1,4 @@
-//! Logins of an app's users, and the tokens that they get (contract tuya §1.6, §1.7).
+//! Logins of an app's users, and the tokens that they receive (contract tuya §1.6, §1.7).
 
 use std::net::IpAddr;
 
@@ -10,43 +10,45 @@ use super::token::{TOKEN_LIFE_MS, TokenPair};
 use super::user::{Account, compared_name};
 use super::{Cloud, Error, Limits, Noun, Project, ProjectNo, Result, Schema, Uid};
 
-/// Living logins of one user; the oldest makes room for a further one.
+/// The maximal number of valid logins of a user; a further one replaces the oldest.
 pub const LOGINS_MAX: usize = 20;
 
-/// What somebody signs in with.
+/// A login attempt.
 pub struct Login<'a> {
-    /// The app; without it the only one of the project that knows the name.
+    /// The app; `None` for the only app of the project that has this user name.
     pub schema: Option<&'a Schema>,
-    /// The account's name in its app.
+    /// The user name in the app.
     pub username: &'a str,
-    /// Its password.
+    /// The password.
     pub password: Password,
     /// The country's calling code, in any form.
     pub country_code: Option<&'a str>,
-    /// From where.
+    /// The client's address.
     pub address: IpAddr,
 }
 
-/// How long a user's refresh token lives, as the vendor's does.
+/// The lifetime of a user's refresh token, the same as the vendor's.
 pub const USER_REFRESH_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
 
-/// So many times as often as from one address an account may fail from all together before it is slowed down.
+/// The factor by which an account may fail more often from all addresses together than from one, before it is slowed
+/// down.
 const ADDRESSES_OF_ACCOUNT: u16 = 20;
 
-/// What failures are counted by. The visual login has no project; what is tried at one project's accounts counts for no
-/// other's.
+/// The key under which failures are counted. The visual login has no project; failures at accounts of one project do
+/// not count for others.
 #[derive(Hash)]
 pub(super) enum Key<'a> {
-    /// An account and the household that asks for it.
+    /// An account together with a client network.
     Pair(Option<ProjectNo>, &'a str, IpAddr),
-    /// An account, whoever asks for it.
+    /// An account, from any network.
     Account(Option<ProjectNo>, &'a str),
-    /// The household that asks, for whichever account.
+    /// A client network, for any account.
     Address(Option<ProjectNo>, IpAddr),
 }
 
-/// What a login is counted by. Only who fails at an account again and again is refused it; where the account or the address
-/// alone is the same it is slowed down, so that nobody can shut out its owner, or those who share an address.
+/// The keys and limits of a login. Only the pair of account and network is refused after too many failures. The account
+/// alone and the network alone are only slowed down, so that nobody can block the account's owner or other users of the
+/// network.
 pub(super) fn counted<'a>(
     limits: &Limits,
     project: Option<ProjectNo>,
@@ -63,13 +65,13 @@ pub(super) fn counted<'a>(
 }
 
 impl Cloud {
-    /// Checks a password and gives a token for the user. An unknown account takes as long as a wrong password.
+    /// Checks a password and issues tokens for the user. The check takes as long for an unknown account as for a wrong
+    /// password.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for an app that is not the project's; [`Error::InvalidCountry`]; [`Error::OtherCountry`] for
-    /// a country that is not the account's, [`Error::OtherRegion`] for one that the app does not serve;
-    /// [`Error::WrongPassword`] also for an unknown or
-    /// disabled account; [`Error::TooManyFailures`]; [`Error::Busy`].
+    /// [`Error::NotVisible`] for an app that is not the project's; [`Error::InvalidCountry`]; [`Error::OtherCountry`]
+    /// for a country that is not the account's, [`Error::OtherRegion`] for one that the app does not serve;
+    /// [`Error::WrongPassword`], also for an unknown or disabled account; [`Error::TooManyFailures`]; [`Error::Busy`].
     pub async fn log_in(&self, project: &Project, login: Login<'_>) -> Result<(TokenPair, Uid)> {
         let country = |text: &str| calling_code(text).ok_or(Error::InvalidCountry);
         let country_code = login.country_code.map(country).transpose()?;
@@ -85,7 +87,7 @@ impl Cloud {
         let now_ms = self.now_ms();
         let name = compared_name(login.username);
         let keys = counted(&self.limits, Some(project.no), &name, login.address);
-        // Those under way are not counted yet; the store checks only so many passwords at once.
+        // Concurrent attempts are not counted yet, but the store limits how many passwords it checks at once.
         if !self.logins.allow(&keys, now_ms) {
             return Err(Error::TooManyFailures);
         }
@@ -106,16 +108,18 @@ impl Cloud {
         let account = found.ok_or(Error::WrongPassword)?;
         let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE_MS, LOGINS_MAX).await?;
         let pair = pair.ok_or(Error::WrongPassword)?;
-        self.registry.note_login(&account.uid, now_ms).await?;
+        self.registry.record_login(&account.uid, now_ms).await?;
         self.accept_at_login(account.no).await?;
         Ok((pair, account.uid))
     }
 
-    /// A new pair for a refresh token of the project or of one of its users, with the user; the old pair is dead then.
+    /// Exchanges a refresh token of the project or of one of its users for a new pair, and returns the user. The old
+    /// pair is revoked.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`] for one that is unknown, another project's or used, and for a user's that is older than
-    /// [`USER_REFRESH_LIFE_MS`]. The project's own lives until it is used: who may use it may ask for a new token anyway.
+    /// [`Error::TokenInvalid`] for a token that is unknown, used or of another project, and for a user's token that is
+    /// older than [`USER_REFRESH_LIFE_MS`]. The project's own refresh token does not expire, because its credentials
+    /// can request a new token anyway.
     pub async fn refresh_any_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Option<Uid>)> {
         let (now_ms, life_ms) = (self.now_ms(), TOKEN_LIFE_MS);
         if let Some(pair) = self.registry.refresh_token(project.no, refresh, now_ms, life_ms).await? {
@@ -125,10 +129,10 @@ impl Cloud {
         Ok((pair, Some(uid)))
     }
 
-    /// A new pair for a refresh token of one of the project's users; the old pair is dead then.
+    /// Exchanges a refresh token of one of the project's users for a new pair. The old pair is revoked.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`], also for one that is older than [`USER_REFRESH_LIFE_MS`].
+    /// [`Error::TokenInvalid`], also for a token that is older than [`USER_REFRESH_LIFE_MS`].
     pub async fn refresh_user_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Uid)> {
         let fresh = self
             .registry
@@ -137,19 +141,21 @@ impl Cloud {
         fresh.ok_or(Error::TokenInvalid)
     }
 
-    /// Ends the login of the user who asks, and whatever listens by that user's own logins: an app that is still signed in
-    /// elsewhere asks for its listener again.
+    /// Ends the login of the requester, and all subscribers that the user has through logins. An app that is still
+    /// logged in elsewhere must subscribe again.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] for the project, whose token is no login; [`Error::TokenInvalid`] when it is over already.
+    /// [`Error::NotAllowed`] for the project, whose token is not a login; [`Error::TokenInvalid`] if the login has
+    /// ended already.
     pub async fn log_out(&self, caller: &AppCaller, access: &str) -> Result<()> {
         let user = caller.user.as_ref().ok_or(Error::NotAllowed("only a user's own login can be ended"))?;
         let ended = self.registry.end_user_token(user.no, access).await?;
-        self.end_own_listeners(user);
+        self.end_own_subscribers(user);
         ended.then_some(()).ok_or(Error::TokenInvalid)
     }
 
-    /// Who holds a living access token: the project itself, or one of its users. Call it after the signature is proven.
+    /// The requester to whom a valid access token was issued: the project itself, or one of its users. The signature
+    /// must be checked first.
     ///
     /// # Errors
     /// [`Error::TokenInvalid`].
@@ -160,18 +166,19 @@ impl Cloud {
     }
 }
 
-/// Who holds an access token.
+/// The project or user to whom an access token was issued.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenHolder {
     /// The project.
     pub project: ProjectNo,
-    /// The user, when it is one's.
+    /// The user, if the token is a user's.
     pub user: Option<std::sync::Arc<AppUser>>,
-    /// When the token dies, milliseconds since 1970.
+    /// When the token expires, milliseconds since 1970.
     pub expires_ms: i64,
 }
 
-/// The part of an address that one household has: all of an IPv4 one, the first half of an IPv6 one.
+/// The part of an address that identifies a client network: all of an IPv4 address, the first 64 bits of an IPv6
+/// address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -1,5 +1,5 @@
-//! What the cloud is: its nouns and its rules. No framework, no I/O, no serialization; time and stores come from
-//! outside, so that a test can be a second world.
+//! The domain: projects, users, products, devices and homes, and their rules. It has no framework and no I/O. Clock and
+//! stores are passed in, so that a test can replace them.
 
 pub mod access;
 pub mod attempts;
@@ -57,7 +57,7 @@ pub use product::{Access, Function, FunctionType, NodeType, Product};
 pub use project::Project;
 pub use user::UsernameType;
 
-/// The cloud: every operation of every dialect and of the device side is a method of it, in the file of its noun.
+/// The cloud. Every operation of the dialects and of the device side is a method of it, in the file of its subject.
 pub struct Cloud {
     registry: Arc<dyn store::Registry>,
     telemetry: Arc<dyn store::Telemetry>,
@@ -73,7 +73,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// A cloud over these stores. Devices count as offline until they connect to it.
+    /// A cloud with these stores. Every device is offline until it connects.
     pub fn new(
         registry: Arc<dyn store::Registry>,
         telemetry: Arc<dyn store::Telemetry>,
@@ -98,29 +98,29 @@ impl Cloud {
         }
     }
 
-    /// Now, milliseconds since 1970.
+    /// The current time, milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }
 
-    /// Figures of the log's engine, for the operator.
+    /// Metrics of the event log.
     pub fn telemetry_figures(&self) -> figures::TelemetryFigures {
         self.telemetry.figures()
     }
 }
 
-/// The time. A parameter, so that a test can move it.
+/// The clock. It is passed in, so that a test can control it.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> i64;
 }
 
-/// The way down to devices that are connected.
+/// Sends commands to connected devices.
 #[async_trait]
 pub trait Downlink: Send + Sync {
-    /// Ends the session of a device, if it has one: it was taken from its users, or what proved it is no longer true.
+    /// Ends the session of a device, if it has one: the device was removed, or its credentials are no longer valid.
     async fn end_session(&self, device: DeviceNo);
-    /// Sends a command; what the device answered to [`command::Command::Do`], as JSON text.
+    /// Sends a command. Returns the device's answer to [`command::Command::Do`], as JSON text.
     async fn command(
         &self,
         device: &Arc<Device>,
@@ -128,15 +128,15 @@ pub trait Downlink: Send + Sync {
     ) -> std::result::Result<String, command::Undelivered>;
 }
 
-/// Settings that are rules.
+/// Settings that the rules use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long log rows are kept and shown.
+    /// The number of days that log rows are stored and shown.
     pub retention_days: u32,
-    /// Failed logins that an account may have from one address in a minute before even the right password is refused.
+    /// Failed logins of an account from one address in a minute before even the right password is refused.
     pub failures_of_account: u16,
-    /// Failed logins that an address may have in a minute, in each project and in the visual login, before it is slowed down.
+    /// Failed logins from an address in a minute, in each project and in the visual login, before it is slowed down.
     pub failures_of_address: u16,
-    /// Whether a user's login accepts the invitations that wait for the user.
+    /// Whether a login accepts the open invitations of the user.
     pub accepts_at_login: bool,
 }

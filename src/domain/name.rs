@@ -1,9 +1,9 @@
-//! Names of a device's functions: what the gangs of a switch are called (seed 003; contract tuya §3.8, §3.16).
+//! Names of a device's functions, for example of the gangs of a switch (contract tuya §3.8, §3.16).
 
 use super::feed::News;
 use super::{Cloud, DeviceId, Error, Requester, Result};
 
-/// The name that somebody gave to one function of a device.
+/// The name of one function of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionName {
     /// The function's code.
@@ -16,26 +16,26 @@ impl Cloud {
     /// Names a function of a device.
     ///
     /// # Errors
-    /// [`Error::NotVisible`], also for a device that is [`super::Device::held_elsewhere`]; [`Error::NotAllowed`] for a user who
-    /// does not own the device;
-    /// [`Error::FunctionNotSupported`] for a code that the product does not have, which also
-    /// bounds the names of a device.
-    pub async fn name_function(&self, who: &impl Requester, id: &DeviceId, code: &str, name: &str) -> Result<()> {
-        let device = self.owned_device(who, id).await?;
+    /// [`Error::NotVisible`], also for a device that is [`super::Device::held_elsewhere`]; [`Error::NotAllowed`] for a
+    /// user who does not own the device; [`Error::FunctionNotSupported`] for a code that the product does not have,
+    /// which also limits the number of names.
+    pub async fn name_function(&self, requester: &impl Requester, id: &DeviceId, code: &str, name: &str) -> Result<()> {
+        let device = self.owned_device(requester, id).await?;
         if device.product.function(code).is_none() {
             return Err(Error::FunctionNotSupported(code.to_owned()));
         }
         self.registry.name_function(device.no, code, name, self.now_ms()).await?;
-        self.tell(device.no, News::FunctionNamed(code.to_owned(), name.to_owned()));
+        self.publish(device.no, News::FunctionNamed(code.to_owned(), name.to_owned()));
         Ok(())
     }
 
-    /// The names that were given, in the order of their codes; none of a device that is [`super::Device::held_elsewhere`].
+    /// The names of the functions, in the order of their codes; empty for a device that is
+    /// [`super::Device::held_elsewhere`].
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn function_names(&self, who: &impl Requester, id: &DeviceId) -> Result<Vec<FunctionName>> {
-        let device = self.visible_device(who, id).await?;
+    pub async fn function_names(&self, requester: &impl Requester, id: &DeviceId) -> Result<Vec<FunctionName>> {
+        let device = self.visible_device(requester, id).await?;
         if device.held_elsewhere {
             return Ok(Vec::new());
         }

@@ -1,8 +1,8 @@
-//! What the domain asks of an engine where devices change hands: which user has which device, tokens that pair, and
-//! gateways. As in [`super::store`] each method is one atomic fact.
+//! The traits of the registry for everything that may change the owner of a device: bindings, pairing tokens and
+//! gateways. As in [`super::store`], each method is one atomic operation.
 //!
-//! A method that takes [`HistoryCuts`] may give a device to somebody new. It asks for the cuts of exactly those devices,
-//! whose history before begins there, and tells in [`Moves`] who lost and who got one.
+//! A method that takes [`HistoryCuts`] may give a device to a new owner. It requests the cuts of exactly those devices,
+//! where their visible history then begins, and returns all changes of owners and sharees as [`Moves`].
 
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ use super::topology::{NewSubDevice, ProductSecret};
 use super::user::User;
 use super::{DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
 
-/// Which user has which device.
+/// The owners and sharees of devices.
 #[async_trait]
 pub trait BindingStore: Send + Sync {
-    /// What a user has, owned and shared, in the order of binding; `None` for a user that is not the project's.
+    /// The devices that a user owns or that are shared with the user, in the order of binding; `None` for a user that
+    /// is not the project's.
     async fn bound_devices(
         &self,
         project: ProjectNo,
@@ -27,7 +28,7 @@ pub trait BindingStore: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Arc<BoundDevices>>>;
-    /// Those of the project's users who have a device, the owner first, and how many they are.
+    /// Those users of the project who own the device or with whom it is shared, the owner first, and their number.
     async fn holders(
         &self,
         project: ProjectNo,
@@ -35,9 +36,9 @@ pub trait BindingStore: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<(Vec<DeviceHolder>, u64)>;
-    /// Makes a user the owner of a device that nobody owns and that is of the project's products or visible to it; it
-    /// stands in the user's first home then, and those behind it that are nobody's become the user's too. `None` for a
-    /// user that is not the project's.
+    /// Makes a user the owner of a device that has no owner and that is of the project's products or visible to the
+    /// project. The device then belongs to the user's first home, and its sub-devices without an owner become the
+    /// user's too. `None` for a user that is not the project's.
     async fn bind_device(
         &self,
         project: ProjectNo,
@@ -46,8 +47,8 @@ pub trait BindingStore: Send + Sync {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(Option<Bound>, Moves)>;
-    /// Shares a device to a user, for the one who owns it or for its owner's project; `None` for a user that is not the
-    /// project's.
+    /// Shares a device with a user, in the name of its owner `by` or of the owner's project; `None` for a user that is
+    /// not the project's.
     async fn share_device(
         &self,
         project: ProjectNo,
@@ -56,11 +57,11 @@ pub trait BindingStore: Send + Sync {
         device: DeviceNo,
         now_ms: i64,
     ) -> Result<Option<Shared>>;
-    /// Ends a share of a user of the project; whether there was one.
+    /// Ends the share of a user of the project; `false` if there was none.
     async fn withdraw_device(&self, project: ProjectNo, uid: &Uid, device: DeviceNo) -> Result<bool>;
-    /// Those of the project's users to whom a device is shared, in the order of sharing.
+    /// Those users of the project with whom a device is shared, in the order of sharing.
     async fn sharees(&self, project: ProjectNo, device: DeviceNo, limit: usize) -> Result<Vec<User>>;
-    /// Takes a device from a user of the project; from everybody when that user owns it.
+    /// Unbinds a device from a user of the project; from all users if that user owns it.
     async fn unbind_device(
         &self,
         project: ProjectNo,
@@ -69,7 +70,8 @@ pub trait BindingStore: Send + Sync {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(Unbound, Moves)>;
-    /// Takes a device from everybody, for its maker's project and its owner's; for any other only from its own users.
+    /// Unbinds a device from all users, for the project of its product and the owner's project; for another project
+    /// only from its own users.
     async fn unbind_everybody(
         &self,
         project: ProjectNo,
@@ -79,11 +81,11 @@ pub trait BindingStore: Send + Sync {
     ) -> Result<(Unbound, Moves)>;
 }
 
-/// Tokens that pair devices, of which only hashes are kept.
+/// Pairing tokens, stored as hashes.
 #[async_trait]
 pub trait PairingStore: Send + Sync {
-    /// A token by which a device becomes a user's and stands in a home, or in the user's first, which is made if need be.
-    /// `None` for a user that is not the project's.
+    /// Creates a token with which a device becomes the user's and joins the given home, or the user's first home, which
+    /// is created if necessary. `None` for a user that is not the project's.
     async fn make_pairing(
         &self,
         project: ProjectNo,
@@ -92,8 +94,8 @@ pub trait PairingStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
     ) -> Result<Option<PairingToken>>;
-    /// The device that redeemed a token of the project's (and of a user's, if one is given) that lived at `from_ms` or
-    /// later, and those that were refused. `None` when there is no such token.
+    /// The device that redeemed a token of the project (and of the user, if given) that was valid at `from_ms` or
+    /// later, and the devices that were refused. `None` if there is no such token.
     async fn pairing(
         &self,
         project: ProjectNo,
@@ -101,7 +103,7 @@ pub trait PairingStore: Send + Sync {
         token: &str,
         from_ms: i64,
     ) -> Result<Option<(Option<Device>, Vec<Device>)>>;
-    /// A device redeems a token: it is activated, and the user's from then on, with those behind it that are nobody's.
+    /// Redeems a token: the device is activated and becomes the user's, with its sub-devices that have no owner.
     async fn redeem_pairing(
         &self,
         device: DeviceNo,
@@ -111,15 +113,15 @@ pub trait PairingStore: Send + Sync {
     ) -> Result<(Redeemed, Moves)>;
 }
 
-/// Gateways and what is behind them, and devices that are made as they come. For the devices' own sessions.
+/// Gateways and their sub-devices, and devices that are created at their registration. For the devices' own sessions.
 #[async_trait]
 pub trait TopologyStore: Send + Sync {
     /// A product by Alibaba's id, with its secret.
     async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>>;
-    /// The device of that name, made when there is none, behind a gateway if one is given. `None` when the product is
-    /// not one of the gateway's project's for sub-devices; for a device that is elsewhere: behind another gateway, with
-    /// another owner than the gateway's, removed, or it has connected by itself; and when there are `max` already, by or
-    /// behind the gateway, or without one of the product.
+    /// The device with that name, created if it does not exist, as a sub-device of the gateway if one is given. `None`
+    /// if the product is not one of the gateway's project for sub-devices; if the device has another gateway, another
+    /// owner than the gateway's, was removed, or has connected by itself; and if there are `max` already: created by or
+    /// attached to the gateway or, without a gateway, created for the product.
     async fn make_device(
         &self,
         device: &NewSubDevice,
@@ -128,8 +130,8 @@ pub trait TopologyStore: Send + Sync {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(Option<Device>, Moves)>;
-    /// Puts devices behind a gateway, all of them unless there would be more than `max`; whether they are there now. One
-    /// of the same project that is nobody's and was not removed becomes the gateway's owner's.
+    /// Attaches devices to a gateway, all of them or, if there would be more than `max`, none; returns whether they are
+    /// attached. A device of the same project that has no owner and was not removed becomes the gateway's owner's.
     async fn attach(
         &self,
         subs: &[DeviceNo],
@@ -138,8 +140,8 @@ pub trait TopologyStore: Send + Sync {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<(bool, Moves)>;
-    /// Takes devices from behind a gateway, all of them or none; whether all were there.
+    /// Detaches sub-devices from a gateway, all of them or none; `false` if one of them was not attached to it.
     async fn detach(&self, subs: &[DeviceNo], gateway: DeviceNo, now_ms: i64) -> Result<bool>;
-    /// The devices behind a gateway, in order of creation.
+    /// The sub-devices of a gateway, in order of creation.
     async fn behind(&self, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>>;
 }

@@ -1,76 +1,76 @@
-//! What a change of owners does to a device, its gateway and those behind it (decision 0013): pure decisions. A store
-//! loads a [`Group`], asks, and carries out the [`Step`]s in their order, in one transaction.
+//! The rules for a change of owners of a device, its gateway and its sub-devices (decision 0013), as pure functions. A
+//! store loads a [`Group`], calls a rule, and carries out the returned [`Step`]s in their order, in one transaction.
 
 use super::{DeviceNo, HomeId, ProjectNo, UserNo};
 
-/// What an owner's first home is called, which is made when there is none.
+/// The name of a user's first home, which is created if necessary.
 pub const FIRST_HOME: &str = "Home";
 
-/// A device, as far as it matters to who owns it and where it stands.
+/// The properties of a device that decide about its owner and home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The store's number.
     pub no: DeviceNo,
     /// The project of its product.
     pub project: ProjectNo,
-    /// Who owns it.
+    /// The owner.
     pub owner: Option<UserNo>,
-    /// Who owned it last, also when nobody does now.
+    /// The present owner or, if there is none, the last one.
     pub last_owner: Option<UserNo>,
-    /// The home that it stands in.
+    /// The home that it belongs to.
     pub home: Option<HomeId>,
 }
 
-/// A device with the gateway that it is behind, and those behind it.
+/// A device with its gateway and its sub-devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The device.
     pub device: Placement,
     /// Its gateway.
     pub gateway: Option<Placement>,
-    /// Those behind it.
+    /// Its sub-devices.
     pub behind: Vec<Placement>,
 }
 
-/// Whether a new owner sees what a device logged for others.
+/// Whether a new owner sees the history of earlier owners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {
-    /// Somebody new gets it as after a reset.
+    /// The history is hidden from a new owner, as after a reset.
     EndsForNew,
-    /// The operator keeps what there is.
+    /// The history remains visible, because the operator says so.
     Kept,
 }
 
 /// One change to one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Everybody loses it, and it is told to them: its bindings and its home end, it leaves its gateway, and those behind
-    /// it leave it.
+    /// All users lose the device, and are informed. Its bindings are removed, it belongs to no home, and it is detached
+    /// from its gateway and its sub-devices.
     Release(DeviceNo),
-    /// Its bindings, its home and what was wished of it end.
+    /// Its bindings, its membership of a home and its desired values are removed.
     EndBindings(DeviceNo),
-    /// It leaves the gateway, which no longer speaks for it: its session ends.
+    /// It is detached from its gateway, which no longer represents it: its session ends.
     Detach(DeviceNo),
-    /// As a reset: what people said of it goes, and the sight of its history.
-    ForgetPast(DeviceNo),
-    /// The device belongs to somebody who did not own it before.
-    Arrive(DeviceNo, UserNo),
-    /// Some may lose it by what follows, who are told; what was wished of it ends.
+    /// As after a reset: names and other data of its users are removed, and its history is hidden.
+    ResetHistory(DeviceNo),
+    /// The device gets an owner who did not own it before.
+    NewOwner(DeviceNo, UserNo),
+    /// The following steps may take it from some users, who are informed; its desired values are removed.
     LeaveHome(DeviceNo),
-    /// It stands in this home.
-    Stand(DeviceNo, HomeId),
-    /// The user owns it; it is no longer removed.
+    /// It belongs to this home.
+    SetHome(DeviceNo, HomeId),
+    /// The user owns it; it no longer counts as removed.
     Bind(DeviceNo, UserNo),
 }
 
-/// Whether one of two devices speaks, as a gateway, for what another owner has.
+/// Whether a gateway and its sub-device have different owners.
 fn is_between_owners(one: &Placement, other: &Placement) -> bool {
     one.owner.is_some() && other.owner.is_some() && one.owner != other.owner
 }
 
 impl Group {
-    /// Makes the device a user's, in one of the user's homes. Whoever had it loses it, and gateways of others do not
-    /// speak for it, nor it for devices of others.
+    /// Makes the device a user's, in one of the user's homes. Its other users lose it. It is detached from gateways and
+    /// sub-devices of other owners.
     pub fn hand_over(&self, user: UserNo, home: HomeId, history: History) -> Vec<Step> {
         let (no, owner) = (self.device.no, self.device.owner);
         if owner == Some(user) {
@@ -85,27 +85,27 @@ impl Group {
             steps.extend(self.gateway.filter(is_anothers).map(|_| Step::Detach(no)));
             steps.extend(self.behind.iter().filter(|sub| is_anothers(sub)).map(|sub| Step::Detach(sub.no)));
         }
-        if self.was_anothers(user) && history == History::EndsForNew {
-            steps.push(Step::ForgetPast(no));
+        if self.had_other_owner(user) && history == History::EndsForNew {
+            steps.push(Step::ResetHistory(no));
         }
-        steps.extend([Step::Arrive(no, user), Step::Stand(no, home), Step::Bind(no, user)]);
+        steps.extend([Step::NewOwner(no, user), Step::SetHome(no, home), Step::Bind(no, user)]);
         steps
     }
 
-    /// Whether somebody else than the user owned the device last, or does now.
-    pub fn was_anothers(&self, user: UserNo) -> bool {
+    /// Whether a user other than this one owned the device last, or owns it now.
+    pub fn had_other_owner(&self, user: UserNo) -> bool {
         self.device.last_owner.is_some_and(|last| last != user)
     }
 
-    /// Takes the device from everybody, and with it what is behind it and the same owner's.
+    /// Takes the device from all its users, together with those sub-devices that have the same owner.
     pub fn release(&self) -> Vec<Step> {
         let is_owners =
             |sub: &&Placement| sub.no != self.device.no && sub.owner.is_some() && sub.owner == self.device.owner;
         self.behind.iter().filter(is_owners).chain([&self.device]).map(|one| Step::Release(one.no)).collect()
     }
 
-    /// Puts the device into a home. From the one before go the people of that home, what they wished of it, and gateways
-    /// there that others own.
+    /// Moves the device to a home. If it was in another one, the members of that home lose it, its desired values are
+    /// removed, and it is detached from gateways and sub-devices of other owners.
     pub fn move_to(&self, home: HomeId) -> Vec<Step> {
         let no = self.device.no;
         let mut steps = Vec::new();
@@ -116,40 +116,39 @@ impl Group {
             let others = self.behind.iter().filter(|sub| is_between_owners(&self.device, sub));
             steps.extend(others.map(|sub| Step::Detach(sub.no)));
         }
-        steps.push(Step::Stand(no, home));
+        steps.push(Step::SetHome(no, home));
         steps
     }
 
-    /// Those behind the device that become its new owner's with it: of the same project, and nobody's.
-    pub fn free_behind(&self) -> Vec<DeviceNo> {
+    /// The sub-devices that get the device's new owner too: those of the same project without an owner.
+    pub fn unowned_sub_devices(&self) -> Vec<DeviceNo> {
         let is_free = |sub: &&Placement| sub.owner.is_none() && sub.project == self.device.project;
         self.behind.iter().filter(is_free).map(|sub| sub.no).collect()
     }
 }
 
-/// The owner whom a device gets by coming behind a gateway: the gateway's, when it is of the same project and nobody's
-/// and was not removed.
+/// The owner that a device gets when it is attached to a gateway: the gateway's owner, if the device is of the same
+/// project, has no owner and was not removed.
 pub fn owner_by_gateway(sub: &Placement, removed: bool, gateway: &Placement) -> Option<UserNo> {
     let is_free = sub.owner.is_none() && !removed && sub.project == gateway.project;
     gateway.owner.filter(|_| is_free)
 }
 
-/// Devices, each with its gateway, that are parted when a home of theirs goes: those that another owner has than the
-/// gateway.
-pub fn parted(behind: &[(Placement, Placement)]) -> Vec<DeviceNo> {
+/// The sub-devices that are detached when their home is removed: those whose gateway has another owner.
+pub fn detached_by_removal(behind: &[(Placement, Placement)]) -> Vec<DeviceNo> {
     behind.iter().filter(|(sub, gateway)| is_between_owners(sub, gateway)).map(|(sub, _)| sub.no).collect()
 }
 
-/// Of these those that are parted when a user leaves a home with the devices that are the user's: one of the two leaves and
-/// the other, which somebody else owns, stays.
-pub fn parted_by_leaving(home: HomeId, user: UserNo, behind: Vec<(Placement, Placement)>) -> Vec<DeviceNo> {
+/// The sub-devices that are detached when a user leaves a home with the user's own devices: either the sub-device or
+/// its gateway leaves, and the other one, which has another owner, stays.
+pub fn detached_by_leaving(home: HomeId, user: UserNo, behind: Vec<(Placement, Placement)>) -> Vec<DeviceNo> {
     let leaves = |one: &Placement| one.home == Some(home) && one.owner == Some(user);
-    parted(&Vec::from_iter(behind.into_iter().filter(|(sub, gateway)| leaves(sub) || leaves(gateway))))
+    detached_by_removal(&Vec::from_iter(behind.into_iter().filter(|(sub, gateway)| leaves(sub) || leaves(gateway))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Step::{Arrive, Bind, Detach, EndBindings, ForgetPast, LeaveHome, Release, Stand};
+    use super::Step::{Bind, Detach, EndBindings, LeaveHome, NewOwner, Release, ResetHistory, SetHome};
     use super::*;
 
     const MAKER: ProjectNo = ProjectNo(1);
@@ -170,7 +169,7 @@ mod tests {
         Group { device: placed(1, owner), gateway: gateway.map(|owner| placed(20, owner)), behind }
     }
 
-    /// A device that nobody has, and that was somebody's last.
+    /// A device that has no owner now, but had one.
     fn given_up(last_owner: UserNo) -> Group {
         let mut given_up = group(None, None, &[]);
         given_up.device.last_owner = Some(last_owner);
@@ -179,16 +178,16 @@ mod tests {
 
     #[test]
     fn who_gets_a_device() {
-        let arrives = [Arrive(DEVICE, ANN), Stand(DEVICE, HOME), Bind(DEVICE, ANN)];
+        let arrives = [NewOwner(DEVICE, ANN), SetHome(DEVICE, HOME), Bind(DEVICE, ANN)];
         let table: [(&str, Group, &[Step]); 8] = [
             ("nobody's", group(None, None, &[]), &[EndBindings(DEVICE)]),
             ("nobody's now, the same owner's last", given_up(ANN), &[EndBindings(DEVICE)]),
-            ("nobody's now, another's last", given_up(BOB), &[EndBindings(DEVICE), ForgetPast(DEVICE)]),
-            ("another's", group(Some(BOB), None, &[]), &[Release(DEVICE), ForgetPast(DEVICE)]),
+            ("nobody's now, another's last", given_up(BOB), &[EndBindings(DEVICE), ResetHistory(DEVICE)]),
+            ("another's", group(Some(BOB), None, &[]), &[Release(DEVICE), ResetHistory(DEVICE)]),
             (
                 "another's gateway: what is behind it and that owner's goes with it",
                 group(Some(BOB), None, &[Some(BOB), Some(CAT), None]),
-                &[Release(DeviceNo(30)), Release(DEVICE), ForgetPast(DEVICE)],
+                &[Release(DeviceNo(30)), Release(DEVICE), ResetHistory(DEVICE)],
             ),
             (
                 "nobody's, behind a gateway of another's",
@@ -207,7 +206,7 @@ mod tests {
             let expected: Vec<Step> = first.iter().chain(&arrives).copied().collect();
             assert_eq!(steps, expected, "{name}");
             let kept = group.hand_over(ANN, HOME, History::Kept);
-            assert!(!kept.contains(&ForgetPast(DEVICE)), "{name}: the operator keeps the history");
+            assert!(!kept.contains(&ResetHistory(DEVICE)), "{name}: the operator keeps the history");
         }
     }
 
@@ -216,19 +215,19 @@ mod tests {
         let same = group(Some(ANN), Some(Some(ANN)), &[Some(ANN)]);
         assert_eq!(
             same.hand_over(ANN, OTHER_HOME, History::EndsForNew),
-            [Stand(DEVICE, OTHER_HOME), Bind(DEVICE, ANN)]
+            [SetHome(DEVICE, OTHER_HOME), Bind(DEVICE, ANN)]
         );
-        let moved = [LeaveHome(DEVICE), Stand(DEVICE, HOME), Bind(DEVICE, ANN)];
+        let moved = [LeaveHome(DEVICE), SetHome(DEVICE, HOME), Bind(DEVICE, ANN)];
         assert_eq!(same.hand_over(ANN, HOME, History::EndsForNew), moved);
     }
 
     #[test]
     fn a_device_that_moves_leaves_the_gateways_of_others() {
         let alone = group(Some(ANN), Some(Some(BOB)), &[Some(ANN), Some(BOB), None]);
-        let expected = [LeaveHome(DEVICE), Detach(DEVICE), Detach(DeviceNo(31)), Stand(DEVICE, HOME)];
+        let expected = [LeaveHome(DEVICE), Detach(DEVICE), Detach(DeviceNo(31)), SetHome(DEVICE, HOME)];
         assert_eq!(alone.move_to(HOME), expected);
-        assert_eq!(alone.move_to(OTHER_HOME), [Stand(DEVICE, OTHER_HOME)], "it stands there already");
-        assert_eq!(group(None, Some(Some(BOB)), &[]).move_to(HOME), [Stand(DEVICE, HOME)], "it stood nowhere");
+        assert_eq!(alone.move_to(OTHER_HOME), [SetHome(DEVICE, OTHER_HOME)], "it stands there already");
+        assert_eq!(group(None, Some(Some(BOB)), &[]).move_to(HOME), [SetHome(DEVICE, HOME)], "it stood nowhere");
     }
 
     #[test]
@@ -236,7 +235,7 @@ mod tests {
         let foreign = Placement { project: ProjectNo(2), ..placed(9, None) };
         let mut gateway = group(None, None, &[None, Some(BOB)]);
         gateway.behind.push(foreign);
-        assert_eq!(gateway.free_behind(), [DeviceNo(30)]);
+        assert_eq!(gateway.unowned_sub_devices(), [DeviceNo(30)]);
         let owned = placed(1, Some(ANN));
         for (sub, removed, gateway, expected) in [
             (placed(30, None), false, owned, Some(ANN)),
@@ -262,8 +261,8 @@ mod tests {
             (nobodys, anns, false),
             (elsewhere, bobs, false),
         ] {
-            let parted = parted_by_leaving(OTHER_HOME, ANN, vec![(sub, gateway)]);
-            assert_eq!(parted, Vec::from_iter(is_parted.then_some(sub.no)), "{sub:?} {gateway:?}");
+            let detached_by_removal = detached_by_leaving(OTHER_HOME, ANN, vec![(sub, gateway)]);
+            assert_eq!(detached_by_removal, Vec::from_iter(is_parted.then_some(sub.no)), "{sub:?} {gateway:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Pairing: a token that the cloud makes for a user, and that a device redeems to become the user's (contract tuya §4.2;
-//! aliyun §6.8; decision 0010).
+//! Pairing: a user requests a token, and a device that redeems it becomes the user's (contract tuya §4.2; aliyun §6.8;
+//! decision 0010).
 
 use std::sync::Arc;
 
 use super::access::{DeviceRole, seen_as};
-use super::device::Leaving;
+use super::device::Removal;
 use super::home::HomeRole;
 use super::ownership::Placement;
 use super::{
@@ -12,45 +12,45 @@ use super::{
     Result, Uid, UserNo,
 };
 
-/// How long a token can be redeemed.
+/// The time after which a token expires.
 pub const PAIRING_LIFE_MS: i64 = 300 * 1000;
-/// How long it is told what came of one.
+/// The time for which the result of a token is available.
 pub const PAIRING_KEPT_MS: i64 = 24 * 3600 * 1000;
-/// Tokens of one user that are kept; the oldest makes room for a further one.
+/// The maximal number of stored tokens of a user; a further one replaces the oldest.
 pub const PAIRINGS_MAX: usize = 100;
-/// Devices that may not be bound, of which a token's result tells.
+/// The maximal number of refused devices in the result of a token.
 pub const FAILURES_MAX: usize = 20;
 
 /// A new token. No `Debug`.
 pub struct PairingToken {
-    /// What a device redeems; 12 digits and lower-case letters.
+    /// The token for a device; 12 digits and lower-case letters.
     pub token: String,
-    /// Further 4, for devices that send both.
+    /// 4 further characters, for devices that send both.
     pub secret: String,
 }
 
-/// How an attempt to redeem a token ended.
+/// The result of an attempt to redeem a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redeemed {
-    /// The device is the user's.
+    /// The device became the user's.
     Bound,
-    /// Somebody else owns the device, or it is no device of the project's products.
+    /// Another user owns the device, or it is not of the project's products.
     Refused,
-    /// There is no such token, or it is used or expired.
+    /// The token does not exist, was used or has expired.
     Unknown,
 }
 
-/// What a device sends to redeem a token. No `Debug`.
+/// The text with which a device redeems a token. No `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SentToken {
     /// The token.
     pub token: String,
-    /// The secret that was made with it, when the device sends that too.
+    /// The secret of the token, if the device sends it.
     pub secret: Option<String>,
 }
 
 impl SentToken {
-    /// The token alone, or region, token and secret in one: 2, 12 and 4 characters.
+    /// Accepts the token only, or region, token and secret in one text: 2, 12 and 4 characters.
     pub fn parse(text: &str) -> Self {
         match (text.is_ascii() && text.len() == 18).then(|| (&text[2..14], &text[14..])) {
             Some((token, secret)) => Self { token: token.to_owned(), secret: Some(secret.to_owned()) },
@@ -59,35 +59,35 @@ impl SentToken {
     }
 }
 
-/// A token of the registry that a device sends, and what decides whether it can be redeemed.
+/// A stored token, with the state that decides whether it can be redeemed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The project that made it.
+    /// The project that created it.
     pub project: ProjectNo,
-    /// Whose the device becomes.
+    /// The user who gets the device.
     pub user: UserNo,
-    /// Where it is to stand.
+    /// The home that the device joins.
     pub home: HomeId,
-    /// What the user may do in that home at this moment.
+    /// The user's present role in that home.
     pub role: Option<HomeRole>,
-    /// Whether the user is shut out.
+    /// Whether the user is disabled.
     pub is_disabled: bool,
-    /// When the token dies, milliseconds since 1970.
+    /// When the token expires, milliseconds since 1970.
     pub expires_ms: i64,
     /// Whether a device has redeemed it.
     pub is_used: bool,
-    /// Whether its secret is the one that was sent, or none was sent.
+    /// Whether the device sent the right secret, or none.
     pub is_secret_right: bool,
 }
 
-/// What becomes of a device that sends a token.
+/// The decision about a device that sends a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// There is no such token.
+    /// The token is not valid.
     Unknown,
-    /// The device may not be bound by it, and whether that is noted for the user.
+    /// The device may not be bound with it.
     Refuse {
-        /// Whether fewer than [`FAILURES_MAX`] are noted already.
+        /// Whether the result of the token lists the device: fewer than [`FAILURES_MAX`] are listed already.
         is_noted: bool,
     },
     /// The device becomes the user's.
@@ -95,16 +95,16 @@ pub enum Decision {
 }
 
 impl Claim {
-    /// Whether the token can be redeemed still: by a user who may bring devices into that home still.
-    pub fn is_living(&self, now_ms: i64) -> bool {
+    /// Whether the token is valid: not used, not expired, and its user may still add devices to that home.
+    pub fn is_valid(&self, now_ms: i64) -> bool {
         let may_bring = self.role.is_some_and(|role| role >= HomeRole::Admin);
         self.expires_ms > now_ms && !self.is_used && !self.is_disabled && may_bring && self.is_secret_right
     }
 
-    /// Decides about a device: one of the project's products, and nobody else's, becomes the user's. `failures` are the
-    /// devices that were refused before.
+    /// Decides about a device. A device of the project's products that has no other owner becomes the user's.
+    /// `failures` is the number of devices that were refused before.
     pub fn decide(&self, device: &Placement, failures: usize, now_ms: i64) -> Decision {
-        if !self.is_living(now_ms) {
+        if !self.is_valid(now_ms) {
             return Decision::Unknown;
         }
         let is_free = device.project == self.project && device.owner.is_none_or(|owner| owner == self.user);
@@ -112,58 +112,58 @@ impl Claim {
     }
 }
 
-/// What came of a token.
+/// The result of a token.
 pub struct PairingResult {
     /// The device that redeemed it.
     pub paired: Option<DeviceState>,
-    /// Devices that tried to and may not be bound; at most [`FAILURES_MAX`].
+    /// Devices that were refused; at most [`FAILURES_MAX`].
     pub refused: Vec<DeviceState>,
 }
 
 impl Cloud {
-    /// A token by which a device becomes a user's. It stands in `home` then, or in the user's first own home, which is
-    /// made if need be. Without a user: the owner of the home.
+    /// Creates a token with which a device becomes a user's. The device joins `home` or the user's first own home,
+    /// which is created if necessary. Without a user, the device becomes the home owner's.
     ///
     /// # Errors
-    /// [`Error::Missing`] when a project names neither; [`Error::NotVisible`] for a user or home that is not the
-    /// caller's; [`Error::NotAllowed`] for a home that the user may not bring devices into.
+    /// [`Error::Missing`] if a project names neither; [`Error::NotVisible`] for a user or home that is not the
+    /// caller's; [`Error::NotAllowed`] for a home to which the user may not add devices.
     pub async fn pairing_token(
         &self,
-        who: &impl Requester,
+        requester: &impl Requester,
         uid: Option<Uid>,
         home: Option<HomeId>,
     ) -> Result<PairingToken> {
-        let uid = match (uid, who.user(), home) {
+        let uid = match (uid, requester.user(), home) {
             (Some(uid), None, _) => uid,
             (Some(uid), Some(user), _) if uid == user.uid => uid,
             (Some(_), Some(_), _) => return Err(Error::NotVisible(Noun::User)),
             (None, Some(user), _) => user.uid.clone(),
-            (None, None, Some(home)) => self.home(who, home).await?.owner,
+            (None, None, Some(home)) => self.home(requester, home).await?.owner,
             (None, None, None) => return Err(Error::Missing("uid")),
         };
-        let home = self.home_to_bring_to(who, &uid, home).await?;
-        let (project, now_ms) = (who.project().no, self.now_ms());
+        let home = self.home_to_bring_to(requester, &uid, home).await?;
+        let (project, now_ms) = (requester.project().no, self.now_ms());
         let made = self.registry.make_pairing(project, &uid, home, now_ms, PAIRING_LIFE_MS).await?;
         made.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// What came of a token: of the project's, or of the user's who asks.
+    /// The result of a token of the project, or of the user who is the requester.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for an unknown one.
-    pub async fn pairing_result(&self, who: &impl Requester, token: &str) -> Result<PairingResult> {
-        let user = who.user().map(|user| user.no);
+    /// [`Error::NotVisible`] for an unknown token.
+    pub async fn pairing_result(&self, requester: &impl Requester, token: &str) -> Result<PairingResult> {
+        let user = requester.user().map(|user| user.no);
         let from_ms = self.now_ms() - PAIRING_KEPT_MS;
-        let found = self.registry.pairing(who.project().no, user, token, from_ms).await?;
+        let found = self.registry.pairing(requester.project().no, user, token, from_ms).await?;
         let (paired, refused) = found.ok_or(Error::NotVisible(Noun::Pairing))?;
-        // It may be somebody else's by now.
-        let paired = self.seen_with_state(who, paired.into_iter().collect()).await?.pop();
+        // Another user may own it by now.
+        let paired = self.seen_with_state(requester, paired.into_iter().collect()).await?.pop();
         let strange = |device| if user.is_some() { unknown(device) } else { Arc::new(device) };
         let refused = self.with_state(refused.into_iter().map(strange)).await?;
         Ok(PairingResult { paired, refused })
     }
 
-    /// A device, which its session proved, redeems a token: it is activated, and the user's from then on.
+    /// An authenticated device redeems a token: it is activated, and becomes the user's.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -175,12 +175,12 @@ impl Cloud {
             let time_ms = self.now_ms().max(history_from_ms.unwrap_or_default());
             self.log(vec![activation(device.no, time_ms)]).await?;
         }
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(redeemed)
     }
 }
 
-/// A device of somebody else's, as it left the factory.
+/// A device of another owner, without all data of that owner.
 fn unknown(device: Device) -> Arc<Device> {
     let name = device.product.name.clone();
     seen_as(Arc::new(Device { name, ..device }), DeviceRole::Sharee)
@@ -216,8 +216,8 @@ mod tests {
             ("living", claim(), Decision::Bind),
             ("by an admin of the home", Claim { role: Some(HomeRole::Admin), ..claim() }, Decision::Bind),
             ("by a plain member", Claim { role: Some(HomeRole::Member), ..claim() }, Decision::Unknown),
-            ("by one who has left the home", Claim { role: None, ..claim() }, Decision::Unknown),
-            ("by one who is shut out", Claim { is_disabled: true, ..claim() }, Decision::Unknown),
+            ("by a former member", Claim { role: None, ..claim() }, Decision::Unknown),
+            ("by a disabled user", Claim { is_disabled: true, ..claim() }, Decision::Unknown),
             ("expired", Claim { expires_ms: NOW, ..claim() }, Decision::Unknown),
             ("used", Claim { is_used: true, ..claim() }, Decision::Unknown),
             ("with another secret", Claim { is_secret_right: false, ..claim() }, Decision::Unknown),

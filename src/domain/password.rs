@@ -1,9 +1,9 @@
 //! Passwords in the forms in which clients send them (contract tuya §1.7; decision 0009).
 
-/// A password as somebody gave it. No `Debug`.
+/// A password as a client sent it. No `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
-    /// The text itself.
+    /// The clear text.
     Clear(String),
     /// The 32 hex digits of its MD5, in lower case.
     Md5(String),
@@ -12,7 +12,8 @@ pub enum Password {
 }
 
 impl Password {
-    /// What a client sent, which is told by its look alone: digits of a hash, or else the text itself.
+    /// A password in the form in which the client sent it, which is recognized by its characters: the digits of a hash,
+    /// otherwise clear text.
     pub fn sent(text: String) -> Self {
         let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match text.len() {

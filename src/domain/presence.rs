@@ -1,26 +1,26 @@
-//! Presence: devices that connect and disconnect. Who is connected is what this process knows at the moment; the log and
-//! the time of the last change are only a record of it (decisions 0004 and 0015).
+//! The presence of devices. A device is online if this process has a session for it; the log rows and the time of the
+//! last change are only a record of it (decisions 0004 and 0015).
 
 use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
 use super::{Cloud, Device, DeviceId, DeviceNo, EventSource, EventType, Result};
 
-/// The devices that are connected to this process: nobody at its start.
+/// The devices that are connected to this process. Empty at the start.
 #[derive(Default)]
 pub(super) struct Present(RwLock<HashSet<DeviceNo>>);
 
-/// Notes whether a device is connected once it is dropped, also when whoever waited for that has gone.
-struct Noting<'a, F: Fn() -> bool> {
+/// Updates the presence of a device when it is dropped, so also if the waiting future is cancelled.
+struct PresenceUpdate<'a, F: Fn() -> bool> {
     present: &'a Present,
     device: DeviceNo,
     has_session: F,
 }
 
-impl<F: Fn() -> bool> Drop for Noting<'_, F> {
+impl<F: Fn() -> bool> Drop for PresenceUpdate<'_, F> {
     fn drop(&mut self) {
         let mut present = self.present.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Asked while nobody else notes anything: of two that do, the last one knows how it is after both.
+        // Checked under the lock: of two concurrent updates, the later one sees the final state.
         if (self.has_session)() {
             present.insert(self.device);
         } else {
@@ -30,30 +30,30 @@ impl<F: Fn() -> bool> Drop for Noting<'_, F> {
 }
 
 impl Cloud {
-    /// A device has connected. The first time also activates it. `has_session` says at any time whether a session of this
-    /// process stands for the device, so that what happens at the same time is noted in the right order.
+    /// A device has connected. The first time also activates it. `has_session` returns whether this process has a
+    /// session of the device at the moment, so that concurrent changes end in the right state.
     ///
     /// # Errors
-    /// [`super::Error::Store`]; who is connected is noted all the same.
+    /// [`super::Error::Store`]; the presence is updated all the same.
     pub async fn connected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
-        let noting = Noting { present: &self.present, device: device.no, has_session };
+        let update = PresenceUpdate { present: &self.present, device: device.no, has_session };
         let mut rows = Vec::with_capacity(2);
-        // The registry is asked only when it may be the first time: a write makes everybody read anew.
+        // The registry is called only if this may be the first activation: a write invalidates cache entries.
         if device.active_ms == 0 && self.registry.activate_device(device.no, self.now_ms()).await? {
             rows.push(self.row_now(device, EventType::Activated, EventSource::DEVICE));
         }
         rows.push(self.row_now(device, EventType::Online, EventSource::DEVICE));
-        self.log_then(rows, || drop(noting)).await
+        self.log_then(rows, || drop(update)).await
     }
 
-    /// A session of a device has ended; `has_session` as with [`Cloud::connected`].
+    /// A session of a device has ended; `has_session` as in [`Cloud::connected`].
     ///
     /// # Errors
-    /// [`super::Error::Store`]; who is connected is noted all the same.
+    /// [`super::Error::Store`]; the presence is updated all the same.
     pub async fn disconnected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
-        let noting = Noting { present: &self.present, device: device.no, has_session };
+        let update = PresenceUpdate { present: &self.present, device: device.no, has_session };
         let row = self.row_now(device, EventType::Offline, EventSource::DEVICE);
-        self.log_then(vec![row], || drop(noting)).await
+        self.log_then(vec![row], || drop(update)).await
     }
 
     /// Whether each of these devices is connected.
@@ -66,7 +66,7 @@ impl Cloud {
         self.present.0.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
     }
 
-    /// A device by its id alone: for the device's own session, which its secret has opened, never for a cloud call.
+    /// A device by its id only, for its own authenticated session. Not for calls of the cloud APIs.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -74,7 +74,7 @@ impl Cloud {
         self.registry.device_by_id(id).await
     }
 
-    /// The devices that this process plays itself, at most `limit`.
+    /// The devices that this process simulates, at most `limit`.
     ///
     /// # Errors
     /// [`super::Error::Store`].

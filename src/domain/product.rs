@@ -1,4 +1,4 @@
-//! Products: types of devices, with their thing models.
+//! Products: types of devices, with their functions.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,71 +14,72 @@ use super::{Caller, Cloud, Error, Noun, ProductId, ProjectNo, Requester, Result,
 /// A type of device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Product {
-    /// The tenant whose product it is.
+    /// The project that owns it.
     pub project: ProjectNo,
     /// Tuya's id.
     pub id: ProductId,
     /// Alibaba's `productKey`.
     pub key: String,
-    /// What people call it.
+    /// The name.
     pub name: String,
     /// Tuya's category, for example `cz` for a plug.
     pub category: String,
-    /// The maker's model, if any.
+    /// The manufacturer's model, if any.
     pub model: Option<String>,
     /// The path of its icon, relative to the vendor's image host.
     pub icon: String,
-    /// How it reaches the network, for example `NET_WIFI`.
+    /// The type of its network connection, for example `NET_WIFI`.
     pub net_type: String,
     /// Device, gateway or sub-device.
     pub node_type: NodeType,
     /// The vendor's business type, for example 299009.
     pub biz_type: i64,
-    /// What it can do and report.
+    /// The functions.
     pub functions: Vec<Function>,
-    /// Positions in `functions`, in the order of their data points: the order of a status.
+    /// Indexes into `functions` in the order of the data points, which is the order of a status.
     pub status_order: Vec<usize>,
-    /// Which devices may ask for their secret with the product's.
+    /// Which devices may register: request their own secret with the product's secret.
     pub registration: Registration,
     /// Whether a report with a value off the specification is refused as a whole.
     pub strict: bool,
 }
 
-/// Which devices of a product may ask for their secret with the secret that the product's devices share.
+/// Which devices of a product may register: request their own secret with the secret that all devices of the product
+/// share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {
     /// None.
     #[default]
     Off,
-    /// Those that exist and never connected.
+    /// Devices that exist and never connected.
     Known,
-    /// Those, and new ones, which are made.
+    /// The same and new devices, which are created.
     Any,
 }
 
 impl Product {
-    /// The order of a status of these functions.
+    /// The order of these functions in a status.
     pub fn status_order_of(functions: &[Function]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..functions.len()).collect();
         order.sort_by_key(|at| functions.get(*at).map(|function| function.dp_id));
         order
     }
 
-    /// The function of that code.
+    /// The function with that code.
     pub fn function(&self, code: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.code == code)
     }
 }
 
-/// Where a device of a product stands in its network.
+/// How devices of a product connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeType {
-    /// Connects by itself.
+    /// Connects directly.
     #[default]
     Device,
-    /// Connects by itself and for its sub-devices.
+    /// Connects directly, and represents its sub-devices.
     Gateway,
     /// Connects through a gateway.
     Sub,
@@ -95,22 +96,22 @@ pub struct Function {
     pub kind: FunctionType,
     /// The specification of its value: a JSON object as text, in the vendor's members (`min`, `max`, `range` …).
     pub values: String,
-    /// What people call it.
+    /// The name.
     pub name: String,
-    /// Who may read and write it.
+    /// Whether it can be commanded, reported, or both.
     pub access: Access,
-    /// The members of `values`.
+    /// The parsed members of `values`.
     pub specification: Map<String, Json>,
-    /// What `values` restricts.
+    /// The limits in `values`.
     pub bounds: Bounds,
 }
 
-/// The greatest whole number up to which a 64-bit floating-point number has every one.
+/// The limit up to which a 64-bit floating-point number represents every whole number.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 impl Function {
-    /// Whether a value is one that the function may have. A whole number that is written with a fraction or an exponent
-    /// (`200.0`, `2e2`) is brought into its usual form first, and so is a struct that comes as text.
+    /// Whether the function allows a value. First changes a whole number with a fraction or an exponent (`200.0`,
+    /// `2e2`) and a struct in a string to their usual form.
     pub fn accepts_normalized(&self, value: &mut Value) -> bool {
         if self.accepts(value) {
             return true;
@@ -131,8 +132,8 @@ impl Function {
         self.accepts(value)
     }
 
-    /// The value that a device's status shows until the device has reported one, as JSON text and as the vendor's cloud
-    /// has it: `false`, the least number, the first choice, an empty text.
+    /// The value in a status before the first report, as JSON text and with the vendor's rules: `false`, the minimum,
+    /// the first choice, an empty text.
     pub fn default_value(&self) -> Cow<'_, str> {
         let empty_text = "\"\"";
         match self.kind {
@@ -151,7 +152,7 @@ impl Function {
         }
     }
 
-    /// Whether a value is one that the function may have.
+    /// Whether the function allows a value.
     pub fn accepts(&self, value: &Value) -> bool {
         let (text, Bounds { min, max, range, chars, decimal, members }) = (value.as_json(), &self.bounds);
         match self.kind {
@@ -178,7 +179,7 @@ impl Function {
 }
 
 impl Decimal {
-    /// A number as it is stored where that is a whole one; a further decimal place is rounded.
+    /// The number multiplied by the scale, if it is stored as a whole number. Additional decimal places are rounded.
     pub fn scaled(self, number: f64) -> Option<i64> {
         self.scale.map(|scale| (number * 10_f64.powi(scale as i32)).round() as i64)
     }
@@ -194,12 +195,12 @@ impl Decimal {
     }
 }
 
-/// What stands between the quotes of a JSON string without escapes.
+/// The content of a JSON string that has no escapes.
 fn content(json: &str) -> Option<&str> {
     json.strip_prefix('"')?.strip_suffix('"')
 }
 
-/// Characters that a JSON string stands for.
+/// The number of characters in a JSON string.
 fn chars_of(json: &str) -> usize {
     let mut count = 0_usize;
     let mut inside = json.chars().skip(1);
@@ -212,7 +213,7 @@ fn chars_of(json: &str) -> usize {
     count.saturating_sub(1)
 }
 
-/// The types that a function's value can have.
+/// The types of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FunctionType {
     /// `true` or `false`.
@@ -230,22 +231,22 @@ pub enum FunctionType {
     /// A JSON document in a string.
     #[serde(alias = "json")]
     Json,
-    /// Opaque bytes in a string.
+    /// Binary data in a string.
     #[serde(alias = "raw")]
     Raw,
-    /// Bits of named faults.
+    /// A bit for each named fault.
     #[serde(alias = "bitmap")]
     Bitmap,
-    /// A number with decimals, of 32 bits on the device. [`Decimal`] says how it is stored.
+    /// A 32-bit number with decimals. [`Decimal`] says how it is stored.
     #[serde(alias = "float")]
     Float,
-    /// A number with decimals, of 64 bits on the device. [`Decimal`] says how it is stored.
+    /// A 64-bit number with decimals. [`Decimal`] says how it is stored.
     #[serde(alias = "double")]
     Double,
     /// Milliseconds since 1970, as text.
     #[serde(alias = "date")]
     Date,
-    /// An object of named members.
+    /// An object with named members.
     #[serde(alias = "struct")]
     Struct,
 }
@@ -265,11 +266,11 @@ pub enum Access {
     WriteOnly,
 }
 
-/// Products a page may hold.
+/// The maximal number of products on a page.
 pub const PRODUCT_PAGE_MAX: usize = 200;
 
 impl Cloud {
-    /// A product of the caller's by Alibaba's id.
+    /// A product of the caller, by Alibaba's id.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -282,8 +283,8 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn products(&self, who: &impl Requester, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
-        self.registry.products(who.project().no, offset, limit.min(PRODUCT_PAGE_MAX)).await
+    pub async fn products(&self, requester: &impl Requester, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
+        self.registry.products(requester.project().no, offset, limit.min(PRODUCT_PAGE_MAX)).await
     }
 }
 

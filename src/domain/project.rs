@@ -1,11 +1,11 @@
-//! Projects: the tenants.
+//! Projects (tenants).
 
 use super::{Cloud, ProjectNo, Result};
 
-/// Projects that the operator is shown at once.
+/// The maximal number of projects in the operator's list.
 const PROJECTS_MAX: usize = 1000;
 
-/// A tenant: what its credentials open, and how it wants to be answered.
+/// A project: its credentials and its settings.
 ///
 /// It has no `Debug`, so that its secrets cannot reach a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub struct Project {
     pub client_id: String,
     /// Tuya's Access Secret, the key of its signatures.
     pub secret: String,
-    /// Whether business calls may be signed by the old rule, which covers neither path nor body.
+    /// Whether calls may be signed with the old method, which covers neither path nor body.
     pub legacy_sign: bool,
-    /// Whether user lists show `****` in place of names and addresses.
+    /// Whether user lists contain `****` instead of names and addresses.
     pub mask_private_fields: bool,
     /// Alibaba's id of the project.
     pub aliyun_project_id: String,
@@ -30,14 +30,14 @@ pub struct Project {
     pub app_secret: String,
     /// Whether cloud calls need a cloudToken; otherwise the AppKey's signature is enough.
     pub require_cloud_token: bool,
-    /// Whether a cloudToken lives to its end when the next one is fetched.
+    /// Whether a cloudToken remains valid when a new one is issued.
     pub keep_cloud_tokens: bool,
-    /// The project's own uid (`bay…`), which its tokens carry.
+    /// The project's own uid (`bay…`), which its token answers contain.
     pub admin_uid: String,
 }
 
 impl Cloud {
-    /// All projects with their credentials, for the operator alone.
+    /// All projects with their credentials, only for the operator.
     ///
     /// # Errors
     /// [`super::Error::Store`].

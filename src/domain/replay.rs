@@ -1,4 +1,4 @@
-//! Requests that were already taken, so that a captured one cannot be sent again (DESIGN §5).
+//! Protection against replays: a captured request cannot be sent again.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -7,14 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use super::ProjectNo;
 
-/// Requests of one project that are remembered in one window. Only proven signatures get here, and a project that
-/// fills its share harms none but itself.
+/// The maximal number of stored requests of a project in one window. Only requests with a valid signature are stored,
+/// and a project that reaches the limit affects only itself.
 const REQUESTS_MAX: usize = 1_000_000;
 
-/// Remembers the requests of this window and the one before, by project.
+/// Stores the requests of the present window and the previous one, by project.
 #[derive(Default)]
 pub struct Replays {
-    /// Two independent hashes under keys of this process stand for a request: nobody can aim at a collision.
+    /// A request is stored as two independent hashes with random keys of this process, so that collisions cannot be
+    /// caused deliberately.
     hashers: [RandomState; 2],
     projects: Mutex<HashMap<ProjectNo, Windows>>,
 }
@@ -29,17 +30,17 @@ struct Windows {
 /// Whether a request is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It is.
+    /// The request is new.
     First,
-    /// It was taken before.
+    /// The request was received before.
     Again,
-    /// Too many are remembered to say so of another.
+    /// Too many requests are stored to decide.
     Full,
 }
 
 impl Replays {
-    /// Notes a request of a project by the parts that name it. A request must be valid for at most `window_ms` before
-    /// and after its own time.
+    /// Stores a request of a project, identified by `parts`. A request must be valid for at most `window_ms` before and
+    /// after its own time.
     pub fn first(&self, project: ProjectNo, parts: &[&str], now_ms: i64, window_ms: i64) -> Seen {
         let key = [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)];
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +50,7 @@ impl Replays {
 
 impl Windows {
     fn note(&mut self, key: [u64; 2], now_ms: i64, window_ms: i64) -> Seen {
-        // A request is valid from `window_ms` before its own time until as long after it.
+        // A request is valid from `window_ms` before its own time to `window_ms` after it.
         let span_ms = 2 * window_ms;
         if now_ms - self.began_ms >= span_ms {
             let fresh = now_ms - self.began_ms < 2 * span_ms;

@@ -1,16 +1,17 @@
-//! Sessions of devices: who a device says it is, and the secret that proves it. Never for a cloud call.
+//! Sessions of devices: the identity that a device claims, and the secret that proves it. Not for calls of the cloud
+//! APIs.
 
 use super::device::FactoryName;
 use super::{Cloud, Device, DeviceId, DeviceNo, Result};
 
-/// How a device names itself.
+/// The identity that a device claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceClaim {
     /// By its id.
     Id(DeviceId),
-    /// By what the factory called it.
+    /// By the name that the factory gave it.
     Factory(FactoryName),
-    /// By both: its id was given to it when it registered.
+    /// By both: the server gave it its id at the registration.
     Registered(DeviceId, FactoryName),
 }
 
@@ -18,41 +19,41 @@ pub enum DeviceClaim {
 pub struct DeviceSecret {
     /// The device.
     pub device: Device,
-    /// What it proves itself with.
+    /// The secret that authenticates the device.
     pub secret: String,
 }
 
 impl Cloud {
-    /// The device that a session claims to be, with the secret that must prove it.
+    /// The device that a session claims to be, with the secret that must authenticate it.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn claimed_device(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
-        self.registry.device_secret(who).await
+    pub async fn claimed_device(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>> {
+        self.registry.device_secret(claim).await
     }
 
-    /// What a device subscribed to in its session that is kept, by the device that each filter is of: itself, or one
-    /// behind it.
+    /// The stored topic filters of a device's session, grouped by the device that each filter concerns: the device
+    /// itself or a sub-device.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn kept_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>> {
-        self.registry.kept_filters(session.no).await
+    pub async fn stored_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>> {
+        self.registry.stored_filters(session.no).await
     }
 
-    /// Keeps filters of a session in place of those of each device that is named.
+    /// Stores topic filters of a session. They replace the filters of each device in the list.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn keep_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
-        self.registry.keep_filters(session.no, filters).await
+    pub async fn store_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
+        self.registry.store_filters(session.no, filters).await
     }
 
-    /// Forgets the filters of a session.
+    /// Deletes the stored topic filters of a session.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn forget_filters(&self, session: &Device) -> Result<()> {
-        self.registry.forget_filters(session.no).await
+    pub async fn delete_filters(&self, session: &Device) -> Result<()> {
+        self.registry.delete_filters(session.no).await
     }
 }

@@ -5,38 +5,39 @@ use serde_json::{Map, Value};
 
 use super::{Access, Function, FunctionType};
 
-/// Labels of a bitmap whose bits fit a number.
+/// The maximal number of labels of a bitmap, so that its bits fit into a number.
 const LABELS_MAX: usize = 62;
-/// Decimal places of a step with which a number is stored as a whole one. Of finer steps it is stored as text.
+/// The maximal number of decimal places of a step with which numbers are stored as whole numbers. With finer steps they
+/// are stored as text.
 const DECIMALS_MAX: usize = 6;
-/// Numbers up to this one, multiplied, are whole numbers to every client.
+/// The maximum of a scaled number, which every client can represent as a whole number.
 const SCALED_MAX: f64 = i32::MAX as f64;
 
-/// What the specification of a function restricts.
+/// The limits in the specification of a function.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Bounds {
-    /// The least number.
+    /// The minimum.
     pub min: Option<i64>,
-    /// The greatest number.
+    /// The maximum.
     pub max: Option<i64>,
-    /// The choices, each as its JSON text.
+    /// The allowed values, each as JSON text.
     pub range: Vec<Box<str>>,
-    /// The longest text, in characters.
+    /// The maximal length of a text, in characters.
     pub chars: Option<usize>,
-    /// Of a number with decimals.
+    /// The limits of a number with decimals.
     pub decimal: Decimal,
     /// The members of a struct.
     pub members: Vec<Function>,
 }
 
-/// The range of a number with decimals, and the form in which it is stored.
+/// The limits of a number with decimals, and its stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Decimal {
-    /// The least number.
+    /// The minimum.
     pub min: Option<f64>,
-    /// The greatest number.
+    /// The maximum.
     pub max: Option<f64>,
-    /// With it the number is stored multiplied by ten to this power, without it as text.
+    /// With a scale, the number is stored multiplied by 10 to the power of the scale; without one, as text.
     pub scale: Option<u32>,
 }
 
@@ -51,8 +52,8 @@ struct Member {
 }
 
 impl Function {
-    /// A function with the specification of its values: a JSON object as text, in the vendor's members (`min`, `max`,
-    /// `range` …). What cannot be read of it restricts nothing.
+    /// A function with the specification of its values: the text of a JSON object with the vendor's members (`min`,
+    /// `max`, `range` …). Invalid members are ignored.
     pub fn new(code: String, dp_id: u32, kind: FunctionType, values: String, name: String, access: Access) -> Self {
         let specification = serde_json::from_str(&values).unwrap_or_default();
         let bounds = Bounds::of(kind, &specification);
@@ -93,7 +94,7 @@ impl Bounds {
 }
 
 impl Decimal {
-    /// The step says how many decimal places there are: those of 0.1 and 0.5 are one, those of 0.25 are two.
+    /// The step determines the number of decimal places: one for 0.1 and 0.5, two for 0.25.
     fn of(specification: &Map<String, Value>) -> Self {
         let number = |name: &str| specification.get(name).and_then(Value::as_f64);
         let (min, max) = (number("min"), number("max"));

@@ -1,6 +1,6 @@
-//! What the domain asks of an engine: a small trait a noun, each method one atomic fact. No transaction crosses this
-//! seam. `tests/store/contract.rs` says what each method means, for every engine.
-//! Where devices change hands the traits are in [`super::owner_store`].
+//! The traits of the stores: a small trait for each kind of object, in which each method is one atomic operation. No
+//! transaction crosses these traits. `tests/store/contract.rs` tests what each method must do, for every engine. The
+//! traits for everything that may change the owner of a device are in [`super::owner_store`].
 
 mod homes;
 
@@ -12,7 +12,7 @@ use super::access::DeviceRole;
 use super::attribute::{Attribute, AttributeChange, AttributeKind, Desired};
 use super::caller::AppUser;
 use super::command::Setpoint;
-use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
+use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserProfile};
 use super::event::{Consent, Expiry};
 use super::feed::Audience;
@@ -23,8 +23,8 @@ use super::name::FunctionName;
 pub use super::owner_store::{BindingStore, PairingStore, TopologyStore};
 use super::password::Password;
 use super::session::{DeviceClaim, DeviceSecret};
-use super::token::TokenPair;
-use super::user::{Account, User, UserPage, UserQuery, UserSync};
+use super::token::{EarlierTokens, TokenPair};
+use super::user::{Account, User, UserOrder, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
@@ -34,7 +34,7 @@ use super::{
 
 pub use homes::{HomeStore, InvitationStore};
 
-/// Facts that change slowly.
+/// The registry: projects, users, products, devices and homes, which change rarely.
 pub trait Registry:
     ProjectStore
     + TokenStore
@@ -48,7 +48,7 @@ pub trait Registry:
     + NameStore
     + DeviceUserStore
     + AttributeStore
-    + KeptFilterStore
+    + StoredFilterStore
     + HomeStore
     + InvitationStore
     + PairingStore
@@ -70,7 +70,7 @@ impl<T> Registry for T where
         + NameStore
         + DeviceUserStore
         + AttributeStore
-        + KeptFilterStore
+        + StoredFilterStore
         + HomeStore
         + InvitationStore
         + InvitationStore
@@ -80,23 +80,24 @@ impl<T> Registry for T where
 {
 }
 
-/// Tenants.
+/// Projects.
 #[async_trait]
 pub trait ProjectStore: Send + Sync {
-    /// The project of Tuya credentials.
+    /// The project with these Tuya credentials.
     async fn project_by_client_id(&self, client_id: &str) -> Result<Option<Arc<Project>>>;
-    /// The project of Alibaba credentials.
+    /// The project with these Alibaba credentials.
     async fn project_by_app_key(&self, app_key: &str) -> Result<Option<Arc<Project>>>;
     /// All projects, in order of creation. For the operator.
     async fn projects(&self, limit: usize) -> Result<Vec<Project>>;
 }
 
-/// Tokens, of which only hashes are kept.
+/// Tokens of projects, stored as hashes.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// The living token with at least `left_ms_min` left, or a new one that lives `life_ms` and replaces it.
+    /// The valid token if it has at least `left_ms_min` left; otherwise a new one with the lifetime `life_ms` replaces
+    /// it.
     async fn grant_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, left_ms_min: i64) -> Result<TokenPair>;
-    /// A new pair in place of the one with this refresh token; `None` when there is none.
+    /// Replaces the pair with this refresh token by a new one; `None` if there is no such token.
     async fn refresh_token(
         &self,
         project: ProjectNo,
@@ -104,15 +105,15 @@ pub trait TokenStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
     ) -> Result<Option<TokenPair>>;
-    /// Who holds a living access token: a project, or one of its users.
+    /// The project or user to whom a valid access token was issued.
     async fn token_holder(&self, access: &str, now_ms: i64) -> Result<Option<TokenHolder>>;
 }
 
-/// Logins of users, of which only hashes are kept.
+/// Logins of users, stored as hashes.
 #[async_trait]
 pub trait UserTokenStore: Send + Sync {
-    /// A new pair that lives `life_ms`; with `max` others of the user the oldest dies. `None` when what ends the
-    /// account's access has happened since its password was checked.
+    /// Issues a new pair with the lifetime `life_ms`; if the user has `max` others, the oldest is revoked. `None` if
+    /// the account's logins were ended since its password was checked.
     async fn grant_user_token(
         &self,
         account: &Account,
@@ -120,10 +121,10 @@ pub trait UserTokenStore: Send + Sync {
         life_ms: i64,
         max: usize,
     ) -> Result<Option<TokenPair>>;
-    /// Ends the login of a user that an access token is of; whether there was one.
+    /// Revokes the login of a user with this access token; `false` if there is none.
     async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool>;
-    /// A new pair in place of the one with this refresh token of one of the project's users, and whose it is; `None`
-    /// when there is none, it has died with the account's access, or it was granted `refresh_life_ms` ago.
+    /// Replaces the pair with this refresh token of one of the project's users by a new one, and returns the user;
+    /// `None` if there is no such token, if it was revoked, or if it was issued `refresh_life_ms` ago.
     async fn refresh_user_token(
         &self,
         project: ProjectNo,
@@ -134,13 +135,19 @@ pub trait UserTokenStore: Send + Sync {
     ) -> Result<Option<(TokenPair, Uid)>>;
 }
 
-/// Alibaba's cloudTokens, of which only hashes are kept.
+/// Alibaba's cloudTokens, stored as hashes.
 #[async_trait]
 pub trait CloudTokenStore: Send + Sync {
-    /// A new token that lives `life_ms`. The project's others die, unless they are kept.
-    async fn grant_cloud_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, keep: bool) -> Result<String>;
-    /// A new token for a living one of the project, which then lives `grace_ms` more at most, as do the project's
-    /// others unless they are kept; `None` without that one.
+    /// Issues a new token with the lifetime `life_ms`. The project's others are revoked, unless `earlier` keeps them.
+    async fn grant_cloud_token(
+        &self,
+        project: ProjectNo,
+        now_ms: i64,
+        life_ms: i64,
+        earlier: EarlierTokens,
+    ) -> Result<String>;
+    /// Issues a new token for a valid one of the project. That one, and the project's others unless `earlier` keeps them, then
+    /// expire after at most `grace_ms`. `None` if the given token is not valid.
     async fn refresh_cloud_token(
         &self,
         project: ProjectNo,
@@ -148,23 +155,23 @@ pub trait CloudTokenStore: Send + Sync {
         now_ms: i64,
         life_ms: i64,
         grace_ms: i64,
-        keep: bool,
+        earlier: EarlierTokens,
     ) -> Result<Option<String>>;
-    /// The project of a living token.
+    /// The project to which a valid token was issued.
     async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>>;
 }
 
-/// End users.
+/// The users of apps.
 #[async_trait]
 pub trait UserStore: Send + Sync {
-    /// The calling codes that an app serves, none meaning every one; `None` for an app that is not the project's.
+    /// The calling codes that an app serves; empty for all countries; `None` for an app that is not the project's.
     async fn app_countries(&self, project: ProjectNo, schema: &Schema) -> Result<Option<Vec<String>>>;
     /// Creates or updates a user by name; `None` for an app that is not the project's.
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>>;
     /// A page of an app's users; `None` for an app that is not the project's.
     async fn users(&self, project: ProjectNo, schema: &Schema, query: &UserQuery) -> Result<Option<UserPage>>;
-    /// The account of that name and password, in an app of the project's; without a schema in the only one that knows
-    /// the name. Not one that is shut out. Takes as long without an account as with a wrong password.
+    /// The account with that name and password, in an app of the project; without a schema in the only app that has the
+    /// name. `None` for a disabled account. The check takes as long for an unknown account as for a wrong password.
     async fn account_by_password(
         &self,
         project: ProjectNo,
@@ -172,17 +179,16 @@ pub trait UserStore: Send + Sync {
         username: &str,
         password: Password,
     ) -> Result<Option<Account>>;
-    /// A user by the name in an app of the project's; without a schema in the only one that knows it.
+    /// A user by the name in an app of the project; without a schema in the only app that has the name.
     async fn user_by_name(&self, project: ProjectNo, schema: Option<&Schema>, username: &str) -> Result<Option<User>>;
-    /// A user of any of the project's apps, as one who asks, unless shut out.
+    /// A user of any of the project's apps as a requester; `None` for a disabled account.
     async fn app_user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<AppUser>>;
     /// A user of any of the project's apps.
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>>;
-    /// A page of the users of all the project's apps, in order of creation or the newest first.
-    async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, newest_first: bool)
-    -> Result<Vec<User>>;
-    /// A user by what an app knows it by; the outer `None` for an AppKey that is neither the project's nor one of its
-    /// apps'. With the project's own, the user of any of its apps when only one has that open id.
+    /// A page of the users of all apps of the project.
+    async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, order: UserOrder) -> Result<Vec<User>>;
+    /// A user by the open id in an app; the outer `None` for an AppKey that belongs neither to the project nor to one
+    /// of its apps. With the project's own AppKey, the user of any of its apps if only one has that open id.
     async fn user_by_open_id(
         &self,
         project: ProjectNo,
@@ -191,10 +197,10 @@ pub trait UserStore: Send + Sync {
     ) -> Result<Option<Option<Arc<User>>>>;
     /// A user of the project by Alibaba's id.
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>>;
-    /// Whether there was such a user to rename.
+    /// Changes a user's nick name; `false` if there is no such user.
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool>;
-    /// Removes a user with homes and bindings; devices that the user owned are nobody's then, and as after a reset.
-    /// `None` when there was no such user.
+    /// Removes a user with homes and bindings. Devices that the user owned then have no owner, and are as after a
+    /// reset. `None` if there is no such user.
     async fn remove_user(
         &self,
         project: ProjectNo,
@@ -204,7 +210,7 @@ pub trait UserStore: Send + Sync {
     ) -> Result<Option<Moves>>;
 }
 
-/// Types of devices.
+/// Products.
 #[async_trait]
 pub trait ProductStore: Send + Sync {
     /// A product of the project by Alibaba's id.
@@ -213,24 +219,24 @@ pub trait ProductStore: Send + Sync {
     async fn products(&self, project: ProjectNo, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>>;
 }
 
-/// Devices. A project sees those of its products and those bound to its users, as long as they were not removed.
+/// Devices. A project sees the devices of its products and those bound to its users, until they are removed.
 #[async_trait]
 pub trait DeviceStore: Send + Sync {
     /// A device that the project sees.
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>>;
-    /// A device that the project sees, by another name than its id.
+    /// A device that the project sees, identified by another name than its id.
     async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>>;
-    /// What a user has of each of these devices, in their order; nothing of one that was removed.
+    /// The role of a user for each of these devices, in their order; `None` for a removed device.
     async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>>;
-    /// A device that the project sees, and of the project's users the one who is given, as long as the account is of
-    /// that version and not shut out. As it is seen: without its key when it is only shared.
-    async fn heard_device(
+    /// A device that the project sees; with a user, only if the user sees it and the account still has that version and
+    /// is not disabled. The device has only the members that the user may see: no local key for a sharee.
+    async fn subscribed_device(
         &self,
         project: ProjectNo,
         user: Option<&AppUser>,
         device: DeviceNo,
     ) -> Result<Option<Arc<Device>>>;
-    /// Who may see a device.
+    /// Everyone who may see a device.
     async fn audience(&self, device: DeviceNo) -> Result<Audience>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
@@ -241,88 +247,90 @@ pub trait DeviceStore: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Vec<Arc<Device>>>>;
-    /// A page of what the project sees; `None` for a schema or a product that is not the project's.
+    /// A page of the devices that the project sees; `None` for a schema or a product that is not the project's.
     async fn devices(&self, project: ProjectNo, query: &DeviceQuery) -> Result<Option<DevicePage<Device>>>;
-    /// Those behind a gateway that the project sees.
+    /// The sub-devices of a gateway that the project sees.
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>>;
-    /// Whether there was such a device to rename.
+    /// Renames a device; `false` if there is no such device.
     async fn rename_device(&self, project: ProjectNo, id: &DeviceId, name: &str, now_ms: i64) -> Result<bool>;
-    /// Takes devices from everybody, all of them or none; for a reset their past goes too. `None` when one of them is
-    /// not the project's to remove: as its maker or as its owner's project.
+    /// Removes devices from all users, all of them or none; for a reset also their names and history. `None` if the
+    /// project may not remove one of them: it must be the project of its product or of its owner.
     async fn remove_devices(
         &self,
         project: ProjectNo,
         ids: &[DeviceId],
-        leaving: Leaving,
+        removal: Removal,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<Option<Moves>>;
-    /// Notes the first activation; whether it was the first.
+    /// Stores the first activation; `false` if the device was activated before.
     async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool>;
-    /// A device by its id alone, for the device's own session.
+    /// A device by its id only, for the device's own session.
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>>;
     /// A device and its secret, for the device's own session.
-    async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>>;
-    /// The devices that the server plays itself and that were neither removed nor disabled.
+    async fn device_secret(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>>;
+    /// The devices that the server simulates and that are neither removed nor disabled.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
 }
 
-/// Passwords, the access they give, and the keys that attest it.
+/// The visual login: passwords, the access that they give, and the keys that sign its tokens.
 #[async_trait]
 pub trait VisualStore: Send + Sync {
-    /// The account of that name and password. Where several apps have the name, it is the one that has most of
-    /// `devices`. Takes as long without an account as with a wrong password.
+    /// The account with that name and password. If several apps have the name, the account with most of `devices`. The
+    /// check takes as long for an unknown account as for a wrong password.
     async fn user_by_password(
         &self,
         username: &str,
         password: Password,
         devices: &[FactoryName],
     ) -> Result<Option<Account>>;
-    /// Access of an account to a device that it owns or that is shared to it, neither of them disabled.
+    /// The access of an account to a device that it owns or that is shared with it, if neither of them is disabled.
     async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
-    /// Notes when an account last signed in.
-    async fn note_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
-    /// The keys but for those retired more than `published_ms` ago, the current one first, which is made if need be.
+    /// Stores the time of an account's last login.
+    async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
+    /// The keys that are valid or were retired at most `published_ms` ago, the current one first. It is created if
+    /// necessary.
     async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>>;
-    /// Retires the current key for a new one and forgets those retired more than `published_ms` ago. The new name.
+    /// Retires the current key, creates a new one, and deletes those retired more than `published_ms` ago. Returns the
+    /// name of the new key.
     async fn rotate_visual_key(&self, now_ms: i64, published_ms: i64) -> Result<String>;
 }
 
 /// Names of functions.
 #[async_trait]
 pub trait NameStore: Send + Sync {
-    /// Sets one name.
+    /// Sets the name of a function.
     async fn name_function(&self, device: DeviceNo, code: &str, name: &str, now_ms: i64) -> Result<()>;
     /// All names, ordered by code.
     async fn function_names(&self, device: DeviceNo) -> Result<Vec<FunctionName>>;
 }
 
-/// People known to a device.
+/// Device users.
 #[async_trait]
 pub trait DeviceUserStore: Send + Sync {
-    /// Adds one unless there are `max` already.
+    /// Adds a device user unless there are `max` already.
     async fn add_device_user(
         &self,
         device: DeviceNo,
         profile: DeviceUserProfile,
         max: usize,
     ) -> Result<Option<DeviceUserId>>;
-    /// Whether there was such a person.
+    /// Updates a device user; `false` if there is none with this id.
     async fn update_device_user(&self, device: DeviceNo, id: &DeviceUserId, profile: DeviceUserProfile)
     -> Result<bool>;
-    /// Whether there was such a person.
+    /// Removes a device user; `false` if there is none with this id.
     async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool>;
-    /// Everybody, in order of addition.
+    /// All device users, in order of addition.
     async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>>;
 }
 
-/// What is kept of a device under a key.
+/// Attributes and desired values of devices.
 #[async_trait]
 pub trait AttributeStore: Send + Sync {
-    /// Those of one kind, in the order of their keys.
+    /// The attributes of one kind, in the order of their keys.
     async fn attributes(&self, device: DeviceNo, kind: AttributeKind) -> Result<Vec<Attribute>>;
-    /// Changes attributes, all or none: `false` when there would be more than `max` of the kind, or one is of another
-    /// version than the change asks for. Each change makes the fact's version one more.
+    /// Changes attributes, all or none: `false` if there would be more than `max` of the kind, or if one has another
+    /// version than the change requires. Each change increments the version of the attribute.
     async fn change_attributes(
         &self,
         device: DeviceNo,
@@ -330,61 +338,63 @@ pub trait AttributeStore: Send + Sync {
         changes: Vec<AttributeChange>,
         max: usize,
     ) -> Result<bool>;
-    /// The values that a device should take, in the order of their codes, also those whose time is over.
+    /// The desired values, in the order of their codes, including expired ones.
     async fn desired(&self, device: DeviceNo) -> Result<Vec<Desired>>;
-    /// Stores values that a device should take until `until_ms`, all or none, and removes those whose time is over:
-    /// `false` when there would be more than `max`. Each change makes the version of a value one more.
+    /// Stores desired values that expire at `until_ms`, all or none, and removes expired ones: `false` if there would
+    /// be more than `max`. Each change increments the version of the value.
     async fn put_desired(
         &self,
         device: DeviceNo,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
         now_ms: i64,
         max: usize,
     ) -> Result<bool>;
-    /// Removes values that a device should take, by code. One of another version than the given one stays.
-    async fn forget_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()>;
+    /// Removes desired values by code, and only with that version if one is given.
+    async fn remove_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()>;
 }
 
-/// What devices subscribed to in MQTT sessions that are kept, by the device that connects.
+/// The stored topic filters of persistent MQTT sessions, by the device that connects.
 #[async_trait]
-pub trait KeptFilterStore: Send + Sync {
-    /// The filters of a session, by the device that they are of: the same, or one behind it.
-    async fn kept_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>>;
-    /// Keeps these in place of those of each device that is named. What is of a device that is no longer behind the
-    /// session's is forgotten. A filter holds no line end.
-    async fn keep_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
-    /// Forgets all of a session.
-    async fn forget_filters(&self, session: DeviceNo) -> Result<()>;
+pub trait StoredFilterStore: Send + Sync {
+    /// The filters of a session, grouped by the device that they concern: the device itself or a sub-device.
+    async fn stored_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>>;
+    /// Stores filters, which replace those of each device in the list. Filters of former sub-devices are deleted. A
+    /// filter contains no line break.
+    async fn store_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
+    /// Deletes all filters of a session.
+    async fn delete_filters(&self, session: DeviceNo) -> Result<()>;
 }
 
 /// The world document.
 #[async_trait]
 pub trait WorldStore: Send + Sync {
-    /// Makes a world true, as a whole or not at all. With the devices whose sessions are of something that is no longer
-    /// true: another secret, name, owner, gateway or thing model, or the device is shut out.
+    /// Applies a world document, as a whole or not at all. Also returns the devices whose sessions must end because
+    /// something that they depend on has changed: secret, name, owner, gateway or thing model, or because the device
+    /// was disabled.
     async fn apply(&self, world: World, cuts: &dyn HistoryCuts, now_ms: i64)
     -> Result<((World, Vec<DeviceNo>), Moves)>;
 }
 
-/// The event log and the latest values. Facts that change all the time.
+/// The event log and the latest values, which change all the time.
 #[async_trait]
 pub trait Telemetry: Send + Sync {
-    /// Appends rows, as a whole or not at all. When it returns they are on disk and visible to every later read. A
-    /// row's number is the next free one of its device and millisecond, in the order of the batch.
+    /// Appends rows, as a whole or not at all. When it returns, they are on disk and visible to every later read. A row
+    /// gets the next free number of its device and millisecond, in the order of the batch.
     async fn append(&self, rows: Vec<NewEvent>) -> Result<()>;
-    /// A page of a device's log, newest first, with a bound on the rows scanned. A long one waits for the asker's turn.
-    async fn page(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
-    /// How many rows a query selects, whatever its start and limit; bounded and in turn as [`Telemetry::page`].
-    async fn count(&self, asker: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
-    /// The latest values and presence of each device, in the order asked. The row that arrived last is the state,
-    /// whatever its time; a row that is history is the state only when it is newer than the one that is.
+    /// A page of a device's log, newest first. The number of examined rows is limited. A long read waits for a permit.
+    async fn page(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage>;
+    /// The number of rows that a query selects, regardless of its start and limit; with the same limits as
+    /// [`Telemetry::page`].
+    async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
+    /// The latest values and presence of each device, in the order of `devices`. The row that arrived last counts,
+    /// whatever its time; a row with `is_history` counts only if it is newer than the present one.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
-    /// Removes what is older than `keep_ms` before now, in whole files: something older may stay, nothing newer goes. Without
-    /// consent nothing goes because a clock jumped: not more than became too old since the last time while the engine ran,
-    /// and nothing within `keep_ms` of the newest row.
+    /// Removes whole files that contain only rows older than `keep_ms` before now. Without consent, a jump of the clock
+    /// removes nothing: only what became too old while the engine ran is removed, and nothing within `keep_ms` of the
+    /// newest row.
     async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry>;
-    /// Figures for the operator.
+    /// Metrics of the event log.
     fn figures(&self) -> TelemetryFigures;
 }

@@ -1,46 +1,47 @@
-//! One code of a device over time, in either direction: pages of whole milliseconds, so that the time of the last row
-//! is enough of a cursor and no row is lost or doubled between two pages.
+//! The reports of one code in either direction. A page ends with a whole millisecond, so the time of its last row is a
+//! sufficient cursor, and no row is lost or repeated between two pages.
 
 use std::sync::Arc;
 
 use super::event::{PAGE_ROWS_MAX, PageStart};
 use super::{Caller, Cloud, Device, DeviceName, Event, EventQuery, EventType, Result};
 
-/// Rows that one millisecond may add to a page beyond its limit; further ones are skipped.
+/// The maximal number of rows by which the last millisecond may exceed the limit of a page; further ones are skipped.
 const SAME_MS_ROWS_MAX: usize = 1000;
-/// Reads that one page may take.
+/// The maximal number of reads for one page.
 const READS_MAX: usize = 64;
-/// The first span that a page from the oldest row on looks at.
+/// The first time span that a page with the oldest row first examines.
 const SPAN_MS: i64 = 60_000;
 
-/// Which rows are wanted.
+/// Selects rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimelineQuery {
     /// Only this code.
     pub code: String,
-    /// The oldest millisecond wanted, included.
+    /// The start of the time span, inclusive.
     pub from_ms: i64,
-    /// The newest millisecond wanted, included.
+    /// The end of the time span, inclusive.
     pub to_ms: i64,
-    /// Rows wanted, 1 to [`PAGE_ROWS_MAX`].
+    /// The maximal number of rows, 1 to [`PAGE_ROWS_MAX`].
     pub limit: usize,
-    /// Oldest first; otherwise newest first.
+    /// Whether the oldest rows come first; otherwise the newest.
     pub oldest_first: bool,
-    /// Events of the thing model too, not only data points.
+    /// Whether thing events are included, not only data points.
     pub events: bool,
 }
 
 /// A page of a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimelinePage {
-    /// The rows, in the direction of the query. A little more than the limit when several share the last millisecond.
+    /// The rows, in the direction of the query. Slightly more than the limit if several rows share the last
+    /// millisecond.
     pub rows: Vec<Event>,
-    /// Where the next page begins: the new `from_ms` of a query from the oldest on, the new `to_ms` of the other.
+    /// The start of the next page: the new `from_ms` if the oldest rows come first, otherwise the new `to_ms`.
     pub next_ms: i64,
 }
 
 impl Cloud {
-    /// A page of one code's reports, within what retention and the device's last reset leave.
+    /// A page of the reports of one code, within the retention and after the device's last reset.
     ///
     /// # Errors
     /// [`super::Error::NotVisible`].
@@ -85,7 +86,7 @@ impl Cloud {
             reads += 1;
             match page.next {
                 Some(next) if rows.len() < query.limit && reads < READS_MAX => at.start = PageStart::At(next.row),
-                // Nothing was found in all that was read: the caller goes on from there.
+                // No row was found in all reads. The caller continues from here.
                 Some(next) if rows.is_empty() => {
                     return Ok(TimelinePage { rows, next_ms: next.row.time_ms });
                 }
@@ -101,7 +102,8 @@ impl Cloud {
         Ok(TimelinePage { rows, next_ms: last.time_ms - 1 })
     }
 
-    /// The log is read newest first, so a page from its old end on is found by spans: each as long as one read takes.
+    /// The log is read newest first, so a page with the oldest rows is collected from time spans, each as long as one
+    /// read covers.
     async fn oldest_first(&self, caller: &Caller, device: &Device, query: EventQuery) -> Result<TimelinePage> {
         let mut rows: Vec<Event> = Vec::new();
         let (mut from_ms, mut span_ms) = (query.from_ms, SPAN_MS);
@@ -132,7 +134,7 @@ impl Cloud {
         Ok(TimelinePage { rows, next_ms: from_ms })
     }
 
-    /// Every row of a query whose span is one millisecond, up to a bound.
+    /// Every row of a query whose time span is one millisecond, up to a limit.
     async fn all(&self, caller: &Caller, device: &Device, mut query: EventQuery) -> Result<Vec<Event>> {
         query.limit = PAGE_ROWS_MAX;
         let mut rows = Vec::new();

@@ -1,39 +1,54 @@
-//! Tokens: what a project gets for its credentials (contract tuya §1.6; aliyun §3).
+//! The tokens that a project receives for its credentials (contract tuya §1.6; aliyun §3).
 
 use std::sync::Arc;
 
 use super::{AppCaller, Caller, Cloud, Error, Noun, Project, Result};
 
-/// How long an access token lives.
+/// The lifetime of an access token.
 pub const TOKEN_LIFE_MS: i64 = 7200 * 1000;
-/// A living token with less than this left is not handed out again.
+/// A valid token with less remaining lifetime than this is replaced by a new one.
 pub const TOKEN_LEFT_MS_MIN: i64 = 60 * 1000;
 
-/// How long a cloudToken lives.
+/// The lifetime of a cloudToken.
 pub const CLOUD_TOKEN_LIFE_MS: i64 = 7200 * 1000;
-/// How long a cloudToken lives on after it was refreshed.
+/// The maximal remaining lifetime of a cloudToken after it was refreshed.
 pub const CLOUD_TOKEN_GRACE_MS: i64 = 5 * 60 * 1000;
 
-/// An access token and the refresh token that renews it once.
+/// An access token and its refresh token, which can be used once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenPair {
-    /// Opens business calls; 32 hex digits.
+    /// The token for calls; 32 hex digits.
     pub access: String,
-    /// Renews the pair, once; 32 hex digits.
+    /// The token for a new pair, valid once; 32 hex digits.
     pub refresh: String,
-    /// When the access token dies, milliseconds since 1970.
+    /// When the access token expires, milliseconds since 1970.
     pub expires_ms: i64,
 }
 
+/// What happens to the earlier cloudTokens of a project when a new one is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlierTokens {
+    /// They are revoked or, after a refresh, expire soon.
+    Revoke,
+    /// They remain valid.
+    Keep,
+}
+
+impl EarlierTokens {
+    fn of(project: &Project) -> Self {
+        if project.keep_cloud_tokens { Self::Keep } else { Self::Revoke }
+    }
+}
+
 impl TokenPair {
-    /// Whole seconds that the access token still lives.
+    /// The remaining lifetime of the access token in whole seconds.
     pub fn seconds_left(&self, now_ms: i64) -> i64 {
         (self.expires_ms - now_ms).max(0) / 1000
     }
 }
 
 impl Cloud {
-    /// The project of a client id, if there is one. Establishes who is asking, together with a signature.
+    /// The project with a client id. Together with a signature this identifies the requester.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -41,8 +56,8 @@ impl Cloud {
         self.registry.project_by_client_id(client_id).await
     }
 
-    /// The project's living token, or a new one when less than [`TOKEN_LEFT_MS_MIN`] is left of it: two processes
-    /// with one credential do not invalidate each other.
+    /// The project's valid token, or a new one if its remaining lifetime is less than [`TOKEN_LEFT_MS_MIN`]. So two
+    /// processes with the same credentials do not invalidate each other's token.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -50,10 +65,10 @@ impl Cloud {
         self.registry.grant_token(project.no, self.now_ms(), TOKEN_LIFE_MS, TOKEN_LEFT_MS_MIN).await
     }
 
-    /// The project itself, by a living access token of its own. Call it after the signature is proven.
+    /// The project to which a valid access token was issued. The signature must be checked first.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`]; [`Error::NotAllowed`] for one of its users' tokens.
+    /// [`Error::TokenInvalid`]; [`Error::NotAllowed`] for a token of one of its users.
     pub async fn caller(&self, project: Arc<Project>, access: &str) -> Result<Caller> {
         let AppCaller { project, user } = self.app_caller(project, access).await?;
         match user {
@@ -62,7 +77,7 @@ impl Cloud {
         }
     }
 
-    /// The project of an AppKey, if there is one. Establishes who is asking, together with a signature.
+    /// The project with an AppKey. Together with a signature this identifies the requester.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -70,32 +85,34 @@ impl Cloud {
         self.registry.project_by_app_key(app_key).await
     }
 
-    /// A new cloudToken. The one before is dead from then on, unless the project keeps them.
+    /// Issues a new cloudToken. Earlier ones are revoked, unless the project keeps them.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn grant_cloud_token(&self, project: &Project) -> Result<String> {
-        let keep = project.keep_cloud_tokens;
-        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE_MS, keep).await
+        let earlier = EarlierTokens::of(project);
+        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE_MS, earlier).await
     }
 
-    /// A new cloudToken for a living one, which lives for [`CLOUD_TOKEN_GRACE_MS`] more at most.
+    /// Issues a new cloudToken for a valid one, which then expires after at most [`CLOUD_TOKEN_GRACE_MS`].
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`] for one that is unknown or expired, [`Error::NotVisible`] for another project's.
+    /// [`Error::TokenInvalid`] for a token that is unknown or expired, [`Error::NotVisible`] for one of another
+    /// project.
     pub async fn refresh_cloud_token(&self, project: &Project, token: &str) -> Result<String> {
         self.check_cloud_token(project, token).await?;
         let (life_ms, grace_ms) = (CLOUD_TOKEN_LIFE_MS, CLOUD_TOKEN_GRACE_MS);
-        let (now_ms, keep) = (self.now_ms(), project.keep_cloud_tokens);
-        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life_ms, grace_ms, keep).await?;
+        let (now_ms, earlier) = (self.now_ms(), EarlierTokens::of(project));
+        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life_ms, grace_ms, earlier).await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 
-    /// Who signed with the project's AppSecret and sent this cloudToken. Call it after the signature is proven.
+    /// The requester that signed with the project's AppSecret and sent this cloudToken. The signature must be checked
+    /// first.
     ///
     /// # Errors
     /// [`Error::TokenInvalid`] for a token that is unknown or expired, or missing where the project requires one;
-    /// [`Error::NotVisible`] for another project's.
+    /// [`Error::NotVisible`] for a token of another project.
     pub async fn cloud_caller(&self, project: Arc<Project>, token: Option<&str>) -> Result<Caller> {
         match token {
             Some(token) => self.check_cloud_token(&project, token).await?,
@@ -105,8 +122,8 @@ impl Cloud {
         Ok(Caller { project })
     }
 
-    /// Who signed with the project's AppSecret, for the few calls that need no cloudToken. One that is sent all the
-    /// same must be good. Call it after the signature is proven.
+    /// The requester that signed with the project's AppSecret, for the few calls that need no cloudToken. If a
+    /// cloudToken is sent, it must be valid. The signature must be checked first.
     ///
     /// # Errors
     /// As [`Cloud::cloud_caller`].

@@ -1,20 +1,20 @@
-//! Gateways and the devices behind them, and devices that ask for their secret (contract tuya §6.3; aliyun §6.3, §6.4).
+//! Gateways and their sub-devices, and devices that request their secret (contract tuya §6.3; aliyun §6.3, §6.4).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::device::{FactoryName, Leaving};
+use super::device::{FactoryName, Removal};
 use super::ownership::Placement;
 use super::product::Registration;
 use super::session::{DeviceClaim, DeviceSecret};
 use super::{Cloud, Device, DeviceNo, NodeType, Product, ProductId, ProjectNo, Result, UserNo};
 
-/// Devices that a gateway may have behind it.
+/// The maximal number of sub-devices of a gateway.
 pub const SUB_DEVICES_MAX: usize = 1000;
-/// Devices that a product may get by registration alone.
+/// The maximal number of devices of a product that are created by registration.
 pub const REGISTERED_MAX: usize = 100_000;
 
-/// A product and the secret that its devices share. No `Debug`.
+/// A product and the secret that all its devices share. No `Debug`.
 pub struct ProductSecret {
     /// The product.
     pub product: Arc<Product>,
@@ -22,67 +22,67 @@ pub struct ProductSecret {
     pub secret: String,
 }
 
-/// A device that a gateway names for itself.
+/// A sub-device that a gateway describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSubDevice {
-    /// Its product, which must be of the gateway's project.
+    /// Its product, which must be a product of the gateway's project.
     pub product: ProductId,
-    /// What the gateway calls it: its device name from then on.
+    /// The name that the gateway gives it; it becomes the device name.
     pub name: String,
-    /// Its address behind the gateway.
+    /// Its address at the gateway.
     pub node_id: Option<String>,
 }
 
-/// What a store knows when a device is to be made, or taken as it is when there is one of that name.
+/// The state that decides whether a device may be created, or an existing device of that name may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Making {
+pub struct NewDeviceClaim {
     /// The project of its product.
     pub project: ProjectNo,
-    /// What its product is for.
+    /// The node type of its product.
     pub node_type: NodeType,
-    /// The gateway that names it, if one does.
+    /// The gateway that describes it, if any.
     pub gateway: Option<Placement>,
-    /// The device of that name.
-    pub known: Option<KnownDevice>,
-    /// Devices that were made so already: by the gateway, or by themselves of that product.
+    /// The existing device of that name.
+    pub known: Option<ExistingDevice>,
+    /// The number of devices that were created this way already: by the gateway or, without a gateway, for the product.
     pub made: usize,
-    /// How many those may be.
+    /// The maximal value of that number.
     pub max: usize,
 }
 
-/// A device that there is, as far as it matters to a gateway that names it.
+/// The properties of an existing device that decide whether a gateway may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownDevice {
+pub struct ExistingDevice {
     /// The store's number.
     pub no: DeviceNo,
-    /// Who owns it.
+    /// The owner.
     pub owner: Option<UserNo>,
-    /// The gateway that it is behind.
+    /// Its present gateway.
     pub gateway: Option<DeviceNo>,
-    /// Whether it has ever been connected.
+    /// Whether it has ever connected.
     pub is_active: bool,
-    /// Whether it was removed and not bound since.
+    /// Whether it was removed and not bound again.
     pub removed: bool,
 }
 
-/// What becomes of a device that is to be made.
+/// The decision about such a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
-    /// It is made, for the gateway's owner if there is one.
+pub enum NewDeviceDecision {
+    /// It is created, and belongs to the gateway's owner, if there is one.
     New(Option<UserNo>),
-    /// It is there, and goes behind the gateway if one names it.
-    Known(DeviceNo),
-    /// It is not to be had.
+    /// It exists, and becomes a sub-device of the gateway, if there is one.
+    Existing(DeviceNo),
+    /// It is refused.
     Refused,
 }
 
-impl Making {
-    /// Decides. Behind a gateway comes only a sub-device of the project whose product the gateway is. A name is no proof:
-    /// only what nobody else has and what never was anywhere is there for the taking.
-    pub fn decide(&self) -> Made {
+impl NewDeviceClaim {
+    /// Decides. A gateway may only have sub-devices of its own project. A device name proves nothing, so an existing
+    /// device is accepted only if it has no other owner and gateway and never connected.
+    pub fn decide(&self) -> NewDeviceDecision {
         let fits = |gateway: Placement| self.node_type == NodeType::Sub && gateway.project == self.project;
         if !self.gateway.is_none_or(fits) {
-            return Made::Refused;
+            return NewDeviceDecision::Refused;
         }
         let gateways_owner = self.gateway.and_then(|gateway| gateway.owner);
         match self.known {
@@ -92,21 +92,21 @@ impl Making {
                     && !known.removed
                     && known.owner.is_none_or(|owner| Some(owner) == gateways_owner);
                 let is_there = known.gateway == self.gateway.map(|gateway| gateway.no);
-                if is_there || is_free { Made::Known(known.no) } else { Made::Refused }
+                if is_there || is_free { NewDeviceDecision::Existing(known.no) } else { NewDeviceDecision::Refused }
             }
-            None if self.made >= self.max => Made::Refused,
-            None => Made::New(gateways_owner),
+            None if self.made >= self.max => NewDeviceDecision::Refused,
+            None => NewDeviceDecision::New(gateways_owner),
         }
     }
 }
 
-/// Whether a gateway with these devices behind it has room for further ones; those that are there already need none.
+/// Whether a gateway with these sub-devices may have further ones. Those that it has already are not counted twice.
 pub fn has_room(behind: &[DeviceNo], subs: &[DeviceNo], max: usize) -> bool {
     behind.iter().chain(subs).collect::<BTreeSet<_>>().len() <= max
 }
 
 impl Cloud {
-    /// A product by Alibaba's id, with its secret, for a device that has only that.
+    /// A product by Alibaba's id, with its secret, for a device that has only this secret.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -114,8 +114,8 @@ impl Cloud {
         self.registry.product_secret(key).await
     }
 
-    /// The secret of a device that proved its product's, if the product allows that: once connected it is not given
-    /// again.
+    /// The secret of a device that proved its product's secret, if the product allows it. `None` after the first
+    /// connection.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -126,7 +126,7 @@ impl Cloud {
         self.unused_device(product, device_name).await
     }
 
-    /// As [`Cloud::register`], and makes the device when there is none, if the product allows that.
+    /// As [`Cloud::register`], but creates the device if it does not exist and the product allows it.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -143,16 +143,16 @@ impl Cloud {
         Ok(None)
     }
 
-    /// The secret of a device that never connected, is behind no gateway or behind that one, and has no other owner, if
-    /// its product allows that. It is made, behind the gateway, when there is none and its product allows that too.
+    /// The secret of a sub-device that never connected and has neither another gateway nor another owner, if its
+    /// product allows it. Creates the device at the gateway if it does not exist and the product allows that too.
     ///
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn register_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<Option<DeviceSecret>> {
-        let who = DeviceClaim::Factory(name.clone());
-        let mut found = self.registry.device_secret(&who).await?;
+        let claim = DeviceClaim::Factory(name.clone());
+        let mut found = self.registry.device_secret(&claim).await?;
         if found.is_none() && self.make_sub_device(gateway, name).await? {
-            found = self.registry.device_secret(&who).await?;
+            found = self.registry.device_secret(&claim).await?;
         }
         let may_have = |found: &DeviceSecret| {
             let sub = &found.device;
@@ -167,7 +167,7 @@ impl Cloud {
         Ok(found.filter(may_have))
     }
 
-    /// Makes a device that nobody described behind a gateway, if its product lets any device register.
+    /// Creates an unknown sub-device at a gateway, if its product lets any device register.
     async fn make_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<bool> {
         let Some(ProductSecret { product, .. }) = self.registry.product_secret(&name.product_key).await? else {
             return Ok(false);
@@ -185,9 +185,8 @@ impl Cloud {
         Ok(found.filter(|found| found.device.active_ms == 0 && !found.device.disabled))
     }
 
-    /// A device that a gateway names for itself, made when there is none. `None` when it may not have it: the product
-    /// is not of the gateway's project or not one of sub-devices, the device is behind another gateway, or there are
-    /// too many.
+    /// A sub-device that a gateway describes; it is created if it does not exist. `None` if it is refused: its product
+    /// is not one of the gateway's project or not one for sub-devices, it has another gateway, or there are too many.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -197,27 +196,27 @@ impl Cloud {
         }
         let now_ms = self.now_ms();
         let (made, moves) = self.registry.make_device(sub, Some(gateway.no), SUB_DEVICES_MAX, self, now_ms).await?;
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(made)
     }
 
-    /// Puts devices, which proved themselves, behind a gateway, all of them or none. Whether they can be that and there
-    /// is room.
+    /// Attaches authenticated devices to a gateway, all of them or none. `false` if one cannot be attached or there are
+    /// too many.
     ///
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn attach(&self, gateway: &Device, subs: &[DeviceNo]) -> Result<bool> {
         let (attached, moves) = self.registry.attach(subs, gateway.no, SUB_DEVICES_MAX, self, self.now_ms()).await?;
-        self.follow(moves, Leaving::Removed).await?;
+        self.follow(moves, Removal::Removed).await?;
         Ok(attached)
     }
 
-    /// Whether a device is one to put behind that gateway.
+    /// Whether a device can be a sub-device of that gateway.
     pub fn may_attach(gateway: &Device, sub: &Device) -> bool {
         gateway.product.node_type == NodeType::Gateway && sub.product.node_type == NodeType::Sub
     }
 
-    /// Takes devices from behind a gateway, all of them or none. Whether all were there.
+    /// Detaches sub-devices from a gateway, all of them or none. `false` if one of them was not attached to it.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -225,7 +224,7 @@ impl Cloud {
         self.registry.detach(subs, gateway.no, self.now_ms()).await
     }
 
-    /// The devices behind a gateway, for its own session.
+    /// The sub-devices of a gateway, for its own session.
     ///
     /// # Errors
     /// [`super::Error::Store`].
@@ -234,7 +233,7 @@ impl Cloud {
     }
 }
 
-/// Whether a name that a device or gateway gives can be a device name.
+/// Whether a text is valid as a device name.
 fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@');
     (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
@@ -254,27 +253,31 @@ mod tests {
     fn a_gateway_gets_what_nobody_else_has() {
         let gateway = Placement { no: GATEWAY, project: MAKER, owner: Some(ANN), last_owner: Some(ANN), home: None };
         let node_type = NodeType::Sub;
-        let new = Making { project: MAKER, node_type, gateway: Some(gateway), known: None, made: 0, max: 1 };
-        let free = KnownDevice { no: DEVICE, owner: None, gateway: None, is_active: false, removed: false };
-        let known = |known| Making { known: Some(known), ..new };
-        let elsewhere = KnownDevice { gateway: Some(DeviceNo(21)), ..free };
+        let new = NewDeviceClaim { project: MAKER, node_type, gateway: Some(gateway), known: None, made: 0, max: 1 };
+        let free = ExistingDevice { no: DEVICE, owner: None, gateway: None, is_active: false, removed: false };
+        let known = |known| NewDeviceClaim { known: Some(known), ..new };
+        let elsewhere = ExistingDevice { gateway: Some(DeviceNo(21)), ..free };
         for (name, making, expected) in [
-            ("new", new, Made::New(Some(ANN))),
-            ("no room", Making { made: 1, ..new }, Made::Refused),
-            ("no sub-device", Making { node_type: NodeType::Gateway, ..new }, Made::Refused),
-            ("another project's", Making { project: ProjectNo(2), ..new }, Made::Refused),
-            ("alone", Making { gateway: None, node_type: NodeType::Gateway, ..new }, Made::New(None)),
-            ("free", known(free), Made::Known(DEVICE)),
-            ("the owner's", known(KnownDevice { owner: Some(ANN), ..free }), Made::Known(DEVICE)),
-            ("another's", known(KnownDevice { owner: Some(BOB), ..free }), Made::Refused),
-            ("connected", known(KnownDevice { is_active: true, ..free }), Made::Refused),
-            ("removed", known(KnownDevice { removed: true, ..free }), Made::Refused),
-            ("elsewhere", known(elsewhere), Made::Refused),
-            ("elsewhere, alone", Making { gateway: None, ..known(elsewhere) }, Made::Refused),
+            ("new", new, NewDeviceDecision::New(Some(ANN))),
+            ("no room", NewDeviceClaim { made: 1, ..new }, NewDeviceDecision::Refused),
+            ("no sub-device", NewDeviceClaim { node_type: NodeType::Gateway, ..new }, NewDeviceDecision::Refused),
+            ("another project's", NewDeviceClaim { project: ProjectNo(2), ..new }, NewDeviceDecision::Refused),
+            (
+                "alone",
+                NewDeviceClaim { gateway: None, node_type: NodeType::Gateway, ..new },
+                NewDeviceDecision::New(None),
+            ),
+            ("free", known(free), NewDeviceDecision::Existing(DEVICE)),
+            ("the owner's", known(ExistingDevice { owner: Some(ANN), ..free }), NewDeviceDecision::Existing(DEVICE)),
+            ("another's", known(ExistingDevice { owner: Some(BOB), ..free }), NewDeviceDecision::Refused),
+            ("connected", known(ExistingDevice { is_active: true, ..free }), NewDeviceDecision::Refused),
+            ("removed", known(ExistingDevice { removed: true, ..free }), NewDeviceDecision::Refused),
+            ("elsewhere", known(elsewhere), NewDeviceDecision::Refused),
+            ("elsewhere, alone", NewDeviceClaim { gateway: None, ..known(elsewhere) }, NewDeviceDecision::Refused),
             (
                 "there already, whatever else",
-                known(KnownDevice { gateway: Some(GATEWAY), owner: Some(BOB), is_active: true, ..free }),
-                Made::Known(DEVICE),
+                known(ExistingDevice { gateway: Some(GATEWAY), owner: Some(BOB), is_active: true, ..free }),
+                NewDeviceDecision::Existing(DEVICE),
             ),
         ] {
             assert_eq!(making.decide(), expected, "{name}");

@@ -1,4 +1,4 @@
-//! Users: the end users of an app (seed 000; contract tuya §3.1–3.3).
+//! The end users of an app (contract tuya §3.1–3.3).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use super::country::calling_code;
 use super::password::Password;
 use super::{Caller, Cloud, Error, Noun, Requester, Result, Schema, Uid, UserNo};
 
-/// The longest time span of a user list.
+/// The maximal time span of a user list.
 pub const USER_LIST_SPAN_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
-/// Users a page may hold.
+/// The maximal number of users on a page.
 pub const USER_PAGE_MAX: usize = 100;
-/// Users a page of all apps together may hold.
+/// The maximal number of users on a page of all apps together.
 pub const ALL_USERS_PAGE_MAX: usize = 200;
 
-/// What kind of name a user has. The numbers are the vendor's `username_type`.
+/// The kind of a user name. The numbers are the vendor's `username_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsernameType {
     /// A mobile phone number.
@@ -27,7 +27,7 @@ pub enum UsernameType {
 }
 
 impl UsernameType {
-    /// The type of a vendor's number.
+    /// The type with a vendor's number.
     pub fn from_number(number: i64) -> Option<Self> {
         [Self::Mobile, Self::Email, Self::Other].into_iter().find(|kind| *kind as i64 == number)
     }
@@ -40,53 +40,53 @@ pub struct User {
     pub uid: Uid,
     /// Alibaba's id.
     pub identity_id: String,
-    /// The account's own number.
+    /// The id of the account.
     pub login_id: String,
-    /// What the app knows the user by: [`User::login_id`], unless a third party's account is linked.
+    /// The id under which the app knows the user: [`User::login_id`], unless an account of a third party is linked.
     pub open_id: String,
     /// Alibaba's AppKey of the app.
     pub app_key: String,
-    /// The name to sign in with, unique in its app.
+    /// The name for logins, unique in its app.
     pub username: String,
-    /// What kind of name that is.
+    /// The kind of that name.
     pub username_type: UsernameType,
     /// The country's calling code, without a plus.
     pub country_code: String,
-    /// What other people see.
+    /// The name that other users see.
     pub nick_name: String,
-    /// The address of a picture.
+    /// The URL of a picture.
     pub avatar: String,
     /// An IANA time zone, if known.
     pub time_zone_id: Option<String>,
-    /// A phone number besides the name.
+    /// An additional phone number.
     pub phone: Option<String>,
-    /// An email address besides the name.
+    /// An additional email address.
     pub email: Option<String>,
-    /// As the vendor has it.
+    /// In the vendor's form.
     pub gender: Option<String>,
-    /// The last login with a password, milliseconds since 1970.
+    /// Time of the last login with a password, milliseconds since 1970.
     pub last_login_ms: Option<i64>,
-    /// Creation, milliseconds since 1970.
+    /// Time of creation, milliseconds since 1970.
     pub created_ms: i64,
-    /// Last change, milliseconds since 1970.
+    /// Time of the last change, milliseconds since 1970.
     pub updated_ms: i64,
 }
 
-/// An account whose password was checked, and how often what ended its access has happened: another password,
-/// disablement.
+/// An account whose password was checked, with its version. The version increases whenever all logins of the account
+/// end: with a new password, or when the account is disabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// The store's number of the user.
     pub no: UserNo,
     /// The user.
     pub uid: Uid,
-    /// The country's calling code; empty when it is not known.
+    /// The country's calling code; empty if unknown.
     pub country_code: String,
-    /// The count.
+    /// The version.
     pub version: i64,
 }
 
-/// What [`Cloud::sync_user`] makes true. No `Debug`: it carries a password.
+/// A user to create or update with [`Cloud::sync_user`]. No `Debug`: it has a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserSync {
     /// The country's calling code, in any form.
@@ -95,47 +95,57 @@ pub struct UserSync {
     pub username: String,
     /// The password as the caller sent it (the vendor recommends its MD5).
     pub password: Password,
-    /// What kind of name it is.
+    /// The kind of that name.
     pub username_type: UsernameType,
-    /// New nick name; `None` leaves it.
+    /// The new nick name; `None` leaves it unchanged.
     pub nick_name: Option<String>,
-    /// New time zone; `None` leaves it.
+    /// The new time zone; `None` leaves it unchanged.
     pub time_zone_id: Option<String>,
 }
 
-/// Which users of an app are wanted.
+/// Selects users of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserQuery {
-    /// Created at or after; milliseconds.
+    /// Only users created at or after this time; milliseconds.
     pub from_ms: Option<i64>,
-    /// Created at or before; milliseconds.
+    /// Only users created at or before this time; milliseconds.
     pub to_ms: Option<i64>,
-    /// Only this name.
+    /// Only the user with this name.
     pub username: Option<String>,
-    /// Users to skip.
+    /// The number of users to skip.
     pub offset: usize,
-    /// Users wanted, 0 to [`USER_PAGE_MAX`].
+    /// The maximal number of users to return, 0 to [`USER_PAGE_MAX`].
     pub limit: usize,
+}
+
+/// The order of a list of users by their creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserOrder {
+    /// The oldest first.
+    OldestFirst,
+    /// The newest first.
+    NewestFirst,
 }
 
 /// A page of an app's users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserPage {
-    /// In order of creation.
+    /// The users, in order of creation.
     pub users: Vec<User>,
-    /// Whether the query selects further ones.
+    /// Whether the query selects more users after this page.
     pub has_more: bool,
-    /// All users of the app, whatever the query.
+    /// The number of all users of the app, independent of the query.
     pub total: u64,
 }
 
 impl Cloud {
-    /// Creates a user, or updates password, nick name and time zone of the one with that name; country, name and its
-    /// type stay as they were at creation.
+    /// Creates a user, or updates password, nick name and time zone of the user with that name. Country, name and kind
+    /// of name do not change after the creation.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a schema that is not the caller's, [`Error::InvalidCountry`],
-    /// [`Error::CountryNotServed`], [`Error::InvalidMobile`], [`Error::InvalidEmail`], [`Error::Busy`] when too many passwords are being hashed.
+    /// [`Error::CountryNotServed`], [`Error::InvalidMobile`], [`Error::InvalidEmail`], [`Error::Busy`] if too many
+    /// passwords are being hashed.
     pub async fn sync_user(&self, caller: &Caller, schema: &Schema, mut user: UserSync) -> Result<Uid> {
         let countries = self.registry.app_countries(caller.project.no, schema).await?;
         let countries = countries.ok_or(Error::NotVisible(Noun::App))?;
@@ -150,15 +160,15 @@ impl Cloud {
         }
         let uid = self.registry.sync_user(caller.project.no, schema, user, self.now_ms()).await?;
         let uid = uid.ok_or(Error::NotVisible(Noun::App))?;
-        // With another password.
-        self.end_listeners(Some(&uid)).await?;
+        // A new password revokes the user's logins.
+        self.end_subscribers(Some(&uid)).await?;
         Ok(uid)
     }
 
     /// A page of an app's users. With `windowed`, the time span defaults to the last 30 days and may not be longer.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for a schema that is not the caller's; [`Error::OutOfRange`] for a longer span.
+    /// [`Error::NotVisible`] for a schema that is not the caller's; [`Error::OutOfRange`] for a longer time span.
     pub async fn users(
         &self,
         caller: &Caller,
@@ -184,31 +194,25 @@ impl Cloud {
         page.ok_or(Error::NotVisible(Noun::App))
     }
 
-    /// A page of all users of the caller's apps, in order of creation, or the newest first.
+    /// A page of all users of the caller's apps.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn all_users(
-        &self,
-        caller: &Caller,
-        offset: usize,
-        limit: usize,
-        newest_first: bool,
-    ) -> Result<Vec<User>> {
-        self.registry.all_users(caller.project.no, offset, limit.min(ALL_USERS_PAGE_MAX), newest_first).await
+    pub async fn all_users(&self, caller: &Caller, offset: usize, limit: usize, order: UserOrder) -> Result<Vec<User>> {
+        self.registry.all_users(caller.project.no, offset, limit.min(ALL_USERS_PAGE_MAX), order).await
     }
 
-    /// The user whom an app of the caller's knows by an open id. With the project's own AppKey in place of the app's,
-    /// the one user of any of its apps.
+    /// The user with an open id in an app of the caller. With the project's own AppKey, the only user of all its apps
+    /// with this open id.
     ///
     /// # Errors
-    /// [`Error::NotVisible`] for an app that is not the caller's and for an open id that it does not know.
+    /// [`Error::NotVisible`] for an app that is not the caller's and for an unknown open id.
     pub async fn user_by_open_id(&self, caller: &Caller, app_key: &str, open_id: &str) -> Result<Arc<User>> {
         let found = self.registry.user_by_open_id(caller.project.no, app_key, open_id).await?;
         found.ok_or(Error::NotVisible(Noun::App))?.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// The user of an identity id.
+    /// The user with an identity id.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -217,7 +221,7 @@ impl Cloud {
         found.ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// Gives a user another nick name.
+    /// Changes a user's nick name.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
@@ -226,17 +230,17 @@ impl Cloud {
         renamed.then_some(()).ok_or(Error::NotVisible(Noun::User))
     }
 
-    /// One user of the project's apps. A user sees no other.
+    /// A user of one of the project's apps. A user sees only itself.
     ///
     /// # Errors
     /// [`Error::NotVisible`].
-    pub async fn user(&self, who: &impl Requester, uid: &Uid) -> Result<User> {
-        check_self(who, uid)?;
-        self.registry.user(who.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
+    pub async fn user(&self, requester: &impl Requester, uid: &Uid) -> Result<User> {
+        check_self(requester, uid)?;
+        self.registry.user(requester.project().no, uid).await?.ok_or(Error::NotVisible(Noun::User))
     }
 }
 
-/// A name as it is compared: an e-mail address without the case of its letters, any other as it is.
+/// A user name in the form in which it is compared: an email address in lower case, any other name unchanged.
 pub fn compared_name(username: &str) -> Cow<'_, str> {
     if username.contains('@') { username.to_ascii_lowercase().into() } else { username.into() }
 }

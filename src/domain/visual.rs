@@ -1,5 +1,5 @@
-//! The visual login: an account's password opens some of its devices, each with a token of its own (seed 001; contract
-//! aliyun §7).
+//! The visual login: an account's password gives access to some of its devices, with a token for each (contract aliyun
+//! §7).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,55 +10,57 @@ use super::password::Password;
 use super::user::{Account, compared_name};
 use super::{Cloud, Device, DeviceState, Error, EventPage, EventQuery, Noun, Result, Uid};
 
-/// How long a token lives.
+/// The lifetime of a token.
 pub const VISUAL_TOKEN_LIFE_MS: i64 = 3600 * 1000;
-/// How far the clock of one who checks a token may be off.
+/// The tolerated difference between the clocks of issuer and verifier.
 pub const VISUAL_LEEWAY_MS: i64 = 60 * 1000;
-/// Devices that one login may name.
+/// The maximal number of devices in one login.
 pub const VISUAL_DEVICES_MAX: usize = 100;
 
-/// A key of visual tokens. No `Debug`: it holds the private half.
+/// A key pair for visual tokens. No `Debug`: it holds the private key.
 #[derive(Clone)]
 pub struct VisualKey {
-    /// Its name in a token's header.
+    /// Its name in the header of a token.
     pub kid: String,
-    /// The private half, PKCS#8 in DER.
+    /// The private key, PKCS#8 in DER.
     pub private: Vec<u8>,
-    /// The public half: the point on P-256, uncompressed, 65 bytes.
+    /// The public key: the point on P-256, uncompressed, 65 bytes.
     pub public: Vec<u8>,
-    /// When it was replaced, milliseconds since 1970; `None` for the one that signs.
+    /// When it was replaced, milliseconds since 1970; `None` for the current key.
     pub retired_ms: Option<i64>,
 }
 
-/// Proof that an account may see a device. Only a login or a token makes one.
+/// Proof that an account may access a device. Only a login or a valid token creates one.
 #[derive(Clone)]
 pub struct Access {
     /// The account.
     pub account: Account,
     /// The device, as the account's project sees it.
     pub device: Arc<Device>,
-    /// Which grant of access this is: a text that is never the same again after an unbinding, another password, or the
-    /// disablement of account or device.
+    /// The version of this access: a text that changes with every unbinding, with a new password, and when account or
+    /// device are disabled. It is never repeated.
     pub version: String,
 }
 
-/// Why there was no login.
+/// Why a login failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginRefusal {
-    /// No such account, or not its password, or a device that does not exist or is not the account's. They are never
-    /// told apart: two projects may have accounts of one name, and what fails would say which of them has a device.
+    /// The account does not exist, the password is wrong, or a device does not exist or is not the account's. These
+    /// cases are not distinguished: two projects may have accounts with the same name, and the difference would reveal
+    /// which of them has a device.
     Denied,
-    /// Too many failures of this account from this address, of either in all, in this minute.
+    /// Too many failed logins in this minute: of the account from this address, or of the account or the address in
+    /// total.
     TooMany,
 }
 
 impl Cloud {
-    /// Checks a password and gives access to the devices named, to all or to none. An unknown account takes as long
-    /// as a wrong password.
+    /// Checks a password and gives access to all given devices or to none. The check takes as long for an unknown
+    /// account as for a wrong password.
     ///
     /// # Errors
-    /// [`Error::Missing`] or [`Error::OutOfRange`] for a list of none or too many; [`Error::Busy`] when too many
-    /// passwords are being checked.
+    /// [`Error::Missing`] or [`Error::OutOfRange`] for an empty or too long list; [`Error::Busy`] if too many passwords
+    /// are being checked.
     pub async fn visual_login(
         &self,
         username: &str,
@@ -76,7 +78,7 @@ impl Cloud {
         let now_ms = self.now_ms();
         let name = compared_name(username);
         let keys = counted(&self.limits, None, &name, address);
-        // Those under way are not counted yet; the store checks only so many passwords at once.
+        // Concurrent attempts are not counted yet, but the store limits how many passwords it checks at once.
         if !self.logins.allow(&keys, now_ms) {
             return Ok(Err(LoginRefusal::TooMany));
         }
@@ -89,12 +91,12 @@ impl Cloud {
             return Ok(Err(LoginRefusal::Denied));
         };
         if let Some(access) = granted.first() {
-            self.registry.note_login(&access.account.uid, now_ms).await?;
+            self.registry.record_login(&access.account.uid, now_ms).await?;
         }
         Ok(Ok(granted))
     }
 
-    /// Access to all of these or to none; also none when the password was changed since it was checked.
+    /// Access to all of these devices or to none; also none if the password was changed since it was checked.
     async fn access_to_all(&self, account: &Account, devices: &[FactoryName]) -> Result<Option<Vec<Access>>> {
         let mut granted = Vec::with_capacity(devices.len());
         for name in devices {
@@ -106,7 +108,7 @@ impl Cloud {
         Ok(Some(granted))
     }
 
-    /// The access that a proven token carries, as long as nothing ended it.
+    /// The access of a token whose signature was checked, if it was not revoked.
     ///
     /// # Errors
     /// [`Error::TokenInvalid`].
@@ -115,7 +117,7 @@ impl Cloud {
         access.filter(|access| access.version == version).ok_or(Error::TokenInvalid)
     }
 
-    /// The device of an access and what it last said.
+    /// The device of an access with its presence and latest values.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -124,7 +126,7 @@ impl Cloud {
         state.ok_or(Error::NotVisible(Noun::Device))
     }
 
-    /// A page of the log of an access's device.
+    /// A page of the log of the device.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -133,7 +135,7 @@ impl Cloud {
         self.telemetry.page(None, access.device.no, &query).await
     }
 
-    /// The keys whose tokens may still live, the one that signs first. The first call makes it.
+    /// The keys whose tokens may still be valid, the current key first. The first call creates it.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -141,7 +143,8 @@ impl Cloud {
         self.registry.visual_keys(self.now_ms(), VISUAL_TOKEN_LIFE_MS + VISUAL_LEEWAY_MS).await
     }
 
-    /// Signs with a new key from now on; the old one stays published until its last token is gone. The new key's name.
+    /// Replaces the current key by a new one. The old one remains published until its last token expires. Returns the
+    /// name of the new key.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -1,5 +1,5 @@
 //! The world document, which `ingle apply` reads and prints: these types are its JSON form. Unknown members are refused
-//! by name. A member that is absent leaves the stored value as it is, or lets one be generated where none is stored yet.
+//! by name. A member that is left out keeps the stored value; if there is none, it gets a default or a generated value.
 
 mod functions;
 mod members;
@@ -11,35 +11,35 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::device::Leaving;
+use super::device::Removal;
 use super::product::Registration;
 use super::{Access, Cloud, Error, FunctionType, NodeType, Result, UsernameType};
 
-/// Everything that one document describes.
+/// A world document.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct World {
-    /// The tenants.
+    /// The projects.
     #[serde(default)]
     pub projects: Vec<WorldProject>,
 }
 
-/// A tenant, found again by its name.
+/// A project, identified by its name.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldProject {
     /// Its name.
     pub name: String,
-    /// What Tuya's cloud knows of it.
+    /// Credentials and settings for Tuya's API.
     #[serde(default)]
     pub tuya: WorldTuya,
-    /// What Alibaba's cloud knows of it.
+    /// Credentials and settings for Alibaba's API.
     #[serde(default)]
     pub aliyun: WorldAliyun,
-    /// Its user pools.
+    /// The apps.
     #[serde(default)]
     pub apps: Vec<WorldApp>,
-    /// Its types of devices.
+    /// The products.
     #[serde(default)]
     pub products: Vec<WorldProduct>,
     /// The users of its apps.
@@ -53,7 +53,7 @@ pub struct WorldProject {
     pub devices: Vec<WorldDevice>,
 }
 
-/// A project in Tuya's cloud.
+/// Credentials and settings for Tuya's API.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldTuya {
@@ -61,13 +61,13 @@ pub struct WorldTuya {
     pub client_id: Option<String>,
     /// The Access Secret.
     pub secret: Option<String>,
-    /// Whether business calls may be signed by the old rule.
+    /// Whether calls may be signed with the old method.
     pub legacy_sign: Option<bool>,
     /// Whether user lists are masked.
     pub mask_private_fields: Option<bool>,
 }
 
-/// A project in Alibaba's cloud.
+/// Credentials and settings for Alibaba's API.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldAliyun {
@@ -79,26 +79,26 @@ pub struct WorldAliyun {
     pub app_secret: Option<String>,
     /// Whether cloud calls need a cloudToken.
     pub require_cloud_token: Option<bool>,
-    /// Whether a cloudToken lives to its end when the next one is fetched.
+    /// Whether a cloudToken remains valid when a new one is issued.
     pub keep_cloud_tokens: Option<bool>,
 }
 
-/// A user pool, found again by its schema.
+/// An app, identified by its schema.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldApp {
-    /// Tuya's name of it.
+    /// Tuya's id.
     pub schema: String,
-    /// Alibaba's name of it.
+    /// Alibaba's AppKey.
     pub app_key: Option<String>,
-    /// What people call it.
+    /// The name.
     pub name: Option<String>,
-    /// The calling codes it serves; none means every one.
+    /// The calling codes that it serves; empty for all countries.
     #[serde(default, deserialize_with = "calling_codes")]
     pub country_codes: Option<Vec<String>>,
 }
 
-/// A type of device, found again by its id, or without one by its name.
+/// A product, identified by its id or, without one, by its name.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldProduct {
@@ -108,26 +108,26 @@ pub struct WorldProduct {
     pub product_key: Option<String>,
     /// The secret that all its devices share.
     pub product_secret: Option<String>,
-    /// What people call it.
+    /// The name.
     pub name: String,
     /// Tuya's category.
     pub category: String,
-    /// The maker's model.
+    /// The manufacturer's model.
     pub model: Option<String>,
     /// The path of its icon.
     pub icon: Option<String>,
-    /// How it reaches the network.
+    /// The type of its network connection.
     pub net_type: Option<String>,
     /// Device, gateway or sub-device.
     pub node_type: Option<NodeType>,
     /// The vendor's business type.
     pub biz_type: Option<i64>,
-    /// Which devices may ask for their secret with the product's.
+    /// Which devices may register: request their own secret with the product's secret.
     #[serde(rename = "dynamic_registration")]
     pub registration: Option<Registration>,
     /// Whether a report with a value off the specification is refused as a whole.
     pub strict: Option<bool>,
-    /// What it can do and report.
+    /// The functions.
     pub functions: Option<Vec<WorldFunction>>,
 }
 
@@ -145,17 +145,17 @@ pub struct WorldFunction {
     /// The specification of its value: an object, or its JSON text.
     #[serde(default)]
     pub values: Value,
-    /// What people call it.
+    /// The name.
     pub name: Option<String>,
-    /// As the vendor prints it. It is read so that a printed function can be pasted, and not stored.
+    /// The vendor's printed form. It is accepted, so that a printed function can be pasted, but not stored.
     #[serde(default, skip_serializing)]
     pub desc: IgnoredAny,
-    /// Who may read and write it.
+    /// Whether it can be commanded, reported, or both.
     #[serde(default)]
     pub access: Access,
 }
 
-/// A user, found again by schema and name.
+/// A user, identified by schema and name.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldUser {
@@ -163,18 +163,18 @@ pub struct WorldUser {
     pub schema: String,
     /// The name.
     pub username: String,
-    /// What kind of name it is: the number of a [`UsernameType`].
+    /// The kind of that name: the number of a [`UsernameType`].
     pub username_type: Option<i64>,
     /// The country's calling code.
     #[serde(default, deserialize_with = "calling_code")]
     pub country_code: Option<String>,
-    /// The password, which is never given back.
+    /// The password, which is never printed.
     pub password: Option<String>,
-    /// What other people see.
+    /// The name that other users see.
     pub nick_name: Option<String>,
-    /// The address of a picture.
+    /// The URL of a picture.
     pub avatar: Option<String>,
-    /// As the vendor has it.
+    /// In the vendor's form.
     pub gender: Option<String>,
     /// An IANA time zone.
     pub time_zone_id: Option<String>,
@@ -182,68 +182,68 @@ pub struct WorldUser {
     pub uid: Option<String>,
     /// Alibaba's id.
     pub identity_id: Option<String>,
-    /// The id that an app knows the user by: a linked third party's, or else the login id.
+    /// The id under which an app knows the user: that of a linked account of a third party, otherwise the login id.
     pub open_id: Option<String>,
     /// Alibaba's number of the account.
     pub login_id: Option<String>,
-    /// A phone number besides the name.
+    /// An additional phone number.
     pub phone: Option<String>,
-    /// An email address besides the name.
+    /// An additional email address.
     pub email: Option<String>,
-    /// Whether the account is shut out.
+    /// Whether the account is disabled.
     pub disabled: Option<bool>,
 }
 
-/// A home, found again by its id, or without one by owner and name.
+/// A home, identified by its id or, without one, by owner and name.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldHome {
     /// Its id.
     pub home_id: Option<i64>,
-    /// What people call it.
+    /// The name.
     pub name: String,
     /// The owner's user name.
     pub owner: String,
 }
 
-/// A device, found again by its id, or without one by product and device name. Without either, the k-th such device
-/// of a product in the document is called `<product_id>-<k>`.
+/// A device, identified by its id or, without one, by product and device name. Without either, the k-th such device of
+/// a product in the document gets the device name `<product_id>-<k>`.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldDevice {
     /// The product's Tuya id.
     pub product_id: String,
-    /// Its id in both clouds.
+    /// The id in both clouds.
     pub device_id: Option<String>,
-    /// The secret it connects with.
+    /// The secret with which it connects.
     pub secret: Option<String>,
     /// The key for the local network.
     pub local_key: Option<String>,
-    /// The maker's unique id.
+    /// The manufacturer's unique id.
     pub uuid: Option<String>,
     /// Serial number.
     pub sn: Option<String>,
-    /// Hardware address.
+    /// MAC address.
     pub mac: Option<String>,
-    /// What its owner calls it.
+    /// The name that the owner gave.
     pub name: Option<String>,
-    /// Alibaba's name of it, unique in its product.
+    /// The device name, unique among the devices of the product.
     pub device_name: Option<String>,
-    /// Alibaba's id of it.
+    /// Alibaba's id.
     pub iot_id: Option<String>,
     /// The gateway's device id.
     pub gateway: Option<String>,
-    /// Its address behind the gateway.
+    /// Its address at the gateway.
     pub node_id: Option<String>,
     /// The owner's user name.
     pub owner: Option<String>,
-    /// Whether another owner than the last one gets what there is: history, names and people.
+    /// Whether a new owner gets history, names and device users of the last one.
     pub keep_history: Option<bool>,
-    /// The home it stands in.
+    /// The id of the home that it belongs to.
     pub home_id: Option<i64>,
-    /// Exactly these users have it shared to them.
+    /// The user names of its sharees. The list replaces the stored one.
     pub shared_with: Option<Vec<String>>,
-    /// The address it was last seen at.
+    /// The IP address of its last connection.
     pub ip: Option<String>,
     /// Latitude.
     pub lat: Option<String>,
@@ -251,18 +251,18 @@ pub struct WorldDevice {
     pub lon: Option<String>,
     /// Offset from UTC.
     pub time_zone: Option<String>,
-    /// Whether this server plays the device itself.
+    /// Whether this server simulates the device.
     #[serde(rename = "virtual")]
     pub is_virtual: Option<bool>,
-    /// Whether the device is shut out.
+    /// Whether the device is disabled.
     pub disabled: Option<bool>,
 }
 
 impl World {
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
-    /// [`Error::Refused`] with line and column, or with the place of a value that is not allowed.
+    /// [`Error::Refused`] with line and column, or with the path of a value that is not allowed.
     pub fn parse(text: &str) -> Result<Self> {
         let mut world: Self = serde_json::from_str(text).map_err(|error| Error::Refused(error.to_string()))?;
         for project in &mut world.projects {
@@ -296,7 +296,7 @@ fn without_absent(value: Value) -> Value {
     }
 }
 
-/// A calling code, which is text or a whole number in a document.
+/// A calling code, which is a text or a whole number in a document.
 struct CallingCode(String);
 
 impl<'de> Deserialize<'de> for CallingCode {
@@ -319,18 +319,18 @@ fn calling_codes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Res
 }
 
 impl Cloud {
-    /// Makes a world true and gives it back with everything generated filled in, passwords aside.
+    /// Applies a document and returns it with all generated values, but without passwords.
     ///
     /// # Errors
-    /// [`super::Error::Refused`] with the place in the document; nothing is changed then.
+    /// [`super::Error::Refused`] with the path in the document; nothing is changed then.
     pub async fn apply(&self, mut world: World) -> Result<World> {
         world.check()?;
         let ((world, ended), moves) = self.registry.apply(world, self, self.now_ms()).await?;
         for device in ended {
             self.downlink.end_session(device).await;
         }
-        self.follow(moves, Leaving::Removed).await?;
-        self.end_listeners(None).await?;
+        self.follow(moves, Removal::Removed).await?;
+        self.end_subscribers(None).await?;
         Ok(world)
     }
 }

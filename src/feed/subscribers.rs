@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::message::{MessageKey, OutgoingMessage, Publisher};
 use crate::domain::access::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, LISTEN_LIFE_MS, Listener, News};
+use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, News, SUBSCRIPTION_LIFE_MS, SubscriberIdentity};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 use crate::{hex, random};
@@ -56,14 +56,14 @@ pub struct FeedEvents(mpsc::Receiver<FeedEvent>);
 
 /// A connected subscriber, and the key that its messages are encrypted with.
 struct Subscriber {
-    listener: Arc<Listener>,
+    listener: Arc<SubscriberIdentity>,
     key: MessageKey,
     to: mpsc::Sender<Message>,
 }
 
 /// Credentials that were given out, and the connection that uses them.
 struct Admission {
-    listener: Arc<Listener>,
+    listener: Arc<SubscriberIdentity>,
     password: String,
     topic: String,
     /// The connection that has it.
@@ -85,7 +85,7 @@ pub struct Subscription {
     /// Until when, milliseconds since 1970.
     pub expires_ms: i64,
     /// Who it is.
-    pub listener: Arc<Listener>,
+    pub listener: Arc<SubscriberIdentity>,
     name: String,
     subscribers: Arc<Subscribers>,
 }
@@ -135,7 +135,7 @@ impl Subscribers {
     }
 
     /// The connected subscribers for whom something is.
-    fn connected(&self, is_for: impl Fn(&Listener) -> bool) -> Vec<Subscriber> {
+    fn connected(&self, is_for: impl Fn(&SubscriberIdentity) -> bool) -> Vec<Subscriber> {
         let admitted = self.held();
         let open = admitted.values().filter(|here| is_for(&here.listener));
         open.filter_map(|here| {
@@ -161,7 +161,7 @@ impl Subscribers {
 }
 
 impl Feed for Subscribers {
-    fn admitted(&self, is_meant: &dyn Fn(&Listener) -> bool) -> Vec<(String, Arc<Listener>)> {
+    fn admitted(&self, is_meant: &dyn Fn(&SubscriberIdentity) -> bool) -> Vec<(String, Arc<SubscriberIdentity>)> {
         let admitted = self.held();
         let meant = admitted.iter().filter(|(_, here)| is_meant(&here.listener));
         meant.map(|(name, here)| (name.clone(), here.listener.clone())).collect()
@@ -172,11 +172,11 @@ impl Feed for Subscribers {
         self.held().remove(name);
     }
 
-    fn is_heard(&self) -> bool {
+    fn has_subscribers(&self) -> bool {
         self.connected.load(Ordering::Relaxed) > 0
     }
 
-    fn tell(&self, event: FeedEvent) {
+    fn publish(&self, event: FeedEvent) {
         if self.events.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -187,13 +187,13 @@ impl Feed for Subscribers {
         FeedFigures { listeners, dropped: self.dropped.load(Ordering::Relaxed) }
     }
 
-    fn admit(&self, listener: Listener) -> Result<Option<Credentials>> {
+    fn admit(&self, listener: SubscriberIdentity) -> Result<Option<Credentials>> {
         let digits = || random::bytes::<16>().map(hex::encode).map_err(|error| Error::store(error.to_string()));
         let (name, password, topic) =
             (format!("{CLIENT_ID_PREFIX}{}", digits()?), digits()?, format!("cloud/token/in/{}", digits()?));
-        let now_ms = listener.expires_ms - LISTEN_LIFE_MS;
-        let is_of_one = |other: &Listener| {
-            let of = |listener: &Listener| listener.user.as_ref().map(|user| user.no);
+        let now_ms = listener.expires_ms - SUBSCRIPTION_LIFE_MS;
+        let is_of_one = |other: &SubscriberIdentity| {
+            let of = |listener: &SubscriberIdentity| listener.user.as_ref().map(|user| user.no);
             (other.project, of(other)) == (listener.project, of(&listener))
         };
         let mut admitted = self.held();
@@ -216,12 +216,12 @@ impl Bounds {
         self,
         admitted: &mut HashMap<String, Admission>,
         project: ProjectNo,
-        is_of_one: impl Fn(&Listener) -> bool,
+        is_of_one: impl Fn(&SubscriberIdentity) -> bool,
     ) -> bool {
-        let count = |admitted: &HashMap<String, Admission>, is_of_them: &dyn Fn(&Listener) -> bool| {
+        let count = |admitted: &HashMap<String, Admission>, is_of_them: &dyn Fn(&SubscriberIdentity) -> bool| {
             admitted.values().filter(|here| is_of_them(&here.listener)).count()
         };
-        let is_of_project = |listener: &Listener| listener.project == project;
+        let is_of_project = |listener: &SubscriberIdentity| listener.project == project;
         // An app that restarts often takes a new name each time: the oldest that is not connected is removed.
         if count(admitted, &is_of_one) >= self.of_one && !make_room(admitted, &is_of_one, false) {
             return false;
@@ -245,7 +245,7 @@ impl Bounds {
 /// Removes the oldest of some that is not connected, if there is one; or else, `if_need_be`, the oldest that is.
 fn make_room(
     admitted: &mut HashMap<String, Admission>,
-    is_of_them: impl Fn(&Listener) -> bool,
+    is_of_them: impl Fn(&SubscriberIdentity) -> bool,
     if_need_be: bool,
 ) -> bool {
     let some = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && (if_need_be || here.is_absent()));
@@ -274,16 +274,17 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
                 }
             }
             Some(FeedEvent::News(no, news)) => {
-                let said = |device: &Device, listener: &Listener| {
+                let said = |device: &Device, listener: &SubscriberIdentity| {
                     let is_for = is_for(listener, device, &news);
                     is_for.then(|| Publisher(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
                 };
                 publish_of(&cloud, &subscribers, no, said).await;
             }
-            Some(FeedEvent::Taken(taken)) => {
+            Some(FeedEvent::Lost(taken)) => {
                 // Those who still see it in another way have not lost it.
                 let Ok(audience) = cloud.audience(taken.device).await else { continue };
-                let lost_it = |listener: &Listener| taken.seen_by(listener).is_some() && !audience.has(listener);
+                let lost_it =
+                    |listener: &SubscriberIdentity| taken.seen_by(listener).is_some() && !audience.has(listener);
                 for subscriber in subscribers.connected(lost_it) {
                     let Some(device) = taken.seen_by(&subscriber.listener) else { continue };
                     let device = before_change(&subscriber.listener, device);
@@ -299,12 +300,12 @@ async fn publish_of(
     cloud: &Cloud,
     subscribers: &Subscribers,
     no: DeviceNo,
-    said: impl Fn(&Device, &Listener) -> Vec<OutgoingMessage>,
+    said: impl Fn(&Device, &SubscriberIdentity) -> Vec<OutgoingMessage>,
 ) {
     // One query finds the candidates; each of them is then checked exactly.
     let Ok(audience) = cloud.audience(no).await else { return };
     for subscriber in subscribers.connected(|listener| audience.has(listener)) {
-        if let Ok(Some(device)) = cloud.heard_device(&subscriber.listener, no).await {
+        if let Ok(Some(device)) = cloud.subscribed_device(&subscriber.listener, no).await {
             subscribers.pass_on(&subscriber, &said(&device, &subscriber.listener), cloud.now_ms());
         }
     }
@@ -312,7 +313,7 @@ async fn publish_of(
 
 /// Whether a subscriber is sent something besides reports, by what it may read. What another project's people
 /// call a device, and who they are, is theirs; and who else has a device is its owner's business.
-fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
+fn is_for(listener: &SubscriberIdentity, device: &Device, news: &News) -> bool {
     if device.held_elsewhere {
         return false;
     }
@@ -328,7 +329,7 @@ fn is_for(listener: &Listener, device: &Device, news: &News) -> bool {
 }
 
 /// A device as a subscriber saw it before it lost the device.
-fn before_change(listener: &Listener, device: &Arc<Device>) -> Arc<Device> {
+fn before_change(listener: &SubscriberIdentity, device: &Arc<Device>) -> Arc<Device> {
     let owned = listener.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
     let role = if owned { DeviceRole::Owner } else { DeviceRole::Sharee };
     seen_as(device.clone(), role)
@@ -339,8 +340,8 @@ mod tests {
     use super::*;
     use crate::domain::feed::MessageForm;
 
-    fn listener(project: i64, link: usize) -> Listener {
-        Listener {
+    fn listener(project: i64, link: usize) -> SubscriberIdentity {
+        SubscriberIdentity {
             project: ProjectNo(project),
             client_id: String::new(),
             secret: String::new(),
@@ -348,7 +349,7 @@ mod tests {
             by_login: false,
             link: link.to_string(),
             form: MessageForm::Ecb,
-            expires_ms: LISTEN_LIFE_MS + link as i64,
+            expires_ms: SUBSCRIPTION_LIFE_MS + link as i64,
         }
     }
 

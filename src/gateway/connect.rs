@@ -140,7 +140,7 @@ async fn subscriber(gateway: &Gateway, connect: &Connect) -> Result<Authenticate
     }
     let (subscribers, now_ms) = (&gateway.subscribers, gateway.cloud.now_ms());
     let subscription = subscribers.connect(&connect.client_id, &connect.password, now_ms).ok_or(NO_SUBSCRIBER)?;
-    if !gateway.cloud.may_listen(&subscription.listener).await.unwrap_or(false) {
+    if !gateway.cloud.may_subscribe(&subscription.listener).await.unwrap_or(false) {
         return Err(NO_SUBSCRIBER);
     }
     Ok(Authenticated::Client(Client::Subscriber(subscription)))

@@ -79,11 +79,11 @@ pub async fn handle(
         }
         DeviceRequest::ForgetDesired(changes) => {
             let versions = changes.into_iter().map(|change| (change.key, change.from_version)).collect();
-            cloud.forget_desired(device, versions).await?;
+            cloud.remove_desired(device, versions).await?;
             Ok(DeviceResponse::Done)
         }
         DeviceRequest::ReportFirmware(versions) => {
-            let noted = cloud.note_firmware(device, versions).await?;
+            let noted = cloud.store_firmware(device, versions).await?;
             noted.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
         }
         DeviceRequest::Shadow(message) => Ok(DeviceResponse::Document(shadow(cloud, device, &message).await?)),

@@ -328,7 +328,7 @@ impl Session {
     /// A valid report as rows.
     fn validate(&mut self, cloud: &Cloud, device: &Device, report: Report) -> Result<Reported, Fault> {
         let Report { points, events } = report;
-        let happened = if events.is_empty() { None } else { Some(cloud.happened(device, events)?) };
+        let happened = if events.is_empty() { None } else { Some(cloud.thing_events(device, events)?) };
         let mut rows = cloud.reported(device, points)?;
         rows.extend(happened.unwrap_or_default());
         self.off_spec_log.log(device, &rows);

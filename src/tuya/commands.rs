@@ -109,8 +109,8 @@ async fn issue_properties(call: AppCall) -> Reply {
 async fn desire_properties(call: AppCall) -> Reply {
     let (setpoints, body) = (setpoints_of_properties(&call)?, call.body()?);
     let for_ms = body.required_integer("duration", 1..=DURATION_S_MAX)? * 1000;
-    let is_told = body.integer("type", 0..=1)?.unwrap_or(1) == 1;
-    call.cloud().set_desired_values(&call.caller, &call.device_id(), setpoints, for_ms, is_told).await?;
+    let is_pushed = body.integer("type", 0..=1)?.unwrap_or(1) == 1;
+    call.cloud().set_desired_values(&call.caller, &call.device_id(), setpoints, for_ms, is_pushed).await?;
     call.answer(Empty {})
 }
 

@@ -12,7 +12,7 @@ use super::auth::{AppCall, Call, SignedRequest};
 use super::devices::{DeviceView, cursor, parse_cursor, states_of_ids};
 use super::homes::home_id;
 use super::reply::{Envelope, Failure, Reply};
-use crate::domain::device::{DEVICE_PAGE_MAX, DeviceQuery, Leaving};
+use crate::domain::device::{DEVICE_PAGE_MAX, DeviceQuery, Removal};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId, Schema, Uid};
 
 const PAGE_MAX: i64 = 200;
@@ -125,7 +125,7 @@ async fn remove_devices(call: Call) -> Reply {
     ids.sort_unstable();
     ids.dedup();
     let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId::from).collect();
-    call.done(call.cloud().remove_devices(&call.caller, &ids, Leaving::Removed).await)
+    call.done(call.cloud().remove_devices(&call.caller, &ids, Removal::Removed).await)
 }
 
 /// As `DELETE /v1.0/devices/{device_id}`.
@@ -133,7 +133,7 @@ async fn remove_devices(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn iot03_remove_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Removed).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Removal::Removed).await)
 }
 
 /// As `PUT /v1.0/devices/{device_id}/reset-factory`; one of the vendor's own clients sends DELETE.
@@ -141,7 +141,7 @@ async fn iot03_remove_device(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn iot03_reset_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Reset).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Removal::Reset).await)
 }
 
 /// As with DELETE.

@@ -13,7 +13,7 @@ use super::Tuya;
 use super::auth::{AppCall, Call, SignedRequest};
 use super::reply::{Envelope, Reply};
 use crate::domain::device::{
-    DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, Leaving, NAME_CHARS_MAX, UserDevices,
+    DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, NAME_CHARS_MAX, Removal, UserDevices,
 };
 use crate::domain::{DeviceId, DeviceState, Error, Function, ProductId, Requester, Result, Schema, Uid};
 use crate::thing_model::tuya_value;
@@ -321,7 +321,7 @@ pub(super) fn name_in(call: &SignedRequest) -> std::result::Result<String, super
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn remove_device(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Removed).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Removal::Removed).await)
 }
 
 /// Takes a device from its users and hides its history, names and users for good.
@@ -329,7 +329,7 @@ async fn remove_device(call: Call) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn reset_factory(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Reset).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Removal::Reset).await)
 }
 
 /// As with PUT: one of the vendor's own clients sends POST.

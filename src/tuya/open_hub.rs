@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::Tuya;
 use super::auth::{AppCall, SignedRequest};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::feed::{LISTEN_LIFE_MS, MessageForm};
+use crate::domain::feed::{MessageForm, SUBSCRIPTION_LIFE_MS};
 use crate::domain::{Error, Uid};
 
 /// The addresses of the live feed, from the settings and the open listeners.
@@ -102,7 +102,7 @@ async fn iot03_access_config(call: AppCall) -> Reply {
     let url = call.feed_addresses().url(host(&call), call.peer.encrypted);
     let url =
         url.ok_or_else(|| Failure::new(Code::SYSTEM, "there is no listener for MQTT: see [mqtt] in the settings"))?;
-    let credentials = call.cloud().listen(&call.caller, uid.as_ref(), link, form).await?;
+    let credentials = call.cloud().subscribe(&call.caller, uid.as_ref(), link, form).await?;
     call.answer(AccessConfigView {
         url,
         client_id: credentials.name.clone(),
@@ -110,7 +110,7 @@ async fn iot03_access_config(call: AppCall) -> Reply {
         password: credentials.password,
         source_topic: BTreeMap::from([("device", credentials.topic)]),
         sink_topic: BTreeMap::from([("device", "cloud/token/out/{device_id}".to_owned())]),
-        expire_time: LISTEN_LIFE_MS / 1000,
+        expire_time: SUBSCRIPTION_LIFE_MS / 1000,
     })
 }
 

@@ -14,7 +14,7 @@ use super::Tuya;
 use super::auth::{AppCall, Call};
 use super::devices::{cursor_of, owner_id, raw_value};
 use super::reply::{Envelope, Failure, Reply};
-use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery, Leaving};
+use crate::domain::device::{DEVICE_IDS_MAX, DeviceCursor, DeviceQuery, Removal};
 use crate::domain::{DeviceId, DeviceState, Error, ProductId};
 use crate::thing_model;
 
@@ -221,5 +221,5 @@ async fn shadow_properties(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<bool>)))]
 async fn reset_thing(call: Call) -> Reply {
-    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Leaving::Reset).await)
+    call.done(call.cloud().remove_devices(&call.caller, &[call.device_id()], Removal::Reset).await)
 }

@@ -71,7 +71,7 @@ fn an_email_address_is_one_user_whatever_the_case() {
         home(json!({"users": [user("me@example.COM")], "homes": [{"name": "Home", "owner": "ME@example.com"}]}));
     assert_eq!(uid(&apply(folder.path(), &again).unwrap()), first);
     let twice = home(json!({"users": [user("me@example.com"), user("ME@example.com")]}));
-    assert!(apply(folder.path(), &twice).unwrap_err().contains("\"app/me@example.com\" stands there twice"));
+    assert!(apply(folder.path(), &twice).unwrap_err().contains("\"app/me@example.com\" is listed twice"));
     // Any other name is told apart by its case.
     let names = home(json!({"users": [user("me"), user("ME")]}));
     let filled = apply(folder.path(), &names).unwrap();

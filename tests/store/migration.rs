@@ -3,10 +3,11 @@
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use ingle::domain::attribute::AttributeKind;
-use ingle::domain::device::Leaving;
+use ingle::domain::device::Removal;
 use ingle::domain::pairing::{Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::{AttributeStore, DeviceStore, PairingStore, ProjectStore, UserStore};
+use ingle::domain::user::UserOrder;
 use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
@@ -51,7 +52,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
         let registry = SqliteRegistry::open(before.path()).unwrap();
         let project = runtime.block_on(registry.project_by_app_key(FIRST_APP_KEY)).unwrap().unwrap();
         assert!(project.require_cloud_token);
-        let users = runtime.block_on(registry.all_users(project.no, 0, 10, false)).unwrap();
+        let users = runtime.block_on(registry.all_users(project.no, 0, 10, UserOrder::OldestFirst)).unwrap();
         assert_eq!((users.len(), users[0].uid.as_str()), (2, OWNER));
         assert_eq!(users[0].open_id, users[0].login_id, "no third party's account was linked");
         assert_ne!(users[0].login_id, users[1].login_id);
@@ -70,7 +71,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
         let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
         registry.rename_device(project, &plug.id, "Mine", NOW).await.unwrap();
         registry
-            .remove_devices(project, std::slice::from_ref(&plug.id), Leaving::Removed, &Cut(0), NOW)
+            .remove_devices(project, std::slice::from_ref(&plug.id), Removal::Removed, &Cut(0), NOW)
             .await
             .unwrap()
             .unwrap();
@@ -166,7 +167,7 @@ fn desired_values_of_before_are_kept() {
             let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap().no;
             let desired = registry.desired(plug).await.unwrap().into_iter();
             let desired = desired
-                .map(|one| (one.code, one.value.as_json().to_owned(), one.version, one.until_ms, one.is_told))
+                .map(|one| (one.code, one.value.as_json().to_owned(), one.version, one.until_ms, one.is_pushed))
                 .collect::<Vec<_>>();
             let note = ("note".to_owned(), "\"two words\"".to_owned(), 7, 1_700_000_000_000, false);
             let switch = ("switch_1".to_owned(), "true".to_owned(), 7, i64::MAX, true);

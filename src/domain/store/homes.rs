@@ -1,28 +1,29 @@
-//! What the domain asks of an engine about homes, who lives there, and who is invited.
+//! The traits of the registry for homes, their members and invitations.
 
 use async_trait::async_trait;
 
-use crate::domain::home::{Home, HomePatch, HomeRole, Member, MemberChange, MemberPut};
+use crate::domain::home::{Home, HomePatch, HomeRole, Member, MemberChange, MemberResult};
 use crate::domain::invitation::Invitation;
 use crate::domain::{Device, DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
 
-/// Homes of users, and who lives there.
+/// Homes and their members.
 #[async_trait]
 pub trait HomeStore: Send + Sync {
-    /// The homes that a user lives in, in the order of their ids; `None` for a user that is not the project's.
+    /// The homes to which a user belongs, in the order of their ids; `None` for a user that is not the project's.
     async fn homes_of_user(&self, project: ProjectNo, uid: &Uid, limit: usize)
     -> Result<Option<Vec<(Home, HomeRole)>>>;
-    /// Homes of the project's users, or of those the ones that one user lives in, in the order of their ids, after
-    /// `after`.
+    /// The homes of the project's users, or only those to which one user belongs, in the order of their ids, starting
+    /// after `after`.
     async fn homes(&self, project: ProjectNo, user: Option<UserNo>, after: HomeId, limit: usize) -> Result<Vec<Home>>;
     /// A home of one of the project's users.
     async fn home(&self, project: ProjectNo, id: HomeId) -> Result<Option<Home>>;
-    /// The devices in a home that the project sees, in order of creation.
+    /// The devices of a home that the project sees, in order of creation.
     async fn devices_of_home(&self, project: ProjectNo, id: HomeId, offset: usize, limit: usize)
     -> Result<Vec<Device>>;
-    /// What a user may do in a home.
+    /// The role of a user in a home.
     async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>>;
-    /// Makes a home; the outer `None` for a user that is not the project's, the inner for one who owns `max`.
+    /// Creates a home; the outer `None` for a user that is not the project's, the inner for a user who owns `max`
+    /// homes.
     async fn make_home(
         &self,
         project: ProjectNo,
@@ -30,14 +31,13 @@ pub trait HomeStore: Send + Sync {
         patch: HomePatch,
         max: usize,
     ) -> Result<Option<Option<HomeId>>>;
-    /// Changes a home, for the project or for a user who owns it at that moment. [`Error::NotVisible`] without such a home
-    /// that whoever asks sees, [`Error::NotAllowed`] for a user who only lives there.
+    /// Changes a home, for the project or for the user `by`, who must own it at that moment. [`Error::NotVisible`] if
+    /// there is no such home that the requester sees, [`Error::NotAllowed`] for a user who is only a member.
     ///
-    /// [`Error::NotVisible`]: crate::domain::Error::NotVisible
-    /// [`Error::NotAllowed`]: crate::domain::Error::NotAllowed
+    /// [`Error::NotVisible`]: crate::domain::Error::NotVisible [`Error::NotAllowed`]: crate::domain::Error::NotAllowed
     async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, patch: HomePatch) -> Result<()>;
-    /// Removes a home with its members; its devices stand in none then, and not behind gateways that others own. The devices
-    /// whose sessions are no longer right. For whom and with which errors, as [`HomeStore::change_home`].
+    /// Removes a home with its members. Its devices then belong to no home and have no gateways of other owners.
+    /// Returns the devices whose sessions must end. Requester and errors as in [`HomeStore::change_home`].
     async fn remove_home(
         &self,
         project: ProjectNo,
@@ -45,10 +45,10 @@ pub trait HomeStore: Send + Sync {
         id: HomeId,
         now_ms: i64,
     ) -> Result<Vec<DeviceNo>>;
-    /// Who lives in a home of the project's, the owner first, then in the order in which they came.
+    /// The owner and the members of a home of the project, the owner first, the others in the order of joining.
     async fn members(&self, project: ProjectNo, id: HomeId, limit: usize) -> Result<Vec<Member>>;
-    /// Takes a user into a home, or changes one who lives there, if that is for whoever asks to do; whom a user takes in is
-    /// only invited. The owner is not one to be put.
+    /// Adds a user to a home, or changes a member, if the requester may do so. A user can only invite new members. The
+    /// owner's role cannot be changed.
     async fn put_member(
         &self,
         project: ProjectNo,
@@ -56,11 +56,11 @@ pub trait HomeStore: Send + Sync {
         uid: &Uid,
         change: MemberChange,
         now_ms: i64,
-    ) -> Result<MemberPut>;
-    /// Sends a member away, with the devices that are that user's: they stand nowhere from then on. With the devices that
-    /// are no longer behind their gateways. For the project, or for a user who may at that moment
-    /// ([`check_removes`](crate::domain::home::check_removes)); errors as [`HomeStore::change_home`], also without such a
-    /// member.
+    ) -> Result<MemberResult>;
+    /// Removes a member from a home, with the member's own devices, which then belong to no home. Also returns the
+    /// devices that were detached from their gateways. For the project, or for a user who may do so at that moment
+    /// ([`check_removes`](crate::domain::home::check_removes)); errors as in [`HomeStore::change_home`], also for a
+    /// user who is not a member.
     async fn remove_member(
         &self,
         project: ProjectNo,
@@ -71,11 +71,13 @@ pub trait HomeStore: Send + Sync {
     ) -> Result<Vec<DeviceNo>>;
 }
 
-/// Invitations into homes ([`HomeStore::put_member`] makes them). Those that are older than
-/// [`INVITATION_LIFE_MS`](crate::domain::invitation::INVITATION_LIFE_MS), or whose maker may no longer invite so, are none.
+/// Invitations into homes, which [`HomeStore::put_member`] creates. An invitation that is older than
+/// [`INVITATION_LIFE_MS`](crate::domain::invitation::INVITATION_LIFE_MS), or whose inviter lost the right to invite,
+/// does not exist for these methods.
 #[async_trait]
 pub trait InvitationStore: Send + Sync {
-    /// Those of a user that were made after `from_ms`, the oldest first; `None` for a user that is not the project's.
+    /// The invitations of a user that were created after `from_ms`, the oldest first; `None` for a user that is not the
+    /// project's.
     async fn invitations(
         &self,
         project: ProjectNo,
@@ -83,7 +85,7 @@ pub trait InvitationStore: Send + Sync {
         from_ms: i64,
         limit: usize,
     ) -> Result<Option<Vec<Invitation>>>;
-    /// Makes a user live in the home of an invitation, or forgets the invitation.
+    /// Accepts an invitation, so that the user becomes a member of the home, or declines it.
     async fn answer_invitation(
         &self,
         project: ProjectNo,
@@ -91,7 +93,7 @@ pub trait InvitationStore: Send + Sync {
         home: HomeId,
         accept: bool,
         now_ms: i64,
-    ) -> Result<MemberPut>;
-    /// Accepts all that wait for a user, the oldest first, as far as the bounds allow.
+    ) -> Result<MemberResult>;
+    /// Accepts all open invitations of a user, the oldest first, within the limits.
     async fn accept_all_invitations(&self, user: UserNo, now_ms: i64) -> Result<()>;
 }

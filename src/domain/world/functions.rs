@@ -6,8 +6,8 @@ use super::{WorldFunction, WorldProduct, members, values};
 use crate::domain::{Error, FunctionType, Result};
 
 impl WorldProduct {
-    /// Fills in the numbers and names of the functions, and checks their specifications. A function without a `dp_id`
-    /// gets its place in the list, from 1, or the next number that no other function has.
+    /// Adds missing numbers and names of functions, and checks their specifications. A function without a `dp_id` gets
+    /// its position in the list, from 1, or the next number that no other function has.
     ///
     /// # Errors
     /// [`Error::Refused`] with product and function.

@@ -1,4 +1,4 @@
-//! The members of a struct: each is described as a function is, without a data point of its own.
+//! The members of a struct. Each is described like a function, but has no data point.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ struct Member {
 /// The specification of a struct.
 ///
 /// # Errors
-/// What cannot be, in words, without the place.
+/// A description of the problem, without its path.
 pub fn checked(values: Value) -> Result<Map<String, Value>, String> {
     let mut values = values::object(values)?;
     let rows = values.remove("members").unwrap_or_else(|| Value::Array(Vec::new()));

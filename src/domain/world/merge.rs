@@ -1,10 +1,10 @@
-//! What a document leaves out stays as it is stored.
+//! Members that a document leaves out keep their stored values.
 
 use super::{WorldDevice, WorldUser};
 
 impl WorldDevice {
-    /// Takes every member that the document leaves out from what is stored. Links are not among them: owner, home, gateway
-    /// and shares change only where the document names them.
+    /// Sets every missing member to the stored value, except links: owner, home, gateway and sharees change only if the
+    /// document contains them.
     pub fn or_stored(&mut self, stored: Self) {
         // Without `..`, so that a new member cannot be forgotten here.
         let Self {
@@ -56,9 +56,9 @@ impl WorldDevice {
         Self { gateway, owner, keep_history, home_id, shared_with, ..self.clone() }
     }
 
-    /// What of this document a project may not say that made the device, and does not have it: a member that changes
-    /// something of its owner's, or names people or places. What the factory knows is its own to say.
-    pub fn said_beyond_the_maker(&self, stored: &Self) -> Option<&'static str> {
+    /// The first member that the project of the product may not set while the device is held elsewhere: one that
+    /// changes the owner's data or a link. Data from the factory may be set.
+    pub fn denied_to_maker(&self, stored: &Self) -> Option<&'static str> {
         let is_other = |here: &Option<String>, there: &Option<String>| here.is_some() && here != there;
         let is_switched = |here: Option<bool>, there: Option<bool>| here.is_some() && here != there;
         let said = [
@@ -77,7 +77,7 @@ impl WorldDevice {
         said.into_iter().find(|(_, is_said)| *is_said).map(|(member, _)| member)
     }
 
-    /// Whether those connected by the stored device must connect again, because what they proved is no longer true.
+    /// Whether sessions of the stored device must end, because their credentials are no longer valid.
     pub fn ends_sessions_of(&self, stored: &Self) -> bool {
         let is_shut_out = self.disabled == Some(true) && stored.disabled != Some(true);
         self.secret != stored.secret || self.device_name != stored.device_name || is_shut_out
@@ -85,7 +85,7 @@ impl WorldDevice {
 }
 
 impl WorldUser {
-    /// Takes every member that the document leaves out from what is stored.
+    /// Sets every missing member to the stored value.
     pub fn or_stored(&mut self, stored: Self) {
         let Self {
             schema: _,
@@ -158,7 +158,7 @@ mod tests {
             (r#","home_id":1"#, Some("home_id")),
             (r#","shared_with":[]"#, Some("shared_with")),
         ] {
-            assert_eq!(device(said).said_beyond_the_maker(&stored), refused, "{said}");
+            assert_eq!(device(said).denied_to_maker(&stored), refused, "{said}");
         }
     }
 

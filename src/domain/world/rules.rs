@@ -1,4 +1,4 @@
-//! What a world document may say, checked before anything of it is kept.
+//! Checks of a world document, before anything of it is stored.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -9,19 +9,18 @@ use crate::domain::country::calling_code;
 use crate::domain::user::compared_name;
 use crate::domain::{Error, Result};
 
-/// An id in a document may be this long.
+/// The maximal length of an id in a document.
 const ID_CHARS_MAX: usize = 64;
-/// Any other text in a document may be this long.
+/// The maximal length of any other text in a document.
 const TEXT_CHARS_MAX: usize = 512;
-/// Functions that a product may have.
+/// The maximal number of functions of a product.
 const FUNCTIONS_MAX: usize = 256;
 
 impl World {
-    /// Checks every id, text and reference that can be checked without a store, and brings calling codes into their one
-    /// form.
+    /// Checks every id, text and reference that can be checked without a store, and normalizes calling codes.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the place in the document.
+    /// [`Error::Refused`] with the path in the document.
     pub fn check(&mut self) -> Result<()> {
         unique("projects", self.projects.iter().map(|project| project.name.as_str()))?;
         self.projects.iter_mut().try_for_each(check_project)
@@ -52,14 +51,14 @@ fn check_project(project: &mut WorldProject) -> Result<()> {
     unique(&format!("{place} users"), names)?;
     for user in &mut project.users {
         let place = format!("{place} user {:?}", user.username);
-        // One that was never given is printed as an empty text.
+        // A missing code is printed as an empty text.
         if let Some(code) = user.country_code.as_mut().filter(|code| !code.is_empty()) {
             country(&place, "country_code", code)?;
         }
         text(&place, "username", &user.username)?;
         ids(&place, [("uid", &user.uid), ("identity_id", &user.identity_id), ("login_id", &user.login_id)])?;
         if let Some(open_id) = &user.open_id {
-            // A third party's, which may be any text.
+            // Any text is allowed, because the id comes from a third party.
             text(&place, "open_id", open_id)?;
         }
         let texts =
@@ -142,7 +141,8 @@ fn ids<'a>(place: &str, values: impl IntoIterator<Item = (&'a str, &'a Option<St
     Ok(())
 }
 
-/// What signs is named nowhere, and real ones have every sign in them. The text of a refusal does not repeat it.
+/// Secrets are not used in paths or topics, and real ones contain any printable character. The error text does not
+/// repeat the value.
 fn secrets<'a>(place: &str, values: impl IntoIterator<Item = (&'a str, &'a Option<String>)>) -> Result<()> {
     for (member, value) in values {
         let is_fine = |value: &String| {
@@ -155,7 +155,7 @@ fn secrets<'a>(place: &str, values: impl IntoIterator<Item = (&'a str, &'a Optio
     Ok(())
 }
 
-/// Ids go into paths, topics and row keys: no character that means something there.
+/// Ids become part of paths, topics and row keys, so they contain no special characters of these.
 fn id(place: &str, member: &str, value: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:@".contains(c);
     if value.is_empty() || value.len() > ID_CHARS_MAX || !value.chars().all(plain) {
@@ -189,7 +189,7 @@ fn country(place: &str, member: &str, code: &mut String) -> Result<()> {
 fn unique<T: Hash + Eq + Debug>(place: &str, names: impl Iterator<Item = T>) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
-        let text = format!("{name:?} stands there twice");
+        let text = format!("{name:?} is listed twice");
         if !seen.insert(name) {
             return refuse(place, &text);
         }

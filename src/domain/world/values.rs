@@ -1,21 +1,21 @@
-//! The specification of a function's values: read as an object or as the JSON text in which the vendor's API prints it,
-//! and checked, so that nothing that restricts a value is silently left out.
+//! The specification of a function's values: read as an object or as its JSON text, which the vendor's API prints, and
+//! checked, so that no limit is silently ignored.
 
 use serde_json::{Map, Value, json};
 
 use crate::domain::FunctionType;
 
-/// Members that are numbers where they are given, whatever the type.
+/// Members that must be numbers if they are present, for every type.
 const NUMBERS: [&str; 5] = ["min", "max", "step", "scale", "maxlen"];
-/// Members that are lists of texts where they are given.
+/// Members that must be lists of texts if they are present.
 const LISTS: [&str; 2] = ["range", "label"];
-/// The most decimal places that a scale can stand for in 64 bits.
+/// The maximal number of decimal places of a 64-bit number.
 const SCALE_MAX: f64 = 18.0;
 
-/// The specification of a function, with the vendor's ranges where it describes a colour and says nothing of them.
+/// The specification of a function. If a colour has no limits, it gets the vendor's.
 ///
 /// # Errors
-/// What cannot be, in words, without the place.
+/// A description of the problem, without its path.
 pub fn checked(code: &str, kind: FunctionType, values: Value) -> Result<Map<String, Value>, String> {
     let mut values = object(values)?;
     if values.is_empty() && kind == FunctionType::Json {
@@ -27,7 +27,7 @@ pub fn checked(code: &str, kind: FunctionType, values: Value) -> Result<Map<Stri
     }
     check(!matches!(kind, FunctionType::Float | FunctionType::Double), &values)?;
     if kind == FunctionType::Json {
-        // Those of the parts of a document, such as a colour's.
+        // The limits of the parts of a document, such as a colour.
         for (part, bounds) in values.iter().filter_map(|(part, bounds)| Some((part, bounds.as_object()?))) {
             check(false, bounds).map_err(|text| format!("{part}: {text}"))?;
         }
@@ -56,7 +56,7 @@ fn colour(most: i64) -> Map<String, Value> {
         .collect()
 }
 
-/// Checks bounds that belong together. With `whole` they are whole numbers.
+/// Checks that the limits are consistent and, with `whole`, whole numbers.
 fn check(whole: bool, values: &Map<String, Value>) -> Result<(), String> {
     let number = |name: &str| match values.get(name) {
         None | Some(Value::Null) => Ok(None),

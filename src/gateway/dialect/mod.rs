@@ -14,7 +14,7 @@ use crate::domain::command::Command;
 use crate::domain::data_point::ReportedValue;
 use crate::domain::device::FactoryName;
 use crate::domain::event::CODE_BYTES_MAX;
-use crate::domain::row_time::When;
+use crate::domain::row_time::ReportTime;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::NewSubDevice;
 use crate::domain::{Device, Product, Value};
@@ -276,11 +276,11 @@ pub struct Times {
 
 impl Times {
     /// When something was so; `None` for a time that is none.
-    pub fn when(self, own: Option<&Json>) -> Option<When> {
+    pub fn when(self, own: Option<&Json>) -> Option<ReportTime> {
         match own {
-            None | Some(Json::Null) => Some(When::Now(self.sent_ms)),
-            Some(_) if self.is_upload => Some(When::Then(time_ms(own, self.sent_ms)?)),
-            Some(_) => Some(When::Now(time_ms(own, self.sent_ms)?)),
+            None | Some(Json::Null) => Some(ReportTime::Live(self.sent_ms)),
+            Some(_) if self.is_upload => Some(ReportTime::Late(time_ms(own, self.sent_ms)?)),
+            Some(_) => Some(ReportTime::Live(time_ms(own, self.sent_ms)?)),
         }
     }
 }

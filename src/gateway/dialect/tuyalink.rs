@@ -287,7 +287,7 @@ impl Frame<'_> {
         let properties = self.data()["properties"].as_object()?;
         let change = |(code, taken): (&String, &Json)| AttributeChange {
             from_version: taken["version"].as_i64(),
-            ..AttributeChange::forget(code)
+            ..AttributeChange::remove(code)
         };
         Some(DeviceRequest::ForgetDesired(properties.iter().map(change).collect()))
     }
@@ -328,7 +328,7 @@ impl Frame<'_> {
 
     fn tags_gone(&self) -> Option<DeviceRequest> {
         let keys = texts(self.data(), ATTRIBUTES_MAX)?;
-        Some(DeviceRequest::ChangeTags(keys.into_iter().map(AttributeChange::forget).collect()))
+        Some(DeviceRequest::ChangeTags(keys.into_iter().map(AttributeChange::remove).collect()))
     }
 
     /// It has no answer.

@@ -119,7 +119,7 @@ impl Session {
                     continue;
                 }
             };
-            let unsent: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_told).collect();
+            let unsent: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_pushed).collect();
             if unsent.is_empty() {
                 continue;
             }
@@ -132,7 +132,7 @@ impl Session {
             connection.codec.publish(&message.topic, message.payload);
             connection.flush().await?;
             let versions = unsent.into_iter().map(|one| (one.code, Some(one.version))).collect();
-            if let Err(error) = cloud.forget_desired(&device, versions).await {
+            if let Err(error) = cloud.remove_desired(&device, versions).await {
                 tracing::warn!(%error, "a desired value that was sent could not be deleted");
             }
         }

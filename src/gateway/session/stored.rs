@@ -41,12 +41,12 @@ impl StoredSubscriptions {
 impl Session {
     /// Resumes the session of the device's earlier connection, if it wants that.
     pub(super) async fn resume(&mut self, gateway: &Gateway, options: SessionOptions) -> SessionState {
-        let stored = gateway.cloud.kept_filters(&self.device).await;
+        let stored = gateway.cloud.stored_filters(&self.device).await;
         let stored =
             stored.inspect_err(|error| tracing::warn!(%error, "a session could not be read")).unwrap_or_default();
         let mut is_present = false;
         if !stored.is_empty() && (options.is_clean_start || !options.outlives_connection) {
-            self.forget_filters(gateway).await;
+            self.delete_filters(gateway).await;
         }
         for (device, filters) in stored.into_iter().filter(|_| !options.is_clean_start) {
             if device == self.device.no {
@@ -76,7 +76,7 @@ impl Session {
     pub(super) async fn store_filters(&mut self, gateway: &Gateway) {
         let changed = std::mem::take(&mut self.stored.changed);
         let filters = changed.into_iter().map(|device| (device, self.filters_of(device))).collect();
-        if let Err(error) = gateway.cloud.keep_filters(&self.device, filters).await {
+        if let Err(error) = gateway.cloud.store_filters(&self.device, filters).await {
             tracing::warn!(%error, device = %self.device.id, "subscriptions could not be kept");
         }
     }
@@ -85,12 +85,12 @@ impl Session {
     pub(super) async fn forget_if_asked(&self, gateway: &Gateway) {
         // A device that has connected again in the meantime resumes them.
         if self.stored.is_forgotten && gateway.router.is_registered(self.device.no, &self.mailbox) {
-            self.forget_filters(gateway).await;
+            self.delete_filters(gateway).await;
         }
     }
 
-    async fn forget_filters(&self, gateway: &Gateway) {
-        if let Err(error) = gateway.cloud.forget_filters(&self.device).await {
+    async fn delete_filters(&self, gateway: &Gateway) {
+        if let Err(error) = gateway.cloud.delete_filters(&self.device).await {
             tracing::warn!(%error, device = %self.device.id, "subscriptions could not be forgotten");
         }
     }

@@ -57,7 +57,7 @@ impl AttributeStore for SqliteRegistry {
                     value,
                     version: row.get("version")?,
                     until_ms: row.get("until_ms")?,
-                    is_told: row.get("is_told")?,
+                    is_pushed: row.get("is_told")?,
                 }))
             };
             connection.prepare_cached(sql)?.query_map(params![device.0], desired)?.collect()
@@ -71,7 +71,7 @@ impl AttributeStore for SqliteRegistry {
         device: DeviceNo,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
-        is_told: bool,
+        is_pushed: bool,
         now_ms: i64,
         max: usize,
     ) -> Result<bool> {
@@ -89,7 +89,7 @@ impl AttributeStore for SqliteRegistry {
                          value = excluded.value, until_ms = excluded.until_ms, is_told = excluded.is_told,
                          version = version + 1",
                     )?
-                    .execute(params![device.0, code, value.as_json(), until_ms, is_told])?;
+                    .execute(params![device.0, code, value.as_json(), until_ms, is_pushed])?;
             }
             let count: usize = connection
                 .prepare_cached("SELECT count(*) FROM desired_value WHERE device_no = ?1")?
@@ -101,7 +101,7 @@ impl AttributeStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn forget_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()> {
+    async fn remove_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()> {
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
             let sql =
                 "DELETE FROM desired_value WHERE device_no = ?1 AND code = ?2 AND version = coalesce(?3, version)";

@@ -13,9 +13,9 @@ use super::visibility::{
     AT_HOME_OF_USER, HELD_ELSEWHERE, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, held_elsewhere, relations,
     shows_gateways_key,
 };
-use crate::domain::access::{self, DeviceRole, Viewer, as_its_maker_sees, seen_as};
+use crate::domain::access::{self, DeviceRole, Viewer, as_held_elsewhere, seen_as};
 use crate::domain::caller::AppUser;
-use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Leaving, UserDevices};
+use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
@@ -111,7 +111,7 @@ impl DeviceStore for SqliteRegistry {
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
-    async fn heard_device(
+    async fn subscribed_device(
         &self,
         project: ProjectNo,
         user: Option<&AppUser>,
@@ -207,7 +207,7 @@ impl DeviceStore for SqliteRegistry {
         &self,
         project: ProjectNo,
         ids: &[DeviceId],
-        leaving: Leaving,
+        removal: Removal,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<Option<Moves>> {
@@ -225,7 +225,7 @@ impl DeviceStore for SqliteRegistry {
                 owners.release(no)?;
                 let sql = "UPDATE device SET removed = 1 WHERE device_no = ?1";
                 owners.connection.execute(sql, params![no]).map_err(Error::store)?;
-                if leaving == Leaving::Reset {
+                if removal == Removal::Reset {
                     owners.reset(no)?;
                 }
             }
@@ -380,7 +380,7 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
     let mut device = read().map_err(Error::store)?;
     let held_elsewhere: bool = row.get(Column::HeldElsewhere as usize).map_err(Error::store)?;
     if held_elsewhere {
-        return Ok(as_its_maker_sees(device));
+        return Ok(as_held_elsewhere(device));
     }
     let sealed = |column: Column| {
         row.get_ref(column as usize).and_then(|value| Ok(value.as_blob_or_null()?)).map_err(Error::store)

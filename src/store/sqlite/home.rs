@@ -10,9 +10,10 @@ use super::owner::{behind_gateways, new_home, remove_homes, user_no};
 use super::visibility::{HOME_ROLE, HOMES_OF_USER, VISIBLE, home_role};
 use super::{invitation, user};
 use crate::domain::home::{
-    Home, HomePatch, HomeRole, Member, MemberChange, MemberClaim, MemberDecision, MemberPut, check_removes, check_role,
+    Home, HomePatch, HomeRole, Member, MemberChange, MemberClaim, MemberDecision, MemberResult, check_removes,
+    check_role,
 };
-use crate::domain::ownership::parted_by_leaving;
+use crate::domain::ownership::detached_by_leaving;
 use crate::domain::store::HomeStore;
 use crate::domain::{Device, DeviceNo, Error, HomeId, Noun, ProjectNo, Result, Uid, UserNo};
 
@@ -155,10 +156,10 @@ impl HomeStore for SqliteRegistry {
         uid: &Uid,
         change: MemberChange,
         now_ms: i64,
-    ) -> Result<MemberPut> {
+    ) -> Result<MemberResult> {
         let uid = uid.clone();
         let write = move |connection: &Connection| {
-            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(MemberPut::Unknown) };
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(MemberResult::Unknown) };
             put(connection, project, id, user_no, &change, now_ms)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
@@ -222,7 +223,7 @@ pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i
     let owned = "SELECT device_no FROM binding WHERE user_no = ?2 AND owned = 1";
     let leaves = format!("SELECT device_no FROM device WHERE home_id = ?1 AND device_no IN ({owned})");
     let behind = behind_gateways(connection, "?1", home_id)?;
-    let detached = parted_by_leaving(HomeId(home_id), UserNo(user_no), behind);
+    let detached = detached_by_leaving(HomeId(home_id), UserNo(user_no), behind);
     for device in &detached {
         let sql = "UPDATE device SET gateway_no = NULL, updated_ms = ?2 WHERE device_no = ?1";
         connection.prepare_cached(sql)?.execute(params![device.0, now_ms])?;
@@ -251,7 +252,7 @@ fn put(
     user_no: i64,
     change: &MemberChange,
     now_ms: i64,
-) -> rusqlite::Result<MemberPut> {
+) -> rusqlite::Result<MemberResult> {
     let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1 AND user_no <> ?2) AS members,
                    (SELECT count(*) FROM home_member WHERE user_no = ?2 AND home_id <> ?1) AS homes
                FROM home WHERE home_id = ?1 AND project_no = ?3";
@@ -260,7 +261,7 @@ fn put(
     let read =
         |row: &Row<'_>| Ok(MemberClaim { before, by: by_role, members: row.get("members")?, homes: row.get("homes")? });
     let claim = connection.query_row(sql, params![id.0, user_no, project.0], read).optional()?;
-    let Some(claim) = claim else { return Ok(MemberPut::Unknown) };
+    let Some(claim) = claim else { return Ok(MemberResult::Unknown) };
     let is_admin = match change.decide(&claim) {
         MemberDecision::Refuse(why) => return Ok(why),
         MemberDecision::Invite => return invitation::invite(connection, id, user_no, change, now_ms),
@@ -274,7 +275,7 @@ fn put(
         )?
         .execute(params![id.0, user_no, is_admin, change.name, now_ms])?;
     invitation::remove(connection, id, user_no)?;
-    Ok(MemberPut::Done)
+    Ok(MemberResult::Done)
 }
 
 fn change(connection: &Connection, project: ProjectNo, id: HomeId, patch: &HomePatch) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteRegistry;
 use super::owner::user_no;
 use super::user;
-use crate::domain::home::{MemberChange, MemberPut};
+use crate::domain::home::{MemberChange, MemberResult};
 use crate::domain::invitation::{INVITATION_LIFE_MS, Invitation, Waiting, may_accept};
 use crate::domain::store::InvitationStore;
 use crate::domain::{Error, HomeId, ProjectNo, Result, Uid, UserNo};
@@ -48,20 +48,20 @@ impl InvitationStore for SqliteRegistry {
         home: HomeId,
         accept: bool,
         now_ms: i64,
-    ) -> Result<MemberPut> {
+    ) -> Result<MemberResult> {
         let uid = uid.clone();
-        let write = move |connection: &Connection| -> rusqlite::Result<MemberPut> {
-            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(MemberPut::Unknown) };
+        let write = move |connection: &Connection| -> rusqlite::Result<MemberResult> {
+            let Some(user_no) = user_no(connection, project, &uid)? else { return Ok(MemberResult::Unknown) };
             let sql = format!("SELECT 1 FROM {WAITING} AND i.home_id = ?3");
             let values = params![user_no, now_ms - INVITATION_LIFE_MS, home.0];
             if !connection.prepare_cached(&sql)?.exists(values)? {
-                return Ok(MemberPut::Unknown);
+                return Ok(MemberResult::Unknown);
             }
             if accept {
                 return accept_one(connection, home, user_no, now_ms);
             }
             remove(connection, home, user_no)?;
-            Ok(MemberPut::Done)
+            Ok(MemberResult::Done)
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
@@ -105,8 +105,8 @@ pub fn invite(
     user_no: i64,
     change: &MemberChange,
     now_ms: i64,
-) -> rusqlite::Result<MemberPut> {
-    let Some(by) = change.by else { return Ok(MemberPut::NotAllowed) };
+) -> rusqlite::Result<MemberResult> {
+    let Some(by) = change.by else { return Ok(MemberResult::NotAllowed) };
     let expired = "DELETE FROM home_invitation WHERE created_ms <= ?3 AND (user_no = ?1 OR by_no = ?2)";
     connection.prepare_cached(expired)?.execute(params![user_no, by.0, now_ms - INVITATION_LIFE_MS])?;
     let sql = "SELECT count(*) AS by_one, count(*) FILTER (WHERE user_no = ?1) AS of_pair,
@@ -119,7 +119,7 @@ pub fn invite(
     };
     let waiting = connection.query_row(sql, params![user_no, by.0, home.0], read)?;
     if !waiting.has_room() {
-        return Ok(MemberPut::Full);
+        return Ok(MemberResult::Full);
     }
     if waiting.replaces_another() {
         let sql = "DELETE FROM home_invitation WHERE user_no = ?1 AND home_id = (
@@ -136,7 +136,7 @@ pub fn invite(
              is_admin = excluded.is_admin, name = excluded.name, created_ms = excluded.created_ms",
         )?
         .execute(params![home.0, user_no, by.0, is_admin, name, now_ms])?;
-    Ok(MemberPut::Invited)
+    Ok(MemberResult::Invited)
 }
 
 /// Removes an invitation if it exists.
@@ -146,7 +146,7 @@ pub fn remove(connection: &Connection, home: HomeId, user_no: i64) -> rusqlite::
 }
 
 /// Makes an invited user a member of the home, unless a limit is reached.
-fn accept_one(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> rusqlite::Result<MemberPut> {
+fn accept_one(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) -> rusqlite::Result<MemberResult> {
     let sql = "SELECT (SELECT count(*) FROM home_member WHERE home_id = ?1) AS members,
                    (SELECT count(*) FROM home_member WHERE user_no = ?2) AS homes,
                    (SELECT count(*) FROM home_member m JOIN home h USING (home_id) WHERE m.user_no = ?2
@@ -155,7 +155,7 @@ fn accept_one(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) 
     let counts = connection.prepare_cached(sql)?.query_row(params![home.0, user_no], read).optional()?;
     let (members, homes, of_owner): (usize, usize, usize) = counts.unwrap_or_default();
     if !may_accept(members, homes, of_owner) {
-        return Ok(MemberPut::Full);
+        return Ok(MemberResult::Full);
     }
     connection
         .prepare_cached(
@@ -164,5 +164,5 @@ fn accept_one(connection: &Connection, home: HomeId, user_no: i64, now_ms: i64) 
         )?
         .execute(params![home.0, user_no, now_ms])?;
     remove(connection, home, user_no)?;
-    Ok(MemberPut::Done)
+    Ok(MemberResult::Done)
 }

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::SqliteRegistry;
-use crate::domain::store::KeptFilterStore;
+use crate::domain::store::StoredFilterStore;
 use crate::domain::{DeviceNo, Error, Result};
 
 #[async_trait]
-impl KeptFilterStore for SqliteRegistry {
-    async fn kept_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>> {
+impl StoredFilterStore for SqliteRegistry {
+    async fn stored_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>> {
         let read = |connection: &Connection| -> rusqlite::Result<Vec<(DeviceNo, Vec<String>)>> {
             connection
                 .prepare_cached("SELECT device_no, filters FROM kept_filter WHERE session_no = ?1 ORDER BY device_no")?
@@ -22,7 +22,7 @@ impl KeptFilterStore for SqliteRegistry {
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
-    async fn keep_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
+    async fn store_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
             for (device, filters) in &filters {
                 if filters.is_empty() {
@@ -47,7 +47,7 @@ impl KeptFilterStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn forget_filters(&self, session: DeviceNo) -> Result<()> {
+    async fn delete_filters(&self, session: DeviceNo) -> Result<()> {
         let sql = "DELETE FROM kept_filter WHERE session_no = ?1";
         let write = move |connection: &Connection| connection.execute(sql, params![session.0]).map(drop);
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await

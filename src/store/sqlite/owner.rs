@@ -10,8 +10,8 @@ use super::SqliteRegistry;
 use super::attribute::{delete_desired_values, delete_user_attributes};
 use super::visibility::relations;
 use super::world::refused;
-use crate::domain::handover::{HistoryCuts, Left, Moves};
-use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, owner_by_gateway, parted};
+use crate::domain::handover::{HistoryCuts, LostDevice, Moves};
+use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, detached_by_removal, owner_by_gateway};
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::generate;
 
@@ -76,7 +76,7 @@ fn attempt<T>(
     let end = if is_done { "RELEASE owners" } else { "ROLLBACK TO owners; RELEASE owners" };
     connection.execute_batch(end).map_err(Error::store)?;
     let mut moves = owners.moves.into_inner();
-    for left in &mut moves.left {
+    for left in &mut moves.removed {
         let sql = "SELECT history_from_ms FROM device WHERE device_no = ?1";
         left.history_from_ms = connection.query_row(sql, params![left.no.0], |row| row.get(0)).map_err(Error::store)?;
     }
@@ -91,7 +91,7 @@ impl Owners<'_> {
         let history = if keeps_history { History::Kept } else { History::EndsForNew };
         let group = self.group(device_no)?;
         self.carry_out(group.hand_over(user, HomeId(owner.home_id), history))?;
-        Ok(group.was_anothers(user))
+        Ok(group.had_other_owner(user))
     }
 
     fn carry_out(&self, steps: Vec<Step>) -> Result<()> {
@@ -99,17 +99,17 @@ impl Owners<'_> {
             Step::Release(no) => self.release_one(no.0),
             Step::EndBindings(no) => self.end_bindings(no.0),
             Step::Detach(no) => self.detach(no.0),
-            Step::ForgetPast(no) => self.reset(no.0),
-            Step::Arrive(no, user) => {
+            Step::ResetHistory(no) => self.reset(no.0),
+            Step::NewOwner(no, user) => {
                 let uid = self.uid(user.0)?;
-                self.moves.borrow_mut().came.push((no, uid));
+                self.moves.borrow_mut().new_owners.push((no, uid));
                 Ok(())
             }
             Step::LeaveHome(no) => {
                 self.note_holders(no.0)?;
                 delete_desired_values(self.connection, "?1", no.0).map_err(Error::store)
             }
-            Step::Stand(no, home) => {
+            Step::SetHome(no, home) => {
                 let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
                 self.connection.execute(sql, params![no.0, home.0, self.now_ms]).map(drop).map_err(refused)
             }
@@ -157,7 +157,7 @@ impl Owners<'_> {
 
     /// Gives the sub-devices of a gateway that have no owner and belong to the same project to the owner of the gateway.
     pub fn hand_over_behind(&self, gateway_no: i64, owner: Owner) -> Result<()> {
-        let free = self.group(gateway_no)?.free_behind();
+        let free = self.group(gateway_no)?.unowned_sub_devices();
         free.into_iter().try_for_each(|device| self.hand_over(device.0, owner, false).map(drop))
     }
 
@@ -181,13 +181,13 @@ impl Owners<'_> {
     /// Records the users of a device before a change. Those who lose it are informed after the change.
     pub fn note_holders(&self, device_no: i64) -> Result<()> {
         let left = self.left(device_no).map_err(Error::store)?;
-        self.moves.borrow_mut().lost.push(left);
+        self.moves.borrow_mut().access_lost.push(left);
         Ok(())
     }
 
     /// Marks the sessions of these devices to be closed after the change.
     pub fn end(&self, devices: Vec<DeviceNo>) {
-        self.moves.borrow_mut().ended.extend(devices);
+        self.moves.borrow_mut().detached.extend(devices);
     }
 
     /// Detaches a device from its gateway.
@@ -207,7 +207,7 @@ impl Owners<'_> {
     fn release_one(&self, device_no: i64) -> Result<()> {
         if self.released.borrow_mut().insert(device_no) {
             let left = self.left(device_no).map_err(Error::store)?;
-            self.moves.borrow_mut().left.push(left);
+            self.moves.borrow_mut().removed.push(left);
         }
         self.end_bindings(device_no)?;
         let sql = "UPDATE device SET gateway_no = NULL WHERE device_no = ?1 OR gateway_no = ?1";
@@ -242,14 +242,14 @@ impl Owners<'_> {
     }
 
     /// The users who have a device at present.
-    fn left(&self, device_no: i64) -> rusqlite::Result<Left> {
+    fn left(&self, device_no: i64) -> rusqlite::Result<LostDevice> {
         let sql = "SELECT d.device_id, d.home_id, o.uid, o.project_no FROM device d
                    LEFT JOIN binding b ON b.device_no = d.device_no AND b.owned = 1
                    LEFT JOIN app_user o ON o.user_no = b.user_no WHERE d.device_no = ?1";
         let audience =
             relations(self.connection, DeviceNo(device_no))?.map(|found| found.audience()).unwrap_or_default();
         self.connection.query_row(sql, params![device_no], |row| {
-            Ok(Left {
+            Ok(LostDevice {
                 no: DeviceNo(device_no),
                 id: DeviceId(row.get("device_id")?),
                 home: row.get::<_, Option<i64>>("home_id")?.map(HomeId),
@@ -378,7 +378,7 @@ pub fn user_no(connection: &Connection, project: ProjectNo, uid: &Uid) -> rusqli
 /// Deletes the homes that `homes`, a list or subquery over `?1`, selects, with everything that belongs to them. Their devices
 /// remain without a home, and without gateways of other owners. Returns the devices whose sessions must end.
 pub fn remove_homes(connection: &Connection, homes: &str, value: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
-    let detached = parted(&behind_gateways(connection, homes, value)?);
+    let detached = detached_by_removal(&behind_gateways(connection, homes, value)?);
     let detach = "UPDATE device SET gateway_no = NULL, node_id = NULL, updated_ms = ?2 WHERE device_no = ?1";
     for device in &detached {
         connection.prepare_cached(detach)?.execute(params![device.0, now_ms])?;

@@ -98,7 +98,7 @@ impl PairingStore for SqliteRegistry {
         let sent = SentHashes { token: token_hash(&token.token), secret: token.secret.as_deref().map(token_hash) };
         // An invalid token must not cause a write.
         let found = self.readers.run(|connection| claim(connection, &sent).map_err(Error::store))?;
-        if !found.is_some_and(|claim| claim.is_living(now_ms)) {
+        if !found.is_some_and(|claim| claim.is_valid(now_ms)) {
             return Ok((Redeemed::Unknown, Moves::default()));
         }
         self.change_owners(cuts, now_ms, move |owners| redeem(owners, device, &sent)).await

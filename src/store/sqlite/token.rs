@@ -9,7 +9,7 @@ use super::SqliteRegistry;
 use crate::domain::caller::AppUser;
 use crate::domain::login::TokenHolder;
 use crate::domain::store::{CloudTokenStore, TokenStore};
-use crate::domain::token::TokenPair;
+use crate::domain::token::{EarlierTokens, TokenPair};
 use crate::domain::{Error, ProjectNo, Result, Uid, UserNo};
 use crate::hex;
 use crate::store::seal::{Seal, TokenSeed, random, token_hash};
@@ -114,9 +114,15 @@ const CLOUD_TOKENS_MAX: i64 = 100;
 
 #[async_trait]
 impl CloudTokenStore for SqliteRegistry {
-    async fn grant_cloud_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, keep: bool) -> Result<String> {
+    async fn grant_cloud_token(
+        &self,
+        project: ProjectNo,
+        now_ms: i64,
+        life_ms: i64,
+        earlier: EarlierTokens,
+    ) -> Result<String> {
         let write = move |connection: &Connection| {
-            if !keep {
+            if earlier == EarlierTokens::Revoke {
                 connection
                     .prepare_cached("DELETE FROM cloud_token WHERE project_no = ?1")
                     .and_then(|mut statement| statement.execute(params![project.0]))
@@ -134,8 +140,9 @@ impl CloudTokenStore for SqliteRegistry {
         now_ms: i64,
         life_ms: i64,
         grace_ms: i64,
-        keep: bool,
+        earlier: EarlierTokens,
     ) -> Result<Option<String>> {
+        let keep = earlier == EarlierTokens::Keep;
         let hash = token_hash(token);
         let write = move |connection: &Connection| {
             let is_valid = connection

@@ -10,7 +10,9 @@ use super::product::node_type;
 use super::world::product_secret_aad;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::store::TopologyStore;
-use crate::domain::topology::{KnownDevice, Made, Making, NewSubDevice, ProductSecret, has_room};
+use crate::domain::topology::{
+    ExistingDevice, NewDeviceClaim, NewDeviceDecision, NewSubDevice, ProductSecret, has_room,
+};
 use crate::domain::{Device, DeviceNo, Error, ProjectNo, Result, UserNo};
 use crate::store::generate;
 use crate::store::seal::Seal;
@@ -129,15 +131,15 @@ fn make(
     };
     let made: usize = connection.query_row(made.0, params![made.1], |row| row.get(0)).map_err(Error::store)?;
     let gateway = gateway.map(|gateway| owners.placement(gateway.0)).transpose()?;
-    let making = Making { project, node_type, gateway, known, made, max };
+    let claim = NewDeviceClaim { project, node_type, gateway, known, made, max };
     let gateway_no = gateway.map(|gateway| gateway.no.0);
-    let gateways_owner = match making.decide() {
-        Made::Refused => return Ok(None),
-        Made::Known(no) => {
+    let gateways_owner = match claim.decide() {
+        NewDeviceDecision::Refused => return Ok(None),
+        NewDeviceDecision::Existing(no) => {
             gateway.map_or(Ok(()), |gateway| attach_one(owners, no.0, gateway.no))?;
             return Ok(Some(no.0));
         }
-        Made::New(owner) => owner,
+        NewDeviceDecision::New(owner) => owner,
     };
     let id = generate::device_id()?;
     connection
@@ -170,12 +172,12 @@ fn make(
     Ok(Some(no))
 }
 
-fn find_device(connection: &Connection, product_no: i64, name: &str) -> rusqlite::Result<Option<KnownDevice>> {
+fn find_device(connection: &Connection, product_no: i64, name: &str) -> rusqlite::Result<Option<ExistingDevice>> {
     let sql = "SELECT d.device_no, d.gateway_no, d.active_ms, d.removed, o.user_no AS owner_no FROM device d
                LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1
                WHERE d.product_no = ?1 AND d.device_name = ?2";
     let device = |row: &Row<'_>| {
-        Ok(KnownDevice {
+        Ok(ExistingDevice {
             no: DeviceNo(row.get("device_no")?),
             owner: row.get::<_, Option<i64>>("owner_no")?.map(UserNo),
             gateway: row.get::<_, Option<i64>>("gateway_no")?.map(DeviceNo),

@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(cached.left().await, ["gateway", "sub", "u1"]);
         assert!(rename("gateway").await);
         assert_eq!(cached.left().await, ["sub", "other", "u2"]);
-        registry.note_login(&Uid::from("u1"), 3).await.unwrap();
+        registry.record_login(&Uid::from("u1"), 3).await.unwrap();
         assert!(registry.rename_user(project, &Uid::from("u1"), "new", 3).await.unwrap());
         assert_eq!(cached.left().await, all);
         let gateway = registry.device(project, &DeviceId::from("gateway")).await.unwrap().unwrap();

@@ -12,7 +12,7 @@ use crate::domain::caller::AppUser;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
 use crate::domain::store::UserStore;
-use crate::domain::user::{Account, User, UserPage, UserQuery, UserSync};
+use crate::domain::user::{Account, User, UserOrder, UserPage, UserQuery, UserSync};
 use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
 use crate::store::cache::UserName;
 use crate::store::generate;
@@ -150,14 +150,11 @@ impl UserStore for SqliteRegistry {
         })
     }
 
-    async fn all_users(
-        &self,
-        project: ProjectNo,
-        offset: usize,
-        limit: usize,
-        newest_first: bool,
-    ) -> Result<Vec<User>> {
-        let order = if newest_first { "DESC" } else { "ASC" };
+    async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, order: UserOrder) -> Result<Vec<User>> {
+        let order = match order {
+            UserOrder::OldestFirst => "ASC",
+            UserOrder::NewestFirst => "DESC",
+        };
         let sql = format!(
             "SELECT {COLUMNS} FROM {FROM} WHERE u.project_no = ?1
              ORDER BY u.created_ms {order}, u.user_no {order} LIMIT ?2 OFFSET ?3"

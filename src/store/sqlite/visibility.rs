@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::domain::access::{Holder, HomePeople, Relations};
+use crate::domain::access::{Holder, HomeUsers, Relations};
 use crate::domain::home::HomeRole;
 use crate::domain::{DeviceNo, ProjectNo, UserNo};
 
@@ -97,7 +97,7 @@ pub fn relations(connection: &Connection, device: DeviceNo) -> rusqlite::Result<
             maker: ProjectNo(row.get("maker")?),
             removed: row.get("removed")?,
             last_owner: row.get::<_, Option<i64>>("last_owner")?.map(ProjectNo),
-            home: home.map(|project| HomePeople { project, users: Vec::new() }),
+            home: home.map(|project| HomeUsers { project, users: Vec::new() }),
             holders: Vec::new(),
         })
     };

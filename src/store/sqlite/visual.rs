@@ -83,7 +83,7 @@ impl VisualStore for SqliteRegistry {
         })
     }
 
-    async fn note_login(&self, uid: &Uid, now_ms: i64) -> Result<()> {
+    async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()> {
         let uid = uid.clone();
         let sql = "UPDATE app_user SET last_login_ms = ?2 WHERE uid = ?1";
         let write = move |connection: &Connection| connection.execute(sql, params![uid.0, now_ms]);

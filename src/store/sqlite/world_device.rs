@@ -243,14 +243,14 @@ impl Builder<'_> {
         let sql = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no = ?2";
         let is_new = self.find(sql, params![no, user_no], |_| Ok(()))?.is_none();
         let owner = Owner { user_no, home_id };
-        let was_anothers = self.owners.hand_over(no, owner, world.keep_history == Some(true))?;
+        let had_other_owner = self.owners.hand_over(no, owner, world.keep_history == Some(true))?;
         if is_new {
             self.owners.hand_over_behind(no, owner)?;
         }
-        if is_new && was_anothers {
+        if is_new && had_other_owner {
             self.ended.borrow_mut().push(DeviceNo(no));
         }
-        Ok(is_new && was_anothers)
+        Ok(is_new && had_other_owner)
     }
 
     /// True if a user of the project owns the device or owned it last, or if the project made it and it never had an owner.
@@ -277,7 +277,7 @@ impl Builder<'_> {
         if !is_maker {
             return Err(Error::Refused("the device is another project's".to_owned()));
         }
-        match world.said_beyond_the_maker(before) {
+        match world.denied_to_maker(before) {
             Some(member) => Err(Error::Refused(format!("{member}: the device is another project's"))),
             None => Ok(true),
         }

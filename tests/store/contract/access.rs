@@ -1,9 +1,9 @@
 //! The contract of the registry: every search shows a device to exactly the requesters to whom `domain::access` shows it, in
 //! the same form.
 
-use ingle::domain::access::{DeviceRole, Holder, HomePeople, Relations, Viewer};
+use ingle::domain::access::{DeviceRole, Holder, HomeUsers, Relations, Viewer};
 use ingle::domain::caller::AppUser;
-use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
+use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
 use ingle::domain::home::MemberChange;
 use ingle::domain::store::Registry;
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid};
@@ -42,7 +42,7 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
         }
 
         let view = expected.view(Viewer { project, user: asking.user.as_ref().map(|user| user.no) });
-        let heard = registry.heard_device(project, asking.user.as_ref(), no).await.unwrap();
+        let heard = registry.subscribed_device(project, asking.user.as_ref(), no).await.unwrap();
         assert_eq!(heard.is_some(), view.is_some(), "{place}");
         if let (Some(heard), Some(view)) = (heard, view) {
             let shows_key = view.role > DeviceRole::Sharee && !view.held_elsewhere;
@@ -80,7 +80,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
     on_engines(async |registry, first, second| {
         let registry: &dyn Registry = &*registry;
         // The guest is also a member of the owner's home.
-        let comes = MemberChange { name: None, is_admin: None, may_come: true, by: None };
+        let comes = MemberChange { name: None, is_admin: None, may_join: true, by: None };
         registry.put_member(first, HomeId(10_700_001), &Uid::from(GUEST), comes, NOW).await.unwrap();
         let project = |project| Asking { project, user: None };
         let (owner, guest) = (asking(registry, first, OWNER).await, asking(registry, first, GUEST).await);
@@ -88,7 +88,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
         let no = |asking: &Asking| asking.user.as_ref().unwrap().no;
         let holds = |asking: &Asking, owned| Holder { user: no(asking), project: asking.project, owned };
         let people = |users: &[&Asking]| {
-            Some(HomePeople { project: users[0].project, users: users.iter().map(|one| no(one)).collect() })
+            Some(HomeUsers { project: users[0].project, users: users.iter().map(|one| no(one)).collect() })
         };
         let nobodys = Relations { maker: first, removed: false, holders: vec![], last_owner: None, home: None };
         let scale = Relations {
@@ -135,7 +135,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
 
         // A removed device is visible to none of them.
         let removed = [id(LONELY)];
-        registry.remove_devices(first, &removed, Leaving::Removed, &Cut(NOW), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &removed, Removal::Removed, &Cut(NOW), NOW).await.unwrap().unwrap();
         check(LONELY, &Relations { removed: true, ..nobodys }).await;
     });
 }

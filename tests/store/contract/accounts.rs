@@ -5,6 +5,8 @@ use ingle::domain::binding::{Bound, BoundDevice, Unbound};
 use ingle::domain::device::FactoryName;
 use ingle::domain::password::Password;
 use ingle::domain::session::DeviceClaim;
+use ingle::domain::token::EarlierTokens;
+use ingle::domain::user::UserOrder;
 use ingle::domain::{DeviceName, DeviceNo, Uid};
 
 use super::{Cut, NOW, id, on_engines, world};
@@ -33,23 +35,27 @@ fn app_keys_and_their_secrets() {
 fn cloud_tokens_live_die_and_are_refreshed() {
     on_engines(async |registry, first, second| {
         let holder = async |token: &str, now| registry.cloud_token_holder(token, now).await.unwrap();
-        let one = registry.grant_cloud_token(first, NOW, 1000, false).await.unwrap();
+        let one = registry.grant_cloud_token(first, NOW, 1000, EarlierTokens::Revoke).await.unwrap();
         assert_eq!(holder(&one, NOW + 999).await, Some(first));
         assert_eq!(holder(&one, NOW + 1000).await, None);
-        let two = registry.grant_cloud_token(first, NOW, 1000, true).await.unwrap();
+        let two = registry.grant_cloud_token(first, NOW, 1000, EarlierTokens::Keep).await.unwrap();
         assert_eq!((holder(&one, NOW).await, holder(&two, NOW).await), (Some(first), Some(first)), "kept");
-        let other = registry.grant_cloud_token(second, NOW, 1000, false).await.unwrap();
-        let three = registry.refresh_cloud_token(first, &two, NOW, 1000, 10, true).await.unwrap().unwrap();
+        let other = registry.grant_cloud_token(second, NOW, 1000, EarlierTokens::Revoke).await.unwrap();
+        let three =
+            registry.refresh_cloud_token(first, &two, NOW, 1000, 10, EarlierTokens::Keep).await.unwrap().unwrap();
         assert_eq!((holder(&two, NOW + 9).await, holder(&two, NOW + 10).await), (Some(first), None));
         assert_eq!(holder(&three, NOW + 999).await, Some(first));
         assert_eq!(holder(&one, NOW + 10).await, Some(first), "kept");
-        let alone = registry.refresh_cloud_token(first, &three, NOW, 1000, 20, false).await.unwrap().unwrap();
+        let alone =
+            registry.refresh_cloud_token(first, &three, NOW, 1000, 20, EarlierTokens::Revoke).await.unwrap().unwrap();
         assert_eq!((holder(&one, NOW + 20).await, holder(&three, NOW + 20).await), (None, None));
         assert_eq!((holder(&one, NOW + 19).await, holder(&alone, NOW + 999).await), (Some(first), Some(first)));
         for (token, now) in [(&two, NOW + 10), (&other, NOW), (&"unknown".to_owned(), NOW)] {
-            assert!(registry.refresh_cloud_token(first, token, now, 1000, 10, true).await.unwrap().is_none());
+            assert!(
+                registry.refresh_cloud_token(first, token, now, 1000, 10, EarlierTokens::Keep).await.unwrap().is_none()
+            );
         }
-        let four = registry.grant_cloud_token(first, NOW, 1000, false).await.unwrap();
+        let four = registry.grant_cloud_token(first, NOW, 1000, EarlierTokens::Revoke).await.unwrap();
         for dead in [&one, &two, &three] {
             assert_eq!(holder(dead, NOW).await, None);
         }
@@ -60,11 +66,11 @@ fn cloud_tokens_live_die_and_are_refreshed() {
 #[test]
 fn accounts_by_every_name() {
     on_engines(async |registry, first, second| {
-        let all = registry.all_users(first, 0, 10, false).await.unwrap();
+        let all = registry.all_users(first, 0, 10, UserOrder::OldestFirst).await.unwrap();
         let names: Vec<&str> = all.iter().map(|user| user.username.as_str()).collect();
         assert_eq!(names, ["18200000678", "guest@example.com"]);
-        assert_eq!(registry.all_users(first, 0, 1, true).await.unwrap()[0].uid, uid(GUEST));
-        assert!(registry.all_users(first, 2, 10, false).await.unwrap().is_empty());
+        assert_eq!(registry.all_users(first, 0, 1, UserOrder::NewestFirst).await.unwrap()[0].uid, uid(GUEST));
+        assert!(registry.all_users(first, 2, 10, UserOrder::OldestFirst).await.unwrap().is_empty());
         let owner = &all[0];
         assert_eq!((&owner.open_id, owner.app_key.as_str()), (&owner.login_id, APP_KEY));
         let by_open_id = async |project, key: &str| {
@@ -182,7 +188,10 @@ fn bindings_are_made_and_ended() {
 fn a_user_is_removed_with_all_that_was_the_users() {
     on_engines(async |registry, first, second| {
         assert_eq!(registry.remove_user(second, &uid(OWNER), &Cut(NOW), NOW).await.unwrap(), None);
-        assert_eq!(registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW + 3).await.unwrap().unwrap().left.len(), 6);
+        assert_eq!(
+            registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW + 3).await.unwrap().unwrap().removed.len(),
+            6
+        );
         assert_eq!(registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW).await.unwrap(), None);
         assert!(registry.user(first, &uid(OWNER)).await.unwrap().is_none());
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
@@ -221,7 +230,7 @@ fn a_password_opens_what_is_bound() {
         assert!(access(GUEST, &plug).await.is_some(), "a share");
         assert!(access(OWNER, &abroad).await.is_none() && access(FOREIGN_USER, &abroad).await.is_some());
         assert!(access(FOREIGN_USER, &plug).await.is_none());
-        registry.note_login(&uid(OWNER), NOW + 9).await.unwrap();
+        registry.record_login(&uid(OWNER), NOW + 9).await.unwrap();
         assert_eq!(registry.user(first, &uid(OWNER)).await.unwrap().unwrap().last_login_ms, Some(NOW + 9));
         assert_eq!(access(OWNER, &plug).await.unwrap().version, version, "a login changes nothing");
     });

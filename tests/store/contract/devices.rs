@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use ingle::domain::attribute::{Attribute, AttributeChange, AttributeKind};
 use ingle::domain::binding::{Bound, Unbound};
-use ingle::domain::device::{FactoryName, Leaving};
+use ingle::domain::device::{FactoryName, Removal};
 use ingle::domain::handover::HistoryCuts;
 use ingle::domain::home::{Home, HomeRole};
 use ingle::domain::product::Registration;
@@ -45,7 +45,7 @@ fn facts_are_kept_by_kind_and_key() {
         assert_eq!(facts(plug, AttributeKind::Tag).await, [fact("a", "2", 1), fact("b", "3", 2)]);
         assert!(change(plug, AttributeKind::Tag, vec![at("a", 1), at("new", 0)]).await);
         assert!(
-            change(plug, AttributeKind::Tag, vec![AttributeChange::forget("b"), AttributeChange::forget("nothing")])
+            change(plug, AttributeKind::Tag, vec![AttributeChange::remove("b"), AttributeChange::remove("nothing")])
                 .await
         );
         assert_eq!(facts(plug, AttributeKind::Tag).await, [fact("a", "9", 2), fact("new", "9", 1)]);
@@ -65,11 +65,11 @@ fn facts_are_kept_by_kind_and_key() {
         assert!(put(vec![setpoint("on", "false")], NOW + 20, NOW).await);
         assert_eq!(desired().await, [one("at", "1", 1), one("on", "false", 2)]);
         let versions = vec![("on".to_owned(), Some(1)), ("at".to_owned(), None), ("nothing".to_owned(), None)];
-        registry.forget_desired(plug, versions).await.unwrap();
+        registry.remove_desired(plug, versions).await.unwrap();
         assert_eq!(desired().await, [one("on", "false", 2)], "a newer one stays");
         assert!(put(vec![setpoint("on", "true")], NOW + 30, NOW + 20).await);
         assert_eq!(desired().await, [one("on", "true", 1)], "one whose time is over is gone");
-        assert!(registry.remove_devices(first, &[id(PLUG)], Leaving::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
+        assert!(registry.remove_devices(first, &[id(PLUG)], Removal::Reset, &Cut(NOW), NOW).await.unwrap().is_some());
         assert_eq!(facts(plug, AttributeKind::Firmware).await, [fact("0", "1.0.0", 1)]);
         assert!(desired().await.is_empty());
         for kind in [AttributeKind::Tag, AttributeKind::Shadow] {
@@ -84,26 +84,26 @@ fn filters_are_kept_by_session_and_device() {
         let no = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap().no;
         let (gateway, door, leak, plug) = (no(GATEWAY).await, no(DOOR).await, no(LEAK).await, no(PLUG).await);
         let filters = |all: &[&str]| all.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>();
-        let kept = async |session| registry.kept_filters(session).await.unwrap();
+        let kept = async |session| registry.stored_filters(session).await.unwrap();
         assert!(kept(gateway).await.is_empty());
         let of = |device, all: &[&str]| (device, filters(all));
-        registry.keep_filters(gateway, vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])]).await.unwrap();
-        registry.keep_filters(plug, vec![of(plug, &["p"])]).await.unwrap();
+        registry.store_filters(gateway, vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])]).await.unwrap();
+        registry.store_filters(plug, vec![of(plug, &["p"])]).await.unwrap();
         let mut expected = vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])];
         expected.sort_by_key(|(device, _)| device.0);
         assert_eq!(kept(gateway).await, expected);
         assert_eq!(kept(plug).await, [of(plug, &["p"])]);
         // New filters replace the stored ones of the same device. An empty list deletes them. Other devices are unchanged.
-        registry.keep_filters(gateway, vec![of(gateway, &["b"]), of(leak, &["l"])]).await.unwrap();
-        registry.keep_filters(gateway, vec![of(door, &[])]).await.unwrap();
+        registry.store_filters(gateway, vec![of(gateway, &["b"]), of(leak, &["l"])]).await.unwrap();
+        registry.store_filters(gateway, vec![of(door, &[])]).await.unwrap();
         let mut expected = vec![of(gateway, &["b"]), of(leak, &["l"])];
         expected.sort_by_key(|(device, _)| device.0);
         assert_eq!(kept(gateway).await, expected);
         // Filters of devices that are not sub-devices of the gateway are deleted.
         assert!(registry.detach(&[leak], gateway, NOW).await.unwrap());
-        registry.keep_filters(gateway, vec![of(plug, &["p"])]).await.unwrap();
+        registry.store_filters(gateway, vec![of(plug, &["p"])]).await.unwrap();
         assert_eq!(kept(gateway).await, [of(gateway, &["b"])]);
-        registry.forget_filters(gateway).await.unwrap();
+        registry.delete_filters(gateway).await.unwrap();
         assert!(kept(gateway).await.is_empty());
         assert_eq!(kept(plug).await, [of(plug, &["p"])]);
     });
@@ -227,20 +227,20 @@ fn the_history_ends_for_exactly_those_that_go_to_somebody_new() {
         let (owner, guest) = (Uid::from(OWNER), Uid::from(GUEST));
         // The sub-devices leave with the gateway. Their owners are reported, and no history is cut.
         let (unbound, moves) = registry.unbind_device(first, &owner, gateway.no, &asked, NOW).await.unwrap();
-        let mut left: Vec<DeviceNo> = moves.left.iter().map(|left| left.no).collect();
+        let mut left: Vec<DeviceNo> = moves.removed.iter().map(|left| left.no).collect();
         left.sort_unstable();
         assert_eq!((unbound, left), (Unbound::Owner, vec![gateway.no, leak.no, door.no]));
-        assert!(moves.left.iter().all(|left| left.owner.as_ref() == Some(&owner) && left.home.is_some()));
-        assert!(moves.came.is_empty() && taken().is_empty());
+        assert!(moves.removed.iter().all(|left| left.owner.as_ref() == Some(&owner) && left.home.is_some()));
+        assert!(moves.new_owners.is_empty() && taken().is_empty());
         // The same owner gets them back unchanged.
         let (bound, moves) = registry.bind_device(first, &owner, &factory(&leak), &asked, NOW).await.unwrap();
-        assert_eq!((bound, moves.came), (Some(Bound::Owner), vec![(leak.no, owner.clone())]));
+        assert_eq!((bound, moves.new_owners), (Some(Bound::Owner), vec![(leak.no, owner.clone())]));
         assert!(taken().is_empty() && device(LEAK).await.history_from_ms == 0);
         // Another user gets the gateway and its sub-devices without an owner.
         assert!(registry.attach(&[door.no], gateway.no, 9, &asked, NOW).await.unwrap().0);
         let (bound, moves) = registry.bind_device(first, &guest, &factory(&gateway), &asked, NOW).await.unwrap();
         let came = vec![(gateway.no, guest.clone()), (door.no, guest.clone())];
-        assert_eq!((bound, moves.came), (Some(Bound::Owner), came));
+        assert_eq!((bound, moves.new_owners), (Some(Bound::Owner), came));
         assert_eq!(taken(), [gateway.no, door.no]);
         for one in [&gateway, &door] {
             assert_eq!(device(one.id.as_str()).await.history_from_ms, NOW + 100 + one.no.0);
@@ -250,7 +250,7 @@ fn the_history_ends_for_exactly_those_that_go_to_somebody_new() {
         assert_eq!((device(LEAK).await.owner, taken()), (Some(owner), vec![]));
         // The history of a removed user's devices is cut.
         let moves = registry.remove_user(first, &guest, &asked, NOW).await.unwrap().unwrap();
-        assert!(moves.came.is_empty() && taken().contains(&door.no));
+        assert!(moves.new_owners.is_empty() && taken().contains(&door.no));
     });
 }
 
@@ -259,7 +259,7 @@ fn devices_are_removed_together_or_not_at_all() {
     on_engines(async |registry, first, second| {
         let remove = async |project, names: &[&str]| {
             let ids: Vec<DeviceId> = names.iter().map(|name| id(name)).collect();
-            registry.remove_devices(project, &ids, Leaving::Reset, &Cut(NOW), NOW).await.unwrap()
+            registry.remove_devices(project, &ids, Removal::Reset, &Cut(NOW), NOW).await.unwrap()
         };
         let before = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         for stranger in ["nobody", FOREIGN] {
@@ -268,9 +268,9 @@ fn devices_are_removed_together_or_not_at_all() {
         assert_eq!(remove(second, &[PLUG]).await, None);
         assert!(registry.device(first, &id(PLUG)).await.unwrap() == Some(before), "nothing of it was done");
         let moves = remove(first, &[PLUG, SCALE]).await.unwrap();
-        assert_eq!(moves.left.len(), 2);
-        assert!(moves.left.iter().all(|left| left.history_from_ms == NOW), "{moves:?}");
-        assert_eq!(moves.left[0].projects, [first]);
+        assert_eq!(moves.removed.len(), 2);
+        assert!(moves.removed.iter().all(|left| left.history_from_ms == NOW), "{moves:?}");
+        assert_eq!(moves.removed[0].projects, [first]);
         assert_eq!(remove(first, &[PLUG]).await, None, "the second time");
     });
 }

@@ -1,6 +1,6 @@
 //! The contract of the registry, fifth part: invitations to homes, and which devices leave a home with a former member.
 
-use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
+use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberResult};
 use ingle::domain::invitation::{
     INVITATION_LIFE_MS, INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, INVITATIONS_OF_PAIR_MAX, Invitation,
 };
@@ -32,8 +32,8 @@ async fn invite(
     user: &str,
     by: UserNo,
     at: i64,
-) -> MemberPut {
-    let change = MemberChange { name: Some("New".to_owned()), is_admin: Some(false), may_come: true, by: Some(by) };
+) -> MemberResult {
+    let change = MemberChange { name: Some("New".to_owned()), is_admin: Some(false), may_join: true, by: Some(by) };
     registry.put_member(project, home, &uid(user), change, at).await.unwrap()
 }
 
@@ -77,8 +77,8 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         };
         assert_eq!(waiting(registry, first, GUEST, NOW).await, Some(Vec::new()));
         assert_eq!(waiting(registry, second, GUEST, NOW).await, None);
-        assert_eq!(answer(first, GUEST, true, NOW).await, MemberPut::Unknown);
-        assert_eq!(invite(registry, first, HOME, GUEST, owner, NOW).await, MemberPut::Invited);
+        assert_eq!(answer(first, GUEST, true, NOW).await, MemberResult::Unknown);
+        assert_eq!(invite(registry, first, HOME, GUEST, owner, NOW).await, MemberResult::Invited);
         let list = waiting(registry, first, GUEST, NOW).await.unwrap();
         assert_eq!((list.len(), list[0].home, list[0].home_name.as_str()), (1, HOME, "Home"));
         assert_eq!((&list[0].by.uid, list[0].is_admin, list[0].invited_ms), (&uid(OWNER), false, NOW));
@@ -87,15 +87,15 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         // It expires, and it belongs to one user.
         let over = NOW + INVITATION_LIFE_MS;
         assert!(waiting(registry, first, GUEST, over).await.unwrap().is_empty());
-        assert_eq!(answer(first, GUEST, true, over).await, MemberPut::Unknown);
+        assert_eq!(answer(first, GUEST, true, over).await, MemberResult::Unknown);
         for (project, user) in [(second, GUEST), (first, FOREIGN_USER), (second, FOREIGN_USER)] {
-            assert_eq!(answer(project, user, true, NOW).await, MemberPut::Unknown, "{user}");
+            assert_eq!(answer(project, user, true, NOW).await, MemberResult::Unknown, "{user}");
         }
-        assert_eq!(answer(first, GUEST, false, NOW).await, MemberPut::Done);
-        assert_eq!(answer(first, GUEST, true, NOW).await, MemberPut::Unknown, "declined");
+        assert_eq!(answer(first, GUEST, false, NOW).await, MemberResult::Done);
+        assert_eq!(answer(first, GUEST, true, NOW).await, MemberResult::Unknown, "declined");
         // It is accepted by an answer and by a login.
         invite(registry, first, HOME, GUEST, owner, NOW).await;
-        assert_eq!(answer(first, GUEST, true, over - 1).await, MemberPut::Done);
+        assert_eq!(answer(first, GUEST, true, over - 1).await, MemberResult::Done);
         assert!(lives_there().await && waiting(registry, first, GUEST, NOW).await.unwrap().is_empty());
         registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         let guest = no(registry, first, GUEST).await;
@@ -109,8 +109,8 @@ fn an_invitation_waits_is_answered_once_and_ends() {
         // It is removed with the home, with the user, and when the user becomes a member directly.
         registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         invite(registry, first, HOME, GUEST, owner, NOW).await;
-        let at_once = MemberChange { name: None, is_admin: None, may_come: true, by: None };
-        assert_eq!(registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap(), MemberPut::Done);
+        let at_once = MemberChange { name: None, is_admin: None, may_join: true, by: None };
+        assert_eq!(registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap(), MemberResult::Done);
         assert!(waiting(registry, first, GUEST, NOW).await.unwrap().is_empty());
         let (lent, flat) = (home(registry, first, OWNER).await, home(registry, first, GUEST).await);
         invite(registry, first, lent, GUEST, owner, NOW).await;
@@ -131,13 +131,13 @@ fn invitations_are_counted_by_who_invites_and_nobody_is_kept_out() {
         let (honest, crowd) = names.split_last().unwrap();
         let honest_no = no(registry, first, honest).await;
         let real = home(registry, first, honest).await;
-        assert_eq!(invite(registry, first, real, GUEST, honest_no, NOW).await, MemberPut::Invited);
+        assert_eq!(invite(registry, first, real, GUEST, honest_no, NOW).await, MemberResult::Invited);
         for (n, name) in crowd.iter().enumerate() {
             let by = no(registry, first, name).await;
             for again in 0..=INVITATIONS_OF_PAIR_MAX {
                 let trap = home(registry, first, name).await;
                 let put = invite(registry, first, trap, GUEST, by, NOW + n as i64).await;
-                let expected = if again < INVITATIONS_OF_PAIR_MAX { MemberPut::Invited } else { MemberPut::Full };
+                let expected = if again < INVITATIONS_OF_PAIR_MAX { MemberResult::Invited } else { MemberResult::Full };
                 assert_eq!(put, expected);
             }
         }
@@ -145,16 +145,16 @@ fn invitations_are_counted_by_who_invites_and_nobody_is_kept_out() {
         assert_eq!(list.len(), INVITATIONS_MAX, "bounded");
         assert!(list.iter().any(|invitation| invitation.home == real), "a flood does not wash the real one away");
         let other = home(registry, first, honest).await;
-        assert_eq!(invite(registry, first, other, GUEST, honest_no, NOW + 99).await, MemberPut::Invited, "nor out");
+        assert_eq!(invite(registry, first, other, GUEST, honest_no, NOW + 99).await, MemberResult::Invited, "nor out");
         // The limit on all invitations of one inviter.
         for (n, name) in crowd.iter().cycle().take(INVITATIONS_BY_ONE_MAX - 2).enumerate() {
             let home = home(registry, first, honest).await;
-            assert_eq!(invite(registry, first, home, name, honest_no, NOW).await, MemberPut::Invited, "{n}");
+            assert_eq!(invite(registry, first, home, name, honest_no, NOW).await, MemberResult::Invited, "{n}");
         }
-        assert_eq!(invite(registry, first, other, OWNER, honest_no, NOW).await, MemberPut::Full);
+        assert_eq!(invite(registry, first, other, OWNER, honest_no, NOW).await, MemberResult::Full);
         assert_eq!(
             invite(registry, first, other, OWNER, honest_no, NOW + INVITATION_LIFE_MS).await,
-            MemberPut::Invited
+            MemberResult::Invited
         );
     });
 }
@@ -201,7 +201,7 @@ fn who_leaves_a_home_takes_the_own_devices_along_and_leaves_no_way_to_them() {
     on_engines(async |registry, first, _| {
         let registry: &dyn Registry = &*registry;
         entangled(registry, first).await;
-        let at_once = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let at_once = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap();
         let ended = registry.remove_member(first, None, HOME, &uid(GUEST), NOW).await.unwrap();
         is_disentangled(registry, first, ended).await;
@@ -217,7 +217,7 @@ fn a_home_that_gets_another_owner_keeps_nothing_of_the_one_before() {
             let project = WorldProject { name: "first".into(), homes: vec![home], ..Default::default() };
             World { projects: vec![project] }
         };
-        let at_once = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let at_once = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         registry.put_member(first, HOME, &uid(GUEST), at_once, NOW).await.unwrap();
         registry.apply(owned_by("guest@example.com"), &Cut(NOW), NOW).await.unwrap();
         let members = registry.members(first, HOME, 9).await.unwrap();

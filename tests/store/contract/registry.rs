@@ -1,6 +1,6 @@
 //! The contract of the registry, first part: projects, tokens, users, devices, and the world document.
 
-use ingle::domain::device::{DeviceCursor, DeviceQuery, Leaving, UserDevices};
+use ingle::domain::device::{DeviceCursor, DeviceQuery, Removal, UserDevices};
 use ingle::domain::device_user::DeviceUserProfile;
 use ingle::domain::password::Password;
 use ingle::domain::user::{UserQuery, UserSync};
@@ -181,15 +181,15 @@ fn device_lists_page_filter_and_count() {
 #[test]
 fn removal_and_reset() {
     on_engines(async |registry, first, second| {
-        let remove = async |project, device: &str, leaving, from| {
-            registry.remove_devices(project, &[id(device)], leaving, &Cut(from), NOW + 9).await.unwrap().is_some()
+        let remove = async |project, device: &str, removal, from| {
+            registry.remove_devices(project, &[id(device)], removal, &Cut(from), NOW + 9).await.unwrap().is_some()
         };
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         registry.name_function(plug.no, "switch_1", "left", NOW).await.unwrap();
         registry.add_device_user(plug.no, profile("n"), 10).await.unwrap().unwrap();
-        assert!(!remove(second, PLUG, Leaving::Removed, 0).await);
-        assert!(remove(first, PLUG, Leaving::Removed, 0).await);
-        assert!(!remove(first, PLUG, Leaving::Removed, 0).await);
+        assert!(!remove(second, PLUG, Removal::Removed, 0).await);
+        assert!(remove(first, PLUG, Removal::Removed, 0).await);
+        assert!(!remove(first, PLUG, Removal::Removed, 0).await);
         assert!(registry.device(first, &id(PLUG)).await.unwrap().is_none());
         assert!(registry.device_by_id(&id(PLUG)).await.unwrap().is_some(), "its own session still finds it");
         assert_eq!(registry.function_names(plug.no).await.unwrap().len(), 1);
@@ -197,7 +197,7 @@ fn removal_and_reset() {
         registry.apply(world(), &Cut(NOW), NOW + 20).await.unwrap();
         let again = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((again.no, again.owner.clone()), (plug.no, Some(Uid::from(OWNER))));
-        assert!(remove(first, PLUG, Leaving::Reset, NOW + 30).await);
+        assert!(remove(first, PLUG, Removal::Reset, NOW + 30).await);
         assert!(registry.function_names(plug.no).await.unwrap().is_empty());
         assert!(registry.device_users(plug.no, 10).await.unwrap().is_empty());
         assert_eq!(registry.device_by_id(&id(PLUG)).await.unwrap().unwrap().history_from_ms, NOW + 30);

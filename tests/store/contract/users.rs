@@ -2,8 +2,8 @@
 
 use ingle::domain::access::DeviceRole;
 use ingle::domain::binding::{Shared, Unbound};
-use ingle::domain::device::{DeviceQuery, Leaving, UserDevices};
-use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberPut};
+use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
+use ingle::domain::home::{HomePatch, HomeRole, MemberChange, MemberResult};
 use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
@@ -145,9 +145,9 @@ fn what_a_user_has_of_devices() {
         let roles = async || registry.device_roles(member, &all).await.unwrap();
         assert_eq!(roles().await, [None; 5]);
         assert!(registry.device_roles(member, &[]).await.unwrap().is_empty());
-        let comes = MemberChange { name: None, is_admin: None, may_come: true, by: None };
+        let comes = MemberChange { name: None, is_admin: None, may_join: true, by: None };
         let put = registry.put_member(first, HOME, &member_uid, comes, NOW).await.unwrap();
-        assert_eq!(put, MemberPut::Done);
+        assert_eq!(put, MemberResult::Done);
         let home = Some(DeviceRole::Resident);
         assert_eq!(roles().await, [home, None, home, None, home]);
         let shared = registry.share_device(first, None, &member_uid, all[1], NOW).await.unwrap();
@@ -165,7 +165,7 @@ fn what_a_user_has_of_devices() {
         assert_eq!(of_user(UserDevices::Shared).await.len(), 1);
         assert_eq!(of_user(UserDevices::Home).await.len() + 1, numbers.len());
         // The owner of a removed device has no role.
-        registry.remove_devices(first, &[id(PLUG)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(PLUG)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(roles().await, [None, Some(DeviceRole::Sharee), home, None, None]);
         registry.remove_member(first, None, HOME, &member_uid, NOW).await.unwrap();
         assert_eq!(page().await.total, 1);
@@ -189,7 +189,7 @@ fn shares_are_counted_and_withdrawn() {
         assert_eq!(share(first, Some(guest), GUEST, plug).await, Some(Shared::NotOwned));
         assert_eq!(share(second, None, FOREIGN_USER, plug).await, Some(Shared::NotOwned));
         let lamp = no(&*registry, first, SPEAKER).await;
-        registry.remove_devices(first, &[id(SPEAKER)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(SPEAKER)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert_eq!(share(first, None, GUEST, lamp).await, Some(Shared::NotOwned));
         assert!(registry.device(first, &id(SPEAKER)).await.unwrap().is_none(), "removed is removed");
         let sharees = async |project| registry.sharees(project, plug, 9).await.unwrap();
@@ -225,25 +225,25 @@ fn homes_are_made_changed_shared_and_removed() {
         assert_eq!((changed.name.as_str(), changed.geo_name.as_str(), changed.lon), ("Boat", "Elbe", 9.9));
 
         let guest = registry.user_by_name(first, None, "guest@example.com").await.unwrap().unwrap();
-        let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let admin = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         let put = async |project, user: &Uid, change: MemberChange| {
             registry.put_member(project, boat, user, change, NOW).await.unwrap()
         };
         for (project, user) in [(first, OWNER), (first, FOREIGN_USER), (second, GUEST), (second, FOREIGN_USER)] {
-            assert_eq!(put(project, &uid(user), admin.clone()).await, MemberPut::Unknown, "{user}");
+            assert_eq!(put(project, &uid(user), admin.clone()).await, MemberResult::Unknown, "{user}");
         }
-        let there = MemberChange { may_come: false, ..admin.clone() };
-        assert_eq!(put(first, &guest.uid, there.clone()).await, MemberPut::Unknown, "does not live there");
+        let there = MemberChange { may_join: false, ..admin.clone() };
+        assert_eq!(put(first, &guest.uid, there.clone()).await, MemberResult::Unknown, "does not live there");
         let skipper = MemberChange { name: Some("Skipper".to_owned()), ..admin.clone() };
-        assert_eq!(put(first, &guest.uid, skipper).await, MemberPut::Done);
+        assert_eq!(put(first, &guest.uid, skipper).await, MemberResult::Done);
         // The present role of the requester decides.
         let guest_no = registry.app_user(first, &guest.uid).await.unwrap().unwrap().no;
         let by_guest = MemberChange { is_admin: None, by: Some(guest_no), ..there };
-        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Done);
+        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberResult::Done);
         let demoted = MemberChange { is_admin: Some(false), ..admin.clone() };
-        assert_eq!(put(first, &guest.uid, demoted).await, MemberPut::Done);
-        for change in [by_guest.clone(), MemberChange { may_come: true, ..by_guest.clone() }] {
-            assert_eq!(put(first, &guest.uid, change).await, MemberPut::NotAllowed);
+        assert_eq!(put(first, &guest.uid, demoted).await, MemberResult::Done);
+        for change in [by_guest.clone(), MemberChange { may_join: true, ..by_guest.clone() }] {
+            assert_eq!(put(first, &guest.uid, change).await, MemberResult::NotAllowed);
         }
         let members = registry.members(first, boat, 9).await.unwrap();
         let roles: Vec<_> = members.iter().map(|member| (member.role, member.name.as_str())).collect();
@@ -280,8 +280,8 @@ fn homes_are_made_changed_shared_and_removed() {
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
         assert!(registry.remove_member(first, None, HOME, &guest.uid, NOW).await.is_ok());
         assert!(registry.desired(plug).await.unwrap().is_empty(), "as with a share");
-        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberPut::Unknown, "gone is gone");
-        assert_eq!(put(first, &guest.uid, MemberChange { may_come: true, ..by_guest }).await, MemberPut::NotAllowed);
+        assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberResult::Unknown, "gone is gone");
+        assert_eq!(put(first, &guest.uid, MemberChange { may_join: true, ..by_guest }).await, MemberResult::NotAllowed);
         assert!(registry.remove_home(second, None, HOME, NOW).await.is_err());
         assert!(registry.remove_home(first, None, HOME, NOW + 5).await.is_ok());
         assert!(registry.remove_home(first, None, HOME, NOW).await.is_err());
@@ -336,7 +336,7 @@ fn a_pairing_token_is_redeemed_once() {
 
         // A user who may no longer pair devices in a home cannot do it with an older token.
         let guest = registry.app_user(first, &uid(GUEST)).await.unwrap().unwrap();
-        let admin = MemberChange { name: None, is_admin: Some(true), may_come: true, by: None };
+        let admin = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         registry.put_member(first, HOME, &guest.uid, admin.clone(), NOW).await.unwrap();
         let mine = registry.make_pairing(first, &guest.uid, Some(HOME), NOW, 100).await.unwrap().unwrap();
         let demoted = MemberChange { is_admin: Some(false), ..admin };
@@ -346,7 +346,7 @@ fn a_pairing_token_is_redeemed_once() {
         // With a gateway, the user gets its sub-devices that have no owner.
         let (gateway, leak) = (no(&*registry, first, GATEWAY).await, no(&*registry, first, LEAK).await);
         for name in [GATEWAY, LEAK] {
-            registry.remove_devices(first, &[id(name)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+            registry.remove_devices(first, &[id(name)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         }
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none(), "nobody's yet");
@@ -362,14 +362,14 @@ fn a_pairing_token_is_redeemed_once() {
         assert_eq!(redeem(gateway, &owners.token, NOW).await, Redeemed::Bound);
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, Some(uid(OWNER)));
-        registry.remove_devices(first, &[id(LEAK)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(LEAK)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert!(registry.device(first, &id(LEAK)).await.unwrap().is_none());
 
         // If many devices redeem one token, one succeeds.
         let third = make(NOW).await.token;
-        registry.remove_devices(first, &[id(GATEWAY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
-        registry.remove_devices(first, &[id(LONELY)], Leaving::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(GATEWAY)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
+        registry.remove_devices(first, &[id(LONELY)], Removal::Removed, &Cut(0), NOW).await.unwrap().unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..20 {
             let (registry, third) = (registry.clone(), third.clone());

@@ -234,7 +234,7 @@ impl Frame<'_> {
     fn desired_taken(&self) -> Option<DeviceRequest> {
         let change = |(code, taken): (&String, &Json)| AttributeChange {
             from_version: taken["version"].as_i64(),
-            ..AttributeChange::forget(code)
+            ..AttributeChange::remove(code)
         };
         Some(DeviceRequest::ForgetDesired(self.params().as_object()?.iter().map(change).collect()))
     }
@@ -247,7 +247,7 @@ impl Frame<'_> {
 
     fn tags_gone(&self) -> Option<DeviceRequest> {
         let items = self.params().as_array().filter(|items| items.len() <= ATTRIBUTES_MAX)?;
-        let tag = |item: &Json| Some(AttributeChange::forget(item["attrKey"].as_str()?));
+        let tag = |item: &Json| Some(AttributeChange::remove(item["attrKey"].as_str()?));
         items.iter().map(tag).collect::<Option<_>>().map(DeviceRequest::ChangeTags)
     }
 
