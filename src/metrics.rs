@@ -1,4 +1,4 @@
-//! Health and metrics for the operator, in the text format of Prometheus. A new metric is one line of the table in [`show`].
+//! Health and metrics for the operator, in the text format of Prometheus. A new metric is one line of the table in `show`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

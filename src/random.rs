@@ -13,7 +13,7 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], getrandom::Error> {
 /// A random number.
 ///
 /// # Errors
-/// As of [`bytes`].
+/// As of [`fn@bytes`].
 pub fn number() -> Result<u64, getrandom::Error> {
     getrandom::u64()
 }

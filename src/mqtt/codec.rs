@@ -142,7 +142,7 @@ impl Codec {
         }
     }
 
-    /// Says why it is going to end; the first reason stays. It is sent by [`Codec::goodbye`].
+    /// Sets the reason with which the connection will end. The first reason stays. [`Codec::disconnect`] sends it.
     pub fn close_with(&mut self, why: DisconnectReason) {
         self.ending.get_or_insert(why);
     }

@@ -31,10 +31,10 @@ pub trait HomeStore: Send + Sync {
         patch: HomePatch,
         max: usize,
     ) -> Result<Option<Option<HomeId>>>;
-    /// Changes a home, for the project or for the user `by`, who must own it at that moment. [`Error::NotVisible`] if
-    /// there is no such home that the requester sees, [`Error::NotAllowed`] for a user who is only a member.
+    /// Changes a home, for the project or for the user `by`, who must own it at that moment.
     ///
-    /// [`Error::NotVisible`]: crate::domain::Error::NotVisible [`Error::NotAllowed`]: crate::domain::Error::NotAllowed
+    /// # Errors
+    /// `NotVisible` for a home that the requester does not see; `NotAllowed` for a user who is only a member.
     async fn change_home(&self, project: ProjectNo, by: Option<UserNo>, id: HomeId, patch: HomePatch) -> Result<()>;
     /// Removes a home with its members. Its devices then belong to no home and have no gateways of other owners.
     /// Returns the devices whose sessions must end. Requester and errors as in [`HomeStore::change_home`].

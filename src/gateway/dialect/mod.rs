@@ -1,5 +1,5 @@
 //! The protocols that devices speak above MQTT, and what they have in common: what a message asks for, and times and
-//! values in their JSON. A further protocol is a module here and a line in [`DIALECTS`].
+//! values in their JSON. A further protocol is a module here and a line in `DIALECTS`.
 
 pub mod linkkit;
 pub mod tuyalink;
