@@ -119,8 +119,12 @@ impl Function {
         if self.kind == FunctionType::Struct
             && let Some(object) = serde_json::from_str::<String>(value.as_json()).ok().and_then(Value::from_json)
         {
-            *value = object;
-            return self.accepts(value);
+            // Only what fits replaces the text: any other content need not even be JSON.
+            let fits = self.accepts(&object);
+            if fits {
+                *value = object;
+            }
+            return fits;
         }
         let is_whole_kind = matches!(self.kind, FunctionType::Integer | FunctionType::Bitmap);
         let number = value.as_json().parse::<f64>().ok().filter(|_| is_whole_kind);

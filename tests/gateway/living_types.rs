@@ -133,6 +133,20 @@ fn reported_by_tuyalink_and_read_in_both_dialects() {
 }
 
 #[test]
+fn a_text_that_is_no_struct_is_stored_as_the_text_that_came() {
+    let cloud = described();
+    let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
+    assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/channel/downlink/auto_subscribe")]), [true]);
+    for odd in ["hello", "{", "", "[1]", "{\"unknown\":1}", "{\"speed\":1001}"] {
+        let (_, answer) = plug.asked(REPORT, &json!({"msgId": "1", "sys": {"ack": 1}, "data": {"place": odd}}));
+        assert_eq!(answer["code"], 0, "{odd}");
+        let status = cloud.first().get(&format!("/v1.0/devices/{PLUG}/status"))["result"].clone();
+        assert_eq!(of(&status, "code", "place"), odd);
+        assert_eq!(alink_value(&cloud, "place"), odd);
+    }
+}
+
+#[test]
 fn set_from_either_dialect_on_either_protocol() {
     let cloud = described();
     let (app, living) = (cloud.first(), cloud.aliyun());
