@@ -253,7 +253,7 @@ impl ReplyTo {
     }
 }
 
-/// A time in seconds or milliseconds, told apart by its digits. A number that no clock shows is a time too: a device is
+/// A time in seconds or milliseconds, which the number of digits decides. An impossible time is accepted too: a device is
 /// not refused because of its clock.
 pub fn time_ms(time: Option<&Json>, now_ms: i64) -> Option<i64> {
     let number = match time {
