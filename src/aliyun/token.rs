@@ -13,7 +13,7 @@ use super::auth::TokenCall;
 use super::params::{Body, required, text};
 use super::reply::{Code, Envelope, Failure, Reply};
 use crate::domain::Project;
-use crate::domain::token::CLOUD_TOKEN_LIFE_MS;
+use crate::domain::token::CLOUD_TOKEN_LIFE;
 
 pub fn routes() -> OpenApiRouter<Arc<Aliyun>> {
     OpenApiRouter::new().routes(routes!(cloud_token)).routes(routes!(refresh_cloud_token))
@@ -78,7 +78,7 @@ async fn refresh_cloud_token(call: TokenCall) -> Reply {
 }
 
 fn answer(call: &TokenCall, cloud_token: String) -> Reply {
-    let expire_in = CLOUD_TOKEN_LIFE_MS;
+    let expire_in = CLOUD_TOKEN_LIFE.0;
     let isolation_id = format!("a103{}", &constant(&call.project, "isolation")[..12]);
     call.answer(TokenView { cloud_token, expire_in, expires_in: expire_in, isolation_id })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::Device;
-use super::{Cloud, DeviceId, DeviceNo, Error, ProjectNo, Requester, Result};
+use super::{Cloud, DeviceId, DeviceNo, DurationMs, Error, ProjectNo, Requester, Result};
 
 /// The maximal number of rows on a page. A greater limit is reduced to it, as the vendor does.
 pub const PAGE_ROWS_MAX: usize = 100;
@@ -358,7 +358,7 @@ impl Cloud {
 
     /// The oldest millisecond within the retention.
     pub fn oldest_kept_ms(&self) -> i64 {
-        self.now_ms() - self.retention_ms()
+        self.now_ms() - self.retention()
     }
 
     /// Removes whole files that are older than the retention. Without the operator's consent, only files that are
@@ -367,10 +367,10 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn expire_events(&self, consent: Consent) -> Result<Expiry> {
-        self.telemetry.expire(self.now_ms(), self.retention_ms(), consent).await
+        self.telemetry.expire(self.now_ms(), self.retention(), consent).await
     }
 
-    fn retention_ms(&self) -> i64 {
-        i64::from(self.limits.retention_days) * 24 * 3600 * 1000
+    fn retention(&self) -> DurationMs {
+        DurationMs(i64::from(self.limits.retention_days) * 24 * 3600 * 1000)
     }
 }

@@ -6,9 +6,9 @@ use super::attempts::Bound;
 use super::caller::{AppCaller, AppUser};
 use super::country::calling_code;
 use super::password::Password;
-use super::token::{TOKEN_LIFE_MS, TokenPair};
+use super::token::{TOKEN_LIFE, TokenPair};
 use super::user::{Account, compared_name};
-use super::{Cloud, Error, Limits, Noun, Project, ProjectNo, Result, Schema, Uid};
+use super::{Cloud, DurationMs, Error, Limits, Noun, Project, ProjectNo, Result, Schema, Uid};
 
 /// The maximal number of valid logins of a user; a further one replaces the oldest.
 pub const LOGINS_MAX: usize = 20;
@@ -28,7 +28,7 @@ pub struct Login<'a> {
 }
 
 /// The lifetime of a user's refresh token, the same as the vendor's.
-pub const USER_REFRESH_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
+pub const USER_REFRESH_LIFE: DurationMs = DurationMs(7 * 24 * 3600 * 1000);
 
 /// The factor by which an account may fail more often from all addresses together than from one, before it is slowed
 /// down.
@@ -106,7 +106,7 @@ impl Cloud {
             return Err(refusal);
         }
         let account = found.ok_or(Error::WrongPassword)?;
-        let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE_MS, LOGINS_MAX).await?;
+        let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE, LOGINS_MAX).await?;
         let pair = pair.ok_or(Error::WrongPassword)?;
         self.registry.record_login(&account.uid, now_ms).await?;
         self.accept_at_login(account.no).await?;
@@ -118,11 +118,11 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::TokenInvalid`] for a token that is unknown, used or of another project, and for a user's token that is
-    /// older than [`USER_REFRESH_LIFE_MS`]. The project's own refresh token does not expire, because its credentials
+    /// older than [`USER_REFRESH_LIFE`]. The project's own refresh token does not expire, because its credentials
     /// can request a new token anyway.
     pub async fn refresh_any_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Option<Uid>)> {
-        let (now_ms, life_ms) = (self.now_ms(), TOKEN_LIFE_MS);
-        if let Some(pair) = self.registry.refresh_token(project.no, refresh, now_ms, life_ms).await? {
+        let (now_ms, life) = (self.now_ms(), TOKEN_LIFE);
+        if let Some(pair) = self.registry.refresh_token(project.no, refresh, now_ms, life).await? {
             return Ok((pair, None));
         }
         let (pair, uid) = self.refresh_user_token(project, refresh).await?;
@@ -132,12 +132,10 @@ impl Cloud {
     /// Exchanges a refresh token of one of the project's users for a new pair. The old pair is revoked.
     ///
     /// # Errors
-    /// [`Error::TokenInvalid`], also for a token that is older than [`USER_REFRESH_LIFE_MS`].
+    /// [`Error::TokenInvalid`], also for a token that is older than [`USER_REFRESH_LIFE`].
     pub async fn refresh_user_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Uid)> {
-        let fresh = self
-            .registry
-            .refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE_MS, USER_REFRESH_LIFE_MS)
-            .await?;
+        let fresh =
+            self.registry.refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE, USER_REFRESH_LIFE).await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 

@@ -40,6 +40,7 @@ pub mod user;
 pub mod visual;
 pub mod world;
 
+use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -106,6 +107,35 @@ impl Cloud {
     /// Metrics of the event log.
     pub fn telemetry_figures(&self) -> figures::TelemetryFigures {
         self.telemetry.figures()
+    }
+}
+
+/// A span of time in milliseconds. Times are plain `i64`, milliseconds since 1970; this type prevents that a time and a
+/// span are exchanged in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DurationMs(pub i64);
+
+impl Add for DurationMs {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Add<DurationMs> for i64 {
+    type Output = Self;
+
+    fn add(self, span: DurationMs) -> Self {
+        self + span.0
+    }
+}
+
+impl Sub<DurationMs> for i64 {
+    type Output = Self;
+
+    fn sub(self, span: DurationMs) -> Self {
+        self - span.0
     }
 }
 

@@ -14,7 +14,7 @@ use super::handover::{HistoryCuts, Moves};
 use super::pairing::{PairingToken, Redeemed, SentToken};
 use super::topology::{NewSubDevice, ProductSecret};
 use super::user::User;
-use super::{DeviceNo, HomeId, ProjectNo, Result, Uid, UserNo};
+use super::{DeviceNo, DurationMs, HomeId, ProjectNo, Result, Uid, UserNo};
 
 /// The owners and sharees of devices.
 #[async_trait]
@@ -92,7 +92,7 @@ pub trait PairingStore: Send + Sync {
         uid: &Uid,
         home: Option<HomeId>,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
     ) -> Result<Option<PairingToken>>;
     /// The device that redeemed a token of the project (and of the user, if given) that was valid at `from_ms` or
     /// later, and the devices that were refused. `None` if there is no such token.

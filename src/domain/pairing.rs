@@ -8,12 +8,12 @@ use super::device::Removal;
 use super::home::HomeRole;
 use super::ownership::Placement;
 use super::{
-    Cloud, Device, DeviceNo, DeviceState, Error, EventSource, EventType, HomeId, NewEvent, Noun, ProjectNo, Requester,
-    Result, Uid, UserNo,
+    Cloud, Device, DeviceNo, DeviceState, DurationMs, Error, EventSource, EventType, HomeId, NewEvent, Noun, ProjectNo,
+    Requester, Result, Uid, UserNo,
 };
 
 /// The time after which a token expires.
-pub const PAIRING_LIFE_MS: i64 = 300 * 1000;
+pub const PAIRING_LIFE: DurationMs = DurationMs(300 * 1000);
 /// The time for which the result of a token is available.
 pub const PAIRING_KEPT_MS: i64 = 24 * 3600 * 1000;
 /// The maximal number of stored tokens of a user; a further one replaces the oldest.
@@ -143,7 +143,7 @@ impl Cloud {
         };
         let home = self.home_to_bring_to(requester, &uid, home).await?;
         let (project, now_ms) = (requester.project().no, self.now_ms());
-        let made = self.registry.make_pairing(project, &uid, home, now_ms, PAIRING_LIFE_MS).await?;
+        let made = self.registry.make_pairing(project, &uid, home, now_ms, PAIRING_LIFE).await?;
         made.ok_or(Error::NotVisible(Noun::User))
     }
 

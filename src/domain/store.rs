@@ -28,8 +28,8 @@ use super::user::{Account, User, UserOrder, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
 use super::world::World;
 use super::{
-    DeviceId, DeviceNo, DeviceUserId, EventCount, EventPage, EventQuery, Latest, NewEvent, Product, Project, ProjectNo,
-    Result, Schema, Uid, UserNo,
+    DeviceId, DeviceNo, DeviceUserId, DurationMs, EventCount, EventPage, EventQuery, Latest, NewEvent, Product,
+    Project, ProjectNo, Result, Schema, Uid, UserNo,
 };
 
 pub use homes::{HomeStore, InvitationStore};
@@ -94,16 +94,22 @@ pub trait ProjectStore: Send + Sync {
 /// Tokens of projects, stored as hashes.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// The valid token if it has at least `left_ms_min` left; otherwise a new one with the lifetime `life_ms` replaces
+    /// The valid token if it has at least `left_min` left; otherwise a new one with the lifetime `life` replaces
     /// it.
-    async fn grant_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, left_ms_min: i64) -> Result<TokenPair>;
+    async fn grant_token(
+        &self,
+        project: ProjectNo,
+        now_ms: i64,
+        life: DurationMs,
+        left_min: DurationMs,
+    ) -> Result<TokenPair>;
     /// Replaces the pair with this refresh token by a new one; `None` if there is no such token.
     async fn refresh_token(
         &self,
         project: ProjectNo,
         refresh: &str,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
     ) -> Result<Option<TokenPair>>;
     /// The project or user to whom a valid access token was issued.
     async fn token_holder(&self, access: &str, now_ms: i64) -> Result<Option<TokenHolder>>;
@@ -112,49 +118,49 @@ pub trait TokenStore: Send + Sync {
 /// Logins of users, stored as hashes.
 #[async_trait]
 pub trait UserTokenStore: Send + Sync {
-    /// Issues a new pair with the lifetime `life_ms`; if the user has `max` others, the oldest is revoked. `None` if
+    /// Issues a new pair with the lifetime `life`; if the user has `max` others, the oldest is revoked. `None` if
     /// the account's logins were ended since its password was checked.
     async fn grant_user_token(
         &self,
         account: &Account,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
         max: usize,
     ) -> Result<Option<TokenPair>>;
     /// Revokes the login of a user with this access token; `false` if there is none.
     async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool>;
     /// Replaces the pair with this refresh token of one of the project's users by a new one, and returns the user;
-    /// `None` if there is no such token, if it was revoked, or if it was issued `refresh_life_ms` ago.
+    /// `None` if there is no such token, if it was revoked, or if it was issued `refresh_life` ago.
     async fn refresh_user_token(
         &self,
         project: ProjectNo,
         refresh: &str,
         now_ms: i64,
-        life_ms: i64,
-        refresh_life_ms: i64,
+        life: DurationMs,
+        refresh_life: DurationMs,
     ) -> Result<Option<(TokenPair, Uid)>>;
 }
 
 /// Alibaba's cloudTokens, stored as hashes.
 #[async_trait]
 pub trait CloudTokenStore: Send + Sync {
-    /// Issues a new token with the lifetime `life_ms`. The project's others are revoked, unless `earlier` keeps them.
+    /// Issues a new token with the lifetime `life`. The project's others are revoked, unless `earlier` keeps them.
     async fn grant_cloud_token(
         &self,
         project: ProjectNo,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
         earlier: EarlierTokens,
     ) -> Result<String>;
     /// Issues a new token for a valid one of the project. That one, and the project's others unless `earlier` keeps them, then
-    /// expire after at most `grace_ms`. `None` if the given token is not valid.
+    /// expire after at most `grace`. `None` if the given token is not valid.
     async fn refresh_cloud_token(
         &self,
         project: ProjectNo,
         token: &str,
         now_ms: i64,
-        life_ms: i64,
-        grace_ms: i64,
+        life: DurationMs,
+        grace: DurationMs,
         earlier: EarlierTokens,
     ) -> Result<Option<String>>;
     /// The project to which a valid token was issued.
@@ -288,12 +294,12 @@ pub trait VisualStore: Send + Sync {
     async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
     /// Stores the time of an account's last login.
     async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
-    /// The keys that are valid or were retired at most `published_ms` ago, the current one first. It is created if
+    /// The keys that are valid or were retired at most `published` ago, the current one first. It is created if
     /// necessary.
-    async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>>;
-    /// Retires the current key, creates a new one, and deletes those retired more than `published_ms` ago. Returns the
+    async fn visual_keys(&self, now_ms: i64, published: DurationMs) -> Result<Vec<VisualKey>>;
+    /// Retires the current key, creates a new one, and deletes those retired more than `published` ago. Returns the
     /// name of the new key.
-    async fn rotate_visual_key(&self, now_ms: i64, published_ms: i64) -> Result<String>;
+    async fn rotate_visual_key(&self, now_ms: i64, published: DurationMs) -> Result<String>;
 }
 
 /// Names of functions.
@@ -391,10 +397,10 @@ pub trait Telemetry: Send + Sync {
     /// The latest values and presence of each device, in the order of `devices`. The row that arrived last counts,
     /// whatever its time; a row with `is_history` counts only if it is newer than the present one.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;
-    /// Removes whole files that contain only rows older than `keep_ms` before now. Without consent, a jump of the clock
-    /// removes nothing: only what became too old while the engine ran is removed, and nothing within `keep_ms` of the
+    /// Removes whole files that contain only rows older than `keep` before now. Without consent, a jump of the clock
+    /// removes nothing: only what became too old while the engine ran is removed, and nothing within `keep` of the
     /// newest row.
-    async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry>;
+    async fn expire(&self, now_ms: i64, keep: DurationMs, consent: Consent) -> Result<Expiry>;
     /// Metrics of the event log.
     fn figures(&self) -> TelemetryFigures;
 }

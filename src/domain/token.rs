@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{AppCaller, Caller, Cloud, Error, Noun, Project, Result};
+use super::{AppCaller, Caller, Cloud, DurationMs, Error, Noun, Project, Result};
 
 /// The lifetime of an access token.
-pub const TOKEN_LIFE_MS: i64 = 7200 * 1000;
+pub const TOKEN_LIFE: DurationMs = DurationMs(7200 * 1000);
 /// A valid token with less remaining lifetime than this is replaced by a new one.
-pub const TOKEN_LEFT_MS_MIN: i64 = 60 * 1000;
+pub const TOKEN_LEFT_MIN: DurationMs = DurationMs(60 * 1000);
 
 /// The lifetime of a cloudToken.
-pub const CLOUD_TOKEN_LIFE_MS: i64 = 7200 * 1000;
+pub const CLOUD_TOKEN_LIFE: DurationMs = DurationMs(7200 * 1000);
 /// The maximal remaining lifetime of a cloudToken after it was refreshed.
-pub const CLOUD_TOKEN_GRACE_MS: i64 = 5 * 60 * 1000;
+pub const CLOUD_TOKEN_GRACE: DurationMs = DurationMs(5 * 60 * 1000);
 
 /// An access token and its refresh token, which can be used once.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,13 +56,13 @@ impl Cloud {
         self.registry.project_by_client_id(client_id).await
     }
 
-    /// The project's valid token, or a new one if its remaining lifetime is less than [`TOKEN_LEFT_MS_MIN`]. So two
+    /// The project's valid token, or a new one if its remaining lifetime is less than [`TOKEN_LEFT_MIN`]. So two
     /// processes with the same credentials do not invalidate each other's token.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn grant_token(&self, project: &Project) -> Result<TokenPair> {
-        self.registry.grant_token(project.no, self.now_ms(), TOKEN_LIFE_MS, TOKEN_LEFT_MS_MIN).await
+        self.registry.grant_token(project.no, self.now_ms(), TOKEN_LIFE, TOKEN_LEFT_MIN).await
     }
 
     /// The project to which a valid access token was issued. The signature must be checked first.
@@ -91,19 +91,19 @@ impl Cloud {
     /// [`Error::Store`].
     pub async fn grant_cloud_token(&self, project: &Project) -> Result<String> {
         let earlier = EarlierTokens::of(project);
-        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE_MS, earlier).await
+        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE, earlier).await
     }
 
-    /// Issues a new cloudToken for a valid one, which then expires after at most [`CLOUD_TOKEN_GRACE_MS`].
+    /// Issues a new cloudToken for a valid one, which then expires after at most [`CLOUD_TOKEN_GRACE`].
     ///
     /// # Errors
     /// [`Error::TokenInvalid`] for a token that is unknown or expired, [`Error::NotVisible`] for one of another
     /// project.
     pub async fn refresh_cloud_token(&self, project: &Project, token: &str) -> Result<String> {
         self.check_cloud_token(project, token).await?;
-        let (life_ms, grace_ms) = (CLOUD_TOKEN_LIFE_MS, CLOUD_TOKEN_GRACE_MS);
+        let (life, grace) = (CLOUD_TOKEN_LIFE, CLOUD_TOKEN_GRACE);
         let (now_ms, earlier) = (self.now_ms(), EarlierTokens::of(project));
-        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life_ms, grace_ms, earlier).await?;
+        let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life, grace, earlier).await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 

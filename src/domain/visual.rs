@@ -8,12 +8,12 @@ use super::device::FactoryName;
 use super::login::counted;
 use super::password::Password;
 use super::user::{Account, compared_name};
-use super::{Cloud, Device, DeviceState, Error, EventPage, EventQuery, Noun, Result, Uid};
+use super::{Cloud, Device, DeviceState, DurationMs, Error, EventPage, EventQuery, Noun, Result, Uid};
 
 /// The lifetime of a token.
-pub const VISUAL_TOKEN_LIFE_MS: i64 = 3600 * 1000;
+pub const VISUAL_TOKEN_LIFE: DurationMs = DurationMs(3600 * 1000);
 /// The tolerated difference between the clocks of issuer and verifier.
-pub const VISUAL_LEEWAY_MS: i64 = 60 * 1000;
+pub const VISUAL_LEEWAY: DurationMs = DurationMs(60 * 1000);
 /// The maximal number of devices in one login.
 pub const VISUAL_DEVICES_MAX: usize = 100;
 
@@ -140,7 +140,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn visual_keys(&self) -> Result<Vec<VisualKey>> {
-        self.registry.visual_keys(self.now_ms(), VISUAL_TOKEN_LIFE_MS + VISUAL_LEEWAY_MS).await
+        self.registry.visual_keys(self.now_ms(), VISUAL_TOKEN_LIFE + VISUAL_LEEWAY).await
     }
 
     /// Replaces the current key by a new one. The old one remains published until its last token expires. Returns the
@@ -149,6 +149,6 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn rotate_visual_key(&self) -> Result<String> {
-        self.registry.rotate_visual_key(self.now_ms(), VISUAL_TOKEN_LIFE_MS + VISUAL_LEEWAY_MS).await
+        self.registry.rotate_visual_key(self.now_ms(), VISUAL_TOKEN_LIFE + VISUAL_LEEWAY).await
     }
 }

@@ -11,7 +11,7 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::homes::home_id;
 use super::reply::{Envelope, Reply};
-use crate::domain::pairing::PAIRING_LIFE_MS;
+use crate::domain::pairing::PAIRING_LIFE;
 use crate::domain::{DeviceState, Uid};
 
 /// The region that devices are given; there is only one.
@@ -62,7 +62,7 @@ async fn device_token(call: AppCall) -> Reply {
     let home = home.as_deref().map(home_id).transpose()?;
     let made = call.cloud().pairing_token(&call.caller, uid, home).await?;
     let (token, secret) = (&made.token, &made.secret);
-    call.answer(PairingTokenView { expire_time: PAIRING_LIFE_MS / 1000, region: REGION, token, secret })
+    call.answer(PairingTokenView { expire_time: PAIRING_LIFE.0 / 1000, region: REGION, token, secret })
 }
 
 /// As `/v1.0/devices/token`.

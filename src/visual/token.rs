@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::device::FactoryName;
-use crate::domain::visual::{Access, VISUAL_TOKEN_LIFE_MS, VisualKey};
+use crate::domain::visual::{Access, VISUAL_TOKEN_LIFE, VisualKey};
 
 const ISSUER: &str = "ingle";
 const AUDIENCE: &str = "visual";
@@ -53,7 +53,7 @@ fn subject(access: &Access) -> String {
 }
 
 /// The lifetime of a token in seconds.
-pub const LIFE_S: i64 = VISUAL_TOKEN_LIFE_MS / 1000;
+pub const LIFE_S: i64 = VISUAL_TOKEN_LIFE.0 / 1000;
 
 /// Signs a token for an access. `jti` must be different for each.
 ///

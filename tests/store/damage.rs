@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ingle::domain::event::Consent;
 use ingle::domain::store::Telemetry;
-use ingle::domain::{DeviceNo, EventQuery};
+use ingle::domain::{DeviceNo, DurationMs, EventQuery};
 use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
 use super::contract::telemetry::{DEVICE, T, everything, point, walk};
@@ -129,7 +129,7 @@ async fn a_damaged_events_file_is_set_aside_by_name_and_the_log_goes_on() {
         let telemetry = open(folder.path());
         assert_eq!(rows(&telemetry).await, found, "at {at}");
         // Retention deletes it with the other files.
-        telemetry.expire(T + 100 * DAY, 0, Consent::Given).await.unwrap();
+        telemetry.expire(T + 100 * DAY, DurationMs(0), Consent::Given).await.unwrap();
         assert!(files(folder.path(), "events-", "").is_empty());
     }
 }
@@ -239,12 +239,12 @@ async fn a_clock_that_is_ahead_removes_nothing() {
     // In a folder's first pass the newest row from before the start decides: files that are thirty days older are old
     // in any case, but a row that was written with a wrong clock proves nothing.
     telemetry.append(vec![point(DEVICE, now + YEAR, "b", "1")]).await.unwrap();
-    let first = telemetry.expire(now, KEEP, Consent::NotGiven).await.unwrap();
+    let first = telemetry.expire(now, DurationMs(KEEP), Consent::NotGiven).await.unwrap();
     assert!(first.removed > 0 && first.waiting == 0, "{first:?}");
     let kept = days(&telemetry).await;
     assert!((31..39).contains(&kept), "{kept}");
     for round in 0..3 {
-        let pass = telemetry.expire(now + YEAR, KEEP, Consent::NotGiven).await.unwrap();
+        let pass = telemetry.expire(now + YEAR, DurationMs(KEEP), Consent::NotGiven).await.unwrap();
         assert_eq!((pass.removed, days(&telemetry).await), (0, kept + round), "round {round}");
         assert!(pass.waiting > 0);
         assert_eq!(telemetry.figures().waiting_to_expire, pass.waiting);
@@ -254,14 +254,14 @@ async fn a_clock_that_is_ahead_removes_nothing() {
     telemetry.stop();
     drop(telemetry);
     let telemetry = open(folder.path());
-    let pass = telemetry.expire(now + YEAR, KEEP, Consent::NotGiven).await.unwrap();
+    let pass = telemetry.expire(now + YEAR, DurationMs(KEEP), Consent::NotGiven).await.unwrap();
     assert_eq!(pass.removed, 0, "not at the start of another run either");
     // The right time again, then a year ahead once more.
-    assert_eq!(telemetry.expire(now, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
-    assert_eq!(telemetry.expire(now + YEAR, KEEP, Consent::NotGiven).await.unwrap().removed, 0);
+    assert_eq!(telemetry.expire(now, DurationMs(KEEP), Consent::NotGiven).await.unwrap().waiting, 0);
+    assert_eq!(telemetry.expire(now + YEAR, DurationMs(KEEP), Consent::NotGiven).await.unwrap().removed, 0);
     assert_eq!(days(&telemetry).await, kept + 3);
     // The operator confirms that the clock is right.
-    let pass = telemetry.expire(now + YEAR, KEEP, Consent::Given).await.unwrap();
+    let pass = telemetry.expire(now + YEAR, DurationMs(KEEP), Consent::Given).await.unwrap();
     assert!(pass.removed > 0 && pass.waiting == 0);
     assert_eq!((days(&telemetry).await, telemetry.figures().waiting_to_expire), (4, 0));
     assert_eq!(telemetry.figures().lost_rows, 0);
@@ -275,10 +275,10 @@ async fn a_folder_without_old_rows_never_waits_for_consent() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = open(folder.path());
     // A machine without a clock battery starts in 1970 and gets the right time soon.
-    assert_eq!(telemetry.expire(1000, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
-    assert_eq!(telemetry.expire(T, KEEP, Consent::NotGiven).await.unwrap().waiting, 0);
+    assert_eq!(telemetry.expire(1000, DurationMs(KEEP), Consent::NotGiven).await.unwrap().waiting, 0);
+    assert_eq!(telemetry.expire(T, DurationMs(KEEP), Consent::NotGiven).await.unwrap().waiting, 0);
     append(&telemetry, 0..10).await;
     telemetry.flush_and_compact().unwrap();
-    let pass = telemetry.expire(T + 1000, KEEP, Consent::NotGiven).await.unwrap();
+    let pass = telemetry.expire(T + 1000, DurationMs(KEEP), Consent::NotGiven).await.unwrap();
     assert_eq!((pass.removed, pass.waiting), (0, 0));
 }

@@ -8,7 +8,7 @@ use ingle::domain::pairing::{Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::{AttributeStore, DeviceStore, PairingStore, ProjectStore, UserStore};
 use ingle::domain::user::UserOrder;
-use ingle::domain::{DeviceId, Uid};
+use ingle::domain::{DeviceId, DurationMs, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
 
@@ -75,7 +75,8 @@ fn a_registry_of_the_first_form_is_brought_up() {
             .await
             .unwrap()
             .unwrap();
-        let made = registry.make_pairing(project, &Uid::from(GUEST), None, NOW, 100).await.unwrap().unwrap();
+        let made =
+            registry.make_pairing(project, &Uid::from(GUEST), None, NOW, DurationMs(100)).await.unwrap().unwrap();
         let redeemed =
             registry.redeem_pairing(plug.no, &SentToken::parse(&made.token), &Cut(NOW + 7), NOW).await.unwrap().0;
         assert_eq!(redeemed, Redeemed::Bound);

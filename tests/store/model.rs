@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use ingle::domain::event::{Consent, PageStart};
 use ingle::domain::store::Telemetry;
-use ingle::domain::{DeviceNo, Event, EventQuery, EventSource, EventType, EventTypes, Latest, NewEvent, RowRef, Value};
+use ingle::domain::{
+    DeviceNo, DurationMs, Event, EventQuery, EventSource, EventType, EventTypes, Latest, NewEvent, RowRef, Value,
+};
 use ingle::store::sqlite::telemetry::{Durability, SqliteTelemetry, TelemetryOptions};
 
 use super::contract::telemetry::at;
@@ -243,7 +245,7 @@ async fn history(seed: u64) {
                 // which they are.
                 telemetry.flush().unwrap();
                 let before_ms = now_ms - random.below(4 * SPAN_MS as u64) as i64;
-                telemetry.expire(before_ms, 0, Consent::Given).await.unwrap();
+                telemetry.expire(before_ms, DurationMs(0), Consent::Given).await.unwrap();
                 model.expire(before_ms);
             }
             16 => {

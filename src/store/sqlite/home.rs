@@ -183,7 +183,7 @@ impl HomeStore for SqliteRegistry {
             let sql = "DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2";
             let removed = connection.execute(sql, params![id.0, member]).map_err(Error::store)?;
             let member = member.filter(|_| removed == 1).ok_or(Error::NotVisible(Noun::User))?;
-            leave_home(connection, id.0, member, now_ms).map_err(Error::store)
+            leave_home(connection, id, UserNo(member), now_ms).map_err(Error::store)
         };
         self.writer.run(write).await
     }
@@ -218,18 +218,18 @@ fn role_of(connection: &Connection, id: HomeId, user_no: i64) -> rusqlite::Resul
 
 /// Removes a former member's devices from a home and deletes the desired values of all devices of the home. A device is
 /// detached from its gateway if only one of them leaves. Returns the detached devices, whose sessions must end.
-pub fn leave_home(connection: &Connection, home_id: i64, user_no: i64, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
-    delete_desired_values(connection, "SELECT device_no FROM device WHERE home_id = ?1", home_id)?;
+pub fn leave_home(connection: &Connection, home: HomeId, user: UserNo, now_ms: i64) -> rusqlite::Result<Vec<DeviceNo>> {
+    delete_desired_values(connection, "SELECT device_no FROM device WHERE home_id = ?1", home.0)?;
     let owned = "SELECT device_no FROM binding WHERE user_no = ?2 AND owned = 1";
     let leaves = format!("SELECT device_no FROM device WHERE home_id = ?1 AND device_no IN ({owned})");
-    let behind = behind_gateways(connection, "?1", home_id)?;
-    let detached = detached_by_leaving(HomeId(home_id), UserNo(user_no), behind);
+    let behind = behind_gateways(connection, "?1", home.0)?;
+    let detached = detached_by_leaving(home, user, behind);
     for device in &detached {
         let sql = "UPDATE device SET gateway_no = NULL, updated_ms = ?2 WHERE device_no = ?1";
         connection.prepare_cached(sql)?.execute(params![device.0, now_ms])?;
     }
     let sql = format!("UPDATE device SET home_id = NULL, updated_ms = ?3 WHERE device_no IN ({leaves})");
-    connection.prepare_cached(&sql)?.execute(params![home_id, user_no, now_ms])?;
+    connection.prepare_cached(&sql)?.execute(params![home.0, user.0, now_ms])?;
     Ok(detached)
 }
 

@@ -11,7 +11,7 @@ use super::visibility::{HOME_ROLE, VISIBLE, home_role};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::pairing::{Claim, Decision, PAIRING_KEPT_MS, PAIRINGS_MAX, PairingToken, Redeemed, SentToken};
 use crate::domain::store::PairingStore;
-use crate::domain::{Device, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
+use crate::domain::{Device, DeviceNo, DurationMs, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::generate;
 use crate::store::seal::token_hash;
 
@@ -23,7 +23,7 @@ impl PairingStore for SqliteRegistry {
         uid: &Uid,
         home: Option<HomeId>,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
     ) -> Result<Option<PairingToken>> {
         let uid = uid.clone();
         let write = move |connection: &Connection| {
@@ -49,7 +49,7 @@ impl PairingStore for SqliteRegistry {
                         project.0,
                         user_no,
                         home_id,
-                        now_ms + life_ms
+                        now_ms + life
                     ],
                 )?;
                 Ok(())

@@ -10,14 +10,20 @@ use crate::domain::caller::AppUser;
 use crate::domain::login::TokenHolder;
 use crate::domain::store::{CloudTokenStore, TokenStore};
 use crate::domain::token::{EarlierTokens, TokenPair};
-use crate::domain::{Error, ProjectNo, Result, Uid, UserNo};
+use crate::domain::{DurationMs, Error, ProjectNo, Result, Uid, UserNo};
 use crate::hex;
 use crate::store::seal::{Seal, TokenSeed, random, token_hash};
 
 #[async_trait]
 impl TokenStore for SqliteRegistry {
-    async fn grant_token(&self, project: ProjectNo, now_ms: i64, life_ms: i64, left_ms_min: i64) -> Result<TokenPair> {
-        let is_valid = move |expires_ms: i64| expires_ms - now_ms >= left_ms_min;
+    async fn grant_token(
+        &self,
+        project: ProjectNo,
+        now_ms: i64,
+        life: DurationMs,
+        left_min: DurationMs,
+    ) -> Result<TokenPair> {
+        let is_valid = move |expires_ms: i64| expires_ms - now_ms >= left_min.0;
         // Most requests find a valid token and need no write.
         if let Some((seed, expires_ms)) = self.readers.run(|connection| stored_pair(connection, project))?
             && is_valid(expires_ms)
@@ -27,7 +33,7 @@ impl TokenStore for SqliteRegistry {
         let seal = self.seal.clone();
         let write = move |connection: &Connection| match stored_pair(connection, project)? {
             Some((seed, expires_ms)) if is_valid(expires_ms) => pair(&seal, &seed, expires_ms),
-            _ => replace(connection, &seal, project, now_ms + life_ms),
+            _ => replace(connection, &seal, project, now_ms + life),
         };
         self.writer.run(write).await
     }
@@ -37,7 +43,7 @@ impl TokenStore for SqliteRegistry {
         project: ProjectNo,
         refresh: &str,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
     ) -> Result<Option<TokenPair>> {
         let (hash, seal): (_, Arc<Seal>) = (token_hash(refresh), self.seal.clone());
         let write = move |connection: &Connection| {
@@ -45,7 +51,7 @@ impl TokenStore for SqliteRegistry {
                 .prepare_cached("SELECT 1 FROM token WHERE project_no = ?1 AND refresh_hash = ?2")
                 .and_then(|mut statement| statement.exists(params![project.0, hash]))
                 .map_err(Error::store)?;
-            is_valid.then(|| replace(connection, &seal, project, now_ms + life_ms)).transpose()
+            is_valid.then(|| replace(connection, &seal, project, now_ms + life)).transpose()
         };
         self.writer.run(write).await
     }
@@ -118,7 +124,7 @@ impl CloudTokenStore for SqliteRegistry {
         &self,
         project: ProjectNo,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
         earlier: EarlierTokens,
     ) -> Result<String> {
         let write = move |connection: &Connection| {
@@ -128,7 +134,7 @@ impl CloudTokenStore for SqliteRegistry {
                     .and_then(|mut statement| statement.execute(params![project.0]))
                     .map_err(Error::store)?;
             }
-            add_cloud_token(connection, project, now_ms, life_ms)
+            add_cloud_token(connection, project, now_ms, life)
         };
         self.writer.run(write).await
     }
@@ -138,8 +144,8 @@ impl CloudTokenStore for SqliteRegistry {
         project: ProjectNo,
         token: &str,
         now_ms: i64,
-        life_ms: i64,
-        grace_ms: i64,
+        life: DurationMs,
+        grace: DurationMs,
         earlier: EarlierTokens,
     ) -> Result<Option<String>> {
         let keep = earlier == EarlierTokens::Keep;
@@ -159,9 +165,9 @@ impl CloudTokenStore for SqliteRegistry {
                     "UPDATE cloud_token SET expires_ms = min(expires_ms, ?3)
                      WHERE project_no = ?2 AND (token_hash = ?1 OR NOT ?4)",
                 )
-                .and_then(|mut statement| statement.execute(params![hash, project.0, now_ms + grace_ms, keep]))
+                .and_then(|mut statement| statement.execute(params![hash, project.0, now_ms + grace, keep]))
                 .map_err(Error::store)?;
-            add_cloud_token(connection, project, now_ms, life_ms).map(Some)
+            add_cloud_token(connection, project, now_ms, life).map(Some)
         };
         self.writer.run(write).await
     }
@@ -186,13 +192,13 @@ impl CloudTokenStore for SqliteRegistry {
     }
 }
 
-fn add_cloud_token(connection: &Connection, project: ProjectNo, now_ms: i64, life_ms: i64) -> Result<String> {
+fn add_cloud_token(connection: &Connection, project: ProjectNo, now_ms: i64, life: DurationMs) -> Result<String> {
     let token = hex::encode(random::<16>()?);
     let write = || -> rusqlite::Result<()> {
         let expired = "DELETE FROM cloud_token WHERE project_no = ?1 AND expires_ms <= ?2";
         connection.prepare_cached(expired)?.execute(params![project.0, now_ms])?;
         let add = "INSERT INTO cloud_token (token_hash, project_no, expires_ms) VALUES (?1, ?2, ?3)";
-        connection.prepare_cached(add)?.execute(params![token_hash(&token), project.0, now_ms + life_ms])?;
+        connection.prepare_cached(add)?.execute(params![token_hash(&token), project.0, now_ms + life])?;
         let surplus = "DELETE FROM cloud_token WHERE project_no = ?1 AND token_hash IN
             (SELECT token_hash FROM cloud_token WHERE project_no = ?1 ORDER BY expires_ms DESC LIMIT -1 OFFSET ?2)";
         connection.prepare_cached(surplus)?.execute(params![project.0, CLOUD_TOKENS_MAX])?;

@@ -7,7 +7,7 @@ use super::SqliteRegistry;
 use crate::domain::store::UserTokenStore;
 use crate::domain::token::TokenPair;
 use crate::domain::user::Account;
-use crate::domain::{Error, ProjectNo, Result, Uid, UserNo};
+use crate::domain::{DurationMs, Error, ProjectNo, Result, Uid, UserNo};
 use crate::hex;
 use crate::store::seal::{random, token_hash};
 
@@ -17,7 +17,7 @@ impl UserTokenStore for SqliteRegistry {
         &self,
         account: &Account,
         now_ms: i64,
-        life_ms: i64,
+        life: DurationMs,
         max: usize,
     ) -> Result<Option<TokenPair>> {
         let account = account.clone();
@@ -30,7 +30,7 @@ impl UserTokenStore for SqliteRegistry {
             if !is_valid {
                 return Ok(None);
             }
-            let pair = add(connection, account.no.0, account.version, now_ms, life_ms)?;
+            let pair = add(connection, account.no, account.version, now_ms, life)?;
             let surplus = "DELETE FROM user_token WHERE user_no = ?1 AND (access_version <> ?2 OR access_hash IN
                 (SELECT access_hash FROM user_token WHERE user_no = ?1 ORDER BY granted_ms DESC LIMIT -1 OFFSET ?3))";
             connection
@@ -54,8 +54,8 @@ impl UserTokenStore for SqliteRegistry {
         project: ProjectNo,
         refresh: &str,
         now_ms: i64,
-        life_ms: i64,
-        refresh_life_ms: i64,
+        life: DurationMs,
+        refresh_life: DurationMs,
     ) -> Result<Option<(TokenPair, Uid)>> {
         let hash = token_hash(refresh);
         let write = move |connection: &Connection| {
@@ -69,7 +69,7 @@ impl UserTokenStore for SqliteRegistry {
                     let read = |row: &rusqlite::Row<'_>| {
                         Ok((row.get("user_no")?, row.get("access_version")?, row.get("uid")?))
                     };
-                    statement.query_row(params![hash, project.0, now_ms - refresh_life_ms], read).optional()
+                    statement.query_row(params![hash, project.0, now_ms - refresh_life], read).optional()
                 })
                 .map_err(Error::store)?;
             let Some((user_no, version, uid)) = found else { return Ok(None) };
@@ -77,15 +77,15 @@ impl UserTokenStore for SqliteRegistry {
                 .prepare_cached("DELETE FROM user_token WHERE refresh_hash = ?1")
                 .and_then(|mut statement| statement.execute(params![hash]))
                 .map_err(Error::store)?;
-            Ok(Some((add(connection, user_no, version, now_ms, life_ms)?, Uid(uid))))
+            Ok(Some((add(connection, UserNo(user_no), version, now_ms, life)?, Uid(uid))))
         };
         self.writer.run(write).await
     }
 }
 
-fn add(connection: &Connection, user_no: i64, version: i64, now_ms: i64, life_ms: i64) -> Result<TokenPair> {
+fn add(connection: &Connection, user: UserNo, version: i64, now_ms: i64, life: DurationMs) -> Result<TokenPair> {
     let (access, refresh) = (hex::encode(random::<16>()?), hex::encode(random::<16>()?));
-    let pair = TokenPair { access, refresh, expires_ms: now_ms + life_ms };
+    let pair = TokenPair { access, refresh, expires_ms: now_ms + life };
     connection
         .prepare_cached(
             "INSERT INTO user_token (access_hash, refresh_hash, user_no, access_version, granted_ms, expires_ms)
@@ -93,7 +93,7 @@ fn add(connection: &Connection, user_no: i64, version: i64, now_ms: i64, life_ms
         )
         .and_then(|mut statement| {
             let (access, refresh) = (token_hash(&pair.access), token_hash(&pair.refresh));
-            statement.execute(params![access, refresh, user_no, version, now_ms, pair.expires_ms])
+            statement.execute(params![access, refresh, user.0, version, now_ms, pair.expires_ms])
         })
         .map_err(Error::store)?;
     Ok(pair)

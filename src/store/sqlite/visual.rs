@@ -13,7 +13,7 @@ use crate::domain::password::Password;
 use crate::domain::store::VisualStore;
 use crate::domain::user::Account;
 use crate::domain::visual::{Access, VisualKey};
-use crate::domain::{Error, Result, Uid, UserNo};
+use crate::domain::{DurationMs, Error, Result, Uid, UserNo};
 use crate::hex;
 use crate::store::generate;
 use crate::store::seal::Seal;
@@ -90,29 +90,29 @@ impl VisualStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map(drop).map_err(Error::store)).await
     }
 
-    async fn visual_keys(&self, now_ms: i64, published_ms: i64) -> Result<Vec<VisualKey>> {
+    async fn visual_keys(&self, now_ms: i64, published: DurationMs) -> Result<Vec<VisualKey>> {
         let seal = &self.seal;
-        let stored = self.readers.run(|connection| keys(connection, seal, now_ms - published_ms))?;
+        let stored = self.readers.run(|connection| keys(connection, seal, now_ms - published))?;
         if stored.first().is_some_and(|key| key.retired_ms.is_none()) {
             return Ok(stored);
         }
         let seal = self.seal.clone();
         let write = move |connection: &Connection| {
-            let stored = keys(connection, &seal, now_ms - published_ms)?;
+            let stored = keys(connection, &seal, now_ms - published)?;
             if stored.first().is_some_and(|key| key.retired_ms.is_none()) {
                 return Ok(stored);
             }
             add_key(connection, &seal, now_ms)?;
-            keys(connection, &seal, now_ms - published_ms)
+            keys(connection, &seal, now_ms - published)
         };
         self.writer.run(write).await
     }
 
-    async fn rotate_visual_key(&self, now_ms: i64, published_ms: i64) -> Result<String> {
+    async fn rotate_visual_key(&self, now_ms: i64, published: DurationMs) -> Result<String> {
         let seal = self.seal.clone();
         let write = move |connection: &Connection| {
             let retire_current = || -> rusqlite::Result<()> {
-                connection.execute("DELETE FROM visual_key WHERE retired_ms < ?1", params![now_ms - published_ms])?;
+                connection.execute("DELETE FROM visual_key WHERE retired_ms < ?1", params![now_ms - published])?;
                 let retire = "UPDATE visual_key SET retired_ms = ?1 WHERE retired_ms IS NULL";
                 connection.execute(retire, params![now_ms])?;
                 Ok(())

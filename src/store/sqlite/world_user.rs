@@ -7,7 +7,7 @@ use super::owner;
 use super::user::{EXACT_FIRST, NAMED};
 use super::world::{Builder, fill};
 use crate::domain::world::{WorldHome, WorldUser};
-use crate::domain::{Error, Result, UsernameType};
+use crate::domain::{Error, HomeId, Result, UserNo, UsernameType};
 use crate::store::generate;
 
 impl Builder<'_> {
@@ -131,7 +131,8 @@ impl Builder<'_> {
                 for no in self.owners.numbers(sql, id)? {
                     self.owners.note_holders(no)?;
                 }
-                let detached = leave_home(self.connection, id, before_no, self.now_ms).map_err(Error::store)?;
+                let detached =
+                    leave_home(self.connection, HomeId(id), UserNo(before_no), self.now_ms).map_err(Error::store)?;
                 self.ended.borrow_mut().extend(detached);
                 self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;
             }

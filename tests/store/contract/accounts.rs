@@ -7,7 +7,7 @@ use ingle::domain::password::Password;
 use ingle::domain::session::DeviceClaim;
 use ingle::domain::token::EarlierTokens;
 use ingle::domain::user::UserOrder;
-use ingle::domain::{DeviceName, DeviceNo, Uid};
+use ingle::domain::{DeviceName, DeviceNo, DurationMs, Uid};
 
 use super::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
@@ -35,27 +35,37 @@ fn app_keys_and_their_secrets() {
 fn cloud_tokens_live_die_and_are_refreshed() {
     on_engines(async |registry, first, second| {
         let holder = async |token: &str, now| registry.cloud_token_holder(token, now).await.unwrap();
-        let one = registry.grant_cloud_token(first, NOW, 1000, EarlierTokens::Revoke).await.unwrap();
+        let one = registry.grant_cloud_token(first, NOW, DurationMs(1000), EarlierTokens::Revoke).await.unwrap();
         assert_eq!(holder(&one, NOW + 999).await, Some(first));
         assert_eq!(holder(&one, NOW + 1000).await, None);
-        let two = registry.grant_cloud_token(first, NOW, 1000, EarlierTokens::Keep).await.unwrap();
+        let two = registry.grant_cloud_token(first, NOW, DurationMs(1000), EarlierTokens::Keep).await.unwrap();
         assert_eq!((holder(&one, NOW).await, holder(&two, NOW).await), (Some(first), Some(first)), "kept");
-        let other = registry.grant_cloud_token(second, NOW, 1000, EarlierTokens::Revoke).await.unwrap();
-        let three =
-            registry.refresh_cloud_token(first, &two, NOW, 1000, 10, EarlierTokens::Keep).await.unwrap().unwrap();
+        let other = registry.grant_cloud_token(second, NOW, DurationMs(1000), EarlierTokens::Revoke).await.unwrap();
+        let three = registry
+            .refresh_cloud_token(first, &two, NOW, DurationMs(1000), DurationMs(10), EarlierTokens::Keep)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((holder(&two, NOW + 9).await, holder(&two, NOW + 10).await), (Some(first), None));
         assert_eq!(holder(&three, NOW + 999).await, Some(first));
         assert_eq!(holder(&one, NOW + 10).await, Some(first), "kept");
-        let alone =
-            registry.refresh_cloud_token(first, &three, NOW, 1000, 20, EarlierTokens::Revoke).await.unwrap().unwrap();
+        let alone = registry
+            .refresh_cloud_token(first, &three, NOW, DurationMs(1000), DurationMs(20), EarlierTokens::Revoke)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((holder(&one, NOW + 20).await, holder(&three, NOW + 20).await), (None, None));
         assert_eq!((holder(&one, NOW + 19).await, holder(&alone, NOW + 999).await), (Some(first), Some(first)));
         for (token, now) in [(&two, NOW + 10), (&other, NOW), (&"unknown".to_owned(), NOW)] {
             assert!(
-                registry.refresh_cloud_token(first, token, now, 1000, 10, EarlierTokens::Keep).await.unwrap().is_none()
+                registry
+                    .refresh_cloud_token(first, token, now, DurationMs(1000), DurationMs(10), EarlierTokens::Keep)
+                    .await
+                    .unwrap()
+                    .is_none()
             );
         }
-        let four = registry.grant_cloud_token(first, NOW, 1000, EarlierTokens::Revoke).await.unwrap();
+        let four = registry.grant_cloud_token(first, NOW, DurationMs(1000), EarlierTokens::Revoke).await.unwrap();
         for dead in [&one, &two, &three] {
             assert_eq!(holder(dead, NOW).await, None);
         }
@@ -239,20 +249,20 @@ fn a_password_opens_what_is_bound() {
 #[test]
 fn visual_keys_are_made_rotated_and_forgotten() {
     on_engines(async |registry, _, _| {
-        let keys = async |now| registry.visual_keys(now, 100).await.unwrap();
+        let keys = async |now| registry.visual_keys(now, DurationMs(100)).await.unwrap();
         let names = async |now| keys(now).await.into_iter().map(|key| key.kid).collect::<Vec<_>>();
         // The first call creates a key. Concurrent calls create no second one.
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..10 {
             let registry = registry.clone();
-            tasks.spawn(async move { registry.visual_keys(NOW, 100).await.unwrap().remove(0).kid });
+            tasks.spawn(async move { registry.visual_keys(NOW, DurationMs(100)).await.unwrap().remove(0).kid });
         }
         let mut made = tasks.join_all().await;
         made.dedup();
         assert_eq!(made.len(), 1);
         let first = keys(NOW).await.remove(0);
         assert_eq!((first.public.len(), first.public[0], first.retired_ms), (65, 4, None));
-        let second = registry.rotate_visual_key(NOW + 10, 100).await.unwrap();
+        let second = registry.rotate_visual_key(NOW + 10, DurationMs(100)).await.unwrap();
         assert_eq!(names(NOW + 10).await, [second.clone(), first.kid.clone()]);
         assert_eq!(names(NOW + 110).await.len(), 2);
         assert_eq!(names(NOW + 111).await, [second]);

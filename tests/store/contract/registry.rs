@@ -4,7 +4,7 @@ use ingle::domain::device::{DeviceCursor, DeviceQuery, Removal, UserDevices};
 use ingle::domain::device_user::DeviceUserProfile;
 use ingle::domain::password::Password;
 use ingle::domain::user::{UserQuery, UserSync};
-use ingle::domain::{Schema, Uid, UsernameType};
+use ingle::domain::{DurationMs, Schema, Uid, UsernameType};
 
 use super::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
@@ -33,7 +33,7 @@ fn tokens_are_granted_refreshed_once_and_die() {
             let holder = registry.token_holder(access, now).await.unwrap();
             holder.is_some_and(|holder| holder.project == project && holder.user.is_none())
         };
-        let grant = async |now| registry.grant_token(first, now, 1000, 100).await.unwrap();
+        let grant = async |now| registry.grant_token(first, now, DurationMs(1000), DurationMs(100)).await.unwrap();
         let pair = grant(NOW).await;
         assert!(pair == grant(NOW + 900).await, "a living token is handed out again");
         assert!(lives(first, &pair.access, NOW + 999).await);
@@ -42,7 +42,8 @@ fn tokens_are_granted_refreshed_once_and_die() {
         assert!(!lives(first, &pair.refresh, NOW).await);
         let new = grant(NOW + 901).await;
         assert!(new.access != pair.access && !lives(first, &pair.access, NOW).await);
-        let refresh = async |project, token: &str| registry.refresh_token(project, token, NOW, 1000).await.unwrap();
+        let refresh =
+            async |project, token: &str| registry.refresh_token(project, token, NOW, DurationMs(1000)).await.unwrap();
         assert!(refresh(second, &new.refresh).await.is_none() && refresh(first, &pair.refresh).await.is_none());
         let newest = refresh(first, &new.refresh).await.unwrap();
         assert!(refresh(first, &new.refresh).await.is_none(), "single use");
@@ -54,11 +55,13 @@ fn tokens_are_granted_refreshed_once_and_die() {
 #[test]
 fn a_refresh_token_is_spent_once_however_many_ask() {
     on_engines(async |registry, first, _| {
-        let pair = registry.grant_token(first, NOW, 1000, 100).await.unwrap();
+        let pair = registry.grant_token(first, NOW, DurationMs(1000), DurationMs(100)).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..20 {
             let (registry, token) = (registry.clone(), pair.refresh.clone());
-            tasks.spawn(async move { registry.refresh_token(first, &token, NOW, 1000).await.unwrap().is_some() });
+            tasks.spawn(async move {
+                registry.refresh_token(first, &token, NOW, DurationMs(1000)).await.unwrap().is_some()
+            });
         }
         assert_eq!(tasks.join_all().await.into_iter().filter(|won| *won).count(), 1);
     });

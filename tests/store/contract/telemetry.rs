@@ -7,7 +7,7 @@ use ingle::domain::data_point::CODES_PER_DEVICE_MAX;
 use ingle::domain::event::{Consent, NextRow, PageStart};
 use ingle::domain::store::Telemetry;
 use ingle::domain::{
-    DeviceNo, Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value,
+    DeviceNo, DurationMs, Event, EventPage, EventQuery, EventSource, EventType, EventTypes, NewEvent, RowRef, Value,
 };
 
 /// An engine under test.
@@ -81,7 +81,7 @@ async fn an_empty_log(subject: Subject) {
     assert_eq!(telemetry.count(None, DEVICE, &everything()).await.unwrap().rows, 0);
     assert_eq!(telemetry.latest(&[DEVICE, OTHER]).await.unwrap(), vec![Default::default(), Default::default()]);
     telemetry.append(vec![]).await.unwrap();
-    telemetry.expire(T, 0, Consent::Given).await.unwrap();
+    telemetry.expire(T, DurationMs(0), Consent::Given).await.unwrap();
     assert_eq!(telemetry.figures().rows_appended, 0);
 }
 
@@ -419,7 +419,7 @@ async fn what_is_old_expires_and_nothing_newer(subject: Subject) {
     let telemetry = subject.telemetry;
     telemetry.append((0..60).map(|day| point(DEVICE, T + day * DAY, "a", &day.to_string())).collect()).await.unwrap();
     (subject.maintain)();
-    telemetry.expire(T + 30 * DAY, 0, Consent::Given).await.unwrap();
+    telemetry.expire(T + 30 * DAY, DurationMs(0), Consent::Given).await.unwrap();
     let rows = walk(&*telemetry, DEVICE, everything()).await;
     assert_eq!(values(&rows)[..30], (30..60).rev().map(|day| day.to_string()).collect::<Vec<_>>());
     assert!(rows.len() < 60, "nothing expired");

@@ -8,7 +8,7 @@ use ingle::domain::pairing::{PAIRING_KEPT_MS, Redeemed, SentToken};
 use ingle::domain::password::Password;
 use ingle::domain::store::Registry;
 use ingle::domain::user::{Account, UserSync};
-use ingle::domain::{DeviceNo, Error, HomeId, Noun, ProjectNo, Schema, Uid, UserNo, UsernameType, Value};
+use ingle::domain::{DeviceNo, DurationMs, Error, HomeId, Noun, ProjectNo, Schema, Uid, UserNo, UsernameType, Value};
 
 use super::{Cut, NOW, id, on_engines};
 use crate::support::world::{FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER};
@@ -86,7 +86,7 @@ fn logins_live_until_another_password_or_too_many_others() {
     on_engines(async |registry, first, second| {
         sync(&*registry, first, "testApp", "one", clear("right")).await;
         let account = account(&*registry, first, "one").await;
-        let grant = async |now| registry.grant_user_token(&account, now, 1000, 3).await.unwrap();
+        let grant = async |now| registry.grant_user_token(&account, now, DurationMs(1000), 3).await.unwrap();
         let lives = async |access: &str, now| {
             let holder = registry.token_holder(access, now).await.unwrap();
             holder.is_some_and(|holder| {
@@ -97,17 +97,21 @@ fn logins_live_until_another_password_or_too_many_others() {
         let pair = grant(NOW).await.unwrap();
         assert!(lives(&pair.access, NOW + 999).await && !lives(&pair.access, NOW + 1000).await);
         assert!(!lives(&pair.refresh, NOW).await);
-        let refresh =
-            async |project, token: &str| registry.refresh_user_token(project, token, NOW, 1000, 5000).await.unwrap();
+        let refresh = async |project, token: &str| {
+            registry.refresh_user_token(project, token, NOW, DurationMs(1000), DurationMs(5000)).await.unwrap()
+        };
         assert!(refresh(second, &pair.refresh).await.is_none());
-        let late = registry.refresh_user_token(first, &pair.refresh, NOW + 5000, 1000, 5000).await.unwrap();
+        let late = registry
+            .refresh_user_token(first, &pair.refresh, NOW + 5000, DurationMs(1000), DurationMs(5000))
+            .await
+            .unwrap();
         assert!(late.is_none(), "its time is over");
         let (fresh, who) = refresh(first, &pair.refresh).await.unwrap();
         assert_eq!(who, account.uid);
         assert!(refresh(first, &pair.refresh).await.is_none(), "single use");
         assert!(lives(&fresh.access, NOW).await && !lives(&pair.access, NOW).await);
         // The refresh token of a user is not one of the project.
-        assert!(registry.refresh_token(first, &fresh.refresh, NOW, 1000).await.unwrap().is_none());
+        assert!(registry.refresh_token(first, &fresh.refresh, NOW, DurationMs(1000)).await.unwrap().is_none());
         for n in 1..=3 {
             grant(NOW + n).await.unwrap();
         }
@@ -288,9 +292,9 @@ fn homes_are_made_changed_shared_and_removed() {
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((plug.home, plug.updated_ms, plug.owner.clone()), (None, NOW + 5, Some(uid(OWNER))));
         // The removal of a user deletes the user's homes, memberships and pairing tokens.
-        registry.make_pairing(first, &guest.uid, Some(boat), NOW, 10).await.unwrap().unwrap();
+        registry.make_pairing(first, &guest.uid, Some(boat), NOW, DurationMs(10)).await.unwrap().unwrap();
         registry.remove_user(first, &guest.uid, &Cut(NOW), NOW).await.unwrap().unwrap();
-        registry.make_pairing(first, &uid(OWNER), None, NOW, 10).await.unwrap().unwrap();
+        registry.make_pairing(first, &uid(OWNER), None, NOW, DurationMs(10)).await.unwrap().unwrap();
         registry.remove_user(first, &uid(OWNER), &Cut(NOW), NOW).await.unwrap().unwrap();
         assert!(home(boat).await.is_none());
     });
@@ -301,8 +305,9 @@ fn a_pairing_token_is_redeemed_once() {
     on_engines(async |registry, first, second| {
         let (lonely, plug) = (no(&*registry, first, LONELY).await, no(&*registry, first, PLUG).await);
         let foreign = no(&*registry, second, FOREIGN).await;
-        let make = async |now| registry.make_pairing(first, &uid(GUEST), None, now, 100).await.unwrap().unwrap();
-        assert!(registry.make_pairing(second, &uid(GUEST), None, NOW, 100).await.unwrap().is_none());
+        let make =
+            async |now| registry.make_pairing(first, &uid(GUEST), None, now, DurationMs(100)).await.unwrap().unwrap();
+        assert!(registry.make_pairing(second, &uid(GUEST), None, NOW, DurationMs(100)).await.unwrap().is_none());
         let made = make(NOW).await;
         assert_eq!((made.token.len(), made.secret.len()), (12, 4));
         let redeem = async |device, token: &str, now| {
@@ -338,7 +343,7 @@ fn a_pairing_token_is_redeemed_once() {
         let guest = registry.app_user(first, &uid(GUEST)).await.unwrap().unwrap();
         let admin = MemberChange { name: None, is_admin: Some(true), may_join: true, by: None };
         registry.put_member(first, HOME, &guest.uid, admin.clone(), NOW).await.unwrap();
-        let mine = registry.make_pairing(first, &guest.uid, Some(HOME), NOW, 100).await.unwrap().unwrap();
+        let mine = registry.make_pairing(first, &guest.uid, Some(HOME), NOW, DurationMs(100)).await.unwrap().unwrap();
         let demoted = MemberChange { is_admin: Some(false), ..admin };
         registry.put_member(first, HOME, &guest.uid, demoted, NOW).await.unwrap();
         assert_eq!(redeem(lonely, &mine.token, NOW).await, Redeemed::Unknown);
@@ -358,7 +363,7 @@ fn a_pairing_token_is_redeemed_once() {
         let no_binding = registry.unbind_device(first, &uid(GUEST), gateway, &Cut(NOW), NOW).await.unwrap().0;
         assert_eq!(no_binding, Unbound::Owner);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, None);
-        let owners = registry.make_pairing(first, &uid(OWNER), None, NOW, 100).await.unwrap().unwrap();
+        let owners = registry.make_pairing(first, &uid(OWNER), None, NOW, DurationMs(100)).await.unwrap().unwrap();
         assert_eq!(redeem(gateway, &owners.token, NOW).await, Redeemed::Bound);
         assert!(registry.attach(&[leak], gateway, 9, &Cut(NOW), NOW).await.unwrap().0);
         assert_eq!(registry.device(first, &id(LEAK)).await.unwrap().unwrap().owner, Some(uid(OWNER)));

@@ -58,7 +58,9 @@ use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
-use crate::domain::{DeviceNo, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result};
+use crate::domain::{
+    DeviceNo, DurationMs, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result,
+};
 use crate::durable_file;
 use crate::store::disk_space::DiskSpace;
 use crate::store::long_reads::LongReads;
@@ -382,9 +384,9 @@ impl Telemetry for SqliteTelemetry {
         }
     }
 
-    async fn expire(&self, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry> {
+    async fn expire(&self, now_ms: i64, keep: DurationMs, consent: Consent) -> Result<Expiry> {
         let engine = self.engine.clone();
-        let pass = tokio::task::spawn_blocking(move || retention::pass(&engine, now_ms, keep_ms, consent));
+        let pass = tokio::task::spawn_blocking(move || retention::pass(&engine, now_ms, keep, consent));
         Ok(pass.await.unwrap_or_else(|panicked| Err(Fault::Failed(panicked.to_string())))?)
     }
 

@@ -18,6 +18,7 @@ use super::fault::{Context, Result};
 use super::files;
 use super::partition::partition_of;
 use super::sorted_run::checkpoint;
+use crate::domain::DurationMs;
 use crate::domain::event::{Consent, Expiry};
 
 /// The name in the table `meta` of `latest.db` of the time up to which rows were deleted.
@@ -48,11 +49,11 @@ impl Progress {
     }
 }
 
-/// Runs one pass: deletes the partitions whose rows are all older than `keep_ms`, as far as that is certain.
-pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Result<Expiry> {
+/// Runs one pass: deletes the partitions whose rows are all older than `keep`, as far as that is certain.
+pub fn pass(engine: &Engine, now_ms: i64, keep: DurationMs, consent: Consent) -> Result<Expiry> {
     let mut progress = engine.retention.lock().unwrap_or_else(PoisonError::into_inner);
     let elapsed_ms = i64::try_from(progress.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let wanted_ms = now_ms.saturating_sub(keep_ms);
+    let wanted_ms = now_ms.saturating_sub(keep.0);
     let _write_lock = engine.files.write_lock();
     let connection = engine.files.latest.writer()?;
     let before = files::meta(&connection, EXPIRED_TO)?;
@@ -63,9 +64,9 @@ pub fn pass(engine: &Engine, now_ms: i64, keep_ms: i64, consent: Consent) -> Res
     let to_ms = if consent == Consent::Given || count(wanted_ms) == 0 {
         wanted_ms
     } else {
-        let by_rows = engine.newest_ms.load(Ordering::Acquire).saturating_sub(keep_ms);
+        let by_rows = engine.newest_ms.load(Ordering::Acquire).saturating_sub(keep.0);
         // Before the first pass in a folder, its rows are the only evidence of the time.
-        let first = || progress.newest_at_open_ms.saturating_sub(keep_ms);
+        let first = || progress.newest_at_open_ms.saturating_sub(keep.0);
         let by_progress = before.map_or_else(first, |before| before.saturating_add(elapsed_ms));
         wanted_ms.min(by_rows).min(by_progress)
     };
