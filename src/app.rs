@@ -33,7 +33,7 @@ use crate::shutdown::{self, Shutdown};
 use crate::store::disk_space::DiskSpace;
 use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::recover;
-pub use crate::store::sqlite::recover::Recovered;
+pub use crate::store::sqlite::recover::{OldHistory, Recovered};
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
@@ -387,12 +387,12 @@ fn lock(folder: &Path) -> Result<File, AppError> {
 ///
 /// # Errors
 /// [`AppError`], whose text says what to do.
-pub fn recover(folder: &Path, keep_history: bool) -> Result<Recovered, AppError> {
+pub fn recover(folder: &Path, history: OldHistory) -> Result<Recovered, AppError> {
     if !folder.join(LOCK_FILE).exists() {
         return Err(AppError::Store(format!("{} is no data folder: name it with --data", folder.display())));
     }
     let _lock = lock(folder)?;
-    Ok(recover::recover(folder, keep_history, SystemClock.now_ms())?)
+    Ok(recover::recover(folder, history, SystemClock.now_ms())?)
 }
 
 /// Checks the free disk space.

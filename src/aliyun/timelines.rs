@@ -61,7 +61,7 @@ struct TimelineView<T> {
     timestamp: i64,
 }
 
-async fn timeline(call: &Call, events: bool) -> Result<(Arc<Device>, TimelinePage, TimelineParams), Failure> {
+async fn timeline(call: &Call, types: &[EventType]) -> Result<(Arc<Device>, TimelinePage, TimelineParams), Failure> {
     let params: TimelineParams = call.params()?;
     let size = params.page_size.unwrap_or(PAGE_SIZE_DEFAULT);
     if size < 1 {
@@ -78,7 +78,7 @@ async fn timeline(call: &Call, events: bool) -> Result<(Arc<Device>, TimelinePag
         to_ms: params.end.unwrap_or_else(|| call.cloud().now_ms()),
         limit: usize::try_from(size).unwrap_or(PAGE_ROWS_MAX).min(PAGE_ROWS_MAX),
         oldest_first: params.ordered.unwrap_or(false),
-        events,
+        types: types.iter().copied().collect(),
     };
     let (device, page) = call.cloud().timeline(&call.caller, &name.name()?, query).await?;
     Ok((device, page, params))
@@ -106,7 +106,7 @@ struct PropertyRow {
 #[utoipa::path(post, path = "/cloud/thing/property/timeline/get", tag = "timelines",
     request_body = Body<TimelineParams>, responses((status = 200, body = Envelope<TimelineView<PropertyRow>>)))]
 async fn property_timeline(call: Call) -> Reply {
-    let (device, page, _) = timeline(&call, false).await?;
+    let (device, page, _) = timeline(&call, &[EventType::DataPoint]).await?;
     let row = |event: Event| {
         let property = event.code.as_deref().unwrap_or_default();
         let stored = event.value.as_ref().map_or("null", |value| value.as_json());
@@ -143,7 +143,7 @@ struct EventRow {
 #[utoipa::path(post, path = "/cloud/thing/event/timeline/get", tag = "timelines",
     request_body = Body<TimelineParams>, responses((status = 200, body = Envelope<TimelineView<EventRow>>)))]
 async fn event_timeline(call: Call) -> Reply {
-    let (device, mut page, params) = timeline(&call, true).await?;
+    let (device, mut page, params) = timeline(&call, &[EventType::DataPoint, EventType::ThingEvent]).await?;
     let is_property = params.identifier.as_deref().is_some_and(|code| device.product.function(code).is_some());
     let other_type = params.event_type.is_some_and(|kind| kind != EVENT_TYPE);
     page.rows.retain(|event| !other_type && (event.kind == EventType::ThingEvent || !is_property));

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Outcome, Place, print};
-use crate::app::{self, Recovered};
+use crate::app::{self, OldHistory, Recovered};
 
 /// Continue with a registry that is damaged or too old, if there is no backup to restore.
 ///
@@ -22,8 +22,9 @@ pub struct Recover {
 
 impl Recover {
     pub(super) fn run(&self) -> Outcome {
+        let history = if self.keep_history { OldHistory::Keep } else { OldHistory::Hide };
         let Recovered { devices, problems } =
-            app::recover(&self.place.data, self.keep_history).map_err(|error| error.to_string())?;
+            app::recover(&self.place.data, history).map_err(|error| error.to_string())?;
         for problem in &problems {
             print(&format!("lost: {problem}"));
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::event::{PAGE_ROWS_MAX, PageStart};
-use super::{Caller, Cloud, Device, DeviceName, Event, EventQuery, EventType, Result};
+use super::{Caller, Cloud, Device, DeviceName, Event, EventQuery, EventTypes, Result};
 
 /// The maximal number of rows by which the last millisecond may exceed the limit of a page; further ones are skipped.
 const SAME_MS_ROWS_MAX: usize = 1000;
@@ -26,8 +26,8 @@ pub struct TimelineQuery {
     pub limit: usize,
     /// Whether the oldest rows come first; otherwise the newest.
     pub oldest_first: bool,
-    /// Whether thing events are included, not only data points.
-    pub events: bool,
+    /// Only rows of these types.
+    pub types: EventTypes,
 }
 
 /// A page of a timeline.
@@ -53,10 +53,7 @@ impl Cloud {
     ) -> Result<(Arc<Device>, TimelinePage)> {
         let device = self.device_named(caller, name).await?;
         let rows = EventQuery {
-            types: [EventType::DataPoint, EventType::ThingEvent]
-                .into_iter()
-                .filter(|kind| query.events || *kind == EventType::DataPoint)
-                .collect(),
+            types: query.types,
             codes: vec![query.code.clone()],
             from_ms: query.from_ms,
             to_ms: query.to_ms,

@@ -165,31 +165,31 @@ impl Cloud {
         Ok(uid)
     }
 
-    /// A page of an app's users. With `windowed`, the time span defaults to the last 30 days and may not be longer.
+    /// A page of an app's users that were created within 30 days, by default the last ones.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a schema that is not the caller's; [`Error::OutOfRange`] for a longer time span.
-    pub async fn users(
-        &self,
-        caller: &Caller,
-        schema: &Schema,
-        mut query: UserQuery,
-        windowed: bool,
-    ) -> Result<UserPage> {
-        if windowed {
-            let to_ms = match (query.from_ms, query.to_ms) {
-                (_, Some(to_ms)) => to_ms,
-                (Some(from_ms), None) => from_ms.saturating_add(USER_LIST_SPAN_MS_MAX),
-                (None, None) => self.now_ms(),
-            };
-            let from_ms = query.from_ms.unwrap_or(to_ms.saturating_sub(USER_LIST_SPAN_MS_MAX));
-            let span_ms = to_ms.checked_sub(from_ms).unwrap_or(-1);
-            if !(0..=USER_LIST_SPAN_MS_MAX).contains(&span_ms) {
-                let allowed = "0 to 30 days after start_time".to_owned();
-                return Err(Error::OutOfRange { param: "end_time", allowed });
-            }
-            (query.from_ms, query.to_ms) = (Some(from_ms), Some(to_ms));
+    pub async fn recent_users(&self, caller: &Caller, schema: &Schema, mut query: UserQuery) -> Result<UserPage> {
+        let to_ms = match (query.from_ms, query.to_ms) {
+            (_, Some(to_ms)) => to_ms,
+            (Some(from_ms), None) => from_ms.saturating_add(USER_LIST_SPAN_MS_MAX),
+            (None, None) => self.now_ms(),
+        };
+        let from_ms = query.from_ms.unwrap_or(to_ms.saturating_sub(USER_LIST_SPAN_MS_MAX));
+        let span_ms = to_ms.checked_sub(from_ms).unwrap_or(-1);
+        if !(0..=USER_LIST_SPAN_MS_MAX).contains(&span_ms) {
+            let allowed = "0 to 30 days after start_time".to_owned();
+            return Err(Error::OutOfRange { param: "end_time", allowed });
         }
+        (query.from_ms, query.to_ms) = (Some(from_ms), Some(to_ms));
+        self.users(caller, schema, query).await
+    }
+
+    /// A page of an app's users.
+    ///
+    /// # Errors
+    /// [`Error::NotVisible`] for a schema that is not the caller's.
+    pub async fn users(&self, caller: &Caller, schema: &Schema, query: UserQuery) -> Result<UserPage> {
         let page = self.registry.users(caller.project.no, schema, &query).await?;
         page.ok_or(Error::NotVisible(Noun::App))
     }

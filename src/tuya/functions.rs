@@ -198,14 +198,24 @@ struct SpecificationRow {
     name: Option<String>,
 }
 
-async fn specification(call: &AppCall, with_points: bool) -> Reply {
+/// The two forms of a specification.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SpecificationForm {
+    /// As in v1.0.
+    Short,
+    /// With the numbers of the data points and the names.
+    Full,
+}
+
+async fn specification(call: &AppCall, form: SpecificationForm) -> Reply {
     let (device, names) = device_with_functions(call).await?;
+    let is_full = form == SpecificationForm::Full;
     let row = |function: &Function| SpecificationRow {
         code: function.code.clone(),
         kind: kind(function),
         values: thing_model::tuya_values(function).into_owned(),
-        dp_id: with_points.then_some(function.dp_id),
-        name: with_points.then(|| names.get(&function.code).unwrap_or(&function.name).clone()),
+        dp_id: is_full.then_some(function.dp_id),
+        name: is_full.then(|| names.get(&function.code).unwrap_or(&function.name).clone()),
     };
     let all = &device.product.functions;
     call.answer(SpecificationView {
@@ -220,7 +230,7 @@ async fn specification(call: &AppCall, with_points: bool) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]
 async fn specifications(call: AppCall) -> Reply {
-    specification(&call, false).await
+    specification(&call, SpecificationForm::Short).await
 }
 
 /// As v1.0, with the numbers of the data points and the names.
@@ -228,7 +238,7 @@ async fn specifications(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]
 async fn specifications_with_points(call: AppCall) -> Reply {
-    specification(&call, true).await
+    specification(&call, SpecificationForm::Full).await
 }
 
 /// As `/v1.0/devices/{device_id}/specifications`.
@@ -236,5 +246,5 @@ async fn specifications_with_points(call: AppCall) -> Reply {
     params(("device_id" = String, Path, description = "The device")),
     responses((status = 200, body = Envelope<SpecificationView>)))]
 async fn iot03_specification(call: AppCall) -> Reply {
-    specification(&call, false).await
+    specification(&call, SpecificationForm::Short).await
 }

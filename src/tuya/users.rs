@@ -12,7 +12,7 @@ use super::auth::{AppCall, Call};
 use super::params::COUNTRY_CHARS_MAX;
 use super::reply::{Envelope, Reply};
 use crate::domain::password::Password;
-use crate::domain::user::{USER_PAGE_MAX, User, UserQuery, UserSync};
+use crate::domain::user::{USER_PAGE_MAX, User, UserPage, UserQuery, UserSync};
 use crate::domain::{Error, Requester, Result, Schema, UsernameType};
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -81,7 +81,8 @@ async fn sync_user(call: Call) -> Reply {
         ("username" = Option<String>, Query, description = "Only this name")),
     responses((status = 200, body = Envelope<UserListView>)))]
 async fn users(call: Call) -> Reply {
-    list(&call, true).await
+    let page = call.cloud().recent_users(&call.caller, &schema(&call), user_query(&call)?).await?;
+    list(&call, page)
 }
 
 /// A page of an app's users, as v2.0 shows them, whenever they were created.
@@ -91,7 +92,8 @@ async fn users(call: Call) -> Reply {
         ("page_size" = i64, Query, description = "0 to 100")),
     responses((status = 200, body = Envelope<UserListView>)))]
 async fn users_v1(call: Call) -> Reply {
-    list(&call, false).await
+    let page = call.cloud().users(&call.caller, &schema(&call), user_query(&call)?).await?;
+    list(&call, page)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -120,9 +122,7 @@ struct UserRowView {
     update_time: i64,
 }
 
-async fn list(call: &Call, windowed: bool) -> Reply {
-    let query = user_query(call)?;
-    let page = call.cloud().users(&call.caller, &schema(call), query, windowed).await?;
+fn list(call: &Call, page: UserPage) -> Reply {
     let mask = call.caller.project().mask_private_fields;
     let list = page.users.into_iter().map(|user| row(user, mask)).collect();
     call.answer(UserListView { list, has_more: page.has_more, total: page.total })

@@ -90,7 +90,7 @@ async fn a_timeline_that_finds_nothing_goes_on_where_it_stopped() {
             to_ms,
             limit: 20,
             oldest_first: false,
-            events: false,
+            types: [EventType::DataPoint].into_iter().collect(),
         };
         let (_, page) = cloud.timeline(&caller, &name, query).await.unwrap();
         assert!(page.rows.is_empty() && page.next_ms < to_ms, "it does not go on at {to_ms}");

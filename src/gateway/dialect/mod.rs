@@ -265,22 +265,31 @@ pub fn time_ms(time: Option<&Json>, now_ms: i64) -> Option<i64> {
     Some(if number < 100_000_000_000 { number.saturating_mul(1000) } else { number })
 }
 
+/// What kind of message contains a report.
+#[derive(Clone, Copy)]
+pub enum ReportKind {
+    /// The present values, also if the device says when it measured them.
+    Current,
+    /// Values that were stored on the device and are uploaded later, each with its own time.
+    Upload,
+}
+
 /// What the times in a message mean.
 #[derive(Clone, Copy)]
 pub struct Times {
-    /// When it was sent, which is the time of what has none of its own.
+    /// When the message was sent: the time of every value that has no time of its own.
     pub sent_ms: i64,
-    /// Whether what has a time of its own is uploaded later.
-    pub is_upload: bool,
+    /// What a time of its own means.
+    pub kind: ReportKind,
 }
 
 impl Times {
-    /// When something was so; `None` for a time that is none.
+    /// The time of one value; `None` if its own time is invalid.
     pub fn when(self, own: Option<&Json>) -> Option<ReportTime> {
-        match own {
-            None | Some(Json::Null) => Some(ReportTime::Live(self.sent_ms)),
-            Some(_) if self.is_upload => Some(ReportTime::Late(time_ms(own, self.sent_ms)?)),
-            Some(_) => Some(ReportTime::Live(time_ms(own, self.sent_ms)?)),
+        match (own, self.kind) {
+            (None | Some(Json::Null), _) => Some(ReportTime::Live(self.sent_ms)),
+            (Some(_), ReportKind::Current) => Some(ReportTime::Live(time_ms(own, self.sent_ms)?)),
+            (Some(_), ReportKind::Upload) => Some(ReportTime::Late(time_ms(own, self.sent_ms)?)),
         }
     }
 }

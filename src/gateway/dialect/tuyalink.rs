@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::auth::{Claim, Intent, Method, Proof, digits, field, method};
 use super::{
     CommandResponse, DeviceDialect, DeviceMessage, DeviceRequest, DeviceResponse, Fault, ForeignTopic, ID_BYTES_MAX,
-    Message, ReplyTo, Report, SubProof, Times, code_of, command_id, points, text, texts, time_ms,
+    Message, ReplyTo, Report, ReportKind, SubProof, Times, code_of, command_id, points, text, texts, time_ms,
 };
 use crate::domain::attribute::{ATTRIBUTES_MAX, AttributeChange, Desired};
 use crate::domain::command::{Command, Setpoint};
@@ -216,13 +216,13 @@ impl Frame<'_> {
         }
     }
 
-    fn times(&self, is_upload: bool) -> Option<Times> {
-        Some(Times { sent_ms: time_ms(self.message.get("time"), self.now_ms)?, is_upload })
+    fn times(&self, kind: ReportKind) -> Option<Times> {
+        Some(Times { sent_ms: time_ms(self.message.get("time"), self.now_ms)?, kind })
     }
 
     fn report(&self) -> DeviceMessage {
         let Some(values) = self.data().as_object() else { return self.refuse_report(Fault::Format) };
-        match self.times(false).and_then(|times| points(values, times, &as_it_is)) {
+        match self.times(ReportKind::Current).and_then(|times| points(values, times, &as_it_is)) {
             Some(points) => DeviceMessage::Report(Report { points, events: Vec::new() }, self.wanted_reply()),
             None => self.refuse_report(Fault::Parameter),
         }
@@ -231,7 +231,7 @@ impl Frame<'_> {
     fn event(&self) -> DeviceMessage {
         let Some(data) = self.data().as_object() else { return self.refuse_report(Fault::Format) };
         let code = data.get("eventCode").and_then(Json::as_str);
-        match self.times(false).zip(code).and_then(|(times, code)| event(code, self.data(), times)) {
+        match self.times(ReportKind::Current).zip(code).and_then(|(times, code)| event(code, self.data(), times)) {
             Some(event) => {
                 DeviceMessage::Report(Report { points: Vec::new(), events: vec![event] }, self.wanted_reply())
             }
@@ -244,7 +244,7 @@ impl Frame<'_> {
         let data = self.data();
         let inner = data["data"].as_object().filter(|_| data.get("msgId").is_some());
         let Some(data) = inner.or(data.as_object()) else { return self.refuse_report(Fault::Format) };
-        let Some(times) = self.times(true) else { return self.refuse_report(Fault::Parameter) };
+        let Some(times) = self.times(ReportKind::Upload) else { return self.refuse_report(Fault::Parameter) };
         let subs = data.get("subDevices").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
         if subs.len() > BATCH_SUBS_MAX {
             return self.refuse_report(Fault::TooMany);

@@ -21,12 +21,20 @@ pub struct Recovered {
     pub problems: Vec<String>,
 }
 
-/// Repairs the registry of a folder so that it opens again together with the event log of that folder. Without
-/// `keep_history`, all device logs from before `now_ms` are hidden.
+/// What a recovery does with the logs of the devices, whose owner may have changed since the registry's last state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldHistory {
+    /// All rows from before the recovery are hidden.
+    Hide,
+    /// They remain visible: the operator knows that no device has another owner.
+    Keep,
+}
+
+/// Repairs the registry of a folder so that it opens again together with the event log of that folder.
 ///
 /// # Errors
 /// [`Error::Refused`] if the database cannot be repaired, or the key is wrong; [`Error::Store`].
-pub fn recover(folder: &Path, keep_history: bool, now_ms: i64) -> Result<Recovered> {
+pub fn recover(folder: &Path, history: OldHistory, now_ms: i64) -> Result<Recovered> {
     let path = folder.join(REGISTRY_FILE);
     let mut problems = Vec::new();
     if let pages::Verdict::Damaged(pages) = pages::verify(&path, false).map_err(Error::store)? {
@@ -41,7 +49,7 @@ pub fn recover(folder: &Path, keep_history: bool, now_ms: i64) -> Result<Recover
     migrate(&connection)?;
     // One transaction makes the changes that keep new devices from getting the rows of lost ones. The server still refuses
     // to start until the mark is replaced after it.
-    let left = write(&connection, &seal, &path, &log, marked, now_ms, keep_history)?;
+    let left = write(&connection, &seal, &path, &log, marked, now_ms, history)?;
     if marked > left.commits_before {
         problems.push(format!("{} acknowledged changes of the registry", marked - left.commits_before));
     }
@@ -109,7 +117,7 @@ fn write(
     log: &LogSummary,
     marked: i64,
     now_ms: i64,
-    keep_history: bool,
+    history: OldHistory,
 ) -> Result<Left> {
     let transaction = connection.unchecked_transaction().map_err(Error::store)?;
     let (id, commits_before) = upkeep::identity(&transaction, database, seal)?;
@@ -122,7 +130,7 @@ fn write(
         if transaction.execute(raised, [log.device_no])? == 0 {
             transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('device', ?1)", [log.device_no])?;
         }
-        if !keep_history {
+        if history == OldHistory::Hide {
             let from_ms = now_ms.max(log.newest_ms.saturating_add(1));
             let sql = "UPDATE device SET history_from_ms = max(history_from_ms, ?1)";
             transaction.execute(sql, params![from_ms])?;

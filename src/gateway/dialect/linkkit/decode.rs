@@ -4,8 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::super::super::auth::Proof;
 use super::super::{
-    CommandResponse, DeviceMessage, DeviceRequest, Fault, ID_BYTES_MAX, Message, POINTS_MAX, ReplyTo, Report, SubProof,
-    Times, code_of, command_id, points, text, texts,
+    CommandResponse, DeviceMessage, DeviceRequest, Fault, ID_BYTES_MAX, Message, POINTS_MAX, ReplyTo, Report,
+    ReportKind, SubProof, Times, code_of, command_id, points, text, texts,
 };
 use super::{RRPC, Topic, encode};
 use crate::domain::attribute::{ATTRIBUTES_MAX, AttributeChange};
@@ -141,18 +141,19 @@ impl Frame<'_> {
     }
 
     /// A message has no time of its own.
-    fn times(&self, is_upload: bool) -> Times {
-        Times { sent_ms: self.now_ms, is_upload }
+    fn times(&self, kind: ReportKind) -> Times {
+        Times { sent_ms: self.now_ms, kind }
     }
 
     fn post(&self) -> DeviceMessage {
         let stored = |code: &str, value: &Json| thing_model::from_alink(self.device.product.function(code), value);
-        let points = self.params().as_object().and_then(|values| points(values, self.times(false), &stored));
+        let points =
+            self.params().as_object().and_then(|values| points(values, self.times(ReportKind::Current), &stored));
         self.store(points.map(|points| Report { points, events: Vec::new() }))
     }
 
     fn event(&self, code: &str) -> DeviceMessage {
-        let event = event(code, self.params(), self.times(false));
+        let event = event(code, self.params(), self.times(ReportKind::Current));
         self.store(event.map(|event| Report { points: Vec::new(), events: vec![event] }))
     }
 
@@ -163,19 +164,19 @@ impl Frame<'_> {
             return self.refuse(Fault::TooMany);
         }
         let own = self
-            .report_of(self.params(), false)
+            .report_of(self.params(), ReportKind::Current)
             .filter(|report| !report.points.is_empty() || !report.events.is_empty());
         let is_sound = own.is_some() || !subs.is_empty();
         let mut all: Vec<_> = own.map(|report| (None, report)).into_iter().collect();
         for sub in subs {
-            let Some(one) = self.report_of_item(sub, false) else { return self.refuse(Fault::Parameter) };
+            let Some(one) = self.report_of_item(sub, ReportKind::Current) else { return self.refuse(Fault::Parameter) };
             all.push(one);
         }
         if is_sound { DeviceMessage::Reports(all, self.wanted_reply()) } else { self.refuse(Fault::Parameter) }
     }
 
     fn batch(&self) -> DeviceMessage {
-        match self.report_of(self.params(), true) {
+        match self.report_of(self.params(), ReportKind::Upload) {
             Some(report) => DeviceMessage::Reports(vec![(None, report)], self.wanted_reply()),
             None => self.refuse(Fault::Parameter),
         }
@@ -186,25 +187,25 @@ impl Frame<'_> {
         let Some(items) = self.params().as_array().filter(|items| items.len() <= SUBS_MAX) else {
             return self.refuse(Fault::Parameter);
         };
-        match items.iter().map(|item| self.report_of_item(item, true)).collect::<Option<Vec<_>>>() {
+        match items.iter().map(|item| self.report_of_item(item, ReportKind::Upload)).collect::<Option<Vec<_>>>() {
             Some(all) => DeviceMessage::Reports(all, self.wanted_reply()),
             None => self.refuse(Fault::Parameter),
         }
     }
 
-    fn report_of_item(&self, item: &Json, is_upload: bool) -> Option<(Option<String>, Report)> {
+    fn report_of_item(&self, item: &Json, kind: ReportKind) -> Option<(Option<String>, Report)> {
         let identity = &item["identity"];
         let name = if identity.is_null() {
             super::name(self.device)
         } else {
             format!("{}/{}", identity["productKey"].as_str()?, identity["deviceName"].as_str()?)
         };
-        Some(((name != super::name(self.device)).then_some(name), self.report_of(item, is_upload)?))
+        Some(((name != super::name(self.device)).then_some(name), self.report_of(item, kind)?))
     }
 
     /// Both members are objects, or lists of objects. The values are as they were sent: whose they are is not known here.
-    fn report_of(&self, data: &Json, is_upload: bool) -> Option<Report> {
-        let times = self.times(is_upload);
+    fn report_of(&self, data: &Json, kind: ReportKind) -> Option<Report> {
+        let times = self.times(kind);
         let mut report = Report::default();
         for values in objects(&data["properties"])? {
             report.points.extend(points(values, times, &|_, value| value.to_string())?);
