@@ -71,6 +71,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "http_body_util",
             "hyper",
             "hyper_util",
+            "quick_cache",
             "serde",
             "serde_json",
             "tokio",
