@@ -85,14 +85,14 @@ impl WorldDevice {
 }
 
 impl WorldUser {
-    /// Sets every missing member to the stored value.
+    /// Sets every missing member except the password, of which only hashes are stored, to the stored value.
     pub fn or_stored(&mut self, stored: Self) {
         let Self {
             schema: _,
             username: _,
             username_type,
             country_code,
-            password,
+            password: _,
             nick_name,
             avatar,
             gender,
@@ -107,7 +107,6 @@ impl WorldUser {
         } = stored;
         or(&mut self.username_type, username_type);
         or(&mut self.country_code, country_code);
-        or(&mut self.password, password);
         or(&mut self.nick_name, nick_name);
         or(&mut self.avatar, avatar);
         or(&mut self.gender, gender);

@@ -4,13 +4,14 @@
 //! differs, and fills in the document. All of this is one transaction.
 
 use std::cell::RefCell;
+use std::slice::Iter;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::owner::Owners;
 use super::project::{app_secret_aad, secret_aad};
-use super::user::{EXACT_FIRST, NAMED};
+use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
 use super::{SqliteRegistry, product};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
@@ -18,7 +19,7 @@ use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
 use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
 use crate::domain::{DeviceNo, Error, NodeType, Result};
-use crate::store::password::hash_if_changed;
+use crate::store::password::{PasswordHashes, hash_if_changed};
 use crate::store::seal::Seal;
 use crate::store::{functions, generate};
 
@@ -34,25 +35,25 @@ impl WorldStore for SqliteRegistry {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<((World, Vec<DeviceNo>), Moves)> {
-        let hashes = self.stored_hashes(&world)?;
+        let stored = self.stored_hashes(&world)?;
         let hashed = tokio::task::spawn_blocking(move || {
             // Hashing is slow on purpose, so it happens before the transaction.
             let users = world.projects.iter_mut().flat_map(|project| &mut project.users);
-            for (user, hash) in users.zip(hashes) {
-                if let Some(password) = user.password.take() {
-                    // The document contains the clear text, even if it looks like a hash.
-                    user.password = hash_if_changed(&Password::Clear(password), hash.as_deref())?;
-                }
-            }
-            Ok::<_, Error>(world)
+            let hashes = users.zip(stored).map(|(user, stored)| match user.password.take() {
+                // The document contains the clear text, even if it looks like a hash.
+                Some(password) => hash_if_changed(&Password::Clear(password), &stored),
+                None => Ok(None),
+            });
+            let hashes = hashes.collect::<Result<Vec<_>>>()?;
+            Ok::<_, Error>((world, hashes))
         });
-        let world = hashed.await.map_err(Error::store)??;
+        let (world, hashes) = hashed.await.map_err(Error::store)??;
         let seal = self.seal.clone();
         let work = move |owners: &Owners<'_>| {
-            let (mut world, mut ended) = (world.clone(), Vec::new());
+            let (mut world, mut hashes, mut ended) = (world.clone(), hashes.iter(), Vec::new());
             for (index, project) in world.projects.iter_mut().enumerate() {
                 let position = format!("projects[{index}] {:?}", project.name);
-                let built = Builder::build(owners, &seal, project);
+                let built = Builder::build(owners, &seal, project, &mut hashes);
                 ended.extend(built.map_err(|error| at(&position, error))?);
             }
             Ok((world, ended))
@@ -62,10 +63,10 @@ impl WorldStore for SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// The stored password hash of each user of the document, in its order.
-    fn stored_hashes(&self, world: &World) -> Result<Vec<Option<String>>> {
+    /// The stored password hashes of each user of the document, in its order.
+    fn stored_hashes(&self, world: &World) -> Result<Vec<PasswordHashes>> {
         let sql = format!(
-            "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no) JOIN project p ON
+            "SELECT {PASSWORD_HASHES} FROM app_user u JOIN app a USING (app_no) JOIN project p ON
              p.project_no = a.project_no WHERE p.name = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
         );
         self.readers.run(|connection| {
@@ -73,8 +74,8 @@ impl SqliteRegistry {
             let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
             let mut stored = |(project, user): (&WorldProject, &WorldUser)| {
                 let values = params![project.name, user.username, user.schema];
-                let hash = statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional();
-                hash.map(Option::flatten).map_err(Error::store)
+                let hashes = statement.query_row(values, password_hashes).optional();
+                hashes.map(Option::unwrap_or_default).map_err(Error::store)
             };
             users.map(&mut stored).collect()
         })
@@ -111,7 +112,13 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn build(owners: &'a Owners<'a>, seal: &'a Seal, world: &mut WorldProject) -> Result<Vec<DeviceNo>> {
+    /// Takes the new password hashes of the project's users from `hashes`.
+    fn build(
+        owners: &'a Owners<'a>,
+        seal: &'a Seal,
+        world: &mut WorldProject,
+        hashes: &mut Iter<'_, Option<PasswordHashes>>,
+    ) -> Result<Vec<DeviceNo>> {
         let (connection, now_ms, ended) = (owners.connection, owners.now_ms, RefCell::default());
         let mut builder = Self { owners, connection, seal, now_ms, project_no: 0, ended };
         builder.project_no = builder.project(world)?;
@@ -125,7 +132,7 @@ impl<'a> Builder<'a> {
         }
         for user in &mut world.users {
             let position = format!("user {:?}", user.username);
-            builder.user(user).map_err(|error| at(&position, error))?;
+            builder.user(user, hashes.next().and_then(Option::as_ref)).map_err(|error| at(&position, error))?;
         }
         for home in &mut world.homes {
             let position = format!("home {:?}", home.name);
