@@ -66,8 +66,6 @@ columns! {
     GatewaysKey: concat!("CASE WHEN ", shows_gateways_key!(), " THEN g.local_key_sealed END"),
 }
 
-pub use crate::domain::device::TIME_ZONE;
-
 /// The tables of [`COLUMNS`].
 pub const FROM: &str = "device d
     LEFT JOIN device g ON g.device_no = d.gateway_no

@@ -6,8 +6,9 @@ use super::home::leave_home;
 use super::owner;
 use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
 use super::world::{Builder, fill};
+use crate::domain::world::links::StoredHome;
 use crate::domain::world::{WorldHome, WorldUser};
-use crate::domain::{Error, Result, UsernameType};
+use crate::domain::{Error, ProjectNo, Result, UserNo};
 use crate::store::generate;
 use crate::store::password::PasswordHashes;
 
@@ -44,15 +45,23 @@ impl Builder<'_> {
             Ok((row.get::<_, i64>("user_no")?, user, password_hashes(row)?))
         })?;
         let Some((user_no, before, hashes)) = stored else {
-            complete(world, self.now_ms)?;
+            self.complete_user(world)?;
             return self.put_user(app_no, None, world, password.unwrap_or(&PasswordHashes::default()));
         };
         world.or_stored(before.clone());
-        complete(world, self.now_ms)?;
+        self.complete_user(world)?;
         if before == *world && password.is_none() {
             return Ok(());
         }
         self.put_user(app_no, Some(user_no), world, password.unwrap_or(&hashes))
+    }
+
+    fn complete_user(&self, world: &mut WorldUser) -> Result<()> {
+        fill(&mut world.uid, || generate::uid(self.now_ms))?;
+        fill(&mut world.identity_id, generate::identity_id)?;
+        fill(&mut world.login_id, generate::login_id)?;
+        world.or_default();
+        Ok(())
     }
 
     fn put_user(&self, app_no: i64, user_no: Option<i64>, world: &WorldUser, password: &PasswordHashes) -> Result<()> {
@@ -98,8 +107,11 @@ impl Builder<'_> {
 
     pub(super) fn home(&self, world: &mut WorldHome) -> Result<()> {
         let owner_no = self.user_no(&world.owner)?;
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get("home_id")?, row.get("project_no")?, row.get("owner_no")?));
-        let stored: Option<(i64, i64, i64)> = match world.home_id {
+        let read = |row: &rusqlite::Row<'_>| {
+            let (project, owner) = (ProjectNo(row.get("project_no")?), UserNo(row.get("owner_no")?));
+            Ok(StoredHome { home_id: row.get("home_id")?, project, owner })
+        };
+        let stored = match world.home_id {
             Some(id) => {
                 let sql = "SELECT home_id, project_no, owner_no FROM home WHERE home_id = ?1";
                 self.find(sql, params![id], read)?
@@ -110,21 +122,17 @@ impl Builder<'_> {
                 self.find(sql, params![owner_no, world.name], read)?
             }
         };
-        if let Some((id, project_no, before_no)) = stored {
-            if project_no != self.project_no {
-                return Err(Error::Refused(format!("home_id {id} is another project's")));
+        if let Some(stored) = stored
+            && let Some(previous) = world.or_stored(stored, ProjectNo(self.project_no), UserNo(owner_no))?
+        {
+            let id = stored.home_id;
+            // The new owner must not remain a member as well.
+            for no in self.owners.numbers("SELECT device_no FROM device WHERE home_id = ?1", id)? {
+                self.owners.note_holders(no)?;
             }
-            world.home_id = Some(id);
-            if before_no != owner_no {
-                // The previous owner leaves the home. The new owner must not remain a member of it as well.
-                let sql = "SELECT device_no FROM device WHERE home_id = ?1";
-                for no in self.owners.numbers(sql, id)? {
-                    self.owners.note_holders(no)?;
-                }
-                let detached = leave_home(self.connection, id, before_no, self.now_ms).map_err(Error::store)?;
-                self.ended.borrow_mut().extend(detached);
-                self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;
-            }
+            let detached = leave_home(self.connection, id, previous.0, self.now_ms).map_err(Error::store)?;
+            self.ended.borrow_mut().extend(detached);
+            self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;
         }
         match world.home_id {
             Some(id) => {
@@ -159,18 +167,4 @@ impl Builder<'_> {
             _ => Err(Error::Refused(format!("there is no user {username:?}"))),
         }
     }
-}
-
-/// Fills in what neither the document nor the store has.
-fn complete(world: &mut WorldUser, now_ms: i64) -> Result<()> {
-    world.username_type.get_or_insert(UsernameType::Other as i64);
-    world.country_code.get_or_insert_default();
-    world.nick_name.get_or_insert_default();
-    world.avatar.get_or_insert_default();
-    fill(&mut world.uid, || generate::uid(now_ms))?;
-    fill(&mut world.identity_id, generate::identity_id)?;
-    world.disabled.get_or_insert(false);
-    let login_id = fill(&mut world.login_id, generate::login_id)?;
-    world.open_id.get_or_insert_with(|| login_id.clone());
-    Ok(())
 }
