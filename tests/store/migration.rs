@@ -1,5 +1,7 @@
 //! A registry that an older version wrote can be opened, and all its data is preserved.
 
+use std::path::Path;
+
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use ingle::domain::attribute::AttributeKind;
@@ -11,6 +13,8 @@ use ingle::domain::user::UserOrder;
 use ingle::domain::{DeviceId, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::contract::{Cut, NOW, world};
 use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
@@ -19,9 +23,26 @@ use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 const ONE_PASSWORD_COLUMN: &str = "ALTER TABLE app_user DROP COLUMN password_sha256_hash;
     ALTER TABLE app_user RENAME COLUMN password_md5_hash TO password_hash; PRAGMA user_version = 11";
 
-/// Creates a registry with the first schema from a current one.
-fn first_form(old: &std::path::Path, new: &std::path::Path) {
-    let connection = Connection::open(old).unwrap();
+/// A data folder of this version with the world of the contract suite. It has no marks, so that its database can be changed.
+fn filled_folder() -> (Runtime, TempDir) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let registry = SqliteRegistry::open(folder.path()).unwrap();
+    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
+    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
+    drop(registry);
+    for file in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        if !["secret.key", REGISTRY_FILE].iter().any(|name| file.ends_with(name)) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    (runtime, folder)
+}
+
+/// Replaces the registry in a folder by one with the first schema.
+fn first_form(folder: &Path) {
+    let (old, new) = (folder.join("old.db"), folder.join(REGISTRY_FILE));
+    let connection = Connection::open(&old).unwrap();
     connection.execute_batch(include_str!("../../migrations/sqlite/0001_registry.sql")).unwrap();
     connection.execute("ATTACH ?1 AS today", params![new.to_str().unwrap()]).unwrap();
     let names = |sql: &str| -> Vec<String> {
@@ -41,19 +62,15 @@ fn first_form(old: &std::path::Path, new: &std::path::Path) {
     // A password was stored as one hash of its text.
     let hash = Argon2::default().hash_password(b"secret").unwrap().to_string();
     connection.execute("UPDATE main.app_user SET password_hash = ?1", params![hash]).unwrap();
-    connection.execute_batch("PRAGMA user_version = 1").unwrap();
+    connection.execute_batch("PRAGMA user_version = 1; DETACH today").unwrap();
+    drop(connection);
+    std::fs::rename(old, new).unwrap();
 }
 
 #[test]
 fn a_registry_of_the_first_form_is_brought_up() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
-    first_form(&before.path().join(REGISTRY_FILE), &today.path().join(REGISTRY_FILE));
+    let (runtime, before) = filled_folder();
+    first_form(before.path());
     for _ in 0..2 {
         let registry = SqliteRegistry::open(before.path()).unwrap();
         let project = runtime.block_on(registry.project_by_app_key(FIRST_APP_KEY)).unwrap().unwrap();
@@ -92,16 +109,9 @@ fn a_registry_of_the_first_form_is_brought_up() {
 
 #[test]
 fn countries_and_names_of_before_go_on() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
-    let old = before.path().join(REGISTRY_FILE);
-    first_form(&old, &today.path().join(REGISTRY_FILE));
-    let connection = Connection::open(&old).unwrap();
+    let (runtime, before) = filled_folder();
+    first_form(before.path());
+    let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
     // Names that differ only in case were different accounts, and any country code was stored.
     connection
         .execute_batch(
@@ -145,15 +155,7 @@ fn countries_and_names_of_before_go_on() {
 
 #[test]
 fn desired_values_of_before_are_kept() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    for file in ["secret.key", REGISTRY_FILE] {
-        std::fs::copy(today.path().join(file), before.path().join(file)).unwrap();
-    }
+    let (runtime, before) = filled_folder();
     let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
     connection.execute_batch(ONE_PASSWORD_COLUMN).unwrap();
     connection.execute_batch("DROP TABLE desired_value; PRAGMA user_version = 10").unwrap();
@@ -189,15 +191,7 @@ fn desired_values_of_before_are_kept() {
 fn passwords_of_before_are_kept() {
     const MD5: &str = "5ebe2294ecd0e0f08eab7690d2a6ee69";
     const SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    for file in ["secret.key", REGISTRY_FILE] {
-        std::fs::copy(today.path().join(file), before.path().join(file)).unwrap();
-    }
+    let (runtime, before) = filled_folder();
     let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
     connection.execute_batch(ONE_PASSWORD_COLUMN).unwrap();
     let hash = |text: &str| Argon2::default().hash_password(text.as_bytes()).unwrap().to_string();
