@@ -37,7 +37,7 @@ pub struct StoredDevice {
 
 /// What follows if the document names the owner of a stored device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gift {
+pub struct OwnerChange {
     /// The owner also gets the sub-devices of the device that have no owner.
     pub takes_sub_devices: bool,
     /// Another user had the device: its session ends, and members that the document omits have the values from after the
@@ -165,11 +165,11 @@ impl WorldDevice {
     }
 }
 
-impl Gift {
+impl OwnerChange {
     /// What follows if a user becomes the owner of a device.
     pub fn of(device: &Placement, owner: UserNo) -> Self {
         let is_new = device.owner != Some(owner);
-        Self { takes_sub_devices: is_new, changes_users: is_new && device.last_owner.is_some_and(|last| last != owner) }
+        Self { takes_sub_devices: is_new, changes_users: is_new && device.had_other_owner(owner) }
     }
 }
 
@@ -276,7 +276,7 @@ mod tests {
             (placed(Some(BOB), Some(BOB)), true, true),
             (placed(Some(ANN), Some(ANN)), false, false),
         ] {
-            assert_eq!(Gift::of(&before, ANN), Gift { takes_sub_devices, changes_users }, "{before:?}");
+            assert_eq!(OwnerChange::of(&before, ANN), OwnerChange { takes_sub_devices, changes_users }, "{before:?}");
         }
     }
 

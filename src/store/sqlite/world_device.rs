@@ -9,7 +9,7 @@ use super::product::node_type;
 use super::visibility::is_with_gateway;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
-use crate::domain::world::links::{GatewayKey, Gift, StoredDevice};
+use crate::domain::world::links::{GatewayKey, OwnerChange, StoredDevice};
 use crate::domain::{DeviceNo, Error, ProjectNo, Result, UserNo};
 use crate::store::generate;
 
@@ -220,16 +220,16 @@ impl Builder<'_> {
             None => owner::home_for(self.connection, no, user_no)?,
         };
         world.home_id = Some(home_id);
-        let gift = Gift::of(&self.owners.placement(no)?, UserNo(user_no));
+        let change = OwnerChange::of(&self.owners.placement(no)?, UserNo(user_no));
         let owner = Owner { user_no, home_id };
         self.owners.hand_over(no, owner, world.keep_history == Some(true))?;
-        if gift.takes_sub_devices {
+        if change.takes_sub_devices {
             self.owners.hand_over_behind(no, owner)?;
         }
-        if gift.changes_users {
+        if change.changes_users {
             self.ended.borrow_mut().push(DeviceNo(no));
         }
-        Ok(gift.changes_users)
+        Ok(change.changes_users)
     }
 
     /// Checks that the project has this home.
