@@ -3,6 +3,7 @@
 mod bodies;
 pub mod document;
 mod refusals;
+mod rendered;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,6 +32,7 @@ use crate::net::Service;
 use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
 pub use refusals::{Refusals, RequestLog};
+pub use rendered::{Rendered, Rendering};
 
 /// The timeout for the headers of a request, and of an idle connection.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);

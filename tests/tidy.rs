@@ -71,6 +71,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "http_body_util",
             "hyper",
             "hyper_util",
+            "quick_cache",
             "serde",
             "serde_json",
             "tokio",
@@ -383,6 +384,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0009_names_countries_keys.sql", "f6b91cd27d1a9e49d90581bef28559eb4495167fe4c446fe87e41db005f95b92"),
     ("0010_kept_filters.sql", "932046c325fb90c972689c33550e331e8ef8f0f8a16712193217644c2a6f4285"),
     ("0011_desired_values.sql", "66d580f2481f1040bdc49ba832beafa7ee4ca9942df810477872e1a35b468c5c"),
+    ("0012_password_columns.sql", "73db955680b135011bc4caa2e6c2dc32a27b3e8c10a3e5c61117dce94a3e3b78"),
 ];
 
 #[test]

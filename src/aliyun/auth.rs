@@ -11,12 +11,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::Aliyun;
+use super::devices::UserDevicesText;
 use super::params::{Envelope, Version};
 use super::reply::{self, Failure, Gate, Reply, Slot};
 use super::sign::{self, Method, SignedParts};
+use crate::domain::binding::BoundDevices;
 use crate::domain::replay::Seen;
 use crate::domain::{Caller, Cloud, Project};
-use crate::http::{self, BodyError, Sender};
+use crate::http::{self, BodyError, Rendered, Sender};
 
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The largest accepted difference between the time of a request and the server's clock.
@@ -61,6 +63,11 @@ impl SignedRequest {
     /// The requested version of the endpoint.
     pub fn version(&self) -> Version {
         self.envelope.version
+    }
+
+    /// The cached lists of devices.
+    pub fn user_devices(&self) -> &Rendered<BoundDevices, UserDevicesText> {
+        &self.aliyun.user_devices
     }
 
     /// The value of `owned` for a sharee.

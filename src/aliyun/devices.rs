@@ -12,9 +12,10 @@ use super::accounts::AccountParams;
 use super::auth::{Call, SignedRequest};
 use super::params::{Body, flag, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
-use crate::domain::binding::{BoundDevice, BoundDevices, DEVICES_OF_USER_MAX, Unbound, Written};
+use crate::domain::binding::{BoundDevice, BoundDevices, DEVICES_OF_USER_MAX, Unbound};
 use crate::domain::device::FactoryName;
-use crate::domain::{Device, DeviceName, DeviceState, NodeType, Uid};
+use crate::domain::{Device, DeviceName, DeviceNo, DeviceState, NodeType, Uid};
+use crate::http::Rendering;
 
 /// The first version that reads `limit` and `offset`.
 const PAGED: super::params::Version = (1, 0, 5);
@@ -122,21 +123,39 @@ impl<'a> BoundDeviceView<'a> {
     }
 }
 
-/// Writes the devices with their names for this user; each is written with its state when offline.
-fn write(devices: &[&BoundDevice], user: &BoundDevices, sharee_owned: u8) -> Written {
-    let mut text = br#"{"code":200,"data":["#.to_vec();
-    let mut states = Vec::with_capacity(devices.len());
-    for (index, bound) in devices.iter().enumerate() {
-        if index > 0 {
-            text.push(b',');
+/// The devices of a user as an answer shows them. Only one byte for each device changes often: its state.
+pub(super) struct UserDevicesText {
+    /// The text, with each device offline.
+    text: Vec<u8>,
+    /// The position of each device's state in the text.
+    states: Vec<usize>,
+    devices: Vec<DeviceNo>,
+}
+
+impl UserDevicesText {
+    fn of<'a>(devices: impl Iterator<Item = &'a BoundDevice>, user: &BoundDevices, sharee_owned: u8) -> Self {
+        let mut text = br#"{"code":200,"data":["#.to_vec();
+        let (mut states, mut numbers) = (Vec::new(), Vec::new());
+        for bound in devices {
+            if !states.is_empty() {
+                text.push(b',');
+            }
+            // Numbers and texts can always be written to memory.
+            let _ = serde_json::to_writer(&mut text, &BoundDeviceView::of(bound, user, sharee_owned));
+            // The state is one digit, just before the closing brace.
+            states.push(text.len() - 2);
+            numbers.push(bound.device.no);
         }
-        let row = serde_json::to_vec(&BoundDeviceView::of(bound, user, sharee_owned)).unwrap_or_default();
-        text.extend_from_slice(&row);
-        // The state is one digit, just before the closing brace.
-        states.push(text.len() - 2);
+        text.extend_from_slice(br#"],"message":"success"}"#);
+        text.shrink_to_fit();
+        Self { text, states, devices: numbers }
     }
-    text.extend_from_slice(br#"],"message":"success"}"#);
-    Written { text, states, devices: devices.iter().map(|bound| bound.device.no).collect() }
+}
+
+impl Rendering for UserDevicesText {
+    fn heap_bytes(&self) -> usize {
+        self.text.capacity() + size_of_val(self.states.as_slice()) + size_of_val(self.devices.as_slice())
+    }
 }
 
 /// The devices that a user owns and those shared to the user, with their details, in a second envelope; without `limit` at
@@ -167,13 +186,14 @@ async fn query_by_user(call: Call) -> Reply {
             && params.node_type.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case(node_type(device)))
     };
     let is_whole = limit == usize::MAX && offset == 0 && params.is_sub_device.is_none() && params.node_type.is_none();
-    let part;
-    let written = if is_whole {
-        let write = || write(&bound.list.iter().collect::<Vec<_>>(), &bound, call.sharee_owned());
-        bound.written.get_or_init(write)
+    let (part, cached);
+    let written: &UserDevicesText = if is_whole {
+        let write = || UserDevicesText::of(bound.list.iter(), &bound, call.sharee_owned());
+        cached = call.user_devices().get(std::iter::once(&bound), write);
+        &cached
     } else {
         let page = page(&call, &user.uid, &bound, wanted, (offset, limit)).await?;
-        part = write(&page.iter().collect::<Vec<_>>(), &bound, call.sharee_owned());
+        part = UserDevicesText::of(page.iter(), &bound, call.sharee_owned());
         &part
     };
     let online = call.cloud().online(written.devices.iter().copied());

@@ -22,8 +22,10 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
+use crate::domain::binding::BoundDevices;
 use crate::domain::replay::Replays;
-use crate::http::{Bodies, Refusals, document};
+use crate::http::{Bodies, Refusals, Rendered, document};
+use devices::UserDevicesText;
 use reply::{Failure, Gate};
 
 /// The first segments of this dialect's paths. Unknown paths below them are answered by this dialect.
@@ -41,6 +43,7 @@ pub struct Aliyun {
     refusals: Arc<Refusals>,
     replays: Replays,
     undated: Replays,
+    user_devices: Rendered<BoundDevices, UserDevicesText>,
 }
 
 /// The settings of this dialect.
@@ -62,7 +65,7 @@ impl Aliyun {
     /// Creates the dialect. `bodies` limits the memory of request bodies; `refusals` counts and logs refused requests.
     pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
-        let (replays, undated) = Default::default();
+        let (replays, undated, user_devices) = Default::default();
         Self {
             cloud,
             explain,
@@ -74,6 +77,7 @@ impl Aliyun {
             refusals,
             replays,
             undated,
+            user_devices,
         }
     }
 }

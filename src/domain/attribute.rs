@@ -192,8 +192,5 @@ impl Cloud {
 
 /// A text as a JSON string, without its control characters.
 fn json_text(text: &str) -> String {
-    let plain = text.chars().filter(|char| !char.is_control());
-    let escaped: String =
-        plain.flat_map(|char| ['"', '\\'].contains(&char).then_some('\\').into_iter().chain([char])).collect();
-    format!("\"{escaped}\"")
+    serde_json::Value::from(text.replace(char::is_control, "")).to_string()
 }

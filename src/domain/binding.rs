@@ -1,11 +1,11 @@
 //! Bindings: the relations between devices and their owners and sharees.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::device::{DEVICE_LIST_MAX, FactoryName, Removal, UserDevices};
 use super::feed::News;
 use super::user::User;
-use super::{Caller, Cloud, Device, DeviceId, DeviceName, DeviceNo, Error, Noun, Requester, Result, Uid};
+use super::{Caller, Cloud, Device, DeviceId, DeviceName, Error, Noun, Requester, Result, Uid};
 
 /// The maximal number of devices of a user that are read at once.
 pub const DEVICES_OF_USER_MAX: usize = 5000;
@@ -31,6 +31,7 @@ pub struct BoundDevice {
 }
 
 /// The devices of a user, in the order of binding.
+#[derive(PartialEq)]
 pub struct BoundDevices {
     /// Alibaba's id of the user.
     pub identity_id: String,
@@ -38,26 +39,6 @@ pub struct BoundDevices {
     pub username: String,
     /// The devices.
     pub list: Vec<BoundDevice>,
-    /// A cache for the text that a dialect writes for this list, while the list is valid.
-    pub written: OnceLock<Written>,
-}
-
-/// The text of a dialect is not compared.
-impl PartialEq for BoundDevices {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.identity_id, &self.username, &self.list) == (&other.identity_id, &other.username, &other.list)
-    }
-}
-
-/// A list of devices as a dialect writes it. Only one byte for each device is left open: its state, which changes
-/// often.
-pub struct Written {
-    /// The text, with each device offline.
-    pub text: Vec<u8>,
-    /// The position of each device's state in the text.
-    pub states: Vec<usize>,
-    /// The devices.
-    pub devices: Vec<DeviceNo>,
 }
 
 /// A user who owns a device or with whom it is shared.

@@ -1,7 +1,7 @@
 //! Devices: what a project or user sees of them, and the operations on them (contract tuya §3.4–3.14).
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::access::{DeviceRole, View, seen_as};
 use super::caller::check_self;
@@ -80,34 +80,7 @@ pub struct Device {
     /// The requester's project then sees neither home, names nor time zone, and may only remove or reset the device
     /// (decision 0003).
     pub held_elsewhere: bool,
-    /// A cache for the JSON text that a dialect writes for this device.
-    pub written: CachedJson,
 }
-
-/// A text that is created once. A clone is empty, because the clone may be changed.
-#[derive(Default)]
-pub struct CachedJson(OnceLock<Box<str>>);
-
-impl CachedJson {
-    /// Returns the text, and creates it at the first call.
-    pub fn get_or(&self, make: impl FnOnce() -> String) -> &str {
-        self.0.get_or_init(|| make().into())
-    }
-}
-
-impl Clone for CachedJson {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl PartialEq for CachedJson {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for CachedJson {}
 
 /// How a caller identifies a device other than by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]

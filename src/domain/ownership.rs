@@ -63,6 +63,13 @@ pub enum Step {
     Bind(DeviceNo, UserNo),
 }
 
+impl Placement {
+    /// Whether a user other than this one owned the device last, or owns it now.
+    pub fn had_other_owner(&self, user: UserNo) -> bool {
+        self.last_owner.is_some_and(|last| last != user)
+    }
+}
+
 /// Whether a gateway and its sub-device have different owners.
 fn is_between_owners(one: &Placement, other: &Placement) -> bool {
     one.owner.is_some() && other.owner.is_some() && one.owner != other.owner
@@ -85,16 +92,11 @@ impl Group {
             steps.extend(self.gateway.filter(is_anothers).map(|_| Step::Detach(no)));
             steps.extend(self.behind.iter().filter(|sub| is_anothers(sub)).map(|sub| Step::Detach(sub.no)));
         }
-        if self.had_other_owner(user) && history == History::EndsForNew {
+        if self.device.had_other_owner(user) && history == History::EndsForNew {
             steps.push(Step::ResetHistory(no));
         }
         steps.extend([Step::NewOwner(no, user), Step::SetHome(no, home), Step::Bind(no, user)]);
         steps
-    }
-
-    /// Whether a user other than this one owned the device last, or owns it now.
-    pub fn had_other_owner(&self, user: UserNo) -> bool {
-        self.device.last_owner.is_some_and(|last| last != user)
     }
 
     /// Takes the device from all its users, together with those sub-devices that have the same owner.

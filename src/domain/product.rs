@@ -166,7 +166,7 @@ impl Function {
                 .is_ok_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)),
             FunctionType::Enum if range.is_empty() => text.starts_with('"'),
             FunctionType::Enum => range.iter().any(|choice| **choice == *text),
-            FunctionType::String => text.starts_with('"') && chars.is_none_or(|most| chars_of(text) <= most),
+            FunctionType::String => text.starts_with('"') && chars.is_none_or(|most| is_at_most(text, most)),
             FunctionType::Raw => text.starts_with('"'),
             FunctionType::Json => text.starts_with(['"', '{', '[']),
             FunctionType::Float | FunctionType::Double => decimal.accepts(text),
@@ -204,17 +204,12 @@ fn content(json: &str) -> Option<&str> {
     json.strip_prefix('"')?.strip_suffix('"')
 }
 
-/// The number of characters in a JSON string.
-fn chars_of(json: &str) -> usize {
-    let mut count = 0_usize;
-    let mut inside = json.chars().skip(1);
-    while let Some(char) = inside.next() {
-        if char == '\\' && inside.next() == Some('u') {
-            inside.by_ref().take(4).for_each(drop);
-        }
-        count += 1;
+/// Whether a JSON string has at most so many characters.
+fn is_at_most(json: &str, chars: usize) -> bool {
+    match content(json).filter(|text| !text.contains('\\')) {
+        Some(plain) => plain.chars().count() <= chars,
+        None => serde_json::from_str::<String>(json).is_ok_and(|text| text.chars().count() <= chars),
     }
-    count.saturating_sub(1)
 }
 
 /// The types of values.
@@ -311,7 +306,11 @@ mod tests {
             (of(FunctionType::Integer, number), vec!["0", "100"], vec!["-1", "101", "1.5", "1e1", "\"1\"", "true"]),
             (of(FunctionType::Bitmap, number), vec!["3"], vec!["\"3\""]),
             (of(FunctionType::Enum, choices), vec!["\"white\"", "\"水\""], vec!["\"red\"", "0"]),
-            (of(FunctionType::String, short), vec!["\"水水水\"", "\"a\\n\\u0001\"", "\"\""], vec!["\"abcd\"", "1"]),
+            (
+                of(FunctionType::String, short),
+                vec!["\"水水水\"", "\"a\\n\\u0001\"", "\"ab\\ud83d\\ude00\"", "\"\""],
+                vec!["\"abcd\"", "1"],
+            ),
             (of(FunctionType::Raw, "{}"), vec!["\"AA==\""], vec!["1"]),
             (of(FunctionType::Json, "{}"), vec!["{}", "\"{}\"", "[]"], vec!["1", "true"]),
             (of(FunctionType::Float, tenths), vec!["215", "-400", "215.7"], vec!["-401", "1206", "\"215\"", "{}"]),

@@ -2,6 +2,7 @@
 //! by name. A member that is left out keeps the stored value; if there is none, it gets a default or a generated value.
 
 mod functions;
+pub mod links;
 mod members;
 mod merge;
 mod rules;

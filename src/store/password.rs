@@ -1,8 +1,4 @@
 //! Stores passwords as argon2id hashes of the forms in which clients send them (decision 0009).
-//!
-//! The stored text is the hash of the password's MD5 digits, a space, and the hash of its SHA-256 digits; either hash
-//! may be empty. A text without a space was stored by an older version and is the hash of the password as it was
-//! received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +19,15 @@ const HASHES_AT_ONCE: usize = 2;
 const HASHES_WAITING_MAX: usize = 256;
 /// The same for each project.
 const HASHES_WAITING_OF_PROJECT_MAX: usize = 48;
+
+/// The stored hashes of a password. No `Debug`, although they are not the password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PasswordHashes {
+    /// Of its MD5 digits or, if an older version stored it, of the password as it was received.
+    pub md5: Option<String>,
+    /// Of its SHA-256 digits.
+    pub sha256: Option<String>,
+}
 
 /// Hashes passwords, a limited number at the same time.
 pub struct Passwords {
@@ -69,8 +74,8 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// Hashes a password with argon2id on a blocking thread and returns the text to store. `None` if the password
-    /// matches `current`, which then remains stored.
+    /// Hashes a password with argon2id on a blocking thread and returns what to store. `None` if the password matches
+    /// `current`, which then remains stored.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many callers of the project, or in total, wait already.
@@ -78,17 +83,17 @@ impl Passwords {
         &self,
         project: ProjectNo,
         password: Password,
-        current: Option<String>,
-    ) -> Result<Option<String>> {
-        self.with_argon2(Some(project), move || hash_if_changed(&password, current.as_deref())).await?
+        current: PasswordHashes,
+    ) -> Result<Option<PasswordHashes>> {
+        self.with_argon2(Some(project), move || hash_if_changed(&password, &current)).await?
     }
 
-    /// Whether a password matches the stored text. If nothing is stored, it does not, after the same time.
+    /// Whether a password matches the stored hashes. If nothing is stored, it does not, after the same time.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many callers of the project (or without a project), or in total, wait already.
-    pub async fn check(&self, project: Option<ProjectNo>, password: Password, stored: Option<String>) -> Result<bool> {
-        self.with_argon2(project, move || matches(&password, stored.as_deref().unwrap_or_default())).await
+    pub async fn check(&self, project: Option<ProjectNo>, password: Password, stored: PasswordHashes) -> Result<bool> {
+        self.with_argon2(project, move || matches(&password, &stored)).await
     }
 
     async fn with_argon2<T: Send + 'static>(
@@ -107,27 +112,30 @@ impl Passwords {
     }
 }
 
-/// The text to store for a password; `None` if it matches `current`, which then remains stored. From digits only the
-/// hash of that form can be computed.
+/// What to store for a password; `None` if it matches `current`, which then remains stored. From digits only the hash of
+/// that form can be computed.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn hash_if_changed(password: &Password, current: Option<&str>) -> Result<Option<String>> {
-    let is_complete = |current: &&str| forms(current).1.is_some() || !matches!(password, Password::Clear(_));
-    if current.filter(is_complete).is_some_and(|current| matches(password, current)) {
+pub fn hash_if_changed(password: &Password, current: &PasswordHashes) -> Result<Option<PasswordHashes>> {
+    let is_complete = match password {
+        Password::Md5(_) => current.md5.is_some(),
+        Password::Sha256(_) | Password::Clear(_) => current.sha256.is_some(),
+    };
+    if is_complete && matches(password, current) {
         return Ok(None);
     }
-    let stored = match password {
-        Password::Clear(text) => format!("{} {}", hash(&md5_digits(text))?, hash(&sha256_digits(text))?),
-        Password::Md5(digits) => format!("{} ", hash(digits)?),
-        Password::Sha256(digits) => format!(" {}", hash(digits)?),
+    let (md5, sha256) = match password {
+        Password::Clear(text) => (Some(hash(&md5_digits(text))?), Some(hash(&sha256_digits(text))?)),
+        Password::Md5(digits) => (Some(hash(digits)?), None),
+        Password::Sha256(digits) => (None, Some(hash(digits)?)),
     };
-    Ok(Some(stored))
+    Ok(Some(PasswordHashes { md5, sha256 }))
 }
 
-/// Whether a password matches a stored text. An empty text takes as long as any other.
-pub fn matches(password: &Password, stored: &str) -> bool {
-    let (of_md5, of_sha256) = forms(stored);
+/// Whether a password matches the stored hashes. It takes the same time if nothing is stored.
+pub fn matches(password: &Password, stored: &PasswordHashes) -> bool {
+    let (of_md5, of_sha256) = (stored.md5.as_deref(), stored.sha256.as_deref());
     match password {
         Password::Md5(digits) => verify(digits, of_md5),
         Password::Sha256(digits) => verify(digits, of_sha256),
@@ -138,12 +146,6 @@ pub fn matches(password: &Password, stored: &str) -> bool {
             _ => verify(&md5_digits(text), of_md5) || verify(text, of_md5),
         },
     }
-}
-
-/// The two hashes of a stored text: of the MD5 digits and of the SHA-256 digits.
-fn forms(stored: &str) -> (Option<&str>, Option<&str>) {
-    let (of_md5, of_sha256) = stored.split_once(' ').unwrap_or((stored, ""));
-    ((!of_md5.is_empty()).then_some(of_md5), (!of_sha256.is_empty()).then_some(of_sha256))
 }
 
 fn verify(text: &str, hash: Option<&str>) -> bool {
@@ -197,14 +199,16 @@ mod tests {
     #[test]
     fn each_form_of_a_password_matches_what_was_stored_of_another() -> Result<()> {
         let (md5, sha256) = (Password::sent(md5_digits("secret")), Password::sent(sha256_digits("secret")));
-        let opens = |stored: &str| [&clear("secret"), &md5, &sha256].map(|password| matches(password, stored));
-        let of_text = hash_if_changed(&clear("secret"), None)?.unwrap_or_default();
+        let opens =
+            |stored: &PasswordHashes| [&clear("secret"), &md5, &sha256].map(|password| matches(password, stored));
+        let of_text = hash_if_changed(&clear("secret"), &PasswordHashes::default())?.unwrap_or_default();
         assert_eq!(opens(&of_text), [true, true, true]);
-        let of_md5 = hash_if_changed(&md5, None)?.unwrap_or_default();
+        let of_md5 = hash_if_changed(&md5, &PasswordHashes::default())?.unwrap_or_default();
         assert_eq!(opens(&of_md5), [true, true, false], "one form does not give the other");
-        let of_sha256 = hash_if_changed(&sha256, None)?.unwrap_or_default();
+        let of_sha256 = hash_if_changed(&sha256, &PasswordHashes::default())?.unwrap_or_default();
         assert_eq!(opens(&of_sha256), [true, false, true]);
-        assert_eq!(opens(&hash("secret")?), [true, false, false], "as an older version stored it");
+        let of_old_version = PasswordHashes { md5: Some(hash("secret")?), sha256: None };
+        assert_eq!(opens(&of_old_version), [true, false, false], "as an older version stored it");
         for stored in [&of_text, &of_md5, &of_sha256] {
             assert!(!matches(&clear("other"), stored) && !matches(&clear(""), stored));
         }
@@ -213,12 +217,13 @@ mod tests {
 
     #[test]
     fn an_unchanged_password_is_not_hashed_again() -> Result<()> {
-        let stored = hash_if_changed(&clear("secret"), None)?.unwrap_or_default();
-        assert_eq!(hash_if_changed(&clear("secret"), Some(&stored))?, None);
-        assert_eq!(hash_if_changed(&Password::sent(md5_digits("secret")), Some(&stored))?, None);
-        assert!(hash_if_changed(&clear("other"), Some(&stored))?.is_some());
-        let half = hash_if_changed(&Password::sent(md5_digits("secret")), None)?.unwrap_or_default();
-        assert!(hash_if_changed(&clear("secret"), Some(&half))?.is_some(), "the text gives the other form");
+        let stored = hash_if_changed(&clear("secret"), &PasswordHashes::default())?.unwrap_or_default();
+        assert!(hash_if_changed(&clear("secret"), &stored)?.is_none());
+        assert!(hash_if_changed(&Password::sent(md5_digits("secret")), &stored)?.is_none());
+        assert!(hash_if_changed(&clear("other"), &stored)?.is_some());
+        let none = PasswordHashes::default();
+        let half = hash_if_changed(&Password::sent(md5_digits("secret")), &none)?.unwrap_or_default();
+        assert!(hash_if_changed(&clear("secret"), &half)?.is_some(), "the text gives the other form");
         Ok(())
     }
 }

@@ -8,13 +8,14 @@ use axum::extract::{FromRequest, FromRequestParts, OriginalUri, RawPathParams, R
 use axum::http::{HeaderMap, Method};
 use serde::Serialize;
 
+use super::devices::DeviceTexts;
 use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
 use super::{FeedAddresses, Tuya};
 use crate::domain::replay::Seen;
-use crate::domain::{AppCaller, Caller, Cloud, DeviceId, Project, Result as DomainResult, Uid};
-use crate::http::{self, BodyError, HeldBody, Sender};
+use crate::domain::{AppCaller, Caller, Cloud, Device, DeviceId, Project, Result as DomainResult, Uid};
+use crate::http::{self, BodyError, HeldBody, Rendered, Sender};
 
 /// Maximum length of a body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -64,6 +65,11 @@ impl SignedRequest {
     /// The MQTT addresses that subscribers are given.
     pub fn feed_addresses(&self) -> &FeedAddresses {
         &self.tuya.feed_addresses
+    }
+
+    /// The cached texts of devices.
+    pub fn device_texts(&self) -> &Rendered<Device, DeviceTexts> {
+        &self.tuya.device_texts
     }
 
     /// The time at which the request was received, in milliseconds since 1970.

@@ -16,6 +16,7 @@ use crate::domain::device::{
     DEVICE_LIST_MAX, DEVICE_PAGE_MAX, Device, DeviceCursor, DeviceQuery, NAME_CHARS_MAX, Removal, UserDevices,
 };
 use crate::domain::{DeviceId, DeviceState, Error, Function, ProductId, Requester, Result, Schema, Uid};
+use crate::http::Rendering;
 use crate::thing_model::tuya_value;
 
 pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
@@ -121,27 +122,63 @@ impl DeviceView<'_> {
     }
 }
 
-/// Writes devices in the form of [`DeviceView`]. The parts that rarely change are cached for each device.
-pub(super) fn write_devices(text: &mut Vec<u8>, states: &[DeviceState]) {
-    text.push(b'[');
-    for (index, state) in states.iter().enumerate() {
+/// What rarely changes of some devices: for each of them the form of [`DeviceView`] up to the value of `online`.
+pub(super) struct DeviceTexts {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl DeviceTexts {
+    fn of(states: &[DeviceState]) -> Self {
+        let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(states.len()));
+        for state in states {
+            let view = DeviceView { online: None, status: None, ..DeviceView::of(state) };
+            // Numbers and texts can always be written to memory.
+            let _ = serde_json::to_writer(&mut text, &view);
+            text.pop_if(|last| *last == b'}');
+            text.extend_from_slice(b",\"online\":");
+            ends.push(text.len());
+        }
+        text.shrink_to_fit();
+        Self { text, ends }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.ends.iter().map(move |end| self.text.get(std::mem::replace(&mut begin, *end)..*end).unwrap_or_default())
+    }
+}
+
+impl Rendering for DeviceTexts {
+    fn heap_bytes(&self) -> usize {
+        self.text.capacity() + size_of_val(self.ends.as_slice())
+    }
+}
+
+/// Writes devices in the form of [`DeviceView`], separated by commas.
+fn write_devices(text: &mut Vec<u8>, call: &SignedRequest, states: &[DeviceState]) {
+    let texts = call.device_texts().get(states.iter().map(|state| &state.device), || DeviceTexts::of(states));
+    for (index, (state, facts)) in states.iter().zip(texts.iter()).enumerate() {
         if index > 0 {
             text.push(b',');
         }
-        write_device(text, state);
+        text.extend_from_slice(facts);
+        write_state(text, state);
     }
-    text.push(b']');
 }
 
-fn write_device(text: &mut Vec<u8>, state: &DeviceState) {
-    let facts = state.device.written.get_or(|| {
-        let view = DeviceView { online: None, status: None, ..DeviceView::of(state) };
-        serde_json::to_string(&view).unwrap_or_default()
-    });
-    text.extend_from_slice(facts.strip_suffix('}').unwrap_or(facts).as_bytes());
-    let online: &[u8] = if state.online { b"true" } else { b"false" };
-    text.extend_from_slice(b",\"online\":");
-    text.extend_from_slice(online);
+/// The answer with a list of devices in the form of [`DeviceView`].
+pub(super) fn answer_devices(call: &SignedRequest, states: &[DeviceState]) -> Reply {
+    call.answer_written(|text| {
+        text.push(b'[');
+        write_devices(text, call, states);
+        text.push(b']');
+    })
+}
+
+/// Writes the value of `online` and the members after it.
+fn write_state(text: &mut Vec<u8>, state: &DeviceState) {
+    text.extend_from_slice(if state.online { b"true" } else { b"false" });
     text.extend_from_slice(b",\"status\":[");
     let mut is_first = true;
     state.visit_status(|point| {
@@ -192,7 +229,7 @@ pub(super) fn owner_id(device: &Device) -> String {
     responses((status = 200, body = Envelope<DeviceView>)))]
 async fn device(call: AppCall) -> Reply {
     let state = call.cloud().device(&call.caller, &call.device_id()).await?;
-    call.answer_written(|text| write_device(text, &state))
+    call.answer_written(|text| write_devices(text, &call, &[state]))
 }
 
 /// A user's devices: those of the user's homes, or those shared to the user. Without paging the first 1,000.
@@ -211,7 +248,7 @@ async fn user_devices(call: AppCall) -> Reply {
     let (offset, limit) = page_or_all(&call)?;
     let uid = call.uid();
     let states = call.cloud().devices_of_user(&call.caller, &uid, which, offset, limit).await?;
-    call.answer_written(|text| write_devices(text, &states))
+    answer_devices(&call, &states)
 }
 
 #[derive(Serialize, ToSchema)]

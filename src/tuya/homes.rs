@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::Tuya;
 use super::auth::{AppCall, SignedRequest};
-use super::devices::{DeviceView, page_or_all, write_devices};
+use super::devices::{DeviceView, answer_devices, page_or_all};
 use super::params::Body;
 use super::reply::{Envelope, Reply};
 use crate::domain::device::NAME_CHARS_MAX;
@@ -150,7 +150,7 @@ async fn remove_home(call: AppCall) -> Reply {
 async fn home_devices(call: AppCall) -> Reply {
     let (offset, limit) = page_or_all(&call)?;
     let states = call.cloud().devices_of_home(&call.caller, home_in(&call)?, offset, limit).await?;
-    call.answer_written(|text| write_devices(text, &states))
+    answer_devices(&call, &states)
 }
 
 /// A home and its rooms.

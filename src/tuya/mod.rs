@@ -35,9 +35,10 @@ use axum::middleware;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::{Bodies, Refusals, document};
+use crate::domain::{Cloud, Device};
+use crate::http::{Bodies, Refusals, Rendered, document};
+use devices::DeviceTexts;
 pub use open_hub::FeedAddresses;
 use reply::{Code, Failure};
 
@@ -50,6 +51,7 @@ pub struct Tuya {
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
     replays: Replays,
+    device_texts: Rendered<Device, DeviceTexts>,
 }
 
 impl Tuya {
@@ -64,7 +66,8 @@ impl Tuya {
         bodies: Arc<Bodies>,
         refusals: Arc<Refusals>,
     ) -> Self {
-        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, replays: Replays::default() }
+        let (replays, device_texts) = Default::default();
+        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, replays, device_texts }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A registry that an older version wrote can be opened, and all its data is preserved.
 
+use std::path::Path;
+
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use ingle::domain::attribute::AttributeKind;
@@ -11,13 +13,36 @@ use ingle::domain::user::UserOrder;
 use ingle::domain::{DeviceId, DurationMs, Uid};
 use ingle::store::sqlite::{REGISTRY_FILE, SqliteRegistry};
 use rusqlite::{Connection, params};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::contract::{Cut, NOW, world};
 use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 
-/// Creates a registry with the first schema from a current one.
-fn first_form(old: &std::path::Path, new: &std::path::Path) {
-    let connection = Connection::open(old).unwrap();
+/// Takes back migration 12.
+const ONE_PASSWORD_COLUMN: &str = "ALTER TABLE app_user DROP COLUMN password_sha256_hash;
+    ALTER TABLE app_user RENAME COLUMN password_md5_hash TO password_hash; PRAGMA user_version = 11";
+
+/// A data folder of this version with the world of the contract suite. It has no marks, so that its database can be changed.
+fn filled_folder() -> (Runtime, TempDir) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let registry = SqliteRegistry::open(folder.path()).unwrap();
+    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
+    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
+    drop(registry);
+    for file in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        if !["secret.key", REGISTRY_FILE].iter().any(|name| file.ends_with(name)) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    (runtime, folder)
+}
+
+/// Replaces the registry in a folder by one with the first schema.
+fn first_form(folder: &Path) {
+    let (old, new) = (folder.join("old.db"), folder.join(REGISTRY_FILE));
+    let connection = Connection::open(&old).unwrap();
     connection.execute_batch(include_str!("../../migrations/sqlite/0001_registry.sql")).unwrap();
     connection.execute("ATTACH ?1 AS today", params![new.to_str().unwrap()]).unwrap();
     let names = |sql: &str| -> Vec<String> {
@@ -25,7 +50,9 @@ fn first_form(old: &std::path::Path, new: &std::path::Path) {
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
     };
     for table in names("SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'") {
-        let columns = names(&format!("SELECT name FROM pragma_table_info('{table}', 'main')")).join(", ");
+        // The column of passwords, which is filled in below, has been renamed.
+        let sql = format!("SELECT name FROM pragma_table_info('{table}', 'main') WHERE name <> 'password_hash'");
+        let columns = names(&sql).join(", ");
         connection
             .execute_batch(&format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}"))
             .unwrap();
@@ -35,19 +62,15 @@ fn first_form(old: &std::path::Path, new: &std::path::Path) {
     // A password was stored as one hash of its text.
     let hash = Argon2::default().hash_password(b"secret").unwrap().to_string();
     connection.execute("UPDATE main.app_user SET password_hash = ?1", params![hash]).unwrap();
-    connection.execute_batch("PRAGMA user_version = 1").unwrap();
+    connection.execute_batch("PRAGMA user_version = 1; DETACH today").unwrap();
+    drop(connection);
+    std::fs::rename(old, new).unwrap();
 }
 
 #[test]
 fn a_registry_of_the_first_form_is_brought_up() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
-    first_form(&before.path().join(REGISTRY_FILE), &today.path().join(REGISTRY_FILE));
+    let (runtime, before) = filled_folder();
+    first_form(before.path());
     for _ in 0..2 {
         let registry = SqliteRegistry::open(before.path()).unwrap();
         let project = runtime.block_on(registry.project_by_app_key(FIRST_APP_KEY)).unwrap().unwrap();
@@ -87,16 +110,9 @@ fn a_registry_of_the_first_form_is_brought_up() {
 
 #[test]
 fn countries_and_names_of_before_go_on() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
-    let old = before.path().join(REGISTRY_FILE);
-    first_form(&old, &today.path().join(REGISTRY_FILE));
-    let connection = Connection::open(&old).unwrap();
+    let (runtime, before) = filled_folder();
+    first_form(before.path());
+    let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
     // Names that differ only in case were different accounts, and any country code was stored.
     connection
         .execute_batch(
@@ -140,16 +156,9 @@ fn countries_and_names_of_before_go_on() {
 
 #[test]
 fn desired_values_of_before_are_kept() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
-    let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
-    runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
-    drop(registry);
-    for file in ["secret.key", REGISTRY_FILE] {
-        std::fs::copy(today.path().join(file), before.path().join(file)).unwrap();
-    }
+    let (runtime, before) = filled_folder();
     let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
+    connection.execute_batch(ONE_PASSWORD_COLUMN).unwrap();
     connection.execute_batch("DROP TABLE desired_value; PRAGMA user_version = 10").unwrap();
     for (kind, key, text) in [
         (1, "room", "1700000000000 1 true"),
@@ -175,6 +184,44 @@ fn desired_values_of_before_are_kept() {
             assert_eq!(desired, [note, switch]);
             let tags = registry.attributes(plug, AttributeKind::Tag).await.unwrap();
             assert_eq!(tags.iter().map(|tag| tag.key.as_str()).collect::<Vec<_>>(), ["room"]);
+        });
+    }
+}
+
+#[test]
+fn passwords_of_before_are_kept() {
+    const MD5: &str = "5ebe2294ecd0e0f08eab7690d2a6ee69";
+    const SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let (runtime, before) = filled_folder();
+    let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
+    connection.execute_batch(ONE_PASSWORD_COLUMN).unwrap();
+    let hash = |text: &str| Argon2::default().hash_password(text.as_bytes()).unwrap().to_string();
+    // The stored text, and whether the password, its MD5 and its SHA-256 open the account.
+    let table = [
+        ("both", Some(format!("{} {}", hash(MD5), hash(SHA256))), [true, true, true]),
+        ("md5", Some(format!("{} ", hash(MD5))), [true, true, false]),
+        ("sha256", Some(format!(" {}", hash(SHA256))), [true, false, true]),
+        ("oldest", Some(hash("secret")), [true, false, false]),
+        ("none", None, [false, false, false]),
+    ];
+    for (name, stored, _) in &table {
+        let sql = "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_hash,
+                   nick_name, avatar, identity_id, open_id, login_id, created_ms, updated_ms)
+                   SELECT project_no, app_no, ?1, ?1, 3, '', ?2, '', '', ?1, ?1, ?1, 1, 1 FROM app_user WHERE uid = ?3";
+        assert_eq!(connection.execute(sql, params![name, stored, GUEST]).unwrap(), 1);
+    }
+    drop(connection);
+    for _ in 0..2 {
+        let registry = SqliteRegistry::open(before.path()).unwrap();
+        runtime.block_on(async {
+            let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
+            for (name, _, expected) in &table {
+                let sent = ["secret", MD5, SHA256].map(|text| Password::sent(text.to_owned()));
+                for (password, expected) in sent.into_iter().zip(expected) {
+                    let found = registry.account_by_password(project, None, name, password).await.unwrap();
+                    assert_eq!(found.is_some(), *expected, "{name}");
+                }
+            }
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Bindings: which users own or share which devices.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -263,7 +263,7 @@ impl SqliteRegistry {
                 bound_ms: row.get("bound_ms").map_err(Error::store)?,
             });
         }
-        Ok(Some(Arc::new(BoundDevices { identity_id, username, list, written: OnceLock::new() })))
+        Ok(Some(Arc::new(BoundDevices { identity_id, username, list })))
     }
 }
 

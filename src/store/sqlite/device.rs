@@ -15,7 +15,7 @@ use super::visibility::{
 };
 use crate::domain::access::{self, DeviceRole, Viewer, as_held_elsewhere, seen_as};
 use crate::domain::caller::AppUser;
-use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
+use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use crate::domain::feed::Audience;
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
@@ -65,8 +65,6 @@ columns! {
     Disabled: "d.disabled",
     GatewaysKey: concat!("CASE WHEN ", shows_gateways_key!(), " THEN g.local_key_sealed END"),
 }
-
-pub use crate::domain::device::TIME_ZONE;
 
 /// The tables of [`COLUMNS`].
 pub const FROM: &str = "device d
@@ -374,7 +372,6 @@ fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device
             is_virtual: row.get(Column::IsVirtual as usize)?,
             disabled: row.get(Column::Disabled as usize)?,
             held_elsewhere: false,
-            written: CachedJson::default(),
         })
     };
     let mut device = read().map_err(Error::store)?;

@@ -84,14 +84,11 @@ fn attempt<T>(
 }
 
 impl Owners<'_> {
-    /// Gives a device to a user. Previous users lose it, and for a new owner it is reset unless `keeps_history`. Returns
-    /// true if another user is or was its last owner.
-    pub fn hand_over(&self, device_no: i64, owner: Owner, keeps_history: bool) -> Result<bool> {
-        let user = UserNo(owner.user_no);
+    /// Gives a device to a user. Previous users lose it, and for a new owner it is reset unless `keeps_history`.
+    pub fn hand_over(&self, device_no: i64, owner: Owner, keeps_history: bool) -> Result<()> {
         let history = if keeps_history { History::Kept } else { History::EndsForNew };
         let group = self.group(device_no)?;
-        self.carry_out(group.hand_over(user, HomeId(owner.home_id), history))?;
-        Ok(group.had_other_owner(user))
+        self.carry_out(group.hand_over(UserNo(owner.user_no), HomeId(owner.home_id), history))
     }
 
     fn carry_out(&self, steps: Vec<Step>) -> Result<()> {
@@ -158,7 +155,7 @@ impl Owners<'_> {
     /// Gives the sub-devices of a gateway that have no owner and belong to the same project to the owner of the gateway.
     pub fn hand_over_behind(&self, gateway_no: i64, owner: Owner) -> Result<()> {
         let free = self.group(gateway_no)?.unowned_sub_devices();
-        free.into_iter().try_for_each(|device| self.hand_over(device.0, owner, false).map(drop))
+        free.into_iter().try_for_each(|device| self.hand_over(device.0, owner, false))
     }
 
     /// Gives a device that was attached to a gateway to the owner of the gateway, if the device has no owner.
@@ -169,7 +166,7 @@ impl Owners<'_> {
         let owner = owner_by_gateway(&sub, removed.map_err(Error::store)?, &gateway);
         let Some(UserNo(user_no)) = owner else { return Ok(()) };
         let home_id = gateway.home.map_or_else(|| first_home(self.connection, user_no), |home| Ok(home.0))?;
-        self.hand_over(device_no, Owner { user_no, home_id }, false).map(drop)
+        self.hand_over(device_no, Owner { user_no, home_id }, false)
     }
 
     /// Puts a device into a home.

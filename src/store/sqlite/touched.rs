@@ -8,8 +8,20 @@ use rusqlite::{Connection, Error as SqliteError};
 use crate::domain::{DeviceNo, Error, Result, Uid};
 use crate::store::cache::Touched;
 
-/// The triggers, which that file explains.
+/// The triggers that need other rows than the changed one. That file explains all triggers.
 const TRIGGERS: &str = include_str!("touched.sql");
+/// Other triggers: the changes of a table, and what they touch.
+const SIMPLE_TRIGGERS: &[(&str, &[&str], &str)] = &[
+    ("token", &["UPDATE", "DELETE"], "'token', OLD.access_hash"),
+    ("user_token", &["UPDATE", "DELETE"], "'token', OLD.access_hash"),
+    ("cloud_token", &["UPDATE", "DELETE"], "'token', OLD.token_hash"),
+    ("device", &["DELETE"], "'all', NULL"),
+    ("app_user", &["DELETE"], "'all', NULL"),
+    // Only the operator changes these tables.
+    ("app", &["UPDATE", "DELETE"], "'all', NULL"),
+    ("product", &["UPDATE", "DELETE"], "'all', NULL"),
+    ("project", &["UPDATE", "DELETE"], "'all', NULL"),
+];
 /// If a commit touches more than this, it counts as touching everything.
 const TOUCHED_MAX: usize = 4096;
 
@@ -28,7 +40,7 @@ impl TouchedRows {
         let touched = move |context: &mut Context<'_>| touched(context).map(|one| recorded.add(one));
         connection
             .create_scalar_function("touched", 2, FunctionFlags::SQLITE_UTF8, touched)
-            .and_then(|()| connection.execute_batch(TRIGGERS))
+            .and_then(|()| connection.execute_batch(&triggers()))
             .map_err(Error::store)?;
         Ok(rows)
     }
@@ -48,6 +60,17 @@ impl TouchedRows {
         }
         all.len()
     }
+}
+
+/// The statements that create all triggers.
+fn triggers() -> String {
+    let simple = SIMPLE_TRIGGERS.iter().flat_map(|(table, changes, touched)| {
+        changes.iter().map(move |change| {
+            let name = format!("{table}_{change}");
+            format!("CREATE TEMP TRIGGER {name} AFTER {change} ON {table} BEGIN SELECT touched({touched}); END;\n")
+        })
+    });
+    TRIGGERS.to_owned() + &simple.collect::<String>()
 }
 
 fn touched(context: &Context<'_>) -> rusqlite::Result<Touched> {

@@ -1,5 +1,6 @@
 -- Triggers that record what a change of a row touches. They are created in the writer's connection when it is opened and are
--- not part of the database file. touched(kind, what) is a function of the process (touched.rs).
+-- not part of the database file. touched(kind, what) is a function of the process (touched.rs). That file also creates
+-- the triggers that need no other row than the changed one.
 --
 -- The rule: a trigger reports every cached value that the change of its row alters, given the other rows at that moment. So a
 -- transaction that changes several rows reports everything that it alters, in any order of the changes.
@@ -33,10 +34,6 @@ CREATE TEMP TRIGGER gateway_updated AFTER UPDATE OF device_id, local_key_sealed,
     SELECT touched('device', device_no) FROM device WHERE gateway_no = NEW.device_no;
     SELECT touched('devices_of', uid) FROM viewer
         WHERE device_no IN (SELECT device_no FROM device WHERE gateway_no = NEW.device_no);
-END;
-
-CREATE TEMP TRIGGER device_deleted AFTER DELETE ON device BEGIN
-    SELECT touched('all', NULL);
 END;
 
 -- A binding decides who sees the device, who owns it, and whether its sub-devices show its local key.
@@ -119,58 +116,5 @@ END;
 CREATE TEMP TRIGGER app_user_identity AFTER UPDATE OF user_no, uid, project_no, app_no ON app_user
     WHEN OLD.user_no <> NEW.user_no OR OLD.uid <> NEW.uid OR OLD.project_no <> NEW.project_no OR OLD.app_no <> NEW.app_no
 BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER app_user_deleted AFTER DELETE ON app_user BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER token_updated AFTER UPDATE ON token BEGIN
-    SELECT touched('token', OLD.access_hash);
-END;
-
-CREATE TEMP TRIGGER token_deleted AFTER DELETE ON token BEGIN
-    SELECT touched('token', OLD.access_hash);
-END;
-
-CREATE TEMP TRIGGER user_token_updated AFTER UPDATE ON user_token BEGIN
-    SELECT touched('token', OLD.access_hash);
-END;
-
-CREATE TEMP TRIGGER user_token_deleted AFTER DELETE ON user_token BEGIN
-    SELECT touched('token', OLD.access_hash);
-END;
-
-CREATE TEMP TRIGGER cloud_token_updated AFTER UPDATE ON cloud_token BEGIN
-    SELECT touched('token', OLD.token_hash);
-END;
-
-CREATE TEMP TRIGGER cloud_token_deleted AFTER DELETE ON cloud_token BEGIN
-    SELECT touched('token', OLD.token_hash);
-END;
-
--- Only the operator changes these tables.
-CREATE TEMP TRIGGER product_updated AFTER UPDATE ON product BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER product_deleted AFTER DELETE ON product BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER project_updated AFTER UPDATE ON project BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER project_deleted AFTER DELETE ON project BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER app_updated AFTER UPDATE ON app BEGIN
-    SELECT touched('all', NULL);
-END;
-
-CREATE TEMP TRIGGER app_deleted AFTER DELETE ON app BEGIN
     SELECT touched('all', NULL);
 END;

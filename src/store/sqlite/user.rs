@@ -16,6 +16,7 @@ use crate::domain::user::{Account, User, UserOrder, UserPage, UserQuery, UserSyn
 use crate::domain::{Error, ProjectNo, Result, Schema, Uid, UserNo, UsernameType};
 use crate::store::cache::UserName;
 use crate::store::generate;
+use crate::store::password::PasswordHashes;
 
 /// The columns of [`user`].
 pub const COLUMNS: &str = "u.uid, u.username, u.username_type, u.country_code, u.nick_name, u.avatar, u.time_zone_id,
@@ -48,23 +49,23 @@ impl UserStore for SqliteRegistry {
     }
 
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>> {
-        let stored_hash = self.readers.run(|connection| {
+        let stored = self.readers.run(|connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no)
+                    "SELECT {PASSWORD_HASHES} FROM app_user u JOIN app a USING (app_no)
                      WHERE a.project_no = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
                 ))
                 .and_then(|mut statement| {
                     let values = params![project.0, user.username, schema.0];
-                    statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional()
+                    statement.query_row(values, password_hashes).optional()
                 })
                 .map_err(Error::store)
         })?;
-        let hash = self.passwords.hash(project, user.password.clone(), stored_hash.flatten()).await?;
+        let hashes = self.passwords.hash(project, user.password.clone(), stored.unwrap_or_default()).await?;
         let schema = schema.clone();
         let write = move |connection: &Connection| {
             let Some(app_no) = app_no(connection, project, &schema)? else { return Ok(None) };
-            sync(connection, project, app_no, &user, hash.as_deref(), now_ms).map(Some)
+            sync(connection, project, app_no, &user, hashes.as_ref(), now_ms).map(Some)
         };
         self.writer.run(write).await
     }
@@ -94,23 +95,18 @@ impl UserStore for SqliteRegistry {
         password: Password,
     ) -> Result<Option<Account>> {
         let sql = format!(
-            "SELECT u.user_no, u.uid, u.country_code, u.access_version,
-             CASE u.disabled WHEN 0 THEN u.password_hash END AS password_hash, u.username FROM app_user u JOIN app a USING (app_no)
+            "SELECT u.user_no, u.uid, u.country_code, u.access_version, u.disabled, {PASSWORD_HASHES}, u.username
+             FROM app_user u JOIN app a USING (app_no)
              WHERE {NAMED} AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3) ORDER BY {EXACT_FIRST} LIMIT 2"
         );
-        let account = |row: &Row<'_>| {
-            let (no, uid) = (UserNo(row.get("user_no")?), Uid(row.get("uid")?));
-            let account =
-                Account { no, uid, country_code: row.get("country_code")?, version: row.get("access_version")? };
-            Ok(((account, row.get::<_, Option<String>>("password_hash")?), row.get::<_, String>("username")?))
-        };
-        let found: Vec<((Account, Option<String>), String)> = self.readers.run(|connection| {
+        let named = |row: &Row<'_>| Ok((account(row)?, row.get("username")?));
+        let found: Vec<((Account, PasswordHashes), String)> = self.readers.run(|connection| {
             let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
             let values = params![project.0, username, schema.map(Schema::as_str)];
-            statement.query_map(values, account).and_then(Iterator::collect).map_err(Error::store)
+            statement.query_map(values, named).and_then(Iterator::collect).map_err(Error::store)
         })?;
-        let (account, hash) = unambiguous(found, username).unzip();
-        let is_right = self.passwords.check(Some(project), password, hash.flatten()).await?;
+        let (account, hashes) = unambiguous(found, username).unzip();
+        let is_right = self.passwords.check(Some(project), password, hashes.unwrap_or_default()).await?;
         Ok(account.filter(|_| is_right))
     }
 
@@ -274,19 +270,21 @@ fn sync(
     project: ProjectNo,
     app_no: i64,
     user: &UserSync,
-    hash: Option<&str>,
+    hashes: Option<&PasswordHashes>,
     now_ms: i64,
 ) -> Result<Uid> {
+    let (md5, sha256) = hashes.map(|hashes| (&hashes.md5, &hashes.sha256)).unzip();
     let updated: Option<String> = connection
         .prepare_cached(&format!(
-            "UPDATE app_user SET password_hash = coalesce(?3, password_hash),
-             access_version = access_version + (?3 IS NOT NULL), nick_name = coalesce(?4, nick_name),
-             time_zone_id = coalesce(?5, time_zone_id), updated_ms = ?6
+            "UPDATE app_user SET password_md5_hash = iif(?3, ?7, password_md5_hash),
+             password_sha256_hash = iif(?3, ?8, password_sha256_hash), access_version = access_version + ?3,
+             nick_name = coalesce(?4, nick_name), time_zone_id = coalesce(?5, time_zone_id), updated_ms = ?6
              WHERE user_no = (SELECT u.user_no FROM app_user u WHERE u.app_no = ?1 AND {NAMED} ORDER BY {EXACT_FIRST}
              LIMIT 1) RETURNING uid"
         ))
         .and_then(|mut statement| {
-            let values = params![app_no, user.username, hash, user.nick_name, user.time_zone_id, now_ms];
+            let (name, is_changed) = (&user.username, hashes.is_some());
+            let values = params![app_no, name, is_changed, user.nick_name, user.time_zone_id, now_ms, md5, sha256];
             statement.query_row(values, |row| row.get(0)).optional()
         })
         .map_err(Error::store)?;
@@ -297,9 +295,9 @@ fn sync(
     let (identity_id, login_id) = (generate::identity_id()?, generate::login_id()?);
     connection
         .prepare_cached(
-            "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_hash,
-             nick_name, avatar, time_zone_id, identity_id, login_id, open_id, created_ms, updated_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', ?9, ?10, ?11, ?11, ?12, ?12)",
+            "INSERT INTO app_user (project_no, app_no, uid, username, username_type, country_code, password_md5_hash,
+             nick_name, avatar, time_zone_id, identity_id, login_id, open_id, created_ms, updated_ms, password_sha256_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', ?9, ?10, ?11, ?11, ?12, ?12, ?13)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -309,12 +307,13 @@ fn sync(
                 user.username,
                 user.username_type as i64,
                 user.country_code,
-                hash,
+                md5,
                 user.nick_name.as_deref().unwrap_or_default(),
                 user.time_zone_id,
                 identity_id,
                 login_id,
-                now_ms
+                now_ms,
+                sha256
             ])
         })
         .map_err(Error::store)?;
@@ -351,6 +350,22 @@ fn users(connection: &Connection, app_no: i64, query: &UserQuery) -> rusqlite::R
             user,
         )?
         .collect()
+}
+
+/// The columns of [`password_hashes`].
+pub const PASSWORD_HASHES: &str = "u.password_md5_hash, u.password_sha256_hash";
+
+/// The hashes in a row of [`PASSWORD_HASHES`].
+pub fn password_hashes(row: &Row<'_>) -> rusqlite::Result<PasswordHashes> {
+    Ok(PasswordHashes { md5: row.get("password_md5_hash")?, sha256: row.get("password_sha256_hash")? })
+}
+
+/// An account and the hashes of its password, which no password matches if the account is disabled. The row has
+/// [`PASSWORD_HASHES`], `user_no`, `uid`, `country_code`, `access_version` and `disabled`.
+pub fn account(row: &Row<'_>) -> rusqlite::Result<(Account, PasswordHashes)> {
+    let (no, uid, version) = (UserNo(row.get("user_no")?), Uid(row.get("uid")?), row.get("access_version")?);
+    let hashes = if row.get("disabled")? { PasswordHashes::default() } else { password_hashes(row)? };
+    Ok((Account { no, uid, country_code: row.get("country_code")?, version }, hashes))
 }
 
 /// The user in a row of [`COLUMNS`].

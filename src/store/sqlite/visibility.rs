@@ -119,14 +119,22 @@ pub fn relations(connection: &Connection, device: DeviceNo) -> rusqlite::Result<
     Ok(Some(relations))
 }
 
-/// True if the device `d` with the owner binding `o` shows the local key of its gateway `g` as its own, which clients of the
-/// local network need. It must have no assigned key, and the same owner and home as the gateway, so that users who see the
-/// device also have the gateway.
-macro_rules! shows_gateways_key {
+/// True if the device `d` with the owner binding `o` has the same owner and home as its gateway `g`, so that users who see
+/// the device also have the gateway.
+macro_rules! is_with_gateway {
     () => {
-        "(d.local_key_given = 0 AND g.device_no IS NOT NULL AND g.home_id IS d.home_id
+        "(g.device_no IS NOT NULL AND g.home_id IS d.home_id
         AND (SELECT k.user_no FROM binding k WHERE k.device_no = g.device_no AND k.owned = 1) IS o.user_no
         AND (o.user_no IS NOT NULL OR g.project_no = d.project_no))"
+    };
+}
+pub(super) use is_with_gateway;
+
+/// True if the device `d` shows the local key of its gateway as its own, which clients of the local network need: it is with
+/// the gateway and has no assigned key.
+macro_rules! shows_gateways_key {
+    () => {
+        concat!("(d.local_key_given = 0 AND ", $crate::store::sqlite::visibility::is_with_gateway!(), ")")
     };
 }
 pub(super) use shows_gateways_key;

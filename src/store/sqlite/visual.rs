@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
 use super::device::{COLUMNS, FROM};
-use super::user::{EXACT_FIRST, NAMED};
+use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, account};
 use crate::domain::device::FactoryName;
 use crate::domain::password::Password;
 use crate::domain::store::VisualStore;
@@ -28,8 +28,7 @@ impl VisualStore for SqliteRegistry {
     ) -> Result<Option<Account>> {
         let names = devices.iter().enumerate().map(|(n, _)| format!("(?{}, ?{})", 2 * n + 3, 2 * n + 4));
         let sql = format!(
-            "SELECT u.uid, u.access_version, u.user_no, u.country_code, CASE u.disabled WHEN 0 THEN u.password_hash END
-             AS password_hash FROM app_user u
+            "SELECT u.uid, u.access_version, u.user_no, u.country_code, u.disabled, {PASSWORD_HASHES} FROM app_user u
              WHERE {NAMED} AND ?1 IS NULL ORDER BY (
                  SELECT count(*) FROM binding b JOIN device d USING (device_no) JOIN product p USING (product_no)
                  WHERE b.user_no = u.user_no AND (p.product_key, d.device_name) IN (VALUES {})
@@ -39,14 +38,14 @@ impl VisualStore for SqliteRegistry {
         let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);
         // The first parameter is not used, because the name is the second parameter in `NAMED`.
         let values = params_from_iter([None, Some(username)].into_iter().chain(named.map(Some)));
-        let found: Option<(Account, Option<String>)> = self.readers.run(|connection| {
+        let found = self.readers.run(|connection| {
             connection
                 .prepare(&sql)
                 .and_then(|mut statement| statement.query_row(values, account).optional())
                 .map_err(Error::store)
         })?;
-        let (account, hash) = found.unzip();
-        let is_right = self.passwords.check(None, password, hash.flatten()).await?;
+        let (account, hashes) = found.unzip();
+        let is_right = self.passwords.check(None, password, hashes.unwrap_or_default()).await?;
         Ok(account.filter(|_| is_right))
     }
 
@@ -122,12 +121,6 @@ impl VisualStore for SqliteRegistry {
         };
         self.writer.run(write).await
     }
-}
-
-/// An account and the hash of its password.
-fn account(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Account, Option<String>)> {
-    let (uid, version, no) = (Uid(row.get("uid")?), row.get("access_version")?, UserNo(row.get("user_no")?));
-    Ok((Account { no, uid, country_code: row.get("country_code")?, version }, row.get("password_hash")?))
 }
 
 /// The current key and those retired at or after `retired_ms`, newest first.

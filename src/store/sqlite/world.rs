@@ -4,21 +4,21 @@
 //! differs, and fills in the document. All of this is one transaction.
 
 use std::cell::RefCell;
+use std::slice::Iter;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::owner::Owners;
 use super::project::{app_secret_aad, secret_aad};
-use super::user::{EXACT_FIRST, NAMED};
+use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
 use super::{SqliteRegistry, product};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
-use crate::domain::product::Registration;
 use crate::domain::store::WorldStore;
-use crate::domain::world::{World, WorldApp, WorldProduct, WorldProject, WorldUser};
-use crate::domain::{DeviceNo, Error, NodeType, Result};
-use crate::store::password::hash_if_changed;
+use crate::domain::world::{World, WorldAliyun, WorldApp, WorldProduct, WorldProject, WorldTuya, WorldUser};
+use crate::domain::{DeviceNo, Error, ProjectNo, Result};
+use crate::store::password::{PasswordHashes, hash_if_changed};
 use crate::store::seal::Seal;
 use crate::store::{functions, generate};
 
@@ -34,25 +34,25 @@ impl WorldStore for SqliteRegistry {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<((World, Vec<DeviceNo>), Moves)> {
-        let hashes = self.stored_hashes(&world)?;
+        let stored = self.stored_hashes(&world)?;
         let hashed = tokio::task::spawn_blocking(move || {
             // Hashing is slow on purpose, so it happens before the transaction.
             let users = world.projects.iter_mut().flat_map(|project| &mut project.users);
-            for (user, hash) in users.zip(hashes) {
-                if let Some(password) = user.password.take() {
-                    // The document contains the clear text, even if it looks like a hash.
-                    user.password = hash_if_changed(&Password::Clear(password), hash.as_deref())?;
-                }
-            }
-            Ok::<_, Error>(world)
+            let hashes = users.zip(stored).map(|(user, stored)| match user.password.take() {
+                // The document contains the clear text, even if it looks like a hash.
+                Some(password) => hash_if_changed(&Password::Clear(password), &stored),
+                None => Ok(None),
+            });
+            let hashes = hashes.collect::<Result<Vec<_>>>()?;
+            Ok::<_, Error>((world, hashes))
         });
-        let world = hashed.await.map_err(Error::store)??;
+        let (world, hashes) = hashed.await.map_err(Error::store)??;
         let seal = self.seal.clone();
         let work = move |owners: &Owners<'_>| {
-            let (mut world, mut ended) = (world.clone(), Vec::new());
+            let (mut world, mut hashes, mut ended) = (world.clone(), hashes.iter(), Vec::new());
             for (index, project) in world.projects.iter_mut().enumerate() {
                 let position = format!("projects[{index}] {:?}", project.name);
-                let built = Builder::build(owners, &seal, project);
+                let built = Builder::build(owners, &seal, project, &mut hashes);
                 ended.extend(built.map_err(|error| at(&position, error))?);
             }
             Ok((world, ended))
@@ -62,10 +62,10 @@ impl WorldStore for SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// The stored password hash of each user of the document, in its order.
-    fn stored_hashes(&self, world: &World) -> Result<Vec<Option<String>>> {
+    /// The stored password hashes of each user of the document, in its order.
+    fn stored_hashes(&self, world: &World) -> Result<Vec<PasswordHashes>> {
         let sql = format!(
-            "SELECT u.password_hash FROM app_user u JOIN app a USING (app_no) JOIN project p ON
+            "SELECT {PASSWORD_HASHES} FROM app_user u JOIN app a USING (app_no) JOIN project p ON
              p.project_no = a.project_no WHERE p.name = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
         );
         self.readers.run(|connection| {
@@ -73,8 +73,8 @@ impl SqliteRegistry {
             let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
             let mut stored = |(project, user): (&WorldProject, &WorldUser)| {
                 let values = params![project.name, user.username, user.schema];
-                let hash = statement.query_row(values, |row| row.get::<_, Option<String>>(0)).optional();
-                hash.map(Option::flatten).map_err(Error::store)
+                let hashes = statement.query_row(values, password_hashes).optional();
+                hashes.map(Option::unwrap_or_default).map_err(Error::store)
             };
             users.map(&mut stored).collect()
         })
@@ -111,7 +111,13 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn build(owners: &'a Owners<'a>, seal: &'a Seal, world: &mut WorldProject) -> Result<Vec<DeviceNo>> {
+    /// Takes the new password hashes of the project's users from `hashes`.
+    fn build(
+        owners: &'a Owners<'a>,
+        seal: &'a Seal,
+        world: &mut WorldProject,
+        hashes: &mut Iter<'_, Option<PasswordHashes>>,
+    ) -> Result<Vec<DeviceNo>> {
         let (connection, now_ms, ended) = (owners.connection, owners.now_ms, RefCell::default());
         let mut builder = Self { owners, connection, seal, now_ms, project_no: 0, ended };
         builder.project_no = builder.project(world)?;
@@ -125,7 +131,7 @@ impl<'a> Builder<'a> {
         }
         for user in &mut world.users {
             let position = format!("user {:?}", user.username);
-            builder.user(user).map_err(|error| at(&position, error))?;
+            builder.user(user, hashes.next().and_then(Option::as_ref)).map_err(|error| at(&position, error))?;
         }
         for home in &mut world.homes {
             let position = format!("home {:?}", home.name);
@@ -154,58 +160,37 @@ impl<'a> Builder<'a> {
     }
 
     fn project(&self, world: &mut WorldProject) -> Result<i64> {
-        let sql = "SELECT project_no, client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
-                   aliyun_app_key, aliyun_app_secret_sealed, require_cloud_token, keep_cloud_tokens
-                   FROM project WHERE name = ?1";
-        let stored = self.find(sql, params![world.name], |row| {
-            let sealed = (row.get::<_, Vec<u8>>("secret_sealed")?, row.get::<_, Vec<u8>>("aliyun_app_secret_sealed")?);
-            let texts = (row.get("client_id")?, row.get("aliyun_project_id")?, row.get("aliyun_app_key")?);
-            let settings = (row.get("legacy_sign")?, row.get("mask_private_fields")?);
-            let settings = (settings, row.get("require_cloud_token")?, row.get("keep_cloud_tokens")?);
-            Ok((row.get::<_, i64>("project_no")?, texts, sealed, settings))
-        })?;
-        let (secret_label, app_secret_label) = (secret_aad(&world.name), app_secret_aad(&world.name));
-        let stored_no = stored.as_ref().map(|stored| stored.0);
-        if let Some((no, (client_id, project_id, app_key), (secret, app_secret), settings)) = stored {
-            let ((legacy_sign, mask), require_token, keep_tokens) = settings;
-            let secret = self.seal.unseal(&secret, &secret_label)?;
-            let app_secret = self.seal.unseal(&app_secret, &app_secret_label)?;
-            world.tuya.client_id.get_or_insert(client_id);
-            world.aliyun.project_id.get_or_insert(project_id);
-            world.aliyun.app_key.get_or_insert(app_key);
-            if *world.tuya.secret.get_or_insert_with(|| secret.clone()) != secret {
-                // Tokens that were granted with the old secret are revoked, including those of users.
+        let stored = self.stored_project(&world.name)?;
+        let stored_no = stored.as_ref().map(|(no, _)| *no);
+        if let Some((no, stored)) = stored {
+            if world.revokes_tokens_of(&stored) {
                 self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
                 self.write(DELETE_USER_TOKENS, params![no])?;
             }
-            if *world.aliyun.app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
+            if world.revokes_cloud_tokens_of(&stored) {
                 self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
             }
-            world.tuya.legacy_sign.get_or_insert(legacy_sign);
-            world.tuya.mask_private_fields.get_or_insert(mask);
-            world.aliyun.require_cloud_token.get_or_insert(require_token);
-            world.aliyun.keep_cloud_tokens.get_or_insert(keep_tokens);
+            world.or_stored(stored);
         }
-        let client_id = fill(&mut world.tuya.client_id, generate::client_id)?;
-        let project_id = fill(&mut world.aliyun.project_id, generate::aliyun_project_id)?;
-        let app_key = fill(&mut world.aliyun.app_key, generate::app_key)?;
-        let secret = self.seal.seal(fill(&mut world.tuya.secret, generate::secret)?, &secret_label)?;
-        let app_secret = self.seal.seal(fill(&mut world.aliyun.app_secret, generate::secret)?, &app_secret_label)?;
-        let legacy_sign = *world.tuya.legacy_sign.get_or_insert(false);
-        let mask = *world.tuya.mask_private_fields.get_or_insert(true);
-        let require_token = *world.aliyun.require_cloud_token.get_or_insert(true);
-        let keep_tokens = *world.aliyun.keep_cloud_tokens.get_or_insert(false);
+        let secret = fill(&mut world.tuya.secret, generate::secret)?;
+        let secret = self.seal.seal(secret, &secret_aad(&world.name))?;
+        let app_secret = fill(&mut world.aliyun.app_secret, generate::secret)?;
+        let app_secret = self.seal.seal(app_secret, &app_secret_aad(&world.name))?;
+        fill(&mut world.tuya.client_id, generate::client_id)?;
+        fill(&mut world.aliyun.project_id, generate::aliyun_project_id)?;
+        fill(&mut world.aliyun.app_key, generate::app_key)?;
+        world.or_default();
         let settings = params![
-            client_id,
+            world.tuya.client_id,
             secret,
-            legacy_sign,
-            mask,
-            project_id,
-            app_key,
+            world.tuya.legacy_sign,
+            world.tuya.mask_private_fields,
+            world.aliyun.project_id,
+            world.aliyun.app_key,
             app_secret,
             world.name,
-            require_token,
-            keep_tokens
+            world.aliyun.require_cloud_token,
+            world.aliyun.keep_cloud_tokens
         ];
         if let Some(no) = stored_no {
             self.write(
@@ -227,51 +212,93 @@ impl<'a> Builder<'a> {
         Ok(no)
     }
 
+    /// The number, credentials and settings of a project.
+    fn stored_project(&self, name: &str) -> Result<Option<(i64, WorldProject)>> {
+        let sql = "SELECT project_no, client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
+                   aliyun_app_key, aliyun_app_secret_sealed, require_cloud_token, keep_cloud_tokens
+                   FROM project WHERE name = ?1";
+        let found = self.find(sql, params![name], |row| {
+            let tuya = WorldTuya {
+                client_id: row.get("client_id")?,
+                secret: None,
+                legacy_sign: row.get("legacy_sign")?,
+                mask_private_fields: row.get("mask_private_fields")?,
+            };
+            let aliyun = WorldAliyun {
+                project_id: row.get("aliyun_project_id")?,
+                app_key: row.get("aliyun_app_key")?,
+                app_secret: None,
+                require_cloud_token: row.get("require_cloud_token")?,
+                keep_cloud_tokens: row.get("keep_cloud_tokens")?,
+            };
+            let sealed: (Vec<u8>, Vec<u8>) = (row.get("secret_sealed")?, row.get("aliyun_app_secret_sealed")?);
+            Ok((row.get("project_no")?, WorldProject { tuya, aliyun, ..WorldProject::default() }, sealed))
+        })?;
+        let Some((no, mut project, (secret, app_secret))) = found else { return Ok(None) };
+        project.tuya.secret = Some(self.seal.unseal(&secret, &secret_aad(name))?);
+        project.aliyun.app_secret = Some(self.seal.unseal(&app_secret, &app_secret_aad(name))?);
+        Ok(Some((no, project)))
+    }
+
     fn app(&self, world: &mut WorldApp) -> Result<()> {
         let sql = "SELECT app_key, name, country_codes FROM app WHERE project_no = ?1 AND schema = ?2";
         let stored = self.find(sql, params![self.project_no, world.schema], |row| {
             let countries: String = row.get("country_codes")?;
-            Ok((row.get("app_key")?, row.get("name")?, countries))
+            let countries = countries.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
+            let (app_key, name) = (row.get("app_key")?, row.get("name")?);
+            Ok(WorldApp { schema: world.schema.clone(), app_key, name, country_codes: Some(countries) })
         })?;
-        if let Some((app_key, name, countries)) = stored {
-            world.app_key.get_or_insert(app_key);
-            world.name.get_or_insert(name);
-            let split = || countries.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
-            world.country_codes.get_or_insert_with(split);
+        if let Some(stored) = stored {
+            world.or_stored(stored);
         }
-        let app_key = fill(&mut world.app_key, generate::app_key)?;
-        let name = &*world.name.get_or_insert_with(|| world.schema.clone());
-        let countries = world.country_codes.get_or_insert_default().join(",");
+        fill(&mut world.app_key, generate::app_key)?;
+        world.or_default();
+        let countries = world.country_codes.as_ref().map(|codes| codes.join(","));
         self.write(
             "INSERT INTO app (project_no, schema, app_key, name, country_codes) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (project_no, schema) DO UPDATE SET app_key = excluded.app_key, name = excluded.name,
              country_codes = excluded.country_codes",
-            params![self.project_no, world.schema, app_key, name, countries],
+            params![self.project_no, world.schema, world.app_key, world.name, countries],
         )?;
         Ok(())
     }
 
     fn product(&self, world: &mut WorldProduct) -> Result<()> {
+        let Some((no, stored)) = self.stored_product(world)? else { return self.put_product(None, world) };
+        world.or_stored(stored.clone());
+        self.put_product(Some(no), world)?;
+        if world.ends_sessions_of(&stored) {
+            let devices = "SELECT device_no FROM device WHERE product_no = ?1 AND removed = 0";
+            self.ended.borrow_mut().extend(self.owners.numbers(devices, no)?.into_iter().map(DeviceNo));
+        }
+        Ok(())
+    }
+
+    /// The number and the members of a stored product.
+    fn stored_product(&self, world: &WorldProduct) -> Result<Option<(i64, WorldProduct)>> {
         let columns = "product_no, project_no, product_id, product_key, product_secret_sealed, model, icon, net_type,
                        node_type, biz_type, functions, registration, strict";
+        let mut sealed = Vec::new();
         let read = |row: &Row<'_>| {
-            Ok(StoredProduct {
-                no: row.get("product_no")?,
-                project_no: row.get("project_no")?,
-                id: row.get("product_id")?,
-                key: row.get("product_key")?,
-                secret: row.get("product_secret_sealed")?,
+            sealed = row.get("product_secret_sealed")?;
+            let product = WorldProduct {
+                product_id: row.get("product_id")?,
+                product_key: row.get("product_key")?,
+                product_secret: None,
+                name: world.name.clone(),
+                category: world.category.clone(),
                 model: row.get("model")?,
                 icon: row.get("icon")?,
                 net_type: row.get("net_type")?,
-                node_type: product::node_type(row.get_ref("node_type")?.as_str()?),
+                node_type: Some(product::node_type(row.get_ref("node_type")?.as_str()?)),
                 biz_type: row.get("biz_type")?,
-                functions: row.get("functions")?,
-                registration: product::registration(row.get_ref("registration")?.as_str()?),
+                registration: Some(product::registration(row.get_ref("registration")?.as_str()?)),
                 strict: row.get("strict")?,
-            })
+                functions: None,
+            };
+            Ok((row.get("product_no")?, ProjectNo(row.get("project_no")?), product, row.get::<_, String>("functions")?))
         };
-        let stored = match &world.product_id {
+        let found = match &world.product_id {
             Some(id) => {
                 self.find(&format!("SELECT {columns} FROM product WHERE product_id = ?1"), params![id], read)?
             }
@@ -281,52 +308,25 @@ impl<'a> Builder<'a> {
                 read,
             )?,
         };
-        let stored_no = stored.as_ref().map(|stored| stored.no);
-        let before = stored.as_ref().map(|stored| (stored.key.clone(), stored.functions.clone(), stored.strict));
-        if let Some(stored) = stored {
-            if stored.project_no != self.project_no {
-                return Err(Error::Refused(format!("product_id {:?} is another project's", stored.id)));
-            }
-            fill(&mut world.product_secret, || self.seal.unseal(&stored.secret, &product_secret_aad(&stored.id)))?;
-            world.product_id.get_or_insert(stored.id);
-            world.product_key.get_or_insert(stored.key);
-            world.model = world.model.take().or(stored.model);
-            world.icon.get_or_insert(stored.icon);
-            world.net_type.get_or_insert(stored.net_type);
-            world.node_type.get_or_insert(stored.node_type);
-            world.biz_type.get_or_insert(stored.biz_type);
-            world.registration.get_or_insert(stored.registration);
-            world.strict.get_or_insert(stored.strict);
-            fill(&mut world.functions, || functions::decode_for_document(&stored.functions))?;
+        let Some((no, project, mut product, functions)) = found else { return Ok(None) };
+        let id = product.product_id.as_deref().unwrap_or_default();
+        if project.0 != self.project_no {
+            return Err(Error::Refused(format!("product_id {id:?} is another project's")));
         }
-        self.put_product(stored_no, world)?;
-        let now = functions::encode(world.functions.as_deref().unwrap_or_default())?;
-        let is_changed = before.is_some_and(|(key, functions, strict)| {
-            functions != now || Some(&key) != world.product_key.as_ref() || Some(strict) != world.strict
-        });
-        if let (true, Some(no)) = (is_changed, stored_no) {
-            // Sessions use the product as it was when they began, so they must end.
-            let sql = "SELECT device_no FROM device WHERE product_no = ?1 AND removed = 0";
-            let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
-            let rows = statement.query_map(params![no], |row| row.get(0).map(DeviceNo)).map_err(Error::store)?;
-            let devices: Vec<DeviceNo> = rows.collect::<rusqlite::Result<_>>().map_err(Error::store)?;
-            self.ended.borrow_mut().extend(devices);
-        }
-        Ok(())
+        product.product_secret = Some(self.seal.unseal(&sealed, &product_secret_aad(id))?);
+        product.functions = Some(functions::decode_for_document(&functions)?);
+        Ok(Some((no, product)))
     }
 
     fn put_product(&self, stored_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
         let id = fill(&mut world.product_id, generate::product_id)?;
-        let key = fill(&mut world.product_key, generate::product_key)?;
+        fill(&mut world.product_key, generate::product_key)?;
         let secret = fill(&mut world.product_secret, generate::device_secret)?;
         let secret = self.seal.seal(secret, &product_secret_aad(id))?;
-        let icon = &*world.icon.get_or_insert_with(|| format!("smart/product_icon/{}.png", world.category));
-        let net_type = &*world.net_type.get_or_insert_with(|| "NET_WIFI".to_owned());
-        let node_type = product::node_type_text(*world.node_type.get_or_insert(NodeType::Device));
-        let biz_type = *world.biz_type.get_or_insert(0);
-        let registration = product::registration_text(*world.registration.get_or_insert_default());
-        let strict = *world.strict.get_or_insert(false);
-        let functions = functions::encode(world.functions.get_or_insert_default())?;
+        world.or_default();
+        let node_type = world.node_type.map(product::node_type_text);
+        let registration = world.registration.map(product::registration_text);
+        let functions = functions::encode(world.functions.as_deref().unwrap_or_default())?;
         self.write(
             "INSERT INTO product (product_no, project_no, product_id, product_key, product_secret_sealed, name,
              category, model, icon, net_type, node_type, biz_type, functions, registration, strict)
@@ -340,19 +340,19 @@ impl<'a> Builder<'a> {
             params![
                 stored_no,
                 self.project_no,
-                id,
-                key,
+                world.product_id,
+                world.product_key,
                 secret,
                 world.name,
                 world.category,
                 world.model,
-                icon,
-                net_type,
+                world.icon,
+                world.net_type,
                 node_type,
-                biz_type,
+                world.biz_type,
                 functions,
                 registration,
-                strict
+                world.strict
             ],
         )?;
         Ok(())
@@ -365,22 +365,6 @@ pub(super) fn fill<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) ->
         *slot = Some(make()?);
     }
     slot.as_ref().ok_or_else(|| Error::store("a value was not generated"))
-}
-
-struct StoredProduct {
-    no: i64,
-    project_no: i64,
-    id: String,
-    key: String,
-    secret: Vec<u8>,
-    model: Option<String>,
-    icon: String,
-    net_type: String,
-    node_type: NodeType,
-    biz_type: i64,
-    functions: String,
-    registration: Registration,
-    strict: bool,
 }
 
 /// The additional authenticated data of an encrypted product secret.

@@ -1,30 +1,24 @@
 //! The world document: devices, their owners and sharees.
 
-use std::collections::HashMap;
-
-use rusqlite::params;
+use rusqlite::{Row, ToSql, params};
 
 use super::attribute::delete_desired_values;
-use super::device::{TIME_ZONE, local_key_aad, secret_aad};
+use super::device::{local_key_aad, secret_aad};
 use super::owner::{self, Owner};
 use super::product::node_type;
-use super::visibility::shows_gateways_key;
+use super::visibility::is_with_gateway;
 use super::world::{Builder, at, fill, refused};
 use crate::domain::world::WorldDevice;
-use crate::domain::{DeviceNo, Error, NodeType, Result};
+use crate::domain::world::links::{GatewayKey, OwnerChange, StoredDevice};
+use crate::domain::{DeviceNo, Error, ProjectNo, Result, UserNo};
 use crate::store::generate;
 
 impl Builder<'_> {
     /// Writes all devices first and then their links, so that a document may name a gateway before it describes it.
     pub(super) fn devices(&self, devices: &mut [WorldDevice]) -> Result<()> {
-        let mut unnamed: HashMap<String, usize> = HashMap::new();
+        WorldDevice::name_unnamed(devices);
         let mut numbers = Vec::with_capacity(devices.len());
         for (index, device) in devices.iter_mut().enumerate() {
-            if device.device_id.is_none() && device.device_name.is_none() {
-                let count = unnamed.entry(device.product_id.clone()).or_default();
-                *count += 1;
-                device.device_name = Some(format!("{}-{count}", device.product_id));
-            }
             let number = self.device(device).map_err(|error| at(&position(index, device), error))?;
             numbers.push(number);
         }
@@ -38,10 +32,11 @@ impl Builder<'_> {
 
     fn device(&self, world: &mut WorldDevice) -> Result<i64> {
         // The product may belong to another project. Its maker and the owner's project then both see the device.
-        let sql = "SELECT product_no FROM product WHERE product_id = ?1";
-        let product_no: Option<i64> = self.find(sql, params![world.product_id], |row| row.get(0))?;
-        let product_no =
-            product_no.ok_or_else(|| Error::Refused(format!("there is no product {:?}", world.product_id)))?;
+        let sql = "SELECT product_no, project_no FROM product WHERE product_id = ?1";
+        let read = |row: &Row<'_>| Ok((row.get("product_no")?, ProjectNo(row.get("project_no")?)));
+        let product: Option<(i64, ProjectNo)> = self.find(sql, params![world.product_id], read)?;
+        let (product_no, maker) =
+            product.ok_or_else(|| Error::Refused(format!("there is no product {:?}", world.product_id)))?;
         let mut stored = self.stored_device(world, product_no)?;
         if let Some((no, stored_product, _)) = stored {
             if stored_product != product_no {
@@ -52,25 +47,23 @@ impl Builder<'_> {
                 stored = self.stored_device(world, product_no)?;
             }
         }
-        let before = stored.map(|(no, _, before)| (no, before));
-        let is_held_elsewhere = self.check_maker(world, product_no, before.as_ref())?;
-        if let (false, Some((no, _))) = (is_held_elsewhere, &before)
+        let before = stored.map(|(no, _, before)| Ok::<_, Error>((self.found_device(no)?, before))).transpose()?;
+        let found = before.as_ref().map(|(found, before)| (found, before));
+        let is_held_elsewhere = world.check_maker(ProjectNo(self.project_no), maker, found)?;
+        if let (false, Some((found, _))) = (is_held_elsewhere, &before)
             && world.local_key.is_some()
-            && world.local_key == self.key_of_gateway(*no)?
+            && let Some(key) = self.gateway_key(found.no.0)?
         {
-            // The document was printed while the device showed the key of its gateway.
-            world.local_key = None;
+            world.omit_shown_key(&key);
         }
-        let given = is_held_elsewhere.then(|| world.clone());
-        let (no, before) = before.unzip();
+        let said = is_held_elsewhere.then(|| world.clone());
+        let (found, before) = before.unzip();
         if let Some(before) = before.clone() {
             world.or_stored(before);
         }
-        let no = self.put_device(no, product_no, before.as_ref(), world)?;
-        if let Some(given) = given {
-            // The maker must not see the owner's data of the device, nor the local key.
-            let WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, .. } = given;
-            *world = WorldDevice { name, node_id, ip, lat, lon, time_zone, local_key, ..world.clone() };
+        let no = self.put_device(found.map(|found| found.no.0), product_no, before.as_ref(), world)?;
+        if let Some(said) = said {
+            *world = std::mem::take(world).shown_to_maker(said);
         }
         Ok(no)
     }
@@ -80,7 +73,7 @@ impl Builder<'_> {
         const COLUMNS: &str = "device_no, product_no, device_id, secret_sealed, local_key_sealed, uuid, sn,
             mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual, disabled";
         let mut sealed: (Vec<u8>, Vec<u8>) = Default::default();
-        let read = |row: &rusqlite::Row<'_>| {
+        let read = |row: &Row<'_>| {
             sealed = (row.get("secret_sealed")?, row.get("local_key_sealed")?);
             let device = WorldDevice {
                 product_id: world.product_id.clone(),
@@ -132,12 +125,7 @@ impl Builder<'_> {
         let local_key = fill(&mut world.local_key, generate::device_secret)?.clone();
         fill(&mut world.uuid, generate::device_secret)?;
         fill(&mut world.iot_id, generate::iot_id)?;
-        world.device_name.get_or_insert_with(|| id.clone());
-        world.name.get_or_insert_with(|| world.product_id.clone());
-        world.ip.get_or_insert_default();
-        world.time_zone.get_or_insert_with(|| TIME_ZONE.to_owned());
-        world.is_virtual.get_or_insert(false);
-        world.disabled.get_or_insert(false);
+        world.or_default();
         if let (Some(no), Some(before)) = (no, before) {
             if *before == world.without_links() {
                 return Ok(no);
@@ -191,41 +179,33 @@ impl Builder<'_> {
         Ok(no.unwrap_or(written))
     }
 
-    /// The local key of a device's gateway, if the device shows it as its own.
-    fn key_of_gateway(&self, no: i64) -> Result<Option<String>> {
+    /// The local key of a device's gateway, if it has one.
+    fn gateway_key(&self, no: i64) -> Result<Option<GatewayKey>> {
         let sql = concat!(
-            "SELECT g.device_id, g.local_key_sealed FROM device d JOIN device g ON g.device_no = d.gateway_no
-             LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE d.device_no = ?1 AND ",
-            shows_gateways_key!()
+            "SELECT g.device_id, g.local_key_sealed, d.local_key_given, ",
+            is_with_gateway!(),
+            " AS is_together FROM device d JOIN device g ON g.device_no = d.gateway_no
+             LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE d.device_no = ?1"
         );
         let found = self.find(sql, params![no], |row| {
-            Ok((row.get::<_, String>("device_id")?, row.get::<_, Vec<u8>>("local_key_sealed")?))
+            let (is_own_given, is_together) = (row.get("local_key_given")?, row.get("is_together")?);
+            let sealed: (String, Vec<u8>) = (row.get("device_id")?, row.get("local_key_sealed")?);
+            Ok((sealed, GatewayKey { key: String::new(), is_own_given, is_together }))
         })?;
-        found.map(|(gateway, sealed)| self.seal.unseal(&sealed, &local_key_aad(&gateway))).transpose()
+        let unsealed = |((gateway, sealed), key): ((String, Vec<u8>), GatewayKey)| {
+            Ok(GatewayKey { key: self.seal.unseal(&sealed, &local_key_aad(&gateway))?, ..key })
+        };
+        found.map(unsealed).transpose()
     }
 
-    /// Sets the local key of a sub-device in the document: the gateway's key, unless the device was given its own.
+    /// Sets the local key of a sub-device in the document, and in the store if it is the gateway's.
     fn settle_local_key(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
-        let sql = "SELECT g.device_id, g.local_key_sealed, d.local_key_given FROM device d
-                   JOIN device g ON g.device_no = d.gateway_no WHERE d.device_no = ?1";
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok((row.get("device_id")?, row.get("local_key_sealed")?, row.get("local_key_given")?))
-        };
-        let found: Option<(String, Vec<u8>, bool)> = self.find(sql, params![no], read)?;
-        let Some((gateway, sealed, is_given)) = found else { return Ok(()) };
-        if !self.is_own(no)? {
-            return Ok(());
-        }
-        let key = self.seal.unseal(&sealed, &local_key_aad(&gateway))?;
-        if is_given && world.local_key.as_ref() == Some(&key) {
-            // The gateway's key must not become the device's own key, which it would show behind any other gateway.
+        let Some(key) = self.gateway_key(no)? else { return Ok(()) };
+        if self.found_device(no)?.is_of(ProjectNo(self.project_no)) && world.settle_local_key(key) {
             let id = world.device_id.clone().unwrap_or_default();
             let own = self.seal.seal(&generate::device_secret()?, &local_key_aad(&id))?;
             let sql = "UPDATE device SET local_key_sealed = ?2, local_key_given = 0 WHERE device_no = ?1";
             self.write(sql, params![no, own])?;
-        }
-        if let Some(key) = self.key_of_gateway(no)? {
-            world.local_key = Some(key);
         }
         Ok(())
     }
@@ -240,47 +220,16 @@ impl Builder<'_> {
             None => owner::home_for(self.connection, no, user_no)?,
         };
         world.home_id = Some(home_id);
-        let sql = "SELECT 1 FROM binding WHERE device_no = ?1 AND owned = 1 AND user_no = ?2";
-        let is_new = self.find(sql, params![no, user_no], |_| Ok(()))?.is_none();
+        let change = OwnerChange::of(&self.owners.placement(no)?, UserNo(user_no));
         let owner = Owner { user_no, home_id };
-        let had_other_owner = self.owners.hand_over(no, owner, world.keep_history == Some(true))?;
-        if is_new {
+        self.owners.hand_over(no, owner, world.keep_history == Some(true))?;
+        if change.takes_sub_devices {
             self.owners.hand_over_behind(no, owner)?;
         }
-        if is_new && had_other_owner {
+        if change.changes_users {
             self.ended.borrow_mut().push(DeviceNo(no));
         }
-        Ok(is_new && had_other_owner)
-    }
-
-    /// True if a user of the project owns the device or owned it last, or if the project made it and it never had an owner.
-    fn is_own(&self, no: i64) -> Result<bool> {
-        let sql = "SELECT coalesce((SELECT u.project_no FROM app_user u WHERE u.user_no = coalesce(
-                       (SELECT b.user_no FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1),
-                       d.last_owner_no)), d.project_no) = ?2 FROM device d WHERE d.device_no = ?1";
-        Ok(self.find(sql, params![no, self.project_no], |row| row.get(0))?.unwrap_or(false))
-    }
-
-    /// Checks that the project may describe the device. The maker of a device that is held elsewhere may only describe what
-    /// the factory knows. Returns true for such a device.
-    fn check_maker(&self, world: &WorldDevice, product_no: i64, before: Option<&(i64, WorldDevice)>) -> Result<bool> {
-        let sql = "SELECT 1 FROM product WHERE product_no = ?1 AND project_no = ?2";
-        let is_maker = self.find(sql, params![product_no, self.project_no], |_| Ok(()))?.is_some();
-        let Some((no, before)) = before else {
-            let refused = "owner: a device of another project's product needs an owner of this project";
-            let is_allowed = is_maker || world.owner.is_some();
-            return is_allowed.then_some(false).ok_or_else(|| Error::Refused(refused.to_owned()));
-        };
-        if self.is_own(*no)? {
-            return Ok(false);
-        }
-        if !is_maker {
-            return Err(Error::Refused("the device is another project's".to_owned()));
-        }
-        match world.denied_to_maker(before) {
-            Some(member) => Err(Error::Refused(format!("{member}: the device is another project's"))),
-            None => Ok(true),
-        }
+        Ok(change.changes_users)
     }
 
     /// Checks that the project has this home.
@@ -290,35 +239,39 @@ impl Builder<'_> {
         found.ok_or_else(|| Error::Refused(format!("home_id: the project has no home {home_id}")))
     }
 
-    /// The number of a gateway of the project.
-    fn own_gateway(&self, gateway: &str) -> Result<i64> {
-        let sql = "SELECT d.device_no, p.node_type FROM device d JOIN product p USING (product_no)
-                   WHERE d.device_id = ?1";
-        let found = self.find(sql, params![gateway], |row| {
-            Ok((row.get::<_, i64>("device_no")?, node_type(row.get_ref("node_type")?.as_str()?)))
-        })?;
-        match found {
-            Some((no, NodeType::Gateway)) if self.is_own(no)? => Ok(no),
-            Some((_, NodeType::Gateway)) => Err(Error::Refused(format!("gateway: {gateway:?} is another project's"))),
-            _ => Err(Error::Refused(format!("gateway: {gateway:?} is no gateway"))),
-        }
+    /// A device of the store.
+    fn found_device(&self, no: i64) -> Result<StoredDevice> {
+        let found = self.find_device("d.device_no = ?1", no)?;
+        found.ok_or_else(|| Error::store("a device does not exist"))
     }
 
-    /// Refuses a change of a device that has no owner now, because data of its last owner would become visible to others.
-    fn check_owned(&self, no: i64, member: &str) -> Result<()> {
-        let sql = "SELECT 1 FROM device d WHERE d.device_no = ?1 AND d.last_owner_no IS NOT NULL AND NOT EXISTS
-                   (SELECT 1 FROM binding b WHERE b.device_no = d.device_no AND b.owned = 1)";
-        match self.find(sql, params![no], |_| Ok(()))? {
-            Some(()) => Err(Error::Refused(format!("{member}: the device has no owner now: name one"))),
-            None => Ok(()),
-        }
+    /// The device `d` that a condition over `?1` selects.
+    fn find_device(&self, condition: &str, value: impl ToSql) -> Result<Option<StoredDevice>> {
+        let sql = format!(
+            "SELECT d.device_no, p.node_type, d.project_no, d.last_owner_no, o.user_no AS owner_no, (SELECT u.project_no
+             FROM app_user u WHERE u.user_no = coalesce(o.user_no, d.last_owner_no)) AS holder
+             FROM device d JOIN product p USING (product_no)
+             LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE {condition}"
+        );
+        self.find(&sql, params![value], |row| {
+            let is_owned = row.get::<_, Option<i64>>("owner_no")?.is_some();
+            Ok(StoredDevice {
+                no: DeviceNo(row.get("device_no")?),
+                node_type: node_type(row.get_ref("node_type")?.as_str()?),
+                maker: ProjectNo(row.get("project_no")?),
+                holder: row.get::<_, Option<i64>>("holder")?.map(ProjectNo),
+                is_owned,
+                was_owned: is_owned || row.get::<_, Option<i64>>("last_owner_no")?.is_some(),
+            })
+        })
     }
 
     /// Writes owner, gateway, home and sharees.
     fn link(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
         self.give(world, no)?;
         if let Some(gateway) = &world.gateway {
-            let gateway_no = self.own_gateway(gateway)?;
+            let found = self.find_device("d.device_id = ?1", gateway)?;
+            let gateway_no = StoredDevice::gateway(found, gateway, ProjectNo(self.project_no))?.0;
             let sql = "UPDATE device SET gateway_no = ?2 WHERE device_no = ?1 AND gateway_no IS NOT ?2";
             if self.connection.execute(sql, params![no, gateway_no]).map_err(refused)? > 0 {
                 self.ended.borrow_mut().push(DeviceNo(no));
@@ -326,12 +279,12 @@ impl Builder<'_> {
         }
         if let Some(home_id) = world.home_id {
             let home_id = self.own_home(home_id)?;
-            self.check_owned(no, "home_id")?;
+            self.found_device(no)?.check_owned("home_id")?;
             self.owners.move_to_home(no, home_id)?;
         }
         if let Some(users) = &world.shared_with {
             if !users.is_empty() {
-                self.check_owned(no, "shared_with")?;
+                self.found_device(no)?.check_owned("shared_with")?;
             }
             self.owners.note_holders(no)?;
             let users = users.iter().map(|user| self.user_no(user)).collect::<Result<Vec<i64>>>()?;

@@ -4,31 +4,32 @@ use rusqlite::params;
 
 use super::home::leave_home;
 use super::owner;
-use super::user::{EXACT_FIRST, NAMED};
+use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
 use super::world::{Builder, fill};
+use crate::domain::world::links::StoredHome;
 use crate::domain::world::{WorldHome, WorldUser};
-use crate::domain::{Error, HomeId, Result, UserNo, UsernameType};
+use crate::domain::{Error, HomeId, ProjectNo, Result, UserNo};
 use crate::store::generate;
+use crate::store::password::PasswordHashes;
 
 impl Builder<'_> {
-    pub(super) fn user(&self, world: &mut WorldUser) -> Result<()> {
+    /// Writes a user. If `password` is `None`, the stored password remains.
+    pub(super) fn user(&self, world: &mut WorldUser, password: Option<&PasswordHashes>) -> Result<()> {
         let sql = "SELECT app_no FROM app WHERE project_no = ?1 AND schema = ?2";
         let app_no: Option<i64> = self.find(sql, params![self.project_no, world.schema], |row| row.get(0))?;
         let app_no = app_no.ok_or_else(|| Error::Refused(format!("there is no app {:?}", world.schema)))?;
         let sql = format!(
-            "SELECT user_no, username_type, country_code, password_hash, nick_name, avatar, gender, time_zone_id, uid,
+            "SELECT user_no, username_type, country_code, {PASSWORD_HASHES}, nick_name, avatar, gender, time_zone_id, uid,
              identity_id, open_id, login_id, phone, email, disabled FROM app_user u WHERE app_no = ?1 AND {NAMED}
              ORDER BY {EXACT_FIRST} LIMIT 1"
         );
-        let mut user_no = None;
-        let before = self.find(&sql, params![app_no, world.username], |row| {
-            user_no = row.get("user_no")?;
-            Ok(WorldUser {
+        let stored = self.find(&sql, params![app_no, world.username], |row| {
+            let user = WorldUser {
                 schema: world.schema.clone(),
                 username: world.username.clone(),
                 username_type: row.get("username_type")?,
                 country_code: row.get("country_code")?,
-                password: row.get("password_hash")?,
+                password: None,
                 nick_name: row.get("nick_name")?,
                 avatar: row.get("avatar")?,
                 gender: row.get("gender")?,
@@ -40,47 +41,44 @@ impl Builder<'_> {
                 phone: row.get("phone")?,
                 email: row.get("email")?,
                 disabled: row.get("disabled")?,
-            })
+            };
+            Ok((row.get::<_, i64>("user_no")?, user, password_hashes(row)?))
         })?;
-        if let Some(before) = before.clone() {
-            world.or_stored(before);
+        let Some((user_no, before, hashes)) = stored else {
+            self.complete_user(world)?;
+            return self.put_user(app_no, None, world, password.unwrap_or(&PasswordHashes::default()));
+        };
+        world.or_stored(before.clone());
+        self.complete_user(world)?;
+        if before == *world && password.is_none() {
+            return Ok(());
         }
-        self.put_user(app_no, user_no, before.as_ref(), world)?;
-        world.password = None;
+        self.put_user(app_no, Some(user_no), world, password.unwrap_or(&hashes))
+    }
+
+    fn complete_user(&self, world: &mut WorldUser) -> Result<()> {
+        fill(&mut world.uid, || generate::uid(self.now_ms))?;
+        fill(&mut world.identity_id, generate::identity_id)?;
+        fill(&mut world.login_id, generate::login_id)?;
+        world.or_default();
         Ok(())
     }
 
-    fn put_user(
-        &self,
-        app_no: i64,
-        user_no: Option<i64>,
-        before: Option<&WorldUser>,
-        world: &mut WorldUser,
-    ) -> Result<()> {
-        world.username_type.get_or_insert(UsernameType::Other as i64);
-        world.country_code.get_or_insert_default();
-        world.nick_name.get_or_insert_default();
-        world.avatar.get_or_insert_default();
-        fill(&mut world.uid, || generate::uid(self.now_ms))?;
-        fill(&mut world.identity_id, generate::identity_id)?;
-        world.disabled.get_or_insert(false);
-        let login_id = fill(&mut world.login_id, generate::login_id)?;
-        world.open_id.get_or_insert_with(|| login_id.clone());
-        if before == Some(world) {
-            return Ok(());
-        }
+    fn put_user(&self, app_no: i64, user_no: Option<i64>, world: &WorldUser, password: &PasswordHashes) -> Result<()> {
         self.write(
             "INSERT INTO app_user (user_no, project_no, app_no, uid, username, username_type, country_code,
-             password_hash, nick_name, avatar, gender, time_zone_id, identity_id, open_id, created_ms, updated_ms,
-             login_id, phone, email, disabled)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19)
+             password_md5_hash, nick_name, avatar, gender, time_zone_id, identity_id, open_id, created_ms, updated_ms,
+             login_id, phone, email, disabled, password_sha256_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19, ?20)
              ON CONFLICT (user_no) DO UPDATE SET uid = excluded.uid, username_type = excluded.username_type,
-             country_code = excluded.country_code, password_hash = excluded.password_hash,
+             country_code = excluded.country_code, password_md5_hash = excluded.password_md5_hash,
+             password_sha256_hash = excluded.password_sha256_hash,
              nick_name = excluded.nick_name, avatar = excluded.avatar, gender = excluded.gender,
              time_zone_id = excluded.time_zone_id, identity_id = excluded.identity_id, open_id = excluded.open_id,
              updated_ms = excluded.updated_ms, login_id = excluded.login_id, phone = excluded.phone,
              email = excluded.email, disabled = excluded.disabled, access_version = access_version
-             + (password_hash IS NOT excluded.password_hash OR disabled <> excluded.disabled)",
+             + (password_md5_hash IS NOT excluded.password_md5_hash OR disabled <> excluded.disabled
+             OR password_sha256_hash IS NOT excluded.password_sha256_hash)",
             params![
                 user_no,
                 self.project_no,
@@ -89,7 +87,7 @@ impl Builder<'_> {
                 world.username,
                 world.username_type,
                 world.country_code,
-                world.password,
+                password.md5,
                 world.nick_name,
                 world.avatar,
                 world.gender,
@@ -100,7 +98,8 @@ impl Builder<'_> {
                 world.login_id,
                 world.phone,
                 world.email,
-                world.disabled
+                world.disabled,
+                password.sha256
             ],
         )?;
         Ok(())
@@ -108,8 +107,11 @@ impl Builder<'_> {
 
     pub(super) fn home(&self, world: &mut WorldHome) -> Result<()> {
         let owner_no = self.user_no(&world.owner)?;
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get("home_id")?, row.get("project_no")?, row.get("owner_no")?));
-        let stored: Option<(i64, i64, i64)> = match world.home_id {
+        let read = |row: &rusqlite::Row<'_>| {
+            let (project, owner) = (ProjectNo(row.get("project_no")?), UserNo(row.get("owner_no")?));
+            Ok(StoredHome { home_id: row.get("home_id")?, project, owner })
+        };
+        let stored = match world.home_id {
             Some(id) => {
                 let sql = "SELECT home_id, project_no, owner_no FROM home WHERE home_id = ?1";
                 self.find(sql, params![id], read)?
@@ -120,22 +122,17 @@ impl Builder<'_> {
                 self.find(sql, params![owner_no, world.name], read)?
             }
         };
-        if let Some((id, project_no, before_no)) = stored {
-            if project_no != self.project_no {
-                return Err(Error::Refused(format!("home_id {id} is another project's")));
+        if let Some(stored) = stored
+            && let Some(previous) = world.or_stored(stored, ProjectNo(self.project_no), UserNo(owner_no))?
+        {
+            let id = stored.home_id;
+            // The new owner must not remain a member as well.
+            for no in self.owners.numbers("SELECT device_no FROM device WHERE home_id = ?1", id)? {
+                self.owners.note_holders(no)?;
             }
-            world.home_id = Some(id);
-            if before_no != owner_no {
-                // The previous owner leaves the home. The new owner must not remain a member of it as well.
-                let sql = "SELECT device_no FROM device WHERE home_id = ?1";
-                for no in self.owners.numbers(sql, id)? {
-                    self.owners.note_holders(no)?;
-                }
-                let detached =
-                    leave_home(self.connection, HomeId(id), UserNo(before_no), self.now_ms).map_err(Error::store)?;
-                self.ended.borrow_mut().extend(detached);
-                self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;
-            }
+            let detached = leave_home(self.connection, HomeId(id), previous, self.now_ms).map_err(Error::store)?;
+            self.ended.borrow_mut().extend(detached);
+            self.write("DELETE FROM home_member WHERE home_id = ?1 AND user_no = ?2", params![id, owner_no])?;
         }
         match world.home_id {
             Some(id) => {
