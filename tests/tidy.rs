@@ -127,7 +127,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     (
         "feed",
         &["domain", "hex", "mqtt", "random", "shutdown", "thing_model"],
-        &["std", "aes_gcm", "base64", "md5", "serde_json", "subtle", "tokio"],
+        &["std", "aes_gcm", "async_trait", "base64", "md5", "serde_json", "subtle", "tokio"],
     ),
     ("thing_model", &["domain"], &["serde_json", "std"]),
     ("durable_file", &[], &["std", "thiserror", "tracing"]),
@@ -135,6 +135,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("in_process", &["domain"], &["std", "async_trait", "rustc_hash"]),
     ("hex", &[], &["std"]),
     ("random", &[], &["getrandom"]),
     ("refusals", &[], &["std", "tracing"]),

@@ -22,7 +22,6 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::domain::replay::Replays;
 use crate::http::{Bodies, Refusals, document};
 use reply::{Failure, Gate};
 
@@ -39,8 +38,6 @@ pub struct Aliyun {
     mqtt_endpoint: String,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
-    replays: Replays,
-    undated: Replays,
 }
 
 /// The settings of this dialect.
@@ -62,19 +59,7 @@ impl Aliyun {
     /// Creates the dialect. `bodies` limits the memory of request bodies; `refusals` counts and logs refused requests.
     pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
-        let (replays, undated) = Default::default();
-        Self {
-            cloud,
-            explain,
-            hmac_sha1,
-            require_timestamp,
-            sharee_owned,
-            mqtt_endpoint,
-            bodies,
-            refusals,
-            replays,
-            undated,
-        }
+        Self { cloud, explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint, bodies, refusals }
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use super::message::{MessageKey, OutgoingMessage, Publisher};
 use crate::domain::access::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, News, SUBSCRIPTION_LIFE_MS, SubscriberIdentity};
+use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, News, Selection, SubscriberIdentity};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 use crate::{hex, random};
@@ -160,16 +161,19 @@ impl Subscribers {
     }
 }
 
+#[async_trait]
 impl Feed for Subscribers {
-    fn admitted(&self, is_meant: &dyn Fn(&SubscriberIdentity) -> bool) -> Vec<(String, Arc<SubscriberIdentity>)> {
+    async fn admitted(&self, selection: Selection<'_>) -> Result<Vec<(String, Arc<SubscriberIdentity>)>> {
         let admitted = self.held();
-        let meant = admitted.iter().filter(|(_, here)| is_meant(&here.listener));
-        meant.map(|(name, here)| (name.clone(), here.listener.clone())).collect()
+        let selected = admitted.iter().filter(|(_, here)| selection.selects(&here.listener));
+        Ok(selected.map(|(name, here)| (name.clone(), here.listener.clone())).collect())
     }
 
-    fn end(&self, name: &str) {
-        // Its connection ends with the sender that is kept here.
-        self.held().remove(name);
+    async fn end(&self, names: &[String]) -> Result<()> {
+        let mut admitted = self.held();
+        // Their connections end with the senders that are kept here.
+        names.iter().for_each(|name| drop(admitted.remove(name)));
+        Ok(())
     }
 
     fn has_subscribers(&self) -> bool {
@@ -187,11 +191,10 @@ impl Feed for Subscribers {
         FeedFigures { listeners, dropped: self.dropped.load(Ordering::Relaxed) }
     }
 
-    fn admit(&self, listener: SubscriberIdentity) -> Result<Option<Credentials>> {
+    async fn admit(&self, listener: SubscriberIdentity, now_ms: i64) -> Result<Option<Credentials>> {
         let digits = || random::bytes::<16>().map(hex::encode).map_err(|error| Error::store(error.to_string()));
         let (name, password, topic) =
             (format!("{CLIENT_ID_PREFIX}{}", digits()?), digits()?, format!("cloud/token/in/{}", digits()?));
-        let now_ms = listener.expires_ms - SUBSCRIPTION_LIFE_MS;
         let is_of_one = |other: &SubscriberIdentity| {
             let of = |listener: &SubscriberIdentity| listener.user.as_ref().map(|user| user.no);
             (other.project, of(other)) == (listener.project, of(&listener))
@@ -338,7 +341,7 @@ fn before_change(listener: &SubscriberIdentity, device: &Arc<Device>) -> Arc<Dev
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::feed::MessageForm;
+    use crate::domain::feed::{MessageForm, SUBSCRIPTION_LIFE_MS};
 
     fn listener(project: i64, link: usize) -> SubscriberIdentity {
         SubscriberIdentity {
@@ -354,41 +357,50 @@ mod tests {
     }
 
     fn of(subscribers: &Subscribers, project: i64) -> usize {
-        subscribers.admitted(&|listener| listener.project == ProjectNo(project)).len()
+        subscribers.held().values().filter(|here| here.listener.project == ProjectNo(project)).count()
     }
 
     /// Whether somebody is admitted; the connection of one who stays there.
-    fn admit(subscribers: &Arc<Subscribers>, project: i64, link: usize, stays: bool) -> Option<Option<Subscription>> {
-        let credentials = subscribers.admit(listener(project, link)).unwrap()?;
+    async fn admit(
+        subscribers: &Arc<Subscribers>,
+        project: i64,
+        link: usize,
+        stays: bool,
+    ) -> Option<Option<Subscription>> {
+        let credentials = subscribers.admit(listener(project, link), link as i64).await.unwrap()?;
         Some(stays.then(|| subscribers.connect(&credentials.name, credentials.password.as_bytes(), 0).unwrap()))
     }
 
-    #[test]
-    fn one_project_takes_no_more_than_its_share_and_starves_nobody() {
+    #[tokio::test]
+    async fn one_project_takes_no_more_than_its_share_and_starves_nobody() {
         let (subscribers, _happenings) = bounded_feed(Bounds { in_all: 12, of_project: 8, of_one: 100 });
         // Those of the first are all there, so none of them can make room for another of the same.
-        let mut there: Vec<Subscription> =
-            (0..8).map(|link| admit(&subscribers, 1, link, true).unwrap().unwrap()).collect();
-        assert!(admit(&subscribers, 1, 8, true).is_none(), "bounded by project");
-        let others: Vec<Subscription> =
-            (0..4).map(|link| admit(&subscribers, 2, link, true).unwrap().unwrap()).collect();
+        let mut there = Vec::new();
+        for link in 0..8 {
+            there.push(admit(&subscribers, 1, link, true).await.unwrap().unwrap());
+        }
+        assert!(admit(&subscribers, 1, 8, true).await.is_none(), "bounded by project");
+        let mut others = Vec::new();
+        for link in 0..4 {
+            others.push(admit(&subscribers, 2, link, true).await.unwrap().unwrap());
+        }
         assert_eq!((of(&subscribers, 1), of(&subscribers, 2)), (8, 4), "all places are taken");
         for link in 0..2 {
-            assert!(admit(&subscribers, 3, link, true).is_some(), "at the cost of the one that has most");
+            assert!(admit(&subscribers, 3, link, true).await.is_some(), "at the cost of the one that has most");
         }
         assert_eq!((of(&subscribers, 1), of(&subscribers, 2), of(&subscribers, 3)), (6, 4, 2));
         assert!(there[0].messages.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Disconnected));
-        assert!(admit(&subscribers, 1, 9, true).is_none(), "which takes no place of theirs in turn");
+        assert!(admit(&subscribers, 1, 9, true).await.is_none(), "which takes no place of theirs in turn");
         assert_eq!((of(&subscribers, 1), of(&subscribers, 2), of(&subscribers, 3)), (6, 4, 2));
         drop(others);
     }
 
-    #[test]
-    fn who_is_not_there_makes_room_first() {
+    #[tokio::test]
+    async fn who_is_not_there_makes_room_first() {
         let (subscribers, _happenings) = bounded_feed(Bounds { in_all: 4, of_project: 3, of_one: 2 });
-        let kept = admit(&subscribers, 1, 0, true).unwrap();
+        let kept = admit(&subscribers, 1, 0, true).await.unwrap();
         for link in 1..5 {
-            assert!(admit(&subscribers, 1, link, false).is_some(), "{link}");
+            assert!(admit(&subscribers, 1, link, false).await.is_some(), "{link}");
             assert!(of(&subscribers, 1) <= 2, "of one");
         }
         assert!(kept.is_some_and(|mut kept| kept.messages.try_recv() == Err(mpsc::error::TryRecvError::Empty)));

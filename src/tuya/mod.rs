@@ -36,7 +36,6 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::domain::replay::Replays;
 use crate::http::{Bodies, Refusals, document};
 pub use open_hub::FeedAddresses;
 use reply::{Code, Failure};
@@ -49,7 +48,6 @@ pub struct Tuya {
     feed_addresses: FeedAddresses,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
-    replays: Replays,
 }
 
 impl Tuya {
@@ -64,7 +62,7 @@ impl Tuya {
         bodies: Arc<Bodies>,
         refusals: Arc<Refusals>,
     ) -> Self {
-        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, replays: Replays::default() }
+        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals }
     }
 }
 

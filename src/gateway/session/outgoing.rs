@@ -34,7 +34,7 @@ impl Session {
                 });
                 return Err(Closed);
             }
-            let found = self.sub_devices.values().find(|sub| sub.no == no).cloned();
+            let found = self.sub_devices.values().find(|sub| sub.device.no == no).map(|sub| sub.device.clone());
             if let Some(sub) = found {
                 self.remove_sub_device(gateway, &sub).await;
             }
