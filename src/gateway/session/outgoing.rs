@@ -58,6 +58,10 @@ impl Session {
         is_new: bool,
     ) {
         let PendingCommand { device, id, command, answer } = sent;
+        if answer.is_closed() {
+            // The time for it is over, and its caller was told that it was not sent.
+            return;
+        }
         let message = self.dialect.encode_command(&device, id, &command, gateway.cloud.now_ms());
         if !self.is_subscribed(&message.topic) {
             let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());
