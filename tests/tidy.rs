@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "rusqlite",
             "lz4_flex",
             "crc32fast",
+            "getrandom",
             "quick_cache",
             "rustc_hash",
             "tokio",
