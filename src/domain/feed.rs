@@ -30,10 +30,10 @@ pub trait Feed: Send + Sync {
     /// The metrics of this node.
     fn figures(&self) -> FeedFigures;
     /// Admits a subscriber at `now_ms`, milliseconds since 1970, and replaces an earlier one of the same project, user and
-    /// link; `None` if there are too many subscribers. The credentials are valid on every node, until the subscriber
-    /// expires, is removed or is replaced.
+    /// link; `None` if there are too many subscribers. Those that have expired by then are removed. The credentials are
+    /// valid on every node, until the subscriber expires, is removed or is replaced.
     async fn admit(&self, subscriber: SubscriberIdentity, now_ms: i64) -> Result<Option<Credentials>>;
-    /// The admitted subscribers of a selection, with their names. Expired ones may be among them.
+    /// The admitted subscribers of a selection, with their names. Those that expired after the last admission may be among them.
     async fn admitted(&self, selection: Selection<'_>) -> Result<Vec<(String, Arc<SubscriberIdentity>)>>;
     /// Removes subscribers by their names and closes their connections. Names of no subscribers are ignored.
     async fn end(&self, names: &[String]) -> Result<()>;
@@ -66,7 +66,7 @@ impl Selection<'_> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedFigures {
     /// Subscribers that are connected.
-    pub listeners: u64,
+    pub subscribers: u64,
     /// Messages that were dropped since the server started.
     pub dropped: u64,
 }

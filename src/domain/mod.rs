@@ -139,12 +139,12 @@ pub trait Downlink: Send + Sync {
     /// wait for the end of the session.
     async fn end_session(&self, device: DeviceNo);
     /// Sends a command at most once, and waits until it is on its way to the device, or for the answer to
-    /// [`command::Command::Do`], which is returned as JSON text. The result comes within 10 s; a command that was not sent by
-    /// then is never sent.
+    /// [`command::Command::Do`], which is returned as JSON text. The result comes within 10 s, and nothing is sent after it.
     ///
     /// # Errors
     /// [`command::Undelivered::Offline`] without a session; [`command::Undelivered::Busy`] if too many commands wait or the
-    /// session cannot be reached. For both, and for [`command::Undelivered::NotSubscribed`], nothing was sent.
+    /// session cannot be reached. Nothing was sent for both and for [`command::Undelivered::NotSubscribed`]; it is unknown for
+    /// [`command::Undelivered::NoAnswer`].
     async fn command(
         &self,
         device: &Arc<Device>,
