@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::presence::LeasedDevice;
@@ -21,6 +22,8 @@ const DEVICES_MAX: usize = 1000;
 const ROUND: Duration = Duration::from_secs(2);
 /// Maximum number of messages that wait for virtual devices.
 const WAITING_MAX: usize = 64;
+/// The result of a command must have come by then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Sends commands to virtual devices.
 pub struct VirtualDownlink(mpsc::Sender<Message>);
@@ -51,7 +54,10 @@ impl Downlink for VirtualDownlink {
     async fn command(&self, device: &Arc<Device>, command: Command) -> std::result::Result<String, Undelivered> {
         let (sender, answer) = oneshot::channel();
         self.0.try_send(Message::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
-        answer.await.map_err(|_| Undelivered::Offline)
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Err(_) => Err(Undelivered::NoAnswer),
+            Ok(answer) => answer.map_err(|_| Undelivered::Offline),
+        }
     }
 }
 
@@ -73,7 +79,8 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown:
                     }
                 }
                 Message::Command(no, command, answer) => {
-                    if let Some(simulated) = running.get_mut(&no) {
+                    // The caller of a command may have been told that it failed.
+                    if let Some(simulated) = running.get_mut(&no).filter(|_| !answer.is_closed()) {
                         apply(&cloud, simulated, command).await;
                         let _ = answer.send("{}".to_owned());
                     }
