@@ -1,5 +1,5 @@
 //! How fast the embedded event log takes rows, durably, against a plain append of the same bytes with fdatasync a batch;
-//! and how long a commit and a page take at a steady rate with rolls and merges included.
+//! and how long a commit and a page take at a steady rate with flushes and compactions included.
 //!
 //! `INGLE_BENCH_ROWS` sets the rows of a run, `INGLE_BENCH_RUNS` the runs, `INGLE_BENCH_SECONDS` the steady part,
 //! `INGLE_BENCH_FOLDER` where it writes.
@@ -159,9 +159,9 @@ fn steady(runtime: &tokio::runtime::Runtime, rate: u64, seconds: u64) {
         done.store(true, Ordering::Release);
         (commits, reader.await.unwrap())
     });
-    let rolls = telemetry.figures().rolls;
+    let flushes = telemetry.figures().flushes;
     println!(
-        "steady {rate} rows/s for {seconds} s, {rolls} rolls: commit p50 {:.2} ms, p99 {:.2} ms (goal < 25), worst {:.2} ms | \
+        "steady {rate} rows/s for {seconds} s, {flushes} flushes: commit p50 {:.2} ms, p99 {:.2} ms (goal < 25), worst {:.2} ms | \
          page of 20 p50 {:.3} ms, p99 {:.3} ms (goal < 2), worst {:.2} ms, {} pages",
         ms(quantile(&mut commits, 0.5)),
         ms(quantile(&mut commits, 0.99)),

@@ -1,4 +1,4 @@
-//! Assembles the server. The only file that names a storage engine.
+//! Assembles the server. The only file that names the implementations of the ports of the domain.
 
 use std::fs::{File, TryLockError};
 use std::future::Future;
@@ -21,11 +21,13 @@ use crate::config::{Config, Durability};
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
-use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
+use crate::domain::presence::NodeId;
+use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits, Ports};
 use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
 use crate::gateway::{CommandRouter, Gateway};
 use crate::http::{Bodies, HttpService, Refusals};
+use crate::in_process::{MemoryAttempts, MemoryPresence, MemoryReplays};
 use crate::metrics::Sources;
 use crate::net::{Limits as ConnectionLimits, Listener, Transport};
 use crate::repeated::Repeated;
@@ -37,7 +39,7 @@ pub use crate::store::sqlite::recover::{OldHistory, Recovered};
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
-use crate::{aliyun, config, durable_file, feed, metrics, tuya, visual};
+use crate::{aliyun, config, durable_file, feed, metrics, random, tuya, visual};
 
 const LOCK_FILE: &str = "ingle.lock";
 /// The interval at which expired log partitions are deleted.
@@ -214,8 +216,18 @@ impl App {
         let retention_days = config.telemetry.retention_days;
         let accepts_at_login = config.tuya.accept_invitations_at_login;
         let limits = Limits { retention_days, failures_of_account, failures_of_address, accepts_at_login };
-        let (downlink, feed) = (Arc::new(downlink), subscribers.clone());
-        let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
+        let node = random::number().map(NodeId).map_err(|error| AppError::Store(error.to_string()))?;
+        let ports = Ports {
+            registry,
+            telemetry: telemetry.clone(),
+            downlink: Arc::new(downlink),
+            feed: subscribers.clone(),
+            presence: Arc::new(MemoryPresence::new(node)),
+            attempts: Arc::new(MemoryAttempts::default()),
+            replays: Arc::new(MemoryReplays::default()),
+            clock,
+        };
+        let cloud = Arc::new(Cloud::new(ports, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
         Ok(Self {

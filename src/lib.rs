@@ -11,6 +11,7 @@ pub mod feed;
 pub mod gateway;
 pub mod hex;
 pub mod http;
+pub mod in_process;
 pub mod metrics;
 pub mod mqtt;
 pub mod net;

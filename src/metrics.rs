@@ -58,8 +58,8 @@ async fn show(State(sources): State<Sources>) -> String {
         counter ingle_log_rows_total = figures.rows_appended, "Number of rows acknowledged since the start.";
         counter ingle_log_commits_total = figures.commits, "Number of group commits to the write-ahead log.";
         gauge ingle_log_memory_rows = figures.rows_in_memory, "Number of rows in the memtables, not flushed yet.";
-        counter ingle_log_rolls_total = figures.rolls, "Number of memtables flushed since the start.";
-        counter ingle_log_rolls_failed_total = figures.rolls_failed, "Number of flushes that failed and are repeated.";
+        counter ingle_log_rolls_total = figures.flushes, "Number of memtables flushed since the start.";
+        counter ingle_log_rolls_failed_total = figures.flushes_failed, "Number of flushes that failed and are repeated.";
         counter ingle_log_damaged_total = figures.damaged, "Number of damaged parts found in files.";
         gauge ingle_log_writing = u64::from(figures.is_writing), "0 while the disk is full and rows are refused, otherwise 1.";
         counter ingle_log_refused_rows_total = figures.refused_rows, "Number of rows refused because the disk was full.";
@@ -67,7 +67,7 @@ async fn show(State(sources): State<Sources>) -> String {
         gauge ingle_log_waiting_to_expire = figures.waiting_to_expire, "Number of files that are too old only according to the clock; `ingle expire` removes them.";
         counter ingle_unknown_codes_total = cloud.unknown_codes(), "Number of reported data points whose code the product does not have.";
         counter ingle_clock_corrected_total = cloud.clocks_corrected(), "Number of impossible times from devices that were replaced by the time of the server.";
-        gauge ingle_feed_listeners = feed.listeners, "Number of connected subscribers of the live feed.";
+        gauge ingle_feed_listeners = feed.subscribers, "Number of connected subscribers of the live feed.";
         counter ingle_feed_dropped_total = feed.dropped, "Number of messages dropped because a subscriber was too slow.";
         gauge ingle_body_bytes = bodies.held_bytes(), "Bytes in use for request bodies, without the first 8 KiB of each.";
         counter ingle_bodies_refused_total = bodies.refused(), "Number of requests refused because the memory for bodies was used up.";

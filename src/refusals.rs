@@ -31,7 +31,7 @@ pub enum Reason {
     /// The device may not register, or not on this connection.
     Registration,
     /// The name or password of a subscriber is invalid or has expired.
-    Listener,
+    Subscriber,
     /// The topic belongs to a device that is not on this connection.
     ForeignTopic,
     /// The topic is unknown.
@@ -66,7 +66,7 @@ impl Reason {
         Self::UnreadableConnect,
         Self::Disabled,
         Self::Registration,
-        Self::Listener,
+        Self::Subscriber,
         Self::ForeignTopic,
         Self::UnknownTopic,
         Self::CustomTopic,
@@ -89,7 +89,7 @@ impl Reason {
             Self::UnreadableConnect => "unreadable_connect",
             Self::Disabled => "disabled",
             Self::Registration => "registration",
-            Self::Listener => "listener",
+            Self::Subscriber => "listener",
             Self::ForeignTopic => "foreign_topic",
             Self::UnknownTopic => "unknown_topic",
             Self::CustomTopic => "custom_topic",
@@ -113,7 +113,7 @@ impl Reason {
             Self::UnreadableConnect => "a device was refused: its CONNECT is of neither device protocol",
             Self::Disabled => "a device was refused: it is disabled",
             Self::Registration => "a device may not register: its product, its state or a plain connection forbids it",
-            Self::Listener => "a subscriber was refused: its name or password is invalid or has expired",
+            Self::Subscriber => "a subscriber was refused: its name or password is invalid or has expired",
             Self::ForeignTopic => "a message was refused: its topic belongs to a device that is not on this connection",
             Self::UnknownTopic => "a message was dropped: its topic is unknown",
             Self::CustomTopic => "a message was dropped: custom topics are not supported",

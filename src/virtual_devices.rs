@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::presence::LeasedDevice;
 use crate::domain::row_time::ReportTime;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
@@ -20,6 +22,8 @@ const DEVICES_MAX: usize = 1000;
 const ROUND: Duration = Duration::from_secs(2);
 /// Maximum number of messages that wait for virtual devices.
 const WAITING_MAX: usize = 64;
+/// The result of a command must have come by then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Sends commands to virtual devices.
 pub struct VirtualDownlink(mpsc::Sender<Message>);
@@ -50,7 +54,10 @@ impl Downlink for VirtualDownlink {
     async fn command(&self, device: &Arc<Device>, command: Command) -> std::result::Result<String, Undelivered> {
         let (sender, answer) = oneshot::channel();
         self.0.try_send(Message::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
-        answer.await.map_err(|_| Undelivered::Offline)
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Err(_) => Err(Undelivered::NoAnswer),
+            Ok(answer) => answer.map_err(|_| Undelivered::Offline),
+        }
     }
 }
 
@@ -68,11 +75,12 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown:
             Some(message) = messages.0.recv() => match message {
                 Message::Unbound(no) => {
                     if let Some(simulated) = running.remove(&no) {
-                        disconnect(&cloud, &simulated.device).await;
+                        disconnect(&cloud, &[simulated.leased]).await;
                     }
                 }
                 Message::Command(no, command, answer) => {
-                    if let Some(simulated) = running.get_mut(&no) {
+                    // The caller of a command may have been told that it failed.
+                    if let Some(simulated) = running.get_mut(&no).filter(|_| !answer.is_closed()) {
                         apply(&cloud, simulated, command).await;
                         let _ = answer.send("{}".to_owned());
                     }
@@ -81,14 +89,12 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown:
             () = shutdown.begun() => break,
         }
     }
-    for simulated in running.values() {
-        disconnect(&cloud, &simulated.device).await;
-    }
+    disconnect(&cloud, &running.into_values().map(|simulated| simulated.leased).collect::<Vec<_>>()).await;
 }
 
-async fn disconnect(cloud: &Cloud, device: &Device) {
-    if let Err(error) = cloud.disconnected(device, || false).await {
-        tracing::warn!(%error, "a virtual device could not be disconnected");
+async fn disconnect(cloud: &Cloud, devices: &[LeasedDevice]) {
+    if let Err(error) = cloud.disconnected(devices).await {
+        tracing::warn!(%error, "virtual devices could not be disconnected");
     }
 }
 
@@ -102,7 +108,7 @@ async fn apply(cloud: &Cloud, simulated: &mut VirtualDevice, command: Command) {
         }
     }
     let points = setpoints.into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
-    if let Err(error) = cloud.report(&simulated.device, points).await {
+    if let Err(error) = cloud.report(&simulated.leased.device, points).await {
         tracing::warn!(%error, "a virtual device could not report the values of a command");
     }
 }
@@ -110,28 +116,27 @@ async fn apply(cloud: &Cloud, simulated: &mut VirtualDevice, command: Command) {
 async fn round(cloud: &Cloud, running: &mut HashMap<DeviceNo, VirtualDevice>) -> Result<()> {
     let devices = cloud.virtual_devices(DEVICES_MAX).await?;
     let present: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
-    let removed: Vec<DeviceNo> = running.keys().filter(|no| !present.contains(no)).copied().collect();
-    for simulated in removed.iter().filter_map(|no| running.remove(no)) {
-        cloud.disconnected(&simulated.device, || false).await?;
-    }
+    let removed = running.extract_if(|no, _| !present.contains(no)).map(|(_, simulated)| simulated.leased);
+    cloud.disconnected(&removed.collect::<Vec<_>>()).await?;
     for device in devices {
         if let Entry::Vacant(entry) = running.entry(device.no) {
-            cloud.connected(&device, || true).await?;
-            entry.insert(VirtualDevice::new(device));
+            let lease = cloud.acquire_lease(device.no).await?;
+            cloud.connected(&device, lease).await?;
+            entry.insert(VirtualDevice::new(LeasedDevice { device: Arc::new(device), lease }));
         }
     }
     for simulated in running.values_mut() {
         let now_ms = cloud.now_ms();
         let changed =
             simulated.changes().into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
-        cloud.report(&simulated.device, changed).await?;
+        cloud.report(&simulated.leased.device, changed).await?;
     }
     Ok(())
 }
 
 /// A virtual device and its values.
 struct VirtualDevice {
-    device: Device,
+    leased: LeasedDevice,
     values: Vec<VirtualValue>,
     dice: Xorshift,
 }
@@ -157,11 +162,12 @@ enum Behavior {
 }
 
 impl VirtualDevice {
-    fn new(device: Device) -> Self {
+    fn new(leased: LeasedDevice) -> Self {
+        let device = &leased.device;
         let reported = device.product.functions.iter().filter(|function| function.access != Access::WriteOnly);
         let values = reported.map(VirtualValue::new).collect();
         let dice = Xorshift::seeded(device.no);
-        Self { device, values, dice }
+        Self { leased, values, dice }
     }
 
     /// The values that changed since the last round; all of them in the first.

@@ -15,6 +15,7 @@ mod gateway;
 mod handover;
 mod one_world;
 mod openapi;
+mod ports;
 mod power_cut;
 mod refusals;
 mod simulate;

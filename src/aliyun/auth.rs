@@ -16,7 +16,7 @@ use super::params::{Envelope, Version};
 use super::reply::{self, Failure, Gate, Reply, Slot};
 use super::sign::{self, Method, SignedParts};
 use crate::domain::binding::BoundDevices;
-use crate::domain::replay::Seen;
+use crate::domain::replay::{RequestId, Seen};
 use crate::domain::{Caller, Cloud, Project};
 use crate::http::{self, BodyError, Rendered, Sender};
 
@@ -169,7 +169,7 @@ async fn authenticate(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Pro
         body: &body,
     };
     let freshness = check_signed(aliyun, &project, &signed, now_ms)?;
-    check_replay(aliyun, &project, signed_header(&parts.headers, "x-ca-nonce")?, &signed, freshness, now_ms)?;
+    check_replay(aliyun, &project, signed_header(&parts.headers, "x-ca-nonce")?, &signed, freshness).await?;
 
     let envelope = Envelope::parse(&body)?;
     if let Some(slot) = parts.extensions.get::<Slot>() {
@@ -266,22 +266,22 @@ fn http_date_ms(date: &str) -> Option<i64> {
 }
 
 /// Refuses a request that was already processed. A nonce is checked only if the signature covers it.
-fn check_replay(
+async fn check_replay(
     aliyun: &Aliyun,
     project: &Project,
     nonce: &str,
     signed: &SignedParts<'_>,
     freshness: Freshness,
-    now_ms: i64,
 ) -> Result<(), Failure> {
     if nonce.is_empty() || !signed.covers("x-ca-nonce") {
         return Ok(());
     }
-    let seen = match freshness {
-        Freshness::Dated => aliyun.replays.first(project.no, &[nonce], now_ms, WINDOW_MS),
-        Freshness::Undated => aliyun.undated.first(project.no, &[nonce], now_ms, UNDATED_MS),
+    let (kind, valid_ms) = match freshness {
+        Freshness::Dated => ("aliyun", WINDOW_MS),
+        Freshness::Undated => ("aliyun without a time", UNDATED_MS),
     };
-    match seen {
+    let request = RequestId { project: project.no, kind, parts: &[nonce] };
+    match aliyun.cloud.first_seen(request, valid_ms).await.map_err(store_failure)? {
         Seen::First => Ok(()),
         Seen::Again => Err(Failure::at_gate(Gate::NONCE, "this X-Ca-Nonce was already used")),
         // The nonce is optional here, so one that cannot be stored is treated as absent.
@@ -303,7 +303,7 @@ fn refused_body(error: BodyError) -> Failure {
 }
 
 fn store_failure(error: crate::domain::Error) -> Failure {
-    tracing::error!(%error, "the project could not be read");
+    tracing::error!(%error, "a request could not be authenticated");
     Failure::at_gate(Gate::INTERNAL, "the store failed")
 }
 

@@ -196,7 +196,7 @@ async fn query_by_user(call: Call) -> Reply {
         part = UserDevicesText::of(page.iter(), &bound, call.sharee_owned());
         &part
     };
-    let online = call.cloud().online(written.devices.iter().copied());
+    let online = call.cloud().online(&written.devices).await?;
     call.answer_written(&written.text, |text| {
         for (at, _) in written.states.iter().zip(online).filter(|(_, online)| *online) {
             if let Some(state) = text.get_mut(*at).filter(|state| **state == OFFLINE) {

@@ -23,7 +23,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::binding::BoundDevices;
-use crate::domain::replay::Replays;
 use crate::http::{Bodies, Refusals, Rendered, document};
 use devices::UserDevicesText;
 use reply::{Failure, Gate};
@@ -41,8 +40,6 @@ pub struct Aliyun {
     mqtt_endpoint: String,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
-    replays: Replays,
-    undated: Replays,
     user_devices: Rendered<BoundDevices, UserDevicesText>,
 }
 
@@ -65,7 +62,7 @@ impl Aliyun {
     /// Creates the dialect. `bodies` limits the memory of request bodies; `refusals` counts and logs refused requests.
     pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
-        let (replays, undated, user_devices) = Default::default();
+        let user_devices = Rendered::default();
         Self {
             cloud,
             explain,
@@ -75,8 +72,6 @@ impl Aliyun {
             mqtt_endpoint,
             bodies,
             refusals,
-            replays,
-            undated,
             user_devices,
         }
     }

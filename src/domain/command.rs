@@ -80,7 +80,7 @@ impl Cloud {
     }
 
     async fn command(&self, source: EventSource, device: &Arc<Device>, command: Command) -> Result<String> {
-        if !self.is_online(device.no) {
+        if !self.is_online(device.no).await? {
             return Err(Error::Offline);
         }
         self.log(rows(&self.row_now(device, EventType::Command, source), &command)).await?;
@@ -102,7 +102,7 @@ impl Cloud {
     ) -> Result<()> {
         let device = self.device_at_home(requester, id).await?;
         let setpoints = checked_setpoints(&device, setpoints)?;
-        if is_pushed && self.is_online(device.no) {
+        if is_pushed && self.is_online(device.no).await? {
             match self.command(source(requester), &device, Command::Set(setpoints.clone())).await {
                 // The device is not connected or not subscribed. The values are sent when it is.
                 Err(Error::Offline) => {}

@@ -413,7 +413,7 @@ impl Cloud {
         let devices: Vec<Arc<Device>> = devices.into_iter().collect();
         let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
         let latest = self.telemetry.latest(&numbers).await?;
-        let online = self.online(numbers);
+        let online = self.online(&numbers).await?;
         let states = devices.into_iter().zip(latest).zip(online);
         Ok(states.map(|((device, latest), online)| DeviceState { device, online, latest }).collect())
     }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::caller::{AppUser, check_self};
 use super::{
     Cloud, DataPoint, Device, DeviceId, DeviceNo, Error, EventType, NewEvent, NodeType, Noun, Project, ProjectNo,
@@ -14,28 +16,57 @@ pub const SUBSCRIPTION_LIFE_MS: i64 = 7200 * 1000;
 /// The maximal number of devices of which one operation publishes the removal.
 pub const LOSSES_MAX: usize = 256;
 
-/// Publishes messages to subscribers.
+/// Publishes messages to subscribers, on whichever node they are connected.
+///
+/// Each method is atomic. Those that are not `async` are called on every report: they answer from the memory of this node
+/// and never wait. The others fail with [`Error::Store`] or [`Error::Busy`] if the subscribers cannot be reached.
+#[async_trait]
 pub trait Feed: Send + Sync {
-    /// Whether anybody subscribes. Without subscribers, nothing needs to be published.
+    /// Whether anybody subscribes. Without subscribers, nothing needs to be published. The answer may be late, so a
+    /// subscriber that has just connected may miss messages.
     fn has_subscribers(&self) -> bool;
-    /// Publishes a message.
+    /// Publishes a message. If too many messages wait, it is dropped and counted.
     fn publish(&self, event: FeedEvent);
-    /// The numbers of connected subscribers and of dropped messages.
+    /// The metrics of this node.
     fn figures(&self) -> FeedFigures;
-    /// Admits a subscriber and replaces an earlier one of the same project, user and link; `None` if there are too many
-    /// subscribers.
-    fn admit(&self, subscriber: SubscriberIdentity) -> Result<Option<Credentials>>;
-    /// The admitted subscribers that `is_meant` selects, with their names.
-    fn admitted(&self, is_meant: &dyn Fn(&SubscriberIdentity) -> bool) -> Vec<(String, Arc<SubscriberIdentity>)>;
-    /// Removes a subscriber and closes its connection.
-    fn end(&self, name: &str);
+    /// Admits a subscriber at `now_ms`, milliseconds since 1970, and replaces an earlier one of the same project, user and
+    /// link; `None` if there are too many subscribers. Those that have expired by then are removed. The credentials are
+    /// valid on every node, until the subscriber expires, is removed or is replaced.
+    async fn admit(&self, subscriber: SubscriberIdentity, now_ms: i64) -> Result<Option<Credentials>>;
+    /// The admitted subscribers of a selection, with their names. Those that expired after the last admission may be among them.
+    async fn admitted(&self, selection: Selection<'_>) -> Result<Vec<(String, Arc<SubscriberIdentity>)>>;
+    /// Removes subscribers by their names and closes their connections. Names of no subscribers are ignored.
+    async fn end(&self, names: &[String]) -> Result<()>;
+}
+
+/// Selects admitted subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection<'a> {
+    /// All subscribers.
+    All,
+    /// Those that get messages about the devices of a user.
+    OfUser(&'a Uid),
+    /// Those with which a user subscribed by logins of its own.
+    OfLogins(UserNo),
+}
+
+impl Selection<'_> {
+    /// Whether it selects a subscriber.
+    pub fn selects(self, subscriber: &SubscriberIdentity) -> bool {
+        let user = subscriber.user.as_ref();
+        match self {
+            Self::All => true,
+            Self::OfUser(uid) => user.is_some_and(|user| user.uid == *uid),
+            Self::OfLogins(no) => subscriber.by_login && user.is_some_and(|user| user.no == no),
+        }
+    }
 }
 
 /// Metrics of the feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedFigures {
     /// Subscribers that are connected.
-    pub listeners: u64,
+    pub subscribers: u64,
     /// Messages that were dropped since the server started.
     pub dropped: u64,
 }
@@ -167,11 +198,12 @@ impl Cloud {
             }
             (None, _) => None,
         };
-        let expires_ms = self.now_ms() + SUBSCRIPTION_LIFE_MS;
+        let now_ms = self.now_ms();
+        let expires_ms = now_ms + SUBSCRIPTION_LIFE_MS;
         let (client_id, secret) = (requester.project().client_id.clone(), requester.project().secret.clone());
         let (user, by_login) = (user.map(Arc::new), requester.user().is_some());
         let subscriber = SubscriberIdentity { project, client_id, secret, user, by_login, link, form, expires_ms };
-        self.feed.admit(subscriber)?.ok_or(Error::Busy("too many listeners"))
+        self.feed.admit(subscriber, now_ms).await?.ok_or(Error::Busy("too many listeners"))
     }
 
     /// Whether the credentials of a subscriber are still valid: the project's secret, and the user's account or login.
@@ -191,23 +223,18 @@ impl Cloud {
 
     /// Removes the subscribers of a user whose credentials are no longer valid; without a user, those of all users.
     pub(super) async fn end_subscribers(&self, of: Option<&Uid>) -> Result<()> {
-        let is_meant = |subscriber: &SubscriberIdentity| {
-            of.is_none_or(|uid| subscriber.user.as_ref().is_some_and(|user| user.uid == *uid))
-        };
-        for (name, subscriber) in self.feed.admitted(&is_meant) {
+        for (name, subscriber) in self.feed.admitted(of.map_or(Selection::All, Selection::OfUser)).await? {
             if !self.may_subscribe(&subscriber).await? {
-                self.feed.end(&name);
+                self.feed.end(&[name]).await?;
             }
         }
         Ok(())
     }
 
     /// Removes the subscribers that a user has through logins.
-    pub(super) fn end_own_subscribers(&self, user: &AppUser) {
-        let is_meant = |subscriber: &SubscriberIdentity| {
-            subscriber.by_login && subscriber.user.as_ref().is_some_and(|other| other.no == user.no)
-        };
-        self.feed.admitted(&is_meant).iter().for_each(|(name, _)| self.feed.end(name));
+    pub(super) async fn end_own_subscribers(&self, user: &AppUser) -> Result<()> {
+        let own = self.feed.admitted(Selection::OfLogins(user.no)).await?;
+        self.feed.end(&own.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).await
     }
 
     /// Everyone who may see a device now.
@@ -237,19 +264,19 @@ impl Cloud {
 
     /// Appends rows to the event log, and publishes them once they are on disk.
     pub(super) async fn log(&self, rows: Vec<NewEvent>) -> Result<()> {
-        self.log_then(rows, || ()).await
+        self.log_then(rows, std::future::ready(Ok(()))).await
     }
 
-    /// The same, and calls `then` before it publishes, also if the append failed.
-    pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
+    /// The same, and completes `then` before it publishes, also if the append failed.
+    pub(super) async fn log_then<T>(&self, rows: Vec<NewEvent>, then: impl Future<Output = Result<T>>) -> Result<T> {
         let published = self.feed.has_subscribers().then(|| rows.clone());
         let appended = self.telemetry.append(rows).await;
-        then();
+        let done = then.await;
         appended?;
         if let Some(rows) = published {
             self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
         }
-        Ok(())
+        done
     }
 
     /// The rows to publish: a row that was uploaded later is published only if it is the latest value.

@@ -10,9 +10,9 @@ pub struct TelemetryFigures {
     /// Rows in memtables that wait for a flush.
     pub rows_in_memory: u64,
     /// Flushes since the start.
-    pub rolls: u64,
+    pub flushes: u64,
     /// Flushes that failed and will be tried again.
-    pub rolls_failed: u64,
+    pub flushes_failed: u64,
     /// Damaged parts of files that were found.
     pub damaged: u64,
     /// Acknowledged rows that were found missing, ever.

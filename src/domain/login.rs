@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::attempts::Bound;
+use super::attempts::{AttemptKey, Bound};
 use super::caller::{AppCaller, AppUser};
 use super::country::calling_code;
 use super::password::Password;
@@ -34,18 +34,6 @@ pub const USER_REFRESH_LIFE: DurationMs = DurationMs(7 * 24 * 3600 * 1000);
 /// down.
 const ADDRESSES_OF_ACCOUNT: u16 = 20;
 
-/// The key under which failures are counted. The visual login has no project; failures at accounts of one project do
-/// not count for others.
-#[derive(Hash)]
-pub(super) enum Key<'a> {
-    /// An account together with a client network.
-    Pair(Option<ProjectNo>, &'a str, IpAddr),
-    /// An account, from any network.
-    Account(Option<ProjectNo>, &'a str),
-    /// A client network, for any account.
-    Address(Option<ProjectNo>, IpAddr),
-}
-
 /// The keys and limits of a login. Only the pair of account and network is refused after too many failures. The account
 /// alone and the network alone are only slowed down, so that nobody can block the account's owner or other users of the
 /// network.
@@ -54,13 +42,13 @@ pub(super) fn counted<'a>(
     project: Option<ProjectNo>,
     name: &'a str,
     address: IpAddr,
-) -> [(Key<'a>, Bound); 3] {
+) -> [(AttemptKey<'a>, Bound); 3] {
     let household = network(address);
     let of_account = limits.failures_of_account;
     [
-        (Key::Pair(project, name, household), Bound::Refused(of_account)),
-        (Key::Account(project, name), Bound::Slowed(of_account.saturating_mul(ADDRESSES_OF_ACCOUNT))),
-        (Key::Address(project, household), Bound::Slowed(limits.failures_of_address)),
+        (AttemptKey::Pair(project, name, household), Bound::Refused(of_account)),
+        (AttemptKey::Account(project, name), Bound::Slowed(of_account.saturating_mul(ADDRESSES_OF_ACCOUNT))),
+        (AttemptKey::Address(project, household), Bound::Slowed(limits.failures_of_address)),
     ]
 }
 
@@ -88,7 +76,7 @@ impl Cloud {
         let name = compared_name(login.username);
         let keys = counted(&self.limits, Some(project.no), &name, login.address);
         // Concurrent attempts are not counted yet, but the store limits how many passwords it checks at once.
-        if !self.logins.allow(&keys, now_ms) {
+        if !self.attempts.allow(&keys, now_ms).await? {
             return Err(Error::TooManyFailures);
         }
         let Login { schema, username, password, .. } = login;
@@ -102,7 +90,7 @@ impl Cloud {
             Some(_) => None,
         };
         if let Some(refusal) = refusal {
-            self.logins.failed(&keys, now_ms);
+            self.attempts.failed(&keys, now_ms).await?;
             return Err(refusal);
         }
         let account = found.ok_or(Error::WrongPassword)?;
@@ -148,7 +136,7 @@ impl Cloud {
     pub async fn log_out(&self, caller: &AppCaller, access: &str) -> Result<()> {
         let user = caller.user.as_ref().ok_or(Error::NotAllowed("only a user's own login can be ended"))?;
         let ended = self.registry.end_user_token(user.no, access).await?;
-        self.end_own_subscribers(user);
+        self.end_own_subscribers(user).await?;
         ended.then_some(()).ok_or(Error::TokenInvalid)
     }
 

@@ -64,38 +64,55 @@ pub struct Cloud {
     telemetry: Arc<dyn store::Telemetry>,
     downlink: Arc<dyn Downlink>,
     feed: Arc<dyn feed::Feed>,
+    presence: Arc<dyn presence::Presence>,
+    attempts: Arc<dyn attempts::Attempts>,
+    replays: Arc<dyn replay::Replays>,
     clock: Arc<dyn Clock>,
     limits: Limits,
-    logins: attempts::Attempts,
     unknown_codes: AtomicU64,
     off_spec: data_point::OffSpec,
     corrections: row_time::Corrections,
-    present: presence::Present,
+}
+
+/// The ports of the cloud: everything that it reaches outside of the domain. The comment of each trait is its contract,
+/// and `tests/store/contract.rs` and `tests/ports.rs` check it on each implementation.
+pub struct Ports {
+    /// Projects, users, products, devices and homes.
+    pub registry: Arc<dyn store::Registry>,
+    /// The event log.
+    pub telemetry: Arc<dyn store::Telemetry>,
+    /// The way to connected devices.
+    pub downlink: Arc<dyn Downlink>,
+    /// The live feed.
+    pub feed: Arc<dyn feed::Feed>,
+    /// The leases of devices.
+    pub presence: Arc<dyn presence::Presence>,
+    /// Failed logins.
+    pub attempts: Arc<dyn attempts::Attempts>,
+    /// Received requests.
+    pub replays: Arc<dyn replay::Replays>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Cloud {
-    /// A cloud with these stores. Every device is offline until it connects.
-    pub fn new(
-        registry: Arc<dyn store::Registry>,
-        telemetry: Arc<dyn store::Telemetry>,
-        downlink: Arc<dyn Downlink>,
-        feed: Arc<dyn feed::Feed>,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-    ) -> Self {
-        let (logins, unknown_codes, off_spec, corrections, present) = Default::default();
+    /// A cloud with these ports.
+    pub fn new(ports: Ports, limits: Limits) -> Self {
+        let Ports { registry, telemetry, downlink, feed, presence, attempts, replays, clock } = ports;
+        let (unknown_codes, off_spec, corrections) = Default::default();
         Self {
             registry,
             telemetry,
             downlink,
             feed,
+            presence,
+            attempts,
+            replays,
             clock,
             limits,
-            logins,
             unknown_codes,
             off_spec,
             corrections,
-            present,
         }
     }
 
@@ -145,12 +162,19 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> i64;
 }
 
-/// Sends commands to connected devices.
+/// The way to connected devices: routes to the session that represents a device, on whichever node.
 #[async_trait]
 pub trait Downlink: Send + Sync {
-    /// Ends the session of a device, if it has one: the device was removed, or its credentials are no longer valid.
+    /// Ends the session of a device, if it has one: the device was removed, or its credentials are no longer valid. Does not
+    /// wait for the end of the session.
     async fn end_session(&self, device: DeviceNo);
-    /// Sends a command. Returns the device's answer to [`command::Command::Do`], as JSON text.
+    /// Sends a command at most once, and waits until it is on its way to the device, or for the answer to
+    /// [`command::Command::Do`], which is returned as JSON text. The result comes within 10 s, and nothing is sent after it.
+    ///
+    /// # Errors
+    /// [`command::Undelivered::Offline`] without a session; [`command::Undelivered::Busy`] if too many commands wait or the
+    /// session cannot be reached. Nothing was sent for both and for [`command::Undelivered::NotSubscribed`]; it is unknown for
+    /// [`command::Undelivered::NoAnswer`].
     async fn command(
         &self,
         device: &Arc<Device>,

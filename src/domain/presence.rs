@@ -1,69 +1,126 @@
-//! The presence of devices. A device is online if this process has a session for it; the log rows and the time of the
-//! last change are only a record of it (decisions 0004 and 0015).
+//! The presence of devices. A session of a device holds the lease of the device, and a device is online while the holder of
+//! its lease says so. The log rows and the time of the last change are only a record of it (decisions 0015 and 0026).
 
-use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
+
+use async_trait::async_trait;
 
 use super::{Cloud, Device, DeviceId, DeviceNo, EventSource, EventType, Result};
 
-/// The devices that are connected to this process. Empty at the start.
-#[derive(Default)]
-pub(super) struct Present(RwLock<HashSet<DeviceNo>>);
+/// A node: one run of a server process. A process that is started again is another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeId(pub u64);
 
-/// Updates the presence of a device when it is dropped, so also if the waiting future is cancelled.
-struct PresenceUpdate<'a, F: Fn() -> bool> {
-    present: &'a Present,
-    device: DeviceNo,
-    has_session: F,
+/// The lease of a device. The session that holds it represents the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The device.
+    pub device: DeviceNo,
+    /// The node of the session.
+    pub owner: NodeId,
+    /// Of two leases of a device, the later one has the larger number.
+    pub epoch: u64,
 }
 
-impl<F: Fn() -> bool> Drop for PresenceUpdate<'_, F> {
-    fn drop(&mut self) {
-        let mut present = self.present.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Checked under the lock: of two concurrent updates, the later one sees the final state.
-        if (self.has_session)() {
-            present.insert(self.device);
-        } else {
-            present.remove(&self.device);
-        }
-    }
+/// A device that a session represents, and the lease of the session.
+#[derive(Clone)]
+pub struct LeasedDevice {
+    /// The device.
+    pub device: Arc<Device>,
+    /// The lease.
+    pub lease: Lease,
+}
+
+/// The leases of all devices.
+///
+/// A device has at most one valid lease, the one that was acquired last, whichever node its owner is. A lease is valid until
+/// it is released, until another one of the device is acquired, or until its owner has stopped or is not known to run any
+/// more. So leases expire with their owner and not one by one: an idle session has nothing to renew.
+///
+/// Each method is atomic for each device, and fails with [`super::Error::Store`] or [`super::Error::Busy`] if the leases
+/// cannot be reached. Then nothing has changed.
+#[async_trait]
+pub trait Presence: Send + Sync {
+    /// Acquires the lease of a device for a session of this node. An earlier lease of the device is not valid any more; the
+    /// device stays online or offline as it was.
+    async fn acquire(&self, device: DeviceNo) -> Result<Lease>;
+    /// Marks the device of a lease as online. Without effect for a lease that is not valid.
+    async fn set_online(&self, lease: Lease) -> Result<()>;
+    /// Whether each of these leases is valid, in the same order.
+    async fn are_valid(&self, leases: &[Lease]) -> Result<Vec<bool>>;
+    /// Ends leases. The devices of those that were valid are offline from now on. Returns for each lease, in the same order,
+    /// whether its device has no valid lease now; it may have one of another session.
+    async fn release(&self, leases: &[Lease]) -> Result<Vec<bool>>;
+    /// Whether each of these devices has a valid lease and is marked as online, in the same order.
+    async fn online(&self, devices: &[DeviceNo]) -> Result<Vec<bool>>;
 }
 
 impl Cloud {
-    /// A device has connected. The first time also activates it. `has_session` returns whether this process has a
-    /// session of the device at the moment, so that concurrent changes end in the right state.
+    /// A session of a device begins: returns the lease with which it represents the device. Every earlier session of the
+    /// device has lost it.
     ///
     /// # Errors
-    /// [`super::Error::Store`]; the presence is updated all the same.
-    pub async fn connected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
-        let update = PresenceUpdate { present: &self.present, device: device.no, has_session };
+    /// As of [`Presence`].
+    pub async fn acquire_lease(&self, device: DeviceNo) -> Result<Lease> {
+        self.presence.acquire(device).await
+    }
+
+    /// Whether a session still represents the device of its lease.
+    ///
+    /// # Errors
+    /// As of [`Presence`].
+    pub async fn is_valid_lease(&self, lease: Lease) -> Result<bool> {
+        Ok(self.presence.are_valid(&[lease]).await?.pop().unwrap_or_default())
+    }
+
+    /// A device has connected. The first time also activates it. It is online after that is on disk and before it is
+    /// published.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`], [`super::Error::Busy`]; the session must end then.
+    pub async fn connected(&self, device: &Device, lease: Lease) -> Result<()> {
         let mut rows = Vec::with_capacity(2);
         // The registry is called only if this may be the first activation: a write invalidates cache entries.
         if device.active_ms == 0 && self.registry.activate_device(device.no, self.now_ms()).await? {
             rows.push(self.row_now(device, EventType::Activated, EventSource::DEVICE));
         }
         rows.push(self.row_now(device, EventType::Online, EventSource::DEVICE));
-        self.log_then(rows, || drop(update)).await
+        self.log_then(rows, self.presence.set_online(lease)).await
     }
 
-    /// A session of a device has ended; `has_session` as in [`Cloud::connected`].
+    /// Devices of a session have disconnected. They are offline after that is on disk, also if it could not be written, and
+    /// before it is published. A device that another session represents by now stays online, and nothing is logged.
     ///
     /// # Errors
-    /// [`super::Error::Store`]; the presence is updated all the same.
-    pub async fn disconnected(&self, device: &Device, has_session: impl Fn() -> bool) -> Result<()> {
-        let update = PresenceUpdate { present: &self.present, device: device.no, has_session };
-        let row = self.row_now(device, EventType::Offline, EventSource::DEVICE);
-        self.log_then(vec![row], || drop(update)).await
+    /// [`super::Error::Store`], [`super::Error::Busy`].
+    pub async fn disconnected(&self, devices: &[LeasedDevice]) -> Result<()> {
+        let leases: Vec<Lease> = devices.iter().map(|leased| leased.lease).collect();
+        let valid = self.presence.are_valid(&leases).await?;
+        let ended: Vec<&LeasedDevice> =
+            devices.iter().zip(valid).filter(|(_, is_valid)| *is_valid).map(|(leased, _)| leased).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let row = |leased: &LeasedDevice, kind| self.row_now(&leased.device, kind, EventSource::DEVICE);
+        let rows = ended.iter().map(|leased| row(leased, EventType::Offline)).collect();
+        let leases: Vec<Lease> = ended.iter().map(|leased| leased.lease).collect();
+        let released = self.log_then(rows, self.presence.release(&leases)).await?;
+        // A device that has connected again in the meantime is online, and that row may be the older one.
+        let online = ended.iter().zip(released).filter(|(_, is_free)| !is_free);
+        let rows: Vec<_> = online.map(|(leased, _)| row(leased, EventType::Online)).collect();
+        if rows.is_empty() { Ok(()) } else { self.log(rows).await }
     }
 
-    /// Whether each of these devices is connected.
-    pub fn online(&self, devices: impl IntoIterator<Item = DeviceNo>) -> Vec<bool> {
-        let present = self.present.0.read().unwrap_or_else(PoisonError::into_inner);
-        devices.into_iter().map(|device| present.contains(&device)).collect()
+    /// Whether each of these devices is online, in the same order.
+    ///
+    /// # Errors
+    /// As of [`Presence`].
+    pub async fn online(&self, devices: &[DeviceNo]) -> Result<Vec<bool>> {
+        self.presence.online(devices).await
     }
 
-    pub(super) fn is_online(&self, device: DeviceNo) -> bool {
-        self.present.0.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
+    pub(super) async fn is_online(&self, device: DeviceNo) -> Result<bool> {
+        Ok(self.presence.online(&[device]).await?.pop().unwrap_or_default())
     }
 
     /// A device by its id only, for its own authenticated session. Not for calls of the cloud APIs.

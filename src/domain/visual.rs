@@ -79,7 +79,7 @@ impl Cloud {
         let name = compared_name(username);
         let keys = counted(&self.limits, None, &name, address);
         // Concurrent attempts are not counted yet, but the store limits how many passwords it checks at once.
-        if !self.logins.allow(&keys, now_ms) {
+        if !self.attempts.allow(&keys, now_ms).await? {
             return Ok(Err(LoginRefusal::TooMany));
         }
         let granted = match self.registry.user_by_password(username, Password::Clear(password), devices).await? {
@@ -87,7 +87,7 @@ impl Cloud {
             None => None,
         };
         let Some(granted) = granted else {
-            self.logins.failed(&keys, now_ms);
+            self.attempts.failed(&keys, now_ms).await?;
             return Ok(Err(LoginRefusal::Denied));
         };
         if let Some(access) = granted.first() {

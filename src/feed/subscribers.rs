@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use super::message::{MessageKey, OutgoingMessage, Publisher};
 use crate::domain::access::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, News, SUBSCRIPTION_LIFE_MS, SubscriberIdentity};
+use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, News, Selection, SubscriberIdentity};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 use crate::{hex, random};
@@ -56,14 +57,14 @@ pub struct FeedEvents(mpsc::Receiver<FeedEvent>);
 
 /// A connected subscriber, and the key that its messages are encrypted with.
 struct Subscriber {
-    listener: Arc<SubscriberIdentity>,
+    identity: Arc<SubscriberIdentity>,
     key: MessageKey,
     to: mpsc::Sender<Message>,
 }
 
 /// Credentials that were given out, and the connection that uses them.
 struct Admission {
-    listener: Arc<SubscriberIdentity>,
+    identity: Arc<SubscriberIdentity>,
     password: String,
     topic: String,
     /// The connection that has it.
@@ -85,7 +86,7 @@ pub struct Subscription {
     /// Until when, milliseconds since 1970.
     pub expires_ms: i64,
     /// Who it is.
-    pub listener: Arc<SubscriberIdentity>,
+    pub identity: Arc<SubscriberIdentity>,
     name: String,
     subscribers: Arc<Subscribers>,
 }
@@ -122,25 +123,25 @@ impl Subscribers {
     /// Connects the subscriber of a name and password. An earlier connection of it ends.
     pub fn connect(self: &Arc<Self>, name: &str, password: &[u8], now_ms: i64) -> Option<Subscription> {
         let mut admitted = self.held();
-        let here = admitted.get_mut(name).filter(|here| here.listener.expires_ms > now_ms)?;
+        let here = admitted.get_mut(name).filter(|here| here.identity.expires_ms > now_ms)?;
         if !bool::from(here.password.as_bytes().ct_eq(password)) {
             return None;
         }
         let (to, messages) = mpsc::channel(MESSAGES_MAX);
         here.to = Some(to);
         self.connected.fetch_add(1, Ordering::Relaxed);
-        let (topic, listener, name) = (here.topic.clone(), here.listener.clone(), name.to_owned());
-        let expires_ms = listener.expires_ms;
-        Some(Subscription { topic, messages, expires_ms, listener, name, subscribers: self.clone() })
+        let (topic, identity, name) = (here.topic.clone(), here.identity.clone(), name.to_owned());
+        let expires_ms = identity.expires_ms;
+        Some(Subscription { topic, messages, expires_ms, identity, name, subscribers: self.clone() })
     }
 
     /// The connected subscribers for whom something is.
     fn connected(&self, is_for: impl Fn(&SubscriberIdentity) -> bool) -> Vec<Subscriber> {
         let admitted = self.held();
-        let open = admitted.values().filter(|here| is_for(&here.listener));
+        let open = admitted.values().filter(|here| is_for(&here.identity));
         open.filter_map(|here| {
             Some(Subscriber {
-                listener: here.listener.clone(),
+                identity: here.identity.clone(),
                 key: MessageKey::of(&here.password)?,
                 to: here.to.clone()?,
             })
@@ -151,7 +152,7 @@ impl Subscribers {
     /// Sends messages to one subscriber.
     fn pass_on(&self, subscriber: &Subscriber, messages: &[OutgoingMessage], now_ms: i64) {
         for message in
-            messages.iter().filter_map(|message| message.encrypted(&subscriber.key, subscriber.listener.form, now_ms))
+            messages.iter().filter_map(|message| message.encrypted(&subscriber.key, subscriber.identity.form, now_ms))
         {
             if subscriber.to.try_send(message).is_err() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -160,16 +161,19 @@ impl Subscribers {
     }
 }
 
+#[async_trait]
 impl Feed for Subscribers {
-    fn admitted(&self, is_meant: &dyn Fn(&SubscriberIdentity) -> bool) -> Vec<(String, Arc<SubscriberIdentity>)> {
+    async fn admitted(&self, selection: Selection<'_>) -> Result<Vec<(String, Arc<SubscriberIdentity>)>> {
         let admitted = self.held();
-        let meant = admitted.iter().filter(|(_, here)| is_meant(&here.listener));
-        meant.map(|(name, here)| (name.clone(), here.listener.clone())).collect()
+        let selected = admitted.iter().filter(|(_, here)| selection.selects(&here.identity));
+        Ok(selected.map(|(name, here)| (name.clone(), here.identity.clone())).collect())
     }
 
-    fn end(&self, name: &str) {
-        // Its connection ends with the sender that is kept here.
-        self.held().remove(name);
+    async fn end(&self, names: &[String]) -> Result<()> {
+        let mut admitted = self.held();
+        // Their connections end with the senders that are kept here.
+        names.iter().for_each(|name| drop(admitted.remove(name)));
+        Ok(())
     }
 
     fn has_subscribers(&self) -> bool {
@@ -183,28 +187,27 @@ impl Feed for Subscribers {
     }
 
     fn figures(&self) -> FeedFigures {
-        let listeners = self.connected.load(Ordering::Relaxed) as u64;
-        FeedFigures { listeners, dropped: self.dropped.load(Ordering::Relaxed) }
+        let subscribers = self.connected.load(Ordering::Relaxed) as u64;
+        FeedFigures { subscribers, dropped: self.dropped.load(Ordering::Relaxed) }
     }
 
-    fn admit(&self, listener: SubscriberIdentity) -> Result<Option<Credentials>> {
+    async fn admit(&self, identity: SubscriberIdentity, now_ms: i64) -> Result<Option<Credentials>> {
         let digits = || random::bytes::<16>().map(hex::encode).map_err(|error| Error::store(error.to_string()));
         let (name, password, topic) =
             (format!("{CLIENT_ID_PREFIX}{}", digits()?), digits()?, format!("cloud/token/in/{}", digits()?));
-        let now_ms = listener.expires_ms - SUBSCRIPTION_LIFE_MS;
         let is_of_one = |other: &SubscriberIdentity| {
-            let of = |listener: &SubscriberIdentity| listener.user.as_ref().map(|user| user.no);
-            (other.project, of(other)) == (listener.project, of(&listener))
+            let of = |identity: &SubscriberIdentity| identity.user.as_ref().map(|user| user.no);
+            (other.project, of(other)) == (identity.project, of(&identity))
         };
         let mut admitted = self.held();
         admitted.retain(|_, here| {
-            here.listener.expires_ms > now_ms && !(is_of_one(&here.listener) && here.listener.link == listener.link)
+            here.identity.expires_ms > now_ms && !(is_of_one(&here.identity) && here.identity.link == identity.link)
         });
-        if !self.bounds.have_room(&mut admitted, listener.project, is_of_one) {
+        if !self.bounds.have_room(&mut admitted, identity.project, is_of_one) {
             return Ok(None);
         }
         let here =
-            Admission { listener: Arc::new(listener), password: password.clone(), topic: topic.clone(), to: None };
+            Admission { identity: Arc::new(identity), password: password.clone(), topic: topic.clone(), to: None };
         admitted.insert(name.clone(), here);
         Ok(Some(Credentials { name, password, topic }))
     }
@@ -219,9 +222,9 @@ impl Bounds {
         is_of_one: impl Fn(&SubscriberIdentity) -> bool,
     ) -> bool {
         let count = |admitted: &HashMap<String, Admission>, is_of_them: &dyn Fn(&SubscriberIdentity) -> bool| {
-            admitted.values().filter(|here| is_of_them(&here.listener)).count()
+            admitted.values().filter(|here| is_of_them(&here.identity)).count()
         };
-        let is_of_project = |listener: &SubscriberIdentity| listener.project == project;
+        let is_of_project = |identity: &SubscriberIdentity| identity.project == project;
         // An app that restarts often takes a new name each time: the oldest that is not connected is removed.
         if count(admitted, &is_of_one) >= self.of_one && !make_room(admitted, &is_of_one, false) {
             return false;
@@ -234,11 +237,11 @@ impl Bounds {
         }
         // The project that has most gives way, also with connected ones if it has more than this one.
         let mut counts = HashMap::<ProjectNo, usize>::new();
-        admitted.values().for_each(|here| *counts.entry(here.listener.project).or_default() += 1);
+        admitted.values().for_each(|here| *counts.entry(here.identity.project).or_default() += 1);
         let own = counts.get(&project).copied().unwrap_or(0);
         let largest = counts.into_iter().max_by_key(|(_, count)| *count);
         let Some((largest, most)) = largest else { return false };
-        make_room(admitted, |listener| listener.project == largest, most > own)
+        make_room(admitted, |identity| identity.project == largest, most > own)
     }
 }
 
@@ -248,8 +251,8 @@ fn make_room(
     is_of_them: impl Fn(&SubscriberIdentity) -> bool,
     if_need_be: bool,
 ) -> bool {
-    let some = admitted.iter().filter(|(_, here)| is_of_them(&here.listener) && (if_need_be || here.is_absent()));
-    let oldest = some.min_by_key(|(_, here)| (!here.is_absent(), here.listener.expires_ms));
+    let some = admitted.iter().filter(|(_, here)| is_of_them(&here.identity) && (if_need_be || here.is_absent()));
+    let oldest = some.min_by_key(|(_, here)| (!here.is_absent(), here.identity.expires_ms));
     let oldest = oldest.map(|(name, _)| name.clone());
     oldest.is_some_and(|oldest| admitted.remove(&oldest).is_some())
 }
@@ -274,8 +277,8 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
                 }
             }
             Some(FeedEvent::News(no, news)) => {
-                let said = |device: &Device, listener: &SubscriberIdentity| {
-                    let is_for = is_for(listener, device, &news);
+                let said = |device: &Device, identity: &SubscriberIdentity| {
+                    let is_for = is_for(identity, device, &news);
                     is_for.then(|| Publisher(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
                 };
                 publish_of(&cloud, &subscribers, no, said).await;
@@ -284,10 +287,10 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
                 // Those who still see it in another way have not lost it.
                 let Ok(audience) = cloud.audience(taken.device).await else { continue };
                 let lost_it =
-                    |listener: &SubscriberIdentity| taken.seen_by(listener).is_some() && !audience.has(listener);
+                    |identity: &SubscriberIdentity| taken.seen_by(identity).is_some() && !audience.has(identity);
                 for subscriber in subscribers.connected(lost_it) {
-                    let Some(device) = taken.seen_by(&subscriber.listener) else { continue };
-                    let device = before_change(&subscriber.listener, device);
+                    let Some(device) = taken.seen_by(&subscriber.identity) else { continue };
+                    let device = before_change(&subscriber.identity, device);
                     subscribers.pass_on(&subscriber, &[Publisher(&device).taken(taken.at_ms)], cloud.now_ms());
                 }
             }
@@ -304,20 +307,20 @@ async fn publish_of(
 ) {
     // One query finds the candidates; each of them is then checked exactly.
     let Ok(audience) = cloud.audience(no).await else { return };
-    for subscriber in subscribers.connected(|listener| audience.has(listener)) {
-        if let Ok(Some(device)) = cloud.subscribed_device(&subscriber.listener, no).await {
-            subscribers.pass_on(&subscriber, &said(&device, &subscriber.listener), cloud.now_ms());
+    for subscriber in subscribers.connected(|identity| audience.has(identity)) {
+        if let Ok(Some(device)) = cloud.subscribed_device(&subscriber.identity, no).await {
+            subscribers.pass_on(&subscriber, &said(&device, &subscriber.identity), cloud.now_ms());
         }
     }
 }
 
 /// Whether a subscriber is sent something besides reports, by what it may read. What another project's people
 /// call a device, and who they are, is theirs; and who else has a device is its owner's business.
-fn is_for(listener: &SubscriberIdentity, device: &Device, news: &News) -> bool {
+fn is_for(identity: &SubscriberIdentity, device: &Device, news: &News) -> bool {
     if device.held_elsewhere {
         return false;
     }
-    match (news, &listener.user) {
+    match (news, &identity.user) {
         (News::Bound(uid), Some(user)) => {
             let owner = device.owner.as_ref();
             owner == Some(uid) || owner == Some(&user.uid) || user.uid == *uid
@@ -329,8 +332,8 @@ fn is_for(listener: &SubscriberIdentity, device: &Device, news: &News) -> bool {
 }
 
 /// A device as a subscriber saw it before it lost the device.
-fn before_change(listener: &SubscriberIdentity, device: &Arc<Device>) -> Arc<Device> {
-    let owned = listener.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
+fn before_change(identity: &SubscriberIdentity, device: &Arc<Device>) -> Arc<Device> {
+    let owned = identity.user.as_ref().is_none_or(|user| device.owner.as_ref() == Some(&user.uid));
     let role = if owned { DeviceRole::Owner } else { DeviceRole::Sharee };
     seen_as(device.clone(), role)
 }
@@ -338,9 +341,9 @@ fn before_change(listener: &SubscriberIdentity, device: &Arc<Device>) -> Arc<Dev
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::feed::MessageForm;
+    use crate::domain::feed::{MessageForm, SUBSCRIPTION_LIFE_MS};
 
-    fn listener(project: i64, link: usize) -> SubscriberIdentity {
+    fn identity(project: i64, link: usize) -> SubscriberIdentity {
         SubscriberIdentity {
             project: ProjectNo(project),
             client_id: String::new(),
@@ -354,41 +357,50 @@ mod tests {
     }
 
     fn of(subscribers: &Subscribers, project: i64) -> usize {
-        subscribers.admitted(&|listener| listener.project == ProjectNo(project)).len()
+        subscribers.held().values().filter(|here| here.identity.project == ProjectNo(project)).count()
     }
 
     /// Whether somebody is admitted; the connection of one who stays there.
-    fn admit(subscribers: &Arc<Subscribers>, project: i64, link: usize, stays: bool) -> Option<Option<Subscription>> {
-        let credentials = subscribers.admit(listener(project, link)).unwrap()?;
+    async fn admit(
+        subscribers: &Arc<Subscribers>,
+        project: i64,
+        link: usize,
+        stays: bool,
+    ) -> Option<Option<Subscription>> {
+        let credentials = subscribers.admit(identity(project, link), link as i64).await.unwrap()?;
         Some(stays.then(|| subscribers.connect(&credentials.name, credentials.password.as_bytes(), 0).unwrap()))
     }
 
-    #[test]
-    fn one_project_takes_no_more_than_its_share_and_starves_nobody() {
+    #[tokio::test]
+    async fn one_project_takes_no_more_than_its_share_and_starves_nobody() {
         let (subscribers, _happenings) = bounded_feed(Bounds { in_all: 12, of_project: 8, of_one: 100 });
         // Those of the first are all there, so none of them can make room for another of the same.
-        let mut there: Vec<Subscription> =
-            (0..8).map(|link| admit(&subscribers, 1, link, true).unwrap().unwrap()).collect();
-        assert!(admit(&subscribers, 1, 8, true).is_none(), "bounded by project");
-        let others: Vec<Subscription> =
-            (0..4).map(|link| admit(&subscribers, 2, link, true).unwrap().unwrap()).collect();
+        let mut there = Vec::new();
+        for link in 0..8 {
+            there.push(admit(&subscribers, 1, link, true).await.unwrap().unwrap());
+        }
+        assert!(admit(&subscribers, 1, 8, true).await.is_none(), "bounded by project");
+        let mut others = Vec::new();
+        for link in 0..4 {
+            others.push(admit(&subscribers, 2, link, true).await.unwrap().unwrap());
+        }
         assert_eq!((of(&subscribers, 1), of(&subscribers, 2)), (8, 4), "all places are taken");
         for link in 0..2 {
-            assert!(admit(&subscribers, 3, link, true).is_some(), "at the cost of the one that has most");
+            assert!(admit(&subscribers, 3, link, true).await.is_some(), "at the cost of the one that has most");
         }
         assert_eq!((of(&subscribers, 1), of(&subscribers, 2), of(&subscribers, 3)), (6, 4, 2));
         assert!(there[0].messages.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Disconnected));
-        assert!(admit(&subscribers, 1, 9, true).is_none(), "which takes no place of theirs in turn");
+        assert!(admit(&subscribers, 1, 9, true).await.is_none(), "which takes no place of theirs in turn");
         assert_eq!((of(&subscribers, 1), of(&subscribers, 2), of(&subscribers, 3)), (6, 4, 2));
         drop(others);
     }
 
-    #[test]
-    fn who_is_not_there_makes_room_first() {
+    #[tokio::test]
+    async fn who_is_not_there_makes_room_first() {
         let (subscribers, _happenings) = bounded_feed(Bounds { in_all: 4, of_project: 3, of_one: 2 });
-        let kept = admit(&subscribers, 1, 0, true).unwrap();
+        let kept = admit(&subscribers, 1, 0, true).await.unwrap();
         for link in 1..5 {
-            assert!(admit(&subscribers, 1, link, false).is_some(), "{link}");
+            assert!(admit(&subscribers, 1, link, false).await.is_some(), "{link}");
             assert!(of(&subscribers, 1) <= 2, "of one");
         }
         assert!(kept.is_some_and(|mut kept| kept.messages.try_recv() == Err(mpsc::error::TryRecvError::Empty)));

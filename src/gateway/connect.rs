@@ -98,7 +98,7 @@ const UNREADABLE: Refused = (ConnectRefusal::Credentials, Some(Reason::Unreadabl
 const UNKNOWN: Refused = (ConnectRefusal::Credentials, Some(Reason::UnknownDevice));
 const WRONG_PASSWORD: Refused = (ConnectRefusal::Credentials, Some(Reason::WrongPassword));
 const DISABLED: Refused = (ConnectRefusal::Forbidden, Some(Reason::Disabled));
-const NO_SUBSCRIBER: Refused = (ConnectRefusal::Forbidden, Some(Reason::Listener));
+const NO_SUBSCRIBER: Refused = (ConnectRefusal::Forbidden, Some(Reason::Subscriber));
 const NO_REGISTRATION: Refused = (ConnectRefusal::Forbidden, Some(Reason::Registration));
 
 fn failed(error: Error) -> Refused {
@@ -140,7 +140,7 @@ async fn subscriber(gateway: &Gateway, connect: &Connect) -> Result<Authenticate
     }
     let (subscribers, now_ms) = (&gateway.subscribers, gateway.cloud.now_ms());
     let subscription = subscribers.connect(&connect.client_id, &connect.password, now_ms).ok_or(NO_SUBSCRIBER)?;
-    if !gateway.cloud.may_subscribe(&subscription.listener).await.unwrap_or(false) {
+    if !gateway.cloud.may_subscribe(&subscription.identity).await.unwrap_or(false) {
         return Err(NO_SUBSCRIBER);
     }
     Ok(Authenticated::Client(Client::Subscriber(subscription)))

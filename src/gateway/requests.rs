@@ -97,8 +97,8 @@ pub async fn handle(
             let mut gone = Vec::with_capacity(subs.len());
             for sub in subs {
                 // One that is not online in this session is offline already.
-                let found = session.sub_devices.values().find(|known| is_named(known, &sub)).cloned();
-                if let Some(found) = found {
+                let found = session.sub_devices.values().find(|known| is_named(&known.device, &sub));
+                if let Some(found) = found.map(|found| found.device.clone()) {
                     session.remove_sub_device(gateway, &found).await;
                     gone.push(found);
                 }

@@ -1,5 +1,5 @@
-//! Routes commands to the session of each connected device. A second session of a device replaces the first; a gateway's
-//! session has its sub-devices too.
+//! Routes commands to the sessions of this process. The session that holds the lease of a device gets the commands to it; a
+//! gateway's session has its sub-devices too.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::presence::Lease;
 use crate::domain::{Device, DeviceNo, Downlink};
 
 /// Commands that wait for one session.
@@ -23,8 +24,14 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The sessions of this process, by their devices.
 #[derive(Default)]
 pub struct CommandRouter {
-    sessions: Mutex<HashMap<DeviceNo, Arc<Mailbox>>>,
+    sessions: Mutex<HashMap<DeviceNo, Route>>,
     commands: AtomicU32,
+}
+
+/// The session to which the commands to a device are routed.
+struct Route {
+    epoch: u64,
+    mailbox: Arc<Mailbox>,
 }
 
 /// The mailbox of one session.
@@ -109,10 +116,16 @@ impl Mailbox {
 }
 
 impl CommandRouter {
-    /// Routes the commands to a device to a session from now on. A session that had the device is notified.
-    pub fn register(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) {
-        let before = lock(&self.sessions).insert(device, mailbox.clone());
-        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, mailbox)) {
+    /// Routes the commands to the device of a lease to a session from now on. Of two sessions of a device, the one with the
+    /// later lease has it, in whichever order they are registered; the other one is notified.
+    pub fn register(&self, Lease { device, epoch, .. }: Lease, mailbox: &Arc<Mailbox>) {
+        let mut sessions = lock(&self.sessions);
+        if sessions.get(&device).is_some_and(|route| route.epoch > epoch) {
+            return mailbox.notify_loss(device, SessionLoss::TakenOver);
+        }
+        let before = sessions.insert(device, Route { epoch, mailbox: mailbox.clone() });
+        drop(sessions);
+        if let Some(Route { mailbox: before, .. }) = before.filter(|before| !Arc::ptr_eq(&before.mailbox, mailbox)) {
             // Commands that wait there for the device move.
             let waiting = std::mem::take(&mut lock(&before.waiting).commands);
             let (moved, left): (VecDeque<PendingCommand>, _) =
@@ -124,28 +137,16 @@ impl CommandRouter {
         }
     }
 
-    /// Whether a device has a session.
-    pub fn has_session(&self, device: DeviceNo) -> bool {
-        lock(&self.sessions).contains_key(&device)
-    }
-
-    /// Ends the routing of a device to a session; whether it was still in force.
-    pub fn unregister(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
+    /// Ends the routing to the session of a lease, if it is still in force.
+    pub fn unregister(&self, Lease { device, epoch, .. }: Lease) {
         let mut sessions = lock(&self.sessions);
-        let mine = sessions.get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox));
-        if mine {
+        if sessions.get(&device).is_some_and(|route| route.epoch == epoch) {
             sessions.remove(&device);
         }
-        mine
-    }
-
-    /// Whether the commands to a device are still routed to a session.
-    pub fn is_registered(&self, device: DeviceNo, mailbox: &Arc<Mailbox>) -> bool {
-        lock(&self.sessions).get(&device).is_some_and(|there| Arc::ptr_eq(there, mailbox))
     }
 
     fn mailbox(&self, device: DeviceNo) -> Option<Arc<Mailbox>> {
-        lock(&self.sessions).get(&device).cloned()
+        lock(&self.sessions).get(&device).map(|route| route.mailbox.clone())
     }
 }
 

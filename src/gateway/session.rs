@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Gateway;
 use super::batch::{Batch, Response};
@@ -21,6 +21,7 @@ use super::off_spec::OffSpecLog;
 use super::router::{Mailbox, PendingCommand};
 use super::subscriptions::Subscriptions;
 use crate::domain::data_point::Reported;
+use crate::domain::presence::{Lease, LeasedDevice};
 use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::feed;
 use crate::mqtt::codec::{ConnectRefusal, DisconnectReason, SessionState};
@@ -50,10 +51,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     match accepted {
         Ok(Ok((Client::Device(client), options))) => {
             let mut session = Session::new(client, peer);
-            gateway.router.register(session.device.no, &session.mailbox);
-            let no = session.device.no;
-            let connected = gateway.cloud.connected(&session.device, || gateway.router.has_session(no));
-            if Box::pin(connected).await.is_ok() {
+            if Box::pin(session.begin(&gateway)).await.is_ok() {
                 let state = Box::pin(session.resume(&gateway, options)).await;
                 connection.codec.connect_ack(Ok(state));
                 let _ = session.run(&mut connection, &gateway, options.keep_alive_s, &mut shutdown).await;
@@ -78,8 +76,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 pub struct Session {
     /// The device that proved itself.
     pub device: Arc<Device>,
+    /// The lease of that device, once it was acquired.
+    lease: Option<Lease>,
     /// Its sub-devices that are online, by their names in topics.
-    pub sub_devices: HashMap<String, Arc<Device>>,
+    pub sub_devices: HashMap<String, LeasedDevice>,
     /// Where its connection comes from.
     pub peer: Peer,
     dialect: &'static dyn DeviceDialect,
@@ -112,6 +112,7 @@ impl Session {
             name: dialect.topic_name(&device),
             pending_desired: vec![device.clone()],
             device,
+            lease: None,
             sub_devices: HashMap::new(),
             peer,
             dialect,
@@ -126,6 +127,14 @@ impl Session {
             calls: PendingCalls::default(),
             off_spec_log: OffSpecLog::default(),
         }
+    }
+
+    /// Acquires the lease of the device and brings it online.
+    async fn begin(&mut self, gateway: &Gateway) -> Result<(), Error> {
+        let lease = gateway.cloud.acquire_lease(self.device.no).await?;
+        self.lease = Some(lease);
+        gateway.router.register(lease, &self.mailbox);
+        gateway.cloud.connected(&self.device, lease).await
     }
 
     async fn run<S>(
@@ -149,27 +158,24 @@ impl Session {
             if !self.pending_desired.is_empty() {
                 Box::pin(self.send_desired(connection, gateway)).await?;
             }
-            let mailbox = self.mailbox.clone();
-            let read = timeout(keep_alive, async {
-                loop {
-                    tokio::select! {
-                        read = connection.read() => return read,
-                        () = mailbox.changed() => {
-                            Box::pin(self.deliver_mail(connection, gateway)).await?;
-                            connection.flush().await?;
-                        }
-                        () = shutdown.begun() => {
-                            connection.codec.close_with(DisconnectReason::ServerShuttingDown);
-                            return Err(Closed);
-                        }
+            let read_by = Instant::now() + keep_alive;
+            loop {
+                let mailbox = &*self.mailbox;
+                let reason = tokio::select! {
+                    read = timeout_at(read_by, connection.read()) => match read {
+                        Ok(read) => break read?,
+                        Err(_) => DisconnectReason::KeepAliveTimeout,
+                    },
+                    () = mailbox.changed() => {
+                        Box::pin(self.deliver_mail(connection, gateway)).await?;
+                        connection.flush().await?;
+                        continue;
                     }
-                }
-            });
-            let Ok(read) = read.await else {
-                connection.codec.close_with(DisconnectReason::KeepAliveTimeout);
+                    () = shutdown.begun() => DisconnectReason::ServerShuttingDown,
+                };
+                connection.codec.close_with(reason);
                 return Err(Closed);
-            };
-            read?;
+            }
         }
     }
 
@@ -240,12 +246,14 @@ impl Session {
         if self.sub_devices.contains_key(&name) {
             return Ok(());
         }
-        gateway.router.register(sub.no, &self.mailbox);
-        if let Err(error) = gateway.cloud.connected(sub, || gateway.router.has_session(sub.no)).await {
-            self.disconnected(gateway, sub).await;
+        let lease = gateway.cloud.acquire_lease(sub.no).await?;
+        let leased = LeasedDevice { device: sub.clone(), lease };
+        gateway.router.register(lease, &self.mailbox);
+        if let Err(error) = gateway.cloud.connected(sub, lease).await {
+            disconnected(gateway, &[leased]).await;
             return Err(error.into());
         }
-        self.sub_devices.insert(name, sub.clone());
+        self.sub_devices.insert(name, leased);
         self.resume_sub_device(sub.no);
         self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
         self.sub_devices_since.push((sub.no, Instant::now()));
@@ -256,43 +264,25 @@ impl Session {
     /// Takes a sub-device offline.
     pub async fn remove_sub_device(&mut self, gateway: &Gateway, sub: &Device) {
         if let Some(sub) = self.sub_devices.remove(&self.dialect.topic_name(sub)) {
-            self.subscriptions.forget(sub.no);
-            self.stored.changed(sub.no);
-            self.disconnected(gateway, &sub).await;
+            self.subscriptions.forget(sub.device.no);
+            self.stored.changed(sub.device.no);
+            disconnected(gateway, &[sub]).await;
         }
     }
 
     async fn end(mut self, gateway: &Gateway) {
         self.forget_if_asked(gateway).await;
-        for sub in std::mem::take(&mut self.sub_devices).into_values() {
-            self.disconnected(gateway, &sub).await;
-        }
-        self.disconnected(gateway, &self.device).await;
-    }
-
-    /// Logs that a device is offline. Only the session to which the router still sends its commands does: a device that
-    /// has another session by now is online.
-    async fn disconnected(&self, gateway: &Gateway, device: &Device) {
-        if !gateway.router.unregister(device.no, &self.mailbox) {
-            return;
-        }
-        let has_session = || gateway.router.has_session(device.no);
-        let mut logged = gateway.cloud.disconnected(device, has_session).await;
-        if has_session() {
-            // It connected again in the meantime, and that row may be the older one.
-            logged = logged.and(gateway.cloud.connected(device, has_session).await);
-        }
-        // A full disk is logged once for all devices.
-        if let Err(error) = logged
-            && !matches!(error, Error::Busy(_))
-        {
-            tracing::warn!(%error, "a device could not be disconnected");
-        }
+        let mut devices: Vec<LeasedDevice> = std::mem::take(&mut self.sub_devices).into_values().collect();
+        devices.extend(self.lease.map(|lease| LeasedDevice { device: self.device.clone(), lease }));
+        disconnected(gateway, &devices).await;
     }
 
     /// The device of a name in topics, if it is online in this session.
     fn device_by_name(&self, name: &str) -> Option<&Arc<Device>> {
-        if name == self.name || name == UNNAMED { Some(&self.device) } else { self.sub_devices.get(name) }
+        match name == self.name || name == UNNAMED {
+            true => Some(&self.device),
+            false => self.sub_devices.get(name).map(|sub| &sub.device),
+        }
     }
 
     /// Validates reports of several devices. What fits is kept even if the rest does not, unless the protocol has no word
@@ -347,5 +337,16 @@ impl Session {
     fn is_subscribed(&self, topic: &str) -> bool {
         self.receives_all
             || self.device_of_topic(topic).is_some_and(|device| self.subscriptions.cover(device.no, topic))
+    }
+}
+
+/// Devices of a session have disconnected, unless other sessions have acquired their leases.
+async fn disconnected(gateway: &Gateway, devices: &[LeasedDevice]) {
+    devices.iter().for_each(|leased| gateway.router.unregister(leased.lease));
+    // A full disk is logged once for all devices.
+    if let Err(error) = gateway.cloud.disconnected(devices).await
+        && !matches!(error, Error::Busy(_))
+    {
+        tracing::warn!(%error, "a device could not be disconnected");
     }
 }

@@ -3,9 +3,8 @@
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
-use super::seal::random;
 use crate::domain::{Error, Result};
-use crate::hex;
+use crate::{hex, random};
 
 const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -17,7 +16,7 @@ pub fn letters(n: usize) -> Result<String> {
     let mut text = String::with_capacity(n);
     while text.len() < n {
         // Bytes from 252 (7 × 36) on would favour some letters.
-        let fair = random::<32>()?.into_iter().filter(|byte| *byte < 252);
+        let fair = random::bytes::<32>()?.into_iter().filter(|byte| *byte < 252);
         text.extend(fair.take(n - text.len()).map(|byte| char::from(LETTERS[usize::from(byte % 36)])));
     }
     Ok(text)
@@ -27,7 +26,8 @@ pub fn letters(n: usize) -> Result<String> {
 pub fn digits(n: usize) -> Result<String> {
     let mut text = String::with_capacity(n);
     while text.len() < n {
-        let fair = random::<16>()?.into_iter().filter(|byte| *byte < 250).map(|byte| char::from(b'0' + byte % 10));
+        let fair =
+            random::bytes::<16>()?.into_iter().filter(|byte| *byte < 250).map(|byte| char::from(b'0' + byte % 10));
         text.extend(fair.take(n - text.len()));
         if text.starts_with('0') {
             text.clear();
@@ -43,7 +43,7 @@ pub fn client_id() -> Result<String> {
 
 /// A secret of 32 hex digits: Access Secret, AppSecret.
 pub fn secret() -> Result<String> {
-    Ok(hex::encode(random::<16>()?))
+    Ok(hex::encode(random::bytes::<16>()?))
 }
 
 /// A secret of 16 characters, used as device secret, product secret and local key.
@@ -63,7 +63,7 @@ pub fn admin_uid(now_ms: i64) -> Result<String> {
 
 /// Alibaba's identityId, 40 characters.
 pub fn identity_id() -> Result<String> {
-    Ok(format!("50{}op{}", letters(6)?, hex::encode(random::<15>()?)))
+    Ok(format!("50{}op{}", letters(6)?, hex::encode(random::bytes::<15>()?)))
 }
 
 /// Alibaba's account number, 15 digits.
@@ -113,5 +113,5 @@ pub fn es256_key() -> Result<(String, Vec<u8>, Vec<u8>)> {
     let private = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &source).map_err(failed)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private.as_ref(), &source);
     let public = pair.map_err(|_| Error::store("no key could be generated"))?.public_key().as_ref().to_vec();
-    Ok((hex::encode(random::<8>()?), private.as_ref().to_vec(), public))
+    Ok((hex::encode(random::bytes::<8>()?), private.as_ref().to_vec(), public))
 }

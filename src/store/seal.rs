@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{Error, Result};
 use crate::durable_file::{self, SECRET_MODE};
+use crate::random;
 
 const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
@@ -68,7 +69,7 @@ impl Seal {
     /// # Errors
     /// [`Error::Store`] when the operating system provides no random bytes.
     pub fn seal(&self, text: &str, aad: &str) -> Result<Vec<u8>> {
-        let nonce = random::<NONCE_BYTES>()?;
+        let nonce = random::bytes::<NONCE_BYTES>()?;
         let payload = Payload { msg: text.as_bytes(), aad: aad.as_bytes() };
         let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| Error::store("encryption"))?;
         Ok([nonce.as_slice(), &sealed].concat())
@@ -105,16 +106,14 @@ pub fn token_hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Random bytes from the operating system.
-///
-/// # Errors
-/// [`Error::Store`] when it provides none.
-pub fn random<const N: usize>() -> Result<[u8; N]> {
-    crate::random::bytes().map_err(|error| Error::store(error.to_string()))
+impl From<getrandom::Error> for Error {
+    fn from(error: getrandom::Error) -> Self {
+        Self::store(error.to_string())
+    }
 }
 
 fn create_key(path: &Path) -> Result<[u8; 32]> {
-    let key = random::<32>()?;
+    let key = random::bytes::<32>()?;
     durable_file::write(path, &key, SECRET_MODE).map_err(Error::store)?;
     Ok(key)
 }

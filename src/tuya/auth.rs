@@ -13,7 +13,7 @@ use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
 use super::{FeedAddresses, Tuya};
-use crate::domain::replay::Seen;
+use crate::domain::replay::{RequestId, Seen};
 use crate::domain::{AppCaller, Caller, Cloud, Device, DeviceId, Project, Result as DomainResult, Uid};
 use crate::http::{self, BodyError, HeldBody, Rendered, Sender};
 
@@ -223,7 +223,7 @@ async fn authenticate(
         ));
     }
     if parts.method != Method::GET && !claims.nonce.is_empty() {
-        check_replay(tuya, &project, &claims, now_ms)?;
+        check_replay(tuya, &project, &claims).await?;
     }
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
@@ -297,10 +297,11 @@ pub fn explain_sign(claims: &Claims<'_>, parts: &SignedParts<'_>) -> String {
 }
 
 /// Refuses a write that was already processed.
-fn check_replay(tuya: &Tuya, project: &Project, claims: &Claims<'_>, now_ms: i64) -> Result<(), Failure> {
+async fn check_replay(tuya: &Tuya, project: &Project, claims: &Claims<'_>) -> Result<(), Failure> {
     // The case of the hex digits does not change the signature.
     let sign = claims.sign.to_ascii_uppercase();
-    match tuya.replays.first(project.no, &[claims.t, claims.nonce, &sign], now_ms, tuya.window_ms) {
+    let request = RequestId { project: project.no, kind: "tuya", parts: &[claims.t, claims.nonce, &sign] };
+    match tuya.cloud.first_seen(request, tuya.window_ms).await? {
         Seen::First => Ok(()),
         Seen::Again => Err(Failure::new(Code::SIGN, "this request was already processed: the nonce is used")),
         Seen::Full => Err(Failure::new(Code::BUSY, "too many writes with a nonce within the window")),

@@ -35,7 +35,6 @@ use axum::middleware;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::domain::replay::Replays;
 use crate::domain::{Cloud, Device};
 use crate::http::{Bodies, Refusals, Rendered, document};
 use devices::DeviceTexts;
@@ -50,7 +49,6 @@ pub struct Tuya {
     feed_addresses: FeedAddresses,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
-    replays: Replays,
     device_texts: Rendered<Device, DeviceTexts>,
 }
 
@@ -66,8 +64,8 @@ impl Tuya {
         bodies: Arc<Bodies>,
         refusals: Arc<Refusals>,
     ) -> Self {
-        let (replays, device_texts) = Default::default();
-        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, replays, device_texts }
+        let device_texts = Rendered::default();
+        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, device_texts }
     }
 }
 

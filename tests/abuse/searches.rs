@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use ingle::app::SystemClock;
 use ingle::domain::event::PageStart;
+use ingle::domain::presence::NodeId;
 use ingle::domain::store::Telemetry;
 use ingle::domain::{
-    Caller, Clock, Cloud, DeviceId, Error, EventQuery, EventSource, EventType, EventTypes, Limits, NewEvent,
+    Caller, Clock, Cloud, DeviceId, Error, EventQuery, EventSource, EventType, EventTypes, Limits, NewEvent, Ports,
 };
+use ingle::in_process::{MemoryAttempts, MemoryPresence, MemoryReplays};
 use ingle::store::sqlite::SqliteRegistry;
 use ingle::store::sqlite::telemetry::{SqliteTelemetry, TelemetryOptions};
 
@@ -30,7 +32,17 @@ async fn with_small_bounds() -> (TestCloud, Cloud, Caller, i64) {
     let (feed, _) = ingle::feed::feed();
     let limits =
         Limits { retention_days: 30, failures_of_account: 10, failures_of_address: 100, accepts_at_login: false };
-    let cloud = Cloud::new(registry, telemetry.clone(), Arc::new(downlink), feed, clock, limits);
+    let ports = Ports {
+        registry,
+        telemetry: telemetry.clone(),
+        downlink: Arc::new(downlink),
+        feed,
+        presence: Arc::new(MemoryPresence::new(NodeId(1))),
+        attempts: Arc::new(MemoryAttempts::default()),
+        replays: Arc::new(MemoryReplays::default()),
+        clock,
+    };
+    let cloud = Cloud::new(ports, limits);
     let device = cloud.device_by_id(&DeviceId(PLUG.to_owned())).await.unwrap().unwrap().no;
     let (source, code, value) = (EventSource::DEVICE, None, None);
     let row = |n| {

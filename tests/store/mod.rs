@@ -1,6 +1,6 @@
 //! The contract of the engines: one suite, run on each.
 
-mod contract;
+pub mod contract;
 mod crash;
 mod damage;
 mod disk_full;

@@ -149,7 +149,7 @@ async fn a_flush_that_fails_is_tried_again_and_loses_nothing() {
     append(&telemetry, 100..200).await;
     assert!(telemetry.flush().is_err());
     assert_eq!(count(&telemetry).await, 200);
-    assert!(telemetry.figures().rolls_failed >= 2);
+    assert!(telemetry.figures().flushes_failed >= 2);
     assert_eq!(telemetry.figures().rows_in_memory, 200);
     // The numbers continue, too.
     append(&telemetry, 0..1).await;
@@ -232,7 +232,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged() {
         }
         assert!(there < 10_000_000, "the disk does not get full");
     }
-    println!("{there} rows until the disk was full, {} flushes failed", telemetry.figures().rolls_failed);
+    println!("{there} rows until the disk was full, {} flushes failed", telemetry.figures().flushes_failed);
     assert_eq!(count(&telemetry).await, there as u64);
     std::fs::remove_file(&ballast).unwrap();
     for _ in 0..20 {
@@ -379,5 +379,5 @@ async fn reads_stay_right_while_rows_move() {
     }
     telemetry.flush_and_compact().unwrap();
     assert_eq!(count(&telemetry).await, 2_000);
-    assert!(telemetry.figures().rolls > 10);
+    assert!(telemetry.figures().flushes > 10);
 }

@@ -34,7 +34,7 @@ impl Session {
                 });
                 return Err(Closed);
             }
-            let found = self.sub_devices.values().find(|sub| sub.no == no).cloned();
+            let found = self.sub_devices.values().find(|sub| sub.device.no == no).map(|sub| sub.device.clone());
             if let Some(sub) = found {
                 self.remove_sub_device(gateway, &sub).await;
             }
@@ -58,6 +58,10 @@ impl Session {
         is_new: bool,
     ) {
         let PendingCommand { device, id, command, answer } = sent;
+        if answer.is_closed() {
+            // The time for it is over, and its caller was told that it was not sent.
+            return;
+        }
         let message = self.dialect.encode_command(&device, id, &command, gateway.cloud.now_ms());
         if !self.is_subscribed(&message.topic) {
             let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());

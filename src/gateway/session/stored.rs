@@ -84,7 +84,9 @@ impl Session {
     /// Deletes the filters on disk, if the device ended its session.
     pub(super) async fn forget_if_asked(&self, gateway: &Gateway) {
         // A device that has connected again in the meantime resumes them.
-        if self.stored.is_forgotten && gateway.router.is_registered(self.device.no, &self.mailbox) {
+        if let Some(lease) = self.lease.filter(|_| self.stored.is_forgotten)
+            && gateway.cloud.is_valid_lease(lease).await.unwrap_or_default()
+        {
             self.delete_filters(gateway).await;
         }
     }

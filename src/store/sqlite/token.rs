@@ -11,8 +11,8 @@ use crate::domain::login::TokenHolder;
 use crate::domain::store::{CloudTokenStore, TokenStore};
 use crate::domain::token::{EarlierTokens, TokenPair};
 use crate::domain::{DurationMs, Error, ProjectNo, Result, Uid, UserNo};
-use crate::hex;
-use crate::store::seal::{Seal, TokenSeed, random, token_hash};
+use crate::store::seal::{Seal, TokenSeed, token_hash};
+use crate::{hex, random};
 
 #[async_trait]
 impl TokenStore for SqliteRegistry {
@@ -94,7 +94,7 @@ fn stored_pair(connection: &Connection, project: ProjectNo) -> Result<Option<(To
 }
 
 fn replace(connection: &Connection, seal: &Seal, project: ProjectNo, expires_ms: i64) -> Result<TokenPair> {
-    let seed = random()?;
+    let seed = random::bytes()?;
     let pair = pair(seal, &seed, expires_ms)?;
     connection
         .prepare_cached(
@@ -193,7 +193,7 @@ impl CloudTokenStore for SqliteRegistry {
 }
 
 fn add_cloud_token(connection: &Connection, project: ProjectNo, now_ms: i64, life: DurationMs) -> Result<String> {
-    let token = hex::encode(random::<16>()?);
+    let token = hex::encode(random::bytes::<16>()?);
     let write = || -> rusqlite::Result<()> {
         let expired = "DELETE FROM cloud_token WHERE project_no = ?1 AND expires_ms <= ?2";
         connection.prepare_cached(expired)?.execute(params![project.0, now_ms])?;

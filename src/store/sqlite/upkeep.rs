@@ -12,7 +12,8 @@ use super::mark::{self, Mark};
 use super::pages::{self, Verdict};
 use super::wal;
 use crate::domain::{Error, Result};
-use crate::store::seal::{Seal, random};
+use crate::random;
+use crate::store::seal::Seal;
 
 /// The size of the write-ahead log from which a checkpoint is made.
 const LOG_BYTES_MAX: u64 = 4 << 20;
@@ -189,7 +190,7 @@ pub fn identity(connection: &Connection, database: &Path, seal: &Seal) -> Result
         return is_correct.then_some((id, commits)).ok_or_else(|| wrong_key(database));
     }
     check_key(connection, database, seal)?;
-    let id = i64::from_le_bytes(random()?) | 1;
+    let id = i64::from_le_bytes(random::bytes()?) | 1;
     let key_check = seal.seal(KEY_CHECK.0, KEY_CHECK.1)?;
     let sql = "INSERT INTO folder (only, id, key_check, commits) VALUES (1, ?1, ?2, 1)";
     connection.execute(sql, params![id, key_check]).map_err(Error::store)?;

@@ -8,8 +8,8 @@ use crate::domain::store::UserTokenStore;
 use crate::domain::token::TokenPair;
 use crate::domain::user::Account;
 use crate::domain::{DurationMs, Error, ProjectNo, Result, Uid, UserNo};
-use crate::hex;
-use crate::store::seal::{random, token_hash};
+use crate::store::seal::token_hash;
+use crate::{hex, random};
 
 #[async_trait]
 impl UserTokenStore for SqliteRegistry {
@@ -84,7 +84,7 @@ impl UserTokenStore for SqliteRegistry {
 }
 
 fn add(connection: &Connection, user: UserNo, version: i64, now_ms: i64, life: DurationMs) -> Result<TokenPair> {
-    let (access, refresh) = (hex::encode(random::<16>()?), hex::encode(random::<16>()?));
+    let (access, refresh) = (hex::encode(random::bytes::<16>()?), hex::encode(random::bytes::<16>()?));
     let pair = TokenPair { access, refresh, expires_ms: now_ms + life };
     connection
         .prepare_cached(
