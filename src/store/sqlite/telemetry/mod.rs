@@ -62,6 +62,7 @@ use crate::domain::{DeviceNo, Event, EventCount, EventPage, EventQuery, Latest, 
 use crate::durable_file;
 use crate::store::disk_space::DiskSpace;
 use crate::store::long_reads::LongReads;
+use crate::store::read_threads::ReadThreads;
 
 pub use check::{LogSummary, log_summary};
 pub use fault::{DISK_FULL, is_full};
@@ -138,6 +139,7 @@ impl Shared {
 /// The embedded event log. Dropping it stops its threads.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
+    read_threads: ReadThreads,
     long_reads: Arc<LongReads>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -208,7 +210,8 @@ impl SqliteTelemetry {
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
         engine.change_state(|state| state.damaged_journals = damaged_journals);
-        let opened = Self { engine: engine.clone(), long_reads, threads: Mutex::default() };
+        let read_threads = ReadThreads::default();
+        let opened = Self { engine: engine.clone(), read_threads, long_reads, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
@@ -296,7 +299,7 @@ impl SqliteTelemetry {
         // A page that is already full still needs the next matching row, for the cursor.
         let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
         let engine = self.engine.clone();
-        let limits = ReadLimits { rows, mode: ReadMode::Long };
+        let limits = ReadLimits { rows, mode: Some(ReadMode::Long) };
         let more = move || Ok(read::page(&engine, device.0, &rest, limits)?);
         let mut page = self.long_reads.run(project, more).await?.page;
         match page.rows.first() {
@@ -306,26 +309,61 @@ impl SqliteTelemetry {
         Ok(EventPage { rows: found, next: page.next })
     }
 
-    fn latest_of(&self, memtables: &Memtables, device: i64) -> fault::Result<Arc<Latest>> {
-        let engine = &self.engine;
-        let stored = match engine.cache.get(device) {
-            Lookup::Hit(stored) => stored,
-            Lookup::Miss(epoch) => {
-                let stored = Arc::new(latest::load(&engine.files, device)?.latest);
-                engine.cache.put(device, epoch, stored.clone());
-                stored
+    /// Runs a read of the memtables alone, or else, if it needs files, as a short read on a thread for reads.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Engine, ReadLimits) -> fault::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let short = ReadLimits { rows: ReadLimits::SHORT.rows.min(self.engine.options.scan_rows), ..ReadLimits::SHORT };
+        match read(&self.engine, ReadLimits { mode: None, ..short }) {
+            Err(Fault::NeedsFiles) => {
+                let engine = self.engine.clone();
+                self.read_threads.run(move || Ok(read(&engine, short)?)).await
             }
-        };
-        let mut merged: Option<LatestBuilder> = None;
-        for memtable in &memtables.list {
-            let merge_into = |shard: &Shard, found: &DeviceRows| {
-                let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
-                newest.merge_memory(shard, found)
-            };
-            memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
+            other => Ok(other?),
         }
-        Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
     }
+
+    /// The latest values of each device on disk, from the cache or from `latest.db`.
+    async fn stored_latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
+        let cached: Vec<Lookup> = devices.iter().map(|device| self.engine.cache.get(device.0)).collect();
+        let missing = cached.iter().zip(devices).filter_map(|(found, device)| match found {
+            Lookup::Hit(_) => None,
+            Lookup::Miss(epoch) => Some((device.0, *epoch)),
+        });
+        let missing: Vec<(i64, u64)> = missing.collect();
+        let mut loaded = Vec::new().into_iter();
+        if !missing.is_empty() {
+            let engine = self.engine.clone();
+            let load = move || {
+                let load = |(device, epoch)| {
+                    let stored = Arc::new(latest::load(&engine.files, device)?.latest);
+                    engine.cache.put(device, epoch, stored.clone());
+                    Ok(stored)
+                };
+                Ok(missing.into_iter().map(load).collect::<fault::Result<Vec<_>>>()?)
+            };
+            loaded = self.read_threads.run(load).await?.into_iter();
+        }
+        let stored = cached.into_iter().filter_map(|found| match found {
+            Lookup::Hit(stored) => Some(stored),
+            Lookup::Miss(_) => loaded.next(),
+        });
+        Ok(stored.collect())
+    }
+}
+
+/// Merges the latest values in memtables into those on disk.
+fn merge_latest(memtables: &Memtables, device: i64, stored: Arc<Latest>) -> fault::Result<Arc<Latest>> {
+    let mut merged: Option<LatestBuilder> = None;
+    for memtable in &memtables.list {
+        let merge_into = |shard: &Shard, found: &DeviceRows| {
+            let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
+            newest.merge_memory(shard, found)
+        };
+        memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
+    }
+    Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
 }
 
 impl Drop for SqliteTelemetry {
@@ -347,10 +385,10 @@ impl Telemetry for SqliteTelemetry {
     }
 
     async fn page(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
-        let inline =
-            ReadLimits { rows: ReadLimits::INLINE.rows.min(self.engine.options.scan_rows), ..ReadLimits::INLINE };
-        let PageScan { page, hit_limit } = read::page(&self.engine, device.0, query, inline)?;
-        let rows = self.engine.options.scan_rows - inline.rows;
+        let wanted = query.clone();
+        let short = self.read(move |engine, limits| Ok((read::page(engine, device.0, &wanted, limits)?, limits.rows)));
+        let (PageScan { page, hit_limit }, examined) = short.await?;
+        let rows = self.engine.options.scan_rows - examined;
         match page.next {
             Some(next) if hit_limit && rows > 0 => {
                 self.continue_page(project, device, query, page.rows, (next, rows)).await
@@ -360,20 +398,22 @@ impl Telemetry for SqliteTelemetry {
     }
 
     async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
-        let count = read::count(&self.engine, device.0, query, ReadLimits::INLINE)?;
+        let (engine, query) = (self.engine.clone(), query.clone());
+        let wanted = query.clone();
+        let count = self.read(move |engine, limits| read::count(engine, device.0, &wanted, limits)).await?;
         if count.is_exact {
             return Ok(count);
         }
-        let (engine, query) = (self.engine.clone(), query.clone());
-        let limits = ReadLimits { rows: engine.options.count_rows, mode: ReadMode::Long };
+        let limits = ReadLimits { rows: engine.options.count_rows, mode: Some(ReadMode::Long) };
         self.long_reads.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
         loop {
             let memtables = self.engine.memtables();
-            let latest =
-                devices.iter().map(|device| self.latest_of(&memtables, device.0)).collect::<fault::Result<_>>()?;
+            let stored = self.stored_latest(devices).await?.into_iter().zip(devices);
+            let latest = stored.map(|(stored, device)| merge_latest(&memtables, device.0, stored));
+            let latest = latest.collect::<fault::Result<_>>()?;
             // If all of these memtables have been flushed meanwhile, `latest.db` may contain rows of a newer memtable,
             // so read again.
             if self.engine.memtables().oldest_no() <= memtables.active_no() {

@@ -26,13 +26,14 @@ const RETRIES_MAX: usize = 1000;
 pub struct ReadLimits {
     /// Maximum number of rows to examine; skipping a block counts as [`ROWS_PER_SKIP`] rows.
     pub rows: usize,
-    /// How the files are read.
-    pub mode: ReadMode,
+    /// How the files are read. `None` for a read of the memtables alone, which fails with [`Fault::NeedsFiles`] if rows
+    /// may be in files.
+    pub mode: Option<ReadMode>,
 }
 
 impl ReadLimits {
-    /// The limits of a read on the caller's own thread: it takes some hundred microseconds at most.
-    pub const INLINE: Self = Self { rows: 1000, mode: ReadMode::Short };
+    /// The limits of a short read: it takes some hundred microseconds at most.
+    pub const SHORT: Self = Self { rows: 1000, mode: Some(ReadMode::Short) };
 }
 
 /// The result of reading a page.
@@ -62,11 +63,13 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
         // One row more than the limit, so that 0 left means that the limit was exceeded.
         let mut left = limits.rows + 1;
         count.rows = memtables.list.iter().map(|memtable| memtable.count(device, query, &mut left)).sum();
-        for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(query.to_ms)) {
+        let newest_ms = query.to_ms.min(newest_in_files_ms(engine, device));
+        for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(newest_ms)) {
             if left == 0 {
                 break;
             }
-            match count_file(engine, &file, &memtables, device, query, (limits.mode, &mut left)) {
+            let mode = limits.mode.ok_or(Fault::NeedsFiles)?;
+            match count_file(engine, &file, &memtables, device, query, (mode, &mut left)) {
                 Ok(found) => count.rows += found,
                 Err(Fault::Expired) => {}
                 Err(fault) if fault.is_damage() => engine.files.note_unreadable(&file, &fault),
@@ -76,6 +79,13 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
         count.is_exact = left > 0;
         Ok(count)
     })
+}
+
+/// A time that no row of the device in the files is newer than. Known without reading a file; to be called after the
+/// list of memtables was taken.
+fn newest_in_files_ms(engine: &Engine, device: i64) -> i64 {
+    // Rows that are damaged or were lost with a file may be newer than those that could be read at the start.
+    if engine.files.damaged() == 0 { engine.flushed.bound_ms(device) } else { i64::MAX }
 }
 
 /// An upper bound of a device's newest time on disk.
@@ -272,7 +282,9 @@ impl<'a> Scan<'a> {
             next: Some(upper),
             batch,
         });
-        let files = engine.files.partitions(partition_of(query.from_ms), partition_of(upper.time_ms));
+        let bound_ms = newest_in_files_ms(engine, device);
+        let newest_ms = upper.time_ms.min(bound_ms);
+        let files = engine.files.partitions(partition_of(query.from_ms), partition_of(newest_ms));
         Self {
             engine,
             device,
@@ -280,7 +292,7 @@ impl<'a> Scan<'a> {
             code_bits: code_bits(query),
             upper,
             snapshots: Vec::new(),
-            unopened: files.into_iter().map(|(end_ms, file)| (end_ms, Unopened::File(file))).collect(),
+            unopened: files.into_iter().map(|(end_ms, file)| (end_ms.min(bound_ms), Unopened::File(file))).collect(),
             streams: memory.collect(),
             scanned: 0,
             limits,
@@ -336,9 +348,10 @@ impl<'a> Scan<'a> {
     }
 
     fn open(&mut self, at: usize) -> Result<()> {
+        let mode = self.limits.mode.ok_or(Fault::NeedsFiles)?;
         match self.unopened.swap_remove(at).1 {
             Unopened::File(file) => {
-                let opened = self.engine.files.snapshot(&file, self.limits.mode).and_then(|snapshot| {
+                let opened = self.engine.files.snapshot(&file, mode).and_then(|snapshot| {
                     let runs = runs_older_than(&snapshot, &self.memtables)?;
                     Ok((snapshot, runs))
                 });
