@@ -142,3 +142,92 @@ impl Shared {
 pub fn check_may_block() {
     debug_assert!(Handle::try_current().is_err(), "a read of a database or file blocks a worker of the runtime");
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Polls a future once.
+    pub fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
+        std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    impl ReadThreads {
+        /// Holds up all threads, as a disk that does not answer, until the returned senders are dropped.
+        pub fn hold_up(&self) -> Vec<Sender<()>> {
+            let hold_up = |_| {
+                let (held, wait) = channel::<()>();
+                let (begin, begun) = channel();
+                let job = move || {
+                    begin.send(()).unwrap();
+                    let _ = wait.recv();
+                };
+                self.0.add(Box::new(job)).unwrap();
+                begun.recv_timeout(Duration::from_secs(60)).expect("no thread is free");
+                held
+            };
+            (0..self.0.threads_max).map(hold_up).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_waits_delays_neither_the_runtime_nor_other_reads() {
+        let threads = Arc::new(ReadThreads::new(3));
+        let (release, wait) = channel::<i32>();
+        let waiting = threads.clone();
+        let mut waiting =
+            Box::pin(async move { waiting.run(move || wait.recv().map_err(Error::store)).await.unwrap() });
+        assert!(poll(&mut waiting).is_pending());
+        // This test runs on the only thread of its runtime, and goes on.
+        for n in 0..100 {
+            assert_eq!(threads.run(move || Ok(n)).await.unwrap(), n);
+        }
+        release.send(7).unwrap();
+        assert_eq!(waiting.await, 7);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_read_does_not_run_and_all_others_do() {
+        let threads = ReadThreads::new(2);
+        let held = threads.hold_up();
+        let (ran, runs) = channel();
+        let mut cancelled = Box::pin(threads.run({
+            let ran = ran.clone();
+            move || ran.send("cancelled").map_err(Error::store)
+        }));
+        assert!(poll(&mut cancelled).is_pending());
+        drop(cancelled);
+        let many: Vec<_> = (0..20)
+            .map(|_| {
+                let ran = ran.clone();
+                let mut read = Box::pin(threads.run(move || ran.send("read").map_err(Error::store)));
+                assert!(poll(&mut read).is_pending());
+                read
+            })
+            .collect();
+        drop((held, ran));
+        for read in many {
+            read.await.unwrap();
+        }
+        assert_eq!(runs.iter().collect::<Vec<_>>(), ["read"; 20]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_reaches_the_caller_and_the_thread_continues() {
+        let threads = Arc::new(ReadThreads::new(1));
+        let panicking = threads.clone();
+        let panicked = tokio::spawn(async move { panicking.run(|| -> Result<()> { panic!("a bug") }).await });
+        assert!(panicked.await.unwrap_err().is_panic());
+        assert_eq!(threads.run(|| Ok(1)).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "blocks a worker")]
+    async fn a_read_on_a_worker_of_the_runtime_is_detected() {
+        check_may_block();
+    }
+}

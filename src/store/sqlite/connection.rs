@@ -382,9 +382,10 @@ fn prepare(connection: &Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future as _;
+    use std::task::Poll;
 
     use super::*;
+    use crate::store::read_threads::tests::poll;
 
     /// Runs a query that takes about this many steps.
     fn count_to(connection: &Connection, number: i64) -> Result<i64> {
@@ -406,12 +407,36 @@ mod tests {
         // A short read needs no permit.
         assert_eq!(readers.run_limited(project, |connection| count_to(connection, 100)).await.unwrap(), 100);
         let mut long = Box::pin(readers.run_limited(project, |connection| count_to(connection, 1_000_000)));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(long.as_mut().poll(&mut context).is_pending());
+        assert!(poll(&mut long).is_pending());
         drop(held);
         assert_eq!(long.await.unwrap(), 1_000_000);
         assert_eq!(readers.long_reads.running(), 0);
         // The limit does not remain on a connection that was interrupted.
         assert_eq!(readers.run(|reader| count_to(reader, 1_000_000)).await.unwrap(), 1_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_cached_value_needs_no_thread_and_a_missing_one_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        drop(open_writer(&path).unwrap());
+        let seal = Arc::new(Seal::open(folder.path(), true).unwrap());
+        let readers = Arc::new(Readers::new(path, Arc::default(), seal));
+        let find = |n: u8| {
+            let read =
+                |reader: &Reader<'_>, hash: &[u8; 32]| Ok(Some((ProjectNo(1), count_to(reader, hash[0].into())?)));
+            Box::pin(readers.cached(|cache| &cache.cloud_tokens, [n; 32], read))
+        };
+        assert_eq!(find(1).await.unwrap(), Some((ProjectNo(1), 1)));
+        // While a commit is running, debug builds do not compare cached values with the database.
+        readers.cache.begin_commit();
+        let held = readers.threads.hold_up();
+        assert!(matches!(poll(&mut find(1)), Poll::Ready(Ok(Some((ProjectNo(1), 1))))));
+        let mut missing = find(2);
+        let mut never_cached = Box::pin(readers.run(|reader| count_to(reader, 3)));
+        assert!(poll(&mut missing).is_pending() && poll(&mut never_cached).is_pending());
+        drop(held);
+        assert_eq!(missing.await.unwrap(), Some((ProjectNo(1), 2)));
+        assert_eq!(never_cached.await.unwrap(), 3);
     }
 }

@@ -49,8 +49,8 @@ use self::fault::{Context, Fault};
 use self::files::{Files, ReadMode};
 use self::flush::Flusher;
 use self::journal::Journal;
-use self::latest::{LatestBuilder, Lookup};
-use self::memtable::{DeviceRows, Memtable, Memtables, Shard};
+use self::latest::Lookup;
+use self::memtable::Memtable;
 use self::numbering::Numbering;
 use self::read::{PageScan, ReadLimits};
 use self::retention::Progress;
@@ -353,19 +353,6 @@ impl SqliteTelemetry {
     }
 }
 
-/// Merges the latest values in memtables into those on disk.
-fn merge_latest(memtables: &Memtables, device: i64, stored: Arc<Latest>) -> fault::Result<Arc<Latest>> {
-    let mut merged: Option<LatestBuilder> = None;
-    for memtable in &memtables.list {
-        let merge_into = |shard: &Shard, found: &DeviceRows| {
-            let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
-            newest.merge_memory(shard, found)
-        };
-        memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
-    }
-    Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
-}
-
 impl Drop for SqliteTelemetry {
     fn drop(&mut self) {
         self.close();
@@ -412,7 +399,7 @@ impl Telemetry for SqliteTelemetry {
         loop {
             let memtables = self.engine.memtables();
             let stored = self.stored_latest(devices).await?.into_iter().zip(devices);
-            let latest = stored.map(|(stored, device)| merge_latest(&memtables, device.0, stored));
+            let latest = stored.map(|(stored, device)| latest::merge(&memtables, device.0, stored));
             let latest = latest.collect::<fault::Result<_>>()?;
             // If all of these memtables have been flushed meanwhile, `latest.db` may contain rows of a newer memtable,
             // so read again.
@@ -445,5 +432,60 @@ impl Telemetry for SqliteTelemetry {
             long_reads: self.long_reads.running(),
             reads_refused: self.long_reads.refused(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+    use crate::domain::{EventSource, EventType, EventTypes, Value};
+    use crate::store::read_threads::tests::poll;
+
+    #[tokio::test]
+    async fn what_is_in_memory_needs_no_thread_and_what_is_in_files_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).unwrap();
+        let row = |device, time_ms| NewEvent {
+            device: DeviceNo(device),
+            time_ms,
+            kind: EventType::DataPoint,
+            source: EventSource::DEVICE,
+            code: Some("switch".into()),
+            value: Value::from_json("true".to_owned()),
+            is_history: false,
+        };
+        telemetry.append(vec![row(1, 1), row(2, 2)]).await.unwrap();
+        telemetry.flush().unwrap();
+        telemetry.latest(&[DeviceNo(1)]).await.unwrap();
+        telemetry.append(vec![row(1, 3)]).await.unwrap();
+        let query = |from_ms| EventQuery {
+            types: EventTypes::all(),
+            codes: Vec::new(),
+            from_ms,
+            to_ms: i64::MAX,
+            start: PageStart::Newest,
+            limit: 10,
+        };
+        let (old, new) = (query(0), query(3));
+
+        let held = telemetry.read_threads.hold_up();
+        let rows = |page: Poll<Result<EventPage>>| page.map(|page| page.unwrap().rows.len());
+        assert_eq!(rows(poll(&mut telemetry.page(None, DeviceNo(1), &new))), Poll::Ready(1));
+        assert!(matches!(
+            poll(&mut telemetry.count(None, DeviceNo(1), &new)),
+            Poll::Ready(Ok(EventCount { rows: 1, .. }))
+        ));
+        let latest = poll(&mut telemetry.latest(&[DeviceNo(1)])).map(|latest| latest.unwrap()[0].points[0].row.time_ms);
+        assert_eq!(latest, Poll::Ready(3));
+        let (devices, mut page) = ([DeviceNo(1), DeviceNo(2)], telemetry.page(None, DeviceNo(1), &old));
+        let (mut count, mut latest) = (telemetry.count(None, DeviceNo(2), &old), telemetry.latest(&devices));
+        assert!(poll(&mut page).is_pending() && poll(&mut count).is_pending() && poll(&mut latest).is_pending());
+        drop(held);
+        assert_eq!(page.await.unwrap().rows.len(), 2);
+        assert_eq!(count.await.unwrap().rows, 1);
+        let newest = latest.await.unwrap().iter().map(|latest| latest.points[0].row.time_ms).collect::<Vec<_>>();
+        assert_eq!(newest, [3, 2]);
     }
 }

@@ -63,8 +63,7 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
         // One row more than the limit, so that 0 left means that the limit was exceeded.
         let mut left = limits.rows + 1;
         count.rows = memtables.list.iter().map(|memtable| memtable.count(device, query, &mut left)).sum();
-        let newest_ms = query.to_ms.min(newest_in_files_ms(engine, device));
-        for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(newest_ms)) {
+        for (_, file) in files_with(engine, device, query.from_ms, query.to_ms) {
             if left == 0 {
                 break;
             }
@@ -81,11 +80,18 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
     })
 }
 
-/// A time that no row of the device in the files is newer than. Known without reading a file; to be called after the
-/// list of memtables was taken.
-fn newest_in_files_ms(engine: &Engine, device: i64) -> i64 {
+/// The files that may hold rows of the device in a time range, each with a time that no row in it is newer than. To be
+/// called after the list of memtables was taken. Reads no file.
+fn files_with(engine: &Engine, device: i64, from_ms: i64, to_ms: i64) -> Vec<(i64, Arc<RunFile>)> {
     // Rows that are damaged or were lost with a file may be newer than those that could be read at the start.
-    if engine.files.damaged() == 0 { engine.flushed.bound_ms(device) } else { i64::MAX }
+    let newest_ms = if engine.files.damaged() == 0 { engine.flushed.bound_ms(device) } else { i64::MAX };
+    let to_ms = to_ms.min(newest_ms);
+    if from_ms > to_ms {
+        return Vec::new();
+    }
+    let mut files = engine.files.partitions(partition_of(from_ms), partition_of(to_ms));
+    files.iter_mut().for_each(|(end_ms, _)| *end_ms = newest_ms.min(*end_ms));
+    files
 }
 
 /// An upper bound of a device's newest time on disk.
@@ -282,9 +288,7 @@ impl<'a> Scan<'a> {
             next: Some(upper),
             batch,
         });
-        let bound_ms = newest_in_files_ms(engine, device);
-        let newest_ms = upper.time_ms.min(bound_ms);
-        let files = engine.files.partitions(partition_of(query.from_ms), partition_of(newest_ms));
+        let files = files_with(engine, device, query.from_ms, upper.time_ms);
         Self {
             engine,
             device,
@@ -292,7 +296,7 @@ impl<'a> Scan<'a> {
             code_bits: code_bits(query),
             upper,
             snapshots: Vec::new(),
-            unopened: files.into_iter().map(|(end_ms, file)| (end_ms.min(bound_ms), Unopened::File(file))).collect(),
+            unopened: files.into_iter().map(|(end_ms, file)| (end_ms, Unopened::File(file))).collect(),
             streams: memory.collect(),
             scanned: 0,
             limits,
