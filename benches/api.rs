@@ -1,7 +1,8 @@
 //! A signed device read, a signed page of the log, a signed list of a user's hundred devices with their status, as the
 //! project and as the user, and in the other dialect a signed list of a user's twenty devices, against a bare axum
 //! "hello": each server on one processor and the client on the other. Then the processor time that the server takes for a
-//! device read and for a list of a hundred devices, with none and with up to fifty writes to the registry a second beside.
+//! device read and for a list of a hundred devices, with none and with up to fifty writes to the registry a second beside,
+//! and what the writes take alone.
 //!
 //! `cargo bench --bench api`. Settings: `INGLE_BENCH_DEVICES` (100000), `INGLE_BENCH_SECONDS` a round (3),
 //! `INGLE_BENCH_ROUNDS` (5), `INGLE_BENCH_ROWS`: `reads` or `writes` for the first or the last part alone.
@@ -80,30 +81,52 @@ fn device_reads(devices: usize, token: &str) -> Vec<Vec<u8>> {
     (0..devices).map(|n| signed(&format!("/v1.0/devices/{}", device_id(n)), token)).collect()
 }
 
-/// Processor time for a read, with so many writes a second beside.
+/// Processor time for a read beside so many writes a second: with the writes, and without what the same writes take alone.
 fn beside_writes(server: &Server, token: &str, devices: usize, rounds: u64, lasting: Duration) {
-    let sample = |requests: &Rc<Vec<Vec<u8>>>, per_second: u32| {
-        let _writes = Writes::start(server, per_second, devices);
+    // Microseconds of processor time a second.
+    let busy = |work: &mut dyn FnMut()| {
         let (began, before) = (Instant::now(), server.processor_time());
-        let per_read = throughput(server.address, requests, CONNECTIONS, lasting, b"point_5");
-        (server.processor_time() - before).as_secs_f64() * 1e6 / began.elapsed().as_secs_f64() / per_read
+        work();
+        (server.processor_time() - before).as_secs_f64() * 1e6 / began.elapsed().as_secs_f64()
     };
-    let mut samples: [[Vec<f64>; 4]; 2] = Default::default();
+    let writes_alone: Vec<Vec<f64>> = WRITE_RATES
+        .into_iter()
+        .map(|per_second| {
+            let _writes = Writes::start(server, per_second, devices);
+            (0..rounds).map(|_| busy(&mut || std::thread::sleep(lasting))).collect()
+        })
+        .collect();
+    let writes_alone: Vec<f64> = writes_alone.into_iter().map(median).collect();
+    for (per_second, time) in WRITE_RATES.into_iter().zip(&writes_alone).skip(1) {
+        let each = (time - writes_alone[0]) / f64::from(per_second);
+        println!("a write, {per_second:>2} writes/s alone        {each:>8.1} us of processor");
+    }
+    let mut samples: [[Vec<(f64, f64)>; 4]; 2] = Default::default();
     for _ in 0..rounds {
         let list = |n: usize| signed(&format!("/v1.0/users/{}/devices", large_user(n)), token);
         let requests = [device_reads(devices, token), (0..LARGE_USERS).map(list).collect()].map(Rc::new);
         for (requests, samples) in requests.iter().zip(&mut samples) {
-            for (per_second, samples) in WRITE_RATES.into_iter().zip(samples) {
-                samples.push(sample(requests, per_second));
+            for (at, (per_second, samples)) in WRITE_RATES.into_iter().zip(samples).enumerate() {
+                let _writes = Writes::start(server, per_second, devices);
+                let mut reads_a_second = 0.0;
+                let busy = busy(&mut || {
+                    reads_a_second = throughput(server.address, requests, CONNECTIONS, lasting, b"point_5");
+                });
+                let writes = writes_alone[at] - writes_alone[0];
+                samples.push((busy / reads_a_second, (busy - writes) / reads_a_second));
             }
         }
     }
     for (name, samples) in ["signed device read", "signed list of 100"].into_iter().zip(&samples) {
         for (per_second, times) in WRITE_RATES.into_iter().zip(samples) {
-            let ratio = median(times.iter().zip(&samples[0]).map(|(time, without)| time / without).collect());
-            let time = median(times.clone());
+            let of = |part: fn(&(f64, f64)) -> f64| {
+                let ratios = times.iter().zip(&samples[0]).map(|(time, without)| part(time) / part(without));
+                (median(times.iter().map(part).collect()), median(ratios.collect()))
+            };
+            let ((all, all_ratio), (own, own_ratio)) = (of(|time| time.0), of(|time| time.1));
             println!(
-                "{name}, {per_second:>2} writes/s {time:>8.1} us of processor  ratio {ratio:.2}  (goal at 50: 1.15)"
+                "{name}, {per_second:>2} writes/s {all:>8.1} us of processor  ratio {all_ratio:.2}, without the writes' own time \
+                 {own:>6.1} us  ratio {own_ratio:.2}  (goal at 50: 1.15)"
             );
         }
     }

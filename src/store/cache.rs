@@ -21,8 +21,8 @@ const USERS_MAX: usize = 16 * 1024;
 const DEVICES_MAX: usize = 128 * 1024;
 /// The maximum length of a cached device list; a longer list is read from the database each time.
 pub const LIST_MAX: usize = 256;
-/// The number of counters in [`Cache::touched`]. A write makes one of so many entries stale without need.
-const SLOTS: usize = 4096;
+/// The number of counters in [`Cache::touched`], 1 MB. A write makes one of so many entries stale without need.
+const SLOTS: usize = 128 * 1024;
 /// The slot of [`Touched::All`].
 const ALL: usize = 0;
 
@@ -116,29 +116,41 @@ impl Cache {
         self.commits.store(after, Ordering::SeqCst);
     }
 
-    /// Returns the cached value, or else the result of `read`, which may be called twice.
+    /// Returns the cached value, or else the result of `read`. Where [`Cache::verifies`], it calls `read` for a cached
+    /// value too, and compares the values.
     ///
     /// # Errors
     /// Those of `read`.
     pub fn get<K: Hash + Eq + Clone, V: Cached<K>>(
         &self,
         map: &Map<K, V>,
-        key: K,
-        mut read: impl FnMut() -> Result<Option<V>>,
+        key: &K,
+        read: impl Fn() -> Result<Option<V>>,
     ) -> Result<Option<V>> {
         let commits = self.commits.load(Ordering::SeqCst);
-        if let Some(entry) = map.get(&key).filter(|entry| self.is_current(entry)) {
-            if cfg!(debug_assertions) {
-                self.verify(&entry.value, commits, read()?.as_ref());
+        if let Some(value) = self.current(map, key) {
+            if self.verifies() {
+                self.verify(&value, commits, read()?.as_ref());
             }
-            return Ok(Some(entry.value));
+            return Ok(Some(value));
         }
         let value = read()?;
         if let Some(value) = value.as_ref().filter(|value| value.items() <= LIST_MAX) {
-            let slot = slot(&value.touched_by(&key));
-            map.insert(key, Entry { commits, slot, value: value.clone() });
+            let slot = slot(&value.touched_by(key));
+            map.insert(key.clone(), Entry { commits, slot, value: value.clone() });
         }
         Ok(value)
+    }
+
+    /// Returns the cached value, if there is one, without any read.
+    pub fn current<K: Hash + Eq, V: Cached<K>>(&self, map: &Map<K, V>, key: &K) -> Option<V> {
+        map.get(key).filter(|entry| self.is_current(entry)).map(|entry| entry.value)
+    }
+
+    /// Whether [`Cache::get`] compares cached values with the database. Debug builds do so unless a commit is running,
+    /// because then the database may already hold another value.
+    pub fn verifies(&self) -> bool {
+        cfg!(debug_assertions) && self.commits.load(Ordering::SeqCst).is_multiple_of(2)
     }
 
     fn is_current<V>(&self, entry: &Entry<V>) -> bool {
@@ -267,7 +279,7 @@ mod tests {
     impl Cache {
         /// True if the entry would be used.
         pub fn holds<K: Hash + Eq, V: Cached<K>>(&self, map: &Map<K, V>, key: &K) -> bool {
-            map.get(key).is_some_and(|entry| self.is_current(&entry))
+            self.current(map, key).is_some()
         }
     }
 
@@ -279,7 +291,7 @@ mod tests {
     }
 
     fn read(cache: &Cache, expires_ms: i64) -> i64 {
-        let found = cache.get(&cache.cloud_tokens, HASH, || Ok(Some((ProjectNo(1), expires_ms))));
+        let found = cache.get(&cache.cloud_tokens, &HASH, || Ok(Some((ProjectNo(1), expires_ms))));
         found.unwrap().unwrap().1
     }
 
@@ -304,7 +316,7 @@ mod tests {
             commit(&cache, &[Touched::Token(HASH)]);
             Ok(Some((ProjectNo(1), 1)))
         };
-        assert_eq!(cache.get(&cache.cloud_tokens, HASH, before).unwrap(), Some((ProjectNo(1), 1)));
+        assert_eq!(cache.get(&cache.cloud_tokens, &HASH, before).unwrap(), Some((ProjectNo(1), 1)));
         assert_eq!(read(&cache, 2), 2);
         cache.begin_commit();
         // The database may already hold another value, but its writer has not got a result yet.
@@ -326,7 +338,7 @@ mod tests {
     fn a_full_map_retains_the_entries_in_use() {
         let cache = Cache::default();
         let key = |n: usize| n.to_be_bytes().repeat(4).try_into().unwrap();
-        let token = |n| cache.get(&cache.cloud_tokens, key(n), || Ok(Some((ProjectNo(1), 1)))).unwrap();
+        let token = |n| cache.get(&cache.cloud_tokens, &key(n), || Ok(Some((ProjectNo(1), 1)))).unwrap();
         for n in 0..10 * SMALL_MAX {
             token(n);
             token(0);

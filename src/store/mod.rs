@@ -6,5 +6,6 @@ pub mod functions;
 pub mod generate;
 pub mod long_reads;
 pub mod password;
+pub mod read_threads;
 pub mod seal;
 pub mod sqlite;

@@ -12,7 +12,7 @@ use crate::domain::{DeviceNo, Error, Result, Value};
 #[async_trait]
 impl AttributeStore for SqliteRegistry {
     async fn attributes(&self, device: DeviceNo, kind: AttributeKind) -> Result<Vec<Attribute>> {
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<Attribute>> {
+        let read = move |connection: &Connection| -> rusqlite::Result<Vec<Attribute>> {
             connection
                 .prepare_cached(
                     "SELECT key, text, version FROM device_fact WHERE device_no = ?1 AND kind = ?2 ORDER BY key",
@@ -22,7 +22,7 @@ impl AttributeStore for SqliteRegistry {
                 })?
                 .collect()
         };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
     async fn change_attributes(
@@ -49,7 +49,7 @@ impl AttributeStore for SqliteRegistry {
     async fn desired(&self, device: DeviceNo) -> Result<Vec<Desired>> {
         let sql =
             "SELECT code, value, version, until_ms, is_told FROM desired_value WHERE device_no = ?1 ORDER BY code";
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<Desired>>> {
+        let read = move |connection: &Connection| -> rusqlite::Result<Vec<Option<Desired>>> {
             let desired = |row: &Row<'_>| {
                 let Some(value) = Value::from_json(row.get_ref("value")?.as_str()?) else { return Ok(None) };
                 Ok(Some(Desired {
@@ -62,7 +62,7 @@ impl AttributeStore for SqliteRegistry {
             };
             connection.prepare_cached(sql)?.query_map(params![device.0], desired)?.collect()
         };
-        let rows = self.readers.run(|connection| read(connection).map_err(Error::store))?;
+        let rows = self.readers.run(move |reader| read(reader).map_err(Error::store)).await?;
         Ok(rows.into_iter().flatten().collect())
     }
 

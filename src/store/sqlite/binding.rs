@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::SqliteRegistry;
 use super::attribute::delete_desired_values;
+use super::connection::Reader;
 use super::device::{COLUMNS, FROM};
 use super::owner::{Owner, Owners, bind, home_for, user_no};
 use super::user;
@@ -28,12 +29,13 @@ impl BindingStore for SqliteRegistry {
         offset: usize,
         limit: usize,
     ) -> Result<Option<Arc<BoundDevices>>> {
-        let read = |limit| self.readers.run(|connection| self.read_bound(connection, project, uid, offset, limit));
-        match offset {
-            // The cache holds the whole list, independent of the limit.
-            0 => self.cache.get(&self.cache.bound, (project, uid.clone()), || read(limit.max(LIST_MAX + 1))),
-            _ => read(limit),
+        let key = (project, uid.clone());
+        if offset > 0 {
+            return self.readers.run(move |reader| read_bound(reader, &key, offset, limit)).await;
         }
+        // The cache holds the whole list, independent of the limit.
+        let read = move |reader: &Reader<'_>, key: &_| read_bound(reader, key, 0, limit.max(LIST_MAX + 1));
+        self.readers.cached(|cache| &cache.bound, key, read).await
     }
 
     async fn holders(
@@ -156,11 +158,12 @@ impl BindingStore for SqliteRegistry {
             user::COLUMNS,
             user::FROM
         );
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![device.0, project.0, limit], user::user);
             rows.and_then(Iterator::collect).map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn unbind_device(
@@ -226,45 +229,41 @@ impl BindingStore for SqliteRegistry {
     }
 }
 
-impl SqliteRegistry {
-    /// A page of the devices that a user owns or shares, in the order of binding.
-    fn read_bound(
-        &self,
-        connection: &Connection,
-        project: ProjectNo,
-        uid: &Uid,
-        offset: usize,
-        limit: usize,
-    ) -> Result<Option<Arc<BoundDevices>>> {
-        let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-        let user = snapshot
-            .prepare_cached("SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2")
-            .and_then(|mut statement| {
-                let user = |row: &Row<'_>| Ok((row.get("user_no")?, row.get("identity_id")?, row.get("username")?));
-                statement.query_row(params![uid.0, project.0], user).optional()
-            })
-            .map_err(Error::store)?;
-        let Some((user_no, identity_id, username)): Option<(i64, String, String)> = user else {
-            return Ok(None);
-        };
-        let sql = format!(
-            "SELECT {COLUMNS}, b.owned, b.created_ms AS bound_ms FROM binding b JOIN {FROM}
-             WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
-             ORDER BY b.created_ms, d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
-        );
-        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
-        let mut rows = statement.query(params![project.0, user_no, limit, offset]).map_err(Error::store)?;
-        let mut list = Vec::new();
-        while let Some(row) = rows.next().map_err(Error::store)? {
-            list.push(BoundDevice {
-                device: Arc::new(self.device_of(row)?),
-                owned: row.get("owned").map_err(Error::store)?,
-                bound_ms: row.get("bound_ms").map_err(Error::store)?,
-            });
-        }
-        Ok(Some(Arc::new(BoundDevices { identity_id, username, list })))
+/// A page of the devices that a user owns or shares, in the order of binding.
+fn read_bound(
+    reader: &Reader<'_>,
+    (project, uid): &(ProjectNo, Uid),
+    offset: usize,
+    limit: usize,
+) -> Result<Option<Arc<BoundDevices>>> {
+    let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+    let user = snapshot
+        .prepare_cached("SELECT user_no, identity_id, username FROM app_user WHERE uid = ?1 AND project_no = ?2")
+        .and_then(|mut statement| {
+            let user = |row: &Row<'_>| Ok((row.get("user_no")?, row.get("identity_id")?, row.get("username")?));
+            statement.query_row(params![uid.0, project.0], user).optional()
+        })
+        .map_err(Error::store)?;
+    let Some((user_no, identity_id, username)): Option<(i64, String, String)> = user else {
+        return Ok(None);
+    };
+    let sql = format!(
+        "SELECT {COLUMNS}, b.owned, b.created_ms AS bound_ms FROM binding b JOIN {FROM}
+         WHERE b.user_no = ?2 AND d.device_no = b.device_no AND d.removed = 0
+         ORDER BY b.created_ms, d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
+    );
+    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+    let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
+    let mut rows = statement.query(params![project.0, user_no, limit, offset]).map_err(Error::store)?;
+    let mut list = Vec::new();
+    while let Some(row) = rows.next().map_err(Error::store)? {
+        list.push(BoundDevice {
+            device: Arc::new(reader.device_of(row)?),
+            owned: row.get("owned").map_err(Error::store)?,
+            bound_ms: row.get("bound_ms").map_err(Error::store)?,
+        });
     }
+    Ok(Some(Arc::new(BoundDevices { identity_id, username, list })))
 }
 
 /// Deletes a share and the desired values that the sharee may have set. False if the device was not shared with the user.

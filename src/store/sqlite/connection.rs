@@ -1,6 +1,8 @@
-//! Connections to the registry: one writer on a thread of its own, readers on the calling thread.
+//! Connections to the registry: one writer on a thread of its own, and readers on the threads for reads.
 
 use std::ffi::c_int;
+use std::hash::Hash;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +18,10 @@ use super::touched::TouchedRows;
 use super::upkeep::Upkeep;
 use crate::domain::{Error, ProjectNo, Result};
 use crate::durable_file;
-use crate::store::cache::Cache;
+use crate::store::cache::{Cache, Cached, Map};
 use crate::store::long_reads::LongReads;
+use crate::store::read_threads::{ReadThreads, check_may_block};
+use crate::store::seal::Seal;
 
 /// The maximum number of queued writes. Further callers wait before they are queued.
 const QUEUE_MAX: usize = 1024;
@@ -25,7 +29,7 @@ const QUEUE_MAX: usize = 1024;
 const COMMIT_MAX: usize = 256;
 /// The maximum number of idle readers.
 const READERS_MAX: usize = 8;
-/// The maximum number of SQLite's steps that a read may take on the calling thread: about a millisecond.
+/// The maximum number of SQLite's steps of a read that is not a long read: about a millisecond.
 const SHORT_READ_STEPS: c_int = 50_000;
 /// A long read yields to other threads after this many steps.
 const YIELD_STEPS: c_int = 10_000;
@@ -173,31 +177,91 @@ fn commit_together(
     })
 }
 
-/// Connections that only read. A read sees the last commit. A short read runs on the calling thread, which is a worker of the
-/// runtime. Most reads take 10 to 50 us; moving them off the worker would cost 2 to 9 us more (`block_in_place`) or 12 us
-/// (`spawn_blocking`).
+/// Connections that only read. A read sees the last commit.
 pub struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    threads: ReadThreads,
+    /// The cache of registry rows.
+    pub cache: Arc<Cache>,
+    /// What decrypts secrets.
+    pub seal: Arc<Seal>,
     /// The limiter for long reads.
     pub long_reads: Arc<LongReads>,
 }
 
+/// A connection that only reads, with what is needed to decrypt and complete its rows.
+pub struct Reader<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// The readers to which the connection belongs.
+    pub readers: &'a Readers,
+}
+
+impl Deref for Reader<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
 impl Readers {
     /// Creates readers for the database at `path`.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()), long_reads: Arc::default() }
+    pub fn new(path: PathBuf, cache: Arc<Cache>, seal: Arc<Seal>) -> Self {
+        Self { path, idle: Mutex::default(), threads: ReadThreads::default(), cache, seal, long_reads: Arc::default() }
     }
 
-    /// Runs reads on one connection. Several statements that need the same snapshot must use a transaction.
+    /// Runs reads on one connection, on a thread for reads. Several statements that need the same snapshot must use a
+    /// transaction.
     ///
     /// # Errors
     /// Those of `work`; [`Error::Store`].
-    pub fn run<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.with(|connection| work(connection))
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Reader<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let readers = self.clone();
+        self.threads.run(move || readers.run_here(work)).await
+    }
+
+    /// Returns the cached value, or else the result of `read`, which runs on a thread for reads. The cached value is
+    /// returned at once, but debug builds read it again and compare.
+    ///
+    /// # Errors
+    /// Those of `read`; [`Error::Store`].
+    pub async fn cached<K, V>(
+        self: &Arc<Self>,
+        map: fn(&Cache) -> &Map<K, V>,
+        key: K,
+        read: impl Fn(&Reader<'_>, &K) -> Result<Option<V>> + Send + 'static,
+    ) -> Result<Option<V>>
+    where
+        K: Hash + Eq + Clone + Send + 'static,
+        V: Cached<K> + Send + 'static,
+    {
+        let current = self.cache.current(map(&self.cache), &key);
+        if current.is_some() && !self.cache.verifies() {
+            return Ok(current);
+        }
+        let readers = self.clone();
+        let get = move || {
+            let read = || readers.run_here(|reader| read(reader, &key));
+            readers.cache.get(map(&readers.cache), &key, read)
+        };
+        self.threads.run(get).await
+    }
+
+    /// Runs reads on the calling thread, which must not be a worker of the runtime.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Store`].
+    pub fn run_here<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        self.with(|connection| work(&Reader { connection, readers: self }))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        check_may_block();
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -211,8 +275,8 @@ impl Readers {
         result
     }
 
-    /// Runs reads that may take long, such as long lists. They start on the calling thread. If they exceed
-    /// [`SHORT_READ_STEPS`], they start again on another thread with a permit for a long read of the project.
+    /// Runs reads that may take long, such as long lists. They start as other reads do. If they exceed
+    /// [`SHORT_READ_STEPS`], they start again on a thread of their own with a permit for a long read of the project.
     ///
     /// # Errors
     /// Those of `work`; [`Error::Busy`] when too many long reads of the project wait; [`Error::Store`].
@@ -221,9 +285,15 @@ impl Readers {
         project: ProjectNo,
         work: impl Fn(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if let Some(done) = self.run_if_short(&work) {
-            return done;
-        }
+        let readers = self.clone();
+        let short = move || {
+            let done = readers.run_if_short(&work);
+            Ok((done, work))
+        };
+        let work = match self.threads.run(short).await? {
+            (Some(done), _) => return done,
+            (None, work) => work,
+        };
         let readers = self.clone();
         let long = move |connection: &mut Connection| {
             let yields = || {
@@ -312,9 +382,10 @@ fn prepare(connection: &Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future as _;
+    use std::task::Poll;
 
     use super::*;
+    use crate::store::read_threads::tests::poll;
 
     /// Runs a query that takes about this many steps.
     fn count_to(connection: &Connection, number: i64) -> Result<i64> {
@@ -328,18 +399,44 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("some.db");
         drop(open_writer(&path).unwrap());
-        let readers = Arc::new(Readers { long_reads: Arc::new(LongReads::new(1, 1)), ..Readers::new(path) });
+        let seal = Arc::new(Seal::open(folder.path(), true).unwrap());
+        let readers = Readers::new(path, Arc::default(), seal);
+        let readers = Arc::new(Readers { long_reads: Arc::new(LongReads::new(1, 1)), ..readers });
         let project = ProjectNo(1);
         let held = readers.long_reads.acquire(Some(project)).await.unwrap();
         // A short read needs no permit.
         assert_eq!(readers.run_limited(project, |connection| count_to(connection, 100)).await.unwrap(), 100);
         let mut long = Box::pin(readers.run_limited(project, |connection| count_to(connection, 1_000_000)));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(long.as_mut().poll(&mut context).is_pending());
+        assert!(poll(&mut long).is_pending());
         drop(held);
         assert_eq!(long.await.unwrap(), 1_000_000);
         assert_eq!(readers.long_reads.running(), 0);
         // The limit does not remain on a connection that was interrupted.
-        assert_eq!(readers.run(|connection| count_to(connection, 1_000_000)).unwrap(), 1_000_000);
+        assert_eq!(readers.run(|reader| count_to(reader, 1_000_000)).await.unwrap(), 1_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_cached_value_needs_no_thread_and_a_missing_one_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        drop(open_writer(&path).unwrap());
+        let seal = Arc::new(Seal::open(folder.path(), true).unwrap());
+        let readers = Arc::new(Readers::new(path, Arc::default(), seal));
+        let find = |n: u8| {
+            let read =
+                |reader: &Reader<'_>, hash: &[u8; 32]| Ok(Some((ProjectNo(1), count_to(reader, hash[0].into())?)));
+            Box::pin(readers.cached(|cache| &cache.cloud_tokens, [n; 32], read))
+        };
+        assert_eq!(find(1).await.unwrap(), Some((ProjectNo(1), 1)));
+        // While a commit is running, debug builds do not compare cached values with the database.
+        readers.cache.begin_commit();
+        let held = readers.threads.hold_up();
+        assert!(matches!(poll(&mut find(1)), Poll::Ready(Ok(Some((ProjectNo(1), 1))))));
+        let mut missing = find(2);
+        let mut never_cached = Box::pin(readers.run(|reader| count_to(reader, 3)));
+        assert!(poll(&mut missing).is_pending() && poll(&mut never_cached).is_pending());
+        drop(held);
+        assert_eq!(missing.await.unwrap(), Some((ProjectNo(1), 2)));
+        assert_eq!(never_cached.await.unwrap(), 3);
     }
 }

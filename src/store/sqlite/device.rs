@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-
+use super::connection::Reader;
 use super::device_filter::Filter;
 use super::owner::{Owners, user_no};
 use super::visibility::{
@@ -75,38 +75,38 @@ pub const FROM: &str = "device d
 #[async_trait]
 impl DeviceStore for SqliteRegistry {
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>> {
-        self.cache.get(&self.cache.devices, (project, id.clone()), || {
-            let found =
-                self.readers.run(|connection| self.first(connection, device_sql(), params![project.0, id.0]))?;
-            Ok(found.map(Arc::new))
-        })
+        let read = |reader: &Reader<'_>, (project, id): &(ProjectNo, DeviceId)| {
+            Ok(reader.first(device_sql(), params![project.0, id.0])?.map(Arc::new))
+        };
+        self.readers.cached(|cache| &cache.devices, (project, id.clone()), read).await
     }
 
     async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>> {
-        let found = self.readers.run(|connection| match name {
+        let name = name.clone();
+        let read = move |reader: &Reader<'_>| match &name {
             DeviceName::IotId(iot_id) => {
                 let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.iot_id = ?2 AND {VISIBLE}");
-                self.first(connection, &sql, params![project.0, iot_id])
+                reader.first(&sql, params![project.0, iot_id])
             }
             DeviceName::Factory(FactoryName { product_key, device_name }) => {
                 let sql = format!(
                     "SELECT {COLUMNS} FROM {FROM} WHERE d.device_name = ?3 AND {VISIBLE}
                      AND d.product_no = (SELECT product_no FROM product WHERE product_key = ?2)"
                 );
-                self.first(connection, &sql, params![project.0, product_key, device_name])
+                reader.first(&sql, params![project.0, product_key, device_name])
             }
-        })?;
-        Ok(found.map(Arc::new))
+        };
+        Ok(self.readers.run(read).await?.map(Arc::new))
     }
 
     async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
         let numbers: Vec<String> = devices.iter().map(|device| device.0.to_string()).collect();
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
+        let read = move |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
             let values = params![user.0, format!("[{}]", numbers.join(","))];
             let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("is_resident")?, row.get("holds")?));
             connection.prepare_cached(RELATION_TO_USER)?.query_map(values, role)?.collect()
         };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
     async fn subscribed_device(
@@ -117,24 +117,26 @@ impl DeviceStore for SqliteRegistry {
     ) -> Result<Option<Arc<Device>>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
         let account = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            if let Some(user) = user {
+        let user = user.map(|user| (user.no, user.version));
+        let read = move |reader: &Reader<'_>| {
+            let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+            if let Some((no, version)) = user {
                 let mut statement = snapshot.prepare_cached(account).map_err(Error::store)?;
-                if !statement.exists(params![user.no.0, user.version]).map_err(Error::store)? {
+                if !statement.exists(params![no.0, version]).map_err(Error::store)? {
                     return Ok(None);
                 }
             }
-            let viewer = Viewer { project, user: user.map(|user| user.no) };
+            let viewer = Viewer { project, user: user.map(|(no, _)| no) };
             let relations = relations(&snapshot, device).map_err(Error::store)?;
             let Some(view) = relations.and_then(|relations| relations.view(viewer)) else { return Ok(None) };
-            let found = self.first(&snapshot, &sql, params![project.0, device.0])?;
+            let found = reader.first(&sql, params![project.0, device.0])?;
             Ok(found.map(|device| seen_as(Arc::new(device), view.role)))
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn audience(&self, device: DeviceNo) -> Result<Audience> {
-        let found = self.readers.run(|connection| relations(connection, device).map_err(Error::store))?;
+        let found = self.readers.run(move |reader| relations(reader, device).map_err(Error::store)).await?;
         Ok(found.map(|relations| relations.audience()).unwrap_or_default())
     }
 
@@ -147,15 +149,16 @@ impl DeviceStore for SqliteRegistry {
         limit: usize,
     ) -> Result<Option<Vec<Arc<Device>>>> {
         // A short list is read completely and cached.
-        let cached = self.cache.get(&self.cache.lists, (project, uid.clone(), which), || {
-            let all = self.list_of_user(project, uid, which, 0, LIST_MAX + 1)?;
+        let key = (project, uid.clone(), which);
+        let read = |reader: &Reader<'_>, key: &_| {
+            let all = list_of_user(reader, key, 0, LIST_MAX + 1)?;
             Ok(all.map(|all| all.into_iter().map(Arc::new).collect::<Arc<[_]>>()))
-        })?;
-        match cached {
+        };
+        match self.readers.cached(|cache| &cache.lists, key.clone(), read).await? {
             None => Ok(None),
             Some(all) if all.len() <= LIST_MAX => Ok(Some(all.iter().skip(offset).take(limit).cloned().collect())),
             Some(_) => {
-                let page = self.list_of_user(project, uid, which, offset, limit)?;
+                let page = self.readers.run(move |reader| list_of_user(reader, &key, offset, limit)).await?;
                 Ok(page.map(|page| page.into_iter().map(Arc::new).collect()))
             }
         }
@@ -173,12 +176,13 @@ impl DeviceStore for SqliteRegistry {
         // Counting and finding many devices can take long; reading those of one page does not.
         let Some((numbers, total)) = self.readers.run_limited(project, select).await? else { return Ok(None) };
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2 AND d.removed = 0");
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            let device = |no| self.first(&snapshot, &sql, params![project.0, no]);
+        let read = move |reader: &Reader<'_>| {
+            let _snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+            let device = |no| reader.first(&sql, params![project.0, no]);
             let devices = numbers.into_iter().filter_map(|no| device(no).transpose()).collect::<Result<Vec<_>>>()?;
             Ok(Some(DevicePage { devices, total }))
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn sub_devices(&self, project: ProjectNo, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
@@ -186,7 +190,7 @@ impl DeviceStore for SqliteRegistry {
             "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND NOT {HELD_ELSEWHERE} AND d.gateway_no = ?2
              ORDER BY d.created_ms, d.device_id LIMIT ?3"
         );
-        self.readers.run(|connection| self.all(connection, &sql, params![project.0, gateway.0, limit]))
+        self.readers.run(move |reader| reader.all(&sql, params![project.0, gateway.0, limit])).await
     }
 
     async fn rename_device(&self, project: ProjectNo, id: &DeviceId, name: &str, now_ms: i64) -> Result<bool> {
@@ -241,7 +245,8 @@ impl DeviceStore for SqliteRegistry {
 
     async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2");
-        self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, id.0]))
+        let id = id.clone();
+        self.readers.run(move |reader| reader.first(&sql, params![None::<i64>, id.0])).await
     }
 
     async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
@@ -257,25 +262,27 @@ impl DeviceStore for SqliteRegistry {
             Some(name) => (BY_NAME, [name.product_key.as_str(), name.device_name.as_str()]),
         };
         let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition}");
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+        let (id, values) = (id.cloned(), values.map(str::to_owned));
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
             let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
             let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
-            let device = self.device_of(row)?;
-            if id.is_some_and(|id| *id != device.id) {
+            let device = reader.device_of(row)?;
+            if id.is_some_and(|id| id != device.id) {
                 return Ok(None);
             }
             let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
-            let secret = self.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
+            let secret = reader.readers.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
             Ok(Some(DeviceSecret { device, secret }))
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {FROM} WHERE d.is_virtual = 1 AND d.removed = 0 AND d.disabled = 0 ORDER BY d.device_no LIMIT ?2"
         );
-        self.readers.run(|connection| self.all(connection, &sql, params![None::<i64>, limit]))
+        self.readers.run(move |reader| reader.all(&sql, params![None::<i64>, limit])).await
     }
 }
 
@@ -286,48 +293,39 @@ fn device_sql() -> &'static str {
     &SQL
 }
 
-impl SqliteRegistry {
-    /// A page of a user's devices, in order of creation.
-    fn list_of_user(
-        &self,
-        project: ProjectNo,
-        uid: &Uid,
-        which: UserDevices,
-        offset: usize,
-        limit: usize,
-    ) -> Result<Option<Vec<Device>>> {
-        let selected = match which {
-            UserDevices::Home => AT_HOME_OF_USER,
-            UserDevices::Shared => SHARED_TO_USER,
-        };
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
-            let Some(user_no) = user_no(&snapshot, project, uid).map_err(Error::store)? else { return Ok(None) };
-            let sql = format!(
-                "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({selected})
-                 ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
-            );
-            let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-            self.all(&snapshot, &sql, params![project.0, user_no, limit, offset]).map(Some)
-        })
-    }
+/// A page of a user's devices, in order of creation.
+fn list_of_user(
+    reader: &Reader<'_>,
+    (project, uid, which): &(ProjectNo, Uid, UserDevices),
+    offset: usize,
+    limit: usize,
+) -> Result<Option<Vec<Device>>> {
+    let selected = match which {
+        UserDevices::Home => AT_HOME_OF_USER,
+        UserDevices::Shared => SHARED_TO_USER,
+    };
+    let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+    let Some(user_no) = user_no(&snapshot, *project, uid).map_err(Error::store)? else { return Ok(None) };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no IN ({selected})
+         ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
+    );
+    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+    reader.all(&sql, params![project.0, user_no, limit, offset]).map(Some)
+}
 
+impl Reader<'_> {
     /// The first device that a statement returns. It must select [`COLUMNS`].
-    pub(super) fn first(
-        &self,
-        connection: &Connection,
-        sql: &str,
-        values: impl rusqlite::Params,
-    ) -> Result<Option<Device>> {
-        let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+    pub fn first(&self, sql: &str, values: impl rusqlite::Params) -> Result<Option<Device>> {
+        let mut statement = self.prepare_cached(sql).map_err(Error::store)?;
         let mut rows = statement.query(values).map_err(Error::store)?;
         let row = rows.next().map_err(Error::store)?;
         row.map(|row| self.device_of(row)).transpose()
     }
 
     /// All devices that a statement returns. It must select [`COLUMNS`].
-    pub(super) fn all(&self, connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
-        let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+    pub fn all(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Device>> {
+        let mut statement = self.prepare_cached(sql).map_err(Error::store)?;
         let mut rows = statement.query(values).map_err(Error::store)?;
         let mut devices = Vec::new();
         while let Some(row) = rows.next().map_err(Error::store)? {
@@ -337,10 +335,10 @@ impl SqliteRegistry {
     }
 
     /// The device in a row of [`COLUMNS`].
-    pub(super) fn device_of(&self, row: &Row<'_>) -> Result<Device> {
+    pub fn device_of(&self, row: &Row<'_>) -> Result<Device> {
         let product_no: i64 = row.get(Column::ProductNo as usize).map_err(Error::store)?;
-        let product = self.product(product_no)?.ok_or_else(|| Error::store("a device has no product"))?;
-        device_of(&self.seal, row, product)
+        let product = self.readers.product(product_no)?.ok_or_else(|| Error::store("a device has no product"))?;
+        device_of(&self.readers.seal, row, product)
     }
 }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use crate::domain::device_user::{DeviceUser, DeviceUserProfile};
 use crate::domain::store::DeviceUserStore;
 use crate::domain::{DeviceNo, DeviceUserId, Error, Result};
@@ -96,15 +97,16 @@ impl DeviceUserStore for SqliteRegistry {
     }
 
     async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>> {
-        self.readers.run(|connection| {
-            connection
+        let read = move |reader: &Reader<'_>| {
+            reader
                 .prepare_cached(
                     "SELECT user_id, nick_name, sex, birthday_ms, height_cm, weight_g, contact
                      FROM device_user WHERE device_no = ?1 ORDER BY ordinal LIMIT ?2",
                 )
                 .and_then(|mut statement| statement.query_map(params![device.0, limit], device_user)?.collect())
                 .map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::attribute::delete_desired_values;
+use super::connection::Reader;
 use super::device::{COLUMNS, FROM};
 use super::owner::{behind_gateways, new_home, remove_homes, user_no};
 use super::visibility::{HOME_ROLE, HOMES_OF_USER, VISIBLE, home_role};
@@ -30,9 +31,10 @@ impl HomeStore for SqliteRegistry {
         uid: &Uid,
         limit: usize,
     ) -> Result<Option<Vec<(Home, HomeRole)>>> {
-        let read = |connection: &Connection| -> rusqlite::Result<Option<Vec<(Home, HomeRole)>>> {
+        let uid = uid.clone();
+        let read = move |connection: &Connection| -> rusqlite::Result<Option<Vec<(Home, HomeRole)>>> {
             let snapshot = connection.unchecked_transaction()?;
-            let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
+            let Some(user_no) = user_no(&snapshot, project, &uid)? else { return Ok(None) };
             let sql = format!(
                 "SELECT {HOME}, {HOME_ROLE} AS role FROM {HOMES} WHERE h.home_id IN ({HOMES_OF_USER}) ORDER BY h.home_id LIMIT ?2"
             );
@@ -41,7 +43,7 @@ impl HomeStore for SqliteRegistry {
                 snapshot.prepare_cached(&sql)?.query_map(params![user_no, limit], both)?.collect();
             homes.map(Some)
         };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
     async fn homes(&self, project: ProjectNo, user: Option<UserNo>, after: HomeId, limit: usize) -> Result<Vec<Home>> {
@@ -49,21 +51,23 @@ impl HomeStore for SqliteRegistry {
             "SELECT {HOME} FROM {HOMES} WHERE h.project_no = ?2 AND h.home_id > ?3
              AND (?1 IS NULL OR h.home_id IN ({HOMES_OF_USER})) ORDER BY h.home_id LIMIT ?4"
         );
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![user.map(|user| user.0), project.0, after.0, limit], home);
             rows.and_then(Iterator::collect).map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn home(&self, project: ProjectNo, id: HomeId) -> Result<Option<Home>> {
         let sql = format!("SELECT {HOME} FROM {HOMES} WHERE h.home_id = ?1 AND h.project_no = ?2");
-        self.readers.run(|connection| {
-            connection
+        let read = move |reader: &Reader<'_>| {
+            reader
                 .prepare_cached(&sql)
                 .and_then(|mut statement| statement.query_row(params![id.0, project.0], home).optional())
                 .map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn devices_of_home(
@@ -78,11 +82,11 @@ impl HomeStore for SqliteRegistry {
              ORDER BY d.created_ms, d.device_id LIMIT ?3 OFFSET ?4"
         );
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        self.readers.run(|connection| self.all(connection, &sql, params![project.0, id.0, limit, offset]))
+        self.readers.run(move |reader| reader.all(&sql, params![project.0, id.0, limit, offset])).await
     }
 
     async fn home_role(&self, user: UserNo, id: HomeId) -> Result<Option<HomeRole>> {
-        self.readers.run(|connection| role_of(connection, id, user.0).map_err(Error::store))
+        self.readers.run(move |reader| role_of(reader, id, user.0).map_err(Error::store)).await
     }
 
     async fn make_home(
@@ -142,11 +146,12 @@ impl HomeStore for SqliteRegistry {
         let member = |row: &Row<'_>| {
             Ok(Member { user: user::user(row)?, role: home_role(row.get("role")?), name: row.get("name")? })
         };
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
             let rows = statement.query_map(params![id.0, project.0, limit], member);
             rows.and_then(Iterator::collect).map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn put_member(

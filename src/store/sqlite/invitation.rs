@@ -31,14 +31,15 @@ impl InvitationStore for SqliteRegistry {
              (SELECT i.home_id, h.name, i.is_admin, i.created_ms, i.by_no FROM {WAITING}) w ON w.by_no = u.user_no
              ORDER BY w.created_ms, w.home_id LIMIT ?3"
         );
-        let read = |connection: &Connection| -> rusqlite::Result<Option<Vec<Invitation>>> {
+        let uid = uid.clone();
+        let read = move |connection: &Connection| -> rusqlite::Result<Option<Vec<Invitation>>> {
             let snapshot = connection.unchecked_transaction()?;
-            let Some(user_no) = user_no(&snapshot, project, uid)? else { return Ok(None) };
+            let Some(user_no) = user_no(&snapshot, project, &uid)? else { return Ok(None) };
             let mut statement = snapshot.prepare_cached(&sql)?;
             let rows = statement.query_map(params![user_no, from_ms, limit], invitation)?;
             rows.collect::<rusqlite::Result<_>>().map(Some)
         };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
     async fn answer_invitation(
@@ -73,7 +74,8 @@ impl InvitationStore for SqliteRegistry {
             connection.prepare_cached(&sql)?.query_map(params![user.0, from_ms], |row| row.get(0))?.collect()
         };
         // Most logins have nothing to accept and need no write.
-        if self.readers.run(|connection| waiting(connection).map_err(Error::store))?.is_empty() {
+        let read = waiting.clone();
+        if self.readers.run(move |reader| read(reader).map_err(Error::store)).await?.is_empty() {
             return Ok(());
         }
         let write = move |connection: &Connection| -> rusqlite::Result<()> {

@@ -10,7 +10,7 @@ use crate::domain::{DeviceNo, Error, Result};
 #[async_trait]
 impl StoredFilterStore for SqliteRegistry {
     async fn stored_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>> {
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<(DeviceNo, Vec<String>)>> {
+        let read = move |connection: &Connection| -> rusqlite::Result<Vec<(DeviceNo, Vec<String>)>> {
             connection
                 .prepare_cached("SELECT device_no, filters FROM kept_filter WHERE session_no = ?1 ORDER BY device_no")?
                 .query_map(params![session.0], |row| {
@@ -19,7 +19,7 @@ impl StoredFilterStore for SqliteRegistry {
                 })?
                 .collect()
         };
-        self.readers.run(|connection| read(connection).map_err(Error::store))
+        self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
     async fn store_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {

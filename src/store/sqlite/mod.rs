@@ -72,7 +72,6 @@ pub struct SqliteRegistry {
     readers: Arc<Readers>,
     seal: Arc<Seal>,
     passwords: Passwords,
-    cache: Arc<Cache>,
     stamp: FolderStamp,
 }
 
@@ -91,8 +90,8 @@ impl SqliteRegistry {
         let (upkeep, stamp) = Upkeep::open(&connection, &path, &seal)?;
         let cache = Arc::new(Cache::default());
         let writer = Writer::start(connection, upkeep, cache.clone())?;
-        let readers = Arc::new(Readers::new(path));
-        Ok(Self { writer, readers, seal, passwords: Passwords::default(), cache, stamp })
+        let readers = Arc::new(Readers::new(path, cache, seal.clone()));
+        Ok(Self { writer, readers, seal, passwords: Passwords::default(), stamp })
     }
 
     /// The stamp by which the event log identifies this registry.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use crate::domain::name::FunctionName;
 use crate::domain::store::NameStore;
 use crate::domain::{DeviceNo, Error, Result};
@@ -25,8 +26,8 @@ impl NameStore for SqliteRegistry {
     }
 
     async fn function_names(&self, device: DeviceNo) -> Result<Vec<FunctionName>> {
-        self.readers.run(|connection| {
-            connection
+        let read = move |reader: &Reader<'_>| {
+            reader
                 .prepare_cached("SELECT code, name FROM function_name WHERE device_no = ?1 ORDER BY code")
                 .and_then(|mut statement| {
                     let rows = statement.query_map(params![device.0], |row| {
@@ -35,6 +36,7 @@ impl NameStore for SqliteRegistry {
                     rows.collect()
                 })
                 .map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::fmt::Write;
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use super::device::{COLUMNS, FROM};
 use super::owner::{Owner, Owners, first_home, user_no};
 use super::visibility::{HOME_ROLE, VISIBLE, home_role};
@@ -68,8 +69,8 @@ impl PairingStore for SqliteRegistry {
         from_ms: i64,
     ) -> Result<Option<(Option<Device>, Vec<Device>)>> {
         let hash = token_hash(token);
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+        let read = move |reader: &Reader<'_>| {
+            let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
             let sql = "SELECT device_no FROM pairing WHERE token_hash = ?1 AND project_no = ?2
                        AND (?3 IS NULL OR user_no = ?3) AND expires_ms >= ?4";
             let found: Option<Option<i64>> = snapshot
@@ -83,9 +84,10 @@ impl PairingStore for SqliteRegistry {
             let mut sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE {VISIBLE} AND d.device_no ");
             let failed = format!("{sql} IN (SELECT device_no FROM pairing_failure WHERE token_hash = ?2)");
             let _ = write!(sql, "= ?2");
-            let paired = self.first(&snapshot, &sql, params![project.0, paired])?;
-            Ok(Some((paired, self.all(&snapshot, &failed, params![project.0, hash])?)))
-        })
+            let paired = reader.first(&sql, params![project.0, paired])?;
+            Ok(Some((paired, reader.all(&failed, params![project.0, hash])?)))
+        };
+        self.readers.run(read).await
     }
 
     async fn redeem_pairing(
@@ -97,7 +99,8 @@ impl PairingStore for SqliteRegistry {
     ) -> Result<(Redeemed, Moves)> {
         let sent = SentHashes { token: token_hash(&token.token), secret: token.secret.as_deref().map(token_hash) };
         // An invalid token must not cause a write.
-        let found = self.readers.run(|connection| claim(connection, &sent).map_err(Error::store))?;
+        let read = sent.clone();
+        let found = self.readers.run(move |reader| claim(reader, &read).map_err(Error::store)).await?;
         if !found.is_some_and(|claim| claim.is_valid(now_ms)) {
             return Ok((Redeemed::Unknown, Moves::default()));
         }
@@ -106,6 +109,7 @@ impl PairingStore for SqliteRegistry {
 }
 
 /// The hashes of the token and the secret that a device sent.
+#[derive(Clone)]
 struct SentHashes {
     token: [u8; 32],
     secret: Option<[u8; 32]>,

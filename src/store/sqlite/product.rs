@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
+use super::connection::{Reader, Readers};
 use crate::domain::product::Registration;
 use crate::domain::store::ProductStore;
 use crate::domain::{Error, NodeType, Product, ProductId, ProjectNo, Result};
@@ -14,32 +15,38 @@ use crate::store::functions;
 #[async_trait]
 impl ProductStore for SqliteRegistry {
     async fn product_by_key(&self, project: ProjectNo, key: &str) -> Result<Option<Arc<Product>>> {
-        let no: Option<i64> = self.readers.run(|connection| {
-            connection
+        let key = key.to_owned();
+        let read = move |reader: &Reader<'_>| {
+            let no: Option<i64> = reader
                 .prepare_cached("SELECT product_no FROM product WHERE product_key = ?1 AND project_no = ?2")
                 .and_then(|mut statement| statement.query_row(params![key, project.0], |row| row.get(0)).optional())
-                .map_err(Error::store)
-        })?;
-        no.map_or(Ok(None), |no| self.product(no))
+                .map_err(Error::store)?;
+            no.map_or(Ok(None), |no| reader.readers.product(no))
+        };
+        self.readers.run(read).await
     }
 
     async fn products(&self, project: ProjectNo, offset: usize, limit: usize) -> Result<Vec<Arc<Product>>> {
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        let numbers: Vec<i64> = self.readers.run(|connection| {
+        let read = move |reader: &Reader<'_>| {
             let sql = "SELECT product_no FROM product WHERE project_no = ?1 ORDER BY product_no LIMIT ?2 OFFSET ?3";
-            let mut statement = connection.prepare_cached(sql).map_err(Error::store)?;
+            let mut statement = reader.prepare_cached(sql).map_err(Error::store)?;
             let rows = statement.query_map(params![project.0, limit, offset], |row| row.get(0));
-            rows.and_then(Iterator::collect).map_err(Error::store)
-        })?;
-        numbers.into_iter().filter_map(|no| self.product(no).transpose()).collect()
+            let numbers: Vec<i64> = rows.and_then(Iterator::collect).map_err(Error::store)?;
+            numbers.into_iter().filter_map(|no| reader.readers.product(no).transpose()).collect()
+        };
+        self.readers.run(read).await
     }
 }
 
-impl SqliteRegistry {
-    /// Finds a product by its number, in the cache or in the database.
-    pub(super) fn product(&self, no: i64) -> Result<Option<Arc<Product>>> {
+impl Readers {
+    /// Finds a product by its number, in the cache or in the database. Only for a thread for reads.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn product(&self, no: i64) -> Result<Option<Arc<Product>>> {
         // This needs its own connection, so that the product is not older than the number of commits in the cache.
-        self.cache.get(&self.cache.products, no, || self.readers.run(|connection| read_product(connection, no)))
+        self.cache.get(&self.cache.products, &no, || self.run_here(|reader| read_product(reader, no)))
     }
 }
 

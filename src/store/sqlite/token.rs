@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use crate::domain::caller::AppUser;
 use crate::domain::login::TokenHolder;
 use crate::domain::store::{CloudTokenStore, TokenStore};
@@ -25,7 +26,7 @@ impl TokenStore for SqliteRegistry {
     ) -> Result<TokenPair> {
         let is_valid = move |expires_ms: i64| expires_ms - now_ms >= left_min.0;
         // Most requests find a valid token and need no write.
-        if let Some((seed, expires_ms)) = self.readers.run(|connection| stored_pair(connection, project))?
+        if let Some((seed, expires_ms)) = self.readers.run(move |reader| stored_pair(reader, project)).await?
             && is_valid(expires_ms)
         {
             return pair(&self.seal, &seed, expires_ms);
@@ -57,25 +58,23 @@ impl TokenStore for SqliteRegistry {
     }
 
     async fn token_holder(&self, access: &str, now_ms: i64) -> Result<Option<TokenHolder>> {
-        let hash = token_hash(access);
-        let holder = self.cache.get(&self.cache.tokens, hash, || {
-            self.readers.run(|connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT project_no, expires_ms, NULL AS user_no, NULL AS uid, NULL AS access_version FROM token WHERE access_hash = ?1
-                         UNION ALL SELECT u.project_no, t.expires_ms, u.user_no, u.uid, u.access_version
-                         FROM user_token t JOIN app_user u USING (user_no)
-                         WHERE t.access_hash = ?1 AND t.access_version = u.access_version AND u.disabled = 0",
-                    )
-                    .and_then(|mut statement| statement.query_row(params![hash], holder).optional())
-                    .map_err(Error::store)
-            })
-        })?;
+        let read = |reader: &Reader<'_>, hash: &[u8; 32]| {
+            reader
+                .prepare_cached(
+                    "SELECT project_no, expires_ms, NULL AS user_no, NULL AS uid, NULL AS access_version FROM token WHERE access_hash = ?1
+                     UNION ALL SELECT u.project_no, t.expires_ms, u.user_no, u.uid, u.access_version
+                     FROM user_token t JOIN app_user u USING (user_no)
+                     WHERE t.access_hash = ?1 AND t.access_version = u.access_version AND u.disabled = 0",
+                )
+                .and_then(|mut statement| statement.query_row(params![hash], holder).optional())
+                .map_err(Error::store)
+        };
+        let holder = self.readers.cached(|cache| &cache.tokens, token_hash(access), read).await?;
         Ok(holder.filter(|holder| holder.expires_ms > now_ms))
     }
 }
 
-fn holder(row: &rusqlite::Row<'_>) -> rusqlite::Result<TokenHolder> {
+fn holder(row: &Row<'_>) -> rusqlite::Result<TokenHolder> {
     let user_no: Option<i64> = row.get("user_no")?;
     let user = |no| -> rusqlite::Result<AppUser> {
         Ok(AppUser { no: UserNo(no), uid: Uid(row.get("uid")?), version: row.get("access_version")? })
@@ -173,21 +172,14 @@ impl CloudTokenStore for SqliteRegistry {
     }
 
     async fn cloud_token_holder(&self, token: &str, now_ms: i64) -> Result<Option<ProjectNo>> {
-        let hash = token_hash(token);
-        let holder = self.cache.get(&self.cache.cloud_tokens, hash, || {
-            self.readers.run(|connection| {
-                connection
-                    .prepare_cached("SELECT project_no, expires_ms FROM cloud_token WHERE token_hash = ?1")
-                    .and_then(|mut statement| {
-                        statement
-                            .query_row(params![hash], |row| {
-                                Ok((ProjectNo(row.get("project_no")?), row.get("expires_ms")?))
-                            })
-                            .optional()
-                    })
-                    .map_err(Error::store)
-            })
-        })?;
+        let read = |reader: &Reader<'_>, hash: &[u8; 32]| {
+            let holder = |row: &Row<'_>| Ok((ProjectNo(row.get("project_no")?), row.get("expires_ms")?));
+            reader
+                .prepare_cached("SELECT project_no, expires_ms FROM cloud_token WHERE token_hash = ?1")
+                .and_then(|mut statement| statement.query_row(params![hash], holder).optional())
+                .map_err(Error::store)
+        };
+        let holder = self.readers.cached(|cache| &cache.cloud_tokens, token_hash(token), read).await?;
         Ok(holder.filter(|(_, expires_ms)| *expires_ms > now_ms).map(|(holder, _)| holder))
     }
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use super::device::{COLUMNS, FROM, local_key_aad, secret_aad};
 use super::owner::{Owners, bind};
 use super::product::node_type;
@@ -20,20 +21,22 @@ use crate::store::seal::Seal;
 #[async_trait]
 impl TopologyStore for SqliteRegistry {
     async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>> {
-        let found: Option<(i64, Vec<u8>)> = self.readers.run(|connection| {
-            connection
+        let key = key.to_owned();
+        let read = move |reader: &Reader<'_>| {
+            let found: Option<(i64, Vec<u8>)> = reader
                 .prepare_cached("SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1")
                 .and_then(|mut statement| {
                     statement
                         .query_row(params![key], |row| Ok((row.get("product_no")?, row.get("product_secret_sealed")?)))
                         .optional()
                 })
-                .map_err(Error::store)
-        })?;
-        let Some((no, sealed)) = found else { return Ok(None) };
-        let Some(product) = self.product(no)? else { return Ok(None) };
-        let secret = self.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
-        Ok(Some(ProductSecret { product, secret }))
+                .map_err(Error::store)?;
+            let Some((no, sealed)) = found else { return Ok(None) };
+            let Some(product) = reader.readers.product(no)? else { return Ok(None) };
+            let secret = reader.readers.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
+            Ok(Some(ProductSecret { product, secret }))
+        };
+        self.readers.run(read).await
     }
 
     async fn make_device(
@@ -49,7 +52,7 @@ impl TopologyStore for SqliteRegistry {
         let (made, moves) = self.change_owners(cuts, now_ms, work).await?;
         let Some(no) = made else { return Ok((None, moves)) };
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
-        let made = self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, no]))?;
+        let made = self.readers.run(move |reader| reader.first(&sql, params![None::<i64>, no])).await?;
         Ok((made, moves))
     }
 
@@ -95,7 +98,7 @@ impl TopologyStore for SqliteRegistry {
     async fn behind(&self, gateway: DeviceNo, limit: usize) -> Result<Vec<Device>> {
         let sql =
             format!("SELECT {COLUMNS} FROM {FROM} WHERE d.gateway_no = ?2 ORDER BY d.created_ms, d.device_id LIMIT ?3");
-        self.readers.run(|connection| self.all(connection, &sql, params![None::<i64>, gateway.0, limit]))
+        self.readers.run(move |reader| reader.all(&sql, params![None::<i64>, gateway.0, limit])).await
     }
 }
 

@@ -150,7 +150,7 @@ mod tests {
 
         /// The cached devices, and the users whose lists are cached. Then reads everything again.
         async fn left(&self) -> Vec<&'static str> {
-            let (cache, no) = (&self.0.cache, self.1);
+            let (cache, no) = (&self.0.readers.cache, self.1);
             let mut left = vec!["gateway", "sub", "other"];
             left.retain(|id| cache.holds(&cache.devices, &(no, DeviceId::from(*id))));
             for uid in ["u1", "u2"] {

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::attribute::delete_desired_values;
+use super::connection::Reader;
 use super::owner::{Owners, remove_homes, user_no};
 use crate::domain::caller::AppUser;
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -36,8 +37,9 @@ pub const FROM: &str = "app_user u JOIN app a USING (app_no)";
 #[async_trait]
 impl UserStore for SqliteRegistry {
     async fn app_countries(&self, project: ProjectNo, schema: &Schema) -> Result<Option<Vec<String>>> {
-        self.readers.run(|connection| {
-            let text: Option<String> = connection
+        let schema = schema.clone();
+        let read = move |reader: &Reader<'_>| {
+            let text: Option<String> = reader
                 .prepare_cached("SELECT country_codes FROM app WHERE project_no = ?1 AND schema = ?2")
                 .and_then(|mut statement| {
                     statement.query_row(params![project.0, schema.0], |row| row.get(0)).optional()
@@ -45,24 +47,27 @@ impl UserStore for SqliteRegistry {
                 .map_err(Error::store)?;
             let split = |text: String| text.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
             Ok(text.map(split))
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn sync_user(&self, project: ProjectNo, schema: &Schema, user: UserSync, now_ms: i64) -> Result<Option<Uid>> {
-        let stored = self.readers.run(|connection| {
-            connection
+        let (username, schema) = (user.username.clone(), schema.clone());
+        let app = schema.clone();
+        let read = move |reader: &Reader<'_>| {
+            reader
                 .prepare_cached(&format!(
                     "SELECT {PASSWORD_HASHES} FROM app_user u JOIN app a USING (app_no)
                      WHERE a.project_no = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
                 ))
                 .and_then(|mut statement| {
-                    let values = params![project.0, user.username, schema.0];
+                    let values = params![project.0, username, app.0];
                     statement.query_row(values, password_hashes).optional()
                 })
                 .map_err(Error::store)
-        })?;
+        };
+        let stored = self.readers.run(read).await?;
         let hashes = self.passwords.hash(project, user.password.clone(), stored.unwrap_or_default()).await?;
-        let schema = schema.clone();
         let write = move |connection: &Connection| {
             let Some(app_no) = app_no(connection, project, &schema)? else { return Ok(None) };
             sync(connection, project, app_no, &user, hashes.as_ref(), now_ms).map(Some)
@@ -100,11 +105,13 @@ impl UserStore for SqliteRegistry {
              WHERE {NAMED} AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3) ORDER BY {EXACT_FIRST} LIMIT 2"
         );
         let named = |row: &Row<'_>| Ok((account(row)?, row.get("username")?));
-        let found: Vec<((Account, PasswordHashes), String)> = self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-            let values = params![project.0, username, schema.map(Schema::as_str)];
+        let (schema, name) = (schema.cloned(), username.to_owned());
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
+            let values = params![project.0, name, schema.as_ref().map(Schema::as_str)];
             statement.query_map(values, named).and_then(Iterator::collect).map_err(Error::store)
-        })?;
+        };
+        let found: Vec<((Account, PasswordHashes), String)> = self.readers.run(read).await?;
         let (account, hashes) = unambiguous(found, username).unzip();
         let is_right = self.passwords.check(Some(project), password, hashes.unwrap_or_default()).await?;
         Ok(account.filter(|_| is_right))
@@ -115,35 +122,42 @@ impl UserStore for SqliteRegistry {
             "SELECT {COLUMNS} FROM {FROM} WHERE {NAMED} AND a.project_no = ?1 AND (?3 IS NULL OR a.schema = ?3)
              ORDER BY {EXACT_FIRST} LIMIT 2"
         );
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-            let rows = statement.query_map(params![project.0, username, schema.map(Schema::as_str)], user);
-            let users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
+        let (schema, username) = (schema.cloned(), username.to_owned());
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
+            let values = params![project.0, username, schema.as_ref().map(Schema::as_str)];
+            let users: Vec<User> =
+                statement.query_map(values, user).and_then(Iterator::collect).map_err(Error::store)?;
             let named = users.into_iter().map(|user| (user.clone(), user.username)).collect();
-            Ok(unambiguous(named, username))
-        })
+            Ok(unambiguous(named, &username))
+        };
+        self.readers.run(read).await
     }
 
     async fn app_user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<AppUser>> {
         let sql = "SELECT user_no, access_version FROM app_user WHERE uid = ?1 AND project_no = ?2 AND disabled = 0";
-        let read = |row: &Row<'_>| {
-            Ok(AppUser { no: UserNo(row.get("user_no")?), uid: uid.clone(), version: row.get("access_version")? })
-        };
-        self.readers.run(|connection| {
-            connection
+        let uid = uid.clone();
+        let read = move |reader: &Reader<'_>| {
+            let app_user = |row: &Row<'_>| {
+                Ok(AppUser { no: UserNo(row.get("user_no")?), uid: uid.clone(), version: row.get("access_version")? })
+            };
+            reader
                 .prepare_cached(sql)
-                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], read).optional())
+                .and_then(|mut statement| statement.query_row(params![uid.0, project.0], app_user).optional())
                 .map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn user(&self, project: ProjectNo, uid: &Uid) -> Result<Option<User>> {
-        self.readers.run(|connection| {
-            connection
+        let uid = uid.clone();
+        let read = move |reader: &Reader<'_>| {
+            reader
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM {FROM} WHERE u.uid = ?1 AND u.project_no = ?2"))
                 .and_then(|mut statement| statement.query_row(params![uid.0, project.0], user).optional())
                 .map_err(Error::store)
-        })
+        };
+        self.readers.run(read).await
     }
 
     async fn all_users(&self, project: ProjectNo, offset: usize, limit: usize, order: UserOrder) -> Result<Vec<User>> {
@@ -170,35 +184,40 @@ impl UserStore for SqliteRegistry {
         app_key: &str,
         open_id: &str,
     ) -> Result<Option<Option<Arc<User>>>> {
-        let key = (project, UserName::OpenId(app_key.to_owned(), open_id.to_owned()));
-        let mut app_exists = true;
-        let found = self.cache.get(&self.cache.users, key, || {
-            self.readers.run(|connection| {
-                let apps = "SELECT a.app_no FROM app a JOIN project p USING (project_no)
+        const APPS: &str = "SELECT a.app_no FROM app a JOIN project p USING (project_no)
                             WHERE a.project_no = ?1 AND ?2 IN (a.app_key, p.aliyun_app_key)";
-                let mut statement = connection.prepare_cached(apps).map_err(Error::store)?;
-                app_exists = statement.exists(params![project.0, app_key]).map_err(Error::store)?;
-                let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.open_id = ?3 AND u.app_no IN ({apps}) LIMIT 2");
-                let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-                let rows = statement.query_map(params![project.0, app_key, open_id], user);
-                let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
-                // If two apps have different users with this open id, the project's own AppKey finds neither of them.
-                let only = users.len() == 1;
-                Ok(users.pop().filter(|_| only).map(Arc::new))
-            })
-        })?;
-        Ok(app_exists.then_some(found))
+        let app_key = app_key.to_owned();
+        let key = (project, UserName::OpenId(app_key.clone(), open_id.to_owned()));
+        let read = |reader: &Reader<'_>, (project, name): &(ProjectNo, UserName)| {
+            let UserName::OpenId(app_key, open_id) = name else { return Ok(None) };
+            let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.open_id = ?3 AND u.app_no IN ({APPS}) LIMIT 2");
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
+            let rows = statement.query_map(params![project.0, app_key, open_id], user);
+            let mut users: Vec<User> = rows.and_then(Iterator::collect).map_err(Error::store)?;
+            // If two apps have different users with this open id, the project's own AppKey finds neither of them.
+            let only = users.len() == 1;
+            Ok(users.pop().filter(|_| only).map(Arc::new))
+        };
+        if let Some(found) = self.readers.cached(|cache| &cache.users, key, read).await? {
+            return Ok(Some(Some(found)));
+        }
+        let app_exists = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(APPS).map_err(Error::store)?;
+            statement.exists(params![project.0, app_key]).map_err(Error::store)
+        };
+        Ok(self.readers.run(app_exists).await?.then_some(None))
     }
 
     async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
-        self.cache.get(&self.cache.users, (project, UserName::Identity(identity_id.to_owned())), || {
-            self.readers.run(|connection| {
-                let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
-                let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-                let found = statement.query_row(params![project.0, identity_id], user).optional();
-                Ok(found.map_err(Error::store)?.map(Arc::new))
-            })
-        })
+        let read = |reader: &Reader<'_>, (project, name): &(ProjectNo, UserName)| {
+            let UserName::Identity(identity_id) = name else { return Ok(None) };
+            let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
+            let found = statement.query_row(params![project.0, identity_id], user).optional();
+            Ok(found.map_err(Error::store)?.map(Arc::new))
+        };
+        let key = (project, UserName::Identity(identity_id.to_owned()));
+        self.readers.cached(|cache| &cache.users, key, read).await
     }
 
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool> {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use super::device::{COLUMNS, FROM};
 use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, account};
 use crate::domain::device::FactoryName;
@@ -37,21 +38,24 @@ impl VisualStore for SqliteRegistry {
         );
         let named = devices.iter().flat_map(|name| [name.product_key.as_str(), name.device_name.as_str()]);
         // The first parameter is not used, because the name is the second parameter in `NAMED`.
-        let values = params_from_iter([None, Some(username)].into_iter().chain(named.map(Some)));
-        let found = self.readers.run(|connection| {
-            connection
+        let values = [None, Some(username)].into_iter().chain(named.map(Some));
+        let values: Vec<Option<String>> = values.map(|value| value.map(str::to_owned)).collect();
+        let read = move |reader: &Reader<'_>| {
+            reader
                 .prepare(&sql)
-                .and_then(|mut statement| statement.query_row(values, account).optional())
+                .and_then(|mut statement| statement.query_row(params_from_iter(values), account).optional())
                 .map_err(Error::store)
-        })?;
+        };
+        let found = self.readers.run(read).await?;
         let (account, hashes) = found.unzip();
         let is_right = self.passwords.check(None, password, hashes.unwrap_or_default()).await?;
         Ok(account.filter(|_| is_right))
     }
 
     async fn access(&self, uid: &Uid, name: &FactoryName) -> Result<Option<Access>> {
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+        let (uid, name) = (uid.clone(), name.clone());
+        let read = move |reader: &Reader<'_>| {
+            let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
             let account = snapshot
                 .prepare_cached(
                     "SELECT user_no, project_no, access_version, country_code FROM app_user WHERE uid = ?1 AND disabled = 0",
@@ -77,9 +81,10 @@ impl VisualStore for SqliteRegistry {
             let of_device: i64 = row.get("access_version").map_err(Error::store)?;
             let of_binding: i64 = row.get("bound_ms").map_err(Error::store)?;
             let version = format!("{of_account}.{of_device}.{of_binding}");
-            let account = Account { no: UserNo(user_no), uid: uid.clone(), country_code, version: of_account };
-            Ok(Some(Access { account, device: Arc::new(self.device_of(row)?), version }))
-        })
+            let account = Account { no: UserNo(user_no), uid, country_code, version: of_account };
+            Ok(Some(Access { account, device: Arc::new(reader.device_of(row)?), version }))
+        };
+        self.readers.run(read).await
     }
 
     async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()> {
@@ -90,8 +95,8 @@ impl VisualStore for SqliteRegistry {
     }
 
     async fn visual_keys(&self, now_ms: i64, published: DurationMs) -> Result<Vec<VisualKey>> {
-        let seal = &self.seal;
-        let stored = self.readers.run(|connection| keys(connection, seal, now_ms - published))?;
+        let read = move |reader: &Reader<'_>| keys(reader, &reader.readers.seal, now_ms - published);
+        let stored = self.readers.run(read).await?;
         if stored.first().is_some_and(|key| key.retired_ms.is_none()) {
             return Ok(stored);
         }

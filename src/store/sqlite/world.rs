@@ -9,6 +9,7 @@ use std::slice::Iter;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::connection::Reader;
 use super::owner::Owners;
 use super::project::{app_secret_aad, secret_aad};
 use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
@@ -34,7 +35,7 @@ impl WorldStore for SqliteRegistry {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<((World, Vec<DeviceNo>), Moves)> {
-        let stored = self.stored_hashes(&world)?;
+        let stored = self.stored_hashes(&world).await?;
         let hashed = tokio::task::spawn_blocking(move || {
             // Hashing is slow on purpose, so it happens before the transaction.
             let users = world.projects.iter_mut().flat_map(|project| &mut project.users);
@@ -63,21 +64,26 @@ impl WorldStore for SqliteRegistry {
 
 impl SqliteRegistry {
     /// The stored password hashes of each user of the document, in its order.
-    fn stored_hashes(&self, world: &World) -> Result<Vec<PasswordHashes>> {
+    async fn stored_hashes(&self, world: &World) -> Result<Vec<PasswordHashes>> {
         let sql = format!(
             "SELECT {PASSWORD_HASHES} FROM app_user u JOIN app a USING (app_no) JOIN project p ON
              p.project_no = a.project_no WHERE p.name = ?1 AND {NAMED} AND a.schema = ?3 ORDER BY {EXACT_FIRST} LIMIT 1"
         );
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-            let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
-            let mut stored = |(project, user): (&WorldProject, &WorldUser)| {
-                let values = params![project.name, user.username, user.schema];
+        let users = world.projects.iter().flat_map(|project| project.users.iter().map(move |user| (project, user)));
+        let names = |(project, user): (&WorldProject, &WorldUser)| {
+            (project.name.clone(), user.username.clone(), user.schema.clone())
+        };
+        let names: Vec<_> = users.map(names).collect();
+        let read = move |reader: &Reader<'_>| {
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
+            let stored = |(project, username, schema)| {
+                let values = params![project, username, schema];
                 let hashes = statement.query_row(values, password_hashes).optional();
                 hashes.map(Option::unwrap_or_default).map_err(Error::store)
             };
-            users.map(&mut stored).collect()
-        })
+            names.into_iter().map(stored).collect()
+        };
+        self.readers.run(read).await
     }
 }
 

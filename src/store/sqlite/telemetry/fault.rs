@@ -35,6 +35,9 @@ pub enum Fault {
     /// A flush, a compaction or a rename changed the files during a read; the read starts again.
     #[error("the files changed while they were read")]
     SnapshotChanged,
+    /// A read of the memtables alone would need files.
+    #[error("the rows are in files")]
+    NeedsFiles,
     /// A background task failed.
     #[error("{0}")]
     Failed(String),

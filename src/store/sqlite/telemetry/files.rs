@@ -23,6 +23,7 @@ use super::retention;
 use super::row::Key;
 use super::sorted_run::{RunState, SortedRun};
 use crate::durable_file;
+use crate::store::read_threads::check_may_block;
 
 /// Maximum number of idle connections to all files together, which limits the number of open files.
 const IDLE_READERS_MAX: usize = 48;
@@ -283,6 +284,7 @@ impl Files {
 
     /// Begins a read transaction on a file.
     pub fn snapshot(&self, file: &Arc<RunFile>, mode: ReadMode) -> Result<Snapshot<'_>> {
+        check_may_block();
         let idle = {
             let mut idle = self.idle();
             let fits = |idle: &Idle| idle.file == file.id && idle.mode == mode;

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::fault::Result;
 use super::files::{Files, ReadMode, Snapshot};
-use super::memtable::{DeviceRows, Shard};
+use super::memtable::{DeviceRows, Memtables, Shard};
 use super::row::{self, Key, NEWEST_TIME, RowView, kind_of, replaces};
 use crate::domain::data_point::CODES_PER_DEVICE_MAX;
 use crate::domain::{DataPoint, EventSource, EventType, Latest, RowRef};
@@ -147,6 +147,19 @@ fn load_into(snapshot: &Snapshot<'_>, device: i64, newest: &mut LatestBuilder) -
         })?;
     }
     Ok(())
+}
+
+/// Merges the latest values in memtables into those on disk.
+pub fn merge(memtables: &Memtables, device: i64, stored: Arc<Latest>) -> Result<Arc<Latest>> {
+    let mut merged: Option<LatestBuilder> = None;
+    for memtable in &memtables.list {
+        let merge_into = |shard: &Shard, found: &DeviceRows| {
+            let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
+            newest.merge_memory(shard, found)
+        };
+        memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
+    }
+    Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
 }
 
 /// A cache of the latest values on disk, with approximate least-recently-used eviction.

@@ -49,8 +49,8 @@ use self::fault::{Context, Fault};
 use self::files::{Files, ReadMode};
 use self::flush::Flusher;
 use self::journal::Journal;
-use self::latest::{LatestBuilder, Lookup};
-use self::memtable::{DeviceRows, Memtable, Memtables, Shard};
+use self::latest::Lookup;
+use self::memtable::Memtable;
 use self::numbering::Numbering;
 use self::read::{PageScan, ReadLimits};
 use self::retention::Progress;
@@ -64,6 +64,7 @@ use crate::domain::{
 use crate::durable_file;
 use crate::store::disk_space::DiskSpace;
 use crate::store::long_reads::LongReads;
+use crate::store::read_threads::ReadThreads;
 
 pub use check::{LogSummary, log_summary};
 pub use fault::{DISK_FULL, is_full};
@@ -140,6 +141,7 @@ impl Shared {
 /// The embedded event log. Dropping it stops its threads.
 pub struct SqliteTelemetry {
     engine: Arc<Engine>,
+    read_threads: ReadThreads,
     long_reads: Arc<LongReads>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -210,7 +212,8 @@ impl SqliteTelemetry {
         engine.counters.damaged_entries.store(damaged, Ordering::Relaxed);
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
         engine.change_state(|state| state.damaged_journals = damaged_journals);
-        let opened = Self { engine: engine.clone(), long_reads, threads: Mutex::default() };
+        let read_threads = ReadThreads::default();
+        let opened = Self { engine: engine.clone(), read_threads, long_reads, threads: Mutex::default() };
         let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
@@ -298,7 +301,7 @@ impl SqliteTelemetry {
         // A page that is already full still needs the next matching row, for the cursor.
         let rest = EventQuery { start: PageStart::At(next.row), limit: missing.max(1), ..query.clone() };
         let engine = self.engine.clone();
-        let limits = ReadLimits { rows, mode: ReadMode::Long };
+        let limits = ReadLimits { rows, mode: Some(ReadMode::Long) };
         let more = move || Ok(read::page(&engine, device.0, &rest, limits)?);
         let mut page = self.long_reads.run(project, more).await?.page;
         match page.rows.first() {
@@ -308,25 +311,47 @@ impl SqliteTelemetry {
         Ok(EventPage { rows: found, next: page.next })
     }
 
-    fn latest_of(&self, memtables: &Memtables, device: i64) -> fault::Result<Arc<Latest>> {
-        let engine = &self.engine;
-        let stored = match engine.cache.get(device) {
-            Lookup::Hit(stored) => stored,
-            Lookup::Miss(epoch) => {
-                let stored = Arc::new(latest::load(&engine.files, device)?.latest);
-                engine.cache.put(device, epoch, stored.clone());
-                stored
+    /// Runs a read of the memtables alone, or else, if it needs files, as a short read on a thread for reads.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Engine, ReadLimits) -> fault::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let short = ReadLimits { rows: ReadLimits::SHORT.rows.min(self.engine.options.scan_rows), ..ReadLimits::SHORT };
+        match read(&self.engine, ReadLimits { mode: None, ..short }) {
+            Err(Fault::NeedsFiles) => {
+                let engine = self.engine.clone();
+                self.read_threads.run(move || Ok(read(&engine, short)?)).await
             }
-        };
-        let mut merged: Option<LatestBuilder> = None;
-        for memtable in &memtables.list {
-            let merge_into = |shard: &Shard, found: &DeviceRows| {
-                let newest = merged.get_or_insert_with(|| LatestBuilder::from_latest(Latest::clone(&stored)));
-                newest.merge_memory(shard, found)
-            };
-            memtable.latest(device, merge_into).unwrap_or(Ok(()))?;
+            other => Ok(other?),
         }
-        Ok(merged.map_or(stored, |newest| Arc::new(newest.latest)))
+    }
+
+    /// The latest values of each device on disk, from the cache or from `latest.db`.
+    async fn stored_latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
+        let cached: Vec<Lookup> = devices.iter().map(|device| self.engine.cache.get(device.0)).collect();
+        let missing = cached.iter().zip(devices).filter_map(|(found, device)| match found {
+            Lookup::Hit(_) => None,
+            Lookup::Miss(epoch) => Some((device.0, *epoch)),
+        });
+        let missing: Vec<(i64, u64)> = missing.collect();
+        let mut loaded = Vec::new().into_iter();
+        if !missing.is_empty() {
+            let engine = self.engine.clone();
+            let load = move || {
+                let load = |(device, epoch)| {
+                    let stored = Arc::new(latest::load(&engine.files, device)?.latest);
+                    engine.cache.put(device, epoch, stored.clone());
+                    Ok(stored)
+                };
+                Ok(missing.into_iter().map(load).collect::<fault::Result<Vec<_>>>()?)
+            };
+            loaded = self.read_threads.run(load).await?.into_iter();
+        }
+        let stored = cached.into_iter().filter_map(|found| match found {
+            Lookup::Hit(stored) => Some(stored),
+            Lookup::Miss(_) => loaded.next(),
+        });
+        Ok(stored.collect())
     }
 }
 
@@ -349,10 +374,10 @@ impl Telemetry for SqliteTelemetry {
     }
 
     async fn page(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventPage> {
-        let inline =
-            ReadLimits { rows: ReadLimits::INLINE.rows.min(self.engine.options.scan_rows), ..ReadLimits::INLINE };
-        let PageScan { page, hit_limit } = read::page(&self.engine, device.0, query, inline)?;
-        let rows = self.engine.options.scan_rows - inline.rows;
+        let wanted = query.clone();
+        let short = self.read(move |engine, limits| Ok((read::page(engine, device.0, &wanted, limits)?, limits.rows)));
+        let (PageScan { page, hit_limit }, examined) = short.await?;
+        let rows = self.engine.options.scan_rows - examined;
         match page.next {
             Some(next) if hit_limit && rows > 0 => {
                 self.continue_page(project, device, query, page.rows, (next, rows)).await
@@ -362,20 +387,22 @@ impl Telemetry for SqliteTelemetry {
     }
 
     async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount> {
-        let count = read::count(&self.engine, device.0, query, ReadLimits::INLINE)?;
+        let (engine, query) = (self.engine.clone(), query.clone());
+        let wanted = query.clone();
+        let count = self.read(move |engine, limits| read::count(engine, device.0, &wanted, limits)).await?;
         if count.is_exact {
             return Ok(count);
         }
-        let (engine, query) = (self.engine.clone(), query.clone());
-        let limits = ReadLimits { rows: engine.options.count_rows, mode: ReadMode::Long };
+        let limits = ReadLimits { rows: engine.options.count_rows, mode: Some(ReadMode::Long) };
         self.long_reads.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
         loop {
             let memtables = self.engine.memtables();
-            let latest =
-                devices.iter().map(|device| self.latest_of(&memtables, device.0)).collect::<fault::Result<_>>()?;
+            let stored = self.stored_latest(devices).await?.into_iter().zip(devices);
+            let latest = stored.map(|(stored, device)| latest::merge(&memtables, device.0, stored));
+            let latest = latest.collect::<fault::Result<_>>()?;
             // If all of these memtables have been flushed meanwhile, `latest.db` may contain rows of a newer memtable,
             // so read again.
             if self.engine.memtables().oldest_no() <= memtables.active_no() {
@@ -407,5 +434,60 @@ impl Telemetry for SqliteTelemetry {
             long_reads: self.long_reads.running(),
             reads_refused: self.long_reads.refused(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+    use crate::domain::{EventSource, EventType, EventTypes, Value};
+    use crate::store::read_threads::tests::poll;
+
+    #[tokio::test]
+    async fn what_is_in_memory_needs_no_thread_and_what_is_in_files_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = SqliteTelemetry::open(folder.path(), TelemetryOptions::default()).unwrap();
+        let row = |device, time_ms| NewEvent {
+            device: DeviceNo(device),
+            time_ms,
+            kind: EventType::DataPoint,
+            source: EventSource::DEVICE,
+            code: Some("switch".into()),
+            value: Value::from_json("true".to_owned()),
+            is_history: false,
+        };
+        telemetry.append(vec![row(1, 1), row(2, 2)]).await.unwrap();
+        telemetry.flush().unwrap();
+        telemetry.latest(&[DeviceNo(1)]).await.unwrap();
+        telemetry.append(vec![row(1, 3)]).await.unwrap();
+        let query = |from_ms| EventQuery {
+            types: EventTypes::all(),
+            codes: Vec::new(),
+            from_ms,
+            to_ms: i64::MAX,
+            start: PageStart::Newest,
+            limit: 10,
+        };
+        let (old, new) = (query(0), query(3));
+
+        let held = telemetry.read_threads.hold_up();
+        let rows = |page: Poll<Result<EventPage>>| page.map(|page| page.unwrap().rows.len());
+        assert_eq!(rows(poll(&mut telemetry.page(None, DeviceNo(1), &new))), Poll::Ready(1));
+        assert!(matches!(
+            poll(&mut telemetry.count(None, DeviceNo(1), &new)),
+            Poll::Ready(Ok(EventCount { rows: 1, .. }))
+        ));
+        let latest = poll(&mut telemetry.latest(&[DeviceNo(1)])).map(|latest| latest.unwrap()[0].points[0].row.time_ms);
+        assert_eq!(latest, Poll::Ready(3));
+        let (devices, mut page) = ([DeviceNo(1), DeviceNo(2)], telemetry.page(None, DeviceNo(1), &old));
+        let (mut count, mut latest) = (telemetry.count(None, DeviceNo(2), &old), telemetry.latest(&devices));
+        assert!(poll(&mut page).is_pending() && poll(&mut count).is_pending() && poll(&mut latest).is_pending());
+        drop(held);
+        assert_eq!(page.await.unwrap().rows.len(), 2);
+        assert_eq!(count.await.unwrap().rows, 1);
+        let newest = latest.await.unwrap().iter().map(|latest| latest.points[0].row.time_ms).collect::<Vec<_>>();
+        assert_eq!(newest, [3, 2]);
     }
 }

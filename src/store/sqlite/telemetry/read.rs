@@ -26,13 +26,14 @@ const RETRIES_MAX: usize = 1000;
 pub struct ReadLimits {
     /// Maximum number of rows to examine; skipping a block counts as [`ROWS_PER_SKIP`] rows.
     pub rows: usize,
-    /// How the files are read.
-    pub mode: ReadMode,
+    /// How the files are read. `None` for a read of the memtables alone, which fails with [`Fault::NeedsFiles`] if rows
+    /// may be in files.
+    pub mode: Option<ReadMode>,
 }
 
 impl ReadLimits {
-    /// The limits of a read on the caller's own thread: it takes some hundred microseconds at most.
-    pub const INLINE: Self = Self { rows: 1000, mode: ReadMode::Short };
+    /// The limits of a short read: it takes some hundred microseconds at most.
+    pub const SHORT: Self = Self { rows: 1000, mode: Some(ReadMode::Short) };
 }
 
 /// The result of reading a page.
@@ -62,11 +63,12 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
         // One row more than the limit, so that 0 left means that the limit was exceeded.
         let mut left = limits.rows + 1;
         count.rows = memtables.list.iter().map(|memtable| memtable.count(device, query, &mut left)).sum();
-        for (_, file) in engine.files.partitions(partition_of(query.from_ms), partition_of(query.to_ms)) {
+        for (_, file) in files_with(engine, device, query.from_ms, query.to_ms) {
             if left == 0 {
                 break;
             }
-            match count_file(engine, &file, &memtables, device, query, (limits.mode, &mut left)) {
+            let mode = limits.mode.ok_or(Fault::NeedsFiles)?;
+            match count_file(engine, &file, &memtables, device, query, (mode, &mut left)) {
                 Ok(found) => count.rows += found,
                 Err(Fault::Expired) => {}
                 Err(fault) if fault.is_damage() => engine.files.note_unreadable(&file, &fault),
@@ -76,6 +78,20 @@ pub fn count(engine: &Engine, device: i64, query: &EventQuery, limits: ReadLimit
         count.is_exact = left > 0;
         Ok(count)
     })
+}
+
+/// The files that may hold rows of the device in a time range, each with a time that no row in it is newer than. To be
+/// called after the list of memtables was taken. Reads no file.
+fn files_with(engine: &Engine, device: i64, from_ms: i64, to_ms: i64) -> Vec<(i64, Arc<RunFile>)> {
+    // Rows that are damaged or were lost with a file may be newer than those that could be read at the start.
+    let newest_ms = if engine.files.damaged() == 0 { engine.flushed.bound_ms(device) } else { i64::MAX };
+    let to_ms = to_ms.min(newest_ms);
+    if from_ms > to_ms {
+        return Vec::new();
+    }
+    let mut files = engine.files.partitions(partition_of(from_ms), partition_of(to_ms));
+    files.iter_mut().for_each(|(end_ms, _)| *end_ms = newest_ms.min(*end_ms));
+    files
 }
 
 /// An upper bound of a device's newest time on disk.
@@ -272,7 +288,7 @@ impl<'a> Scan<'a> {
             next: Some(upper),
             batch,
         });
-        let files = engine.files.partitions(partition_of(query.from_ms), partition_of(upper.time_ms));
+        let files = files_with(engine, device, query.from_ms, upper.time_ms);
         Self {
             engine,
             device,
@@ -336,9 +352,10 @@ impl<'a> Scan<'a> {
     }
 
     fn open(&mut self, at: usize) -> Result<()> {
+        let mode = self.limits.mode.ok_or(Fault::NeedsFiles)?;
         match self.unopened.swap_remove(at).1 {
             Unopened::File(file) => {
-                let opened = self.engine.files.snapshot(&file, self.limits.mode).and_then(|snapshot| {
+                let opened = self.engine.files.snapshot(&file, mode).and_then(|snapshot| {
                     let runs = runs_older_than(&snapshot, &self.memtables)?;
                     Ok((snapshot, runs))
                 });
