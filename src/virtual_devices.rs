@@ -2,7 +2,6 @@
 //! demo` uses them.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::data_point::Reported;
 use crate::domain::row_time::ReportTime;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
 use crate::shutdown::Shutdown;
@@ -68,7 +68,7 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown:
             Some(message) = messages.0.recv() => match message {
                 Message::Unbound(no) => {
                     if let Some(simulated) = running.remove(&no) {
-                        disconnect(&cloud, &simulated.device).await;
+                        disconnect(&cloud, &[&simulated.device]).await;
                     }
                 }
                 Message::Command(no, command, answer) => {
@@ -81,14 +81,13 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown:
             () = shutdown.begun() => break,
         }
     }
-    for simulated in running.values() {
-        disconnect(&cloud, &simulated.device).await;
-    }
+    let running: Vec<&Device> = running.values().map(|simulated| &simulated.device).collect();
+    disconnect(&cloud, &running).await;
 }
 
-async fn disconnect(cloud: &Cloud, device: &Device) {
-    if let Err(error) = cloud.disconnected(device, || false).await {
-        tracing::warn!(%error, "a virtual device could not be disconnected");
+async fn disconnect(cloud: &Cloud, devices: &[&Device]) {
+    if let Err(error) = cloud.disconnected(devices, |_| false).await {
+        tracing::warn!(%error, "virtual devices could not be disconnected");
     }
 }
 
@@ -111,22 +110,19 @@ async fn round(cloud: &Cloud, running: &mut HashMap<DeviceNo, VirtualDevice>) ->
     let devices = cloud.virtual_devices(DEVICES_MAX).await?;
     let present: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
     let removed: Vec<DeviceNo> = running.keys().filter(|no| !present.contains(no)).copied().collect();
-    for simulated in removed.iter().filter_map(|no| running.remove(no)) {
-        cloud.disconnected(&simulated.device, || false).await?;
-    }
-    for device in devices {
-        if let Entry::Vacant(entry) = running.entry(device.no) {
-            cloud.connected(&device, || true).await?;
-            entry.insert(VirtualDevice::new(device));
-        }
-    }
+    let removed: Vec<VirtualDevice> = removed.iter().filter_map(|no| running.remove(no)).collect();
+    cloud.disconnected(&removed.iter().map(|simulated| &simulated.device).collect::<Vec<_>>(), |_| false).await?;
+    let new: Vec<Device> = devices.into_iter().filter(|device| !running.contains_key(&device.no)).collect();
+    cloud.connected(&new.iter().collect::<Vec<_>>(), |_| true).await?;
+    running.extend(new.into_iter().map(|device| (device.no, VirtualDevice::new(device))));
+    let mut rows = Reported::default();
     for simulated in running.values_mut() {
         let now_ms = cloud.now_ms();
         let changed =
             simulated.changes().into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
-        cloud.report(&simulated.device, changed).await?;
+        rows.extend(cloud.reported(&simulated.device, changed)?);
     }
-    Ok(())
+    cloud.keep(rows).await
 }
 
 /// A virtual device and its values.

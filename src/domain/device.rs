@@ -290,7 +290,7 @@ impl Cloud {
 
     async fn device_and_view(&self, requester: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
         let device = self.registry.device(requester.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
-        let role = self.roles(requester, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
+        let role = self.roles(requester, &[&device]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
         let held_elsewhere = device.held_elsewhere;
         Ok((device, View { role, held_elsewhere }))
     }

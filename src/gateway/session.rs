@@ -51,8 +51,9 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok((Client::Device(client), options))) => {
             let mut session = Session::new(client, peer);
             gateway.router.register(session.device.no, &session.mailbox);
-            let no = session.device.no;
-            let connected = gateway.cloud.connected(&session.device, || gateway.router.has_session(no));
+            let device = session.device.clone();
+            let devices = [&*device];
+            let connected = gateway.cloud.connected(&devices, |no| gateway.router.has_session(no));
             if Box::pin(connected).await.is_ok() {
                 let state = Box::pin(session.resume(&gateway, options)).await;
                 connection.codec.connect_ack(Ok(state));
@@ -234,59 +235,66 @@ impl Session {
         }
     }
 
-    /// Brings a sub-device online in this session.
-    pub async fn add_sub_device(&mut self, gateway: &Gateway, sub: &Arc<Device>) -> Result<(), Fault> {
-        let name = self.dialect.topic_name(sub);
-        if self.sub_devices.contains_key(&name) {
-            return Ok(());
+    /// Brings sub-devices online in this session.
+    pub async fn add_sub_devices(&mut self, gateway: &Gateway, subs: &[Arc<Device>]) -> Result<(), Fault> {
+        let mut new: Vec<Arc<Device>> = Vec::with_capacity(subs.len());
+        for sub in subs {
+            let is_here = self.sub_devices.contains_key(&self.dialect.topic_name(sub));
+            if !is_here && new.iter().all(|other| other.no != sub.no) {
+                gateway.router.register(sub.no, &self.mailbox);
+                new.push(sub.clone());
+            }
         }
-        gateway.router.register(sub.no, &self.mailbox);
-        if let Err(error) = gateway.cloud.connected(sub, || gateway.router.has_session(sub.no)).await {
-            self.disconnected(gateway, sub).await;
+        let devices: Vec<&Device> = new.iter().map(|sub| &**sub).collect();
+        if let Err(error) = gateway.cloud.connected(&devices, |no| gateway.router.has_session(no)).await {
+            self.disconnected(gateway, &devices).await;
             return Err(error.into());
         }
-        self.sub_devices.insert(name, sub.clone());
-        self.resume_sub_device(sub.no);
-        self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
-        self.sub_devices_since.push((sub.no, Instant::now()));
-        self.pending_desired.push(sub.clone());
+        for sub in new {
+            self.resume_sub_device(sub.no);
+            self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
+            self.sub_devices_since.push((sub.no, Instant::now()));
+            self.pending_desired.push(sub.clone());
+            self.sub_devices.insert(self.dialect.topic_name(&sub), sub);
+        }
         Ok(())
     }
 
-    /// Takes a sub-device offline.
-    pub async fn remove_sub_device(&mut self, gateway: &Gateway, sub: &Device) {
-        if let Some(sub) = self.sub_devices.remove(&self.dialect.topic_name(sub)) {
-            self.subscriptions.forget(sub.no);
-            self.stored.changed(sub.no);
-            self.disconnected(gateway, &sub).await;
+    /// Takes sub-devices offline.
+    pub async fn remove_sub_devices(&mut self, gateway: &Gateway, subs: &[Arc<Device>]) {
+        let mut removed = Vec::with_capacity(subs.len());
+        for sub in subs {
+            if let Some(sub) = self.sub_devices.remove(&self.dialect.topic_name(sub)) {
+                self.subscriptions.forget(sub.no);
+                self.stored.changed(sub.no);
+                removed.push(sub);
+            }
         }
+        let removed: Vec<&Device> = removed.iter().map(|sub| &**sub).collect();
+        self.disconnected(gateway, &removed).await;
     }
 
-    async fn end(mut self, gateway: &Gateway) {
+    async fn end(self, gateway: &Gateway) {
         self.forget_if_asked(gateway).await;
-        for sub in std::mem::take(&mut self.sub_devices).into_values() {
-            self.disconnected(gateway, &sub).await;
-        }
-        self.disconnected(gateway, &self.device).await;
+        let devices: Vec<&Device> = self.sub_devices.values().chain([&self.device]).map(|device| &**device).collect();
+        self.disconnected(gateway, &devices).await;
     }
 
-    /// Logs that a device is offline. Only the session to which the router still sends its commands does: a device that
-    /// has another session by now is online.
-    async fn disconnected(&self, gateway: &Gateway, device: &Device) {
-        if !gateway.router.unregister(device.no, &self.mailbox) {
-            return;
-        }
-        let has_session = || gateway.router.has_session(device.no);
-        let mut logged = gateway.cloud.disconnected(device, has_session).await;
-        if has_session() {
-            // It connected again in the meantime, and that row may be the older one.
-            logged = logged.and(gateway.cloud.connected(device, has_session).await);
-        }
+    /// Logs that devices are offline. Only the session to which the router still sends their commands does: a device
+    /// that has another session by now is online.
+    async fn disconnected(&self, gateway: &Gateway, devices: &[&Device]) {
+        let mut devices = devices.to_vec();
+        devices.retain(|device| gateway.router.unregister(device.no, &self.mailbox));
+        let has_session = |no| gateway.router.has_session(no);
+        let mut logged = gateway.cloud.disconnected(&devices, has_session).await;
+        // These connected again in the meantime, and that row may be the older one.
+        devices.retain(|device| has_session(device.no));
+        logged = logged.and(gateway.cloud.connected(&devices, has_session).await);
         // A full disk is logged once for all devices.
         if let Err(error) = logged
             && !matches!(error, Error::Busy(_))
         {
-            tracing::warn!(%error, "a device could not be disconnected");
+            tracing::warn!(%error, "devices could not be disconnected");
         }
     }
 

@@ -14,9 +14,8 @@ use super::visibility::{
     shows_gateways_key,
 };
 use crate::domain::access::{self, DeviceRole, Viewer, as_held_elsewhere, seen_as};
-use crate::domain::caller::AppUser;
 use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
-use crate::domain::feed::Audience;
+use crate::domain::feed::{Audience, SubscribedQuery};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
@@ -84,8 +83,16 @@ impl DeviceStore for SqliteRegistry {
         })
     }
 
-    async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>> {
-        let found = self.readers.run(|connection| match name {
+    async fn devices_seen(&self, devices: &[(ProjectNo, DeviceId)]) -> Result<Vec<Option<Arc<Device>>>> {
+        let mut found = Vec::with_capacity(devices.len());
+        for (project, id) in devices {
+            found.push(self.device(*project, id).await?);
+        }
+        Ok(found)
+    }
+
+    async fn devices_named(&self, project: ProjectNo, names: &[DeviceName]) -> Result<Vec<Option<Arc<Device>>>> {
+        let find = |connection: &Connection, name: &DeviceName| match name {
             DeviceName::IotId(iot_id) => {
                 let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.iot_id = ?2 AND {VISIBLE}");
                 self.first(connection, &sql, params![project.0, iot_id])
@@ -97,12 +104,12 @@ impl DeviceStore for SqliteRegistry {
                 );
                 self.first(connection, &sql, params![project.0, product_key, device_name])
             }
-        })?;
-        Ok(found.map(Arc::new))
+        };
+        self.readers.run(|connection| names.iter().map(|name| Ok(find(connection, name)?.map(Arc::new))).collect())
     }
 
-    async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
-        let numbers: Vec<String> = devices.iter().map(|device| device.0.to_string()).collect();
+    async fn device_roles(&self, user: UserNo, devices: &[&Device]) -> Result<Vec<Option<DeviceRole>>> {
+        let numbers: Vec<String> = devices.iter().map(|device| device.no.0.to_string()).collect();
         let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
             let values = params![user.0, format!("[{}]", numbers.join(","))];
             let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("is_resident")?, row.get("holds")?));
@@ -111,16 +118,10 @@ impl DeviceStore for SqliteRegistry {
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
 
-    async fn subscribed_device(
-        &self,
-        project: ProjectNo,
-        user: Option<&AppUser>,
-        device: DeviceNo,
-    ) -> Result<Option<Arc<Device>>> {
+    async fn subscribed_devices(&self, queries: &[SubscribedQuery<'_>]) -> Result<Vec<Option<Arc<Device>>>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
         let account = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
-        self.readers.run(|connection| {
-            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+        let find = |snapshot: &Connection, &SubscribedQuery { project, user, device }: &SubscribedQuery<'_>| {
             if let Some(user) = user {
                 let mut statement = snapshot.prepare_cached(account).map_err(Error::store)?;
                 if !statement.exists(params![user.no.0, user.version]).map_err(Error::store)? {
@@ -128,16 +129,25 @@ impl DeviceStore for SqliteRegistry {
                 }
             }
             let viewer = Viewer { project, user: user.map(|user| user.no) };
-            let relations = relations(&snapshot, device).map_err(Error::store)?;
+            let relations = relations(snapshot, device).map_err(Error::store)?;
             let Some(view) = relations.and_then(|relations| relations.view(viewer)) else { return Ok(None) };
-            let found = self.first(&snapshot, &sql, params![project.0, device.0])?;
+            let found = self.first(snapshot, &sql, params![project.0, device.0])?;
             Ok(found.map(|device| seen_as(Arc::new(device), view.role)))
+        };
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            queries.iter().map(|query| find(&snapshot, query)).collect()
         })
     }
 
-    async fn audience(&self, device: DeviceNo) -> Result<Audience> {
-        let found = self.readers.run(|connection| relations(connection, device).map_err(Error::store))?;
-        Ok(found.map(|relations| relations.audience()).unwrap_or_default())
+    async fn audiences(&self, devices: &[DeviceNo]) -> Result<Vec<Audience>> {
+        let audience = |connection: &Connection, device: &DeviceNo| -> rusqlite::Result<Audience> {
+            Ok(relations(connection, *device)?.map(|relations| relations.audience()).unwrap_or_default())
+        };
+        self.readers.run(|connection| {
+            let snapshot = connection.unchecked_transaction().map_err(Error::store)?;
+            devices.iter().map(|device| audience(&snapshot, device).map_err(Error::store)).collect()
+        })
     }
 
     async fn devices_of_user(
@@ -235,42 +245,24 @@ impl DeviceStore for SqliteRegistry {
         Ok(done.then_some(moves))
     }
 
-    async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool> {
-        let sql = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1 AND active_ms = 0";
-        let write = move |connection: &Connection| connection.execute(sql, params![device.0, now_ms]);
-        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+    async fn activate_devices(&self, devices: &[&Device], now_ms: i64) -> Result<Vec<bool>> {
+        let devices: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+        let write = move |connection: &Connection| -> rusqlite::Result<Vec<bool>> {
+            let sql = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1 AND active_ms = 0";
+            let mut statement = connection.prepare_cached(sql)?;
+            devices.iter().map(|device| Ok(statement.execute(params![device.0, now_ms])? == 1)).collect()
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
+    async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2");
-        self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, id.0]))
+        self.readers
+            .run(|connection| ids.iter().map(|id| self.first(connection, &sql, params![None::<i64>, id.0])).collect())
     }
 
-    async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
-        const BY_NAME: &str =
-            "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3";
-        let (id, name) = match who {
-            DeviceClaim::Id(id) => (Some(id), None),
-            DeviceClaim::Factory(name) => (None, Some(name)),
-            DeviceClaim::Registered(id, name) => (Some(id), Some(name)),
-        };
-        let (condition, values) = match name {
-            None => ("d.device_id = ?2 AND ?3 = ''", [id.map_or("", DeviceId::as_str), ""]),
-            Some(name) => (BY_NAME, [name.product_key.as_str(), name.device_name.as_str()]),
-        };
-        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition}");
-        self.readers.run(|connection| {
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-            let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
-            let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
-            let device = self.device_of(row)?;
-            if id.is_some_and(|id| *id != device.id) {
-                return Ok(None);
-            }
-            let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
-            let secret = self.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
-            Ok(Some(DeviceSecret { device, secret }))
-        })
+    async fn device_secrets(&self, claims: &[DeviceClaim]) -> Result<Vec<Option<DeviceSecret>>> {
+        self.readers.run(|connection| claims.iter().map(|claim| self.secret(connection, claim)).collect())
     }
 
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
@@ -312,6 +304,31 @@ impl SqliteRegistry {
             let offset = i64::try_from(offset).unwrap_or(i64::MAX);
             self.all(&snapshot, &sql, params![project.0, user_no, limit, offset]).map(Some)
         })
+    }
+
+    fn secret(&self, connection: &Connection, claim: &DeviceClaim) -> Result<Option<DeviceSecret>> {
+        const BY_NAME: &str =
+            "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3";
+        let (id, name) = match claim {
+            DeviceClaim::Id(id) => (Some(id), None),
+            DeviceClaim::Factory(name) => (None, Some(name)),
+            DeviceClaim::Registered(id, name) => (Some(id), Some(name)),
+        };
+        let (condition, values) = match name {
+            None => ("d.device_id = ?2 AND ?3 = ''", [id.map_or("", DeviceId::as_str), ""]),
+            Some(name) => (BY_NAME, [name.product_key.as_str(), name.device_name.as_str()]),
+        };
+        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition}");
+        let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+        let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
+        let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
+        let device = self.device_of(row)?;
+        if id.is_some_and(|id| *id != device.id) {
+            return Ok(None);
+        }
+        let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
+        let secret = self.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
+        Ok(Some(DeviceSecret { device, secret }))
     }
 
     /// The first device that a statement returns. It must select [`COLUMNS`].

@@ -19,37 +19,41 @@ use crate::store::seal::Seal;
 
 #[async_trait]
 impl TopologyStore for SqliteRegistry {
-    async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>> {
-        let found: Option<(i64, Vec<u8>)> = self.readers.run(|connection| {
-            connection
-                .prepare_cached("SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1")
-                .and_then(|mut statement| {
-                    statement
-                        .query_row(params![key], |row| Ok((row.get("product_no")?, row.get("product_secret_sealed")?)))
-                        .optional()
-                })
-                .map_err(Error::store)
-        })?;
-        let Some((no, sealed)) = found else { return Ok(None) };
-        let Some(product) = self.product(no)? else { return Ok(None) };
-        let secret = self.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
-        Ok(Some(ProductSecret { product, secret }))
+    async fn product_secrets(&self, keys: &[&str]) -> Result<Vec<Option<ProductSecret>>> {
+        let sql = "SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1";
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<(i64, Vec<u8>)>>> {
+            let mut statement = connection.prepare_cached(sql)?;
+            let sealed = |row: &Row<'_>| Ok((row.get("product_no")?, row.get("product_secret_sealed")?));
+            keys.iter().map(|key| statement.query_row(params![key], sealed).optional()).collect()
+        };
+        let found = self.readers.run(|connection| read(connection).map_err(Error::store))?;
+        let secret = |(no, sealed): (i64, Vec<u8>)| {
+            let Some(product) = self.product(no)? else { return Ok(None) };
+            let secret = self.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
+            Ok(Some(ProductSecret { product, secret }))
+        };
+        found.into_iter().map(|found| found.map_or(Ok(None), secret)).collect()
     }
 
-    async fn make_device(
+    async fn make_devices(
         &self,
-        device: &NewSubDevice,
+        devices: &[NewSubDevice],
         gateway: Option<DeviceNo>,
         max: usize,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<(Option<Device>, Moves)> {
-        let (device, seal) = (device.clone(), self.seal.clone());
-        let work = move |owners: &Owners<'_>| make(owners, &seal, &device, gateway, max);
+    ) -> Result<(Vec<Device>, Moves)> {
+        let (devices, seal) = (devices.to_vec(), self.seal.clone());
+        let work = move |owners: &Owners<'_>| {
+            let made = devices.iter().map(|device| make(owners, &seal, device, gateway, max).transpose());
+            made.map_while(|made| made).collect::<Result<Vec<i64>>>()
+        };
         let (made, moves) = self.change_owners(cuts, now_ms, work).await?;
-        let Some(no) = made else { return Ok((None, moves)) };
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
-        let made = self.readers.run(|connection| self.first(connection, &sql, params![None::<i64>, no]))?;
+        let made = self.readers.run(|connection| {
+            let device = |no| self.first(connection, &sql, params![None::<i64>, no]).transpose();
+            made.into_iter().filter_map(device).collect::<Result<Vec<_>>>()
+        })?;
         Ok((made, moves))
     }
 

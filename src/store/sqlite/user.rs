@@ -194,15 +194,18 @@ impl UserStore for SqliteRegistry {
         Ok(app_exists.then_some(found))
     }
 
-    async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
-        self.cache.get(&self.cache.users, (project, UserName::Identity(identity_id.to_owned())), || {
-            self.readers.run(|connection| {
-                let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
-                let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
-                let found = statement.query_row(params![project.0, identity_id], user).optional();
-                Ok(found.map_err(Error::store)?.map(Arc::new))
+    async fn users_by_identity(&self, project: ProjectNo, ids: &[&str]) -> Result<Vec<Option<Arc<User>>>> {
+        let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
+        let one = |id: &&str| {
+            self.cache.get(&self.cache.users, (project, UserName::Identity((*id).to_owned())), || {
+                self.readers.run(|connection| {
+                    let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+                    let found = statement.query_row(params![project.0, id], user).optional();
+                    Ok(found.map_err(Error::store)?.map(Arc::new))
+                })
             })
-        })
+        };
+        ids.iter().map(one).collect()
     }
 
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool> {
