@@ -12,7 +12,7 @@ use crate::domain::{Device, DeviceNo, Error, Result, Value};
 #[async_trait]
 impl AttributeStore for SqliteRegistry {
     async fn attributes(&self, device: &Device, kind: AttributeKind) -> Result<Vec<Attribute>> {
-        self.readers.run(|connection| attributes(connection, device.no, kind).map_err(Error::store))
+        self.readers.run(|connection| attributes(connection, device.found.no(), kind).map_err(Error::store))
     }
 
     async fn change_attributes(
@@ -22,7 +22,7 @@ impl AttributeStore for SqliteRegistry {
         changes: Vec<AttributeChange>,
         max: usize,
     ) -> Result<bool> {
-        let device = device.no;
+        let device = device.found.no();
         let known = self.readers.run(|connection| attributes(connection, device, kind).map_err(Error::store))?;
         let is_known = |change: &AttributeChange| {
             let found = known.iter().find(|attribute| attribute.key == change.key);
@@ -50,7 +50,7 @@ impl AttributeStore for SqliteRegistry {
         self.readers.run(|connection| {
             devices
                 .iter()
-                .map(|device| desired(connection, device.no))
+                .map(|device| desired(connection, device.found.no()))
                 .collect::<rusqlite::Result<_>>()
                 .map_err(Error::store)
         })
@@ -65,7 +65,7 @@ impl AttributeStore for SqliteRegistry {
         now_ms: i64,
         max: usize,
     ) -> Result<bool> {
-        let device = device.no;
+        let device = device.found.no();
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
             // A refused change must not be stored in part.
             connection.execute_batch("SAVEPOINT desired")?;
@@ -93,7 +93,8 @@ impl AttributeStore for SqliteRegistry {
     }
 
     async fn remove_desired(&self, values: &[(&Device, DesiredVersions)]) -> Result<()> {
-        let one = |device: &Device, (code, version): &(String, Option<i64>)| (device.no.0, code.clone(), *version);
+        let one =
+            |device: &Device, (code, version): &(String, Option<i64>)| (device.found.no().0, code.clone(), *version);
         let all = values.iter().flat_map(|(device, versions)| versions.iter().map(|value| one(device, value)));
         let mut all: Vec<(i64, String, Option<i64>)> = all.collect();
         // What is not there must not cost a commit.

@@ -13,7 +13,7 @@ use super::visibility::{
     AT_HOME_OF_USER, HELD_ELSEWHERE, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, held_elsewhere, relations,
     shows_gateways_key,
 };
-use crate::domain::access::{self, DeviceRole, Viewer, as_held_elsewhere, seen_as};
+use crate::domain::access::{self, DeviceRole, Found, Viewer, as_held_elsewhere, seen_as};
 use crate::domain::device::{CachedJson, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use crate::domain::feed::{Audience, SubscribedQuery};
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -21,7 +21,6 @@ use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
 use crate::store::cache::LIST_MAX;
-use crate::store::seal::Seal;
 
 /// Defines the columns of [`device_of`]. They are read by position, because a search by name for every column of every
 /// device would take most of the time of a long list.
@@ -109,7 +108,7 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn device_roles(&self, user: UserNo, devices: &[&Device]) -> Result<Vec<Option<DeviceRole>>> {
-        let numbers: Vec<String> = devices.iter().map(|device| device.no.0.to_string()).collect();
+        let numbers: Vec<String> = devices.iter().map(|device| device.found.no().0.to_string()).collect();
         let read = |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
             let values = params![user.0, format!("[{}]", numbers.join(","))];
             let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("is_resident")?, row.get("holds")?));
@@ -246,7 +245,7 @@ impl DeviceStore for SqliteRegistry {
     }
 
     async fn activate_devices(&self, devices: &[&Device], now_ms: i64) -> Result<Vec<bool>> {
-        let devices: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+        let devices: Vec<DeviceNo> = devices.iter().map(|device| device.found.no()).collect();
         let write = move |connection: &Connection| -> rusqlite::Result<Vec<bool>> {
             let sql = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1 AND active_ms = 0";
             let mut statement = connection.prepare_cached(sql)?;
@@ -359,14 +358,17 @@ impl SqliteRegistry {
     pub(super) fn device_of(&self, row: &Row<'_>) -> Result<Device> {
         let product_no: i64 = row.get(Column::ProductNo as usize).map_err(Error::store)?;
         let product = self.product(product_no)?.ok_or_else(|| Error::store("a device has no product"))?;
-        device_of(&self.seal, row, product)
+        device_of(self, row, product)
     }
 }
 
-fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device> {
+fn device_of(registry: &SqliteRegistry, row: &Row<'_>, product: Arc<Product>) -> Result<Device> {
+    let seal = &registry.seal;
     let read = || -> rusqlite::Result<Device> {
+        let no = DeviceNo(row.get(Column::No as usize)?);
         Ok(Device {
-            no: DeviceNo(row.get(Column::No as usize)?),
+            no,
+            found: Found::by(registry, no),
             id: DeviceId(row.get(Column::Id as usize)?),
             product,
             iot_id: row.get(Column::IotId as usize)?,

@@ -20,7 +20,7 @@ impl DeviceUserStore for SqliteRegistry {
         profile: DeviceUserProfile,
         max: usize,
     ) -> Result<Option<DeviceUserId>> {
-        let device = device.no;
+        let device = device.found.no();
         let write = move |connection: &Connection| {
             let (count, ordinal): (usize, i64) = connection
                 .query_row(
@@ -61,7 +61,7 @@ impl DeviceUserStore for SqliteRegistry {
     }
 
     async fn update_device_user(&self, device: &Device, id: &DeviceUserId, profile: DeviceUserProfile) -> Result<bool> {
-        let (device, id) = (device.no, id.clone());
+        let (device, id) = (device.found.no(), id.clone());
         let write = move |connection: &Connection| {
             let updated = connection.execute(
                 "UPDATE device_user SET nick_name = ?3, sex = ?4, birthday_ms = ?5, height_cm = ?6, weight_g = ?7,
@@ -83,7 +83,7 @@ impl DeviceUserStore for SqliteRegistry {
     }
 
     async fn remove_device_user(&self, device: &Device, id: &DeviceUserId) -> Result<bool> {
-        let (device, id) = (device.no, id.clone());
+        let (device, id) = (device.found.no(), id.clone());
         let write = move |connection: &Connection| {
             let delete = "DELETE FROM device_user WHERE device_no = ?1 AND user_id = ?2";
             Ok(connection.execute(delete, params![device.0, id.0]).map_err(Error::store)? == 1)
@@ -98,7 +98,9 @@ impl DeviceUserStore for SqliteRegistry {
                     "SELECT user_id, nick_name, sex, birthday_ms, height_cm, weight_g, contact
                      FROM device_user WHERE device_no = ?1 ORDER BY ordinal LIMIT ?2",
                 )
-                .and_then(|mut statement| statement.query_map(params![device.no.0, limit], device_user)?.collect())
+                .and_then(|mut statement| {
+                    statement.query_map(params![device.found.no().0, limit], device_user)?.collect()
+                })
                 .map_err(Error::store)
         })
     }

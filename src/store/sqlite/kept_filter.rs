@@ -13,7 +13,7 @@ impl StoredFilterStore for SqliteRegistry {
         let read = |connection: &Connection| -> rusqlite::Result<Vec<(DeviceNo, Vec<String>)>> {
             connection
                 .prepare_cached("SELECT device_no, filters FROM kept_filter WHERE session_no = ?1 ORDER BY device_no")?
-                .query_map(params![session.no.0], |row| {
+                .query_map(params![session.found.no().0], |row| {
                     let filters: String = row.get("filters")?;
                     Ok((DeviceNo(row.get("device_no")?), filters.lines().map(str::to_owned).collect()))
                 })?
@@ -23,7 +23,7 @@ impl StoredFilterStore for SqliteRegistry {
     }
 
     async fn store_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
-        let session = session.no;
+        let session = session.found.no();
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
             for (device, filters) in &filters {
                 if filters.is_empty() {
@@ -50,7 +50,7 @@ impl StoredFilterStore for SqliteRegistry {
 
     async fn delete_filters(&self, session: &Device) -> Result<()> {
         let sql = "DELETE FROM kept_filter WHERE session_no = ?1";
-        let session = session.no;
+        let session = session.found.no();
         let write = move |connection: &Connection| connection.execute(sql, params![session.0]).map(drop);
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }

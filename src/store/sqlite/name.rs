@@ -11,7 +11,7 @@ use crate::domain::{Device, Error, Result};
 #[async_trait]
 impl NameStore for SqliteRegistry {
     async fn name_function(&self, device: &Device, code: &str, name: &str, now_ms: i64) -> Result<()> {
-        let (device, code, name) = (device.no, code.to_owned(), name.to_owned());
+        let (device, code, name) = (device.found.no(), code.to_owned(), name.to_owned());
         let write = move |connection: &Connection| {
             connection.execute(
                 "INSERT INTO function_name (device_no, code, name) VALUES (?1, ?2, ?3)
@@ -29,7 +29,7 @@ impl NameStore for SqliteRegistry {
         let name = |row: &Row<'_>| Ok(FunctionName { code: row.get("code")?, name: row.get("name")? });
         let read = |connection: &Connection| -> rusqlite::Result<Vec<Vec<FunctionName>>> {
             let mut statement = connection.prepare_cached(sql)?;
-            devices.iter().map(|device| statement.query_map(params![device.no.0], name)?.collect()).collect()
+            devices.iter().map(|device| statement.query_map(params![device.found.no().0], name)?.collect()).collect()
         };
         self.readers.run(|connection| read(connection).map_err(Error::store))
     }
