@@ -1,7 +1,7 @@
 //! The control socket: a Unix socket in the data folder, through which the command line reaches a running server. The
 //! permissions of the folder decide who may use it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,30 +142,29 @@ struct Line<'a> {
 
 /// Parses and checks the lines of an import. An error names the first invalid line.
 async fn events(cloud: &Cloud, text: &str) -> DomainResult<Vec<NewEvent>> {
-    let mut devices: HashMap<String, DeviceNo> = HashMap::new();
-    let mut events = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let event = event(cloud, line, &mut devices).await;
-        events.push(event.map_err(|error| match error {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = lines.map(|(index, line)| (index, serde_json::from_str(line)));
+    let lines: Vec<(usize, serde_json::Result<Line<'_>>)> = lines.collect();
+    let ids: BTreeSet<&str> =
+        lines.iter().filter_map(|(_, line)| line.as_ref().ok()).map(|line| line.device_id.as_str()).collect();
+    let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId::from).collect();
+    let found = cloud.devices_by_id(&ids).await?;
+    let found = ids.iter().zip(found).filter_map(|(id, device)| Some((id.as_str(), device?.no)));
+    let devices: HashMap<&str, DeviceNo> = found.collect();
+    let event = |(index, line): (usize, serde_json::Result<Line<'_>>)| {
+        let line = line.map_err(|error| Error::Refused(error.to_string()));
+        line.and_then(|line| event(cloud, line, &devices)).map_err(|error| match error {
             Error::Store(cause) => Error::Store(cause),
             error => Error::Refused(format!("line {}: {error}", index + 1)),
-        })?);
-    }
-    Ok(events)
+        })
+    };
+    lines.into_iter().map(event).collect()
 }
 
-async fn event(cloud: &Cloud, line: &str, devices: &mut HashMap<String, DeviceNo>) -> DomainResult<NewEvent> {
+fn event(cloud: &Cloud, line: Line<'_>, devices: &HashMap<&str, DeviceNo>) -> DomainResult<NewEvent> {
     let refuse = |text: &str| Error::Refused(text.to_owned());
-    let line: Line<'_> = serde_json::from_str(line).map_err(|error| Error::Refused(error.to_string()))?;
-    let device = match devices.get(&line.device_id) {
-        Some(number) => *number,
-        None => {
-            let device = cloud.device_by_id(&DeviceId(line.device_id.clone())).await?;
-            let device = device.ok_or_else(|| Error::Refused(format!("there is no device {:?}", line.device_id)))?;
-            devices.insert(line.device_id, device.no);
-            device.no
-        }
-    };
+    let device = devices.get(line.device_id.as_str()).copied();
+    let device = device.ok_or_else(|| Error::Refused(format!("there is no device {:?}", line.device_id)))?;
     let value = line.value.filter(|value| value.get() != "null").map(|value| Value::from_json(value.get()));
     let event = NewEvent {
         device,

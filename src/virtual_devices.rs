@@ -2,7 +2,6 @@
 //! demo` uses them.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::data_point::Reported;
 use crate::domain::presence::LeasedDevice;
 use crate::domain::row_time::ReportTime;
 use crate::domain::{Access, Cloud, Device, DeviceNo, Downlink, Function, FunctionType, Result, Value};
@@ -118,20 +118,18 @@ async fn round(cloud: &Cloud, running: &mut HashMap<DeviceNo, VirtualDevice>) ->
     let present: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
     let removed = running.extract_if(|no, _| !present.contains(no)).map(|(_, simulated)| simulated.leased);
     cloud.disconnected(&removed.collect::<Vec<_>>()).await?;
-    for device in devices {
-        if let Entry::Vacant(entry) = running.entry(device.no) {
-            let lease = cloud.acquire_lease(device.no).await?;
-            cloud.connected(&device, lease).await?;
-            entry.insert(VirtualDevice::new(LeasedDevice { device: Arc::new(device), lease }));
-        }
-    }
+    let new = devices.into_iter().filter(|device| !running.contains_key(&device.no)).map(Arc::new);
+    let new = cloud.acquire_leases(new.collect()).await?;
+    cloud.connected(&new).await?;
+    running.extend(new.into_iter().map(|leased| (leased.device.no, VirtualDevice::new(leased))));
+    let mut rows = Reported::default();
     for simulated in running.values_mut() {
         let now_ms = cloud.now_ms();
         let changed =
             simulated.changes().into_iter().map(|(code, value)| (code, value, ReportTime::Live(now_ms))).collect();
-        cloud.report(&simulated.leased.device, changed).await?;
+        rows.extend(cloud.reported(&simulated.leased.device, changed)?);
     }
-    Ok(())
+    cloud.keep(rows).await
 }
 
 /// A virtual device and its values.

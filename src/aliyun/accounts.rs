@@ -228,14 +228,9 @@ async fn query_identity_list(call: Call) -> Reply {
     if ids.is_empty() || ids.len() > IDENTITIES_MAX {
         return Err(Failure::new(Code::PARAM, format!("identityIds must be 1 to {IDENTITIES_MAX} ids")));
     }
-    let mut accounts = Vec::with_capacity(ids.len());
-    for id in &ids {
-        match call.cloud().user_by_identity(&call.caller, id).await {
-            Ok(user) => accounts.push(AccountView::of(&user, &call.caller)),
-            Err(Error::NotVisible(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let users = call.cloud().users_by_identity(&call.caller, &ids).await?;
+    let accounts: Vec<_> = users.iter().flatten().map(|user| AccountView::of(user, &call.caller)).collect();
     call.answer(accounts)
 }
 

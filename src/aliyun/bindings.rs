@@ -75,8 +75,8 @@ async fn batch_bind(call: Call) -> Reply {
     let names = list.into_iter().map(named).collect::<Result<Vec<_>, Failure>>()?;
     let user = params.account.find(&call, &call.caller).await?;
     let mut bindings = Vec::with_capacity(names.len());
-    for name in names {
-        let (bound, device) = call.cloud().bind_device(&call.caller, &user.uid, &name).await?;
+    let bound = call.cloud().bind_devices(&call.caller, &user.uid, &names).await?;
+    for (name, (bound, device)) in names.into_iter().zip(bound) {
         let bind_code = match bound {
             Bound::Owner => 0,
             // A project that may not see the device gets the same answer as for a device that does not exist.

@@ -15,7 +15,7 @@ use super::params::{Body, page, required, text, whole};
 use super::reply::{Code, Envelope, Failure, Reply};
 use super::token::tenant_id;
 use crate::domain::attribute::AttributeKind;
-use crate::domain::device::{DEVICE_PAGE_MAX, DeviceCursor, DeviceQuery};
+use crate::domain::device::{DEVICE_LIST_MAX, DEVICE_PAGE_MAX, DeviceCursor, DeviceQuery};
 use crate::domain::{Caller, DeviceState};
 use crate::http::document::AnyObject;
 use crate::thing_model;
@@ -209,13 +209,13 @@ async fn list(call: &Call) -> Reply {
     let (mut skip, mut looked_through) = (0, 0);
     match wanted {
         None => query.offset = offset,
-        Some(_) => skip = offset,
+        Some(_) => (skip, query.limit) = (offset, DEVICE_LIST_MAX),
     }
     let mut found = Vec::new();
     while found.len() < size && looked_through < LOOKED_THROUGH_MAX {
         let devices = call.cloud().devices(&call.caller, query.clone()).await?.devices;
         looked_through += devices.len();
-        let Some(last) = devices.last().filter(|_| devices.len() == DEVICE_PAGE_MAX) else {
+        let Some(last) = devices.last().filter(|_| devices.len() == query.limit) else {
             take(&devices, wanted, &mut skip, size, &mut found, call);
             break;
         };

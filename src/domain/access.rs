@@ -7,7 +7,28 @@ use std::sync::Arc;
 
 use super::device::TIME_ZONE;
 use super::feed::Audience;
-use super::{Device, Error, Noun, ProjectNo, Requester, Result, UserNo};
+use super::{Device, DeviceNo, Error, Noun, ProjectNo, Requester, Result, UserNo};
+
+/// What reads devices from the database of an engine. Only engines implement it.
+pub trait DeviceFinder {}
+
+/// Proof that a store found a device. Every [`Device`] holds one, and only an engine can create it. Methods of the stores
+/// that take a `&Device` use the number in its proof, so they cannot be called with a number from elsewhere (decision
+/// 0025).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found(DeviceNo);
+
+impl Found {
+    /// The proof, for an engine that found a device.
+    pub fn by(_: &impl DeviceFinder, device: DeviceNo) -> Self {
+        Self(device)
+    }
+
+    /// The device that was found.
+    pub fn no(self) -> DeviceNo {
+        self.0
+    }
+}
 
 /// The role of a user for a device, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

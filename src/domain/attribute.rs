@@ -54,6 +54,9 @@ pub struct Desired {
     pub is_pushed: bool,
 }
 
+/// Codes of desired values, each with the version that a value must have if one is given.
+pub type DesiredVersions = Vec<(String, Option<i64>)>;
+
 /// A change of one attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeChange {
@@ -83,7 +86,7 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn attributes(&self, device: &Device, kind: AttributeKind) -> Result<Vec<Attribute>> {
-        self.registry.attributes(device.no, kind).await
+        self.registry.attributes(device, kind).await
     }
 
     /// Changes attributes of a device, all or none. `false` if there would be too many, one is too long, or one has
@@ -108,16 +111,7 @@ impl Cloud {
         if changes.len() > ATTRIBUTES_MAX || !changes.iter().all(fits) {
             return Ok(false);
         }
-        let known = self.registry.attributes(device.no, kind).await?;
-        let is_known = |change: &AttributeChange| {
-            let found = known.iter().find(|attribute| attribute.key == change.key);
-            change.from_version.is_none() && found.map(|attribute| &attribute.text) == change.text.as_ref()
-        };
-        // Devices report the same at every start, and a write would invalidate cache entries.
-        if changes.iter().all(is_known) {
-            return Ok(true);
-        }
-        self.registry.change_attributes(device.no, kind, changes, ATTRIBUTES_MAX).await
+        self.registry.change_attributes(device, kind, changes, ATTRIBUTES_MAX).await
     }
 
     /// Stores the firmware versions of a device, and writes each change to the event log.
@@ -125,7 +119,7 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn store_firmware(&self, device: &Device, versions: Vec<(String, String)>) -> Result<bool> {
-        let known = self.registry.attributes(device.no, AttributeKind::Firmware).await?;
+        let known = self.registry.attributes(device, AttributeKind::Firmware).await?;
         let is_new = |(part, version): &&(String, String)| {
             !known.iter().any(|attribute| attribute.key == *part && attribute.text == *version)
         };
@@ -148,33 +142,24 @@ impl Cloud {
         self.change_attributes(device, AttributeKind::Firmware, changes).await
     }
 
-    /// The desired values of a device that have not expired.
+    /// The desired values of each device that have not expired, in the order of `devices`.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn desired(&self, device: &Device) -> Result<Vec<Desired>> {
-        let mut desired = self.registry.desired(device.no).await?;
+    pub async fn desired(&self, devices: &[&Device]) -> Result<Vec<Vec<Desired>>> {
+        let mut desired = self.registry.desired(devices).await?;
         let now_ms = self.now_ms();
-        desired.retain(|desired| desired.until_ms > now_ms);
+        desired.iter_mut().for_each(|desired| desired.retain(|desired| desired.until_ms > now_ms));
         Ok(desired)
     }
 
-    /// Removes desired values by code. If a version is given, a value with another version remains, because it is
-    /// newer.
+    /// Removes desired values of devices by code. If a version is given, a value with another version remains, because
+    /// it is newer.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn remove_desired(&self, device: &Device, mut versions: Vec<(String, Option<i64>)>) -> Result<()> {
-        // Writes invalidate cache entries, so do not write if nothing would change.
-        let known = self.registry.desired(device.no).await?;
-        versions.retain(|(code, version)| {
-            let found = known.iter().find(|known| known.code == *code);
-            found.is_some_and(|known| version.is_none_or(|version| version == known.version))
-        });
-        match versions.is_empty() {
-            true => Ok(()),
-            false => self.registry.remove_desired(device.no, versions).await,
-        }
+    pub async fn remove_desired(&self, values: &[(&Device, DesiredVersions)]) -> Result<()> {
+        self.registry.remove_desired(values).await
     }
 
     pub(super) async fn store_desired_values(
@@ -185,7 +170,7 @@ impl Cloud {
         is_pushed: bool,
     ) -> Result<()> {
         let noted =
-            self.registry.put_desired(device.no, setpoints, until_ms, is_pushed, self.now_ms(), ATTRIBUTES_MAX).await?;
+            self.registry.put_desired(device, setpoints, until_ms, is_pushed, self.now_ms(), ATTRIBUTES_MAX).await?;
         noted.then_some(()).ok_or(Error::Busy("the device has too many values that it should take"))
     }
 }

@@ -139,26 +139,25 @@ impl Cloud {
         Ok((device, holders, total))
     }
 
-    /// Makes a user the owner of a device that has no owner, also if it was removed. Returns the device too, if it
-    /// exists and the project may bind it.
+    /// Makes a user the owner of those devices that have no owner, also if they were removed. Returns what became of
+    /// each, in their order, with the device if it exists and the project sees it.
     ///
     /// # Errors
     /// [`Error::NotVisible`] for a user that is not the caller's.
-    pub async fn bind_device(
+    pub async fn bind_devices(
         &self,
         caller: &Caller,
         uid: &Uid,
-        name: &FactoryName,
-    ) -> Result<(Bound, Option<Arc<Device>>)> {
+        names: &[FactoryName],
+    ) -> Result<Vec<(Bound, Option<Arc<Device>>)>> {
         let project = caller.project.no;
-        let (bound, moves) = self.registry.bind_device(project, uid, name, self, self.now_ms()).await?;
+        let (bound, moves) = self.registry.bind_devices(project, uid, names, self, self.now_ms()).await?;
         let bound = bound.ok_or(Error::NotVisible(Noun::User))?;
-        if bound == Bound::Unknown {
-            return Ok((bound, None));
-        }
         self.follow(moves, Removal::Removed).await?;
-        let device = self.registry.device_named(project, &DeviceName::Factory(name.clone())).await?;
-        Ok((bound, device))
+        let names: Vec<DeviceName> = names.iter().cloned().map(DeviceName::Factory).collect();
+        let devices = self.registry.devices_named(project, &names).await?;
+        let found = bound.into_iter().zip(devices);
+        Ok(found.map(|(bound, device)| if bound == Bound::Unknown { (bound, None) } else { (bound, device) }).collect())
     }
 
     /// Unbinds a device from a user. If the user is the owner, all sharees lose it too, the removal is written to the

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::access::{DeviceRole, seen_as};
-use super::{Cloud, Device, DeviceNo, Error, EventSource, Noun, Project, Result, Uid, UserNo};
+use super::{Cloud, Device, Error, EventSource, Noun, Project, Result, Uid, UserNo};
 
 /// A project that makes a call. Only [`Cloud::caller`] and similar methods create it, so every handler that has one was
 /// called with valid credentials.
@@ -83,7 +83,7 @@ impl Cloud {
     pub(super) async fn roles(
         &self,
         requester: &impl Requester,
-        devices: &[DeviceNo],
+        devices: &[&Device],
     ) -> Result<Vec<Option<DeviceRole>>> {
         match requester.user() {
             None => Ok(vec![Some(DeviceRole::Owner); devices.len()]),
@@ -100,8 +100,8 @@ impl Cloud {
         if requester.user().is_none() {
             return Ok(devices);
         }
-        let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
-        let roles = self.roles(requester, &numbers).await?;
+        let of: Vec<&Device> = devices.iter().map(|device| &**device).collect();
+        let roles = self.roles(requester, &of).await?;
         Ok(devices.into_iter().zip(roles).filter_map(|(device, role)| Some(seen_as(device, role?))).collect())
     }
 }

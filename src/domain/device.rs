@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::access::{DeviceRole, View, seen_as};
+use super::access::{DeviceRole, Found, View, seen_as};
 use super::caller::check_self;
 use super::feed::News;
 use super::{
@@ -28,6 +28,8 @@ pub const TIME_ZONE: &str = "+00:00";
 pub struct Device {
     /// The store's number.
     pub no: DeviceNo,
+    /// The proof that a store found it.
+    pub found: Found,
     /// The id of the device in both clouds.
     pub id: DeviceId,
     /// The product.
@@ -217,7 +219,7 @@ pub struct DeviceQuery {
     pub after: Option<DeviceCursor>,
     /// The number of devices to skip.
     pub offset: usize,
-    /// The maximal number of devices to return, at most [`DEVICE_PAGE_MAX`].
+    /// The maximal number of devices to return, at most [`DEVICE_LIST_MAX`].
     pub limit: usize,
 }
 
@@ -263,7 +265,7 @@ impl Cloud {
 
     async fn device_and_view(&self, requester: &impl Requester, id: &DeviceId) -> Result<(Arc<Device>, View)> {
         let device = self.registry.device(requester.project().no, id).await?.ok_or(Error::NotVisible(Noun::Device))?;
-        let role = self.roles(requester, &[device.no]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
+        let role = self.roles(requester, &[&device]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::Device))?;
         let held_elsewhere = device.held_elsewhere;
         Ok((device, View { role, held_elsewhere }))
     }

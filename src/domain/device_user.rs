@@ -43,7 +43,7 @@ impl Cloud {
         profile: DeviceUserProfile,
     ) -> Result<DeviceUserId> {
         let device = self.device_at_home(caller, id).await?;
-        let added = self.registry.add_device_user(device.no, profile, DEVICE_USERS_MAX).await?;
+        let added = self.registry.add_device_user(&device, profile, DEVICE_USERS_MAX).await?;
         added.ok_or_else(|| Error::OutOfRange {
             param: "device_id",
             allowed: format!("a device with fewer than {DEVICE_USERS_MAX} users"),
@@ -62,7 +62,7 @@ impl Cloud {
         profile: DeviceUserProfile,
     ) -> Result<()> {
         let device = self.device_at_home(caller, id).await?;
-        let updated = self.registry.update_device_user(device.no, user, profile).await?;
+        let updated = self.registry.update_device_user(&device, user, profile).await?;
         updated.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
 
@@ -72,7 +72,7 @@ impl Cloud {
     /// [`Error::NotVisible`], [`Error::NoSuchDeviceUser`].
     pub async fn remove_device_user(&self, caller: &Caller, id: &DeviceId, user: &DeviceUserId) -> Result<()> {
         let device = self.device_at_home(caller, id).await?;
-        let removed = self.registry.remove_device_user(device.no, user).await?;
+        let removed = self.registry.remove_device_user(&device, user).await?;
         removed.then_some(()).ok_or(Error::NoSuchDeviceUser)
     }
 
@@ -91,6 +91,6 @@ impl Cloud {
     /// [`Error::NotVisible`].
     pub async fn device_users(&self, caller: &Caller, id: &DeviceId) -> Result<Vec<DeviceUser>> {
         let device = self.device_at_home(caller, id).await?;
-        self.registry.device_users(device.no, DEVICE_USERS_MAX).await
+        self.registry.device_users(&device, DEVICE_USERS_MAX).await
     }
 }

@@ -153,6 +153,24 @@ impl Audience {
     }
 }
 
+/// A subscriber and a device that it may be sent messages about.
+#[derive(Clone, Copy)]
+pub struct SubscribedQuery<'a> {
+    /// The project.
+    pub project: ProjectNo,
+    /// The user, unless the project itself is the subscriber.
+    pub user: Option<&'a AppUser>,
+    /// The device.
+    pub device: DeviceNo,
+}
+
+impl<'a> SubscribedQuery<'a> {
+    /// The query for a subscriber and a device.
+    pub fn new(subscriber: &'a SubscriberIdentity, device: DeviceNo) -> Self {
+        Self { project: subscriber.project, user: subscriber.user.as_deref(), device }
+    }
+}
+
 /// How messages are encrypted for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageForm {
@@ -237,24 +255,21 @@ impl Cloud {
         self.feed.end(&own.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).await
     }
 
-    /// Everyone who may see a device now.
+    /// Everyone who may see each of these devices now, in their order.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn audience(&self, device: DeviceNo) -> Result<Audience> {
-        self.registry.audience(device).await
+    pub async fn audiences(&self, devices: &[DeviceNo]) -> Result<Vec<Audience>> {
+        self.registry.audiences(devices).await
     }
 
-    /// A device as a subscriber sees it, while the subscriber's credentials are valid.
+    /// For each subscriber and device, in their order, the device as the subscriber sees it, while the subscriber's
+    /// credentials are valid.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn subscribed_device(
-        &self,
-        subscriber: &SubscriberIdentity,
-        device: DeviceNo,
-    ) -> Result<Option<Arc<Device>>> {
-        self.registry.subscribed_device(subscriber.project, subscriber.user.as_deref(), device).await
+    pub async fn subscribed_devices(&self, queries: &[SubscribedQuery<'_>]) -> Result<Vec<Option<Arc<Device>>>> {
+        if queries.is_empty() { Ok(Vec::new()) } else { self.registry.subscribed_devices(queries).await }
     }
 
     /// Metrics of the feed.
@@ -316,40 +331,48 @@ impl Cloud {
         if !self.feed.has_subscribers() {
             return Ok(Vec::new());
         }
-        let mut all = vec![self.viewers(device.no, &device.id, Some((project, device.clone()))).await?];
+        let mut all = vec![device.clone()];
         if device.product.node_type == NodeType::Gateway {
             // Sub-devices may be removed together with their gateway.
-            for sub in self.registry.behind(device.no, LOSSES_MAX).await? {
-                all.push(self.viewers(sub.no, &sub.id, None).await?);
-            }
+            all.extend(self.registry.behind(device.no, LOSSES_MAX).await?.into_iter().map(Arc::new));
         }
-        Ok(all)
+        self.viewers(&all, |no| (no == device.no).then_some(project)).await
     }
 
     /// The same for each of several devices of a project; only for the first [`LOSSES_MAX`].
     pub(super) async fn viewers_of_all(&self, project: ProjectNo, devices: &[Arc<Device>]) -> Result<Vec<DeviceLoss>> {
-        let mut all = Vec::new();
-        for device in devices.iter().take(LOSSES_MAX).filter(|_| self.feed.has_subscribers()) {
-            all.push(self.viewers(device.no, &device.id, Some((project, device.clone()))).await?);
+        if !self.feed.has_subscribers() {
+            return Ok(Vec::new());
         }
-        Ok(all)
+        self.viewers(&devices[..devices.len().min(LOSSES_MAX)], |_| Some(project)).await
     }
 
-    /// Everyone who sees a device. Subscribers of each project get the device as their project saw it, whichever
-    /// project removes it.
+    /// Everyone who sees each device. Subscribers of each project get the device as their project saw it, whichever
+    /// project removes it. `known_to` returns the project that sees the device as it is given.
     async fn viewers(
         &self,
-        no: DeviceNo,
-        id: &DeviceId,
-        known: Option<(ProjectNo, Arc<Device>)>,
-    ) -> Result<DeviceLoss> {
-        let Audience { projects, users } = self.registry.audience(no).await?;
-        let known_to = known.as_ref().map(|(project, _)| *project);
-        let mut views = Vec::from_iter(known);
-        for project in projects.into_iter().filter(|project| Some(*project) != known_to) {
-            views.extend(self.registry.device(project, id).await?.map(|device| (project, device)));
-        }
-        Ok(DeviceLoss { device: no, views, users, at_ms: self.now_ms() })
+        devices: &[Arc<Device>],
+        known_to: impl Fn(DeviceNo) -> Option<ProjectNo>,
+    ) -> Result<Vec<DeviceLoss>> {
+        let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+        let audiences = self.registry.audiences(&numbers).await?;
+        let others = devices.iter().zip(&audiences).flat_map(|(device, audience)| {
+            let known_to = known_to(device.no);
+            let others = audience.projects.iter().filter(move |project| Some(**project) != known_to);
+            others.map(|project| (*project, device.id.clone()))
+        });
+        let others: Vec<(ProjectNo, DeviceId)> = others.collect();
+        let seen = if others.is_empty() { Vec::new() } else { self.registry.devices_seen(&others).await? };
+        let mut seen = others.into_iter().zip(seen).peekable();
+        let at_ms = self.now_ms();
+        let loss = |(device, audience): (&Arc<Device>, Audience)| {
+            let mut views = Vec::from_iter(known_to(device.no).map(|project| (project, device.clone())));
+            while let Some(((project, _), found)) = seen.next_if(|((_, id), _)| *id == device.id) {
+                views.extend(found.map(|found| (project, found)));
+            }
+            DeviceLoss { device: device.no, views, users: audience.users, at_ms }
+        };
+        Ok(devices.iter().zip(audiences).map(loss).collect())
     }
 
     /// Informs the subscribers who no longer see a device after its removal.

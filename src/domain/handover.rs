@@ -13,11 +13,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::device::Removal;
-use super::event::{EventTypes, PageStart};
 use super::feed::{DeviceLoss, News};
 use super::{
-    Cloud, Device, DeviceId, DeviceNo, EventQuery, EventSource, EventType, HomeId, NewEvent, ProjectNo, Result, Uid,
-    UserNo,
+    Cloud, Device, DeviceId, DeviceNo, EventSource, EventType, HomeId, NewEvent, ProjectNo, Result, Uid, UserNo,
 };
 
 /// Decides where the history of a device begins for a new owner. The store calls it when a device gets a new owner.
@@ -70,11 +68,9 @@ pub struct LostDevice {
 #[async_trait]
 impl HistoryCuts for Cloud {
     async fn history_from_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>> {
-        let mut cuts = Vec::with_capacity(devices.len());
-        for device in devices {
-            cuts.push(self.now_ms().max(self.newest_row_ms(*device).await?.saturating_add(1)));
-        }
-        Ok(cuts)
+        let newest_ms = self.telemetry.newest_ms(devices).await?;
+        let now_ms = self.now_ms();
+        Ok(newest_ms.into_iter().map(|newest_ms| now_ms.max(newest_ms.saturating_add(1))).collect())
     }
 }
 
@@ -101,11 +97,11 @@ impl Cloud {
         for device in moves.removed.iter().map(|lost| lost.no).chain(moves.detached) {
             self.downlink.end_session(device).await;
         }
-        for lost in moves.removed.into_iter().chain(moves.access_lost) {
-            self.publish_loss(lost).await?;
-        }
-        for (device, owner) in moves.new_owners {
-            if self.newest_row_ms(device).await? > self.now_ms() {
+        self.publish_lost(moves.removed.into_iter().chain(moves.access_lost).collect()).await?;
+        let new: Vec<DeviceNo> = moves.new_owners.iter().map(|(device, _)| *device).collect();
+        let newest_ms = if new.is_empty() { Vec::new() } else { self.telemetry.newest_ms(&new).await? };
+        for ((device, owner), newest_ms) in moves.new_owners.into_iter().zip(newest_ms) {
+            if newest_ms > self.now_ms() {
                 // The new history begins ahead of the clock, and the session has an older value.
                 self.downlink.end_session(device).await;
             }
@@ -117,33 +113,23 @@ impl Cloud {
         logged
     }
 
-    /// Informs the subscribers who no longer see a device. Only the owner's project learns the details of the owner's
+    /// Informs the subscribers who no longer see devices. Only the owner's project learns the details of the owner's
     /// home.
-    async fn publish_loss(&self, lost: LostDevice) -> Result<()> {
-        if !self.feed.has_subscribers() {
+    async fn publish_lost(&self, lost: Vec<LostDevice>) -> Result<()> {
+        if lost.is_empty() || !self.feed.has_subscribers() {
             return Ok(());
         }
-        let Some(device) = self.registry.device_by_id(&lost.id).await? else { return Ok(()) };
-        let held_elsewhere = Arc::new(Device { owner: None, home: None, ..device.clone() });
-        let at_home = Arc::new(Device { owner: lost.owner.clone(), home: lost.home, ..device });
-        let is_home = |project| lost.owner_project.is_none_or(|owners| owners == project);
-        let view = |project| (project, if is_home(project) { at_home.clone() } else { held_elsewhere.clone() });
-        let views = lost.projects.iter().copied().map(view).collect();
-        self.publish_losses([DeviceLoss { device: lost.no, views, users: lost.users, at_ms: self.now_ms() }]);
+        let ids: Vec<DeviceId> = lost.iter().map(|lost| lost.id.clone()).collect();
+        let devices = self.registry.devices_by_id(&ids).await?;
+        for (lost, device) in lost.into_iter().zip(devices) {
+            let Some(device) = device else { continue };
+            let held_elsewhere = Arc::new(Device { owner: None, home: None, ..device.clone() });
+            let at_home = Arc::new(Device { owner: lost.owner.clone(), home: lost.home, ..device });
+            let is_home = |project| lost.owner_project.is_none_or(|owners| owners == project);
+            let view = |project| (project, if is_home(project) { at_home.clone() } else { held_elsewhere.clone() });
+            let views = lost.projects.iter().copied().map(view).collect();
+            self.publish_losses([DeviceLoss { device: lost.no, views, users: lost.users, at_ms: self.now_ms() }]);
+        }
         Ok(())
-    }
-
-    /// The time of the newest row of a device's log; 0 if the log is empty.
-    pub(super) async fn newest_row_ms(&self, device: DeviceNo) -> Result<i64> {
-        let query = EventQuery {
-            types: EventTypes::all(),
-            codes: Vec::new(),
-            from_ms: 0,
-            to_ms: i64::MAX,
-            start: PageStart::Newest,
-            limit: 1,
-        };
-        let page = self.telemetry.page(None, device, &query).await?;
-        Ok(page.rows.first().map_or(0, |event| event.row.time_ms))
     }
 }

@@ -96,7 +96,6 @@ impl Cloud {
         let account = found.ok_or(Error::WrongPassword)?;
         let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE, LOGINS_MAX).await?;
         let pair = pair.ok_or(Error::WrongPassword)?;
-        self.registry.record_login(&account.uid, now_ms).await?;
         self.accept_at_login(account.no).await?;
         Ok((pair, account.uid))
     }

@@ -1,7 +1,7 @@
 //! Names of a device's functions, for example of the gangs of a switch (contract tuya §3.8, §3.16).
 
 use super::feed::News;
-use super::{Cloud, DeviceId, Error, Requester, Result};
+use super::{Cloud, Device, DeviceId, DeviceState, Error, Requester, Result};
 
 /// The name of one function of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Cloud {
         if device.product.function(code).is_none() {
             return Err(Error::FunctionNotSupported(code.to_owned()));
         }
-        self.registry.name_function(device.no, code, name, self.now_ms()).await?;
+        self.registry.name_function(&device, code, name, self.now_ms()).await?;
         self.publish(device.no, News::FunctionNamed(code.to_owned(), name.to_owned()));
         Ok(())
     }
@@ -39,6 +39,17 @@ impl Cloud {
         if device.held_elsewhere {
             return Ok(Vec::new());
         }
-        self.registry.function_names(device.no).await
+        Ok(self.registry.function_names(&[&device]).await?.pop().unwrap_or_default())
+    }
+
+    /// The names of the functions of each of these devices, which the requester sees, as from [`Cloud::function_names`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn function_names_of(&self, states: &[DeviceState]) -> Result<Vec<Vec<FunctionName>>> {
+        let devices: Vec<&Device> = states.iter().map(|state| &*state.device).collect();
+        let names = self.registry.function_names(&devices).await?;
+        let shown = |(device, names): (&Device, _)| if device.held_elsewhere { Vec::new() } else { names };
+        Ok(devices.into_iter().zip(names).map(shown).collect())
     }
 }

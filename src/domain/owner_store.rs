@@ -36,17 +36,17 @@ pub trait BindingStore: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<(Vec<DeviceHolder>, u64)>;
-    /// Makes a user the owner of a device that has no owner and that is of the project's products or visible to the
-    /// project. The device then belongs to the user's first home, and its sub-devices without an owner become the
-    /// user's too. `None` for a user that is not the project's.
-    async fn bind_device(
+    /// Makes a user the owner of those devices that have no owner and that are of the project's products or visible to
+    /// the project, and returns what became of each, in their order. A device then belongs to the user's first home, and
+    /// its sub-devices without an owner become the user's too. `None` for a user that is not the project's.
+    async fn bind_devices(
         &self,
         project: ProjectNo,
         uid: &Uid,
-        device: &FactoryName,
+        devices: &[FactoryName],
         cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<(Option<Bound>, Moves)>;
+    ) -> Result<(Option<Vec<Bound>>, Moves)>;
     /// Shares a device with a user, in the name of its owner `by` or of the owner's project; `None` for a user that is
     /// not the project's.
     async fn share_device(
@@ -116,20 +116,21 @@ pub trait PairingStore: Send + Sync {
 /// Gateways and their sub-devices, and devices that are created at their registration. For the devices' own sessions.
 #[async_trait]
 pub trait TopologyStore: Send + Sync {
-    /// A product by Alibaba's id, with its secret.
-    async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>>;
-    /// The device with that name, created if it does not exist, as a sub-device of the gateway if one is given. `None`
-    /// if the product is not one of the gateway's project for sub-devices; if the device has another gateway, another
-    /// owner than the gateway's, was removed, or has connected by itself; and if there are `max` already: created by or
-    /// attached to the gateway or, without a gateway, created for the product.
-    async fn make_device(
+    /// Products by Alibaba's ids, with their secrets, in the order of the ids.
+    async fn product_secrets(&self, keys: &[&str]) -> Result<Vec<Option<ProductSecret>>>;
+    /// The devices with these names, in their order, up to the first that is refused. Each is created if it does not
+    /// exist, as a sub-device of the gateway if one is given. One is refused if the product is not one of the gateway's
+    /// project for sub-devices; if the device has another gateway, another owner than the gateway's, was removed, or has
+    /// connected by itself; and if there are `max` already: created by or attached to the gateway or, without a gateway,
+    /// created for the product.
+    async fn make_devices(
         &self,
-        device: &NewSubDevice,
+        devices: &[NewSubDevice],
         gateway: Option<DeviceNo>,
         max: usize,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<(Option<Device>, Moves)>;
+    ) -> Result<(Vec<Device>, Moves)>;
     /// Attaches devices to a gateway, all of them or, if there would be more than `max`, none; returns whether they are
     /// attached. A device of the same project that has no owner and was not removed becomes the gateway's owner's.
     async fn attach(

@@ -41,11 +41,11 @@ pub struct LeasedDevice {
 /// cannot be reached. Then nothing has changed.
 #[async_trait]
 pub trait Presence: Send + Sync {
-    /// Acquires the lease of a device for a session of this node. An earlier lease of the device is not valid any more; the
-    /// device stays online or offline as it was.
-    async fn acquire(&self, device: DeviceNo) -> Result<Lease>;
-    /// Marks the device of a lease as online. Without effect for a lease that is not valid.
-    async fn set_online(&self, lease: Lease) -> Result<()>;
+    /// Acquires the lease of each device for a session of this node, in the same order. An earlier lease of a device is not
+    /// valid any more; the device stays online or offline as it was.
+    async fn acquire(&self, devices: &[DeviceNo]) -> Result<Vec<Lease>>;
+    /// Marks the devices of leases as online. Without effect for a lease that is not valid.
+    async fn set_online(&self, leases: &[Lease]) -> Result<()>;
     /// Whether each of these leases is valid, in the same order.
     async fn are_valid(&self, leases: &[Lease]) -> Result<Vec<bool>>;
     /// Ends leases. The devices of those that were valid are offline from now on. Returns for each lease, in the same order,
@@ -56,13 +56,15 @@ pub trait Presence: Send + Sync {
 }
 
 impl Cloud {
-    /// A session of a device begins: returns the lease with which it represents the device. Every earlier session of the
-    /// device has lost it.
+    /// A session of devices begins: returns each with the lease with which the session represents it. Every earlier
+    /// session of a device has lost it.
     ///
     /// # Errors
     /// As of [`Presence`].
-    pub async fn acquire_lease(&self, device: DeviceNo) -> Result<Lease> {
-        self.presence.acquire(device).await
+    pub async fn acquire_leases(&self, devices: Vec<Arc<Device>>) -> Result<Vec<LeasedDevice>> {
+        let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.no).collect();
+        let leases = self.presence.acquire(&numbers).await?;
+        Ok(devices.into_iter().zip(leases).map(|(device, lease)| LeasedDevice { device, lease }).collect())
     }
 
     /// Whether a session still represents the device of its lease.
@@ -73,19 +75,33 @@ impl Cloud {
         Ok(self.presence.are_valid(&[lease]).await?.pop().unwrap_or_default())
     }
 
-    /// A device has connected. The first time also activates it. It is online after that is on disk and before it is
+    /// Devices have connected. The first time also activates them. They are online after that is on disk and before it is
     /// published.
     ///
     /// # Errors
-    /// [`super::Error::Store`], [`super::Error::Busy`]; the session must end then.
-    pub async fn connected(&self, device: &Device, lease: Lease) -> Result<()> {
-        let mut rows = Vec::with_capacity(2);
-        // The registry is called only if this may be the first activation: a write invalidates cache entries.
-        if device.active_ms == 0 && self.registry.activate_device(device.no, self.now_ms()).await? {
-            rows.push(self.row_now(device, EventType::Activated, EventSource::DEVICE));
+    /// [`super::Error::Store`], [`super::Error::Busy`]; the sessions must end then.
+    pub async fn connected(&self, devices: &[LeasedDevice]) -> Result<()> {
+        if devices.is_empty() {
+            return Ok(());
         }
-        rows.push(self.row_now(device, EventType::Online, EventSource::DEVICE));
-        self.log_then(rows, self.presence.set_online(lease)).await
+        // The registry is called only if this may be the first activation: a write invalidates cache entries.
+        let new = devices.iter().map(|leased| &*leased.device).filter(|device| device.active_ms == 0);
+        let new: Vec<&Device> = new.collect();
+        let activated = match new.is_empty() {
+            true => Vec::new(),
+            false => self.registry.activate_devices(&new, self.now_ms()).await?,
+        };
+        let activated = new.iter().zip(activated).filter(|(_, is_new)| *is_new).map(|(device, _)| device.no);
+        let activated: Vec<DeviceNo> = activated.collect();
+        let mut rows = Vec::with_capacity(devices.len() + activated.len());
+        for LeasedDevice { device, .. } in devices {
+            if activated.contains(&device.no) {
+                rows.push(self.row_now(device, EventType::Activated, EventSource::DEVICE));
+            }
+            rows.push(self.row_now(device, EventType::Online, EventSource::DEVICE));
+        }
+        let leases: Vec<Lease> = devices.iter().map(|leased| leased.lease).collect();
+        self.log_then(rows, self.presence.set_online(&leases)).await
     }
 
     /// Devices of a session have disconnected. They are offline after that is on disk, also if it could not be written, and
@@ -129,6 +145,14 @@ impl Cloud {
     /// [`super::Error::Store`].
     pub async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
         self.registry.device_by_id(id).await
+    }
+
+    /// Devices by their ids only, in the order of the ids, for the operator. Not for calls of the cloud APIs.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>> {
+        self.registry.devices_by_id(ids).await
     }
 
     /// The devices that this process simulates, at most `limit`.

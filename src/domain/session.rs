@@ -32,13 +32,21 @@ impl Cloud {
         self.registry.device_secret(claim).await
     }
 
+    /// The devices that the sub-devices of a session claim to be, in the order of the claims.
+    ///
+    /// # Errors
+    /// [`super::Error::Store`].
+    pub async fn claimed_devices(&self, claims: &[DeviceClaim]) -> Result<Vec<Option<DeviceSecret>>> {
+        self.registry.device_secrets(claims).await
+    }
+
     /// The stored topic filters of a device's session, grouped by the device that each filter concerns: the device
     /// itself or a sub-device.
     ///
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn stored_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>> {
-        self.registry.stored_filters(session.no).await
+        self.registry.stored_filters(session).await
     }
 
     /// Stores topic filters of a session. They replace the filters of each device in the list.
@@ -46,7 +54,7 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn store_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
-        self.registry.store_filters(session.no, filters).await
+        self.registry.store_filters(session, filters).await
     }
 
     /// Deletes the stored topic filters of a session.
@@ -54,6 +62,6 @@ impl Cloud {
     /// # Errors
     /// [`super::Error::Store`].
     pub async fn delete_filters(&self, session: &Device) -> Result<()> {
-        self.registry.delete_filters(session.no).await
+        self.registry.delete_filters(session).await
     }
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::access::DeviceRole;
-use super::attribute::{Attribute, AttributeChange, AttributeKind, Desired};
+use super::attribute::{Attribute, AttributeChange, AttributeKind, Desired, DesiredVersions};
 use super::caller::AppUser;
 use super::command::Setpoint;
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
 use super::device_user::{DeviceUser, DeviceUserProfile};
 use super::event::{Consent, Expiry};
-use super::feed::Audience;
+use super::feed::{Audience, SubscribedQuery};
 use super::figures::TelemetryFigures;
 use super::handover::{HistoryCuts, Moves};
 use super::login::TokenHolder;
@@ -118,8 +118,8 @@ pub trait TokenStore: Send + Sync {
 /// Logins of users, stored as hashes.
 #[async_trait]
 pub trait UserTokenStore: Send + Sync {
-    /// Issues a new pair with the lifetime `life`; if the user has `max` others, the oldest is revoked. `None` if
-    /// the account's logins were ended since its password was checked.
+    /// Issues a new pair with the lifetime `life`, and stores the time of the login; if the user has `max` others, the
+    /// oldest is revoked. `None` if the account's logins were ended since its password was checked.
     async fn grant_user_token(
         &self,
         account: &Account,
@@ -201,8 +201,8 @@ pub trait UserStore: Send + Sync {
         app_key: &str,
         open_id: &str,
     ) -> Result<Option<Option<Arc<User>>>>;
-    /// A user of the project by Alibaba's id.
-    async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>>;
+    /// Users of the project by Alibaba's ids, in the order of the ids.
+    async fn users_by_identity(&self, project: ProjectNo, ids: &[&str]) -> Result<Vec<Option<Arc<User>>>>;
     /// Changes a user's nick name; `false` if there is no such user.
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool>;
     /// Removes a user with homes and bindings. Devices that the user owned then have no owner, and are as after a
@@ -230,20 +230,22 @@ pub trait ProductStore: Send + Sync {
 pub trait DeviceStore: Send + Sync {
     /// A device that the project sees.
     async fn device(&self, project: ProjectNo, id: &DeviceId) -> Result<Option<Arc<Device>>>;
-    /// A device that the project sees, identified by another name than its id.
-    async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>>;
+    /// For each project and id, in their order, the device if that project sees it.
+    async fn devices_seen(&self, devices: &[(ProjectNo, DeviceId)]) -> Result<Vec<Option<Arc<Device>>>>;
+    /// Devices that the project sees, identified by other names than their ids, in the order of the names.
+    async fn devices_named(&self, project: ProjectNo, names: &[DeviceName]) -> Result<Vec<Option<Arc<Device>>>>;
+    /// One device as from [`DeviceStore::devices_named`].
+    async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>> {
+        Ok(self.devices_named(project, std::slice::from_ref(name)).await?.pop().flatten())
+    }
     /// The role of a user for each of these devices, in their order; `None` for a removed device.
-    async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>>;
-    /// A device that the project sees; with a user, only if the user sees it and the account still has that version and
-    /// is not disabled. The device has only the members that the user may see: no local key for a sharee.
-    async fn subscribed_device(
-        &self,
-        project: ProjectNo,
-        user: Option<&AppUser>,
-        device: DeviceNo,
-    ) -> Result<Option<Arc<Device>>>;
-    /// Everyone who may see a device.
-    async fn audience(&self, device: DeviceNo) -> Result<Audience>;
+    async fn device_roles(&self, user: UserNo, devices: &[&Device]) -> Result<Vec<Option<DeviceRole>>>;
+    /// For each query, in their order, a device that the project sees; with a user, only if the user sees it and the
+    /// account still has that version and is not disabled. The device has only the members that the user may see: no
+    /// local key for a sharee.
+    async fn subscribed_devices(&self, queries: &[SubscribedQuery<'_>]) -> Result<Vec<Option<Arc<Device>>>>;
+    /// Everyone who may see each device, in the order of `devices`.
+    async fn audiences(&self, devices: &[DeviceNo]) -> Result<Vec<Audience>>;
     /// A user's devices; `None` for a user that is not the project's.
     async fn devices_of_user(
         &self,
@@ -269,12 +271,20 @@ pub trait DeviceStore: Send + Sync {
         cuts: &dyn HistoryCuts,
         now_ms: i64,
     ) -> Result<Option<Moves>>;
-    /// Stores the first activation; `false` if the device was activated before.
-    async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool>;
-    /// A device by its id only, for the device's own session.
-    async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>>;
-    /// A device and its secret, for the device's own session.
-    async fn device_secret(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>>;
+    /// Stores the first activation of devices; for each, in their order, `false` if it was activated before.
+    async fn activate_devices(&self, devices: &[&Device], now_ms: i64) -> Result<Vec<bool>>;
+    /// Devices by their ids only, in the order of the ids, for a device's own session and for the operator.
+    async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>>;
+    /// One device as from [`DeviceStore::devices_by_id`].
+    async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
+        Ok(self.devices_by_id(std::slice::from_ref(id)).await?.pop().flatten())
+    }
+    /// Devices and their secrets, in the order of the claims, for the devices' own sessions.
+    async fn device_secrets(&self, claims: &[DeviceClaim]) -> Result<Vec<Option<DeviceSecret>>>;
+    /// One device as from [`DeviceStore::device_secrets`].
+    async fn device_secret(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>> {
+        Ok(self.device_secrets(std::slice::from_ref(claim)).await?.pop().flatten())
+    }
     /// The devices that the server simulates and that are neither removed nor disabled.
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>>;
 }
@@ -290,8 +300,9 @@ pub trait VisualStore: Send + Sync {
         password: Password,
         devices: &[FactoryName],
     ) -> Result<Option<Account>>;
-    /// The access of an account to a device that it owns or that is shared with it, if neither of them is disabled.
-    async fn access(&self, uid: &Uid, device: &FactoryName) -> Result<Option<Access>>;
+    /// The access of an account to devices that it owns or that are shared with it, in their order; `None` for others and
+    /// for disabled ones, and if the account is disabled.
+    async fn accesses(&self, uid: &Uid, devices: &[FactoryName]) -> Result<Vec<Option<Access>>>;
     /// Stores the time of an account's last login.
     async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()>;
     /// The keys that are valid or were retired at most `published` ago, the current one first. It is created if
@@ -306,9 +317,9 @@ pub trait VisualStore: Send + Sync {
 #[async_trait]
 pub trait NameStore: Send + Sync {
     /// Sets the name of a function.
-    async fn name_function(&self, device: DeviceNo, code: &str, name: &str, now_ms: i64) -> Result<()>;
-    /// All names, ordered by code.
-    async fn function_names(&self, device: DeviceNo) -> Result<Vec<FunctionName>>;
+    async fn name_function(&self, device: &Device, code: &str, name: &str, now_ms: i64) -> Result<()>;
+    /// All names of each device, ordered by code, in the order of `devices`.
+    async fn function_names(&self, devices: &[&Device]) -> Result<Vec<Vec<FunctionName>>>;
 }
 
 /// Device users.
@@ -317,60 +328,60 @@ pub trait DeviceUserStore: Send + Sync {
     /// Adds a device user unless there are `max` already.
     async fn add_device_user(
         &self,
-        device: DeviceNo,
+        device: &Device,
         profile: DeviceUserProfile,
         max: usize,
     ) -> Result<Option<DeviceUserId>>;
     /// Updates a device user; `false` if there is none with this id.
-    async fn update_device_user(&self, device: DeviceNo, id: &DeviceUserId, profile: DeviceUserProfile)
-    -> Result<bool>;
+    async fn update_device_user(&self, device: &Device, id: &DeviceUserId, profile: DeviceUserProfile) -> Result<bool>;
     /// Removes a device user; `false` if there is none with this id.
-    async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool>;
+    async fn remove_device_user(&self, device: &Device, id: &DeviceUserId) -> Result<bool>;
     /// All device users, in order of addition.
-    async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>>;
+    async fn device_users(&self, device: &Device, limit: usize) -> Result<Vec<DeviceUser>>;
 }
 
 /// Attributes and desired values of devices.
 #[async_trait]
 pub trait AttributeStore: Send + Sync {
     /// The attributes of one kind, in the order of their keys.
-    async fn attributes(&self, device: DeviceNo, kind: AttributeKind) -> Result<Vec<Attribute>>;
+    async fn attributes(&self, device: &Device, kind: AttributeKind) -> Result<Vec<Attribute>>;
     /// Changes attributes, all or none: `false` if there would be more than `max` of the kind, or if one has another
-    /// version than the change requires. Each change increments the version of the attribute.
+    /// version than the change requires. Each change increments the version of the attribute. Nothing changes and no
+    /// version is incremented if no change requires a version and every attribute already is as its change says.
     async fn change_attributes(
         &self,
-        device: DeviceNo,
+        device: &Device,
         kind: AttributeKind,
         changes: Vec<AttributeChange>,
         max: usize,
     ) -> Result<bool>;
-    /// The desired values, in the order of their codes, including expired ones.
-    async fn desired(&self, device: DeviceNo) -> Result<Vec<Desired>>;
+    /// The desired values of each device, ordered by code and including expired ones, in the order of `devices`.
+    async fn desired(&self, devices: &[&Device]) -> Result<Vec<Vec<Desired>>>;
     /// Stores desired values that expire at `until_ms`, all or none, and removes expired ones: `false` if there would
     /// be more than `max`. Each change increments the version of the value.
     async fn put_desired(
         &self,
-        device: DeviceNo,
+        device: &Device,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
         is_pushed: bool,
         now_ms: i64,
         max: usize,
     ) -> Result<bool>;
-    /// Removes desired values by code, and only with that version if one is given.
-    async fn remove_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()>;
+    /// Removes desired values of devices by code, and only with that version if one is given.
+    async fn remove_desired(&self, values: &[(&Device, DesiredVersions)]) -> Result<()>;
 }
 
 /// The stored topic filters of persistent MQTT sessions, by the device that connects.
 #[async_trait]
 pub trait StoredFilterStore: Send + Sync {
     /// The filters of a session, grouped by the device that they concern: the device itself or a sub-device.
-    async fn stored_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>>;
+    async fn stored_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>>;
     /// Stores filters, which replace those of each device in the list. Filters of former sub-devices are deleted. A
     /// filter contains no line break.
-    async fn store_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
+    async fn store_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()>;
     /// Deletes all filters of a session.
-    async fn delete_filters(&self, session: DeviceNo) -> Result<()>;
+    async fn delete_filters(&self, session: &Device) -> Result<()>;
 }
 
 /// The world document.
@@ -394,6 +405,9 @@ pub trait Telemetry: Send + Sync {
     /// The number of rows that a query selects, regardless of its start and limit; with the same limits as
     /// [`Telemetry::page`].
     async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
+    /// The time of the newest row of each device's log, milliseconds since 1970, in the order of `devices`; 0 for an
+    /// empty log.
+    async fn newest_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>>;
     /// The latest values and presence of each device, in the order of `devices`. The row that arrived last counts,
     /// whatever its time; a row with `is_history` counts only if it is newer than the present one.
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>>;

@@ -106,12 +106,12 @@ pub fn has_room(behind: &[DeviceNo], subs: &[DeviceNo], max: usize) -> bool {
 }
 
 impl Cloud {
-    /// A product by Alibaba's id, with its secret, for a device that has only this secret.
+    /// Products by Alibaba's ids, with their secrets, in the order of the ids, for devices that have only these secrets.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>> {
-        self.registry.product_secret(key).await
+    pub async fn product_secrets(&self, keys: &[&str]) -> Result<Vec<Option<ProductSecret>>> {
+        self.registry.product_secrets(keys).await
     }
 
     /// The secret of a device that proved its product's secret, if the product allows it. `None` after the first
@@ -136,24 +136,20 @@ impl Cloud {
         }
         let name = NewSubDevice { product: product.id.clone(), name: device_name.to_owned(), node_id: None };
         if is_name(device_name)
-            && self.registry.make_device(&name, None, REGISTERED_MAX, self, self.now_ms()).await?.0.is_some()
+            && !self.registry.make_devices(&[name], None, REGISTERED_MAX, self, self.now_ms()).await?.0.is_empty()
         {
             return self.unused_device(product, device_name).await;
         }
         Ok(None)
     }
 
-    /// The secret of a sub-device that never connected and has neither another gateway nor another owner, if its
-    /// product allows it. Creates the device at the gateway if it does not exist and the product allows that too.
+    /// The secrets of sub-devices, in the order of their names, up to the first that is refused. A sub-device must never
+    /// have connected and have neither another gateway nor another owner, and its product must allow it. Creates the
+    /// devices that do not exist at the gateway, if their products allow that too.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn register_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<Option<DeviceSecret>> {
-        let claim = DeviceClaim::Factory(name.clone());
-        let mut found = self.registry.device_secret(&claim).await?;
-        if found.is_none() && self.make_sub_device(gateway, name).await? {
-            found = self.registry.device_secret(&claim).await?;
-        }
+    pub async fn register_sub_devices(&self, gateway: &Device, names: &[FactoryName]) -> Result<Vec<DeviceSecret>> {
         let may_have = |found: &DeviceSecret| {
             let sub = &found.device;
             sub.product.node_type == NodeType::Sub
@@ -164,19 +160,31 @@ impl Cloud {
                 && !sub.disabled
                 && sub.gateway.as_ref().is_none_or(|other| *other == gateway.id)
         };
-        Ok(found.filter(may_have))
+        let claims: Vec<DeviceClaim> = names.iter().cloned().map(DeviceClaim::Factory).collect();
+        let mut found = self.registry.device_secrets(&claims).await?;
+        // Nothing is created after one that is refused.
+        found.truncate(found.iter().take_while(|found| found.as_ref().is_none_or(may_have)).count());
+        let new: Vec<&FactoryName> =
+            names.iter().zip(&found).filter_map(|(name, found)| found.is_none().then_some(name)).collect();
+        if !new.is_empty() {
+            self.make_sub_devices(gateway, &new).await?;
+            found = self.registry.device_secrets(&claims[..found.len()]).await?;
+        }
+        Ok(found.into_iter().map_while(|found| found.filter(may_have)).collect())
     }
 
-    /// Creates an unknown sub-device at a gateway, if its product lets any device register.
-    async fn make_sub_device(&self, gateway: &Device, name: &FactoryName) -> Result<bool> {
-        let Some(ProductSecret { product, .. }) = self.registry.product_secret(&name.product_key).await? else {
-            return Ok(false);
+    /// Creates unknown sub-devices at a gateway, up to the first whose product does not let any device register.
+    async fn make_sub_devices(&self, gateway: &Device, names: &[&FactoryName]) -> Result<()> {
+        let keys: Vec<&str> = names.iter().map(|name| name.product_key.as_str()).collect();
+        let products = self.registry.product_secrets(&keys).await?;
+        let new = |(name, product): (&&FactoryName, Option<ProductSecret>)| {
+            let product = product?.product;
+            let may_register = product.registration == Registration::Any && product.project == gateway.product.project;
+            let sub = NewSubDevice { product: product.id.clone(), name: name.device_name.clone(), node_id: None };
+            may_register.then_some(sub)
         };
-        if product.registration != Registration::Any || product.project != gateway.product.project {
-            return Ok(false);
-        }
-        let sub = NewSubDevice { product: product.id.clone(), name: name.device_name.clone(), node_id: None };
-        Ok(self.bind_sub_device(gateway, &sub).await?.is_some())
+        let subs: Vec<NewSubDevice> = names.iter().zip(products).map_while(new).collect();
+        self.bind_sub_devices(gateway, &subs).await.map(drop)
     }
 
     async fn unused_device(&self, product: &Product, device_name: &str) -> Result<Option<DeviceSecret>> {
@@ -185,17 +193,19 @@ impl Cloud {
         Ok(found.filter(|found| found.device.active_ms == 0 && !found.device.disabled))
     }
 
-    /// A sub-device that a gateway describes; it is created if it does not exist. `None` if it is refused: its product
-    /// is not one of the gateway's project or not one for sub-devices, it has another gateway, or there are too many.
+    /// The sub-devices that a gateway describes, in their order, up to the first that is refused: its product is not one
+    /// of the gateway's project or not one for sub-devices, it has another gateway, or there are too many. Those that do
+    /// not exist are created.
     ///
     /// # Errors
     /// [`super::Error::Store`].
-    pub async fn bind_sub_device(&self, gateway: &Device, sub: &NewSubDevice) -> Result<Option<Device>> {
-        if gateway.product.node_type != NodeType::Gateway || !is_name(&sub.name) {
-            return Ok(None);
+    pub async fn bind_sub_devices(&self, gateway: &Device, subs: &[NewSubDevice]) -> Result<Vec<Device>> {
+        let named = &subs[..subs.iter().take_while(|sub| is_name(&sub.name)).count()];
+        if gateway.product.node_type != NodeType::Gateway || named.is_empty() {
+            return Ok(Vec::new());
         }
         let now_ms = self.now_ms();
-        let (made, moves) = self.registry.make_device(sub, Some(gateway.no), SUB_DEVICES_MAX, self, now_ms).await?;
+        let (made, moves) = self.registry.make_devices(named, Some(gateway.no), SUB_DEVICES_MAX, self, now_ms).await?;
         self.follow(moves, Removal::Removed).await?;
         Ok(made)
     }

@@ -217,8 +217,15 @@ impl Cloud {
     /// # Errors
     /// [`Error::NotVisible`].
     pub async fn user_by_identity(&self, caller: &Caller, identity_id: &str) -> Result<Arc<User>> {
-        let found = self.registry.user_by_identity(caller.project.no, identity_id).await?;
-        found.ok_or(Error::NotVisible(Noun::User))
+        self.users_by_identity(caller, &[identity_id]).await?.pop().flatten().ok_or(Error::NotVisible(Noun::User))
+    }
+
+    /// The users with these identity ids, in the order of the ids; `None` for one that is not the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn users_by_identity(&self, caller: &Caller, ids: &[&str]) -> Result<Vec<Option<Arc<User>>>> {
+        self.registry.users_by_identity(caller.project.no, ids).await
     }
 
     /// Changes a user's nick name.

@@ -98,14 +98,8 @@ impl Cloud {
 
     /// Access to all of these devices or to none; also none if the password was changed since it was checked.
     async fn access_to_all(&self, account: &Account, devices: &[FactoryName]) -> Result<Option<Vec<Access>>> {
-        let mut granted = Vec::with_capacity(devices.len());
-        for name in devices {
-            match self.registry.access(&account.uid, name).await? {
-                Some(access) if access.account == *account => granted.push(access),
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some(granted))
+        let accesses = self.registry.accesses(&account.uid, devices).await?.into_iter();
+        Ok(accesses.map(|access| access.filter(|access| access.account == *account)).collect())
     }
 
     /// The access of a token whose signature was checked, if it was not revoked.
@@ -113,7 +107,7 @@ impl Cloud {
     /// # Errors
     /// [`Error::TokenInvalid`].
     pub async fn granted(&self, uid: &Uid, name: &FactoryName, version: &str) -> Result<Access> {
-        let access = self.registry.access(uid, name).await?;
+        let access = self.registry.accesses(uid, std::slice::from_ref(name)).await?.pop().flatten();
         access.filter(|access| access.version == version).ok_or(Error::TokenInvalid)
     }
 

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 
 use super::message::{MessageKey, OutgoingMessage, Publisher};
 use crate::domain::access::{DeviceRole, seen_as};
-use crate::domain::feed::{Credentials, Feed, FeedEvent, FeedFigures, News, Selection, SubscriberIdentity};
+use crate::domain::feed::{
+    Credentials, Feed, FeedEvent, FeedFigures, News, Selection, SubscribedQuery, SubscriberIdentity,
+};
 use crate::domain::{Cloud, Device, DeviceNo, Error, ProjectNo, Result};
 use crate::shutdown::Shutdown;
 use crate::{hex, random};
@@ -270,22 +272,21 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
                 let mut numbers: Vec<DeviceNo> = rows.iter().map(|row| row.device).collect();
                 numbers.sort_unstable();
                 numbers.dedup();
-                for no in numbers {
-                    let said =
-                        |device: &Device, _: &_| Publisher(device).rows(rows.iter().filter(|row| row.device == no));
-                    publish_of(&cloud, &subscribers, no, said).await;
-                }
+                let said =
+                    |device: &Device, _: &_| Publisher(device).rows(rows.iter().filter(|row| row.device == device.no));
+                publish_of(&cloud, &subscribers, &numbers, said).await;
             }
             Some(FeedEvent::News(no, news)) => {
                 let said = |device: &Device, identity: &SubscriberIdentity| {
                     let is_for = is_for(identity, device, &news);
                     is_for.then(|| Publisher(device).news(&news, cloud.now_ms())).into_iter().flatten().collect()
                 };
-                publish_of(&cloud, &subscribers, no, said).await;
+                publish_of(&cloud, &subscribers, &[no], said).await;
             }
             Some(FeedEvent::Lost(taken)) => {
                 // Those who still see it in another way have not lost it.
-                let Ok(audience) = cloud.audience(taken.device).await else { continue };
+                let audience = cloud.audiences(&[taken.device]).await.ok().and_then(|mut audiences| audiences.pop());
+                let Some(audience) = audience else { continue };
                 let lost_it =
                     |identity: &SubscriberIdentity| taken.seen_by(identity).is_some() && !audience.has(identity);
                 for subscriber in subscribers.connected(lost_it) {
@@ -298,18 +299,24 @@ pub async fn publish(cloud: Arc<Cloud>, subscribers: Arc<Subscribers>, mut event
     }
 }
 
-/// Publishes messages about a device to those who see it at this moment.
+/// Publishes messages about devices to those who see them at this moment.
 async fn publish_of(
     cloud: &Cloud,
     subscribers: &Subscribers,
-    no: DeviceNo,
+    numbers: &[DeviceNo],
     said: impl Fn(&Device, &SubscriberIdentity) -> Vec<OutgoingMessage>,
 ) {
-    // One query finds the candidates; each of them is then checked exactly.
-    let Ok(audience) = cloud.audience(no).await else { return };
-    for subscriber in subscribers.connected(|identity| audience.has(identity)) {
-        if let Ok(Some(device)) = cloud.subscribed_device(&subscriber.identity, no).await {
-            subscribers.pass_on(&subscriber, &said(&device, &subscriber.identity), cloud.now_ms());
+    // One query finds the candidates; another one then checks each of them exactly.
+    let Ok(audiences) = cloud.audiences(numbers).await else { return };
+    let candidates = numbers.iter().zip(&audiences).flat_map(|(no, audience)| {
+        subscribers.connected(|identity| audience.has(identity)).into_iter().map(|subscriber| (*no, subscriber))
+    });
+    let candidates: Vec<(DeviceNo, Subscriber)> = candidates.collect();
+    let queries = candidates.iter().map(|(no, subscriber)| SubscribedQuery::new(&subscriber.identity, *no));
+    let Ok(devices) = cloud.subscribed_devices(&queries.collect::<Vec<_>>()).await else { return };
+    for ((_, subscriber), device) in candidates.iter().zip(devices) {
+        if let Some(device) = device {
+            subscribers.pass_on(subscriber, &said(&device, &subscriber.identity), cloud.now_ms());
         }
     }
 }

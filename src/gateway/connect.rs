@@ -148,18 +148,14 @@ async fn subscriber(gateway: &Gateway, connect: &Connect) -> Result<Authenticate
 
 /// A device as a session holds it, which may last for months: without keys and texts that the session does not use.
 pub fn in_session(device: Device) -> Device {
-    Device {
-        local_key: String::new(),
-        uuid: String::new(),
-        name: String::new(),
-        sn: None,
-        mac: None,
-        ip: String::new(),
-        lat: None,
-        lon: None,
-        time_zone: String::new(),
-        ..device
+    let mut device = device;
+    for text in [&mut device.local_key, &mut device.uuid, &mut device.name, &mut device.ip, &mut device.time_zone] {
+        *text = String::new();
     }
+    for text in [&mut device.sn, &mut device.mac, &mut device.lat, &mut device.lon] {
+        *text = None;
+    }
+    device
 }
 
 /// Registers a device. Its secret is sent only over a connection that nobody else can read.
@@ -170,7 +166,7 @@ async fn register(
     proof: &Proof,
     is_confidential: bool,
 ) -> Result<DeviceSecret, Refused> {
-    let product = cloud.product_secret(&name.product_key).await.map_err(failed)?.ok_or(UNKNOWN)?;
+    let product = cloud.product_secrets(&[&name.product_key]).await.map_err(failed)?.pop().flatten().ok_or(UNKNOWN)?;
     if !proof.is_proven_by(&product.secret) {
         return Err(WRONG_PASSWORD);
     }

@@ -12,7 +12,7 @@ use crate::domain::attribute::{AttributeChange, AttributeKind};
 use crate::domain::device::FactoryName;
 use crate::domain::pairing::Redeemed;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
-use crate::domain::topology::SUB_DEVICES_MAX;
+use crate::domain::topology::{ProductSecret, SUB_DEVICES_MAX};
 use crate::domain::{Cloud, Device, DeviceNo, Error};
 use crate::gateway::auth::Proof;
 
@@ -73,13 +73,13 @@ pub async fn handle(
         }
         DeviceRequest::ChangeTags(changes) => change(cloud, device, AttributeKind::Tag, changes).await,
         DeviceRequest::Desired(codes) => {
-            let mut desired = cloud.desired(device).await?;
+            let mut desired = cloud.desired(&[device]).await?.pop().unwrap_or_default();
             desired.retain(|desired| codes.is_empty() || codes.contains(&desired.code));
             Ok(DeviceResponse::Desired(desired))
         }
         DeviceRequest::ForgetDesired(changes) => {
             let versions = changes.into_iter().map(|change| (change.key, change.from_version)).collect();
-            cloud.remove_desired(device, versions).await?;
+            cloud.remove_desired(&[(device, versions)]).await?;
             Ok(DeviceResponse::Done)
         }
         DeviceRequest::ReportFirmware(versions) => {
@@ -94,25 +94,23 @@ pub async fn handle(
         DeviceRequest::Detach(subs) => detach(session, gateway, device, subs).await,
         DeviceRequest::Login(subs) => login(session, gateway, device, subs).await,
         DeviceRequest::Logout(subs) => {
-            let mut gone = Vec::with_capacity(subs.len());
-            for sub in subs {
-                // One that is not online in this session is offline already.
-                let found = session.sub_devices.values().find(|known| is_named(&known.device, &sub));
-                if let Some(found) = found.map(|found| found.device.clone()) {
-                    session.remove_sub_device(gateway, &found).await;
-                    gone.push(found);
+            // One that is not online in this session is offline already.
+            let found = |sub| session.sub_devices.values().find(|known| is_named(&known.device, sub));
+            let mut gone: Vec<Arc<Device>> = Vec::with_capacity(subs.len());
+            for LeasedDevice { device: sub, .. } in subs.iter().filter_map(found) {
+                if gone.iter().all(|other| other.no != sub.no) {
+                    gone.push(sub.clone());
                 }
             }
+            session.remove_sub_devices(gateway, &gone).await;
             Ok(DeviceResponse::Devices(gone))
         }
         DeviceRequest::Pair(token) => pair(session, cloud, device, &token).await,
         DeviceRequest::Bind(subs) => {
-            let mut bound = Vec::with_capacity(subs.len());
-            for sub in subs {
-                let found = cloud.bind_sub_device(device, &sub).await?.ok_or(Fault::Device)?;
-                bound.push(Arc::new(found));
-            }
-            Ok(DeviceResponse::Devices(bound))
+            let bound = cloud.bind_sub_devices(device, &subs).await?;
+            let is_complete = bound.len() == subs.len();
+            let bound = DeviceResponse::Devices(bound.into_iter().map(Arc::new).collect());
+            is_complete.then_some(bound).ok_or(Fault::Device)
         }
         // A secret goes only where nobody else reads it.
         DeviceRequest::Register(_) if !session.peer.is_confidential() => Err(Fault::Device),
@@ -130,13 +128,22 @@ async fn change(
     changed.then_some(DeviceResponse::Done).ok_or(Fault::Parameter)
 }
 
-/// The device of a claim, when it proves itself in one of the forms.
-async fn proven(cloud: &Cloud, sub: &SubProof) -> Result<DeviceSecret, Fault> {
-    // One that is not there and one whose secret is another look alike.
-    let found = cloud.claimed_device(&sub.who).await?;
-    let Some(proofs) = &sub.proofs else { return found.ok_or(Fault::Topology) };
-    let is_proven = |found: &DeviceSecret| proofs.iter().any(|proof| proof.is_proven_by(&found.secret));
-    found.filter(is_proven).ok_or(Fault::Proof)
+/// For each claim, the device if it proves itself in one of the forms.
+async fn proven(cloud: &Cloud, subs: Vec<SubProof>) -> Result<Vec<Result<Arc<Device>, Fault>>, Fault> {
+    let (claims, proofs): (Vec<DeviceClaim>, Vec<_>) = subs.into_iter().map(|sub| (sub.who, sub.proofs)).unzip();
+    let found = cloud.claimed_devices(&claims).await?.into_iter().zip(proofs);
+    let checked = |(found, proofs): (Option<DeviceSecret>, Option<Vec<Proof>>)| {
+        // One that is not there and one whose secret is another look alike.
+        let found = match proofs {
+            None => found.ok_or(Fault::Topology),
+            Some(proofs) => {
+                let is_proven = |found: &DeviceSecret| proofs.iter().any(|proof| proof.is_proven_by(&found.secret));
+                found.filter(is_proven).ok_or(Fault::Proof)
+            }
+        };
+        found.map(|found| Arc::new(found.device))
+    };
+    Ok(found.map(checked).collect())
 }
 
 /// A sub-device is bound to a user with its gateway, not by itself.
@@ -157,10 +164,7 @@ async fn pair(session: &mut Session, cloud: &Cloud, device: &Device, token: &str
 
 /// All of them or none, as far as their proofs and products go.
 async fn attach(cloud: &Cloud, gateway: &Device, subs: Vec<SubProof>) -> Result<DeviceResponse, Fault> {
-    let mut found = Vec::with_capacity(subs.len());
-    for sub in &subs {
-        found.push(Arc::new(proven(cloud, sub).await?.device));
-    }
+    let found = proven(cloud, subs).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
     if !found.iter().all(|sub| Cloud::may_attach(gateway, sub) && !sub.disabled) {
         return Err(Fault::Topology);
     }
@@ -178,17 +182,14 @@ async fn detach(
     subs: Vec<DeviceClaim>,
 ) -> Result<DeviceResponse, Fault> {
     let cloud = &gateway.cloud;
-    let mut detached = Vec::with_capacity(subs.len());
-    for sub in subs {
-        detached.push(Arc::new(cloud.claimed_device(&sub).await?.ok_or(Fault::Topology)?.device));
-    }
+    let found = cloud.claimed_devices(&subs).await?.into_iter();
+    let detached: Option<Vec<_>> = found.map(|found| Some(Arc::new(found?.device))).collect();
+    let detached = detached.ok_or(Fault::Topology)?;
     let numbers: Vec<DeviceNo> = detached.iter().map(|sub| sub.no).collect();
     if !cloud.detach(device, &numbers).await? {
         return Err(Fault::Topology);
     }
-    for sub in &detached {
-        session.remove_sub_device(gateway, sub).await;
-    }
+    session.remove_sub_devices(gateway, &detached).await;
     Ok(DeviceResponse::Devices(detached))
 }
 
@@ -203,23 +204,18 @@ async fn login(
     }
     // One that fails keeps no other out; its fault is reported all the same.
     let (mut found, mut fault) = (Vec::with_capacity(subs.len()), None);
-    for sub in &subs {
-        match proven(&gateway.cloud, sub).await {
-            Ok(DeviceSecret { device: sub, .. }) => {
-                let is_behind = sub.gateway.as_ref() == Some(&device.id) && device.no == session.device.no;
-                if is_behind && !sub.disabled {
-                    let sub = Arc::new(sub);
-                    session.add_sub_device(gateway, &sub).await?;
-                    found.push(sub);
-                } else {
-                    fault = fault.or(Some(Fault::Topology));
-                }
-            }
-            // Not answered: the device sends all of it again.
-            Err(Fault::Service) => return Err(Fault::Service),
+    for sub in proven(&gateway.cloud, subs).await? {
+        let may_login = |sub: &Arc<Device>| {
+            let is_behind = sub.gateway.as_ref() == Some(&device.id) && device.no == session.device.no;
+            is_behind && !sub.disabled
+        };
+        match sub {
+            Ok(sub) if may_login(&sub) => found.push(sub),
+            Ok(_) => fault = fault.or(Some(Fault::Topology)),
             Err(wrong) => fault = fault.or(Some(wrong)),
         }
     }
+    session.add_sub_devices(gateway, &found).await?;
     fault.map_or(Ok(DeviceResponse::Devices(found)), Err)
 }
 
@@ -238,17 +234,23 @@ async fn register(
     gateway: &Device,
     subs: Vec<(FactoryName, Option<Vec<Proof>>)>,
 ) -> Result<DeviceResponse, Fault> {
-    let mut found = Vec::with_capacity(subs.len());
-    for (name, proofs) in &subs {
-        if let Some(proofs) = proofs {
-            let product = cloud.product_secret(&name.product_key).await?.ok_or(Fault::Device)?;
-            if !proofs.iter().any(|proof| proof.is_proven_by(&product.secret)) {
-                return Err(Fault::Proof);
-            }
-        }
-        found.push(cloud.register_sub_device(gateway, name).await?.ok_or(Fault::Device)?);
+    let keys: Vec<&str> = subs.iter().map(|(name, _)| name.product_key.as_str()).collect();
+    let products = cloud.product_secrets(&keys).await?;
+    let fault = |((_, proofs), product): (&(FactoryName, Option<Vec<Proof>>), &Option<ProductSecret>)| {
+        let proofs = proofs.as_ref()?;
+        let Some(product) = product else { return Some(Fault::Device) };
+        let is_proven = proofs.iter().any(|proof| proof.is_proven_by(&product.secret));
+        (!is_proven).then_some(Fault::Proof)
+    };
+    // One that is refused ends the request; those before it are registered.
+    let faults: Vec<Option<Fault>> = subs.iter().zip(&products).map(fault).collect();
+    let names = subs.iter().zip(&faults).map_while(|((name, _), fault)| fault.is_none().then(|| name.clone()));
+    let names: Vec<FactoryName> = names.collect();
+    let found = cloud.register_sub_devices(gateway, &names).await?;
+    if found.len() < names.len() {
+        return Err(Fault::Device);
     }
-    Ok(DeviceResponse::Secrets(found))
+    faults.into_iter().flatten().next().map_or(Ok(DeviceResponse::Secrets(found)), Err)
 }
 
 /// The shadow of a device, read or changed, in the vendor's words (contract aliyun §6.2).

@@ -131,10 +131,12 @@ impl Session {
 
     /// Acquires the lease of the device and brings it online.
     async fn begin(&mut self, gateway: &Gateway) -> Result<(), Error> {
-        let lease = gateway.cloud.acquire_lease(self.device.no).await?;
-        self.lease = Some(lease);
-        gateway.router.register(lease, &self.mailbox);
-        gateway.cloud.connected(&self.device, lease).await
+        let leased = gateway.cloud.acquire_leases(vec![self.device.clone()]).await?;
+        for LeasedDevice { lease, .. } in &leased {
+            self.lease = Some(*lease);
+            gateway.router.register(*lease, &self.mailbox);
+        }
+        gateway.cloud.connected(&leased).await
     }
 
     async fn run<S>(
@@ -240,34 +242,43 @@ impl Session {
         }
     }
 
-    /// Brings a sub-device online in this session.
-    pub async fn add_sub_device(&mut self, gateway: &Gateway, sub: &Arc<Device>) -> Result<(), Fault> {
-        let name = self.dialect.topic_name(sub);
-        if self.sub_devices.contains_key(&name) {
-            return Ok(());
+    /// Brings sub-devices online in this session.
+    pub async fn add_sub_devices(&mut self, gateway: &Gateway, subs: &[Arc<Device>]) -> Result<(), Fault> {
+        let mut new: Vec<Arc<Device>> = Vec::with_capacity(subs.len());
+        for sub in subs {
+            let is_here = self.sub_devices.contains_key(&self.dialect.topic_name(sub));
+            if !is_here && new.iter().all(|other| other.no != sub.no) {
+                new.push(sub.clone());
+            }
         }
-        let lease = gateway.cloud.acquire_lease(sub.no).await?;
-        let leased = LeasedDevice { device: sub.clone(), lease };
-        gateway.router.register(lease, &self.mailbox);
-        if let Err(error) = gateway.cloud.connected(sub, lease).await {
-            disconnected(gateway, &[leased]).await;
+        let new = gateway.cloud.acquire_leases(new).await?;
+        new.iter().for_each(|leased| gateway.router.register(leased.lease, &self.mailbox));
+        if let Err(error) = gateway.cloud.connected(&new).await {
+            disconnected(gateway, &new).await;
             return Err(error.into());
         }
-        self.sub_devices.insert(name, leased);
-        self.resume_sub_device(sub.no);
-        self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
-        self.sub_devices_since.push((sub.no, Instant::now()));
-        self.pending_desired.push(sub.clone());
+        for leased in new {
+            let sub = &leased.device;
+            self.resume_sub_device(sub.no);
+            self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
+            self.sub_devices_since.push((sub.no, Instant::now()));
+            self.pending_desired.push(sub.clone());
+            self.sub_devices.insert(self.dialect.topic_name(sub), leased);
+        }
         Ok(())
     }
 
-    /// Takes a sub-device offline.
-    pub async fn remove_sub_device(&mut self, gateway: &Gateway, sub: &Device) {
-        if let Some(sub) = self.sub_devices.remove(&self.dialect.topic_name(sub)) {
-            self.subscriptions.forget(sub.device.no);
-            self.stored.changed(sub.device.no);
-            disconnected(gateway, &[sub]).await;
+    /// Takes sub-devices offline.
+    pub async fn remove_sub_devices(&mut self, gateway: &Gateway, subs: &[Arc<Device>]) {
+        let mut removed = Vec::with_capacity(subs.len());
+        for sub in subs {
+            if let Some(leased) = self.sub_devices.remove(&self.dialect.topic_name(sub)) {
+                self.subscriptions.forget(sub.no);
+                self.stored.changed(sub.no);
+                removed.push(leased);
+            }
         }
+        disconnected(gateway, &removed).await;
     }
 
     async fn end(mut self, gateway: &Gateway) {

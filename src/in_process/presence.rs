@@ -47,20 +47,25 @@ impl MemoryPresence {
 
 #[async_trait]
 impl Presence for MemoryPresence {
-    async fn acquire(&self, device: DeviceNo) -> Result<Lease> {
+    async fn acquire(&self, devices: &[DeviceNo]) -> Result<Vec<Lease>> {
         let mut leases = self.write();
-        leases.last_epoch += 1;
-        let epoch = leases.last_epoch;
-        leases.valid.entry(device).or_insert(Held { epoch, is_online: false }).epoch = epoch;
-        Ok(Lease { device, owner: self.owner, epoch })
+        let acquire = |device: &DeviceNo| {
+            leases.last_epoch += 1;
+            let epoch = leases.last_epoch;
+            leases.valid.entry(*device).or_insert(Held { epoch, is_online: false }).epoch = epoch;
+            Lease { device: *device, owner: self.owner, epoch }
+        };
+        Ok(devices.iter().map(acquire).collect())
     }
 
-    async fn set_online(&self, lease: Lease) -> Result<()> {
-        let mut leases = self.write();
-        if self.is_valid(&leases, lease)
-            && let Some(held) = leases.valid.get_mut(&lease.device)
-        {
-            held.is_online = true;
+    async fn set_online(&self, leases: &[Lease]) -> Result<()> {
+        let mut held = self.write();
+        for lease in leases {
+            if self.is_valid(&held, *lease)
+                && let Some(held) = held.valid.get_mut(&lease.device)
+            {
+                held.is_online = true;
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::Tuya;
 use super::auth::AppCall;
 use super::devices::states_of_ids;
 use super::reply::{Code, Envelope, Failure, Reply};
+use crate::domain::name::FunctionName;
 use crate::domain::product::PRODUCT_PAGE_MAX;
 use crate::domain::{Access, Device, DeviceId, Function, FunctionType};
 use crate::thing_model;
@@ -125,9 +126,10 @@ struct DeviceFunctionsView {
     responses((status = 200, body = Envelope<Vec<DeviceFunctionsView>>)))]
 async fn devices_functions(call: AppCall) -> Reply {
     let mut rows = Vec::new();
-    for state in states_of_ids(&call).await? {
-        let (product, id) = (&state.device.product, &state.device.id);
-        let names = names(&call, id).await?;
+    let states = states_of_ids(&call).await?;
+    let names = call.cloud().function_names_of(&states).await?;
+    for (state, names) in states.iter().zip(names) {
+        let (product, id, names) = (&state.device.product, &state.device.id, by_code(names));
         let functions = product.functions.iter().filter(is_commanded);
         rows.push(DeviceFunctionsView {
             product_id: product.id.as_str().to_owned(),
@@ -142,7 +144,11 @@ async fn devices_functions(call: AppCall) -> Reply {
 /// The names that the owner gave to the functions of a device.
 async fn names(call: &AppCall, id: &DeviceId) -> Result<HashMap<String, String>, Failure> {
     let names = call.cloud().function_names(&call.caller, id).await?;
-    Ok(names.into_iter().map(|name| (name.code, name.name)).collect())
+    Ok(by_code(names))
+}
+
+fn by_code(names: Vec<FunctionName>) -> HashMap<String, String> {
+    names.into_iter().map(|name| (name.code, name.name)).collect()
 }
 
 /// The functions that can be sent to devices of a category: those of the project's products of it, each

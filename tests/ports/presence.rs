@@ -26,6 +26,10 @@ async fn online(presence: &Arc<dyn Presence>, device: DeviceNo) -> bool {
     presence.online(&[device]).await.unwrap() == [true]
 }
 
+async fn acquire(presence: &Arc<dyn Presence>, device: DeviceNo) -> Lease {
+    presence.acquire(&[device]).await.unwrap().remove(0)
+}
+
 async fn is_valid(presence: &Arc<dyn Presence>, lease: Lease) -> bool {
     presence.are_valid(&[lease]).await.unwrap() == [true]
 }
@@ -34,15 +38,15 @@ async fn is_valid(presence: &Arc<dyn Presence>, lease: Lease) -> bool {
 async fn a_device_is_online_from_the_mark_to_the_release() {
     on_each(async |presence| {
         assert!(!online(&presence, PLUG).await);
-        let lease = presence.acquire(PLUG).await.unwrap();
+        let lease = acquire(&presence, PLUG).await;
         assert_eq!((lease.device, lease.owner), (PLUG, NodeId(7)));
         assert!(is_valid(&presence, lease).await);
         assert!(!online(&presence, PLUG).await, "the row of the connect is not written yet");
-        presence.set_online(lease).await.unwrap();
+        presence.set_online(&[lease]).await.unwrap();
         assert_eq!(presence.online(&[LAMP, PLUG, LAMP, PLUG]).await.unwrap(), [false, true, false, true]);
         assert_eq!(presence.release(&[lease]).await.unwrap(), [true]);
         assert!(!online(&presence, PLUG).await && !is_valid(&presence, lease).await);
-        presence.set_online(lease).await.unwrap();
+        presence.set_online(&[lease]).await.unwrap();
         assert_eq!(presence.release(&[lease]).await.unwrap(), [true], "there is none");
         assert!(!online(&presence, PLUG).await, "a lease that was released changes nothing");
     })
@@ -52,9 +56,9 @@ async fn a_device_is_online_from_the_mark_to_the_release() {
 #[tokio::test]
 async fn the_latest_lease_counts() {
     on_each(async |presence| {
-        let first = presence.acquire(PLUG).await.unwrap();
-        presence.set_online(first).await.unwrap();
-        let second = presence.acquire(PLUG).await.unwrap();
+        let first = acquire(&presence, PLUG).await;
+        presence.set_online(&[first]).await.unwrap();
+        let second = acquire(&presence, PLUG).await;
         assert!(second.epoch > first.epoch);
         assert!(online(&presence, PLUG).await, "it stays as it was until the new session says so");
         assert_eq!(presence.are_valid(&[first, second]).await.unwrap(), [false, true]);
@@ -69,11 +73,11 @@ async fn the_latest_lease_counts() {
 #[tokio::test]
 async fn a_session_that_was_replaced_before_it_was_online_brings_nobody_online() {
     on_each(async |presence| {
-        let first = presence.acquire(PLUG).await.unwrap();
-        let second = presence.acquire(PLUG).await.unwrap();
-        presence.set_online(first).await.unwrap();
+        let first = acquire(&presence, PLUG).await;
+        let second = acquire(&presence, PLUG).await;
+        presence.set_online(&[first]).await.unwrap();
         assert!(!online(&presence, PLUG).await);
-        presence.set_online(second).await.unwrap();
+        presence.set_online(&[second]).await.unwrap();
         assert!(online(&presence, PLUG).await);
     })
     .await;
@@ -82,12 +86,11 @@ async fn a_session_that_was_replaced_before_it_was_online_brings_nobody_online()
 #[tokio::test]
 async fn many_leases_end_at_once() {
     on_each(async |presence| {
-        let old = presence.acquire(PLUG).await.unwrap();
-        let plug = presence.acquire(PLUG).await.unwrap();
-        let lamp = presence.acquire(LAMP).await.unwrap();
-        for lease in [plug, lamp] {
-            presence.set_online(lease).await.unwrap();
-        }
+        let old = acquire(&presence, PLUG).await;
+        let both = presence.acquire(&[PLUG, LAMP]).await.unwrap();
+        let lamp = both[1];
+        assert_eq!(both.iter().map(|lease| lease.device).collect::<Vec<_>>(), [PLUG, LAMP]);
+        presence.set_online(&both).await.unwrap();
         assert_eq!(presence.release(&[lamp, old]).await.unwrap(), [true, false]);
         assert_eq!(presence.online(&[PLUG, LAMP]).await.unwrap(), [true, false]);
         assert_eq!(presence.release(&[]).await.unwrap(), [false; 0]);
@@ -99,14 +102,14 @@ async fn many_leases_end_at_once() {
 async fn a_lease_of_a_node_that_stopped_is_not_valid() {
     for open in implementations() {
         let stopped = open(NodeId(1));
-        let of_stopped = stopped.acquire(PLUG).await.unwrap();
-        stopped.set_online(of_stopped).await.unwrap();
+        let of_stopped = acquire(&stopped, PLUG).await;
+        stopped.set_online(&[of_stopped]).await.unwrap();
         drop(stopped);
         let presence = open(NodeId(2));
         assert!(!online(&presence, PLUG).await);
         assert!(!is_valid(&presence, of_stopped).await);
-        let lease = presence.acquire(PLUG).await.unwrap();
-        presence.set_online(lease).await.unwrap();
+        let lease = acquire(&presence, PLUG).await;
+        presence.set_online(&[lease]).await.unwrap();
         // It may have the same epoch.
         assert_eq!(presence.are_valid(&[of_stopped, lease]).await.unwrap(), [false, true]);
         assert_eq!(presence.release(&[of_stopped]).await.unwrap(), [false]);
@@ -123,9 +126,9 @@ async fn sessions_that_come_and_go_at_the_same_time_leave_none() {
                 tokio::spawn(async move {
                     let mut epochs = Vec::new();
                     for _ in 0..500 {
-                        let lease = presence.acquire(PLUG).await.unwrap();
+                        let lease = acquire(&presence, PLUG).await;
                         tokio::task::yield_now().await;
-                        presence.set_online(lease).await.unwrap();
+                        presence.set_online(&[lease]).await.unwrap();
                         presence.release(&[lease]).await.unwrap();
                         epochs.push(lease.epoch);
                     }

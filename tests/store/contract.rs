@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod devices;
 mod invitations;
+mod lists;
 mod registry;
 pub mod telemetry;
 mod users;

@@ -174,15 +174,15 @@ fn desired_values_of_before_are_kept() {
         let registry = SqliteRegistry::open(before.path()).unwrap();
         runtime.block_on(async {
             let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
-            let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap().no;
-            let desired = registry.desired(plug).await.unwrap().into_iter();
+            let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
+            let desired = registry.desired(&[&plug]).await.unwrap().remove(0).into_iter();
             let desired = desired
                 .map(|one| (one.code, one.value.as_json().to_owned(), one.version, one.until_ms, one.is_pushed))
                 .collect::<Vec<_>>();
             let note = ("note".to_owned(), "\"two words\"".to_owned(), 7, 1_700_000_000_000, false);
             let switch = ("switch_1".to_owned(), "true".to_owned(), 7, i64::MAX, true);
             assert_eq!(desired, [note, switch]);
-            let tags = registry.attributes(plug, AttributeKind::Tag).await.unwrap();
+            let tags = registry.attributes(&plug, AttributeKind::Tag).await.unwrap();
             assert_eq!(tags.iter().map(|tag| tag.key.as_str()).collect::<Vec<_>>(), ["room"]);
         });
     }

@@ -9,9 +9,9 @@ use super::super::Gateway;
 use super::super::calls::PendingCall;
 use super::super::router::{PendingCommand, SessionLoss};
 use super::{SUBSCRIBE_TIMEOUT, Session};
-use crate::domain::DeviceNo;
-use crate::domain::attribute::Desired;
+use crate::domain::attribute::{Desired, DesiredVersions};
 use crate::domain::command::{Command, Undelivered};
+use crate::domain::{Device, DeviceNo};
 use crate::mqtt::codec::DisconnectReason;
 use crate::mqtt::connection::{Closed, Connection};
 
@@ -26,18 +26,18 @@ impl Session {
         gateway: &Gateway,
     ) -> Result<(), Closed> {
         let mail = self.mailbox.take();
-        for (no, loss) in mail.lost {
-            if no == self.device.no {
-                connection.codec.close_with(match loss {
-                    SessionLoss::TakenOver => DisconnectReason::SessionTakenOver,
-                    SessionLoss::Ended => DisconnectReason::AdministrativeAction,
-                });
-                return Err(Closed);
-            }
-            let found = self.sub_devices.values().find(|sub| sub.device.no == no).map(|sub| sub.device.clone());
-            if let Some(sub) = found {
-                self.remove_sub_device(gateway, &sub).await;
-            }
+        if let Some((_, loss)) = mail.lost.iter().find(|(no, _)| *no == self.device.no) {
+            connection.codec.close_with(match loss {
+                SessionLoss::TakenOver => DisconnectReason::SessionTakenOver,
+                SessionLoss::Ended => DisconnectReason::AdministrativeAction,
+            });
+            return Err(Closed);
+        }
+        if !mail.lost.is_empty() {
+            let is_lost = |sub: &&Arc<Device>| mail.lost.iter().any(|(no, _)| *no == sub.no);
+            let lost = self.sub_devices.values().map(|leased| &leased.device).filter(is_lost);
+            let lost: Vec<Arc<Device>> = lost.cloned().collect();
+            self.remove_sub_devices(gateway, &lost).await;
         }
         for sent in std::mem::take(&mut self.held_commands) {
             self.send_command(connection, gateway, sent, false);
@@ -113,16 +113,17 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let cloud = &gateway.cloud;
-        for device in std::mem::take(&mut self.pending_desired) {
-            let desired = match cloud.desired(&device).await {
-                Ok(desired) => desired,
-                Err(error) => {
-                    // Tried again when the device sends something next.
-                    gateway.desired_failed.record_failure(&error.to_string());
-                    self.pending_desired.push(device);
-                    continue;
-                }
-            };
+        let pending: Vec<&Device> = self.pending_desired.iter().map(|device| &**device).collect();
+        let desired = match cloud.desired(&pending).await {
+            Ok(desired) => desired,
+            Err(error) => {
+                // Tried again when the device sends something next.
+                gateway.desired_failed.record_failure(&error.to_string());
+                return Ok(());
+            }
+        };
+        let (mut sent, mut flushed) = (Vec::new(), Ok(()));
+        for (device, desired) in std::mem::take(&mut self.pending_desired).into_iter().zip(desired) {
             let unsent: Vec<Desired> = desired.into_iter().filter(|desired| desired.is_pushed).collect();
             if unsent.is_empty() {
                 continue;
@@ -134,12 +135,18 @@ impl Session {
                 continue;
             }
             connection.codec.publish(&message.topic, message.payload);
-            connection.flush().await?;
-            let versions = unsent.into_iter().map(|one| (one.code, Some(one.version))).collect();
-            if let Err(error) = cloud.remove_desired(&device, versions).await {
-                tracing::warn!(%error, "a desired value that was sent could not be deleted");
+            flushed = connection.flush().await;
+            if flushed.is_err() {
+                break;
             }
+            let versions: DesiredVersions = unsent.into_iter().map(|one| (one.code, Some(one.version))).collect();
+            sent.push((device, versions));
         }
-        Ok(())
+        let sent: Vec<(&Device, DesiredVersions)> =
+            sent.iter().map(|(device, versions)| (&**device, versions.clone())).collect();
+        if let Err(error) = cloud.remove_desired(&sent).await {
+            tracing::warn!(%error, "desired values that were sent could not be deleted");
+        }
+        flushed
     }
 }

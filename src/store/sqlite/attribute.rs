@@ -4,34 +4,35 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use crate::domain::attribute::{Attribute, AttributeChange, AttributeKind, Desired};
+use crate::domain::attribute::{Attribute, AttributeChange, AttributeKind, Desired, DesiredVersions};
 use crate::domain::command::Setpoint;
 use crate::domain::store::AttributeStore;
-use crate::domain::{DeviceNo, Error, Result, Value};
+use crate::domain::{Device, DeviceNo, Error, Result, Value};
 
 #[async_trait]
 impl AttributeStore for SqliteRegistry {
-    async fn attributes(&self, device: DeviceNo, kind: AttributeKind) -> Result<Vec<Attribute>> {
-        let read = move |connection: &Connection| -> rusqlite::Result<Vec<Attribute>> {
-            connection
-                .prepare_cached(
-                    "SELECT key, text, version FROM device_fact WHERE device_no = ?1 AND kind = ?2 ORDER BY key",
-                )?
-                .query_map(params![device.0, number(kind)], |row| {
-                    Ok(Attribute { key: row.get("key")?, text: row.get("text")?, version: row.get("version")? })
-                })?
-                .collect()
-        };
-        self.readers.run(move |reader| read(reader).map_err(Error::store)).await
+    async fn attributes(&self, device: &Device, kind: AttributeKind) -> Result<Vec<Attribute>> {
+        let no = device.found.no();
+        self.readers.run(move |reader| attributes(reader, no, kind).map_err(Error::store)).await
     }
 
     async fn change_attributes(
         &self,
-        device: DeviceNo,
+        device: &Device,
         kind: AttributeKind,
         changes: Vec<AttributeChange>,
         max: usize,
     ) -> Result<bool> {
+        let device = device.found.no();
+        let known = self.readers.run(|connection| attributes(connection, device, kind).map_err(Error::store))?;
+        let is_known = |change: &AttributeChange| {
+            let found = known.iter().find(|attribute| attribute.key == change.key);
+            change.from_version.is_none() && found.map(|attribute| &attribute.text) == change.text.as_ref()
+        };
+        // Devices report the same at every start, which must not cost a commit.
+        if changes.iter().all(is_known) {
+            return Ok(true);
+        }
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
             // A refused change must not be stored in part.
             connection.execute_batch("SAVEPOINT attributes")?;
@@ -46,35 +47,25 @@ impl AttributeStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn desired(&self, device: DeviceNo) -> Result<Vec<Desired>> {
-        let sql =
-            "SELECT code, value, version, until_ms, is_told FROM desired_value WHERE device_no = ?1 ORDER BY code";
-        let read = move |connection: &Connection| -> rusqlite::Result<Vec<Option<Desired>>> {
-            let desired = |row: &Row<'_>| {
-                let Some(value) = Value::from_json(row.get_ref("value")?.as_str()?) else { return Ok(None) };
-                Ok(Some(Desired {
-                    code: row.get("code")?,
-                    value,
-                    version: row.get("version")?,
-                    until_ms: row.get("until_ms")?,
-                    is_pushed: row.get("is_told")?,
-                }))
-            };
-            connection.prepare_cached(sql)?.query_map(params![device.0], desired)?.collect()
+    async fn desired(&self, devices: &[&Device]) -> Result<Vec<Vec<Desired>>> {
+        let numbers: Vec<DeviceNo> = devices.iter().map(|device| device.found.no()).collect();
+        let read = move |reader: &Reader<'_>| {
+            let desired = numbers.iter().map(|no| desired(reader, *no));
+            desired.collect::<rusqlite::Result<_>>().map_err(Error::store)
         };
-        let rows = self.readers.run(move |reader| read(reader).map_err(Error::store)).await?;
-        Ok(rows.into_iter().flatten().collect())
+        self.readers.run(read).await
     }
 
     async fn put_desired(
         &self,
-        device: DeviceNo,
+        device: &Device,
         setpoints: Vec<Setpoint>,
         until_ms: i64,
         is_pushed: bool,
         now_ms: i64,
         max: usize,
     ) -> Result<bool> {
+        let device = device.found.no();
         let write = move |connection: &Connection| -> rusqlite::Result<bool> {
             // A refused change must not be stored in part.
             connection.execute_batch("SAVEPOINT desired")?;
@@ -101,18 +92,64 @@ impl AttributeStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn remove_desired(&self, device: DeviceNo, versions: Vec<(String, Option<i64>)>) -> Result<()> {
+    async fn remove_desired(&self, values: &[(&Device, DesiredVersions)]) -> Result<()> {
+        let one =
+            |device: &Device, (code, version): &(String, Option<i64>)| (device.found.no().0, code.clone(), *version);
+        let all = values.iter().flat_map(|(device, versions)| versions.iter().map(|value| one(device, value)));
+        let mut all: Vec<(i64, String, Option<i64>)> = all.collect();
+        // What is not there must not cost a commit.
+        self.readers.run(|connection| {
+            let sql = format!("SELECT 1 FROM desired_value WHERE {THIS_DESIRED}");
+            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let mut stored = Vec::with_capacity(all.len());
+            for value in std::mem::take(&mut all) {
+                if statement.exists(params![value.0, value.1, value.2]).map_err(Error::store)? {
+                    stored.push(value);
+                }
+            }
+            all = stored;
+            Ok(())
+        })?;
+        if all.is_empty() {
+            return Ok(());
+        }
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
-            let sql =
-                "DELETE FROM desired_value WHERE device_no = ?1 AND code = ?2 AND version = coalesce(?3, version)";
-            let mut statement = connection.prepare_cached(sql)?;
-            for (code, version) in &versions {
-                statement.execute(params![device.0, code, version])?;
+            let sql = format!("DELETE FROM desired_value WHERE {THIS_DESIRED}");
+            let mut statement = connection.prepare_cached(&sql)?;
+            for (device_no, code, version) in &all {
+                statement.execute(params![device_no, code, version])?;
             }
             Ok(())
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
+}
+
+/// A desired value by device and code, and by version if one is given.
+const THIS_DESIRED: &str = "device_no = ?1 AND code = ?2 AND version = coalesce(?3, version)";
+
+fn attributes(connection: &Connection, device: DeviceNo, kind: AttributeKind) -> rusqlite::Result<Vec<Attribute>> {
+    let sql = "SELECT key, text, version FROM device_fact WHERE device_no = ?1 AND kind = ?2 ORDER BY key";
+    let attribute =
+        |row: &Row<'_>| Ok(Attribute { key: row.get("key")?, text: row.get("text")?, version: row.get("version")? });
+    connection.prepare_cached(sql)?.query_map(params![device.0, number(kind)], attribute)?.collect()
+}
+
+fn desired(connection: &Connection, device: DeviceNo) -> rusqlite::Result<Vec<Desired>> {
+    let sql = "SELECT code, value, version, until_ms, is_told FROM desired_value WHERE device_no = ?1 ORDER BY code";
+    let desired = |row: &Row<'_>| {
+        let Some(value) = Value::from_json(row.get_ref("value")?.as_str()?) else { return Ok(None) };
+        Ok(Some(Desired {
+            code: row.get("code")?,
+            value,
+            version: row.get("version")?,
+            until_ms: row.get("until_ms")?,
+            is_pushed: row.get("is_told")?,
+        }))
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![device.0], desired)?;
+    rows.filter_map(rusqlite::Result::transpose).collect()
 }
 
 fn change(

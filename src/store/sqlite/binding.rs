@@ -66,37 +66,19 @@ impl BindingStore for SqliteRegistry {
         self.readers.run_limited(project, move |connection| read(connection).map_err(Error::store)).await
     }
 
-    async fn bind_device(
+    async fn bind_devices(
         &self,
         project: ProjectNo,
         uid: &Uid,
-        device: &FactoryName,
+        devices: &[FactoryName],
         cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<(Option<Bound>, Moves)> {
-        let (uid, name) = (uid.clone(), device.clone());
+    ) -> Result<(Option<Vec<Bound>>, Moves)> {
+        let (uid, devices) = (uid.clone(), devices.to_vec());
         let work = move |owners: &Owners<'_>| {
-            let connection = owners.connection;
-            let Some(user_no) = user_no(connection, project, &uid).map_err(Error::store)? else { return Ok(None) };
-            let sql = format!(
-                "SELECT d.device_no FROM device d JOIN product p USING (product_no)
-                 WHERE p.product_key = ?2 AND d.device_name = ?3 AND (d.project_no = ?1 OR {VISIBLE})"
-            );
-            let values = params![project.0, name.product_key, name.device_name];
-            let found = connection.query_row(&sql, values, |row| row.get(0)).optional().map_err(Error::store)?;
-            let Some(device_no): Option<i64> = found else { return Ok(Some(Bound::Unknown)) };
-            let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
-            let owner = connection.query_row(sql, params![device_no], |row| row.get(0)).optional();
-            match owner.map_err(Error::store)? {
-                Some(owner_no) if owner_no == user_no => Ok(Some(Bound::Owner)),
-                Some::<i64>(_) => Ok(Some(Bound::Taken)),
-                None => {
-                    let owner = Owner { user_no, home_id: home_for(connection, device_no, user_no)? };
-                    owners.hand_over(device_no, owner, false)?;
-                    owners.hand_over_behind(device_no, owner)?;
-                    Ok(Some(Bound::Owner))
-                }
-            }
+            let user_no = user_no(owners.connection, project, &uid).map_err(Error::store)?;
+            let Some(user_no) = user_no else { return Ok(None) };
+            devices.iter().map(|name| bind_to(owners, project, user_no, name)).collect::<Result<_>>().map(Some)
         };
         self.change_owners(cuts, now_ms, work).await
     }
@@ -226,6 +208,30 @@ impl BindingStore for SqliteRegistry {
             Ok(Unbound::Share)
         };
         self.change_owners(cuts, now_ms, work).await
+    }
+}
+
+/// Makes a user the owner of a device that has no owner.
+fn bind_to(owners: &Owners<'_>, project: ProjectNo, user_no: i64, name: &FactoryName) -> Result<Bound> {
+    let connection = owners.connection;
+    let sql = format!(
+        "SELECT d.device_no FROM device d JOIN product p USING (product_no)
+         WHERE p.product_key = ?2 AND d.device_name = ?3 AND (d.project_no = ?1 OR {VISIBLE})"
+    );
+    let values = params![project.0, name.product_key, name.device_name];
+    let found = connection.query_row(&sql, values, |row| row.get(0)).optional().map_err(Error::store)?;
+    let Some(device_no): Option<i64> = found else { return Ok(Bound::Unknown) };
+    let sql = "SELECT user_no FROM binding WHERE device_no = ?1 AND owned = 1";
+    let owner = connection.query_row(sql, params![device_no], |row| row.get(0)).optional();
+    match owner.map_err(Error::store)? {
+        Some(owner_no) if owner_no == user_no => Ok(Bound::Owner),
+        Some::<i64>(_) => Ok(Bound::Taken),
+        None => {
+            let owner = Owner { user_no, home_id: home_for(connection, device_no, user_no)? };
+            owners.hand_over(device_no, owner, false)?;
+            owners.hand_over_behind(device_no, owner)?;
+            Ok(Bound::Owner)
+        }
     }
 }
 

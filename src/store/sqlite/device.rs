@@ -13,16 +13,14 @@ use super::visibility::{
     AT_HOME_OF_USER, HELD_ELSEWHERE, MANAGED, RELATION_TO_USER, SHARED_TO_USER, VISIBLE, held_elsewhere, relations,
     shows_gateways_key,
 };
-use crate::domain::access::{self, DeviceRole, Viewer, as_held_elsewhere, seen_as};
-use crate::domain::caller::AppUser;
+use crate::domain::access::{self, DeviceFinder, DeviceRole, Found, Viewer, as_held_elsewhere, seen_as};
 use crate::domain::device::{DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
-use crate::domain::feed::Audience;
+use crate::domain::feed::{Audience, SubscribedQuery};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::store::DeviceStore;
 use crate::domain::{Device, DeviceId, DeviceName, DeviceNo, Error, HomeId, Product, ProjectNo, Result, Uid, UserNo};
 use crate::store::cache::LIST_MAX;
-use crate::store::seal::Seal;
 
 /// Defines the columns of [`device_of`]. They are read by position, because a search by name for every column of every
 /// device would take most of the time of a long list.
@@ -81,9 +79,16 @@ impl DeviceStore for SqliteRegistry {
         self.readers.cached(|cache| &cache.devices, (project, id.clone()), read).await
     }
 
-    async fn device_named(&self, project: ProjectNo, name: &DeviceName) -> Result<Option<Arc<Device>>> {
-        let name = name.clone();
-        let read = move |reader: &Reader<'_>| match &name {
+    async fn devices_seen(&self, devices: &[(ProjectNo, DeviceId)]) -> Result<Vec<Option<Arc<Device>>>> {
+        let mut found = Vec::with_capacity(devices.len());
+        for (project, id) in devices {
+            found.push(self.device(*project, id).await?);
+        }
+        Ok(found)
+    }
+
+    async fn devices_named(&self, project: ProjectNo, names: &[DeviceName]) -> Result<Vec<Option<Arc<Device>>>> {
+        let find = move |reader: &Reader<'_>, name: &DeviceName| match name {
             DeviceName::IotId(iot_id) => {
                 let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.iot_id = ?2 AND {VISIBLE}");
                 reader.first(&sql, params![project.0, iot_id])
@@ -96,11 +101,13 @@ impl DeviceStore for SqliteRegistry {
                 reader.first(&sql, params![project.0, product_key, device_name])
             }
         };
-        Ok(self.readers.run(read).await?.map(Arc::new))
+        let names = names.to_vec();
+        let read = move |reader: &Reader<'_>| names.iter().map(|name| Ok(find(reader, name)?.map(Arc::new))).collect();
+        self.readers.run(read).await
     }
 
-    async fn device_roles(&self, user: UserNo, devices: &[DeviceNo]) -> Result<Vec<Option<DeviceRole>>> {
-        let numbers: Vec<String> = devices.iter().map(|device| device.0.to_string()).collect();
+    async fn device_roles(&self, user: UserNo, devices: &[&Device]) -> Result<Vec<Option<DeviceRole>>> {
+        let numbers: Vec<String> = devices.iter().map(|device| device.found.no().0.to_string()).collect();
         let read = move |connection: &Connection| -> rusqlite::Result<Vec<Option<DeviceRole>>> {
             let values = params![user.0, format!("[{}]", numbers.join(","))];
             let role = |row: &Row<'_>| Ok(access::role(row.get("owns")?, row.get("is_resident")?, row.get("holds")?));
@@ -109,35 +116,43 @@ impl DeviceStore for SqliteRegistry {
         self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
-    async fn subscribed_device(
-        &self,
-        project: ProjectNo,
-        user: Option<&AppUser>,
-        device: DeviceNo,
-    ) -> Result<Option<Arc<Device>>> {
+    async fn subscribed_devices(&self, queries: &[SubscribedQuery<'_>]) -> Result<Vec<Option<Arc<Device>>>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
         let account = "SELECT 1 FROM app_user WHERE user_no = ?1 AND access_version = ?2 AND disabled = 0";
-        let user = user.map(|user| (user.no, user.version));
-        let read = move |reader: &Reader<'_>| {
-            let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+        let find = move |reader: &Reader<'_>, (project, user, device): (ProjectNo, Option<(UserNo, i64)>, DeviceNo)| {
             if let Some((no, version)) = user {
-                let mut statement = snapshot.prepare_cached(account).map_err(Error::store)?;
+                let mut statement = reader.prepare_cached(account).map_err(Error::store)?;
                 if !statement.exists(params![no.0, version]).map_err(Error::store)? {
                     return Ok(None);
                 }
             }
             let viewer = Viewer { project, user: user.map(|(no, _)| no) };
-            let relations = relations(&snapshot, device).map_err(Error::store)?;
+            let relations = relations(reader, device).map_err(Error::store)?;
             let Some(view) = relations.and_then(|relations| relations.view(viewer)) else { return Ok(None) };
             let found = reader.first(&sql, params![project.0, device.0])?;
             Ok(found.map(|device| seen_as(Arc::new(device), view.role)))
         };
+        let queries = queries.iter().map(|query| {
+            (query.project, query.user.map(|user| (user.no, user.version)), query.device)
+        });
+        let queries: Vec<_> = queries.collect();
+        let read = move |reader: &Reader<'_>| {
+            let _snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+            queries.into_iter().map(|query| find(reader, query)).collect()
+        };
         self.readers.run(read).await
     }
 
-    async fn audience(&self, device: DeviceNo) -> Result<Audience> {
-        let found = self.readers.run(move |reader| relations(reader, device).map_err(Error::store)).await?;
-        Ok(found.map(|relations| relations.audience()).unwrap_or_default())
+    async fn audiences(&self, devices: &[DeviceNo]) -> Result<Vec<Audience>> {
+        let audience = |connection: &Connection, device: &DeviceNo| -> rusqlite::Result<Audience> {
+            Ok(relations(connection, *device)?.map(|relations| relations.audience()).unwrap_or_default())
+        };
+        let devices = devices.to_vec();
+        let read = move |reader: &Reader<'_>| {
+            let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+            devices.iter().map(|device| audience(&snapshot, device).map_err(Error::store)).collect()
+        };
+        self.readers.run(read).await
     }
 
     async fn devices_of_user(
@@ -237,45 +252,28 @@ impl DeviceStore for SqliteRegistry {
         Ok(done.then_some(moves))
     }
 
-    async fn activate_device(&self, device: DeviceNo, now_ms: i64) -> Result<bool> {
-        let sql = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1 AND active_ms = 0";
-        let write = move |connection: &Connection| connection.execute(sql, params![device.0, now_ms]);
-        self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
+    async fn activate_devices(&self, devices: &[&Device], now_ms: i64) -> Result<Vec<bool>> {
+        let devices: Vec<DeviceNo> = devices.iter().map(|device| device.found.no()).collect();
+        let write = move |connection: &Connection| -> rusqlite::Result<Vec<bool>> {
+            let sql = "UPDATE device SET active_ms = ?2 WHERE device_no = ?1 AND active_ms = 0";
+            let mut statement = connection.prepare_cached(sql)?;
+            devices.iter().map(|device| Ok(statement.execute(params![device.0, now_ms])? == 1)).collect()
+        };
+        self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn device_by_id(&self, id: &DeviceId) -> Result<Option<Device>> {
+    async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2");
-        let id = id.clone();
-        self.readers.run(move |reader| reader.first(&sql, params![None::<i64>, id.0])).await
-    }
-
-    async fn device_secret(&self, who: &DeviceClaim) -> Result<Option<DeviceSecret>> {
-        const BY_NAME: &str =
-            "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3";
-        let (id, name) = match who {
-            DeviceClaim::Id(id) => (Some(id), None),
-            DeviceClaim::Factory(name) => (None, Some(name)),
-            DeviceClaim::Registered(id, name) => (Some(id), Some(name)),
-        };
-        let (condition, values) = match name {
-            None => ("d.device_id = ?2 AND ?3 = ''", [id.map_or("", DeviceId::as_str), ""]),
-            Some(name) => (BY_NAME, [name.product_key.as_str(), name.device_name.as_str()]),
-        };
-        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition}");
-        let (id, values) = (id.cloned(), values.map(str::to_owned));
+        let ids = ids.to_vec();
         let read = move |reader: &Reader<'_>| {
-            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
-            let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
-            let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
-            let device = reader.device_of(row)?;
-            if id.is_some_and(|id| id != device.id) {
-                return Ok(None);
-            }
-            let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
-            let secret = reader.readers.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
-            Ok(Some(DeviceSecret { device, secret }))
+            ids.iter().map(|id| reader.first(&sql, params![None::<i64>, id.0])).collect()
         };
         self.readers.run(read).await
+    }
+
+    async fn device_secrets(&self, claims: &[DeviceClaim]) -> Result<Vec<Option<DeviceSecret>>> {
+        let claims = claims.to_vec();
+        self.readers.run(move |reader| claims.iter().map(|claim| reader.secret(claim)).collect()).await
     }
 
     async fn virtual_devices(&self, limit: usize) -> Result<Vec<Device>> {
@@ -315,6 +313,31 @@ fn list_of_user(
 }
 
 impl Reader<'_> {
+    fn secret(&self, claim: &DeviceClaim) -> Result<Option<DeviceSecret>> {
+        const BY_NAME: &str =
+            "d.product_no = (SELECT product_no FROM product WHERE product_key = ?2) AND d.device_name = ?3";
+        let (id, name) = match claim {
+            DeviceClaim::Id(id) => (Some(id), None),
+            DeviceClaim::Factory(name) => (None, Some(name)),
+            DeviceClaim::Registered(id, name) => (Some(id), Some(name)),
+        };
+        let (condition, values) = match name {
+            None => ("d.device_id = ?2 AND ?3 = ''", [id.map_or("", DeviceId::as_str), ""]),
+            Some(name) => (BY_NAME, [name.product_key.as_str(), name.device_name.as_str()]),
+        };
+        let sql = format!("SELECT {COLUMNS}, d.secret_sealed FROM {FROM} WHERE {condition}");
+        let mut statement = self.prepare_cached(&sql).map_err(Error::store)?;
+        let mut rows = statement.query(params![None::<i64>, values[0], values[1]]).map_err(Error::store)?;
+        let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
+        let device = self.device_of(row)?;
+        if id.is_some_and(|id| *id != device.id) {
+            return Ok(None);
+        }
+        let sealed: Vec<u8> = row.get("secret_sealed").map_err(Error::store)?;
+        let secret = self.readers.seal.unseal(&sealed, &secret_aad(&device.id.0))?;
+        Ok(Some(DeviceSecret { device, secret }))
+    }
+
     /// The first device that a statement returns. It must select [`COLUMNS`].
     pub fn first(&self, sql: &str, values: impl rusqlite::Params) -> Result<Option<Device>> {
         let mut statement = self.prepare_cached(sql).map_err(Error::store)?;
@@ -338,14 +361,19 @@ impl Reader<'_> {
     pub fn device_of(&self, row: &Row<'_>) -> Result<Device> {
         let product_no: i64 = row.get(Column::ProductNo as usize).map_err(Error::store)?;
         let product = self.readers.product(product_no)?.ok_or_else(|| Error::store("a device has no product"))?;
-        device_of(&self.readers.seal, row, product)
+        device_of(self, row, product)
     }
 }
 
-fn device_of(seal: &Seal, row: &Row<'_>, product: Arc<Product>) -> Result<Device> {
+impl DeviceFinder for Reader<'_> {}
+
+fn device_of(reader: &Reader<'_>, row: &Row<'_>, product: Arc<Product>) -> Result<Device> {
+    let seal = &reader.readers.seal;
     let read = || -> rusqlite::Result<Device> {
+        let no = DeviceNo(row.get(Column::No as usize)?);
         Ok(Device {
-            no: DeviceNo(row.get(Column::No as usize)?),
+            no,
+            found: Found::by(reader, no),
             id: DeviceId(row.get(Column::Id as usize)?),
             product,
             iot_id: row.get(Column::IotId as usize)?,

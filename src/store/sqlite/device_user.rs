@@ -7,7 +7,7 @@ use super::SqliteRegistry;
 use super::connection::Reader;
 use crate::domain::device_user::{DeviceUser, DeviceUserProfile};
 use crate::domain::store::DeviceUserStore;
-use crate::domain::{DeviceNo, DeviceUserId, Error, Result};
+use crate::domain::{Device, DeviceUserId, Error, Result};
 use crate::store::generate;
 
 /// The number of digits of an id, as in the vendor's example.
@@ -17,10 +17,11 @@ const ID_DIGITS: usize = 7;
 impl DeviceUserStore for SqliteRegistry {
     async fn add_device_user(
         &self,
-        device: DeviceNo,
+        device: &Device,
         profile: DeviceUserProfile,
         max: usize,
     ) -> Result<Option<DeviceUserId>> {
+        let device = device.found.no();
         let write = move |connection: &Connection| {
             let (count, ordinal): (usize, i64) = connection
                 .query_row(
@@ -60,13 +61,8 @@ impl DeviceUserStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn update_device_user(
-        &self,
-        device: DeviceNo,
-        id: &DeviceUserId,
-        profile: DeviceUserProfile,
-    ) -> Result<bool> {
-        let id = id.clone();
+    async fn update_device_user(&self, device: &Device, id: &DeviceUserId, profile: DeviceUserProfile) -> Result<bool> {
+        let (device, id) = (device.found.no(), id.clone());
         let write = move |connection: &Connection| {
             let updated = connection.execute(
                 "UPDATE device_user SET nick_name = ?3, sex = ?4, birthday_ms = ?5, height_cm = ?6, weight_g = ?7,
@@ -87,8 +83,8 @@ impl DeviceUserStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn remove_device_user(&self, device: DeviceNo, id: &DeviceUserId) -> Result<bool> {
-        let id = id.clone();
+    async fn remove_device_user(&self, device: &Device, id: &DeviceUserId) -> Result<bool> {
+        let (device, id) = (device.found.no(), id.clone());
         let write = move |connection: &Connection| {
             let delete = "DELETE FROM device_user WHERE device_no = ?1 AND user_id = ?2";
             Ok(connection.execute(delete, params![device.0, id.0]).map_err(Error::store)? == 1)
@@ -96,14 +92,15 @@ impl DeviceUserStore for SqliteRegistry {
         self.writer.run(write).await
     }
 
-    async fn device_users(&self, device: DeviceNo, limit: usize) -> Result<Vec<DeviceUser>> {
+    async fn device_users(&self, device: &Device, limit: usize) -> Result<Vec<DeviceUser>> {
+        let no = device.found.no();
         let read = move |reader: &Reader<'_>| {
             reader
                 .prepare_cached(
                     "SELECT user_id, nick_name, sex, birthday_ms, height_cm, weight_g, contact
                      FROM device_user WHERE device_no = ?1 ORDER BY ordinal LIMIT ?2",
                 )
-                .and_then(|mut statement| statement.query_map(params![device.0, limit], device_user)?.collect())
+                .and_then(|mut statement| statement.query_map(params![no.0, limit], device_user)?.collect())
                 .map_err(Error::store)
         };
         self.readers.run(read).await

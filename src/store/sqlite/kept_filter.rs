@@ -5,11 +5,12 @@ use rusqlite::{Connection, params};
 
 use super::SqliteRegistry;
 use crate::domain::store::StoredFilterStore;
-use crate::domain::{DeviceNo, Error, Result};
+use crate::domain::{Device, DeviceNo, Error, Result};
 
 #[async_trait]
 impl StoredFilterStore for SqliteRegistry {
-    async fn stored_filters(&self, session: DeviceNo) -> Result<Vec<(DeviceNo, Vec<String>)>> {
+    async fn stored_filters(&self, session: &Device) -> Result<Vec<(DeviceNo, Vec<String>)>> {
+        let session = session.found.no();
         let read = move |connection: &Connection| -> rusqlite::Result<Vec<(DeviceNo, Vec<String>)>> {
             connection
                 .prepare_cached("SELECT device_no, filters FROM kept_filter WHERE session_no = ?1 ORDER BY device_no")?
@@ -22,7 +23,8 @@ impl StoredFilterStore for SqliteRegistry {
         self.readers.run(move |reader| read(reader).map_err(Error::store)).await
     }
 
-    async fn store_filters(&self, session: DeviceNo, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
+    async fn store_filters(&self, session: &Device, filters: Vec<(DeviceNo, Vec<String>)>) -> Result<()> {
+        let session = session.found.no();
         let write = move |connection: &Connection| -> rusqlite::Result<()> {
             for (device, filters) in &filters {
                 if filters.is_empty() {
@@ -47,8 +49,9 @@ impl StoredFilterStore for SqliteRegistry {
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 
-    async fn delete_filters(&self, session: DeviceNo) -> Result<()> {
+    async fn delete_filters(&self, session: &Device) -> Result<()> {
         let sql = "DELETE FROM kept_filter WHERE session_no = ?1";
+        let session = session.found.no();
         let write = move |connection: &Connection| connection.execute(sql, params![session.0]).map(drop);
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }

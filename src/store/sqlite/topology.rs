@@ -20,39 +20,44 @@ use crate::store::seal::Seal;
 
 #[async_trait]
 impl TopologyStore for SqliteRegistry {
-    async fn product_secret(&self, key: &str) -> Result<Option<ProductSecret>> {
-        let key = key.to_owned();
+    async fn product_secrets(&self, keys: &[&str]) -> Result<Vec<Option<ProductSecret>>> {
+        let sql = "SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1";
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
         let read = move |reader: &Reader<'_>| {
-            let found: Option<(i64, Vec<u8>)> = reader
-                .prepare_cached("SELECT product_no, product_secret_sealed FROM product WHERE product_key = ?1")
-                .and_then(|mut statement| {
-                    statement
-                        .query_row(params![key], |row| Ok((row.get("product_no")?, row.get("product_secret_sealed")?)))
-                        .optional()
-                })
-                .map_err(Error::store)?;
-            let Some((no, sealed)) = found else { return Ok(None) };
-            let Some(product) = reader.readers.product(no)? else { return Ok(None) };
-            let secret = reader.readers.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
-            Ok(Some(ProductSecret { product, secret }))
+            let mut statement = reader.prepare_cached(sql).map_err(Error::store)?;
+            let sealed = |row: &Row<'_>| Ok((row.get("product_no")?, row.get("product_secret_sealed")?));
+            let mut secret = |key: &String| {
+                let found = statement.query_row(params![key], sealed).optional().map_err(Error::store)?;
+                let Some((no, sealed)): Option<(i64, Vec<u8>)> = found else { return Ok(None) };
+                let Some(product) = reader.readers.product(no)? else { return Ok(None) };
+                let secret = reader.readers.seal.unseal(&sealed, &product_secret_aad(product.id.as_str()))?;
+                Ok(Some(ProductSecret { product, secret }))
+            };
+            keys.iter().map(&mut secret).collect()
         };
         self.readers.run(read).await
     }
 
-    async fn make_device(
+    async fn make_devices(
         &self,
-        device: &NewSubDevice,
+        devices: &[NewSubDevice],
         gateway: Option<DeviceNo>,
         max: usize,
         cuts: &dyn HistoryCuts,
         now_ms: i64,
-    ) -> Result<(Option<Device>, Moves)> {
-        let (device, seal) = (device.clone(), self.seal.clone());
-        let work = move |owners: &Owners<'_>| make(owners, &seal, &device, gateway, max);
+    ) -> Result<(Vec<Device>, Moves)> {
+        let (devices, seal) = (devices.to_vec(), self.seal.clone());
+        let work = move |owners: &Owners<'_>| {
+            let made = devices.iter().map(|device| make(owners, &seal, device, gateway, max).transpose());
+            made.map_while(|made| made).collect::<Result<Vec<i64>>>()
+        };
         let (made, moves) = self.change_owners(cuts, now_ms, work).await?;
-        let Some(no) = made else { return Ok((None, moves)) };
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_no = ?2");
-        let made = self.readers.run(move |reader| reader.first(&sql, params![None::<i64>, no])).await?;
+        let read = move |reader: &Reader<'_>| {
+            let device = |no| reader.first(&sql, params![None::<i64>, no]).transpose();
+            made.into_iter().filter_map(device).collect::<Result<Vec<_>>>()
+        };
+        let made = self.readers.run(read).await?;
         Ok((made, moves))
     }
 

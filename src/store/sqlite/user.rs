@@ -208,7 +208,7 @@ impl UserStore for SqliteRegistry {
         Ok(self.readers.run(app_exists).await?.then_some(None))
     }
 
-    async fn user_by_identity(&self, project: ProjectNo, identity_id: &str) -> Result<Option<Arc<User>>> {
+    async fn users_by_identity(&self, project: ProjectNo, ids: &[&str]) -> Result<Vec<Option<Arc<User>>>> {
         let read = |reader: &Reader<'_>, (project, name): &(ProjectNo, UserName)| {
             let UserName::Identity(identity_id) = name else { return Ok(None) };
             let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE u.identity_id = ?2 AND u.project_no = ?1");
@@ -216,8 +216,12 @@ impl UserStore for SqliteRegistry {
             let found = statement.query_row(params![project.0, identity_id], user).optional();
             Ok(found.map_err(Error::store)?.map(Arc::new))
         };
-        let key = (project, UserName::Identity(identity_id.to_owned()));
-        self.readers.cached(|cache| &cache.users, key, read).await
+        let mut users = Vec::with_capacity(ids.len());
+        for id in ids {
+            let key = (project, UserName::Identity((*id).to_owned()));
+            users.push(self.readers.cached(|cache| &cache.users, key, read).await?);
+        }
+        Ok(users)
     }
 
     async fn rename_user(&self, project: ProjectNo, uid: &Uid, nick_name: &str, now_ms: i64) -> Result<bool> {

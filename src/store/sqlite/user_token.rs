@@ -31,6 +31,11 @@ impl UserTokenStore for SqliteRegistry {
                 return Ok(None);
             }
             let pair = add(connection, account.no, account.version, now_ms, life)?;
+            let login = "UPDATE app_user SET last_login_ms = ?2 WHERE user_no = ?1";
+            connection
+                .prepare_cached(login)
+                .and_then(|mut statement| statement.execute(params![account.no.0, now_ms]))
+                .map_err(Error::store)?;
             let surplus = "DELETE FROM user_token WHERE user_no = ?1 AND (access_version <> ?2 OR access_hash IN
                 (SELECT access_hash FROM user_token WHERE user_no = ?1 ORDER BY granted_ms DESC LIMIT -1 OFFSET ?3))";
             connection

@@ -52,8 +52,8 @@ impl VisualStore for SqliteRegistry {
         Ok(account.filter(|_| is_right))
     }
 
-    async fn access(&self, uid: &Uid, name: &FactoryName) -> Result<Option<Access>> {
-        let (uid, name) = (uid.clone(), name.clone());
+    async fn accesses(&self, uid: &Uid, devices: &[FactoryName]) -> Result<Vec<Option<Access>>> {
+        let (uid, devices) = (uid.clone(), devices.to_vec());
         let read = move |reader: &Reader<'_>| {
             let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
             let account = snapshot
@@ -66,7 +66,7 @@ impl VisualStore for SqliteRegistry {
                 })
                 .map_err(Error::store)?;
             let Some((user_no, project_no, of_account, country_code)): Option<(i64, i64, i64, String)> = account else {
-                return Ok(None);
+                return Ok(devices.iter().map(|_| None).collect());
             };
             let sql = format!(
                 "SELECT {COLUMNS}, d.access_version, b.created_ms AS bound_ms FROM binding b JOIN {FROM}
@@ -75,14 +75,17 @@ impl VisualStore for SqliteRegistry {
                  AND d.removed = 0 AND d.disabled = 0"
             );
             let mut statement = snapshot.prepare_cached(&sql).map_err(Error::store)?;
-            let values = params![project_no, user_no, name.product_key, name.device_name];
-            let mut rows = statement.query(values).map_err(Error::store)?;
-            let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
-            let of_device: i64 = row.get("access_version").map_err(Error::store)?;
-            let of_binding: i64 = row.get("bound_ms").map_err(Error::store)?;
-            let version = format!("{of_account}.{of_device}.{of_binding}");
-            let account = Account { no: UserNo(user_no), uid, country_code, version: of_account };
-            Ok(Some(Access { account, device: Arc::new(reader.device_of(row)?), version }))
+            let account = Account { no: UserNo(user_no), uid: uid.clone(), country_code, version: of_account };
+            let mut access = |name: &FactoryName| {
+                let values = params![project_no, user_no, name.product_key, name.device_name];
+                let mut rows = statement.query(values).map_err(Error::store)?;
+                let Some(row) = rows.next().map_err(Error::store)? else { return Ok(None) };
+                let of_device: i64 = row.get("access_version").map_err(Error::store)?;
+                let of_binding: i64 = row.get("bound_ms").map_err(Error::store)?;
+                let version = format!("{of_account}.{of_device}.{of_binding}");
+                Ok(Some(Access { account: account.clone(), device: Arc::new(reader.device_of(row)?), version }))
+            };
+            devices.iter().map(&mut access).collect()
         };
         self.readers.run(read).await
     }

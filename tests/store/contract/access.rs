@@ -4,6 +4,7 @@
 use ingle::domain::access::{DeviceRole, Holder, HomeUsers, Relations, Viewer};
 use ingle::domain::caller::AppUser;
 use ingle::domain::device::{DeviceQuery, Removal, UserDevices};
+use ingle::domain::feed::SubscribedQuery;
 use ingle::domain::home::MemberChange;
 use ingle::domain::store::Registry;
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid};
@@ -24,8 +25,9 @@ async fn asking(registry: &dyn Registry, project: ProjectNo, user: &str) -> Aski
 
 /// Checks every search for devices for one device and all requesters.
 async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expected: &Relations) {
-    let no: DeviceNo = registry.device_by_id(&id(name)).await.unwrap().unwrap().no;
-    assert_eq!(registry.audience(no).await.unwrap(), expected.audience(), "{name}");
+    let stored = registry.device_by_id(&id(name)).await.unwrap().unwrap();
+    let no: DeviceNo = stored.no;
+    assert_eq!(registry.audiences(&[no]).await.unwrap(), [expected.audience()], "{name}");
     for asking in everybody {
         let project = asking.project;
         let of_project = expected.view(Viewer { project, user: None });
@@ -42,7 +44,8 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
         }
 
         let view = expected.view(Viewer { project, user: asking.user.as_ref().map(|user| user.no) });
-        let heard = registry.subscribed_device(project, asking.user.as_ref(), no).await.unwrap();
+        let query = SubscribedQuery { project, user: asking.user.as_ref(), device: no };
+        let heard = registry.subscribed_devices(&[query]).await.unwrap().remove(0);
         assert_eq!(heard.is_some(), view.is_some(), "{place}");
         if let (Some(heard), Some(view)) = (heard, view) {
             let shows_key = view.role > DeviceRole::Sharee && !view.held_elsewhere;
@@ -61,7 +64,7 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
             assert_eq!(page.total, page.devices.len() as u64, "{place}");
         }
         let Some(user) = &asking.user else { continue };
-        let role = registry.device_roles(user.no, &[no]).await.unwrap();
+        let role = registry.device_roles(user.no, &[&stored]).await.unwrap();
         assert_eq!(role, [expected.role(user.no)], "{place}");
         let role = view.map(|view| view.role);
         let is_held = |owned| expected.holders.iter().any(|holder| holder.user == user.no && holder.owned == owned);

@@ -94,13 +94,16 @@ fn accounts_by_every_name() {
             assert_eq!(by_open_id(first, OTHER_APP_KEY).await, None);
             assert_eq!(by_open_id(second, APP_KEY).await, None);
             assert_eq!(by_open_id(second, OTHER_APP_KEY).await, Some(None));
-            let identity = registry.user_by_identity(first, &owner.identity_id).await.unwrap();
-            assert_eq!(identity.unwrap().uid, uid(OWNER));
-            assert!(registry.user_by_identity(second, &owner.identity_id).await.unwrap().is_none());
+            let ids = ["nobody", &owner.identity_id, &owner.identity_id];
+            let identities = registry.users_by_identity(first, &ids).await.unwrap();
+            let found: Vec<Option<&Uid>> = identities.iter().map(|user| user.as_ref().map(|user| &user.uid)).collect();
+            assert_eq!(found, [None, Some(&owner.uid), Some(&owner.uid)]);
+            assert!(registry.users_by_identity(second, &ids).await.unwrap().iter().all(Option::is_none));
+            assert!(registry.users_by_identity(first, &[]).await.unwrap().is_empty());
         }
         assert!(registry.rename_user(first, &uid(OWNER), "new", NOW + 5).await.unwrap());
         assert!(!registry.rename_user(second, &uid(OWNER), "taken", NOW + 5).await.unwrap());
-        let renamed = registry.user_by_identity(first, &owner.identity_id).await.unwrap().unwrap();
+        let renamed = registry.users_by_identity(first, &[&owner.identity_id]).await.unwrap().remove(0).unwrap();
         assert_eq!((renamed.nick_name.as_str(), renamed.updated_ms), ("new", NOW + 5));
     });
 }
@@ -159,22 +162,29 @@ fn bindings_are_made_and_ended() {
             let (registry, lonely) = (registry.clone(), lonely.clone());
             let user = uid(if n % 2 == 0 { OWNER } else { GUEST });
             tasks.spawn(async move {
-                (n, registry.bind_device(first, &user, &lonely, &Cut(NOW), NOW + 1).await.unwrap().0)
+                (n, registry.bind_devices(first, &user, &[lonely], &Cut(NOW), NOW + 1).await.unwrap().0)
             });
         }
         let ended = tasks.join_all().await;
         let won: Vec<i32> =
-            ended.iter().filter(|(_, bound)| *bound == Some(Bound::Owner)).map(|(n, _)| n % 2).collect();
+            ended.iter().filter(|(_, bound)| *bound == Some(vec![Bound::Owner])).map(|(n, _)| n % 2).collect();
         assert!(won.len() == 10 && won.iter().all(|side| *side == won[0]), "{ended:?}");
-        assert!(ended.iter().filter(|(n, _)| n % 2 != won[0]).all(|(_, bound)| *bound == Some(Bound::Taken)));
+        assert!(ended.iter().filter(|(n, _)| n % 2 != won[0]).all(|(_, bound)| *bound == Some(vec![Bound::Taken])));
         assert!(device(LONELY).await.home.is_some());
-        assert_eq!(registry.bind_device(first, &uid(FOREIGN_USER), &lonely, &Cut(NOW), NOW).await.unwrap().0, None);
+        let bind = async |project, user: &str, names: &[FactoryName]| {
+            registry.bind_devices(project, &uid(user), names, &Cut(NOW), NOW).await.unwrap().0
+        };
+        assert_eq!(bind(first, FOREIGN_USER, std::slice::from_ref(&lonely)).await, None);
         let nothing = FactoryName { product_key: "x".into(), device_name: "y".into() };
-        let bound = registry.bind_device(first, &uid(OWNER), &nothing, &Cut(NOW), NOW).await.unwrap().0;
-        assert_eq!(bound, Some(Bound::Unknown));
         let scale = name(SCALE).await;
-        let foreign = registry.bind_device(second, &uid(FOREIGN_USER), &scale, &Cut(NOW), NOW).await.unwrap().0;
-        assert_eq!(foreign, Some(Bound::Unknown), "another project's device is none");
+        let all = [nothing, scale, lonely, name(PLUG).await];
+        let (owner, guest) = if won[0] == 0 { (Bound::Owner, Bound::Taken) } else { (Bound::Taken, Bound::Owner) };
+        let guests = vec![Bound::Unknown, Bound::Taken, guest, Bound::Taken];
+        assert_eq!(bind(first, GUEST, &all).await, Some(guests));
+        assert_eq!(bind(first, OWNER, &all).await, Some(vec![Bound::Unknown, Bound::Owner, owner, Bound::Owner]));
+        let foreign = bind(second, FOREIGN_USER, &all[..2]).await;
+        assert_eq!(foreign, Some(vec![Bound::Unknown; 2]), "another project's device is none");
+        assert_eq!(bind(first, OWNER, &[]).await, Some(Vec::new()));
 
         let unbind = async |user: &str, no: DeviceNo| {
             registry.unbind_device(first, &uid(user), no, &Cut(NOW), NOW + 2).await.unwrap().0
@@ -234,12 +244,20 @@ fn a_password_opens_what_is_bound() {
         assert_eq!(check("18200000678", "of 18200000678").await, Some(uid(OWNER)));
         assert_eq!(check("18200000678", "of guest@example.com").await, None);
         assert_eq!(check("nobody", "of nobody").await, None);
-        let access = async |user: &str, name: &FactoryName| registry.access(&uid(user), name).await.unwrap();
+        let accesses = async |user: &str, names: &[FactoryName]| registry.accesses(&uid(user), names).await.unwrap();
+        let access = async |user: &str, name: &FactoryName| accesses(user, std::slice::from_ref(name)).await.remove(0);
         let version = access(OWNER, &plug).await.unwrap().version;
         assert_eq!(access(OWNER, &plug).await.unwrap().version, version);
         assert!(access(GUEST, &plug).await.is_some(), "a share");
         assert!(access(OWNER, &abroad).await.is_none() && access(FOREIGN_USER, &abroad).await.is_some());
         assert!(access(FOREIGN_USER, &plug).await.is_none());
+        // Of several devices, each has the answer that it has alone, in their order.
+        let several = accesses(OWNER, &[plug.clone(), abroad.clone(), plug.clone()]).await;
+        let versions: Vec<Option<&str>> =
+            several.iter().map(|access| access.as_ref().map(|access| access.version.as_str())).collect();
+        assert_eq!(versions, [Some(version.as_str()), None, Some(version.as_str())]);
+        assert!(accesses(OWNER, &[]).await.is_empty());
+        assert!(accesses("nobody", &[plug.clone(), plug.clone()]).await.iter().all(Option::is_none));
         registry.record_login(&uid(OWNER), NOW + 9).await.unwrap();
         assert_eq!(registry.user(first, &uid(OWNER)).await.unwrap().unwrap().last_login_ms, Some(NOW + 9));
         assert_eq!(access(OWNER, &plug).await.unwrap().version, version, "a login changes nothing");

@@ -19,12 +19,12 @@ use crate::support::world::{DOOR, FOREIGN, GATEWAY, GUEST, LEAK, OWNER, PLUG, SC
 #[test]
 fn facts_are_kept_by_kind_and_key() {
     on_engines(async |registry, first, _| {
-        let no = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap().no;
-        let (plug, scale) = (no(PLUG).await, no(SCALE).await);
-        let change = async |device: DeviceNo, kind, changes: Vec<AttributeChange>| {
+        let device = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap();
+        let (plug, scale) = (&device(PLUG).await, &device(SCALE).await);
+        let change = async |device: &Device, kind, changes: Vec<AttributeChange>| {
             registry.change_attributes(device, kind, changes, 3).await.unwrap()
         };
-        let facts = async |device: DeviceNo, kind| registry.attributes(device, kind).await.unwrap();
+        let facts = async |device: &Device, kind| registry.attributes(device, kind).await.unwrap();
         let fact = |key: &str, text: &str, version| Attribute { key: key.to_owned(), text: text.to_owned(), version };
         assert!(
             change(plug, AttributeKind::Tag, vec![AttributeChange::set("b", "1"), AttributeChange::set("a", "2")])
@@ -56,7 +56,7 @@ fn facts_are_kept_by_kind_and_key() {
             registry.put_desired(plug, setpoints, until_ms, true, now_ms, 2).await.unwrap()
         };
         let desired = async || {
-            let all = registry.desired(plug).await.unwrap().into_iter();
+            let all = registry.desired(&[plug]).await.unwrap().remove(0).into_iter();
             all.map(|one| (one.code, one.value.as_json().to_owned(), one.version)).collect::<Vec<_>>()
         };
         let one = |code: &str, value: &str, version: i64| (code.to_owned(), value.to_owned(), version);
@@ -65,7 +65,7 @@ fn facts_are_kept_by_kind_and_key() {
         assert!(put(vec![setpoint("on", "false")], NOW + 20, NOW).await);
         assert_eq!(desired().await, [one("at", "1", 1), one("on", "false", 2)]);
         let versions = vec![("on".to_owned(), Some(1)), ("at".to_owned(), None), ("nothing".to_owned(), None)];
-        registry.remove_desired(plug, versions).await.unwrap();
+        registry.remove_desired(&[(plug, versions)]).await.unwrap();
         assert_eq!(desired().await, [one("on", "false", 2)], "a newer one stays");
         assert!(put(vec![setpoint("on", "true")], NOW + 30, NOW + 20).await);
         assert_eq!(desired().await, [one("on", "true", 1)], "one whose time is over is gone");
@@ -81,12 +81,13 @@ fn facts_are_kept_by_kind_and_key() {
 #[test]
 fn filters_are_kept_by_session_and_device() {
     on_engines(async |registry, first, _| {
-        let no = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap().no;
-        let (gateway, door, leak, plug) = (no(GATEWAY).await, no(DOOR).await, no(LEAK).await, no(PLUG).await);
+        let device = async |name: &str| registry.device(first, &id(name)).await.unwrap().unwrap();
+        let (gateway, door) = (&device(GATEWAY).await, &device(DOOR).await);
+        let (leak, plug) = (&device(LEAK).await, &device(PLUG).await);
         let filters = |all: &[&str]| all.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>();
         let kept = async |session| registry.stored_filters(session).await.unwrap();
         assert!(kept(gateway).await.is_empty());
-        let of = |device, all: &[&str]| (device, filters(all));
+        let of = |device: &Device, all: &[&str]| (device.no, filters(all));
         registry.store_filters(gateway, vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])]).await.unwrap();
         registry.store_filters(plug, vec![of(plug, &["p"])]).await.unwrap();
         let mut expected = vec![of(gateway, &["a/#", "水/+"]), of(door, &["d"])];
@@ -100,7 +101,7 @@ fn filters_are_kept_by_session_and_device() {
         expected.sort_by_key(|(device, _)| device.0);
         assert_eq!(kept(gateway).await, expected);
         // Filters of devices that are not sub-devices of the gateway are deleted.
-        assert!(registry.detach(&[leak], gateway, NOW).await.unwrap());
+        assert!(registry.detach(&[leak.no], gateway.no, NOW).await.unwrap());
         registry.store_filters(gateway, vec![of(plug, &["p"])]).await.unwrap();
         assert_eq!(kept(gateway).await, [of(gateway, &["b"])]);
         registry.delete_filters(gateway).await.unwrap();
@@ -163,7 +164,8 @@ fn devices_are_made_as_they_come() {
         };
         let behind = Some(gateway.no);
         let make = async |device: &NewSubDevice, gateway, max| {
-            registry.make_device(device, gateway, max, &Cut(NOW), NOW).await.unwrap().0
+            let device = std::slice::from_ref(device);
+            registry.make_devices(device, gateway, max, &Cut(NOW), NOW).await.unwrap().0.pop()
         };
         let sub = named("rzeSU2h9uoklx001", "cellar");
         let made = make(&sub, behind, 3).await.unwrap();
@@ -195,9 +197,11 @@ fn devices_are_made_as_they_come() {
         let claim = |device_id: &str| DeviceClaim::Registered(id(device_id), name.clone());
         assert!(registry.device_secret(&claim(alone.id.as_str())).await.unwrap().is_some());
         assert!(registry.device_secret(&claim(PLUG)).await.unwrap().is_none());
-        let product = registry.product_secret(&alone.product.key).await.unwrap().unwrap();
+        let keys = ["nothing", alone.product.key.as_str()];
+        let mut products = registry.product_secrets(&keys).await.unwrap();
+        let product = products.remove(1).unwrap();
         assert_eq!((product.product.registration, product.secret.len()), (Registration::Off, 16));
-        assert!(registry.product_secret("nothing").await.unwrap().is_none());
+        assert!(products.remove(0).is_none() && registry.product_secrets(&[]).await.unwrap().is_empty());
     });
 }
 
@@ -233,14 +237,14 @@ fn the_history_ends_for_exactly_those_that_go_to_somebody_new() {
         assert!(moves.removed.iter().all(|left| left.owner.as_ref() == Some(&owner) && left.home.is_some()));
         assert!(moves.new_owners.is_empty() && taken().is_empty());
         // The same owner gets them back unchanged.
-        let (bound, moves) = registry.bind_device(first, &owner, &factory(&leak), &asked, NOW).await.unwrap();
-        assert_eq!((bound, moves.new_owners), (Some(Bound::Owner), vec![(leak.no, owner.clone())]));
+        let (bound, moves) = registry.bind_devices(first, &owner, &[factory(&leak)], &asked, NOW).await.unwrap();
+        assert_eq!((bound, moves.new_owners), (Some(vec![Bound::Owner]), vec![(leak.no, owner.clone())]));
         assert!(taken().is_empty() && device(LEAK).await.history_from_ms == 0);
         // Another user gets the gateway and its sub-devices without an owner.
         assert!(registry.attach(&[door.no], gateway.no, 9, &asked, NOW).await.unwrap().0);
-        let (bound, moves) = registry.bind_device(first, &guest, &factory(&gateway), &asked, NOW).await.unwrap();
+        let (bound, moves) = registry.bind_devices(first, &guest, &[factory(&gateway)], &asked, NOW).await.unwrap();
         let came = vec![(gateway.no, guest.clone()), (door.no, guest.clone())];
-        assert_eq!((bound, moves.new_owners), (Some(Bound::Owner), came));
+        assert_eq!((bound, moves.new_owners), (Some(vec![Bound::Owner]), came));
         assert_eq!(taken(), [gateway.no, door.no]);
         for one in [&gateway, &door] {
             assert_eq!(device(one.id.as_str()).await.history_from_ms, NOW + 100 + one.no.0);

@@ -188,25 +188,25 @@ fn removal_and_reset() {
             registry.remove_devices(project, &[id(device)], removal, &Cut(from), NOW + 9).await.unwrap().is_some()
         };
         let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
-        registry.name_function(plug.no, "switch_1", "left", NOW).await.unwrap();
-        registry.add_device_user(plug.no, profile("n"), 10).await.unwrap().unwrap();
+        registry.name_function(&plug, "switch_1", "left", NOW).await.unwrap();
+        registry.add_device_user(&plug, profile("n"), 10).await.unwrap().unwrap();
         assert!(!remove(second, PLUG, Removal::Removed, 0).await);
         assert!(remove(first, PLUG, Removal::Removed, 0).await);
         assert!(!remove(first, PLUG, Removal::Removed, 0).await);
         assert!(registry.device(first, &id(PLUG)).await.unwrap().is_none());
         assert!(registry.device_by_id(&id(PLUG)).await.unwrap().is_some(), "its own session still finds it");
-        assert_eq!(registry.function_names(plug.no).await.unwrap().len(), 1);
+        assert_eq!(registry.function_names(&[&plug]).await.unwrap()[0].len(), 1);
         // The device is bound again and then reset.
         registry.apply(world(), &Cut(NOW), NOW + 20).await.unwrap();
         let again = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         assert_eq!((again.no, again.owner.clone()), (plug.no, Some(Uid::from(OWNER))));
         assert!(remove(first, PLUG, Removal::Reset, NOW + 30).await);
-        assert!(registry.function_names(plug.no).await.unwrap().is_empty());
-        assert!(registry.device_users(plug.no, 10).await.unwrap().is_empty());
+        assert!(registry.function_names(&[&plug]).await.unwrap()[0].is_empty());
+        assert!(registry.device_users(&plug, 10).await.unwrap().is_empty());
         assert_eq!(registry.device_by_id(&id(PLUG)).await.unwrap().unwrap().history_from_ms, NOW + 30);
         // Only the first call activates a device.
-        assert!(registry.activate_device(plug.no, NOW).await.unwrap());
-        assert!(!registry.activate_device(plug.no, NOW + 1).await.unwrap());
+        assert_eq!(registry.activate_devices(&[&plug, &plug], NOW).await.unwrap(), [true, false]);
+        assert_eq!(registry.activate_devices(&[&plug], NOW + 1).await.unwrap(), [false]);
         assert!(registry.virtual_devices(10).await.unwrap().is_empty());
     });
 }
@@ -225,8 +225,8 @@ fn profile(name: &str) -> DeviceUserProfile {
 #[test]
 fn device_users_are_of_one_device_and_bounded() {
     on_engines(async |registry, first, _| {
-        let scale = registry.device(first, &id(SCALE)).await.unwrap().unwrap().no;
-        let plug = registry.device(first, &id(PLUG)).await.unwrap().unwrap().no;
+        let scale = &*registry.device(first, &id(SCALE)).await.unwrap().unwrap();
+        let plug = &*registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         let one = registry.add_device_user(scale, profile("a"), 2).await.unwrap().unwrap();
         let two = registry.add_device_user(scale, profile("b"), 2).await.unwrap().unwrap();
         assert!(one != two && registry.add_device_user(scale, profile("c"), 2).await.unwrap().is_none());

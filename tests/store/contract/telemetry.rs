@@ -80,6 +80,7 @@ async fn an_empty_log(subject: Subject) {
     assert_eq!(telemetry.page(None, DEVICE, &everything()).await.unwrap(), EventPage::default());
     assert_eq!(telemetry.count(None, DEVICE, &everything()).await.unwrap().rows, 0);
     assert_eq!(telemetry.latest(&[DEVICE, OTHER]).await.unwrap(), vec![Default::default(), Default::default()]);
+    assert_eq!(telemetry.newest_ms(&[DEVICE, OTHER]).await.unwrap(), [0, 0]);
     telemetry.append(vec![]).await.unwrap();
     telemetry.expire(T, DurationMs(0), Consent::Given).await.unwrap();
     assert_eq!(telemetry.figures().rows_appended, 0);
@@ -408,6 +409,7 @@ async fn many_devices_do_not_mix(subject: Subject) {
     for (device, latest) in devices.iter().zip(&latest) {
         assert_eq!(latest.points[0].value.as_json(), format!("{}", device.0 * 10 + 2));
     }
+    assert_eq!(telemetry.newest_ms(&[devices[5], OTHER, DeviceNo(-1)]).await.unwrap(), [T + 2, T + 2, 0]);
     for device in devices.iter().step_by(37) {
         let rows = walk(&*telemetry, *device, everything()).await;
         assert_eq!(values(&rows), [2, 1, 0].map(|round| (device.0 * 10 + round).to_string()));

@@ -95,6 +95,8 @@ fn logins_live_until_another_password_or_too_many_others() {
             })
         };
         let pair = grant(NOW).await.unwrap();
+        let logged_in = registry.user(first, &account.uid).await.unwrap().unwrap();
+        assert_eq!(logged_in.last_login_ms, Some(NOW), "in the same transaction");
         assert!(lives(&pair.access, NOW + 999).await && !lives(&pair.access, NOW + 1000).await);
         assert!(!lives(&pair.refresh, NOW).await);
         let refresh = async |project, token: &str| {
@@ -139,14 +141,16 @@ fn what_a_user_has_of_devices() {
         let member = number(&*registry, first, "member").await;
         let member_uid = account(&*registry, first, "member").await.uid;
         let devices = async |names: &[&str]| {
-            let mut numbers = Vec::new();
+            let mut devices = Vec::new();
             for name in names {
-                numbers.push(no(&*registry, first, name).await);
+                devices.push(registry.device(first, &id(name)).await.unwrap().unwrap());
             }
-            numbers
+            devices
         };
         let all = devices(&[PLUG, SPEAKER, SCALE, LONELY, PLUG]).await;
-        let roles = async || registry.device_roles(member, &all).await.unwrap();
+        let roles = async || {
+            registry.device_roles(member, &all.iter().map(|device| &**device).collect::<Vec<_>>()).await.unwrap()
+        };
         assert_eq!(roles().await, [None; 5]);
         assert!(registry.device_roles(member, &[]).await.unwrap().is_empty());
         let comes = MemberChange { name: None, is_admin: None, may_join: true, by: None };
@@ -154,7 +158,7 @@ fn what_a_user_has_of_devices() {
         assert_eq!(put, MemberResult::Done);
         let home = Some(DeviceRole::Resident);
         assert_eq!(roles().await, [home, None, home, None, home]);
-        let shared = registry.share_device(first, None, &member_uid, all[1], NOW).await.unwrap();
+        let shared = registry.share_device(first, None, &member_uid, all[1].no, NOW).await.unwrap();
         assert_eq!(shared, Some(Shared::Done));
         assert_eq!(roles().await, [home, Some(DeviceRole::Sharee), home, None, home]);
         let page = async || {
@@ -164,7 +168,7 @@ fn what_a_user_has_of_devices() {
         let seen = page().await;
         let numbers: Vec<DeviceNo> = seen.devices.iter().map(|device| device.no).collect();
         assert_eq!(seen.total as usize, numbers.len());
-        assert!(all[..3].iter().all(|no| numbers.contains(no)) && !numbers.contains(&all[3]));
+        assert!(all[..3].iter().all(|no| numbers.contains(&no.no)) && !numbers.contains(&all[3].no));
         let of_user = async |which| registry.devices_of_user(first, &member_uid, which, 0, 99).await.unwrap().unwrap();
         assert_eq!(of_user(UserDevices::Shared).await.len(), 1);
         assert_eq!(of_user(UserDevices::Home).await.len() + 1, numbers.len());
@@ -202,11 +206,12 @@ fn shares_are_counted_and_withdrawn() {
         let withdraw = async |project, user: &str| registry.withdraw_device(project, &uid(user), plug).await.unwrap();
         assert!(!withdraw(second, GUEST).await && !withdraw(first, OWNER).await);
         // The end of a share deletes the desired values that the sharee may have set.
+        let device = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         let setpoint = vec![("switch_1".into(), Value::from_json("true").unwrap())];
-        assert!(registry.put_desired(plug, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
+        assert!(registry.put_desired(&device, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
         assert!(withdraw(first, GUEST).await && !withdraw(first, GUEST).await);
         assert!(sharees(first).await.is_empty());
-        assert!(registry.desired(plug).await.unwrap().is_empty());
+        assert!(registry.desired(&[&device]).await.unwrap()[0].is_empty());
     });
 }
 
@@ -278,12 +283,12 @@ fn homes_are_made_changed_shared_and_removed() {
 
         assert!(registry.remove_member(second, None, boat, &guest.uid, NOW).await.is_err());
         assert_eq!(registry.remove_member(first, None, boat, &guest.uid, NOW).await.unwrap(), Vec::new());
-        let plug = no(&*registry, first, PLUG).await;
+        let device = registry.device(first, &id(PLUG)).await.unwrap().unwrap();
         let setpoint = vec![("switch_1".into(), Value::from_json("true").unwrap())];
-        assert!(registry.put_desired(plug, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
+        assert!(registry.put_desired(&device, setpoint, NOW + 1, true, NOW, 9).await.unwrap());
         registry.put_member(first, HOME, &guest.uid, admin, NOW).await.unwrap();
         assert!(registry.remove_member(first, None, HOME, &guest.uid, NOW).await.is_ok());
-        assert!(registry.desired(plug).await.unwrap().is_empty(), "as with a share");
+        assert!(registry.desired(&[&device]).await.unwrap()[0].is_empty(), "as with a share");
         assert_eq!(put(first, &guest.uid, by_guest.clone()).await, MemberResult::Unknown, "gone is gone");
         assert_eq!(put(first, &guest.uid, MemberChange { may_join: true, ..by_guest }).await, MemberResult::NotAllowed);
         assert!(registry.remove_home(second, None, HOME, NOW).await.is_err());
