@@ -11,6 +11,7 @@ use super::session::Session;
 use crate::domain::attribute::{AttributeChange, AttributeKind};
 use crate::domain::device::FactoryName;
 use crate::domain::pairing::Redeemed;
+use crate::domain::presence::LeasedDevice;
 use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::topology::{ProductSecret, SUB_DEVICES_MAX};
 use crate::domain::{Cloud, Device, DeviceNo, Error};

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
+use super::connection::Reader;
 use crate::domain::attribute::{Attribute, AttributeChange, AttributeKind, Desired, DesiredVersions};
 use crate::domain::command::Setpoint;
 use crate::domain::store::AttributeStore;
@@ -24,7 +25,7 @@ impl AttributeStore for SqliteRegistry {
         max: usize,
     ) -> Result<bool> {
         let device = device.found.no();
-        let known = self.readers.run(|connection| attributes(connection, device, kind).map_err(Error::store))?;
+        let known = self.readers.run(move |reader| attributes(reader, device, kind).map_err(Error::store)).await?;
         let is_known = |change: &AttributeChange| {
             let found = known.iter().find(|attribute| attribute.key == change.key);
             change.from_version.is_none() && found.map(|attribute| &attribute.text) == change.text.as_ref()
@@ -96,20 +97,20 @@ impl AttributeStore for SqliteRegistry {
         let one =
             |device: &Device, (code, version): &(String, Option<i64>)| (device.found.no().0, code.clone(), *version);
         let all = values.iter().flat_map(|(device, versions)| versions.iter().map(|value| one(device, value)));
-        let mut all: Vec<(i64, String, Option<i64>)> = all.collect();
+        let all: Vec<(i64, String, Option<i64>)> = all.collect();
         // What is not there must not cost a commit.
-        self.readers.run(|connection| {
+        let read = move |reader: &Reader<'_>| {
             let sql = format!("SELECT 1 FROM desired_value WHERE {THIS_DESIRED}");
-            let mut statement = connection.prepare_cached(&sql).map_err(Error::store)?;
+            let mut statement = reader.prepare_cached(&sql).map_err(Error::store)?;
             let mut stored = Vec::with_capacity(all.len());
-            for value in std::mem::take(&mut all) {
+            for value in all {
                 if statement.exists(params![value.0, value.1, value.2]).map_err(Error::store)? {
                     stored.push(value);
                 }
             }
-            all = stored;
-            Ok(())
-        })?;
+            Ok(stored)
+        };
+        let all = self.readers.run(read).await?;
         if all.is_empty() {
             return Ok(());
         }

@@ -132,9 +132,8 @@ impl DeviceStore for SqliteRegistry {
             let found = reader.first(&sql, params![project.0, device.0])?;
             Ok(found.map(|device| seen_as(Arc::new(device), view.role)))
         };
-        let queries = queries.iter().map(|query| {
-            (query.project, query.user.map(|user| (user.no, user.version)), query.device)
-        });
+        let queries =
+            queries.iter().map(|query| (query.project, query.user.map(|user| (user.no, user.version)), query.device));
         let queries: Vec<_> = queries.collect();
         let read = move |reader: &Reader<'_>| {
             let _snapshot = reader.unchecked_transaction().map_err(Error::store)?;
@@ -265,9 +264,8 @@ impl DeviceStore for SqliteRegistry {
     async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>> {
         let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.device_id = ?2");
         let ids = ids.to_vec();
-        let read = move |reader: &Reader<'_>| {
-            ids.iter().map(|id| reader.first(&sql, params![None::<i64>, id.0])).collect()
-        };
+        let read =
+            move |reader: &Reader<'_>| ids.iter().map(|id| reader.first(&sql, params![None::<i64>, id.0])).collect();
         self.readers.run(read).await
     }
 
