@@ -412,7 +412,11 @@ async fn watch(space: Arc<DiskSpace>, mut shutdown: Shutdown) {
     let mut periods = tokio::time::interval(SPACE_PERIOD);
     loop {
         tokio::select! {
-            _ = periods.tick() => space.check(),
+            _ = periods.tick() => {
+                let space = space.clone();
+                // A disk that does not answer must not block a worker of the runtime.
+                let _ = tokio::task::spawn_blocking(move || space.check()).await;
+            }
             () = shutdown.begun() => return,
         }
     }

@@ -73,6 +73,18 @@ pub fn bytes_written_by(process: &str) -> u64 {
     line.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// What the kernel counts processor time in.
+const TICK_MS: u64 = 10;
+
+/// Processor time that a process has taken so far.
+pub fn processor_time_of(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // After the name in parentheses; user and system time are the fields 14 and 15 of all.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = [11, 12].map(|field| fields[field].parse::<u64>().unwrap()).iter().sum();
+    Duration::from_millis(ticks * TICK_MS)
+}
+
 /// A whole number from the environment.
 pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

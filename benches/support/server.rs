@@ -29,9 +29,6 @@ const APP_KEY: &str = "60030000";
 /// Data points of a device.
 const POINTS: usize = 6;
 
-/// What the kernel counts processor time in.
-const TICK_MS: u64 = 10;
-
 /// The id of the n-th device.
 pub fn device_id(n: usize) -> String {
     format!("bf{n:018}")
@@ -179,11 +176,7 @@ impl Server {
 
     /// Processor time that it has taken so far.
     pub fn processor_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // After the name in parentheses; user and system time are the fields 14 and 15 of all.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = [11, 12].map(|field| fields[field].parse::<u64>().unwrap()).iter().sum();
-        Duration::from_millis(ticks * TICK_MS)
+        super::processor_time_of(&self.child.id().to_string())
     }
 
     /// Bytes that it had written to disk so far.

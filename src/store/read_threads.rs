@@ -145,7 +145,7 @@ pub fn check_may_block() {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{SyncSender, sync_channel};
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
@@ -158,10 +158,10 @@ pub(crate) mod tests {
 
     impl ReadThreads {
         /// Holds up all threads, as a disk that does not answer, until the returned senders are dropped.
-        pub fn hold_up(&self) -> Vec<Sender<()>> {
+        pub fn hold_up(&self) -> Vec<SyncSender<()>> {
             let hold_up = |_| {
-                let (held, wait) = channel::<()>();
-                let (begin, begun) = channel();
+                let (held, wait) = sync_channel::<()>(1);
+                let (begin, begun) = sync_channel(1);
                 let job = move || {
                     begin.send(()).unwrap();
                     let _ = wait.recv();
@@ -177,7 +177,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_read_that_waits_delays_neither_the_runtime_nor_other_reads() {
         let threads = Arc::new(ReadThreads::new(3));
-        let (release, wait) = channel::<i32>();
+        let (release, wait) = sync_channel::<i32>(1);
         let waiting = threads.clone();
         let mut waiting =
             Box::pin(async move { waiting.run(move || wait.recv().map_err(Error::store)).await.unwrap() });
@@ -194,7 +194,7 @@ pub(crate) mod tests {
     async fn a_cancelled_read_does_not_run_and_all_others_do() {
         let threads = ReadThreads::new(2);
         let held = threads.hold_up();
-        let (ran, runs) = channel();
+        let (ran, runs) = sync_channel(100);
         let mut cancelled = Box::pin(threads.run({
             let ran = ran.clone();
             move || ran.send("cancelled").map_err(Error::store)

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::telemetry::{DISK_FULL, is_full};
@@ -86,6 +86,14 @@ fn full_disk_as_busy(error: Error) -> Error {
         Error::Store(cause) if cause.downcast_ref::<rusqlite::Error>().is_some_and(is_full) => Error::Busy(DISK_FULL),
         other => other,
     }
+}
+
+/// Executes a statement and caches it. Preparing it takes longer than executing it, because of the triggers (`touched.sql`).
+///
+/// # Errors
+/// Those of SQLite.
+pub fn execute(connection: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+    connection.prepare_cached(sql)?.execute(values)
 }
 
 fn in_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
-use super::connection::Reader;
+use super::connection::{Reader, execute};
 use super::device_filter::Filter;
 use super::owner::{Owners, user_no};
 use super::visibility::{
@@ -214,7 +214,7 @@ impl DeviceStore for SqliteRegistry {
                 "UPDATE device AS d SET name = ?3, updated_ms = ?4
                  WHERE device_id = ?2 AND {VISIBLE} AND NOT {HELD_ELSEWHERE}"
             );
-            Ok(connection.execute(&sql, params![project.0, id.0, name, now_ms]).map_err(Error::store)? == 1)
+            Ok(execute(connection, &sql, params![project.0, id.0, name, now_ms]).map_err(Error::store)? == 1)
         };
         self.writer.run(write).await
     }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::SqliteRegistry;
+use super::connection::execute;
 use crate::domain::store::StoredFilterStore;
 use crate::domain::{Device, DeviceNo, Error, Result};
 
@@ -52,7 +53,7 @@ impl StoredFilterStore for SqliteRegistry {
     async fn delete_filters(&self, session: &Device) -> Result<()> {
         let sql = "DELETE FROM kept_filter WHERE session_no = ?1";
         let session = session.found.no();
-        let write = move |connection: &Connection| connection.execute(sql, params![session.0]).map(drop);
+        let write = move |connection: &Connection| execute(connection, sql, params![session.0]).map(drop);
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await
     }
 }

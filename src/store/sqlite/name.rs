@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
 use super::SqliteRegistry;
+use super::connection::execute;
 use crate::domain::name::FunctionName;
 use crate::domain::store::NameStore;
 use crate::domain::{Device, DeviceNo, Error, Result};
@@ -13,12 +14,13 @@ impl NameStore for SqliteRegistry {
     async fn name_function(&self, device: &Device, code: &str, name: &str, now_ms: i64) -> Result<()> {
         let (device, code, name) = (device.found.no(), code.to_owned(), name.to_owned());
         let write = move |connection: &Connection| {
-            connection.execute(
+            execute(
+                connection,
                 "INSERT INTO function_name (device_no, code, name) VALUES (?1, ?2, ?3)
                  ON CONFLICT (device_no, code) DO UPDATE SET name = excluded.name",
                 params![device.0, code, name],
             )?;
-            connection.execute("UPDATE device SET updated_ms = ?2 WHERE device_no = ?1", params![device.0, now_ms])
+            execute(connection, "UPDATE device SET updated_ms = ?2 WHERE device_no = ?1", params![device.0, now_ms])
         };
         self.writer.run(move |connection| write(connection).map_err(Error::store)).await?;
         Ok(())

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteRegistry;
 use super::attribute::delete_desired_values;
-use super::connection::Reader;
+use super::connection::{Reader, execute};
 use super::owner::{Owners, remove_homes, user_no};
 use crate::domain::caller::AppUser;
 use crate::domain::handover::{HistoryCuts, Moves};
@@ -228,7 +228,7 @@ impl UserStore for SqliteRegistry {
         let (uid, nick_name) = (uid.clone(), nick_name.to_owned());
         let sql = "UPDATE app_user SET nick_name = ?3, updated_ms = ?4 WHERE uid = ?2 AND project_no = ?1";
         let write = move |connection: &Connection| {
-            Ok(connection.execute(sql, params![project.0, uid.0, nick_name, now_ms]).map_err(Error::store)? == 1)
+            Ok(execute(connection, sql, params![project.0, uid.0, nick_name, now_ms]).map_err(Error::store)? == 1)
         };
         self.writer.run(write).await
     }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteRegistry;
+use super::connection::execute;
 use crate::domain::store::UserTokenStore;
 use crate::domain::token::TokenPair;
 use crate::domain::user::Account;
@@ -50,7 +51,7 @@ impl UserTokenStore for SqliteRegistry {
     async fn end_user_token(&self, user: UserNo, access: &str) -> Result<bool> {
         let hash = token_hash(access);
         let sql = "DELETE FROM user_token WHERE access_hash = ?1 AND user_no = ?2";
-        let write = move |connection: &Connection| connection.execute(sql, params![hash, user.0]);
+        let write = move |connection: &Connection| execute(connection, sql, params![hash, user.0]);
         self.writer.run(move |connection| Ok(write(connection).map_err(Error::store)? == 1)).await
     }
 

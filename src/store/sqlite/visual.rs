@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::SqliteRegistry;
-use super::connection::Reader;
+use super::connection::{Reader, execute};
 use super::device::{COLUMNS, FROM};
 use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, account};
 use crate::domain::device::FactoryName;
@@ -93,7 +93,7 @@ impl VisualStore for SqliteRegistry {
     async fn record_login(&self, uid: &Uid, now_ms: i64) -> Result<()> {
         let uid = uid.clone();
         let sql = "UPDATE app_user SET last_login_ms = ?2 WHERE uid = ?1";
-        let write = move |connection: &Connection| connection.execute(sql, params![uid.0, now_ms]);
+        let write = move |connection: &Connection| execute(connection, sql, params![uid.0, now_ms]);
         self.writer.run(move |connection| write(connection).map(drop).map_err(Error::store)).await
     }
 
