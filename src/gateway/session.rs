@@ -251,11 +251,11 @@ impl Session {
             return Err(error.into());
         }
         for sub in new {
+            self.sub_devices.insert(self.dialect.topic_name(&sub), sub.clone());
             self.resume_sub_device(sub.no);
             self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
             self.sub_devices_since.push((sub.no, Instant::now()));
-            self.pending_desired.push(sub.clone());
-            self.sub_devices.insert(self.dialect.topic_name(&sub), sub);
+            self.pending_desired.push(sub);
         }
         Ok(())
     }
