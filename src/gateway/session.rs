@@ -258,12 +258,12 @@ impl Session {
             return Err(error.into());
         }
         for leased in new {
-            let sub = &leased.device;
+            let sub = leased.device.clone();
+            self.sub_devices.insert(self.dialect.topic_name(&sub), leased);
             self.resume_sub_device(sub.no);
             self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
             self.sub_devices_since.push((sub.no, Instant::now()));
-            self.pending_desired.push(sub.clone());
-            self.sub_devices.insert(self.dialect.topic_name(sub), leased);
+            self.pending_desired.push(sub);
         }
         Ok(())
     }
