@@ -25,7 +25,7 @@ use crate::domain::presence::NodeId;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits, Ports};
 use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
-use crate::gateway::{CommandRouter, Gateway};
+use crate::gateway::{CommandRouter, Gateway, SessionTimeouts};
 use crate::http::{Bodies, HttpService, Refusals};
 use crate::in_process::{MemoryAttempts, MemoryPresence, MemoryReplays};
 use crate::metrics::Sources;
@@ -208,8 +208,9 @@ impl App {
         };
         let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
+        let (times, ms) = (&config.times, Duration::from_millis);
         let (to_virtual, virtual_messages) = virtual_devices::downlink();
-        let router = Arc::new(CommandRouter::default());
+        let router = Arc::new(CommandRouter::new(ms(times.command_answer_ms), ms(times.command_delivery_ms)));
         let (subscribers, events) = feed::feed();
         let downlink = Downlinks { to_virtual, router: router.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
@@ -229,7 +230,7 @@ impl App {
         };
         let cloud = Arc::new(Cloud::new(ports, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
-        let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
+        let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024, ms(times.request_body_ms));
         Ok(Self {
             cloud,
             config,
@@ -267,7 +268,12 @@ impl App {
 
     /// The device gateway.
     pub fn gateway(&self) -> Arc<Gateway> {
-        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone())
+        let times = &self.config.times;
+        let timeouts = SessionTimeouts {
+            connect: Duration::from_millis(times.connect_ms),
+            subscribe: Duration::from_millis(times.subscribe_ms),
+        };
+        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone(), timeouts)
     }
 
     /// The routes of the operator, for a process that has opened the folder itself.
@@ -344,6 +350,7 @@ impl App {
             accepts: accepts.clone(),
         };
         let metrics = &self.config.metrics.listen;
+        let head_timeout = Duration::from_millis(self.config.times.request_head_ms);
         for (setting, address, router) in [
             ("api.listen", &api.listen, router.clone()),
             ("api.tls_listen", &api.tls_listen, router),
@@ -363,7 +370,7 @@ impl App {
                 "api.tls_listen" => addresses.api_tls = bound,
                 _ => addresses.metrics = bound,
             }
-            tasks.spawn(listener.serve(HttpService(router), stopping.clone()));
+            tasks.spawn(listener.serve(HttpService { router, head_timeout }, stopping.clone()));
         }
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
@@ -372,7 +379,8 @@ impl App {
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
-        tasks.spawn(virtual_devices::run(self.cloud.clone(), self.virtual_messages, stopping));
+        let round = Duration::from_millis(self.config.times.virtual_round_ms);
+        tasks.spawn(virtual_devices::run(self.cloud.clone(), self.virtual_messages, round, stopping));
         announce(&addresses);
         stop.await;
         stop_all.now();

@@ -16,6 +16,8 @@ pub struct Config {
     pub api: Api,
     /// The listeners for devices.
     pub mqtt: Mqtt,
+    /// Time-outs and intervals.
+    pub times: Times,
     /// The listener for health and metrics.
     pub metrics: Metrics,
     /// The event log.
@@ -64,6 +66,42 @@ pub struct Mqtt {
     pub connections_max: usize,
     /// Maximum number of open connections from one address.
     pub connections_per_address: usize,
+}
+
+/// `[times]`, in milliseconds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Times {
+    /// The timeout for the CONNECT of a device.
+    pub connect_ms: u64,
+    /// How long after a device comes online commands wait for its subscription.
+    pub subscribe_ms: u64,
+    /// The timeout for the answer of a device to the call of a service.
+    pub command_answer_ms: u64,
+    /// The timeout for writing a command to a connection.
+    pub command_delivery_ms: u64,
+    /// The timeout for the headers of a request, and of an idle connection.
+    pub request_head_ms: u64,
+    /// The timeout for the body of a request.
+    pub request_body_ms: u64,
+    /// The interval at which virtual devices come online and report.
+    pub virtual_round_ms: u64,
+}
+
+impl Times {
+    /// The first setting outside of the accepted range.
+    fn invalid(&self) -> Option<&'static str> {
+        let settings = [
+            ("connect_ms", self.connect_ms),
+            ("subscribe_ms", self.subscribe_ms),
+            ("command_answer_ms", self.command_answer_ms),
+            ("command_delivery_ms", self.command_delivery_ms),
+            ("request_head_ms", self.request_head_ms),
+            ("request_body_ms", self.request_body_ms),
+            ("virtual_round_ms", self.virtual_round_ms),
+        ];
+        settings.into_iter().find(|(_, ms)| !(50..=600_000).contains(ms)).map(|(name, _)| name)
+    }
 }
 
 /// `[metrics]`
@@ -179,6 +217,9 @@ impl Config {
         }
         if !(1..=3600).contains(&self.tuya.clock_window_seconds) {
             return refuse("tuya.clock_window_seconds must be 1 to 3600");
+        }
+        if let Some(name) = self.times.invalid() {
+            return refuse(&format!("times.{name} must be 50 to 600000"));
         }
         if !matches!(self.aliyun.sharee_owned, 0 | 2) {
             return refuse("aliyun.sharee_owned must be 0 or 2");
@@ -348,6 +389,8 @@ mod tests {
             ("INGLE_API_BODIES_MEGABYTES", "3", "bodies_megabytes"),
             ("INGLE_TELEMETRY_RETENTION_DAYS", "0", "retention_days"),
             ("INGLE_TELEMETRY_DURABILITY", "maybe", "durability"),
+            ("INGLE_TIMES_CONNECT_MS", "0", "times.connect_ms"),
+            ("INGLE_TIMES_VIRTUAL_ROUND_MS", "600001", "times.virtual_round_ms"),
             ("INGLE_ALIYUN_SHAREE_OWNED", "1", "sharee_owned"),
             ("INGLE_API_TLS_CERT", "cert.pem", "tls_key"),
         ] {

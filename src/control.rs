@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -33,6 +34,8 @@ use crate::shutdown::Shutdown;
 pub const SOCKET_FILE: &str = "control.sock";
 /// Maximum number of open connections; further ones wait.
 const CONNECTIONS_MAX: usize = 16;
+/// The timeout for the headers of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const WORLD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The credentials of a project.
@@ -203,7 +206,7 @@ impl Socket {
 
     /// Serves until the shutdown begins, completes the requests in progress, and removes the socket.
     pub async fn serve(self, router: Router, shutdown: Shutdown) {
-        self.listener.serve(HttpService(router), shutdown).await;
+        self.listener.serve(HttpService { router, head_timeout: HEAD_TIMEOUT }, shutdown).await;
         let _ = std::fs::remove_file(&self.path);
     }
 }

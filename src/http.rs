@@ -34,8 +34,6 @@ pub use bodies::{Bodies, BodyError, HeldBody, Sender};
 pub use refusals::{Refusals, RequestLog};
 pub use rendered::{Rendered, Rendering};
 
-/// The timeout for the headers of a request, and of an idle connection.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout for a client that does not read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum length of request line and headers together. Hyper limits the number of headers to 100.
@@ -52,7 +50,12 @@ const EXPLAIN_BYTES_MAX: usize = 4096;
 
 /// A router that is served over HTTP/1.1. Each request has its [`Peer`] in its extensions.
 #[derive(Clone)]
-pub struct HttpService(pub Router);
+pub struct HttpService {
+    /// The routes.
+    pub router: Router,
+    /// The timeout for the headers of a request, and of an idle connection.
+    pub head_timeout: Duration,
+}
 
 impl Service for HttpService {
     const DRAIN_TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
@@ -65,7 +68,7 @@ impl Service for HttpService {
             let mut request = without_trailing_slash(request.map(Body::new));
             request.extensions_mut().insert(peer);
             let writes = request.method() != Method::GET;
-            let answer = self.0.clone().oneshot(request);
+            let answer = self.router.clone().oneshot(request);
             async move {
                 if !writes {
                     return Ok(answer.await.unwrap_or_else(|never| match never {}));
@@ -82,7 +85,7 @@ impl Service for HttpService {
             .timer(TokioTimer::new())
             // A client may close its sending side after the request.
             .half_close(true)
-            .header_read_timeout(HEADERS_TIMEOUT)
+            .header_read_timeout(self.head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);

@@ -18,8 +18,6 @@ use crate::shutdown::Shutdown;
 
 /// Maximum number of virtual devices that are simulated.
 const DEVICES_MAX: usize = 1000;
-/// The time between two rounds of reports.
-const ROUND: Duration = Duration::from_secs(2);
 /// Maximum number of messages that wait for virtual devices.
 const WAITING_MAX: usize = 64;
 /// The result of a command must have come by then.
@@ -61,10 +59,11 @@ impl Downlink for VirtualDownlink {
     }
 }
 
-/// Runs all virtual devices of the cloud until the shutdown begins, then disconnects them.
-pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, mut shutdown: Shutdown) {
+/// Runs all virtual devices of the cloud until the shutdown begins, then disconnects them. `period` is the time between
+/// two rounds of reports.
+pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, period: Duration, mut shutdown: Shutdown) {
     let mut running: HashMap<DeviceNo, VirtualDevice> = HashMap::new();
-    let mut rounds = tokio::time::interval(ROUND);
+    let mut rounds = tokio::time::interval(period);
     loop {
         tokio::select! {
             _ = rounds.tick() => {

@@ -12,6 +12,7 @@ mod session;
 mod subscriptions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -32,13 +33,28 @@ pub struct Gateway {
     /// Devices that were refused.
     pub refusals: Arc<DeviceRefusals>,
     desired_failed: Repeated,
+    timeouts: SessionTimeouts,
+}
+
+/// Time-outs of the session of a device.
+#[derive(Clone, Copy)]
+pub struct SessionTimeouts {
+    /// A CONNECT must have arrived by then.
+    pub connect: Duration,
+    /// A device subscribes within this time after it came online; until then commands wait for that.
+    pub subscribe: Duration,
 }
 
 impl Gateway {
     /// A gateway to a cloud. Clients that are no devices but subscribers of the live feed connect here too.
-    pub fn new(cloud: Arc<Cloud>, router: Arc<CommandRouter>, subscribers: Arc<Subscribers>) -> Arc<Self> {
+    pub fn new(
+        cloud: Arc<Cloud>,
+        router: Arc<CommandRouter>,
+        subscribers: Arc<Subscribers>,
+        timeouts: SessionTimeouts,
+    ) -> Arc<Self> {
         let desired_failed = Repeated::new("desired values could not be read");
-        Arc::new(Self { cloud, router, subscribers, refusals: Arc::default(), desired_failed })
+        Arc::new(Self { cloud, router, subscribers, refusals: Arc::default(), desired_failed, timeouts })
     }
 }
 

@@ -16,14 +16,11 @@ use crate::domain::{Device, DeviceNo, Downlink};
 
 /// Commands that wait for one session.
 const WAITING_MAX: usize = 64;
-/// The response must have come by then.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
-/// A command that has no response must have been written to its connection by then.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sessions of this process, by their devices.
-#[derive(Default)]
 pub struct CommandRouter {
+    answer_timeout: Duration,
+    delivery_timeout: Duration,
     sessions: Mutex<HashMap<DeviceNo, Route>>,
     commands: AtomicU32,
 }
@@ -116,6 +113,12 @@ impl Mailbox {
 }
 
 impl CommandRouter {
+    /// A router without sessions. The response to a command must have come within `answer_timeout`; a command that has
+    /// no response must have been written to its connection within `delivery_timeout`.
+    pub fn new(answer_timeout: Duration, delivery_timeout: Duration) -> Self {
+        Self { answer_timeout, delivery_timeout, sessions: Mutex::default(), commands: AtomicU32::new(0) }
+    }
+
     /// Routes the commands to the device of a lease to a session from now on. Of two sessions of a device, the one with the
     /// later lease has it, in whichever order they are registered; the other one is notified.
     pub fn register(&self, Lease { device, epoch, .. }: Lease, mailbox: &Arc<Mailbox>) {
@@ -160,7 +163,8 @@ impl Downlink for CommandRouter {
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
         let mailbox = self.mailbox(device.no).ok_or(Undelivered::Offline)?;
-        let patience = if matches!(command, Command::Do { .. }) { ANSWER_TIMEOUT } else { DELIVERY_TIMEOUT };
+        let has_answer = matches!(command, Command::Do { .. });
+        let patience = if has_answer { self.answer_timeout } else { self.delivery_timeout };
         let id = self.commands.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let (answer, answered) = oneshot::channel();
         mailbox.send(PendingCommand { device: device.clone(), id, command, answer })?;

@@ -7,7 +7,6 @@ mod stored;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -30,11 +29,6 @@ use crate::net::Peer;
 use crate::shutdown::Shutdown;
 use stored::StoredSubscriptions;
 
-/// A CONNECT must have arrived by then.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A device subscribes within this time after it connected; until then commands wait for that.
-const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Runs one MQTT connection until it closes.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
@@ -45,7 +39,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut connection = Connection::new(stream);
     // What happens once or seldom is on the heap while it happens: an idle connection has no room for it.
     let accepted = tokio::select! {
-        accepted = timeout(CONNECT_TIMEOUT, Box::pin(connect::accept(&mut connection, &gateway, peer))) => accepted,
+        accepted = timeout(gateway.timeouts.connect, Box::pin(connect::accept(&mut connection, &gateway, peer))) => accepted,
         () = shutdown.begun() => return,
     };
     match accepted {
@@ -93,7 +87,7 @@ pub struct Session {
     mailbox: Arc<Mailbox>,
     /// When the device connected.
     since: Instant,
-    /// When those sub-devices came online that did within [`SUBSCRIBE_TIMEOUT`].
+    /// When those sub-devices came online that did within `SessionTimeouts::subscribe`.
     sub_devices_since: Vec<(DeviceNo, Instant)>,
     /// Commands to devices that may be about to subscribe.
     held_commands: VecDeque<PendingCommand>,
@@ -164,16 +158,19 @@ impl Session {
             loop {
                 let mailbox = &*self.mailbox;
                 let reason = tokio::select! {
-                    read = timeout_at(read_by, connection.read()) => match read {
-                        Ok(read) => break read?,
-                        Err(_) => DisconnectReason::KeepAliveTimeout,
-                    },
+                    // In this order: once a call that takes a device from the session was answered, nothing that the
+                    // session sends for it is accepted.
+                    biased;
+                    () = shutdown.begun() => DisconnectReason::ServerShuttingDown,
                     () = mailbox.changed() => {
                         Box::pin(self.deliver_mail(connection, gateway)).await?;
                         connection.flush().await?;
                         continue;
                     }
-                    () = shutdown.begun() => DisconnectReason::ServerShuttingDown,
+                    read = timeout_at(read_by, connection.read()) => match read {
+                        Ok(read) => break read?,
+                        Err(_) => DisconnectReason::KeepAliveTimeout,
+                    },
                 };
                 connection.codec.close_with(reason);
                 return Err(Closed);
@@ -257,11 +254,12 @@ impl Session {
             disconnected(gateway, &new).await;
             return Err(error.into());
         }
+        let limit = gateway.timeouts.subscribe;
         for leased in new {
             let sub = leased.device.clone();
             self.sub_devices.insert(self.dialect.topic_name(&sub), leased);
             self.resume_sub_device(sub.no);
-            self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < SUBSCRIBE_TIMEOUT);
+            self.sub_devices_since.retain(|(no, since)| *no != sub.no && since.elapsed() < limit);
             self.sub_devices_since.push((sub.no, Instant::now()));
             self.pending_desired.push(sub);
         }

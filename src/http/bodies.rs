@@ -13,8 +13,6 @@ use http_body_util::BodyExt;
 
 use crate::repeated::Repeated;
 
-/// The timeout of a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout for the rest of a refused body, because its sender occupies a connection and its buffers.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of bytes that are read of the rest of a refused body.
@@ -64,6 +62,7 @@ pub struct Sender {
 /// much as then remains: one alone may use half, two a third each, and so on, so that some always remains for another.
 pub struct Bodies {
     bytes_max: usize,
+    timeout: Duration,
     ledger: Mutex<Ledger>,
     refused: Repeated,
     /// The time at which more bytes of refused bodies may be read.
@@ -92,12 +91,18 @@ impl Deref for HeldBody {
 }
 
 impl Bodies {
-    /// A budget of this many bytes.
-    pub fn new(bytes_max: usize) -> Arc<Self> {
+    /// A budget of this many bytes. Each body must arrive within `timeout`.
+    pub fn new(bytes_max: usize, timeout: Duration) -> Arc<Self> {
         let refused = Repeated::new(
             "a request was refused because the bodies of other requests use all the memory allowed for them",
         );
-        Arc::new(Self { bytes_max, ledger: Mutex::default(), refused, next_dropped: Mutex::new(Instant::now()) })
+        Arc::new(Self {
+            bytes_max,
+            timeout,
+            ledger: Mutex::default(),
+            refused,
+            next_dropped: Mutex::new(Instant::now()),
+        })
     }
 
     /// The used part of the budget.
@@ -128,7 +133,7 @@ impl Bodies {
         }
         let mut refusal = None;
         let collecting = self.collect(&mut body, bytes_max, &mut held, &mut refusal);
-        let received = tokio::time::timeout(BODY_TIMEOUT, collecting).await;
+        let received = tokio::time::timeout(self.timeout, collecting).await;
         if matches!(refusal, Some(BodyError::Busy)) {
             self.refused.record_failure("api.bodies_megabytes");
             let _ = tokio::time::timeout(REFUSED_TIMEOUT, self.drop_rest(&mut body)).await;
@@ -327,7 +332,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_body_held_is_given_back() {
-        let bodies = Bodies::new(4096 * KIB);
+        let bodies = Bodies::new(4096 * KIB, Duration::from_secs(10));
         let body = |bytes: usize| Body::from(vec![b'x'; bytes]);
         let small = bodies.receive(body(SMALL_BYTES), 1024 * KIB, sender(1, 1)).await.unwrap();
         assert_eq!((small.len(), bodies.held_bytes()), (SMALL_BYTES, 0));

@@ -1,6 +1,7 @@
 //! What a session's devices are sent without having asked: commands and desired values.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
@@ -8,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::Gateway;
 use super::super::calls::PendingCall;
 use super::super::router::{PendingCommand, SessionLoss};
-use super::{SUBSCRIBE_TIMEOUT, Session};
+use super::Session;
 use crate::domain::attribute::{Desired, DesiredVersions};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::{Device, DeviceNo};
@@ -64,7 +65,8 @@ impl Session {
         }
         let message = self.dialect.encode_command(&device, id, &command, gateway.cloud.now_ms());
         if !self.is_subscribed(&message.topic) {
-            let until = self.may_subscribe_until(device.no).filter(|until| *until > Instant::now());
+            let until =
+                self.may_subscribe_until(device.no, gateway.timeouts.subscribe).filter(|until| *until > Instant::now());
             match until.filter(|_| self.held_commands.len() < HELD_MAX) {
                 Some(until) => {
                     if is_new {
@@ -95,12 +97,12 @@ impl Session {
     }
 
     /// Until when a device may be about to subscribe, if it came online a short time ago.
-    fn may_subscribe_until(&self, device: DeviceNo) -> Option<Instant> {
+    fn may_subscribe_until(&self, device: DeviceNo, within: Duration) -> Option<Instant> {
         let since = match device == self.device.no {
             true => Some(self.since),
             false => self.sub_devices_since.iter().find(|(sub, _)| *sub == device).map(|(_, since)| *since),
         };
-        since.map(|since| since + SUBSCRIBE_TIMEOUT)
+        since.map(|since| since + within)
     }
 
     /// Sends its devices their desired values, once they are subscribed.
