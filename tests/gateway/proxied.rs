@@ -108,7 +108,7 @@ fn a_device_whose_tls_is_rsa_key_exchange_alone_connects_and_registers() {
     let folder = parent.path().join("proxy");
     std::fs::create_dir(&folder).unwrap();
     let _proxy = proxy(&folder, cloud.addresses["mqtt_proxy"].as_str().unwrap());
-    cloud.wait(|| folder.join("proxy.sock").exists());
+    crate::support::wait::until(&[&folder], || folder.join("proxy.sock").exists());
     for cipher in ["AES256-SHA256", "AES128-SHA256", "AES256-SHA", "AES128-SHA"] {
         let mut client = Command::new("openssl");
         client.args([

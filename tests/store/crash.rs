@@ -79,10 +79,7 @@ fn ingest_and_kill(folder: &Path, first: i64, random: &mut Random) -> Option<i64
         last = Some(batch.parse().unwrap());
         seen += 1;
         if seen >= wanted && !killed {
-            let begin = std::time::Instant::now();
-            while begin.elapsed() < killer_wait {
-                std::hint::spin_loop();
-            }
+            std::thread::park_timeout(killer_wait);
             child.kill().unwrap();
             killed = true;
         }

@@ -6,6 +6,7 @@ pub mod mqtt;
 pub mod people;
 pub mod schema;
 pub mod tuya;
+pub mod wait;
 pub mod world;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -244,13 +245,10 @@ impl TestCloud {
         aliyun::AliyunApp::new(self, world::SECOND_APP_KEY, world::SECOND_APP_SECRET, world::SECOND_PROJECT_ID)
     }
 
-    /// Repeats a request until a condition is true, for changes that the server makes by itself.
-    pub fn wait(&self, mut is_so: impl FnMut() -> bool) {
-        let begun = std::time::Instant::now();
-        while !is_so() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "it did not happen");
-            std::thread::yield_now();
-        }
+    /// Waits for a change that the server makes by itself and tells nobody. The condition is checked again after every change
+    /// of the data folder or of the log, and for what is only in memory every 20 ms.
+    pub fn wait(&self, is_so: impl FnMut() -> bool) {
+        wait::until(&[&self.folder, &Self::log_of(&self.folder)], is_so);
     }
 
     /// Sends bytes on a new connection and reads until it is closed.
@@ -351,9 +349,10 @@ pub fn terminate(child: &Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-/// Settings with which several servers can run at the same time.
-pub fn free_ports() -> [(&'static str, &'static str); 5] {
+/// Settings with which several servers can run at the same time, and with which virtual devices come online soon.
+pub fn free_ports() -> [(&'static str, &'static str); 6] {
     [
+        ("INGLE_TIMES_VIRTUAL_ROUND_MS", "200"),
         ("INGLE_MQTT_LISTEN", "127.0.0.1:0"),
         ("INGLE_MQTT_TLS_LISTEN", ""),
         ("INGLE_API_LISTEN", "127.0.0.1:0"),

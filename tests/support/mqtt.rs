@@ -234,6 +234,13 @@ impl MqttDevice {
         self.receive() == Some((0xD0, Vec::new()))
     }
 
+    /// Breaks the connection off without a DISCONNECT. Returns when the server has closed its side, which it does after the
+    /// device is offline.
+    pub fn break_off(mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        while self.receive().is_some() {}
+    }
+
     /// True if the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         self.receive().is_none()

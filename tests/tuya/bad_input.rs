@@ -161,7 +161,10 @@ fn queries_and_heads_are_bounded() {
 
 #[test]
 fn a_client_that_dawdles_is_closed_and_hinders_nobody() {
-    let cloud = TestCloud::start();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("INGLE_TIMES_REQUEST_HEAD_MS", "200"), ("INGLE_TIMES_REQUEST_BODY_MS", "200")];
+    let cloud = TestCloud::binary(&folder.path().join("data"), &settings);
+    cloud.apply(&crate::support::world::standard());
     let app = cloud.first();
     // One that sends its head byte by byte for ever, and one that never sends the body it announced.
     let mut slow_head = TcpStream::connect(cloud.api).unwrap();
@@ -171,7 +174,7 @@ fn a_client_that_dawdles_is_closed_and_hinders_nobody() {
     write!(slow_body, "PUT {} HTTP/1.1\r\nhost: x\r\n{head}content-length: 15\r\n\r\n{{\"name\"", request.target)
         .unwrap();
     let began = Instant::now();
-    slow_head.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    slow_head.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut buffer = [0; 1000];
     let closed = loop {
         assert!(began.elapsed() < Duration::from_secs(60), "the slow head was never closed");
