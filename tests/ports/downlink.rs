@@ -23,7 +23,7 @@ struct Subject {
 }
 
 fn implementations() -> Vec<Subject> {
-    let router = Arc::new(CommandRouter::default());
+    let router = Arc::new(CommandRouter::new(std::time::Duration::from_secs(8), std::time::Duration::from_secs(5)));
     let downlink = router.clone();
     let begin = move |lease| -> Answer {
         let (mailbox, waiting) = (Arc::default(), Mutex::new(VecDeque::new()));
