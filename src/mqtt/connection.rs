@@ -36,7 +36,7 @@ pub fn keep_alive_timeout(keep_alive_s: u16) -> Duration {
         0 => KEEP_ALIVE_S_MAX,
         seconds => seconds.min(KEEP_ALIVE_S_MAX),
     };
-    Duration::from_secs(u64::from(keep_alive_s) * 3 / 2)
+    Duration::from_millis(u64::from(keep_alive_s) * 1500)
 }
 
 /// A connection, with the packets under way on it.

@@ -243,7 +243,7 @@ fn a_listener_ends_with_what_it_was_admitted_by() {
         let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &cloud.first(), "2.0")];
         end(&cloud);
         for ((ear, config), over) in ears.iter_mut().zip(&configs).zip(expected) {
-            assert_eq!(if over { ear.connection.is_closed() } else { !ear.connection.pings() }, over, "{what}");
+            assert_eq!(if over { ear.connection.ends() } else { !ear.connection.pings() }, over, "{what}");
             // Nor do credentials open anything that were never used.
             assert_eq!(MqttDevice::open(&cloud).greet(&who(config)), Some(if over { 5 } else { 0 }), "{what}");
         }

@@ -75,19 +75,19 @@ impl Way {
     /// The methods of the store that the way uses.
     pub fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::UnbindBind | Self::FromAbroadBind => &["unbind_device", "bind_device"],
-            Self::UnbindEverybodyBind | Self::LeavesWithGatewayBind => &["unbind_everybody", "bind_device"],
-            Self::DeleteBind | Self::ResetBind => &["remove_devices", "bind_device"],
+            Self::UnbindBind | Self::FromAbroadBind => &["unbind_device", "bind_devices"],
+            Self::UnbindEverybodyBind | Self::LeavesWithGatewayBind => &["unbind_everybody", "bind_devices"],
+            Self::DeleteBind | Self::ResetBind => &["remove_devices", "bind_devices"],
             Self::DeleteManyPair | Self::ResetPairLinkKit => &["remove_devices", "redeem_pairing"],
             Self::UnbindPair | Self::UnbindBehindPairedGateway => &["unbind_device", "redeem_pairing"],
             Self::UnbindAttachTuyaLink | Self::UnbindAttachLinkKit => &["unbind_device", "attach"],
-            Self::UnbindNamedByGateway => &["unbind_device", "make_device"],
-            Self::UnbindBehindBoundGateway => &["unbind_device", "attach", "bind_device"],
+            Self::UnbindNamedByGateway => &["unbind_device", "make_devices"],
+            Self::UnbindBehindBoundGateway => &["unbind_device", "attach", "bind_devices"],
             Self::Document | Self::DocumentOfAnotherProject | Self::DocumentFromAbroad => &["apply"],
             Self::DocumentAfterRemoval => &["remove_devices", "apply"],
-            Self::DeleteReattachedBind => &["remove_devices", "attach", "bind_device"],
-            Self::UserRemovedBind => &["remove_user", "bind_device"],
-            Self::UnbindUserRemovedBind => &["unbind_device", "remove_user", "bind_device"],
+            Self::DeleteReattachedBind => &["remove_devices", "attach", "bind_devices"],
+            Self::UserRemovedBind => &["remove_user", "bind_devices"],
+            Self::UnbindUserRemovedBind => &["unbind_device", "remove_user", "bind_devices"],
         }
     }
 }

@@ -241,6 +241,14 @@ impl MqttDevice {
         while self.receive().is_some() {}
     }
 
+    /// True if the server closes the connection, perhaps after further messages.
+    pub fn ends(&mut self) -> bool {
+        let begun = std::time::Instant::now();
+        while self.receive().is_some() {}
+        // A read that times out after 30 seconds ends the loop as well.
+        begun.elapsed() < std::time::Duration::from_secs(25)
+    }
+
     /// True if the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         self.receive().is_none()

@@ -16,9 +16,27 @@ use super::queue::Queue;
 use super::retention::Progress;
 use super::row::bucket_of;
 use crate::store::disk_space::DiskSpace;
+use crate::store::long_reads::LongReads;
 
 /// [`FlushedTimes`] has 2 to the power of this many hash buckets of devices.
 const FLUSHED_BUCKET_BITS: u32 = 16;
+
+/// What the event log shares with the registry of the same data folder.
+pub struct Shared {
+    /// The state of the registry, with which the files of the log are compared.
+    pub stamp: FolderStamp,
+    /// The free space of the disk.
+    pub space: Arc<DiskSpace>,
+    /// The limiter for long reads.
+    pub long_reads: Arc<LongReads>,
+}
+
+impl Shared {
+    /// For an event log without a registry, as tests and benchmarks use it.
+    pub fn standalone() -> Self {
+        Self { stamp: FolderStamp::alone(), space: Arc::new(DiskSpace::unlimited()), long_reads: Arc::default() }
+    }
+}
 
 /// The engine's shared state.
 pub struct Engine {

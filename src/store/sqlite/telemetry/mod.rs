@@ -44,6 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::commit::Committer;
+pub use self::engine::Shared;
 use self::engine::{Engine, FlushedTimes};
 use self::fault::{Context, Fault};
 use self::files::{Files, ReadMode};
@@ -54,7 +55,6 @@ use self::memtable::Memtable;
 use self::numbering::Numbering;
 use self::read::{PageScan, ReadLimits};
 use self::retention::Progress;
-use super::upkeep::FolderStamp;
 use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
@@ -62,7 +62,6 @@ use crate::domain::{
     DeviceNo, DurationMs, Event, EventCount, EventPage, EventQuery, EventTypes, Latest, NewEvent, ProjectNo, Result,
 };
 use crate::durable_file;
-use crate::store::disk_space::DiskSpace;
 use crate::store::long_reads::LongReads;
 use crate::store::read_threads::ReadThreads;
 
@@ -118,23 +117,6 @@ impl Default for TelemetryOptions {
             block_rows: 256,
             compaction_runs: 8,
         }
-    }
-}
-
-/// What the event log shares with the registry of the same data folder.
-pub struct Shared {
-    /// The state of the registry, with which the files of the log are compared.
-    pub stamp: FolderStamp,
-    /// The free space of the disk.
-    pub space: Arc<DiskSpace>,
-    /// The limiter for long reads.
-    pub long_reads: Arc<LongReads>,
-}
-
-impl Shared {
-    /// For an event log without a registry, as tests and benchmarks use it.
-    pub fn standalone() -> Self {
-        Self { stamp: FolderStamp::alone(), space: Arc::new(DiskSpace::unlimited()), long_reads: Arc::default() }
     }
 }
 
