@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait", "serde", "serde_json"]),
     (
         "store",
-        &["domain", "durable_file", "hex", "random", "repeated"],
+        &["actor", "domain", "durable_file", "hex", "random", "repeated"],
         &[
             "std",
             "async_trait",
@@ -44,7 +44,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "tuya",
-        &["domain", "hex", "http", "random", "thing_model"],
+        &["actor", "domain", "hex", "http", "random", "thing_model"],
         &[
             "std",
             "axum",
@@ -64,7 +64,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["net", "random", "repeated", "shutdown"],
+        &["actor", "net", "random", "repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -81,7 +81,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "aliyun",
-        &["domain", "hex", "http", "random", "thing_model"],
+        &["actor", "domain", "hex", "http", "random", "thing_model"],
         &[
             "std",
             "axum",
@@ -119,7 +119,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
+        &["actor", "domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
         &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
     ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
@@ -135,6 +135,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("actor", &["domain"], &["std", "tokio"]),
     ("hex", &[], &["std"]),
     ("random", &[], &["getrandom"]),
     ("refusals", &[], &["std", "tracing"]),
@@ -159,8 +160,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "http", "net", "repeated", "shutdown"],
-        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
+        &["actor", "domain", "http", "net", "repeated", "shutdown"],
+        &["std", "axum", "hyper", "hyper_util", "http_body_util", "rustix", "serde", "serde_json", "tokio", "tower"],
     ),
     (
         "cli",
@@ -175,6 +176,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "indicatif",
             "rlimit",
             "serde_json",
+            "time",
             "tokio",
             "tracing",
             "tracing_subscriber",

@@ -12,8 +12,10 @@ use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
 use super::{FeedAddresses, Tuya};
+use crate::actor;
+use crate::domain::audit::ActorKind;
 use crate::domain::replay::Seen;
-use crate::domain::{AppCaller, Caller, Cloud, DeviceId, Project, Result as DomainResult, Uid};
+use crate::domain::{AppCaller, Caller, Cloud, DeviceId, Project, Requester, Result as DomainResult, Uid};
 use crate::http::{self, BodyError, HeldBody, Sender};
 
 /// Maximum length of a body.
@@ -151,6 +153,9 @@ impl FromRequest<Arc<Tuya>> for AppCall {
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
         let (project, token, request) = authenticate(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.app_caller(project, &token).await?;
+        if let Some(user) = caller.user() {
+            actor::identify(|actor| (actor.kind, actor.name) = (ActorKind::User, user.uid.0.clone()));
+        }
         Ok(Self { caller, request })
     }
 }
@@ -219,6 +224,9 @@ async fn authenticate(
     if parts.method != Method::GET && !claims.nonce.is_empty() {
         check_replay(tuya, &project, &claims, now_ms)?;
     }
+    actor::identify(|actor| {
+        (actor.kind, actor.name, actor.call) = (ActorKind::Project, project.name.clone(), http::call(&parts));
+    });
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;

@@ -2,6 +2,9 @@
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
+use std::sync::Arc;
+
+use ingle::app::SystemClock;
 use ingle::domain::attribute::AttributeKind;
 use ingle::domain::device::Removal;
 use ingle::domain::pairing::{Redeemed, SentToken};
@@ -42,14 +45,14 @@ fn first_form(old: &std::path::Path, new: &std::path::Path) {
 fn a_registry_of_the_first_form_is_brought_up() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
+    let registry = SqliteRegistry::open(today.path(), Arc::new(SystemClock)).unwrap();
     let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
     runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
     drop(registry);
     std::fs::copy(today.path().join("secret.key"), before.path().join("secret.key")).unwrap();
     first_form(&before.path().join(REGISTRY_FILE), &today.path().join(REGISTRY_FILE));
     for _ in 0..2 {
-        let registry = SqliteRegistry::open(before.path()).unwrap();
+        let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
         let project = runtime.block_on(registry.project_by_app_key(FIRST_APP_KEY)).unwrap().unwrap();
         assert!(project.require_cloud_token);
         let users = runtime.block_on(registry.all_users(project.no, 0, 10, UserOrder::OldestFirst)).unwrap();
@@ -65,7 +68,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
         assert_eq!(opened, (true, false), "of the text nothing is known but whether it is it");
     }
     // The last owner is stored, so a new owner does not get the old data.
-    let registry = SqliteRegistry::open(before.path()).unwrap();
+    let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
     runtime.block_on(async {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
         let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
@@ -89,7 +92,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
 fn countries_and_names_of_before_go_on() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
+    let registry = SqliteRegistry::open(today.path(), Arc::new(SystemClock)).unwrap();
     let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
     runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
     drop(registry);
@@ -117,7 +120,7 @@ fn countries_and_names_of_before_go_on() {
         connection.execute(sql, params![before_form]).unwrap();
     }
     drop(connection);
-    let registry = SqliteRegistry::open(before.path()).unwrap();
+    let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
     runtime.block_on(async {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
         for (before_form, form) in forms {
@@ -142,7 +145,7 @@ fn countries_and_names_of_before_go_on() {
 fn desired_values_of_before_are_kept() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (today, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let registry = SqliteRegistry::open(today.path()).unwrap();
+    let registry = SqliteRegistry::open(today.path(), Arc::new(SystemClock)).unwrap();
     let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
     runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
     drop(registry);
@@ -162,7 +165,7 @@ fn desired_values_of_before_are_kept() {
     }
     drop(connection);
     for _ in 0..2 {
-        let registry = SqliteRegistry::open(before.path()).unwrap();
+        let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
         runtime.block_on(async {
             let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
             let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap().no;
