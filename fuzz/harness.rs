@@ -206,7 +206,7 @@ pub fn session(input: &[u8]) -> usize {
     let bytes = packets(input);
     world.runtime.block_on(async {
         let (device, server) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), encrypted: true };
+        let peer = Peer { address: std::net::Ipv4Addr::LOCALHOST.into(), encrypted: true, account: None };
         let served = tokio::spawn(world.gateway.clone().serve(server, peer, world.shutdown.clone()));
         let (mut from, mut to) = tokio::io::split(device);
         let read = tokio::spawn(async move {

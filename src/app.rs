@@ -196,7 +196,7 @@ impl App {
         durable_file::restrict_permissions(folder)?;
         let space = Arc::new(DiskSpace::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
         space.check();
-        let registry = Arc::new(SqliteRegistry::open(folder)?);
+        let registry = Arc::new(SqliteRegistry::open(folder, clock.clone())?);
         let options = TelemetryOptions {
             durability: match config.telemetry.durability {
                 Durability::Sync => telemetry::Durability::Sync,

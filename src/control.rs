@@ -1,6 +1,8 @@
 //! The control socket: a Unix socket in the data folder, through which the command line reaches a running server. The
 //! permissions of the folder decide who may use it.
 
+mod audit;
+
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Request, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
@@ -20,15 +23,19 @@ use serde_json::value::RawValue;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
 
+use crate::actor;
+use crate::domain::audit::{Actor, ActorKind};
 use crate::domain::event::Consent;
 use crate::domain::world::World;
 use crate::domain::{
     Cloud, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Project, Result as DomainResult, Value,
 };
 use crate::http::HttpService;
-use crate::net::{Limits, Listener};
+use crate::net::{Limits, Listener, Peer};
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
+
+pub use audit::{AuditParams, AuditView};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
@@ -68,8 +75,26 @@ pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
         .route("/projects", get(projects))
         .route("/visual-key", post(rotate_visual_key))
         .route("/expire", post(expire))
+        .route("/audit", post(audit::audit))
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
+        .layer(middleware::from_fn(as_operator))
         .with_state(cloud)
+}
+
+/// Runs a call as the operator: the account at the other end of the socket, or the one of this process.
+async fn as_operator(request: Request<Body>, next: Next) -> Response {
+    let account = request.extensions().get::<Peer>().and_then(|peer| peer.account);
+    let (account, origin) = match account {
+        Some(account) => (account, "control socket"),
+        None => (rustix::process::getuid().as_raw(), "command line"),
+    };
+    let actor = Actor {
+        kind: ActorKind::Operator,
+        name: format!("account {account}"),
+        origin: origin.to_owned(),
+        call: format!("{} {}", request.method(), request.uri().path()),
+    };
+    actor::scope(actor, next.run(request)).await
 }
 
 struct Refusal(Error);
@@ -114,13 +139,16 @@ async fn rotate_visual_key(State(cloud): State<Arc<Cloud>>) -> Result<String, Re
 }
 
 async fn expire(State(cloud): State<Arc<Cloud>>) -> Result<String, Refusal> {
-    Ok(cloud.expire_events(Consent::Given).await?.removed.to_string())
+    let removed = cloud.expire_events(Consent::Given).await?.removed;
+    cloud.record_operation("expire", "events".to_owned(), format!("{{\"files\":{removed}}}")).await?;
+    Ok(removed.to_string())
 }
 
 async fn import(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
     let events = events(&cloud, &body).await?;
     let count = events.len();
     cloud.import(events).await?;
+    cloud.record_operation("import", "events".to_owned(), format!("{{\"rows\":{count}}}")).await?;
     Ok(count.to_string())
 }
 

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{OriginalUri, Request};
+use axum::extract::{MatchedPath, OriginalUri, Request};
+use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -27,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Sleep;
 use tower::ServiceExt;
 
+use crate::actor;
 pub use crate::net::Peer;
 use crate::net::Service;
 use crate::shutdown::Shutdown;
@@ -74,7 +76,7 @@ impl Service for HttpService {
                     return Ok(answer.await.unwrap_or_else(|never| match never {}));
                 }
                 // A write that has begun is completed even if the client closes the connection.
-                match tokio::spawn(answer).await {
+                match tokio::spawn(actor::scope_of_client(peer.address.to_string(), answer)).await {
                     Ok(answered) => Ok(answered.unwrap_or_else(|never| match never {})),
                     Err(panicked) => Err(io::Error::other(panicked)),
                 }
@@ -205,8 +207,14 @@ pub fn json_fault(error: &serde_json::Error) -> String {
 
 /// The client of a request; an unspecified address if the request did not come over a connection, as in tests.
 pub fn peer(extensions: &Extensions) -> Peer {
-    let unknown = Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false };
+    let unknown = Peer { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), encrypted: false, account: None };
     extensions.get().copied().unwrap_or(unknown)
+}
+
+/// The method and the route of a request, for the audit.
+pub fn call(parts: &Parts) -> String {
+    let route = parts.extensions.get().map_or(parts.uri.path(), MatchedPath::as_str);
+    format!("{} {route}", parts.method)
 }
 
 /// The text of a header that is part of a signature; empty if it is absent.

@@ -1,5 +1,6 @@
 //! Ingle, a self-hosted IoT cloud. ARCHITECTURE.md describes these modules.
 
+pub mod actor;
 pub mod aliyun;
 pub mod app;
 pub mod cli;

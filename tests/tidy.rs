@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait", "serde", "serde_json"]),
     (
         "store",
-        &["domain", "durable_file", "hex", "random", "repeated"],
+        &["actor", "domain", "durable_file", "hex", "random", "repeated"],
         &[
             "std",
             "async_trait",
@@ -45,7 +45,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "tuya",
-        &["domain", "hex", "http", "random", "thing_model"],
+        &["actor", "domain", "hex", "http", "random", "thing_model"],
         &[
             "std",
             "axum",
@@ -65,7 +65,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["net", "random", "repeated", "shutdown"],
+        &["actor", "net", "random", "repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -83,7 +83,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "aliyun",
-        &["domain", "hex", "http", "random", "thing_model"],
+        &["actor", "domain", "hex", "http", "random", "thing_model"],
         &[
             "std",
             "axum",
@@ -121,7 +121,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
+        &["actor", "domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
         &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
     ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
@@ -137,6 +137,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
     ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("actor", &["domain"], &["std", "tokio"]),
     ("in_process", &["domain"], &["std", "async_trait", "rustc_hash"]),
     ("hex", &[], &["std"]),
     ("random", &[], &["getrandom"]),
@@ -162,8 +163,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "http", "net", "repeated", "shutdown"],
-        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
+        &["actor", "domain", "http", "net", "repeated", "shutdown"],
+        &["std", "axum", "hyper", "hyper_util", "http_body_util", "rustix", "serde", "serde_json", "tokio", "tower"],
     ),
     (
         "cli",
@@ -178,6 +179,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "indicatif",
             "rlimit",
             "serde_json",
+            "time",
             "tokio",
             "tracing",
             "tracing_subscriber",
@@ -387,6 +389,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0010_kept_filters.sql", "932046c325fb90c972689c33550e331e8ef8f0f8a16712193217644c2a6f4285"),
     ("0011_desired_values.sql", "66d580f2481f1040bdc49ba832beafa7ee4ca9942df810477872e1a35b468c5c"),
     ("0012_password_columns.sql", "73db955680b135011bc4caa2e6c2dc32a27b3e8c10a3e5c61117dce94a3e3b78"),
+    ("0013_audit.sql", "e16abbd22ca4e39fad2ba00a2529892c485d5155a6ebb6c9a1b85cb354fc236c"),
 ];
 
 #[test]

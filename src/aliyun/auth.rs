@@ -15,6 +15,8 @@ use super::devices::UserDevicesText;
 use super::params::{Envelope, Version};
 use super::reply::{self, Failure, Gate, Reply, Slot};
 use super::sign::{self, Method, SignedParts};
+use crate::actor;
+use crate::domain::audit::ActorKind;
 use crate::domain::binding::BoundDevices;
 use crate::domain::replay::{RequestId, Seen};
 use crate::domain::{Caller, Cloud, Project};
@@ -175,6 +177,9 @@ async fn authenticate(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Pro
     if let Some(slot) = parts.extensions.get::<Slot>() {
         let _ = slot.0.set(envelope.reply_options.clone());
     }
+    actor::identify(|actor| {
+        (actor.kind, actor.name, actor.call) = (ActorKind::Project, project.name.clone(), http::call(&parts));
+    });
     let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     Ok((project, SignedRequest { aliyun: aliyun.clone(), envelope, host }))
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod apply;
+mod audit;
 mod call;
 mod check_config;
 mod demo;
@@ -55,6 +56,7 @@ enum Command {
     Import(import::Import),
     Call(call::Call),
     Explain(explain::Explain),
+    Audit(audit::Audit),
     Rotate(rotate::Rotate),
     Expire(expire::Expire),
     Recover(recover::Recover),
@@ -104,6 +106,7 @@ pub fn run() -> Outcome {
                     Command::Import(command) => command.run().await,
                     Command::Call(command) => command.run().await,
                     Command::Explain(command) => command.run().await,
+                    Command::Audit(command) => command.run().await,
                     Command::Rotate(command) => command.run().await,
                     Command::Expire(command) => command.run().await,
                     Command::Recover(command) => command.run(),

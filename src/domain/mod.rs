@@ -4,6 +4,7 @@
 pub mod access;
 pub mod attempts;
 pub mod attribute;
+pub mod audit;
 pub mod binding;
 pub mod caller;
 pub mod command;

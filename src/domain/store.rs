@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use super::access::DeviceRole;
 use super::attribute::{Attribute, AttributeChange, AttributeKind, Desired, DesiredVersions};
+use super::audit::AuditStore;
 use super::caller::AppUser;
 use super::command::Setpoint;
 use super::device::{Device, DeviceName, DevicePage, DeviceQuery, FactoryName, Removal, UserDevices};
@@ -54,6 +55,7 @@ pub trait Registry:
     + PairingStore
     + TopologyStore
     + WorldStore
+    + AuditStore
 {
 }
 
@@ -77,6 +79,7 @@ impl<T> Registry for T where
         + PairingStore
         + TopologyStore
         + WorldStore
+        + AuditStore
 {
 }
 

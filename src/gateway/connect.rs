@@ -7,6 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Gateway;
 use super::auth::{Claim, Intent, Proof, Registration};
 use super::dialect::{self, DeviceDialect, Message};
+use crate::actor;
+use crate::domain::audit::{Actor, ActorKind};
 use crate::domain::device::FactoryName;
 use crate::domain::session::DeviceSecret;
 use crate::domain::{Cloud, Device, Error};
@@ -117,7 +119,14 @@ async fn authenticate(gateway: &Gateway, connect: &Connect, peer: Peer) -> Resul
     let (who, receives_all) = match intent {
         Intent::Session { who, receives_all } => (who, receives_all),
         Intent::Register(name, registration) => {
-            let found = register(cloud, &name, registration, &proof, peer.is_confidential()).await?;
+            let actor = Actor {
+                kind: ActorKind::Device,
+                name: format!("{}/{}", name.product_key, name.device_name),
+                origin: peer.address.to_string(),
+                call: "registration".to_owned(),
+            };
+            let registered = register(cloud, &name, registration, &proof, peer.is_confidential());
+            let found = actor::scope(actor, registered).await?;
             let message = dialect.encode_registration(&found, registration).ok_or(NO_REGISTRATION)?;
             return Ok(Authenticated::Registered(message));
         }

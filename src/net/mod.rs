@@ -16,6 +16,8 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
+    /// The account of the process at the other end of a Unix socket.
+    pub account: Option<u32>,
 }
 
 impl Peer {

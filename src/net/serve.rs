@@ -171,17 +171,18 @@ impl Listener {
                     // On the heap while it lasts: it needs much more than what comes after.
                     let handshake = Box::pin(timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)));
                     if let Ok(Ok(stream)) = handshake.await {
-                        service.serve(stream, Peer { address, encrypted: true }, shutdown).await;
+                        service.serve(stream, Peer { address, encrypted: true, account: None }, shutdown).await;
                     }
                 })
             }
             (Stream::Tcp(stream), Transport::Plain) => connections.spawn(async move {
                 let _held = (permit, slot);
-                service.serve(stream, Peer { address, encrypted: false }, shutdown).await;
+                service.serve(stream, Peer { address, encrypted: false, account: None }, shutdown).await;
             }),
             (Stream::Unix(stream), _) => connections.spawn(async move {
                 let _held = (permit, slot);
-                service.serve(stream, Peer { address, encrypted: false }, shutdown).await;
+                let account = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                service.serve(stream, Peer { address, encrypted: false, account }, shutdown).await;
             }),
         };
     }
@@ -199,7 +200,7 @@ async fn serve_proxied<V: Service>(
         Ok(Ok(source)) => {
             let address = source.map_or(proxy, |source| source.to_canonical());
             let Some(_slot) = limits.address(address) else { return };
-            service.serve(stream, Peer { address, encrypted: true }, shutdown).await;
+            service.serve(stream, Peer { address, encrypted: true, account: None }, shutdown).await;
         }
         Ok(Err(error)) => {
             tracing::warn!(%proxy, %error, "a connection at mqtt.proxy_listen does not begin as a proxy's");

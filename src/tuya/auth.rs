@@ -13,8 +13,10 @@ use super::params::{Body, Query};
 use super::reply::{self, Code, Failure, Reply};
 use super::sign::{self, Claims, Rules, SignedParts};
 use super::{FeedAddresses, Tuya};
+use crate::actor;
+use crate::domain::audit::ActorKind;
 use crate::domain::replay::{RequestId, Seen};
-use crate::domain::{AppCaller, Caller, Cloud, Device, DeviceId, Project, Result as DomainResult, Uid};
+use crate::domain::{AppCaller, Caller, Cloud, Device, DeviceId, Project, Requester, Result as DomainResult, Uid};
 use crate::http::{self, BodyError, HeldBody, Rendered, Sender};
 
 /// Maximum length of a body.
@@ -157,6 +159,9 @@ impl FromRequest<Arc<Tuya>> for AppCall {
     async fn from_request(request: Request, tuya: &Arc<Tuya>) -> Result<Self, Failure> {
         let (project, token, request) = authenticate(request, tuya, Kind::Business).await?;
         let caller = tuya.cloud.app_caller(project, &token).await?;
+        if let Some(user) = caller.user() {
+            actor::identify(|actor| (actor.kind, actor.name) = (ActorKind::User, user.uid.0.clone()));
+        }
         Ok(Self { caller, request })
     }
 }
@@ -225,6 +230,9 @@ async fn authenticate(
     if parts.method != Method::GET && !claims.nonce.is_empty() {
         check_replay(tuya, &project, &claims).await?;
     }
+    actor::identify(|actor| {
+        (actor.kind, actor.name, actor.call) = (ActorKind::Project, project.name.clone(), http::call(&parts));
+    });
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;

@@ -24,7 +24,7 @@ async fn with_small_bounds() -> (TestCloud, Cloud, Caller, i64) {
     let server = TestCloud::start();
     let folder = server.folder.join("beside");
     let clock = Arc::new(SystemClock);
-    let registry = Arc::new(SqliteRegistry::open(&server.folder).unwrap());
+    let registry = Arc::new(SqliteRegistry::open(&server.folder, Arc::new(SystemClock)).unwrap());
     let options = TelemetryOptions { scan_rows: 50, count_rows: 500, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(&folder, options).unwrap();
     let begin = clock.now_ms() - 3_600_000;

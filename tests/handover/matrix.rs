@@ -76,7 +76,10 @@ fn everything_that_is_kept_of_a_device_is_a_thing_of_the_matrix() {
     ];
     let known: BTreeSet<&str> = of_itself.split_whitespace().chain(of_people.iter().map(|(name, _)| *name)).collect();
     let folder = tempfile::tempdir().unwrap();
-    drop(ingle::store::sqlite::SqliteRegistry::open(folder.path()).unwrap());
+    drop(
+        ingle::store::sqlite::SqliteRegistry::open(folder.path(), std::sync::Arc::new(ingle::app::SystemClock))
+            .unwrap(),
+    );
     let database = rusqlite::Connection::open(folder.path().join("registry.db")).unwrap();
     let sql = "SELECT p.name FROM pragma_table_info('device') p
                UNION SELECT m.name FROM sqlite_schema m JOIN pragma_table_info(m.name) p

@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod devices;
 mod invitations;
 mod lists;
@@ -14,6 +15,7 @@ mod users;
 use std::path::Path;
 use std::sync::Arc;
 
+use ingle::app::SystemClock;
 use ingle::domain::handover::HistoryCuts;
 use ingle::domain::store::Registry;
 use ingle::domain::world::World;
@@ -29,7 +31,7 @@ type Open = fn(&Path) -> Arc<dyn Registry>;
 
 /// The registry of every engine.
 fn engines() -> Vec<Open> {
-    vec![|folder| Arc::new(SqliteRegistry::open(folder).unwrap())]
+    vec![|folder| Arc::new(SqliteRegistry::open(folder, Arc::new(SystemClock)).unwrap())]
 }
 
 /// The history of every device ends here for somebody new.
@@ -49,7 +51,7 @@ pub fn on_engines(part: impl AsyncFn(Arc<dyn Registry>, ProjectNo, ProjectNo)) {
         let registry = open(folder.path());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            registry.apply(world(), &Cut(NOW), NOW).await.map_err(|error| error.to_string()).unwrap();
+            registry.apply(world(), &Cut(NOW), NOW).await.map_err(|error| format!("{error:?}")).unwrap();
             let first = registry.project_by_client_id(FIRST_ID).await.unwrap().unwrap().no;
             let second = registry.project_by_client_id(SECOND_ID).await.unwrap().unwrap().no;
             part(registry, first, second).await;

@@ -1,9 +1,11 @@
 //! A registry that an older version wrote can be opened, and all its data is preserved.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
+use ingle::app::SystemClock;
 use ingle::domain::attribute::AttributeKind;
 use ingle::domain::device::Removal;
 use ingle::domain::pairing::{Redeemed, SentToken};
@@ -27,7 +29,7 @@ const ONE_PASSWORD_COLUMN: &str = "ALTER TABLE app_user DROP COLUMN password_sha
 fn filled_folder() -> (Runtime, TempDir) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let registry = SqliteRegistry::open(folder.path()).unwrap();
+    let registry = SqliteRegistry::open(folder.path(), Arc::new(SystemClock)).unwrap();
     let apply = ingle::domain::store::WorldStore::apply(&registry, world(), &Cut(NOW), NOW);
     runtime.block_on(apply).map_err(|error| error.to_string()).unwrap();
     drop(registry);
@@ -72,7 +74,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
     let (runtime, before) = filled_folder();
     first_form(before.path());
     for _ in 0..2 {
-        let registry = SqliteRegistry::open(before.path()).unwrap();
+        let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
         let project = runtime.block_on(registry.project_by_app_key(FIRST_APP_KEY)).unwrap().unwrap();
         assert!(project.require_cloud_token);
         let users = runtime.block_on(registry.all_users(project.no, 0, 10, UserOrder::OldestFirst)).unwrap();
@@ -88,7 +90,7 @@ fn a_registry_of_the_first_form_is_brought_up() {
         assert_eq!(opened, (true, false), "of the text nothing is known but whether it is it");
     }
     // The last owner is stored, so a new owner does not get the old data.
-    let registry = SqliteRegistry::open(before.path()).unwrap();
+    let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
     runtime.block_on(async {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
         let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
@@ -133,7 +135,7 @@ fn countries_and_names_of_before_go_on() {
         connection.execute(sql, params![before_form]).unwrap();
     }
     drop(connection);
-    let registry = SqliteRegistry::open(before.path()).unwrap();
+    let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
     runtime.block_on(async {
         let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
         for (before_form, form) in forms {
@@ -171,7 +173,7 @@ fn desired_values_of_before_are_kept() {
     }
     drop(connection);
     for _ in 0..2 {
-        let registry = SqliteRegistry::open(before.path()).unwrap();
+        let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
         runtime.block_on(async {
             let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
             let plug = registry.device(project, &DeviceId::from(PLUG)).await.unwrap().unwrap();
@@ -212,7 +214,7 @@ fn passwords_of_before_are_kept() {
     }
     drop(connection);
     for _ in 0..2 {
-        let registry = SqliteRegistry::open(before.path()).unwrap();
+        let registry = SqliteRegistry::open(before.path(), Arc::new(SystemClock)).unwrap();
         runtime.block_on(async {
             let project = registry.project_by_app_key(FIRST_APP_KEY).await.unwrap().unwrap().no;
             for (name, _, expected) in &table {

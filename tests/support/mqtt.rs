@@ -246,7 +246,7 @@ impl MqttDevice {
         let begun = std::time::Instant::now();
         while self.receive().is_some() {}
         // A read that times out after 30 seconds ends the loop as well.
-        begun.elapsed() < std::time::Duration::from_secs(25)
+        begun.elapsed() < Duration::from_secs(25)
     }
 
     /// True if the server has closed the connection.

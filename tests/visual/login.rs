@@ -390,7 +390,8 @@ async fn asked_from(app: &App, method: &str, path: &str, peer: Option<Peer>) -> 
 fn no_password_or_token_in_the_clear_from_another_machine() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let peer = |address: &str, encrypted: bool| Some(Peer { address: address.parse().unwrap(), encrypted });
+    let peer =
+        |address: &str, encrypted: bool| Some(Peer { address: address.parse().unwrap(), encrypted, account: None });
     for plain in [false, true] {
         let mut config = Config::load(None, std::iter::empty()).unwrap();
         config.visual.plain_http = plain;

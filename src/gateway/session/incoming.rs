@@ -7,7 +7,9 @@ use super::super::dialect::{DeviceMessage, DeviceRequest, DeviceResponse, Fault,
 use super::super::subscriptions::{OF_A_SUB, OF_ITSELF};
 use super::super::{Gateway, requests};
 use super::Session;
+use crate::actor;
 use crate::domain::Device;
+use crate::domain::audit::{Actor, ActorKind};
 use crate::mqtt::codec::{DisconnectReason, Packet, ProtocolError, ReceivedPublish};
 use crate::mqtt::connection::{Closed, Connection};
 use crate::mqtt::filter::SubscribeRefusal;
@@ -160,7 +162,13 @@ impl Session {
         to: Option<ReplyTo>,
         batch: &mut Batch,
     ) -> Result<Outcome, DisconnectReason> {
-        let outcome = Box::pin(requests::handle(self, gateway, device, request)).await;
+        let actor = Actor {
+            kind: ActorKind::Device,
+            name: device.id.0.clone(),
+            origin: self.peer.address.to_string(),
+            call: String::new(),
+        };
+        let outcome = Box::pin(actor::scope(actor, requests::handle(self, gateway, device, request))).await;
         tokio::task::yield_now().await;
         match outcome {
             Err(Fault::Service) => return Err(DisconnectReason::ImplementationSpecificError),

@@ -13,10 +13,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::audit::Audit;
 use super::telemetry::{DISK_FULL, is_full};
 use super::touched::TouchedRows;
 use super::upkeep::Upkeep;
-use crate::domain::{Error, ProjectNo, Result};
+use crate::actor;
+use crate::domain::audit::Actor;
+use crate::domain::{Clock, Error, ProjectNo, Result};
 use crate::durable_file;
 use crate::store::cache::{Cache, Cached, Map};
 use crate::store::long_reads::LongReads;
@@ -43,20 +46,26 @@ pub struct Writer {
 }
 
 trait Job: Send {
-    fn run(&mut self, connection: &Connection);
+    fn run(&mut self, connection: &Connection, audit: &mut Audit);
     fn answer(self: Box<Self>, committed: std::result::Result<(), Failure>);
 }
 
 struct Pending<T, F> {
     work: Option<F>,
+    actor: Arc<Actor>,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Job for Pending<T, F> {
-    fn run(&mut self, connection: &Connection) {
+    fn run(&mut self, connection: &Connection, audit: &mut Audit) {
         if let Some(work) = self.work.take() {
-            self.result = Some(in_savepoint(connection, work));
+            self.result = Some(in_savepoint(connection, |connection| {
+                audit.begin();
+                let done = work(connection)?;
+                audit.store(connection, &self.actor)?;
+                Ok(done)
+            }));
         }
     }
 
@@ -106,11 +115,13 @@ fn in_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Re
 
 impl Writer {
     /// Starts the thread. After every commit, the cache is informed of what was touched before the callers get results.
+    /// Every write adds its rows of the audit, with the time of `clock`.
     ///
     /// # Errors
     /// [`Error::Store`], also when no thread can be started.
-    pub fn start(connection: Connection, mut upkeep: Upkeep, cache: Arc<Cache>) -> Result<Self> {
+    pub fn start(connection: Connection, mut upkeep: Upkeep, cache: Arc<Cache>, clock: Arc<dyn Clock>) -> Result<Self> {
         let touched = TouchedRows::watch(&connection)?;
+        let mut audit = Audit::watch(&connection, clock)?;
         let (queue, mut waiting) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
         let run = move || {
             while let Some(first) = waiting.blocking_recv() {
@@ -121,7 +132,7 @@ impl Writer {
                     jobs.push(next);
                 }
                 cache.begin_commit();
-                let outcome = commit_together(&connection, &upkeep, &mut jobs);
+                let outcome = commit_together(&connection, &upkeep, &mut audit, &mut jobs);
                 if outcome.is_ok() {
                     upkeep.committed(&connection);
                 }
@@ -145,7 +156,7 @@ impl Writer {
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Pending { work: Some(work), result: None, reply });
+        let job = Box::new(Pending { work: Some(work), actor: actor::current(), result: None, reply });
         let queue = self.queue.as_ref().ok_or_else(|| Error::store("the registry is closed"))?;
         queue.send(job).await.map_err(|_| Error::store("the registry's writer has stopped"))?;
         answer.await.map_err(|_| Error::store("the registry's writer has stopped"))?
@@ -164,12 +175,13 @@ impl Drop for Writer {
 fn commit_together(
     connection: &Connection,
     upkeep: &Upkeep,
+    audit: &mut Audit,
     jobs: &mut [Box<dyn Job>],
 ) -> std::result::Result<(), Failure> {
     let outcome = (|| {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for job in jobs {
-            job.run(connection);
+            job.run(connection, audit);
             if connection.is_autocommit() {
                 // On a full disk SQLite rolls back the whole transaction. The next job must not begin its own.
                 return Err(rusqlite::Error::InvalidQuery);

@@ -2,6 +2,7 @@
 //! event log is in `telemetry`.
 
 mod attribute;
+mod audit;
 mod binding;
 mod connection;
 mod device;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::domain::{Error, Result};
+use crate::domain::{Clock, Error, Result};
 use crate::store::cache::Cache;
 use crate::store::long_reads::LongReads;
 use crate::store::password::Passwords;
@@ -61,6 +62,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0010_kept_filters.sql"),
     include_str!("../../../migrations/sqlite/0011_desired_values.sql"),
     include_str!("../../../migrations/sqlite/0012_password_columns.sql"),
+    include_str!("../../../migrations/sqlite/0013_audit.sql"),
 ];
 
 /// The file of the registry in the data folder.
@@ -76,12 +78,12 @@ pub struct SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// Opens or creates the registry of a data folder and runs the missing migrations.
+    /// Opens or creates the registry of a data folder and runs the missing migrations. The audit has the times of `clock`.
     ///
     /// # Errors
     /// [`Error::Refused`] if a newer version wrote the folder, if its key is missing or wrong, and if a file is damaged or
     /// lacks acknowledged changes; [`Error::Store`].
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = folder.join(REGISTRY_FILE);
         upkeep::check_files(&path)?;
         let seal = Arc::new(Seal::open(folder, !path.exists())?);
@@ -89,7 +91,7 @@ impl SqliteRegistry {
         migrate(&connection)?;
         let (upkeep, stamp) = Upkeep::open(&connection, &path, &seal)?;
         let cache = Arc::new(Cache::default());
-        let writer = Writer::start(connection, upkeep, cache.clone())?;
+        let writer = Writer::start(connection, upkeep, cache.clone(), clock)?;
         let readers = Arc::new(Readers::new(path, cache, seal.clone()));
         Ok(Self { writer, readers, seal, passwords: Passwords::default(), stamp })
     }

@@ -89,13 +89,14 @@ mod tests {
     use crate::domain::device::UserDevices;
     use crate::domain::handover::HistoryCuts;
     use crate::domain::store::{BindingStore, DeviceStore, ProjectStore, UserStore, VisualStore, WorldStore};
-    use crate::domain::{DeviceId, ProjectNo};
+    use crate::domain::{Clock, DeviceId, ProjectNo};
     use crate::store::sqlite::SqliteRegistry;
 
     use super::*;
 
     /// The tables that no cached value is read from.
     const NOT_CACHED: &[&str] = &[
+        "audit",
         "desired_value",
         "device_fact",
         "device_user",
@@ -110,6 +111,14 @@ mod tests {
 
     struct NoCuts;
 
+    struct NoClock;
+
+    impl Clock for NoClock {
+        fn now_ms(&self) -> i64 {
+            0
+        }
+    }
+
     #[async_trait::async_trait]
     impl HistoryCuts for NoCuts {
         async fn history_from_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>> {
@@ -119,7 +128,7 @@ mod tests {
 
     /// Two users with one device each. The first device is a gateway with a sub-device.
     async fn registry(folder: &std::path::Path) -> (SqliteRegistry, ProjectNo) {
-        let registry = SqliteRegistry::open(folder).unwrap();
+        let registry = SqliteRegistry::open(folder, Arc::new(NoClock)).unwrap();
         let world = r#"{"projects":[{"name":"p","tuya":{"client_id":"id","secret":"0123456789abcdef0123456789abcdef"},
             "apps":[{"schema":"app"}],
             "users":[{"schema":"app","username":"one","uid":"u1"},{"schema":"app","username":"two","uid":"u2"}],
@@ -221,7 +230,7 @@ mod tests {
     async fn every_table_has_triggers_or_is_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.db");
-        drop(SqliteRegistry::open(folder.path()).unwrap());
+        drop(SqliteRegistry::open(folder.path(), Arc::new(NoClock)).unwrap());
         let connection = Connection::open(path).unwrap();
         TouchedRows::watch(&connection).unwrap();
         let names = |sql: &str| -> Vec<String> {

@@ -179,9 +179,11 @@ impl<'a> Builder<'a> {
             world.or_stored(stored);
         }
         let secret = fill(&mut world.tuya.secret, generate::secret)?;
-        let secret = self.seal.seal(secret, &secret_aad(&world.name))?;
+        let by_name = |column: &str| format!("SELECT {column} FROM project WHERE name = ?1");
+        let secret = self.sealed(secret, &secret_aad(&world.name), &by_name("secret_sealed"), params![world.name])?;
         let app_secret = fill(&mut world.aliyun.app_secret, generate::secret)?;
-        let app_secret = self.seal.seal(app_secret, &app_secret_aad(&world.name))?;
+        let sql = by_name("aliyun_app_secret_sealed");
+        let app_secret = self.sealed(app_secret, &app_secret_aad(&world.name), &sql, params![world.name])?;
         fill(&mut world.tuya.client_id, generate::client_id)?;
         fill(&mut world.aliyun.project_id, generate::aliyun_project_id)?;
         fill(&mut world.aliyun.app_key, generate::app_key)?;
@@ -324,11 +326,20 @@ impl<'a> Builder<'a> {
         Ok(Some((no, product)))
     }
 
+    /// A secret, encrypted. If the stored one that `sql` selects is the same, it is returned as it is, so that nothing changes.
+    pub(super) fn sealed(&self, secret: &str, aad: &str, sql: &str, values: impl Params) -> Result<Vec<u8>> {
+        match self.find(sql, values, |row| row.get::<_, Vec<u8>>(0))? {
+            Some(stored) if self.seal.unseal(&stored, aad)? == secret => Ok(stored),
+            _ => self.seal.seal(secret, aad),
+        }
+    }
+
     fn put_product(&self, stored_no: Option<i64>, world: &mut WorldProduct) -> Result<()> {
         let id = fill(&mut world.product_id, generate::product_id)?;
         fill(&mut world.product_key, generate::product_key)?;
         let secret = fill(&mut world.product_secret, generate::device_secret)?;
-        let secret = self.seal.seal(secret, &product_secret_aad(id))?;
+        let sql = "SELECT product_secret_sealed FROM product WHERE product_no = ?1";
+        let secret = self.sealed(secret, &product_secret_aad(id), sql, params![stored_no])?;
         world.or_default();
         let node_type = world.node_type.map(product::node_type_text);
         let registration = world.registration.map(product::registration_text);

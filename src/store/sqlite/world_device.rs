@@ -140,6 +140,10 @@ impl Builder<'_> {
                 delete_desired_values(self.connection, "?1", no).map_err(refused)?;
             }
         }
+        let sql = "SELECT secret_sealed FROM device WHERE device_no = ?1";
+        let secret = self.sealed(&secret, &secret_aad(&id), sql, params![no])?;
+        let sql = "SELECT local_key_sealed FROM device WHERE device_no = ?1";
+        let local_key = self.sealed(&local_key, &local_key_aad(&id), sql, params![no])?;
         let written = self.write(
             "INSERT INTO device (device_no, product_no, project_no, device_id, secret_sealed, local_key_sealed, uuid,
              iot_id, device_name, sn, mac, name, ip, lat, lon, time_zone, node_id, is_virtual, removed, created_ms,
@@ -156,8 +160,8 @@ impl Builder<'_> {
                 no,
                 product_no,
                 id,
-                self.seal.seal(&secret, &secret_aad(&id))?,
-                self.seal.seal(&local_key, &local_key_aad(&id))?,
+                secret,
+                local_key,
                 world.uuid,
                 world.iot_id,
                 world.device_name,
