@@ -1,5 +1,6 @@
 //! The command line, as an operator uses it.
 
+mod audit;
 mod call;
 mod documents;
 mod settings;
