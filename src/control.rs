@@ -1,6 +1,8 @@
 //! The control socket: a Unix socket in the data folder, through which the command line reaches a running server. The
 //! permissions of the folder decide who may use it.
 
+mod backup;
+
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ use crate::net::{Limits, Listener};
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 
+pub use backup::{DataFolder, PreparedBackup, ReceivedBackup};
+
 /// The name of the socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
 /// Maximum number of open connections; further ones wait.
@@ -56,7 +60,9 @@ pub struct Credentials {
 
 /// The calls of the operator. `addresses` are the addresses of the server, as `serve --json` prints them; `{}` if it
 /// does not listen.
-pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
+pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String) -> Router {
+    let of_folder = Router::new().route(backup::PATH, post(backup::backup)).route("/verify", get(verify));
+    let of_folder = of_folder.with_state(folder);
     Router::new()
         .route("/addresses", get(move || async { addresses }))
         .route("/world", post(apply))
@@ -67,6 +73,7 @@ pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
         .route("/expire", post(expire))
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
         .with_state(cloud)
+        .merge(of_folder)
 }
 
 struct Refusal(Error);
@@ -79,12 +86,20 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let text = match &self.0 {
-            Error::Store(cause) => format!("the store failed: {cause}"),
-            error => error.to_string(),
-        };
-        (StatusCode::UNPROCESSABLE_ENTITY, text).into_response()
+        (StatusCode::UNPROCESSABLE_ENTITY, text_of(&self.0)).into_response()
     }
+}
+
+/// The text of an error for the operator.
+fn text_of(error: &Error) -> String {
+    match error {
+        Error::Store(cause) => format!("the store failed: {cause}"),
+        error => error.to_string(),
+    }
+}
+
+async fn verify(State(folder): State<Arc<dyn DataFolder>>) -> Result<String, Refusal> {
+    Ok(tokio::task::spawn_blocking(move || folder.verify()).await.map_err(Error::store)??)
 }
 
 async fn apply(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
@@ -218,11 +233,16 @@ pub enum Control {
 }
 
 impl Control {
-    /// Sends a request. With an empty body it is a GET.
+    /// Sends a request and returns the whole answer. With an empty body it is a GET.
     ///
     /// # Errors
     /// The text of a refusal, or why the server could not be reached.
     pub async fn ask(&self, path: &str, body: String) -> Result<Bytes, String> {
+        collect(self.send(path, body).await?).await
+    }
+
+    /// Sends a request. The answer is a success.
+    async fn send(&self, path: &str, body: String) -> Result<Response, String> {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let request = Request::builder().method(method).uri(path).header("host", "ingle").body(Body::from(body));
         let request = request.map_err(|error| error.to_string())?;
@@ -241,8 +261,15 @@ impl Control {
                 response.map(Body::new)
             }
         };
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-        if status.is_success() { Ok(bytes) } else { Err(String::from_utf8_lossy(&bytes).into_owned()) }
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let text = collect(response).await?;
+        Err(String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+async fn collect(response: Response) -> Result<Bytes, String> {
+    let collected = response.into_body().collect().await.map_err(|error| error.to_string())?;
+    Ok(collected.to_bytes())
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod apply;
+mod backup;
 mod call;
 mod check_config;
 mod demo;
@@ -9,9 +10,11 @@ mod explain;
 mod import;
 mod openapi;
 mod recover;
+mod restore;
 mod rotate;
 mod serve;
 mod simulate;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -44,6 +47,7 @@ Examples:
   ingle serve --data /var/lib/ingle             run a server
   ingle apply home.json --data /var/lib/ingle   create or update what a document describes
   ingle call GET /v1.0/devices                  send a signed request to a running server
+  ingle backup ingle.tar --data /var/lib/ingle  copy everything into one file, also while the server runs
 
 Every setting is described in config.default.toml and is also an environment variable: INGLE_API_LISTEN=0.0.0.0:7700";
 
@@ -57,6 +61,9 @@ enum Command {
     Explain(explain::Explain),
     Rotate(rotate::Rotate),
     Expire(expire::Expire),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Verify(verify::Verify),
     Recover(recover::Recover),
     Simulate(simulate::Simulate),
     Openapi(openapi::Openapi),
@@ -106,6 +113,9 @@ pub fn run() -> Outcome {
                     Command::Explain(command) => command.run().await,
                     Command::Rotate(command) => command.run().await,
                     Command::Expire(command) => command.run().await,
+                    Command::Backup(command) => command.run().await,
+                    Command::Restore(command) => command.run().await,
+                    Command::Verify(command) => command.run().await,
                     Command::Recover(command) => command.run(),
                     Command::Simulate(command) => command.run().await,
                     Command::Openapi(command) => command.run(),

@@ -2,6 +2,7 @@
 //! event log is in `telemetry`.
 
 mod attribute;
+pub mod backup;
 mod binding;
 mod connection;
 mod device;
@@ -18,6 +19,7 @@ mod pairing;
 mod product;
 mod project;
 pub mod recover;
+mod snapshot;
 pub mod telemetry;
 mod token;
 mod topology;
@@ -25,6 +27,7 @@ mod touched;
 mod upkeep;
 mod user;
 mod user_token;
+pub mod verify;
 mod visibility;
 mod visual;
 mod wal;

@@ -44,27 +44,38 @@ pub fn mark_path(database: &Path) -> PathBuf {
     database.with_extension("mark")
 }
 
+/// Checks that the database file is there, unless the folder is new. Returns whether it has content.
+///
+/// # Errors
+/// [`Error::Refused`] naming the file, with what to do.
+pub fn check_presence(database: &Path) -> Result<bool> {
+    let (exists, length) = match std::fs::metadata(database) {
+        Ok(found) => (true, found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (false, 0),
+        Err(error) => return Err(with_path(database, &error)),
+    };
+    if length > 0 {
+        return Ok(true);
+    }
+    match mark::read(&mark_path(database)).map_err(Error::store)? {
+        None => Ok(false),
+        Some([_, commits, ..]) => Err(Error::Refused(format!(
+            "{} is {}, and {} says that it was written to {commits} times: restore it from a backup",
+            database.display(),
+            if exists { "empty" } else { "missing" },
+            mark_path(database).display()
+        ))),
+    }
+}
+
 /// Checks for missing and damaged files before SQLite opens them.
 ///
 /// # Errors
 /// [`Error::Refused`] naming the file, with what to do.
 pub fn check_files(database: &Path) -> Result<()> {
     let name = database.display();
-    if !database.exists() {
-        return match mark::read(&mark_path(database)).map_err(Error::store)? {
-            None => Ok(()),
-            Some([_, commits, ..]) => Err(Error::Refused(format!(
-                "{name} is missing, and {} says that it was written to {commits} times: restore it from a backup",
-                mark_path(database).display()
-            ))),
-        };
-    }
-    let is_empty = std::fs::metadata(database).map_err(Error::store)?.len() == 0;
-    if is_empty && let Some([_, commits, ..]) = mark::read(&mark_path(database)).map_err(Error::store)? {
-        return Err(Error::Refused(format!(
-            "{name} is empty, and {} says that it was written to {commits} times: restore it from a backup",
-            mark_path(database).display()
-        )));
+    if !check_presence(database)? {
+        return Ok(());
     }
     match pages::verify(database, false).map_err(Error::store)? {
         Verdict::Whole => Ok(()),
@@ -79,7 +90,6 @@ pub fn check_files(database: &Path) -> Result<()> {
                 if pages.len() > PAGES_LISTED_MAX { ", …" } else { "" },
             )))
         }
-        Verdict::Unknown if is_empty => Ok(()),
         verdict => {
             if verdict == Verdict::SumsDamaged {
                 tracing::error!(file = %pages::path(database).display(), "the checksums are damaged; they are computed again");
@@ -185,8 +195,7 @@ pub fn identity(connection: &Connection, database: &Path, seal: &Seal) -> Result
         })
         .optional();
     if let Some((id, key_check, commits)) = stored.map_err(Error::store)? {
-        let is_correct = seal.unseal(&key_check, KEY_CHECK.1).is_ok_and(|text| text == KEY_CHECK.0);
-        return is_correct.then_some((id, commits)).ok_or_else(|| wrong_key(database));
+        return is_key(&key_check, seal).then_some((id, commits)).ok_or_else(|| wrong_key(database));
     }
     check_key(connection, database, seal)?;
     let id = i64::from_le_bytes(random()?) | 1;
@@ -194,6 +203,11 @@ pub fn identity(connection: &Connection, database: &Path, seal: &Seal) -> Result
     let sql = "INSERT INTO folder (only, id, key_check, commits) VALUES (1, ?1, ?2, 1)";
     connection.execute(sql, params![id, key_check]).map_err(Error::store)?;
     Ok((id, 1))
+}
+
+/// Whether the key decrypts the key check of a registry.
+pub fn is_key(key_check: &[u8], seal: &Seal) -> bool {
+    seal.unseal(key_check, KEY_CHECK.1).is_ok_and(|text| text == KEY_CHECK.0)
 }
 
 /// Writes a new mark over one that is wrong.
@@ -259,7 +273,8 @@ fn check_key(connection: &Connection, database: &Path, seal: &Seal) -> Result<()
     is_correct.then_some(()).ok_or_else(|| wrong_key(database))
 }
 
-fn wrong_key(database: &Path) -> Error {
+/// The error for a key that is not the key of a registry.
+pub fn wrong_key(database: &Path) -> Error {
     Error::Refused(format!(
         "secret.key is not the key of {}: it is damaged or belongs to another folder; restore it from a backup",
         database.display()
