@@ -1,5 +1,6 @@
 //! Assembles the server. The only module that names a storage engine.
 
+pub mod doctor;
 mod folder;
 mod restore;
 

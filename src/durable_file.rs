@@ -222,7 +222,7 @@ pub fn restrict_permissions(folder: &Path) -> Result<()> {
 
 /// Whether the name is one of a file with keys or data, including one that was set aside, or of the lock file, which
 /// another user could lock.
-fn is_private(name: &str) -> bool {
+pub fn is_private(name: &str) -> bool {
     [".key", ".db", ".mark", ".pages", ".lock"].iter().any(|part| name.contains(part))
 }
 

@@ -1,7 +1,7 @@
 //! The data folder: its lock, copies of it that cannot be used, backups, and its repair.
 
 use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::{AppError, SystemClock};
 use crate::control::{DataFolder, PreparedBackup};
 use crate::domain::{Clock, Error, Result as DomainResult};
 use crate::durable_file;
+use crate::store::disk_space::{self, FileSystem};
 use crate::store::seal::Seal;
 use crate::store::sqlite::REGISTRY_FILE;
 use crate::store::sqlite::backup::{Backup, FolderSnapshot};
@@ -22,7 +23,7 @@ use crate::store::sqlite::telemetry::SqliteTelemetry;
 use crate::store::sqlite::verify::{self, Progress, Report};
 
 /// The file that the process that uses the folder has locked. Its content says that a server is running, see [`Lock`].
-const LOCK_FILE: &str = "ingle.lock";
+pub(super) const LOCK_FILE: &str = "ingle.lock";
 /// The number of snapshots for backups and examinations at the same time.
 const SNAPSHOTS_MAX: u32 = 4;
 
@@ -45,19 +46,31 @@ impl Lock {
     pub fn take(folder: &Path) -> Result<Self, AppError> {
         let unusable = |error| AppError::Folder(folder.to_owned(), error);
         durable_file::create_folder(folder)?;
+        if let Ok(FileSystem::Network(name)) = disk_space::file_system(folder) {
+            let text = format!(
+                "{} is on {name}, a network file system, on which SQLite loses data: use a local disk",
+                folder.display()
+            );
+            return Err(AppError::Store(text));
+        }
         let path = folder.join(LOCK_FILE);
         durable_file::create_private(&path)?;
-        let mut file = File::options().read(true).write(true).open(&path).map_err(unusable)?;
+        let file = File::options().write(true).open(&path).map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(AppError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let mut content = String::new();
-        let is_text = file.read_to_string(&mut content).is_ok();
-        let identity = Identity::of(&file.metadata().map_err(unusable)?);
-        let is_copy = is_text && Identity::parse(&content).is_some_and(|recorded| !recorded.is_same(&identity));
-        Ok(Self { file, is_copy })
+        Ok(Self { file, is_copy: Self::is_copy(folder) })
+    }
+
+    /// Whether a folder that is not in use is a copy that was made while a server was running.
+    pub fn is_copy(folder: &Path) -> bool {
+        let path = folder.join(LOCK_FILE);
+        let found = fs::read_to_string(&path).ok().zip(fs::metadata(&path).ok());
+        found.is_some_and(|(content, metadata)| {
+            Identity::parse(&content).is_some_and(|recorded| !recorded.is_same(&Identity::of(&metadata)))
+        })
     }
 
     /// Records that a server runs. An error is logged: without the record only a copy is not recognized.

@@ -5,6 +5,7 @@ mod backup;
 mod call;
 mod check_config;
 mod demo;
+mod doctor;
 mod expire;
 mod explain;
 mod import;
@@ -64,6 +65,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     Verify(verify::Verify),
+    Doctor(doctor::Doctor),
     Recover(recover::Recover),
     Simulate(simulate::Simulate),
     Openapi(openapi::Openapi),
@@ -116,6 +118,7 @@ pub fn run() -> Outcome {
                     Command::Backup(command) => command.run().await,
                     Command::Restore(command) => command.run().await,
                     Command::Verify(command) => command.run().await,
+                    Command::Doctor(command) => command.run().await,
                     Command::Recover(command) => command.run(),
                     Command::Simulate(command) => command.run().await,
                     Command::Openapi(command) => command.run(),

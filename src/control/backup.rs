@@ -93,14 +93,15 @@ impl FrameWriter {
     fn finish(mut self, written: DomainResult<()>) {
         let ended = match written.and_then(|()| self.flush().map_err(Error::store)) {
             Ok(()) => self.send(0, &[]),
-            Err(error) => {
+            Err(error) if !self.sender.is_closed() => {
                 let text = super::text_of(&error);
                 tracing::warn!(error = text, "a backup was not completed");
                 self.send(ERROR, text.as_bytes())
             }
+            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
         };
         if ended.is_err() {
-            tracing::warn!("the client of a backup has disconnected");
+            tracing::warn!("a backup was not completed: its client has disconnected");
         }
     }
 }

@@ -26,7 +26,7 @@ fn a_copy_of_a_running_servers_folder_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
     Load::on(&data, |_, _| {
-        for copy in 0..number("INGLE_COPIES", 12) {
+        for copy in 0..number("INGLE_COPIES", 8) {
             let to = temporary.path().join(format!("copy{copy}"));
             cp(&data, &to);
             let said = refusal(&to).expect("a copy that was made while the server was running is served");

@@ -41,7 +41,7 @@ fn a_backup_under_load_has_everything_from_before_its_moment_and_nothing_half() 
     let (data, backup) = (temporary.path().join("data"), temporary.path().join("backup.tar"));
     let mut last = [0; 4];
     Load::on(&data, |load, _| {
-        for _ in 0..number("INGLE_BACKUPS", 8) {
+        for _ in 0..number("INGLE_BACKUPS", 4) {
             let before = load.acknowledged();
             ingle(&["backup", path(&backup), "--overwrite"], &data, "").unwrap();
             let after = load.begun();
