@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
         let padding = [0; BLOCK as usize];
         let padding = padding.get(..(bytes.next_multiple_of(BLOCK) - bytes) as usize).unwrap_or_default();
         self.to.write_all(padding).map_err(Error::store)?;
-        self.sums.push_str(&format!("{}  {name}\n", hex::encode(&hasher.finalize())));
+        self.sums.push_str(&format!("{}  {name}\n", hex::encode(hasher.finalize())));
         Ok(done)
     }
 
@@ -209,7 +209,7 @@ fn text_of(mut entry: tar::Entry<'_, impl Read>) -> Result<(String, String, Stri
     }
     let mut text = String::new();
     entry.read_to_string(&mut text).map_err(unreadable)?;
-    let sum = hex::encode(&Sha256::digest(text.as_bytes()));
+    let sum = hex::encode(Sha256::digest(text.as_bytes()));
     Ok((name, text, sum))
 }
 
@@ -254,7 +254,7 @@ fn copy(
     if let Some(draft) = draft {
         draft.publish(false).map_err(|error| cannot_write(&error))?;
     }
-    Ok(hex::encode(&hasher.finalize()))
+    Ok(hex::encode(hasher.finalize()))
 }
 
 fn cannot_write(error: &dyn std::fmt::Display) -> Error {
