@@ -264,6 +264,9 @@ impl Control {
         if response.status().is_success() {
             return Ok(response);
         }
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err("the running server does not know this command: it is of another version".to_owned());
+        }
         let text = collect(response).await?;
         Err(String::from_utf8_lossy(&text).into_owned())
     }

@@ -31,11 +31,13 @@ fn a_copy_of_a_running_servers_folder_is_refused() {
             cp(&data, &to);
             let said = refusal(&to).expect("a copy that was made while the server was running is served");
             assert!(said.contains("is a copy of a data folder that was in use"), "{said}");
-            let said = ingle(&["apply", "-"], &to, r#"{"projects":[]}"#).unwrap_err();
-            assert!(said.contains("in use"), "{said}");
-            assert!(ingle(&["verify"], &to, "").unwrap_err().contains("damaged"));
             fs::remove_dir_all(to).unwrap();
         }
+        let to = temporary.path().join("copy");
+        cp(&data, &to);
+        let said = ingle(&["apply", "-"], &to, r#"{"projects":[]}"#).unwrap_err();
+        assert!(said.contains("in use"), "{said}");
+        assert!(ingle(&["verify"], &to, "").unwrap_err().contains("damaged"));
     });
 }
 

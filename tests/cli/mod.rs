@@ -1,6 +1,7 @@
 //! The command line, as an operator uses it.
 
 mod call;
+mod doctor;
 mod documents;
 mod settings;
 mod simulate;

@@ -96,10 +96,12 @@ fn facts(registry: &DatabaseSnapshot) -> Result<RegistryFacts> {
 enum Source<'a> {
     /// It is in memory.
     Bytes(Vec<u8>),
-    /// A copy of a database. The checksums of its pages follow as the next file, unless it is a journal.
+    /// A copy of the registry or of a file of sorted runs.
     Database(&'a DatabaseSnapshot),
     /// The checksums of the pages of the database before it.
     Sums(&'a DatabaseSnapshot),
+    /// A copy of a journal.
+    Journal(&'a DatabaseSnapshot),
     /// The mark of a journal.
     Mark(&'a JournalSnapshot),
 }
@@ -108,7 +110,7 @@ impl Source<'_> {
     fn bytes(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Database(database) => database.bytes(),
+            Self::Database(database) | Self::Journal(database) => database.bytes(),
             Self::Sums(database) => database.sums_bytes(),
             Self::Mark(_) => mark::BYTES as u64,
         }
@@ -172,7 +174,11 @@ impl Backup {
             let bytes = source.bytes();
             match source {
                 Source::Bytes(content) => writer.file(&name, bytes, |write| write(&content))?,
-                Source::Database(database) => sums = writer.file(&name, bytes, |write| database.copy(write))?,
+                Source::Database(database) => {
+                    sums = writer.file(&name, bytes, |write| database.copy(write))?;
+                    database.end().map_err(Error::store)?;
+                }
+                Source::Journal(database) => drop(writer.file(&name, bytes, |write| database.copy(write))?),
                 Source::Sums(_) => writer.file(&name, bytes, |write| write(&sums))?,
                 Source::Mark(journal) => {
                     let (entries, rows) = journal.totals()?;
@@ -205,7 +211,7 @@ impl Backup {
             sources.push((name_of(&pages::path(&database.path)), Source::Sums(database)));
         }
         for journal in &log.journals {
-            sources.push((journal.database.name(), Source::Database(&journal.database)));
+            sources.push((journal.database.name(), Source::Journal(&journal.database)));
             sources.push((name_of(&journal.database.path.with_extension("mark")), Source::Mark(journal)));
         }
         Ok(sources)

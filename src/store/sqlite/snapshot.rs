@@ -8,6 +8,8 @@ use rusqlite::Connection;
 use super::pages::{self, Comparison};
 use crate::domain::{Error, Result};
 
+/// Reads all pages in their order.
+const PAGES: &str = "SELECT data FROM sqlite_dbpage";
 /// How many damaged pages an error lists.
 const PAGES_LISTED_MAX: usize = 5;
 
@@ -44,7 +46,16 @@ impl DatabaseSnapshot {
         // The first read decides which commit the transaction sees.
         self.page_count = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         self.page_bytes = self.connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        Ok(())
+        // A file whose pages cannot be read at all is noticed now.
+        self.connection.prepare_cached(PAGES).map(drop)
+    }
+
+    /// Ends the transaction, so that checkpoints are possible again.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn end(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("COMMIT")
     }
 
     /// The name of the file.
@@ -69,7 +80,7 @@ impl DatabaseSnapshot {
     /// Those of `write`; [`Error::Refused`] if a page differs from its checksum; [`Error::Store`].
     pub fn copy(&self, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
         let mut comparison = Comparison::begin(&self.path, self.page_bytes).map_err(Error::store)?;
-        let mut select = self.connection.prepare("SELECT data FROM sqlite_dbpage").map_err(Error::store)?;
+        let mut select = self.connection.prepare_cached(PAGES).map_err(Error::store)?;
         let mut found = select.query([]).map_err(Error::store)?;
         while let Some(row) = found.next().map_err(|error| unreadable(&self.path, &error))? {
             let page = row.get_ref(0).map_err(Error::store)?.as_blob().map_err(Error::store)?;

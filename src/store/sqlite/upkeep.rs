@@ -106,6 +106,8 @@ pub struct Upkeep {
     mark: Mark,
     commits: Arc<AtomicI64>,
     changes: u64,
+    /// The size of the write-ahead log at which the next checkpoint is tried. A reader, such as a backup, can postpone it.
+    log_bytes_max: u64,
 }
 
 impl Upkeep {
@@ -134,7 +136,8 @@ impl Upkeep {
         let commits = Arc::new(AtomicI64::new(commits));
         let stamp = FolderStamp { id, device_no, commits: commits.clone() };
         let changes = connection.total_changes();
-        Ok((Self { database: database.to_owned(), id, mark, commits, changes }, stamp))
+        let database = database.to_owned();
+        Ok((Self { database, id, mark, commits, changes, log_bytes_max: LOG_BYTES_MAX }, stamp))
     }
 
     /// Must be called in a transaction before its commit. Counts the commit if it changes anything.
@@ -165,11 +168,14 @@ impl Upkeep {
         if let Err(error) = marked {
             tracing::warn!(%error, file = %mark_path(&self.database).display(), "the mark of the registry cannot be written");
         }
-        if std::fs::metadata(wal::path(&self.database)).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+        let log_bytes = std::fs::metadata(wal::path(&self.database)).map_or(0, |log| log.len());
+        if log_bytes > self.log_bytes_max {
             // The checkpoint must not wait for readers. Pages that cannot be moved now are moved later.
             let busy_ms: rusqlite::Result<i64> = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
             let _ = connection.busy_timeout(Duration::ZERO);
-            make_checkpoint(connection, &self.database);
+            let is_done = make_checkpoint(connection, &self.database);
+            // A failed one is not tried again at every commit, because it reads the whole log.
+            self.log_bytes_max = LOG_BYTES_MAX + if is_done { 0 } else { log_bytes };
             let _ = connection.busy_timeout(Duration::from_millis(busy_ms.unwrap_or(0).unsigned_abs()));
         }
     }
@@ -219,13 +225,15 @@ pub fn replace_mark(database: &Path, id: i64, commits: i64, device_no: i64) -> R
     Mark::open(&path, [id, commits, device_no, 0]).map(drop).map_err(|error| with_path(&path, &error))
 }
 
-fn make_checkpoint(connection: &Connection, database: &Path) {
+/// Returns whether the write-ahead log is empty now.
+fn make_checkpoint(connection: &Connection, database: &Path) -> bool {
     match pages::checkpoint(connection, database) {
-        Ok(true) => {}
+        Ok(true) => return true,
         Ok(false) => tracing::debug!("a checkpoint of the registry is postponed because of a reader"),
         // The pages remain in the write-ahead log, where they are equally safe.
         Err(error) => tracing::warn!(%error, file = %database.display(), "a checkpoint failed; it is tried again"),
     }
+    false
 }
 
 /// The highest number that was ever assigned to a device.

@@ -101,7 +101,7 @@ pub struct TelemetryOptions {
     /// Number of sorted runs of similar size that are compacted into one.
     pub compaction_runs: usize,
     /// Whether the log is not opened if a file is damaged or rows are missing. Otherwise what is sound of it is used.
-    /// Latest values are derived data and are always rebuilt.
+    /// Latest values are derived data and are always rebuilt, and without fsync a journal may lack rows.
     pub refuse_damage: bool,
 }
 
@@ -174,6 +174,8 @@ impl SqliteTelemetry {
         let files = Files::open(folder, stamp.id)?;
         let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
             check::folder(&files, folder, &stamp, options.refuse_damage)?;
+        // Without fsync, a power cut loses the last rows of a journal, which is what the operator has chosen.
+        let refuse_journal = options.refuse_damage && options.durability == Durability::Sync;
         let mut memtables = Vec::new();
         let (mut last_no, mut seen_ms, mut damaged) = (last_memtable, newest_ms, 0);
         let mut damaged_journals = Vec::new();
@@ -189,7 +191,7 @@ impl SqliteTelemetry {
             let is_damaged = replayed.is_damaged();
             if is_damaged {
                 let path = journal::path(folder, no);
-                lost_rows = check::add_damaged_journal(&files, no, &path, &replayed, options.refuse_damage)?;
+                lost_rows = check::add_damaged_journal(&files, no, &path, &replayed, refuse_journal)?;
             }
             let memtable = replayed.memtable;
             if memtable.rows() > 0 {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use super::super::snapshot::{DatabaseSnapshot, unreadable};
 use super::SqliteTelemetry;
@@ -76,10 +77,13 @@ impl SqliteTelemetry {
             let (mut log, mut journals, newest) = self.open_files()?;
             let engine = self.engine.clone();
             let at_once = move || {
+                let began = Instant::now();
                 let begun = also.renew().during("reading the registry").and_then(|()| {
                     let is_complete = renew(&engine, &mut journals, newest)?;
                     Ok(is_complete.then_some(journals))
                 });
+                let waited_us = began.elapsed().as_micros() as u64;
+                tracing::debug!(waited_us, "acknowledgements waited for a snapshot");
                 (also, begun)
             };
             let (returned, begun) = self.engine.queue.run_between_commits(at_once)?;
