@@ -13,8 +13,9 @@ use crate::config::{Config, Durability};
 /// Run the server until it receives Ctrl-C or SIGTERM.
 ///
 /// The first start creates the data folder, the key that encrypts secrets (secret.key) and a local CA with its certificate
-/// (ca.pem). `ingle backup` makes a backup of everything while the server runs. The server prints the addresses on which it listens.
-/// It does not start if a file is damaged, or if the folder is a copy that was made while a server was running.
+/// (ca.pem). `ingle backup` makes a backup of the folder while the server runs. A backup of the folder must contain secret.key,
+/// because nothing that is encrypted can be read without it; keep it as secret as the folder itself. The server prints the addresses
+/// on which it listens. It does not start if a file is damaged, or if the folder is a copy that was made while a server was running.
 #[derive(Args)]
 pub struct Serve {
     #[command(flatten)]

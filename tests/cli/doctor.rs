@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
@@ -100,10 +100,11 @@ fn each_thing_that_is_wrong_is_named() {
     assert!(Command::new("cp").arg("-a").arg(&data).arg(&copy).status().unwrap().success());
     cloud.stop();
     fs::set_permissions(copy.join("secret.key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let later = SystemTime::now() + Duration::from_secs(24 * 3600);
-    fs::File::options().write(true).open(copy.join("reserve")).unwrap().set_modified(later).unwrap();
+    let file = fs::File::options().write(true).open(copy.join("secret.key")).unwrap();
+    let later = file.metadata().unwrap().modified().unwrap() + Duration::from_secs(24 * 3600);
+    file.set_modified(later).unwrap();
     let (is_well, report) = examined(&copy, &[]);
     assert!(!is_well && found(&report, "data folder", "wrong").contains("in use"), "{report}");
     assert!(found(&report, "permissions", "warning").contains("secret.key"), "{report}");
-    assert!(found(&report, "clock", "warning").contains("reserve"), "{report}");
+    assert!(found(&report, "clock", "warning").contains("secret.key"), "{report}");
 }
