@@ -68,7 +68,7 @@ pub fn damaged(path: &Path, fault: Fault) -> domain::Error {
 
 impl SqliteTelemetry {
     /// Snapshots of all files at one instant, at which the transaction of `also` is renewed too. Acknowledgements wait
-    /// less than a millisecond. Blocks.
+    /// for less time than a commit takes. Blocks.
     ///
     /// # Errors
     /// [`domain::Error::Refused`] if a file cannot be read; [`domain::Error::Store`].
