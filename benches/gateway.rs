@@ -1,10 +1,10 @@
 //! How many durable QoS 1 reports devices get acknowledged over MQTT, one in flight a device and three data points each,
-//! against mosquitto, which takes the same messages and keeps nothing; what an idle connection takes of memory; and how
-//! soon devices are back after a crash. Each server on one processor and the devices on the other.
+//! against mosquitto, which takes the same messages and keeps nothing; what an idle connection takes of memory; how soon
+//! devices are back after a crash; and how much longer an acknowledgement takes while backups are made. Each server on one processor and the devices on the other.
 //!
 //! `cargo bench --bench gateway`. Settings: `INGLE_BENCH_DEVICES` (20000, as far as the limit of open files lets),
 //! `INGLE_BENCH_SECONDS` a round (5), `INGLE_BENCH_ROUNDS` (3), `INGLE_BENCH_PROTOCOL` (tuyalink), `INGLE_BENCH_PARTS`
-//! (load,memory,crash), `INGLE_BENCH_FOLDER` where it writes. Without mosquitto there is no ratio.
+//! (load,memory,crash,backup), `INGLE_BENCH_FOLDER` where it writes. Without mosquitto there is no ratio.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops at the first failure")]
 
 mod support;
@@ -12,6 +12,7 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ingle::app::SystemClock;
@@ -62,7 +63,7 @@ struct Bench {
 fn load() {
     let wanted = setting("INGLE_BENCH_DEVICES", 20_000) as usize;
     let devices = wanted.min(open_files() - OTHER_FILES);
-    let parts = std::env::var("INGLE_BENCH_PARTS").unwrap_or_else(|_| "load,memory,crash".to_owned());
+    let parts = std::env::var("INGLE_BENCH_PARTS").unwrap_or_else(|_| "load,memory,crash,backup".to_owned());
     let parent = std::env::var_os("INGLE_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
     let bench = Bench {
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
@@ -91,6 +92,9 @@ fn load() {
     }
     if parts.contains("crash") {
         bench.crash();
+    }
+    if parts.contains("backup") {
+        bench.backup();
     }
 }
 
@@ -235,6 +239,46 @@ impl Bench {
         assert_eq!((round.messages, round.reconnects), (count as u64, count as u64), "{round:?}");
         println!("{count} devices are back {took:>6.1} s after the restart of a killed server  (goal 60 s)");
         drop(again.join().unwrap());
+    }
+
+    /// The time of an acknowledgement under full load, with one backup after the other and without.
+    fn backup(&self) {
+        let server = Server::listening(self.data(), SERVER, ("INGLE_MQTT_LISTEN", "127.0.0.1:0"), "mqtt");
+        let mut fleet = self.fleet(self.devices, server.address, None);
+        self.connect(&mut fleet);
+        self.run(&mut fleet, Pace::Full, self.lasting, None);
+        let file = tempfile::NamedTempFile::new_in(self.folder.path().parent().unwrap()).unwrap();
+        let (mut without, mut with, mut backups) = (Vec::new(), Vec::new(), 0);
+        for _ in 0..self.rounds {
+            without.push(self.run(&mut fleet, Pace::Full, self.lasting, None));
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let making = scope.spawn(|| {
+                    let mut made = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        run(self.data(), &["backup", file.path().to_str().unwrap(), "--overwrite"], b"");
+                        made += 1;
+                    }
+                    made
+                });
+                with.push(self.run(&mut fleet, Pace::Full, self.lasting, None));
+                is_over.store(true, Ordering::Relaxed);
+                backups += making.join().unwrap();
+            });
+        }
+        let p99 = |rounds: &[Round]| median(rounds.iter().map(|round| round.latency_ms.p99).collect());
+        let rate = |rounds: &[Round]| median(rounds.iter().map(|round| round.messages_per_second).collect());
+        println!(
+            "{backups} backups of up to {} MB at the full rate of {} devices: p99 of acknowledgement {:.1} ms, {:.1} ms without \
+             ({:+.0} %, goal < +20 %); {:.0} messages/s, {:.0} without",
+            std::fs::metadata(file.path()).unwrap().len() >> 20,
+            self.devices,
+            p99(&with),
+            p99(&without),
+            (p99(&with) / p99(&without) - 1.0) * 100.0,
+            rate(&with),
+            rate(&without),
+        );
     }
 }
 

@@ -1,6 +1,9 @@
-//! Assembles the server. The only file that names the implementations of the ports of the domain.
+//! Assembles the server. The only module that names the implementations of the ports of the domain.
 
-use std::fs::{File, TryLockError};
+pub mod doctor;
+mod folder;
+mod restore;
+
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::presence::NodeId;
+use crate::domain::store::Telemetry;
 use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits, Ports};
 use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
@@ -32,16 +36,20 @@ use crate::metrics::Sources;
 use crate::net::{Limits as ConnectionLimits, Listener, Transport};
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
+pub use crate::store::archive::Manifest;
 use crate::store::disk_space::DiskSpace;
 use crate::store::sqlite::SqliteRegistry;
-use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::{OldHistory, Recovered};
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
+pub use crate::store::sqlite::verify::Report;
 use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
-use crate::{aliyun, config, durable_file, feed, metrics, random, tuya, visual};
+use crate::{aliyun, config, durable_file, feed, metrics, random, store, tuya, visual};
 
-const LOCK_FILE: &str = "ingle.lock";
+use folder::{Lock, Snapshots};
+pub use folder::{recover, verify};
+pub use restore::{Restored, check, restore};
+
 /// The interval at which expired log partitions are deleted.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -131,7 +139,45 @@ pub struct App {
     events: FeedEvents,
     bodies: Arc<Bodies>,
     refusals: Arc<Refusals>,
+    snapshots: Arc<Snapshots>,
     opened: OpenFolder,
+}
+
+/// What to do with a damaged file of the event log when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnDamage {
+    /// Refuse to open the folder.
+    Refuse,
+    /// Set the file aside, read what is readable of it, and count what is missing.
+    SetAside,
+}
+
+/// The stores of an open data folder.
+struct Stores {
+    registry: Arc<SqliteRegistry>,
+    telemetry: Arc<SqliteTelemetry>,
+    space: Arc<DiskSpace>,
+}
+
+impl Stores {
+    fn open(folder: &Path, config: &Config, on_damage: OnDamage, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let space = Arc::new(DiskSpace::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
+        space.check();
+        let registry = Arc::new(SqliteRegistry::open(folder, clock)?);
+        let options = TelemetryOptions {
+            durability: match config.telemetry.durability {
+                Durability::Sync => telemetry::Durability::Sync,
+                Durability::Os => telemetry::Durability::Os,
+            },
+            memtable_rows: config.telemetry.memory_rows,
+            memtable_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
+            refuse_damage: on_damage == OnDamage::Refuse,
+            ..TelemetryOptions::default()
+        };
+        let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
+        let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
+        Ok(Self { registry, telemetry, space })
+    }
 }
 
 /// A data folder in use. Dropping it closes its files in a consistent state.
@@ -139,12 +185,13 @@ struct OpenFolder {
     telemetry: Arc<SqliteTelemetry>,
     space: Arc<DiskSpace>,
     /// Locked as long as the folder is in use.
-    _lock: File,
+    lock: Lock,
 }
 
 impl Drop for OpenFolder {
     fn drop(&mut self) {
         self.telemetry.stop();
+        self.lock.record_stop();
     }
 }
 
@@ -192,22 +239,61 @@ impl App {
     /// # Errors
     /// [`AppError`], whose text says what to do.
     pub fn open(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
-        let lock = lock(folder)?;
+        let lock = Lock::take(folder)?;
+        if lock.is_copy {
+            return Err(folder::refuse_copy(folder));
+        }
+        lock.record_use();
         durable_file::restrict_permissions(folder)?;
-        let space = Arc::new(DiskSpace::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
-        space.check();
-        let registry = Arc::new(SqliteRegistry::open(folder, clock.clone())?);
-        let options = TelemetryOptions {
-            durability: match config.telemetry.durability {
-                Durability::Sync => telemetry::Durability::Sync,
-                Durability::Os => telemetry::Durability::Os,
-            },
-            memtable_rows: config.telemetry.memory_rows,
-            memtable_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
-            ..TelemetryOptions::default()
+        let stores = Stores::open(folder, &config, OnDamage::Refuse, clock.clone())?;
+        Self::with_stores(stores, lock, folder, config, clock)
+    }
+
+    /// As [`App::open`], but uses what is sound of a damaged folder or of a copy, and logs what is not.
+    ///
+    /// # Errors
+    /// [`AppError`]; also if the key is not the folder's.
+    pub fn salvage(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let lock = Lock::take(folder)?;
+        durable_file::restrict_permissions(folder)?;
+        let stores = match Stores::open(folder, &config, OnDamage::SetAside, clock.clone()) {
+            Err(Error::Refused(problem)) => {
+                tracing::warn!(problem, "salvage: the registry is repaired");
+                let Recovered { devices, problems } =
+                    store::sqlite::recover::recover(folder, OldHistory::Hide, clock.now_ms())?;
+                for problem in problems {
+                    tracing::warn!(problem, "salvage: lost");
+                }
+                tracing::warn!(devices, "salvage: the registry is used again; all device logs from before are hidden");
+                Stores::open(folder, &config, OnDamage::SetAside, clock.clone())?
+            }
+            other => other?,
         };
-        let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
-        let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
+        let figures = stores.telemetry.figures();
+        if lock.is_copy {
+            tracing::warn!(
+                "salvage: a copy of a folder that was in use is used; changes that it lacks cannot be noticed"
+            );
+        }
+        let (lost_rows, damaged) = (figures.lost_rows, figures.damaged);
+        tracing::warn!(
+            lost_rows,
+            damaged,
+            "salvage: rows of the event log that are missing, and files and blocks that are damaged"
+        );
+        lock.record_use();
+        Self::with_stores(stores, lock, folder, config, clock)
+    }
+
+    fn with_stores(
+        stores: Stores,
+        lock: Lock,
+        folder: &Path,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AppError> {
+        let Stores { registry, telemetry, space } = stores;
+        let snapshots = Snapshots::new(folder, telemetry.clone(), clock.clone());
         let (times, ms) = (&config.times, Duration::from_millis);
         let (to_virtual, virtual_messages) = virtual_devices::downlink();
         let router = Arc::new(CommandRouter::new(ms(times.command_answer_ms), ms(times.command_delivery_ms)));
@@ -229,7 +315,7 @@ impl App {
             clock,
         };
         let cloud = Arc::new(Cloud::new(ports, limits));
-        let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
+        let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, lock });
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024, ms(times.request_body_ms));
         Ok(Self {
             cloud,
@@ -241,6 +327,7 @@ impl App {
             events,
             bodies,
             refusals: Refusals::new(),
+            snapshots,
             opened,
         })
     }
@@ -278,7 +365,7 @@ impl App {
 
     /// The routes of the operator, for a process that has opened the folder itself.
     pub fn control(&self) -> Router {
-        control::router(self.cloud.clone(), "{}".to_owned())
+        control::router(self.cloud.clone(), self.snapshots.clone(), "{}".to_owned())
     }
 
     /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
@@ -375,7 +462,8 @@ impl App {
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
+        let control = control::router(self.cloud.clone(), self.snapshots.clone(), shown);
+        tasks.spawn(socket.serve(control, stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
@@ -384,35 +472,10 @@ impl App {
         announce(&addresses);
         stop.await;
         stop_all.now();
-        while tasks.join_next().await.is_some() {}
+        let closing = self.snapshots.close();
+        tokio::join!(closing, async { while tasks.join_next().await.is_some() {} });
         Ok(())
     }
-}
-
-/// Locks a data folder for this process and creates it if necessary.
-fn lock(folder: &Path) -> Result<File, AppError> {
-    let unusable = |error| AppError::Folder(folder.to_owned(), error);
-    durable_file::create_folder(folder)?;
-    let path = folder.join(LOCK_FILE);
-    durable_file::create_private(&path)?;
-    let lock = File::options().write(true).open(&path).map_err(unusable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(AppError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(unusable(error)),
-    }
-}
-
-/// Repairs a data folder that does not open because its registry lost data.
-///
-/// # Errors
-/// [`AppError`], whose text says what to do.
-pub fn recover(folder: &Path, history: OldHistory) -> Result<Recovered, AppError> {
-    if !folder.join(LOCK_FILE).exists() {
-        return Err(AppError::Store(format!("{} is no data folder: name it with --data", folder.display())));
-    }
-    let _lock = lock(folder)?;
-    Ok(recover::recover(folder, history, SystemClock.now_ms())?)
 }
 
 /// Checks the free disk space.

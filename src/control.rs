@@ -2,6 +2,7 @@
 //! permissions of the folder decide who may use it.
 
 mod audit;
+mod backup;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
@@ -36,6 +37,7 @@ use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
 
 pub use audit::{AuditParams, AuditView};
+pub use backup::{DataFolder, PreparedBackup, ReceivedBackup};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
@@ -66,7 +68,9 @@ pub struct Credentials {
 
 /// The calls of the operator. `addresses` are the addresses of the server, as `serve --json` prints them; `{}` if it
 /// does not listen.
-pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
+pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String) -> Router {
+    let of_folder = Router::new().route(backup::PATH, post(backup::backup)).route("/verify", get(verify));
+    let of_folder = of_folder.with_state(folder);
     Router::new()
         .route("/addresses", get(move || async { addresses }))
         .route("/world", post(apply))
@@ -79,6 +83,7 @@ pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
         .layer(middleware::from_fn(as_operator))
         .with_state(cloud)
+        .merge(of_folder)
 }
 
 /// Runs a call as the operator: the account at the other end of the socket, or the one of this process.
@@ -107,12 +112,20 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let text = match &self.0 {
-            Error::Store(cause) => format!("the store failed: {cause}"),
-            error => error.to_string(),
-        };
-        (StatusCode::UNPROCESSABLE_ENTITY, text).into_response()
+        (StatusCode::UNPROCESSABLE_ENTITY, text_of(&self.0)).into_response()
     }
+}
+
+/// The text of an error for the operator.
+fn text_of(error: &Error) -> String {
+    match error {
+        Error::Store(cause) => format!("the store failed: {cause}"),
+        error => error.to_string(),
+    }
+}
+
+async fn verify(State(folder): State<Arc<dyn DataFolder>>) -> Result<String, Refusal> {
+    Ok(tokio::task::spawn_blocking(move || folder.verify()).await.map_err(Error::store)??)
 }
 
 async fn apply(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
@@ -248,11 +261,16 @@ pub enum Control {
 }
 
 impl Control {
-    /// Sends a request. With an empty body it is a GET.
+    /// Sends a request and returns the whole answer. With an empty body it is a GET.
     ///
     /// # Errors
     /// The text of a refusal, or why the server could not be reached.
     pub async fn ask(&self, path: &str, body: String) -> Result<Bytes, String> {
+        collect(self.send(path, body).await?).await
+    }
+
+    /// Sends a request. The answer is a success.
+    async fn send(&self, path: &str, body: String) -> Result<Response, String> {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let request = Request::builder().method(method).uri(path).header("host", "ingle").body(Body::from(body));
         let request = request.map_err(|error| error.to_string())?;
@@ -271,8 +289,18 @@ impl Control {
                 response.map(Body::new)
             }
         };
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-        if status.is_success() { Ok(bytes) } else { Err(String::from_utf8_lossy(&bytes).into_owned()) }
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err("the running server does not know this command: it is of another version".to_owned());
+        }
+        let text = collect(response).await?;
+        Err(String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+async fn collect(response: Response) -> Result<Bytes, String> {
+    let collected = response.into_body().collect().await.map_err(|error| error.to_string())?;
+    Ok(collected.to_bytes())
 }

@@ -55,6 +55,121 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     sync_folder_of(path)
 }
 
+/// A new file that has a temporary name beside its path until it is complete. If it is dropped before it is published, it
+/// is deleted.
+pub struct Draft {
+    path: PathBuf,
+    draft: PathBuf,
+    file: File,
+    is_published: bool,
+}
+
+impl Draft {
+    /// Creates the file under a temporary name, with exactly these permissions.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn create(path: &Path, mode: u32) -> Result<Self> {
+        let mut number = 0;
+        loop {
+            let mut draft = path.to_owned().into_os_string();
+            draft.push(format!(".part-{}-{number}", std::process::id()));
+            let draft = PathBuf::from(draft);
+            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft) {
+                Ok(file) => {
+                    let draft = Self { path: path.to_owned(), draft, file, is_published: false };
+                    with_path(&draft.draft, draft.file.set_permissions(Permissions::from_mode(mode)))?;
+                    return Ok(draft);
+                }
+                // It is left from an earlier process, or in use by another thread.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+                Err(cause) => return Err(FileError { path: draft, cause }),
+            }
+        }
+    }
+
+    /// Writes what was written so far to the disk.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Gives the file its name. When it returns `Ok`, content and name are on disk. Without `replace`, a file that has
+    /// the name already is kept, which is an error.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn publish(mut self, replace: bool) -> Result<()> {
+        with_path(&self.draft, self.file.sync_all())?;
+        let renamed = if replace { fs::rename(&self.draft, &self.path) } else { rename_new(&self.draft, &self.path) };
+        with_path(&self.path, renamed)?;
+        self.is_published = true;
+        sync_folder_of(&self.path)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.is_published {
+            let _ = fs::remove_file(&self.draft);
+        }
+    }
+}
+
+/// Renames a file unless the new name exists.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system or the kernel does not know this flag.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+/// Renames a complete folder to its final name, which must not exist or be an empty folder, and makes that durable.
+///
+/// # Errors
+/// [`FileError`].
+pub fn publish_folder(from: &Path, to: &Path) -> Result<()> {
+    with_path(from, File::open(from).and_then(|folder| folder.sync_all()))?;
+    with_path(to, fs::rename(from, to))?;
+    sync_folder_of(to)
+}
+
+/// Moves all files of a folder into another one, `first` before and `last` after all others, and deletes the folder.
+///
+/// # Errors
+/// [`FileError`].
+pub fn move_files(from: &Path, to: &Path, first: &str, last: &str) -> Result<()> {
+    let names = with_path(from, fs::read_dir(from).and_then(Iterator::collect::<io::Result<Vec<_>>>))?;
+    let mut names: Vec<_> = names.into_iter().map(|entry| entry.file_name()).collect();
+    names.sort_by_key(|name| (name != first, name == last));
+    for name in &names {
+        with_path(&to.join(name), fs::rename(from.join(name), to.join(name)))?;
+        if name == first || name == last {
+            with_path(to, File::open(to).and_then(|folder| folder.sync_all()))?;
+        }
+    }
+    with_path(from, fs::remove_dir(from))
+}
+
 /// Creates a folder that only its owner can open, and its missing parents, and makes their directory entries durable.
 ///
 /// # Errors
@@ -107,7 +222,7 @@ pub fn restrict_permissions(folder: &Path) -> Result<()> {
 
 /// Whether the name is one of a file with keys or data, including one that was set aside, or of the lock file, which
 /// another user could lock.
-fn is_private(name: &str) -> bool {
+pub fn is_private(name: &str) -> bool {
     [".key", ".db", ".mark", ".pages", ".lock"].iter().any(|part| name.contains(part))
 }
 

@@ -182,6 +182,46 @@ fn is_certificate_of(pem: &[u8], key: &KeyPair) -> bool {
     verified.is_some()
 }
 
+/// When the first certificate of a PEM file expires: as text, and in milliseconds since 1970.
+///
+/// # Errors
+/// [`TlsError`] naming the file.
+pub fn expiry(path: &Path) -> Result<(String, i64), TlsError> {
+    let wrong = |error: &dyn std::fmt::Display| TlsError::Pem(path.display().to_string(), error.to_string());
+    let certificate = CertificateDer::from_pem_file(path).map_err(|error| wrong(&error))?;
+    let end = not_after(&certificate).ok_or_else(|| wrong(&"no certificate in it"))?;
+    let text = end.date().to_string();
+    Ok((text, i64::try_from(end.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)))
+}
+
+/// The end of the validity of a certificate (RFC 5280, 4.1.2.5).
+fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
+    const VERSION_TAG: u8 = 0xA0;
+    const UTC_TIME_TAG: u8 = 0x17;
+    let (whole, _) = der_element(certificate)?;
+    let (signed, _) = der_element(whole.content)?;
+    // Version (optional), serial number, algorithm, issuer, validity.
+    let skipped = if signed.content.first() == Some(&VERSION_TAG) { 4 } else { 3 };
+    let mut rest = signed.content;
+    for _ in 0..skipped {
+        rest = der_element(rest)?.1;
+    }
+    let (validity, _) = der_element(rest)?;
+    let (_, rest) = der_element(validity.content)?;
+    let (end, _) = der_element(rest)?;
+    let digits = std::str::from_utf8(end.content).ok()?.strip_suffix('Z')?;
+    let digits = match end.all.first()? {
+        // A year of two digits is from 1950 to 2049.
+        &UTC_TIME_TAG => format!("{}{digits}", if digits.get(..2)? < "50" { "20" } else { "19" }),
+        _ => digits.to_owned(),
+    };
+    let part = |from: usize, to: usize| digits.get(from..to)?.parse::<u8>().ok();
+    let month = time::Month::try_from(part(4, 6)?).ok()?;
+    let date = time::Date::from_calendar_date(digits.get(..4)?.parse().ok()?, month, part(6, 8)?).ok()?;
+    let time = time::Time::from_hms(part(8, 10)?, part(10, 12)?, part(12, 14)?).ok()?;
+    Some(OffsetDateTime::new_utc(date, time))
+}
+
 /// A DER element: all its bytes, and those after its tag and length.
 struct Element<'a> {
     all: &'a [u8],

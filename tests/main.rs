@@ -5,6 +5,7 @@ mod abroad;
 mod abuse;
 mod aliyun;
 mod answers;
+mod backup;
 mod bodies;
 mod cli;
 mod compatibility;

@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "sha2",
             "ring",
             "rustix",
+            "tar",
             "thiserror",
         ],
     ),
@@ -132,7 +133,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         &["std", "aes_gcm", "async_trait", "base64", "md5", "serde_json", "subtle", "tokio"],
     ),
     ("thing_model", &["domain"], &["serde_json", "std"]),
-    ("durable_file", &[], &["std", "thiserror", "tracing"]),
+    ("durable_file", &[], &["std", "rustix", "thiserror", "tracing"]),
     ("tls", &["durable_file"], &["std", "rcgen", "ring", "rustix", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
@@ -164,11 +165,23 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     (
         "control",
         &["actor", "domain", "http", "net", "repeated", "shutdown"],
-        &["std", "axum", "hyper", "hyper_util", "http_body_util", "rustix", "serde", "serde_json", "tokio", "tower"],
+        &[
+            "std",
+            "axum",
+            "hyper",
+            "hyper_util",
+            "http_body_util",
+            "rustix",
+            "serde",
+            "serde_json",
+            "tokio",
+            "tower",
+            "tracing",
+        ],
     ),
     (
         "cli",
-        &["app", "config", "control", "domain", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
+        &["app", "config", "control", "domain", "durable_file", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
         &[
             "std",
             "axum",
@@ -335,7 +348,7 @@ const MAKES_FILES: &[(&str, &[&str])] = &[
     ),
     ("create_dir", &[]),
     ("DirBuilder", &["durable_file.rs"]),
-    ("File::options", &["app.rs"]),
+    ("File::options", &["app/folder.rs"]),
 ];
 
 #[test]

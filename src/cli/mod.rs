@@ -2,17 +2,21 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod call;
 mod check_config;
 mod demo;
+mod doctor;
 mod expire;
 mod explain;
 mod import;
 mod openapi;
 mod recover;
+mod restore;
 mod rotate;
 mod serve;
 mod simulate;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -45,6 +49,7 @@ Examples:
   ingle serve --data /var/lib/ingle             run a server
   ingle apply home.json --data /var/lib/ingle   create or update what a document describes
   ingle call GET /v1.0/devices                  send a signed request to a running server
+  ingle backup ingle.tar --data /var/lib/ingle  copy everything into one file, also while the server runs
 
 Every setting is described in config.default.toml and is also an environment variable: INGLE_API_LISTEN=0.0.0.0:7700";
 
@@ -59,6 +64,10 @@ enum Command {
     Audit(audit::Audit),
     Rotate(rotate::Rotate),
     Expire(expire::Expire),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Verify(verify::Verify),
+    Doctor(doctor::Doctor),
     Recover(recover::Recover),
     Simulate(simulate::Simulate),
     Openapi(openapi::Openapi),
@@ -109,6 +118,10 @@ pub fn run() -> Outcome {
                     Command::Audit(command) => command.run().await,
                     Command::Rotate(command) => command.run().await,
                     Command::Expire(command) => command.run().await,
+                    Command::Backup(command) => command.run().await,
+                    Command::Restore(command) => command.run().await,
+                    Command::Verify(command) => command.run().await,
+                    Command::Doctor(command) => command.run().await,
                     Command::Recover(command) => command.run(),
                     Command::Simulate(command) => command.run().await,
                     Command::Openapi(command) => command.run(),

@@ -13,8 +13,9 @@ use crate::config::{Config, Durability};
 /// Run the server until it receives Ctrl-C or SIGTERM.
 ///
 /// The first start creates the data folder, the key that encrypts secrets (secret.key) and a local CA with its certificate
-/// (ca.pem). A backup of the folder must contain secret.key, because nothing that is encrypted can be read without it. Keep such a
-/// backup as secret as the folder itself. The server prints the addresses on which it listens.
+/// (ca.pem). `ingle backup` makes a backup of the folder while the server runs. A backup of the folder must contain secret.key,
+/// because nothing that is encrypted can be read without it; keep it as secret as the folder itself. The server prints the addresses
+/// on which it listens. It does not start if a file is damaged, or if the folder is a copy that was made while a server was running.
 #[derive(Args)]
 pub struct Serve {
     #[command(flatten)]
@@ -22,11 +23,17 @@ pub struct Serve {
     /// Print the addresses as one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Start although files are damaged, or the folder is a copy of one that was in use: serve what is sound of it, and log what is
+    /// not. Damaged files are set aside. If the registry lacks changes, it is repaired as by `ingle recover`, which hides all earlier
+    /// device logs. Copy the folder first, and give this option for one start only.
+    #[arg(long)]
+    salvage: bool,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
-        let app = App::open(&self.place.data, self.place.config()?, Arc::new(SystemClock));
+        let open = if self.salvage { App::salvage } else { App::open };
+        let app = open(&self.place.data, self.place.config()?, Arc::new(SystemClock));
         let app = app.map_err(|error| error.to_string())?;
         let durability = self.place.config()?.telemetry.durability;
         let announce = |addresses: &Addresses| announce(addresses, self.json, durability);

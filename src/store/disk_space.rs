@@ -116,6 +116,56 @@ impl DiskSpace {
     }
 }
 
+/// The kind of a file system, with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// A disk of this machine.
+    Local(&'static str),
+    /// In memory.
+    Memory(&'static str),
+    /// On another machine. SQLite's locks and shared memory do not work there.
+    Network(&'static str),
+    /// A layer over something that cannot be determined.
+    Unknown(&'static str),
+}
+
+/// File systems by the magic numbers of Linux (linux/magic.h).
+const FILE_SYSTEMS: [(u32, FileSystem); 22] = [
+    (0xEF53, FileSystem::Local("ext4")),
+    (0x5846_5342, FileSystem::Local("xfs")),
+    (0x9123_683E, FileSystem::Local("btrfs")),
+    (0x2FC1_2FC1, FileSystem::Local("zfs")),
+    (0xF2F5_2010, FileSystem::Local("f2fs")),
+    (0xCA45_1A4E, FileSystem::Local("bcachefs")),
+    (0x794C_7630, FileSystem::Local("overlayfs")),
+    (0x4D44, FileSystem::Local("vfat")),
+    (0x2011_BAB0, FileSystem::Local("exfat")),
+    (0x5346_544E, FileSystem::Local("ntfs")),
+    (0x7366_746E, FileSystem::Local("ntfs3")),
+    (0x0102_1994, FileSystem::Memory("tmpfs")),
+    (0x8584_58F6, FileSystem::Memory("ramfs")),
+    (0x6969, FileSystem::Network("nfs")),
+    (0x517B, FileSystem::Network("smb")),
+    (0xFE53_4D42, FileSystem::Network("smb")),
+    (0xFF53_4D42, FileSystem::Network("cifs")),
+    (0x5346_414F, FileSystem::Network("afs")),
+    (0x7375_7245, FileSystem::Network("coda")),
+    (0x00C3_6400, FileSystem::Network("ceph")),
+    (0x6573_5546, FileSystem::Unknown("fuse")),
+    (0x0102_1997, FileSystem::Unknown("9p")),
+];
+
+/// The file system of a folder.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn file_system(folder: &Path) -> io::Result<FileSystem> {
+    // The kernel's number has 32 bits, whatever the type of the member is.
+    let magic = rustix::fs::statfs(folder)?.f_type as u32;
+    let found = FILE_SYSTEMS.iter().find(|(number, _)| *number == magic);
+    Ok(found.map_or(FileSystem::Unknown("an unknown file system"), |(_, found)| *found))
+}
+
 fn create_reserve(path: &Path) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     // Not zeros, because some file systems allocate no space for them.

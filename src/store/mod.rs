@@ -1,5 +1,6 @@
 //! The storage engines of the registry and the event log. Only `app` names an engine.
 
+pub mod archive;
 pub mod cache;
 pub mod disk_space;
 pub mod functions;

@@ -13,7 +13,8 @@ use crate::domain::{Error, Result};
 use crate::durable_file::{self, SECRET_MODE};
 use crate::random;
 
-const KEY_FILE: &str = "secret.key";
+/// The file of the key in the data folder.
+pub const KEY_FILE: &str = "secret.key";
 const NONCE_BYTES: usize = 12;
 /// Random bytes from which, together with the key, a pair of tokens is derived.
 pub type TokenSeed = [u8; 16];

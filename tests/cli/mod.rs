@@ -2,6 +2,7 @@
 
 mod audit;
 mod call;
+mod doctor;
 mod documents;
 mod settings;
 mod simulate;

@@ -219,8 +219,9 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        // SQLite creates the index of a write-ahead log again.
-        if entry.file_type().unwrap().is_file() && !entry.file_name().to_str().unwrap().ends_with("-shm") {
+        // SQLite creates the index of a write-ahead log again. Without the lock file, a copy stands for the folder itself.
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_file() && !name.ends_with("-shm") && name != "ingle.lock" {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }

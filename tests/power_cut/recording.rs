@@ -308,10 +308,11 @@ impl Base {
     }
 }
 
-/// Creates a folder with files.
+/// Creates a folder with files. The lock file is left out: its content says that it is this very file, by which a folder
+/// after a power cut differs from a copy.
 pub fn write_image(folder: &Path, image: &BTreeMap<String, Vec<u8>>) {
     fs::create_dir(folder).unwrap();
-    for (name, bytes) in image {
+    for (name, bytes) in image.iter().filter(|(name, _)| *name != "ingle.lock") {
         let file = File::options().write(true).create_new(true).mode(0o600).open(folder.join(name));
         file.unwrap().write_all(bytes).unwrap();
     }

@@ -1,59 +1,19 @@
 //! A full disk: reads continue, devices get an error of their protocol, the operator sees it, and the server starts. It
 //! runs on a small file system of its own, in a mount namespace that ends with the test.
 
-use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::gateway::SECRET;
 use crate::support::aliyun::AliyunApp;
 use crate::support::mqtt::{MqttDevice, linkkit, tuyalink, with_secrets};
+use crate::support::small_disk::SmallDisk;
 use crate::support::world::{OWNER, PLUG, standard};
 use crate::support::{TestCloud, raw};
-
-/// The environment variable with the path at which the small file system is mounted.
-const PLACE: &str = "INGLE_SMALL_FILE_SYSTEM";
-
-/// A file system of a few megabytes.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// Mounts it in a mount namespace of this process.
-    fn mount(path: PathBuf, megabytes: u64) -> Self {
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).status().unwrap();
-        assert!(mounted.success());
-        Self { path }
-    }
-
-    /// Fills it except for some kilobytes.
-    fn fill(&self, left_kilobytes: u64) {
-        let mut file = fs::File::create(self.path.join("filler")).unwrap();
-        let block = [0x5A; 4096];
-        while file.write_all(&block).is_ok() {}
-        let length = file.metadata().unwrap().len();
-        file.set_len(length.saturating_sub(left_kilobytes * 1024)).unwrap();
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.path.join("filler")).unwrap();
-    }
-}
 
 /// Runs [`child`] in a mount namespace of its own, which ends with it.
 #[test]
 fn on_a_full_disk_reads_go_on_devices_are_told_and_the_server_starts() {
-    let place = tempfile::tempdir().unwrap();
-    let is_root = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    let mut command = Command::new("unshare");
-    command.args(if is_root { &["-m"][..] } else { &["-U", "-r", "-m"][..] }).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "store::disk_full::child", "--nocapture"]).env(PLACE, place.path());
-    let output = command.output().unwrap();
+    let output = SmallDisk::run("store::disk_full::child");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
     let lines = said.lines().filter(|line| line.contains("the disk is full: reports")).count();
@@ -91,8 +51,7 @@ fn reads(cloud: &TestCloud, aliyun: &AliyunApp) {
 /// Runs in the mount namespace; not a test by itself.
 #[test]
 fn child() {
-    let Some(place) = std::env::var_os(PLACE) else { return };
-    let disk = SmallDisk::mount(place.into(), 40);
+    let Some(disk) = SmallDisk::mount(40) else { return };
     let folder = disk.path.join("data");
     let settings = [("INGLE_TELEMETRY_FREE_MEGABYTES", "4"), ("INGLE_TELEMETRY_MEMORY_ROWS", "1000")];
     let cloud = TestCloud::binary(&folder, &settings);

@@ -5,6 +5,7 @@ pub mod http;
 pub mod mqtt;
 pub mod people;
 pub mod schema;
+pub mod small_disk;
 pub mod tuya;
 pub mod wait;
 pub mod world;

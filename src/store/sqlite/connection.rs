@@ -384,7 +384,11 @@ pub fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(failure, Some(format!("the journal mode is {mode} and cannot be made WAL"))))
 }
 
-fn open_reader(path: &Path) -> Result<Connection> {
+/// Opens the database for reading.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(Error::store)?;
     connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA mmap_size = 268435456;").map_err(Error::store)?;

@@ -13,6 +13,8 @@ use std::path::Path;
 pub const NUMBERS: usize = 4;
 /// Two slots are written alternately, so that a power cut can damage only one of them.
 const SLOT_BYTES: usize = 512;
+/// The size of a mark in bytes.
+pub const BYTES: usize = 2 * SLOT_BYTES;
 const MAGIC: &[u8; 8] = b"inglemk1";
 const BODY_BYTES: usize = MAGIC.len() + NUMBERS * 8;
 
@@ -44,17 +46,28 @@ impl Mark {
     /// # Errors
     /// Those of the file system.
     pub fn put(&mut self, numbers: Numbers) -> io::Result<()> {
-        let mut slot = [0; SLOT_BYTES];
-        slot[..MAGIC.len()].copy_from_slice(MAGIC);
-        for (number, bytes) in numbers.iter().zip(slot[MAGIC.len()..].chunks_exact_mut(8)) {
-            bytes.copy_from_slice(&number.to_le_bytes());
-        }
-        let sum = crc32fast::hash(&slot[..BODY_BYTES]);
-        slot[BODY_BYTES..BODY_BYTES + 4].copy_from_slice(&sum.to_le_bytes());
-        self.file.write_all_at(&slot, self.slot * SLOT_BYTES as u64)?;
+        self.file.write_all_at(&slot_of(numbers), self.slot * SLOT_BYTES as u64)?;
         self.slot ^= 1;
         Ok(())
     }
+}
+
+/// The content of a mark with these numbers.
+pub fn content(numbers: Numbers) -> [u8; BYTES] {
+    let mut both = [0; BYTES];
+    both.chunks_exact_mut(SLOT_BYTES).for_each(|slot| slot.copy_from_slice(&slot_of(numbers)));
+    both
+}
+
+fn slot_of(numbers: Numbers) -> [u8; SLOT_BYTES] {
+    let mut slot = [0; SLOT_BYTES];
+    slot[..MAGIC.len()].copy_from_slice(MAGIC);
+    for (number, bytes) in numbers.iter().zip(slot[MAGIC.len()..].chunks_exact_mut(8)) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    let sum = crc32fast::hash(&slot[..BODY_BYTES]);
+    slot[BODY_BYTES..BODY_BYTES + 4].copy_from_slice(&sum.to_le_bytes());
+    slot
 }
 
 /// Reads the mark at a path. `None` if it does not exist or both slots are damaged.

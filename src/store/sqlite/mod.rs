@@ -3,6 +3,7 @@
 
 mod attribute;
 mod audit;
+pub mod backup;
 mod binding;
 mod connection;
 mod device;
@@ -19,6 +20,7 @@ mod pairing;
 mod product;
 mod project;
 pub mod recover;
+mod snapshot;
 pub mod telemetry;
 mod token;
 mod topology;
@@ -26,6 +28,7 @@ mod touched;
 mod upkeep;
 mod user;
 mod user_token;
+pub mod verify;
 mod visibility;
 mod visual;
 mod wal;

@@ -8,6 +8,7 @@
 //! This module must not open and close a database file that SQLite has open, except in [`verify`] with `keep_open`: closing
 //! any descriptor of a file releases the POSIX locks that SQLite holds on it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -122,6 +123,54 @@ pub fn checkpoint(connection: &Connection, database: &Path) -> Result<bool, Chec
     Ok(busy == 0)
 }
 
+/// Compares the pages of a snapshot of a database, one after the other, with the checksums of its file, and makes the
+/// checksums of a copy of the snapshot.
+pub struct Comparison {
+    stored: Option<Sums>,
+    in_log: HashMap<u32, u32>,
+    copied: Sums,
+    damaged: Vec<u32>,
+}
+
+impl Comparison {
+    /// Begins a comparison. A read transaction of the snapshot must be open until it ends: a page that changes after the
+    /// snapshot stays in the write-ahead log as long as the transaction, and pages in the log are not compared.
+    ///
+    /// # Errors
+    /// Those of reading the files.
+    pub fn begin(database: &Path, page_bytes: u32) -> io::Result<Self> {
+        // The checksums first: those that are newer than the snapshot belong to pages in the log, which is read after them.
+        let stored = match Sums::load(database)? {
+            Loaded::Sums(sums) => Some(sums),
+            Loaded::Nothing | Loaded::Damaged => None,
+        };
+        let in_log = wal::committed(database)?.pages;
+        Ok(Self { stored, in_log, copied: Sums { page_bytes, pages: Vec::new() }, damaged: Vec::new() })
+    }
+
+    /// Adds the next page.
+    pub fn page(&mut self, page: &[u8]) {
+        let (index, sum) = (self.copied.pages.len(), crc32fast::hash(page));
+        self.copied.pages.push(sum);
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let stored = self.stored.as_ref().and_then(|stored| stored.pages.get(index));
+        let is_lock_page = index == LOCK_BYTE / self.copied.page_bytes as usize;
+        if stored.is_some_and(|stored| *stored != sum) && !is_lock_page && !self.in_log.contains_key(&number) {
+            self.damaged.push(number);
+        }
+    }
+
+    /// The pages that are damaged, and the content of the file of checksums for the copy.
+    pub fn finish(self) -> (Vec<u32>, Vec<u8>) {
+        (self.damaged, self.copied.content())
+    }
+}
+
+/// The size of a file of checksums in bytes, for a database of so many pages.
+pub fn content_bytes(pages: u32) -> u64 {
+    (HEAD_BYTES + 4) as u64 + 4 * u64::from(pages)
+}
+
 /// Deletes the checksums of a database file.
 ///
 /// # Errors
@@ -202,6 +251,10 @@ impl Sums {
     }
 
     fn save(&self, database: &Path) -> io::Result<()> {
+        durable_file::write(&path(database), &self.content(), durable_file::SECRET_MODE).map_err(|error| error.cause)
+    }
+
+    fn content(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + 4 * self.pages.len() + 4);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.page_bytes.to_le_bytes());
@@ -209,7 +262,7 @@ impl Sums {
         bytes.extend(self.pages.iter().flat_map(|sum| sum.to_le_bytes()));
         let sum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        durable_file::write(&path(database), &bytes, durable_file::SECRET_MODE).map_err(|error| error.cause)
+        bytes
     }
 }
 

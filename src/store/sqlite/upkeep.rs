@@ -45,27 +45,38 @@ pub fn mark_path(database: &Path) -> PathBuf {
     database.with_extension("mark")
 }
 
+/// Checks that the database file is there, unless the folder is new. Returns whether it has content.
+///
+/// # Errors
+/// [`Error::Refused`] naming the file, with what to do.
+pub fn check_presence(database: &Path) -> Result<bool> {
+    let (exists, length) = match std::fs::metadata(database) {
+        Ok(found) => (true, found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (false, 0),
+        Err(error) => return Err(with_path(database, &error)),
+    };
+    if length > 0 {
+        return Ok(true);
+    }
+    match mark::read(&mark_path(database)).map_err(Error::store)? {
+        None => Ok(false),
+        Some([_, commits, ..]) => Err(Error::Refused(format!(
+            "{} is {}, and {} says that it was written to {commits} times: restore it from a backup",
+            database.display(),
+            if exists { "empty" } else { "missing" },
+            mark_path(database).display()
+        ))),
+    }
+}
+
 /// Checks for missing and damaged files before SQLite opens them.
 ///
 /// # Errors
 /// [`Error::Refused`] naming the file, with what to do.
 pub fn check_files(database: &Path) -> Result<()> {
     let name = database.display();
-    if !database.exists() {
-        return match mark::read(&mark_path(database)).map_err(Error::store)? {
-            None => Ok(()),
-            Some([_, commits, ..]) => Err(Error::Refused(format!(
-                "{name} is missing, and {} says that it was written to {commits} times: restore it from a backup",
-                mark_path(database).display()
-            ))),
-        };
-    }
-    let is_empty = std::fs::metadata(database).map_err(Error::store)?.len() == 0;
-    if is_empty && let Some([_, commits, ..]) = mark::read(&mark_path(database)).map_err(Error::store)? {
-        return Err(Error::Refused(format!(
-            "{name} is empty, and {} says that it was written to {commits} times: restore it from a backup",
-            mark_path(database).display()
-        )));
+    if !check_presence(database)? {
+        return Ok(());
     }
     match pages::verify(database, false).map_err(Error::store)? {
         Verdict::Whole => Ok(()),
@@ -80,7 +91,6 @@ pub fn check_files(database: &Path) -> Result<()> {
                 if pages.len() > PAGES_LISTED_MAX { ", …" } else { "" },
             )))
         }
-        Verdict::Unknown if is_empty => Ok(()),
         verdict => {
             if verdict == Verdict::SumsDamaged {
                 tracing::error!(file = %pages::path(database).display(), "the checksums are damaged; they are computed again");
@@ -97,6 +107,8 @@ pub struct Upkeep {
     mark: Mark,
     commits: Arc<AtomicI64>,
     changes: u64,
+    /// The size of the write-ahead log at which the next checkpoint is tried. A reader, such as a backup, can postpone it.
+    log_bytes_max: u64,
 }
 
 impl Upkeep {
@@ -125,7 +137,8 @@ impl Upkeep {
         let commits = Arc::new(AtomicI64::new(commits));
         let stamp = FolderStamp { id, device_no, commits: commits.clone() };
         let changes = connection.total_changes();
-        Ok((Self { database: database.to_owned(), id, mark, commits, changes }, stamp))
+        let database = database.to_owned();
+        Ok((Self { database, id, mark, commits, changes, log_bytes_max: LOG_BYTES_MAX }, stamp))
     }
 
     /// Must be called in a transaction before its commit. Counts the commit if it changes anything.
@@ -156,11 +169,14 @@ impl Upkeep {
         if let Err(error) = marked {
             tracing::warn!(%error, file = %mark_path(&self.database).display(), "the mark of the registry cannot be written");
         }
-        if std::fs::metadata(wal::path(&self.database)).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+        let log_bytes = std::fs::metadata(wal::path(&self.database)).map_or(0, |log| log.len());
+        if log_bytes > self.log_bytes_max {
             // The checkpoint must not wait for readers. Pages that cannot be moved now are moved later.
             let busy_ms: rusqlite::Result<i64> = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
             let _ = connection.busy_timeout(Duration::ZERO);
-            make_checkpoint(connection, &self.database);
+            let is_done = make_checkpoint(connection, &self.database);
+            // A failed one is not tried again at every commit, because it reads the whole log.
+            self.log_bytes_max = LOG_BYTES_MAX + if is_done { 0 } else { log_bytes };
             let _ = connection.busy_timeout(Duration::from_millis(busy_ms.unwrap_or(0).unsigned_abs()));
         }
     }
@@ -186,8 +202,7 @@ pub fn identity(connection: &Connection, database: &Path, seal: &Seal) -> Result
         })
         .optional();
     if let Some((id, key_check, commits)) = stored.map_err(Error::store)? {
-        let is_correct = seal.unseal(&key_check, KEY_CHECK.1).is_ok_and(|text| text == KEY_CHECK.0);
-        return is_correct.then_some((id, commits)).ok_or_else(|| wrong_key(database));
+        return is_key(&key_check, seal).then_some((id, commits)).ok_or_else(|| wrong_key(database));
     }
     check_key(connection, database, seal)?;
     let id = i64::from_le_bytes(random::bytes()?) | 1;
@@ -195,6 +210,11 @@ pub fn identity(connection: &Connection, database: &Path, seal: &Seal) -> Result
     let sql = "INSERT INTO folder (only, id, key_check, commits) VALUES (1, ?1, ?2, 1)";
     connection.execute(sql, params![id, key_check]).map_err(Error::store)?;
     Ok((id, 1))
+}
+
+/// Whether the key decrypts the key check of a registry.
+pub fn is_key(key_check: &[u8], seal: &Seal) -> bool {
+    seal.unseal(key_check, KEY_CHECK.1).is_ok_and(|text| text == KEY_CHECK.0)
 }
 
 /// Writes a new mark over one that is wrong.
@@ -206,13 +226,15 @@ pub fn replace_mark(database: &Path, id: i64, commits: i64, device_no: i64) -> R
     Mark::open(&path, [id, commits, device_no, 0]).map(drop).map_err(|error| with_path(&path, &error))
 }
 
-fn make_checkpoint(connection: &Connection, database: &Path) {
+/// Returns whether the write-ahead log is empty now.
+fn make_checkpoint(connection: &Connection, database: &Path) -> bool {
     match pages::checkpoint(connection, database) {
-        Ok(true) => {}
+        Ok(true) => return true,
         Ok(false) => tracing::debug!("a checkpoint of the registry is postponed because of a reader"),
         // The pages remain in the write-ahead log, where they are equally safe.
         Err(error) => tracing::warn!(%error, file = %database.display(), "a checkpoint failed; it is tried again"),
     }
+    false
 }
 
 /// The highest number that was ever assigned to a device.
@@ -260,7 +282,8 @@ fn check_key(connection: &Connection, database: &Path, seal: &Seal) -> Result<()
     is_correct.then_some(()).ok_or_else(|| wrong_key(database))
 }
 
-fn wrong_key(database: &Path) -> Error {
+/// The error for a key that is not the key of a registry.
+pub fn wrong_key(database: &Path) -> Error {
     Error::Refused(format!(
         "secret.key is not the key of {}: it is damaged or belongs to another folder; restore it from a backup",
         database.display()

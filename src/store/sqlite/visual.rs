@@ -165,6 +165,6 @@ fn add_key(connection: &Connection, seal: &Seal, now_ms: i64) -> Result<String> 
     Ok(kid)
 }
 
-fn key_aad(kid: &str) -> String {
+pub fn key_aad(kid: &str) -> String {
     format!("visual_key.private:{kid}")
 }

@@ -13,15 +13,16 @@ use super::super::pages::{self, Verdict};
 use super::super::upkeep::FolderStamp;
 use super::fault::{Context, Fault, Result};
 use super::files::{self, Files, ReadMode, RunFile};
+use super::journal::{self, Replayed};
 use super::partition::PartitionFileId;
+use super::rebuild;
 use super::sorted_run::{RunState, checkpoint, transaction};
-use super::{journal, rebuild};
 
 /// Bytes of partition files whose checksums are verified before the server starts; the other files are verified while
 /// it runs.
 const VERIFIED_AT_START_BYTES: u64 = 64 << 20;
 /// The name in the table `meta` of `latest.db` of the number of rows that were ever found missing.
-const LOST_ROWS: &str = "lost_rows";
+pub const LOST_ROWS: &str = "lost_rows";
 /// The name in the table `meta` of the registry's number of commits at the last flush.
 pub const REGISTRY_COMMITS: &str = "registry_commits";
 /// The table in `latest.db` of how many rows each partition's files must hold at least.
@@ -110,8 +111,8 @@ pub fn log_summary(folder: &Path) -> crate::domain::Result<LogSummary> {
 ///
 /// # Errors
 /// [`Fault::Foreign`] for files of another folder, or newer than the registry; [`Fault::Newer`]; errors of the file
-/// system. Damage is not an error.
-pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<FolderCheck> {
+/// system; with `refuse_damage`, [`Fault::Refused`] for damage.
+pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp, refuse_damage: bool) -> Result<FolderCheck> {
     let journals = journal::list(folder)?;
     let oldest_journal = journals.first().copied();
     let (newest_ms, unverified) = (i64::MIN, Vec::new());
@@ -122,7 +123,7 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
     for (id, file) in files.partition_files().into_iter().rev() {
         bytes += std::fs::metadata(&file.path).map_or(0, |found| found.len());
         let is_verified_later = id.is_active() && bytes > VERIFIED_AT_START_BYTES;
-        let set_aside = if is_verified_later { None } else { verify(files, id, &file, false)? };
+        let set_aside = if is_verified_later { None } else { verify(files, id, &file, false, refuse_damage)? };
         let receives_rows = id.is_active() && set_aside.is_none();
         let (mut file, mut receives_rows) = (set_aside.unwrap_or(file), receives_rows);
         let mut examined = examine(&file, receives_rows, oldest_journal, &mut found, &mut device_no);
@@ -130,6 +131,9 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
             && fault.is_damage()
             && receives_rows
         {
+            if refuse_damage {
+                return Err(Fault::Refused(format!("{} is damaged: {fault}", file.path.display())));
+            }
             file = files.set_aside(id.partition, fault)?;
             receives_rows = false;
             examined = examine(&file, false, oldest_journal, &mut found, &mut device_no);
@@ -158,23 +162,39 @@ pub fn folder(files: &Files, folder: &Path, stamp: &FolderStamp) -> Result<Folde
     check_registry(&connection, &files.latest, stamp, device_no)?;
     connection.execute_batch(PARTITION_TOTALS).during("reading the recorded number of rows")?;
     found.lost_rows = transaction(&connection, || {
-        let lost = missing_from_partitions(&connection, folder, &partitions)?;
+        let lost = missing_from_partitions(&connection, folder, &partitions, refuse_damage)?;
         add_lost_rows(&connection, lost)
     })?;
     checkpoint(&connection, &files.latest);
     Ok(found)
 }
 
-/// Adds the rows that a journal lacks to the count of lost rows, once for each journal. Returns the total.
-pub fn add_lost_rows_of_journal(files: &Files, no: i64, lost: u64) -> Result<u64> {
+/// Adds the rows that a damaged journal lacks to the count of lost rows, once for each journal. Returns the total.
+///
+/// # Errors
+/// With `refuse_damage`, [`Fault::Refused`] for a journal that was not counted yet.
+pub fn add_damaged_journal(
+    files: &Files,
+    no: i64,
+    path: &Path,
+    replayed: &Replayed,
+    refuse_damage: bool,
+) -> Result<u64> {
     let connection = files.latest.writer()?;
     let name = format!("lost_rows_of_journal_{no}");
     let all = transaction(&connection, || {
         let is_counted = files::meta(&connection, &name)?.is_some();
         if !is_counted {
-            files::set_meta(&connection, &name, i64::try_from(lost).unwrap_or(i64::MAX))?;
+            if refuse_damage {
+                let (path, lost, damaged) = (path.display(), replayed.lost_rows, replayed.damaged);
+                let text = format!(
+                    "{path} is damaged: {lost} acknowledged rows are missing, and {damaged} entries are damaged"
+                );
+                return Err(Fault::Refused(text));
+            }
+            files::set_meta(&connection, &name, i64::try_from(replayed.lost_rows).unwrap_or(i64::MAX))?;
         }
-        add_lost_rows(&connection, if is_counted { 0 } else { lost })
+        add_lost_rows(&connection, if is_counted { 0 } else { replayed.lost_rows })
     })?;
     checkpoint(&connection, &files.latest);
     Ok(all)
@@ -192,7 +212,13 @@ fn add_lost_rows(connection: &Connection, lost: u64) -> Result<u64> {
 
 /// Verifies the checksums of an active partition file. If it is damaged, sets it aside and returns it under its new
 /// name.
-fn verify(files: &Files, id: PartitionFileId, file: &RunFile, keep_open: bool) -> Result<Option<Arc<RunFile>>> {
+fn verify(
+    files: &Files,
+    id: PartitionFileId,
+    file: &RunFile,
+    keep_open: bool,
+    refuse_damage: bool,
+) -> Result<Option<Arc<RunFile>>> {
     const READING: &str = "reading a telemetry file";
     if !id.is_active() {
         return Ok(None);
@@ -203,6 +229,9 @@ fn verify(files: &Files, id: PartitionFileId, file: &RunFile, keep_open: bool) -
         Verdict::Damaged(pages) => {
             let first = pages.first().copied().unwrap_or(0);
             let why = format!("{} of its pages have a wrong checksum, the first is page {first}", pages.len());
+            if refuse_damage {
+                return Err(Fault::Refused(format!("{} is damaged: {why}", file.path.display())));
+            }
             files.set_aside(id.partition, &why).map(Some)
         }
         Verdict::Unknown | Verdict::SumsDamaged => {
@@ -229,7 +258,7 @@ pub fn verify_rest(files: &Files, unverified: Vec<(PartitionFileId, Arc<RunFile>
         if file.is_removed() {
             continue;
         }
-        if let Err(fault) = verify(files, id, &file, true) {
+        if let Err(fault) = verify(files, id, &file, true, false) {
             tracing::error!(file = %file.path.display(), error = %fault, "the checksums of a file cannot be verified");
         }
     }
@@ -365,30 +394,44 @@ fn missing_from_partitions(
     connection: &Connection,
     folder: &Path,
     partitions: &BTreeMap<i64, PartitionTotals>,
+    refuse_damage: bool,
 ) -> Result<u64> {
-    const READING: &str = "reading the recorded number of rows";
-    let mut select = connection.prepare("SELECT span, last_gen, rows FROM span").during(READING)?;
-    let expected = select
-        .query_map([], |row| Ok((row.get(0)?, PartitionTotals { last_memtable: row.get(1)?, rows: row.get(2)? })));
-    let expected: Vec<(i64, PartitionTotals)> = expected.and_then(Iterator::collect).during(READING)?;
     let mut lost = 0;
-    for (partition, expected_totals) in expected {
-        let totals = partitions.get(&partition).copied().unwrap_or_default();
-        if totals.rows >= expected_totals.rows && totals.last_memtable >= expected_totals.last_memtable {
-            continue;
-        }
-        let missing = u64::try_from(expected_totals.rows - totals.rows).unwrap_or(0);
+    for (partition, missing) in missing_rows(connection, partitions)? {
         let file = folder.join(PartitionFileId::active(partition).name());
+        if refuse_damage {
+            let file = file.display();
+            let text = format!("{missing} rows are missing: {file} was deleted, is damaged, or is an older copy");
+            return Err(Fault::Refused(text));
+        }
         tracing::error!(
             file = %file.display(),
             missing,
             "rows are missing: the file was deleted, is damaged, or is an older copy"
         );
         lost += missing.max(1);
+        let totals = partitions.get(&partition).copied().unwrap_or_default();
         let sql = "UPDATE span SET rows = ?2, last_gen = ?3 WHERE span = ?1";
-        connection.execute(sql, params![partition, totals.rows, totals.last_memtable]).during(READING)?;
+        connection
+            .execute(sql, params![partition, totals.rows, totals.last_memtable])
+            .during("correcting the recorded number of rows")?;
     }
     Ok(lost)
+}
+
+/// The partitions that have fewer rows than was recorded, or not all memtables, and how many rows are missing.
+pub fn missing_rows(connection: &Connection, partitions: &BTreeMap<i64, PartitionTotals>) -> Result<Vec<(i64, u64)>> {
+    const READING: &str = "reading the recorded number of rows";
+    let mut select = connection.prepare("SELECT span, last_gen, rows FROM span").during(READING)?;
+    let expected = select
+        .query_map([], |row| Ok((row.get(0)?, PartitionTotals { last_memtable: row.get(1)?, rows: row.get(2)? })));
+    let expected: Vec<(i64, PartitionTotals)> = expected.and_then(Iterator::collect).during(READING)?;
+    let missing = expected.into_iter().filter_map(|(partition, expected)| {
+        let totals = partitions.get(&partition).copied().unwrap_or_default();
+        let is_missing = totals.rows < expected.rows || totals.last_memtable < expected.last_memtable;
+        is_missing.then(|| (partition, u64::try_from(expected.rows - totals.rows).unwrap_or(0)))
+    });
+    Ok(missing.collect())
 }
 
 /// Adds the rows of a flushed memtable to the recorded number of each partition, in the transaction that writes its

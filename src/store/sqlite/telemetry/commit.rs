@@ -66,6 +66,7 @@ impl Committer {
                         let _ = answer.send(last.map_or(0, |memtable| memtable.no));
                     }
                 }
+                Task::Run(work) => work(),
                 Task::Stop => return,
             }
         }

@@ -53,6 +53,9 @@ pub enum Fault {
     /// Files that do not belong together; the text names them and says what to do.
     #[error("{0}")]
     Foreign(String),
+    /// Damage with which the log is not opened; the text names the file and says what to do.
+    #[error("{0}. Restore the data folder from a backup, or serve what is sound of it with `ingle serve --salvage`")]
+    Refused(String),
 }
 
 impl Fault {
@@ -104,6 +107,7 @@ impl From<Fault> for domain::Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Foreign(text) => Self::Refused(text),
+            refused @ Fault::Refused(_) => Self::Refused(refused.to_string()),
             full if full.is_full() => Self::Busy(DISK_FULL),
             newer @ Fault::Newer(_) => Self::Refused(newer.to_string()),
             fault => Self::store(fault),

@@ -20,6 +20,7 @@ use super::Durability;
 use super::codec::{Block, Encoder};
 use super::fault::{Context, Fault, Result};
 use super::memtable::Memtable;
+use super::partition::is_empty;
 use super::row::{DeviceEnd, RowView};
 use crate::durable_file;
 
@@ -68,8 +69,47 @@ pub fn path(folder: &Path, no: i64) -> PathBuf {
 }
 
 /// The path of the mark of a journal.
-fn mark_path(folder: &Path, no: i64) -> PathBuf {
+pub fn mark_path(folder: &Path, no: i64) -> PathBuf {
     path(folder, no).with_extension("mark")
+}
+
+/// The numbers of all memtables that have a journal, oldest first.
+pub fn numbers(folder: &Path) -> Result<Vec<i64>> {
+    let found = with_suffix(folder, SUFFIX)?;
+    Ok(found.into_iter().filter(|no| !is_empty(&path(folder, *no))).collect())
+}
+
+/// The numbers of all memtables that have a mark of a journal, oldest first.
+pub fn marked(folder: &Path) -> Result<Vec<i64>> {
+    with_suffix(folder, ".mark")
+}
+
+fn with_suffix(folder: &Path, suffix: &str) -> Result<Vec<i64>> {
+    let mut found = Vec::<i64>::new();
+    for entry in fs::read_dir(folder).during("listing the telemetry folder")? {
+        let name = entry.during("listing the telemetry folder")?.file_name();
+        found.extend(
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(suffix)?.parse::<i64>().ok()),
+        );
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Reads all entries of an open journal. Returns the number of the last one, and the number of rows in all of them.
+pub fn totals(connection: &Connection, no: i64) -> Result<(i64, i64)> {
+    const READING: &str = "reading a journal";
+    let mut select = connection.prepare("SELECT batch, rows FROM journal ORDER BY batch").during(READING)?;
+    let mut entries = select.query([]).during(READING)?;
+    let (mut last, mut rows) = (0, 0);
+    while let Some(entry) = entries.next().during(READING)? {
+        last = entry.get(0).during(READING)?;
+        let blob = entry.get_ref(1).during(READING)?.as_blob().unwrap_or_default();
+        let block = Block::open(blob, [no, last, 0])?;
+        block.body()?.into_all()?;
+        rows += i64::from(block.header.rows);
+    }
+    Ok((last, rows))
 }
 
 /// The numbers of all memtables that have a journal, or the mark of one that had rows, oldest first. Deletes what is
@@ -100,7 +140,7 @@ pub fn registry_commits(folder: &Path, no: i64) -> Result<i64> {
 }
 
 /// The number of acknowledged rows according to the mark of a journal.
-fn marked_rows(folder: &Path, no: i64) -> Result<i64> {
+pub fn marked_rows(folder: &Path, no: i64) -> Result<i64> {
     let marked = mark::read(&mark_path(folder, no)).during("reading a journal's mark")?;
     Ok(marked.map_or(0, |[.., rows]| rows))
 }
@@ -253,13 +293,19 @@ pub fn replay(folder: &Path, no: i64, folder_id: i64) -> Result<Replayed> {
     Ok(replayed)
 }
 
+/// Opens a journal for reading.
+pub fn open(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).during("opening a journal")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("opening a journal")?;
+    Ok(connection)
+}
+
 fn read(file: &Path, folder_id: i64, replayed: &mut Replayed) -> Result<()> {
     if !file.exists() {
         return Ok(());
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).during("opening a journal")?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("opening a journal")?;
+    let connection = open(file)?;
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).during("opening a journal");
     if number("PRAGMA user_version")? > 2 {
         return Err(Fault::Newer(file.display().to_string()));

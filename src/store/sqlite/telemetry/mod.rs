@@ -33,7 +33,9 @@ mod read;
 mod rebuild;
 mod retention;
 mod row;
+pub mod snapshot;
 mod sorted_run;
+pub mod verify;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -100,6 +102,9 @@ pub struct TelemetryOptions {
     pub block_rows: u32,
     /// Number of sorted runs of similar size that are compacted into one.
     pub compaction_runs: usize,
+    /// Whether the log is not opened if a file is damaged or rows are missing. Otherwise what is sound of it is used.
+    /// Latest values are derived data and are always rebuilt, and without fsync a journal may lack rows.
+    pub refuse_damage: bool,
 }
 
 impl Default for TelemetryOptions {
@@ -116,6 +121,7 @@ impl Default for TelemetryOptions {
             count_rows: 1_000_000,
             block_rows: 256,
             compaction_runs: 8,
+            refuse_damage: false,
         }
     }
 }
@@ -142,8 +148,8 @@ impl SqliteTelemetry {
     ///
     /// # Errors
     /// [`crate::domain::Error::Refused`] when a newer version wrote the folder, or when the log and the registry do not
-    /// belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is not an
-    /// error: it is logged, counted and limited to the rows that it affects.
+    /// belong together; [`crate::domain::Error::Store`] when the folder cannot be read or written. Damage is an error only
+    /// with [`TelemetryOptions::refuse_damage`]: otherwise it is logged, counted and limited to the rows that it affects.
     pub fn open_with(folder: &Path, options: TelemetryOptions, shared: Shared) -> Result<Arc<Self>> {
         Ok(Arc::new(Self::open_inner(folder, options, shared)?))
     }
@@ -153,7 +159,9 @@ impl SqliteTelemetry {
         durable_file::create_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
         let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
-            check::folder(&files, folder, &stamp)?;
+            check::folder(&files, folder, &stamp, options.refuse_damage)?;
+        // Without fsync, a power cut loses the last rows of a journal, which is what the operator has chosen.
+        let refuse_journal = options.refuse_damage && options.durability == Durability::Sync;
         let mut memtables = Vec::new();
         let (mut last_no, mut seen_ms, mut damaged) = (last_memtable, newest_ms, 0);
         let mut damaged_journals = Vec::new();
@@ -166,10 +174,11 @@ impl SqliteTelemetry {
             check::check_registry_commits(&journal::path(folder, no), &stamp, journal::registry_commits(folder, no)?)?;
             let replayed = journal::replay(folder, no, stamp.id)?;
             damaged += replayed.damaged;
-            if replayed.lost_rows > 0 {
-                lost_rows = check::add_lost_rows_of_journal(&files, no, replayed.lost_rows)?;
-            }
             let is_damaged = replayed.is_damaged();
+            if is_damaged {
+                let path = journal::path(folder, no);
+                lost_rows = check::add_damaged_journal(&files, no, &path, &replayed, refuse_journal)?;
+            }
             let memtable = replayed.memtable;
             if memtable.rows() > 0 {
                 let device_no = memtable.lock_all().devices().last().map_or(0, |(no, ..)| *no);

@@ -39,6 +39,8 @@ pub enum Task {
     Commit(Vec<Job>),
     /// Make the active memtable immutable if it has rows, and send the number of the last memtable that has rows.
     Rotate(Option<SyncSender<i64>>),
+    /// Run this between two commits.
+    Run(Box<dyn FnOnce() + Send>),
     /// Stop.
     Stop,
 }
@@ -54,6 +56,7 @@ pub struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     rotations: VecDeque<Option<SyncSender<i64>>>,
+    between: VecDeque<Box<dyn FnOnce() + Send>>,
     closed: bool,
 }
 
@@ -111,6 +114,24 @@ impl Queue {
         Ok(())
     }
 
+    /// Runs `work` on the committer's thread between two commits, so that no row is written or acknowledged meanwhile.
+    /// It must be short. Blocks.
+    pub fn run_between_commits<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (answer, answered) = sync_channel(1);
+        {
+            let mut state = self.state();
+            if state.closed {
+                return Err(Fault::Closed);
+            }
+            state.between.push_back(Box::new(move || {
+                // The caller waits for it.
+                let _ = answer.send(work());
+            }));
+        }
+        self.ready.notify_one();
+        answered.recv().map_err(|_| Fault::Closed)
+    }
+
     /// Rejects new batches; those in the queue are still committed.
     pub fn close(&self) {
         self.state().closed = true;
@@ -122,7 +143,8 @@ impl Queue {
     pub fn abandon(&self) {
         self.close();
         let mut state = self.state();
-        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.rotations));
+        let left =
+            (std::mem::take(&mut state.jobs), std::mem::take(&mut state.rotations), std::mem::take(&mut state.between));
         drop(state);
         drop(left);
     }
@@ -133,6 +155,9 @@ impl Queue {
         loop {
             if let Some(answer) = state.rotations.pop_front() {
                 return Task::Rotate(answer);
+            }
+            if let Some(work) = state.between.pop_front() {
+                return Task::Run(work);
             }
             if !state.jobs.is_empty() {
                 return Task::Commit(state.take_group());
