@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
+use crate::control::live::Views;
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
@@ -260,7 +261,7 @@ impl App {
 
     /// The routes of the operator, for a process that has opened the folder itself.
     pub fn control(&self) -> Router {
-        control::router(self.cloud.clone(), "{}".to_owned())
+        control::router(self.cloud.clone(), "{}".to_owned(), None)
     }
 
     /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
@@ -356,7 +357,8 @@ impl App {
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
+        let views = Views::new(stopping.clone());
+        tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown, Some(views)), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));

@@ -1,6 +1,12 @@
 //! The control socket: a Unix socket in the data folder, through which the command line reaches a running server. The
 //! permissions of the folder decide who may use it.
 
+pub mod connection;
+pub mod live;
+pub mod objects;
+pub mod person;
+mod stream;
+
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
@@ -28,6 +35,7 @@ use crate::http::HttpService;
 use crate::net::{Limits, Listener};
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
+use live::Views;
 
 /// The name of the socket in the data folder.
 pub const SOCKET_FILE: &str = "control.sock";
@@ -55,8 +63,8 @@ pub struct Credentials {
 }
 
 /// The calls of the operator. `addresses` are the addresses of the server, as `serve --json` prints them; `{}` if it
-/// does not listen.
-pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
+/// does not listen. `views` are the live views of a running server.
+pub fn router(cloud: Arc<Cloud>, addresses: String, views: Option<Views>) -> Router {
     Router::new()
         .route("/addresses", get(move || async { addresses }))
         .route("/world", post(apply))
@@ -65,8 +73,17 @@ pub fn router(cloud: Arc<Cloud>, addresses: String) -> Router {
         .route("/projects", get(projects))
         .route("/visual-key", post(rotate_visual_key))
         .route("/expire", post(expire))
+        .merge(objects::routes())
+        .merge(connection::routes())
+        .merge(person::routes())
+        .merge(live::routes(views))
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
         .with_state(cloud)
+}
+
+/// Reads the JSON of a request.
+fn parse<T: DeserializeOwned>(body: &str) -> DomainResult<T> {
+    serde_json::from_str(body).map_err(|error| Error::Refused(error.to_string()))
 }
 
 struct Refusal(Error);
@@ -223,12 +240,45 @@ impl Control {
     /// # Errors
     /// The text of a refusal, or why the server could not be reached.
     pub async fn ask(&self, path: &str, body: String) -> Result<Bytes, String> {
+        let response = self.send(path, body).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        if status.is_success() { Ok(bytes) } else { Err(String::from_utf8_lossy(&bytes).into_owned()) }
+    }
+
+    /// Sends a request whose answer is streamed, and calls `each` for each piece of it until that returns false.
+    ///
+    /// # Errors
+    /// The text of a refusal, or why the server could not be reached. That the server ended the answer early is no error:
+    /// the content tells whether it is complete.
+    pub async fn read(
+        &self,
+        path: &str,
+        body: String,
+        mut each: impl FnMut(&[u8]) -> bool + Send,
+    ) -> Result<(), String> {
+        let response = self.send(path, body).await?;
+        let is_success = response.status().is_success();
+        let mut body = response.into_body();
+        if !is_success {
+            let bytes = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+            return Err(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        while let Some(Ok(frame)) = body.frame().await {
+            if frame.data_ref().is_some_and(|piece| !each(piece)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, path: &str, body: String) -> Result<Response, String> {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let request = Request::builder().method(method).uri(path).header("host", "ingle").body(Body::from(body));
         let request = request.map_err(|error| error.to_string())?;
-        let response = match self {
+        match self {
             Self::InProcess(router) => match router.clone().oneshot(request).await {
-                Ok(response) => response,
+                Ok(response) => Ok(response),
                 Err(never) => match never {},
             },
             Self::Running(socket) => {
@@ -238,11 +288,8 @@ impl Control {
                     .map_err(|error| error.to_string())?;
                 tokio::spawn(connection);
                 let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-                response.map(Body::new)
+                Ok(response.map(Body::new))
             }
-        };
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-        if status.is_success() { Ok(bytes) } else { Err(String::from_utf8_lossy(&bytes).into_owned()) }
+        }
     }
 }

@@ -159,12 +159,12 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "http", "net", "repeated", "shutdown"],
-        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
+        &["domain", "gateway", "http", "net", "repeated", "shutdown"],
+        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower", "tracing"],
     ),
     (
         "cli",
-        &["app", "config", "control", "domain", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
+        &["aliyun", "app", "config", "control", "domain", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
         &[
             "std",
             "axum",
@@ -174,7 +174,10 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "hyper_util",
             "indicatif",
             "rlimit",
+            "rustix",
+            "serde",
             "serde_json",
+            "time",
             "tokio",
             "tracing",
             "tracing_subscriber",

@@ -242,12 +242,15 @@ impl Cloud {
 
     /// The same, and calls `then` before it publishes, also if the append failed.
     pub(super) async fn log_then(&self, rows: Vec<NewEvent>, then: impl FnOnce()) -> Result<()> {
-        let published = self.feed.has_subscribers().then(|| rows.clone());
+        let published = (self.feed.has_subscribers() || self.watchers.is_any()).then(|| rows.clone());
         let appended = self.telemetry.append(rows).await;
         then();
         appended?;
         if let Some(rows) = published {
-            self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
+            self.watchers.show(|watcher| watcher.logged(&rows));
+            if self.feed.has_subscribers() {
+                self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
+            }
         }
         Ok(())
     }
@@ -278,6 +281,7 @@ impl Cloud {
 
     /// Publishes another change of a device.
     pub(super) fn publish(&self, device: DeviceNo, news: News) {
+        self.watchers.show(|watcher| watcher.changed(device, &news));
         if self.feed.has_subscribers() {
             self.feed.publish(FeedEvent::News(device, news));
         }
@@ -310,7 +314,7 @@ impl Cloud {
 
     /// Everyone who sees a device. Subscribers of each project get the device as their project saw it, whichever
     /// project removes it.
-    async fn viewers(
+    pub(super) async fn viewers(
         &self,
         no: DeviceNo,
         id: &DeviceId,

@@ -18,6 +18,7 @@ pub mod figures;
 pub mod handover;
 pub mod home;
 pub mod id;
+pub mod inventory;
 pub mod invitation;
 pub mod login;
 pub mod name;
@@ -38,6 +39,7 @@ pub mod token;
 pub mod topology;
 pub mod user;
 pub mod visual;
+pub mod watch;
 pub mod world;
 
 use std::ops::{Add, Sub};
@@ -71,6 +73,7 @@ pub struct Cloud {
     off_spec: data_point::OffSpec,
     corrections: row_time::Corrections,
     present: presence::Present,
+    watchers: watch::Watchers,
 }
 
 impl Cloud {
@@ -83,7 +86,7 @@ impl Cloud {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Self {
-        let (logins, unknown_codes, off_spec, corrections, present) = Default::default();
+        let (logins, unknown_codes, off_spec, corrections, present, watchers) = Default::default();
         Self {
             registry,
             telemetry,
@@ -96,6 +99,7 @@ impl Cloud {
             off_spec,
             corrections,
             present,
+            watchers,
         }
     }
 

@@ -3,6 +3,7 @@
 //! traits for everything that may change the owner of a device are in [`super::owner_store`].
 
 mod homes;
+mod inventory;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use super::{
 };
 
 pub use homes::{HomeStore, InvitationStore};
+pub use inventory::InventoryStore;
 
 /// The registry: projects, users, products, devices and homes, which change rarely.
 pub trait Registry:
@@ -54,6 +56,7 @@ pub trait Registry:
     + PairingStore
     + TopologyStore
     + WorldStore
+    + InventoryStore
 {
 }
 
@@ -77,6 +80,7 @@ impl<T> Registry for T where
         + PairingStore
         + TopologyStore
         + WorldStore
+        + InventoryStore
 {
 }
 

@@ -1,7 +1,12 @@
 //! The command line, as an operator uses it.
 
 mod call;
+mod connect_info;
 mod documents;
+mod export;
+mod live;
+mod objects;
+mod person;
 mod settings;
 mod simulate;
 

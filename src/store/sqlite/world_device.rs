@@ -10,8 +10,9 @@ use super::owner::{self, Owner};
 use super::product::node_type;
 use super::visibility::shows_gateways_key;
 use super::world::{Builder, at, fill, refused};
+use crate::domain::ownership::NO_HOME;
 use crate::domain::world::WorldDevice;
-use crate::domain::{DeviceNo, Error, NodeType, Result};
+use crate::domain::{DeviceNo, Error, HomeId, NodeType, Result};
 use crate::store::generate;
 
 impl Builder<'_> {
@@ -283,8 +284,11 @@ impl Builder<'_> {
         }
     }
 
-    /// Checks that the project has this home.
+    /// Checks that the project has this home. A device can also be in none.
     fn own_home(&self, home_id: i64) -> Result<i64> {
+        if HomeId(home_id) == NO_HOME {
+            return Ok(home_id);
+        }
         let sql = "SELECT home_id FROM home WHERE home_id = ?1 AND project_no = ?2";
         let found = self.find(sql, params![home_id, self.project_no], |row| row.get(0))?;
         found.ok_or_else(|| Error::Refused(format!("home_id: the project has no home {home_id}")))
