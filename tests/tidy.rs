@@ -386,6 +386,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0009_names_countries_keys.sql", "f6b91cd27d1a9e49d90581bef28559eb4495167fe4c446fe87e41db005f95b92"),
     ("0010_kept_filters.sql", "932046c325fb90c972689c33550e331e8ef8f0f8a16712193217644c2a6f4285"),
     ("0011_desired_values.sql", "66d580f2481f1040bdc49ba832beafa7ee4ca9942df810477872e1a35b468c5c"),
+    ("0012_old_secrets.sql", "23f7e4a9fd0d08c7cf4f08b16ba7cf5664ad16bc310538f55eafd98c7940854f"),
 ];
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 use super::connect_info::ConnectInfo;
 use super::{Outcome, Place, control, existing, print, read_text};
 use crate::control::Control;
-use crate::control::objects::{ChangeRequest, ListRequest, ObjectRequest};
+use crate::control::objects::{ChangeRequest, ListRequest, ObjectRequest, RotationRequest};
 use crate::domain::inventory::{Loss, OBJECT_PAGE_MAX, ObjectChange, ObjectKind, ObjectQuery};
 use members::{AppMembers, DeviceMembers, HomeMembers, Members, ProductMembers, ProjectMembers, UserMembers};
 pub(super) use table::{escaped, iso};
@@ -48,7 +48,59 @@ pub enum Watched {
 #[derive(Args)]
 pub struct Project {
     #[command(subcommand)]
-    operation: Operation<ProjectMembers>,
+    operation: ProjectOperation,
+}
+
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the process")]
+enum ProjectOperation {
+    #[command(flatten)]
+    Object(Operation<ProjectMembers>),
+    RotateSecret(RotateSecret),
+}
+
+/// Give a project new secrets for both APIs, the Access Secret and the AppSecret.
+///
+/// All tokens of the project and of its users end at once. With --grace, the old secrets are accepted and the tokens are valid until
+/// the time of grace ends.
+#[derive(Args)]
+struct RotateSecret {
+    /// The name of the project.
+    name: String,
+    /// How long the old secrets stay valid, such as 30m, 12h or 7d; at most 90d.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = span_ms)]
+    grace: i64,
+    /// Print the new secrets.
+    #[arg(long)]
+    secrets: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A span of time in milliseconds: a number with its unit.
+fn span_ms(text: &str) -> Result<i64, String> {
+    let units = [('s', 1_000), ('m', 60_000), ('h', 3_600_000), ('d', 86_400_000)];
+    let span = units.iter().find_map(|(unit, ms)| text.strip_suffix(*unit)?.parse::<i64>().ok()?.checked_mul(*ms));
+    span.ok_or_else(|| "write it as 30m, 12h or 7d".to_owned())
+}
+
+impl RotateSecret {
+    async fn run(self) -> Outcome {
+        let (control, _app) = existing(&self.place).await?;
+        let request = RotationRequest { project: self.name.clone(), grace_ms: self.grace };
+        let until = ask(&control, "/projects/rotate-secrets", &request).await?;
+        let old = match until.as_i64() {
+            Some(until_ms) => format!("the old ones and all tokens are valid until {}", iso(until_ms)),
+            None => "the old ones and all tokens are revoked".to_owned(),
+        };
+        print(&format!("project {} has new secrets; {old}", escaped(&self.name)));
+        if self.secrets {
+            let (kind, id, project) = (ObjectKind::Project, self.name, None);
+            let object = ask(&control, "/objects/show", &ObjectRequest { kind, id, project, secrets: true }).await?;
+            return show(&object, false);
+        }
+        Ok(())
+    }
 }
 
 /// List, show, create, change and delete the apps of projects.
@@ -87,6 +139,7 @@ pub struct Device {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for the life of the process")]
 enum DeviceOperation {
     #[command(flatten)]
     Object(Operation<DeviceMembers>),
@@ -227,7 +280,16 @@ macro_rules! runs {
     )*};
 }
 
-runs! { Project, App, Product, User, Home, Token, Listener, }
+runs! { App, Product, User, Home, Token, Listener, }
+
+impl Project {
+    pub(super) async fn run(self) -> Outcome {
+        match self.operation {
+            ProjectOperation::Object(operation) => operation.run(ObjectKind::Project).await,
+            ProjectOperation::RotateSecret(command) => command.run().await,
+        }
+    }
+}
 
 impl Device {
     pub(super) async fn run(self) -> Outcome {

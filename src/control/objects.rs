@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::stream::body_of;
 use super::{Refusal, parse};
 use crate::domain::inventory::{ObjectChange, ObjectKind, ObjectQuery, WorldScope};
-use crate::domain::{Cloud, Error};
+use crate::domain::{Cloud, DurationMs, Error};
 
 /// The number of pieces of an export that wait for a slow reader.
 const PIECES_MAX: usize = 16;
@@ -67,6 +67,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route("/objects/losses", post(losses))
         .route("/objects/delete", post(delete))
         .route("/export/world", post(export))
+        .route("/projects/rotate-secrets", post(rotate_secrets))
 }
 
 fn answer(value: &Json) -> Response {
@@ -102,6 +103,23 @@ async fn delete(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String,
     let ObjectRequest { kind, id, project, .. } = parse(&body)?;
     cloud.delete_object(kind, &id, project.as_deref()).await?;
     Ok("deleted".to_owned())
+}
+
+/// New secrets for a project.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationRequest {
+    /// The name of the project.
+    pub project: String,
+    /// How long the old secrets are still accepted, in milliseconds.
+    pub grace_ms: i64,
+}
+
+/// The answer is the time until which the old secrets are accepted, or null.
+async fn rotate_secrets(State(cloud): State<Arc<Cloud>>, body: String) -> Result<Response, Refusal> {
+    let RotationRequest { project, grace_ms } = parse(&body)?;
+    let until_ms = cloud.rotate_secrets(&project, DurationMs(grace_ms)).await?;
+    Ok(answer(&json!(until_ms)))
 }
 
 /// Streams a world document: one line for each object, so that it can be compared line by line.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::caller::{AppUser, check_self};
 use super::{
-    Cloud, DataPoint, Device, DeviceId, DeviceNo, Error, EventType, NewEvent, NodeType, Noun, Project, ProjectNo,
-    Requester, Result, Uid, UserNo,
+    Cloud, DataPoint, Device, DeviceId, DeviceNo, DurationMs, Error, EventType, NewEvent, NodeType, Noun, Project,
+    ProjectNo, Requester, Result, Uid, UserNo,
 };
 
 /// The time after which a subscriber must request new credentials.
@@ -167,7 +167,8 @@ impl Cloud {
             }
             (None, _) => None,
         };
-        let expires_ms = self.now_ms() + SUBSCRIPTION_LIFE_MS;
+        let now_ms = self.now_ms();
+        let expires_ms = now_ms + requester.project().life(DurationMs(SUBSCRIPTION_LIFE_MS), now_ms);
         let (client_id, secret) = (requester.project().client_id.clone(), requester.project().secret.clone());
         let (user, by_login) = (user.map(Arc::new), requester.user().is_some());
         let subscriber = SubscriberIdentity { project, client_id, secret, user, by_login, link, form, expires_ms };

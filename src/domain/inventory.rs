@@ -160,7 +160,7 @@ impl Cloud {
         query.check(kind)?;
         query.limit = if query.limit == 0 { OBJECT_PAGE } else { query.limit.min(OBJECT_PAGE_MAX) };
         if kind == ObjectKind::Listener {
-            return Ok(self.listeners(&query).await?);
+            return self.listeners(&query).await;
         }
         let limit = query.limit;
         if query.online.is_some() {
@@ -211,12 +211,10 @@ impl Cloud {
         project: Option<&str>,
         secrets: bool,
     ) -> Result<Option<ObjectRow>> {
-        let id = Some(id.to_owned());
         let project = project.filter(|_| kind != ObjectKind::Project).map(str::to_owned);
-        let query = ObjectQuery { id: id.clone(), project, secrets, limit: 2, ..ObjectQuery::default() };
+        let query = ObjectQuery { id: Some(id.to_owned()), project, secrets, limit: 2, ..ObjectQuery::default() };
         let mut rows = self.objects(kind, query).await?.rows;
         if rows.len() > 1 {
-            let id = id.unwrap_or_default();
             let text = "is the name of several: give the uid of one, or its project with --project";
             return Err(Error::Refused(format!("{} {id:?} {text}", kind.noun())));
         }

@@ -93,6 +93,9 @@ pub trait ProjectStore: Send + Sync {
     async fn project_by_app_key(&self, app_key: &str) -> Result<Option<Arc<Project>>>;
     /// All projects, in order of creation. For the operator.
     async fn projects(&self, limit: usize) -> Result<Vec<Project>>;
+    /// Replaces both secrets of a project. The old ones and all tokens that were granted are valid until `until_ms`, or not at
+    /// all.
+    async fn rotate_secrets(&self, project: ProjectNo, until_ms: Option<i64>) -> Result<()>;
 }
 
 /// Tokens of projects, stored as hashes.

@@ -1,5 +1,6 @@
 //! The command line, as an operator uses it.
 
+mod administration;
 mod call;
 mod connect_info;
 mod documents;
@@ -7,6 +8,7 @@ mod export;
 mod live;
 mod objects;
 mod person;
+mod rotation;
 mod settings;
 mod simulate;
 

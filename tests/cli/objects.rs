@@ -214,3 +214,29 @@ fn deleting_says_what_is_lost_and_asks() {
     delete("project delete short --yes").unwrap();
     assert_eq!(texts(&list(&cloud, "project list"), "name"), ["first", "second"]);
 }
+
+#[test]
+fn subscribers_of_the_live_feed_are_listed_and_disconnected() {
+    let cloud = TestCloud::start();
+    let app = cloud.first();
+    let config = || {
+        let body = json!({"link_id": "one", "link_type": "mqtt", "topics": "device", "msg_encrypted_version": "1.0"});
+        let config = app.post("/v1.0/iot-03/open-hub/access-config", body)["result"].clone();
+        ["client_id", "username", "password"].map(|name| config[name].as_str().unwrap().to_owned())
+    };
+    let who = config();
+    let mut subscriber = MqttDevice::connect(&cloud, &who);
+    let rows = list(&cloud, "listener list --project first");
+    assert_eq!((texts(&rows, "project"), &rows[0]["by_login"]), (vec!["first".to_owned()], &json!(false)));
+    assert!(!Value::from(rows.clone()).to_string().contains(&who[2]), "no password");
+    let name = rows[0]["name"].as_str().unwrap();
+    assert!(cloud.ingle(&["listener", "show", name], "").unwrap().contains("expires_ms"));
+    cloud.ingle(&["listener", "delete", name, "--yes"], "").unwrap();
+    assert!(subscriber.is_closed());
+    assert!(list(&cloud, "listener list").is_empty());
+    // A rotation disconnects subscribers, who may come back while the old secret is accepted.
+    let mut subscriber = MqttDevice::connect(&cloud, &config());
+    cloud.ingle(&["project", "rotate-secret", "first", "--grace", "1h"], "").unwrap();
+    assert!(subscriber.is_closed());
+    assert!(MqttDevice::connect(&cloud, &config()).pings());
+}

@@ -5,6 +5,7 @@
 mod access;
 mod accounts;
 mod devices;
+mod inventory;
 mod invitations;
 mod registry;
 pub mod telemetry;

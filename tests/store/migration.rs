@@ -150,6 +150,9 @@ fn desired_values_of_before_are_kept() {
         std::fs::copy(today.path().join(file), before.path().join(file)).unwrap();
     }
     let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
+    for column in ["old_secret_sealed", "old_app_secret_sealed", "old_until_ms"] {
+        connection.execute(&format!("ALTER TABLE project DROP COLUMN {column}"), []).unwrap();
+    }
     connection.execute_batch("DROP TABLE desired_value; PRAGMA user_version = 10").unwrap();
     for (kind, key, text) in [
         (1, "room", "1700000000000 1 true"),

@@ -9,7 +9,7 @@ use crate::domain::{Cloud, Error, Result};
 
 /// What lists show besides the members of a document. It is ignored in a change, so that a printed object can be edited
 /// and given back.
-const FACTS: [&str; 11] = [
+const FACTS: [&str; 12] = [
     "project",
     "online",
     "removed",
@@ -18,6 +18,7 @@ const FACTS: [&str; 11] = [
     "updated_ms",
     "last_login_ms",
     "has_password",
+    "old_secrets_until_ms",
     "devices",
     "users",
     "members",

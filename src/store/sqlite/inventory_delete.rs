@@ -41,7 +41,11 @@ const OF_HOME: &[Part] = &[
 const OF_DEVICE: &[Part] = &[
     ("SELECT count(*) FROM binding WHERE device_no = ?1 AND owned = 1", "owner", false),
     ("SELECT count(*) FROM binding WHERE device_no = ?1 AND owned = 0", "users with whom it is shared", false),
-    ("SELECT count(*) FROM device WHERE gateway_no = ?1", "sub-devices, which will have no gateway", false),
+    (
+        "SELECT count(*) FROM device WHERE gateway_no = ?1",
+        "sub-devices, which will have no gateway; those with the same owner will have no owner",
+        false,
+    ),
     ("SELECT count(*) FROM device_user WHERE device_no = ?1", "device users", false),
     (
         "SELECT (SELECT count(*) FROM function_name WHERE device_no = ?1) + (SELECT count(*) FROM device_fact

@@ -53,7 +53,12 @@ pub fn project(row: &Row<'_>, seal: Option<&Seal>) -> Result<ObjectRow> {
     };
     let mut members = members_of(&WorldProject { name, tuya, aliyun, ..WorldProject::default() })?;
     members.retain(|_, value| !value.is_array());
-    Ok(ObjectRow { project: String::new(), ..object(row, members, &[])? })
+    let mut project = ObjectRow { project: String::new(), ..object(row, members, &[])? };
+    let old_until_ms: i64 = get(row, "old_until_ms")?;
+    if old_until_ms > 0 {
+        project.facts.insert("old_secrets_until_ms".to_owned(), old_until_ms.into());
+    }
+    Ok(project)
 }
 
 pub fn app(row: &Row<'_>, _: Option<&Seal>) -> Result<ObjectRow> {

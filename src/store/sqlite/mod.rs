@@ -64,6 +64,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0009_names_countries_keys.sql"),
     include_str!("../../../migrations/sqlite/0010_kept_filters.sql"),
     include_str!("../../../migrations/sqlite/0011_desired_values.sql"),
+    include_str!("../../../migrations/sqlite/0012_old_secrets.sql"),
 ];
 
 /// The file of the registry in the data folder.

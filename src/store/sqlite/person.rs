@@ -73,7 +73,7 @@ pub fn parts(connection: &Connection, user_no: i64) -> Result<Map<String, Json>>
 
 fn rows(connection: &Connection, sql: &str, user_no: i64) -> rusqlite::Result<Vec<Json>> {
     let mut statement = connection.prepare(sql)?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Json> {
         let mut members = Map::new();
         for (index, name) in names.iter().enumerate() {

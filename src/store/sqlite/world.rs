@@ -26,6 +26,10 @@ use crate::store::{functions, generate};
 const DELETE_USER_TOKENS: &str =
     "DELETE FROM user_token WHERE user_no IN (SELECT user_no FROM app_user WHERE project_no = ?1)";
 
+/// Ends the time of grace of the secrets that the project `?1` had before.
+const FORGET_OLD_SECRETS: &str = "UPDATE project SET old_secret_sealed = NULL, old_app_secret_sealed = NULL,
+     old_until_ms = 0 WHERE project_no = ?1";
+
 #[async_trait]
 impl WorldStore for SqliteRegistry {
     async fn apply(
@@ -173,14 +177,9 @@ impl<'a> Builder<'a> {
             world.tuya.client_id.get_or_insert(client_id);
             world.aliyun.project_id.get_or_insert(project_id);
             world.aliyun.app_key.get_or_insert(app_key);
-            if *world.tuya.secret.get_or_insert_with(|| secret.clone()) != secret {
-                // Tokens that were granted with the old secret are revoked, including those of users.
-                self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
-                self.write(DELETE_USER_TOKENS, params![no])?;
-            }
-            if *world.aliyun.app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret {
-                self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
-            }
+            let is_new = *world.tuya.secret.get_or_insert_with(|| secret.clone()) != secret;
+            let is_new_app = *world.aliyun.app_secret.get_or_insert_with(|| app_secret.clone()) != app_secret;
+            self.end_replaced(no, is_new, is_new_app)?;
             world.tuya.legacy_sign.get_or_insert(legacy_sign);
             world.tuya.mask_private_fields.get_or_insert(mask);
             world.aliyun.require_cloud_token.get_or_insert(require_token);
@@ -225,6 +224,22 @@ impl<'a> Builder<'a> {
         let sql = "UPDATE project SET admin_uid = ?2 WHERE project_no = ?1";
         self.write(sql, params![no, generate::admin_uid(self.now_ms)?])?;
         Ok(no)
+    }
+
+    /// Revokes the tokens that were granted with a replaced secret, including those of users, and ends the time of grace of
+    /// older secrets.
+    fn end_replaced(&self, no: i64, is_new: bool, is_new_app: bool) -> Result<()> {
+        if is_new {
+            self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
+            self.write(DELETE_USER_TOKENS, params![no])?;
+        }
+        if is_new_app {
+            self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
+        }
+        if is_new || is_new_app {
+            self.write(FORGET_OLD_SECRETS, params![no])?;
+        }
+        Ok(())
     }
 
     fn app(&self, world: &mut WorldApp) -> Result<()> {
