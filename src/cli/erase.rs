@@ -51,6 +51,9 @@ impl Erase {
         }
         if !erasure.hidden.is_empty() {
             print(&format!("the retention deletes their files by {}", iso(erasure.gone_by_ms)));
+            print(
+                "latest.db keeps the latest value of each of their data points, hidden, until the device reports another",
+            );
         }
         if erasure.traces.is_empty() {
             print(&format!("{} columns of the registry were searched: nothing of the user is left", erasure.columns));
