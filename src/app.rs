@@ -21,6 +21,7 @@ use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
+use crate::control::live::Views;
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
@@ -365,7 +366,7 @@ impl App {
 
     /// The routes of the operator, for a process that has opened the folder itself.
     pub fn control(&self) -> Router {
-        control::router(self.cloud.clone(), self.snapshots.clone(), "{}".to_owned())
+        control::router(self.cloud.clone(), self.snapshots.clone(), "{}".to_owned(), None)
     }
 
     /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
@@ -462,7 +463,8 @@ impl App {
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        let control = control::router(self.cloud.clone(), self.snapshots.clone(), shown);
+        let views = Views::new(stopping.clone());
+        let control = control::router(self.cloud.clone(), self.snapshots.clone(), shown, Some(views));
         tasks.spawn(socket.serve(control, stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));

@@ -3,6 +3,11 @@
 
 mod audit;
 mod backup;
+pub mod connection;
+pub mod live;
+pub mod objects;
+pub mod person;
+mod stream;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
@@ -35,6 +41,7 @@ use crate::http::HttpService;
 use crate::net::{Limits, Listener, Peer};
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
+use live::Views;
 
 pub use audit::{AuditParams, AuditView};
 pub use backup::{DataFolder, PreparedBackup, ReceivedBackup};
@@ -67,8 +74,8 @@ pub struct Credentials {
 }
 
 /// The calls of the operator. `addresses` are the addresses of the server, as `serve --json` prints them; `{}` if it
-/// does not listen.
-pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String) -> Router {
+/// does not listen. `views` are the live views of a running server.
+pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String, views: Option<Views>) -> Router {
     let of_folder = Router::new().route(backup::PATH, post(backup::backup)).route("/verify", get(verify));
     let of_folder = of_folder.with_state(folder);
     Router::new()
@@ -80,6 +87,10 @@ pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String)
         .route("/visual-key", post(rotate_visual_key))
         .route("/expire", post(expire))
         .route("/audit", post(audit::audit))
+        .merge(objects::routes())
+        .merge(connection::routes())
+        .merge(person::routes())
+        .merge(live::routes(views))
         .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
         .layer(middleware::from_fn(as_operator))
         .with_state(cloud)
@@ -100,6 +111,11 @@ async fn as_operator(request: Request<Body>, next: Next) -> Response {
         call: format!("{} {}", request.method(), request.uri().path()),
     };
     actor::scope(actor, next.run(request)).await
+}
+
+/// Reads the JSON of a request.
+fn parse<T: DeserializeOwned>(body: &str) -> DomainResult<T> {
+    serde_json::from_str(body).map_err(|error| Error::Refused(error.to_string()))
 }
 
 struct Refusal(Error);
@@ -267,6 +283,26 @@ impl Control {
     /// The text of a refusal, or why the server could not be reached.
     pub async fn ask(&self, path: &str, body: String) -> Result<Bytes, String> {
         collect(self.send(path, body).await?).await
+    }
+
+    /// Sends a request whose answer is streamed, and calls `each` for each piece of it until that returns false.
+    ///
+    /// # Errors
+    /// The text of a refusal, or why the server could not be reached. That the server ended the answer early is no error:
+    /// the content tells whether it is complete.
+    pub async fn read(
+        &self,
+        path: &str,
+        body: String,
+        mut each: impl FnMut(&[u8]) -> bool + Send,
+    ) -> Result<(), String> {
+        let mut body = self.send(path, body).await?.into_body();
+        while let Some(Ok(frame)) = body.frame().await {
+            if frame.data_ref().is_some_and(|piece| !each(piece)) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Sends a request. The answer is a success.

@@ -164,7 +164,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["actor", "domain", "http", "net", "repeated", "shutdown"],
+        &["actor", "domain", "gateway", "http", "net", "repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -181,7 +181,20 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "cli",
-        &["app", "config", "control", "domain", "durable_file", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
+        &[
+            "aliyun",
+            "app",
+            "config",
+            "control",
+            "domain",
+            "durable_file",
+            "hex",
+            "random",
+            "shutdown",
+            "simulate",
+            "tls",
+            "tuya",
+        ],
         &[
             "std",
             "axum",
@@ -191,6 +204,8 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "hyper_util",
             "indicatif",
             "rlimit",
+            "rustix",
+            "serde",
             "serde_json",
             "time",
             "tokio",
@@ -403,6 +418,7 @@ const LANDED: &[(&str, &str)] = &[
     ("0011_desired_values.sql", "66d580f2481f1040bdc49ba832beafa7ee4ca9942df810477872e1a35b468c5c"),
     ("0012_password_columns.sql", "73db955680b135011bc4caa2e6c2dc32a27b3e8c10a3e5c61117dce94a3e3b78"),
     ("0013_audit.sql", "e16abbd22ca4e39fad2ba00a2529892c485d5155a6ebb6c9a1b85cb354fc236c"),
+    ("0014_old_secrets.sql", "23f7e4a9fd0d08c7cf4f08b16ba7cf5664ad16bc310538f55eafd98c7940854f"),
 ];
 
 #[test]

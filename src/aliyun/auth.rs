@@ -211,7 +211,7 @@ fn check_signed(
         let text = "HmacSHA1 is switched off (aliyun.hmac_sha1): sign with HmacSHA256";
         return Err(Failure::signature(&string, text));
     }
-    if !sign::verify(&project.app_secret, method, &string, signature) {
+    if !project.app_secrets(now_ms).any(|secret| sign::verify(secret, method, &string, signature)) {
         let text = format!(
             "X-Ca-Signature must be the base64 {} with the AppSecret over the string to sign; the server's is {:?}; if \
              it equals yours the secret is wrong",

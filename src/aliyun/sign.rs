@@ -52,7 +52,7 @@ impl SignedParts<'_> {
     /// Whether `Content-MD5` is absent or matches the body.
     pub fn md5_matches(&self) -> bool {
         let given = self.header("content-md5");
-        given.is_empty() || given == STANDARD.encode(Md5::digest(self.body)).as_bytes()
+        given.is_empty() || given == content_md5(self.body).as_bytes()
     }
 
     /// The string to sign. It contains only data that the caller sent.
@@ -133,6 +133,17 @@ impl Method {
         let is_sha1 = named.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"hmacsha1"));
         if is_sha1 { Self::Sha1 } else { Self::Sha256 }
     }
+}
+
+/// The signature with HMAC-SHA256, for a client.
+pub fn sign(secret: &str, string: &[u8]) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
+    mac.map(|mac| STANDARD.encode(mac.chain_update(string).finalize().into_bytes())).unwrap_or_default()
+}
+
+/// The value of `Content-MD5` for a body.
+pub fn content_md5(body: &[u8]) -> String {
+    STANDARD.encode(Md5::digest(body))
 }
 
 /// Whether `signature` is valid for this secret and string to sign.

@@ -78,7 +78,7 @@ async fn refresh_cloud_token(call: TokenCall) -> Reply {
 }
 
 fn answer(call: &TokenCall, cloud_token: String) -> Reply {
-    let expire_in = CLOUD_TOKEN_LIFE.0;
+    let expire_in = call.project.life(CLOUD_TOKEN_LIFE, call.cloud().now_ms()).0;
     let isolation_id = format!("a103{}", &constant(&call.project, "isolation")[..12]);
     call.answer(TokenView { cloud_token, expire_in, expires_in: expire_in, isolation_id })
 }

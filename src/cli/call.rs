@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Uri};
+use axum::http::{HeaderMap, HeaderValue, Request, Uri};
 use clap::Args;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -20,11 +20,16 @@ use crate::domain::Clock;
 use crate::simulate::Tls;
 use crate::tls::CA_FILE;
 use crate::tuya::sign::{Claims, SignedParts, sign};
+use crate::{aliyun, hex, random};
+
+/// The type of every body.
+const CONTENT_TYPE: (&str, &str) = ("content-type", "application/json");
 
 /// Send a signed request to a running server and print its answer.
 ///
-/// The credentials of the project and the address of the server are read from the data folder, and a token is requested first. The
-/// exit code is 1 if the answer is not a success.
+/// The path decides which API is called: /v1.0/... and /v2.0/... belong to Tuya's, others to Alibaba's, for which the body are the
+/// params alone and the method is POST. The credentials of the project and the address of the server are read from the data folder, and
+/// a token is requested first. The exit code is 1 if the answer is not a success.
 #[derive(Args)]
 pub struct Call {
     /// GET, POST, PUT or DELETE.
@@ -39,6 +44,9 @@ pub struct Call {
     /// The name of the project. By default, the first project of the data folder.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
+    /// The version of an endpoint of Alibaba's API.
+    #[arg(long, value_name = "VERSION", default_value = "1.0.0")]
+    api_version: String,
     /// A PEM file with the CA of an https server. By default, ca.pem of the data folder.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -77,11 +85,24 @@ impl Call {
             },
             None => String::new(),
         };
-        let (token, _) = server.send(&project, "GET", "/v1.0/token?grant_type=1", "", "").await?;
-        let access = token["result"]["access_token"].as_str().ok_or_else(|| format!("no token: {token}"))?;
-        let (answer, explain) = server.send(&project, &self.method.to_uppercase(), &self.path, access, &body).await?;
+        let method = self.method.to_uppercase();
+        let (answer, explain) = match is_tuya(&self.path) {
+            true => {
+                let token = server.tuya(&project, "GET", "/v1.0/token?grant_type=1", "", "").await?.0;
+                let access = token["result"]["access_token"].as_str().ok_or_else(|| format!("no token: {token}"))?;
+                server.tuya(&project, &method, &self.path, access, &body).await?
+            }
+            false if method != "POST" => return Err("the method of Alibaba's API is POST".to_owned()),
+            false => {
+                let params = if body.is_empty() { json!({}) } else { json_of(&body)? };
+                let wanted = json!({"grantType": "project", "res": project.aliyun_project_id});
+                let token = server.aliyun(&project, "/cloud/token", "1.0.1", None, &wanted).await?.0;
+                let access = token["data"]["cloudToken"].as_str().ok_or_else(|| format!("no token: {token}"))?;
+                server.aliyun(&project, &self.path, &self.api_version, Some(access), &params).await?
+            }
+        };
         print(&serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())?);
-        if answer["success"] == true {
+        if answer["success"] == true || answer["code"] == 200 {
             return Ok(());
         }
         Err(explain
@@ -103,6 +124,15 @@ impl Call {
             }
         }
     }
+}
+
+/// Whether a path belongs to Tuya's API. All of its paths begin with a version.
+fn is_tuya(path: &str) -> bool {
+    path.strip_prefix("/v").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn json_of(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("the body is no JSON: {error}"))
 }
 
 /// The address of the server that runs on the data folder, without TLS if it has such a listener.
@@ -145,8 +175,8 @@ impl Server {
         Ok((Box::new(stream.map_err(untrusted)?), authority.to_string()))
     }
 
-    /// The answer and the explanation in its header.
-    async fn send(
+    /// The answer of Tuya's API, and the explanation in its header.
+    async fn tuya(
         &self,
         project: &Credentials,
         method: &str,
@@ -159,19 +189,63 @@ impl Server {
         let claims = Claims { client_id: &project.client_id, sign: "", t: &t, nonce: "", access_token };
         let parts = SignedParts { method, path, query, headers: &HeaderMap::new(), body: body.as_bytes() };
         let signature = sign(&project.secret, &claims, &parts).ok_or("the request could not be signed")?;
+        let headers = [
+            ("client_id", project.client_id.as_str()),
+            ("t", &t),
+            ("sign", &signature),
+            ("sign_method", "HMAC-SHA256"),
+            ("access_token", access_token),
+        ];
+        self.send(method, target, &headers, body).await
+    }
+
+    /// The answer of Alibaba's API, and the explanation in its header.
+    async fn aliyun(
+        &self,
+        project: &Credentials,
+        target: &str,
+        version: &str,
+        cloud_token: Option<&str>,
+        params: &Value,
+    ) -> Result<(Value, Option<String>), String> {
+        let t = SystemClock.now_ms().to_string();
+        let nonce = hex::encode(random::bytes::<16>().map_err(|error| error.to_string())?);
+        let body = json!({"id": nonce, "version": "1.0", "params": params,
+            "request": {"apiVer": version, "cloudToken": cloud_token}})
+        .to_string();
+        let mut headers = vec![
+            ("accept", "application/json"),
+            ("x-ca-key", &project.app_key),
+            ("x-ca-nonce", &nonce),
+            ("x-ca-timestamp", &t),
+            ("x-ca-signature-headers", "x-ca-key,x-ca-nonce,x-ca-timestamp"),
+        ];
+        let md5 = aliyun::sign::content_md5(body.as_bytes());
+        headers.push(("content-md5", &md5));
+        let mut signed = HeaderMap::new();
+        for (name, value) in headers.iter().copied().chain([CONTENT_TYPE]) {
+            signed.insert(name, HeaderValue::from_str(value).map_err(|error| error.to_string())?);
+        }
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let parts = aliyun::sign::SignedParts { method: "POST", path, query, headers: &signed, body: body.as_bytes() };
+        let signature = aliyun::sign::sign(&project.app_secret, &parts.string_to_sign());
+        headers.push(("x-ca-signature", &signature));
+        self.send("POST", target, &headers, &body).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Result<(Value, Option<String>), String> {
         let (stream, host) = self.connect().await?;
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", host)
-            .header("client_id", &project.client_id)
-            .header("t", &t)
-            .header("sign", signature)
-            .header("sign_method", "HMAC-SHA256")
-            .header("access_token", access_token)
-            .header("content-type", "application/json")
-            .body(Body::from(body.to_owned()))
-            .map_err(|error| error.to_string())?;
+        let mut request = Request::builder().method(method).uri(target).header("host", host);
+        for (name, value) in headers.iter().copied().chain([CONTENT_TYPE]) {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(body.to_owned())).map_err(|error| error.to_string())?;
         let unreachable = |error: &dyn Display| format!("{} does not answer: {error}", self.url);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;

@@ -5,11 +5,16 @@ mod audit;
 mod backup;
 mod call;
 mod check_config;
+mod connect_info;
 mod demo;
 mod doctor;
+mod erase;
 mod expire;
 mod explain;
+mod export;
 mod import;
+mod log;
+mod objects;
 mod openapi;
 mod recover;
 mod restore;
@@ -59,6 +64,18 @@ enum Command {
     Serve(serve::Serve),
     Apply(apply::Apply),
     Import(import::Import),
+    Export(export::Export),
+    Erase(erase::Erase),
+    Project(objects::Project),
+    App(objects::App),
+    Product(objects::Product),
+    User(objects::User),
+    Home(objects::Home),
+    Device(objects::Device),
+    Token(objects::Token),
+    Listener(objects::Listener),
+    Log(log::Log),
+    Watch(log::Watch),
     Call(call::Call),
     Explain(explain::Explain),
     Audit(audit::Audit),
@@ -113,6 +130,18 @@ pub fn run() -> Outcome {
                     Command::Serve(command) => command.run().await,
                     Command::Apply(command) => command.run().await,
                     Command::Import(command) => command.run().await,
+                    Command::Export(command) => command.run().await,
+                    Command::Erase(command) => command.run().await,
+                    Command::Project(command) => command.run().await,
+                    Command::App(command) => command.run().await,
+                    Command::Product(command) => command.run().await,
+                    Command::User(command) => command.run().await,
+                    Command::Home(command) => command.run().await,
+                    Command::Device(command) => command.run().await,
+                    Command::Token(command) => command.run().await,
+                    Command::Listener(command) => command.run().await,
+                    Command::Log(command) => command.run().await,
+                    Command::Watch(command) => command.run().await,
                     Command::Call(command) => command.run().await,
                     Command::Explain(command) => command.run().await,
                     Command::Audit(command) => command.run().await,
@@ -151,6 +180,14 @@ async fn control(place: &Place) -> Result<(Control, Option<App>), String> {
         Err(AppError::InUse(folder)) => Ok((Control::Running(folder.join(SOCKET_FILE)), None)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The same for a command that needs a folder with data.
+async fn existing(place: &Place) -> Result<(Control, Option<App>), String> {
+    if !place.data.exists() {
+        return Err(format!("there is no data folder {}: name it with --data", place.data.display()));
+    }
+    control(place).await
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

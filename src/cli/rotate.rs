@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Outcome, Place, control, print};
+use super::{Outcome, Place, existing, print};
 
 /// Replace a signing key.
 #[derive(Args)]
@@ -23,10 +23,7 @@ enum What {
 impl Rotate {
     pub(super) async fn run(self) -> Outcome {
         let What::VisualKey { place } = self.what;
-        if !place.data.exists() {
-            return Err(format!("there is no data folder {}: name it with --data", place.data.display()));
-        }
-        let (control, _app) = control(&place).await?;
+        let (control, _app) = existing(&place).await?;
         let kid = control.ask("/visual-key", " ".to_owned()).await?;
         print(&format!("visual tokens are signed with {} from now on", String::from_utf8_lossy(&kid)));
         Ok(())

@@ -1,19 +1,16 @@
 //! Backups over the control socket: a stream of frames, each with its length before it. The last frame says how it ended,
 //! so that the client learns why a backup failed after it began.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use hyper::body::Frame;
 use tokio::sync::mpsc;
 
+use super::stream::body_of;
 use super::{Control, Refusal};
 use crate::domain::{Error, Result as DomainResult};
 
@@ -74,7 +71,7 @@ pub(super) async fn backup(State(folder): State<Arc<dyn DataFolder>>, body: Stri
         writer.finish(written);
     };
     std::thread::Builder::new().name("backup".to_owned()).spawn(write).map_err(Error::store)?;
-    Ok(([(BYTES_HEADER, bytes)], Body::new(Frames(frames))).into_response())
+    Ok(([(BYTES_HEADER, bytes)], Body::new(body_of(frames))).into_response())
 }
 
 /// Divides an archive into frames.
@@ -121,21 +118,6 @@ impl Write for FrameWriter {
             return Ok(());
         }
         self.send(u32::try_from(content.len()).map_err(io::Error::other)?, &content)
-    }
-}
-
-/// The body of the answer.
-struct Frames(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 

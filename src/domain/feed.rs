@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::caller::{AppUser, check_self};
 use super::{
-    Cloud, DataPoint, Device, DeviceId, DeviceNo, Error, EventType, NewEvent, NodeType, Noun, Project, ProjectNo,
-    Requester, Result, Uid, UserNo,
+    Cloud, DataPoint, Device, DeviceId, DeviceNo, DurationMs, Error, EventType, NewEvent, NodeType, Noun, Project,
+    ProjectNo, Requester, Result, Uid, UserNo,
 };
 
 /// The time after which a subscriber must request new credentials.
@@ -217,7 +217,7 @@ impl Cloud {
             (None, _) => None,
         };
         let now_ms = self.now_ms();
-        let expires_ms = now_ms + SUBSCRIPTION_LIFE_MS;
+        let expires_ms = now_ms + requester.project().life(DurationMs(SUBSCRIPTION_LIFE_MS), now_ms);
         let (client_id, secret) = (requester.project().client_id.clone(), requester.project().secret.clone());
         let (user, by_login) = (user.map(Arc::new), requester.user().is_some());
         let subscriber = SubscriberIdentity { project, client_id, secret, user, by_login, link, form, expires_ms };
@@ -284,12 +284,15 @@ impl Cloud {
 
     /// The same, and completes `then` before it publishes, also if the append failed.
     pub(super) async fn log_then<T>(&self, rows: Vec<NewEvent>, then: impl Future<Output = Result<T>>) -> Result<T> {
-        let published = self.feed.has_subscribers().then(|| rows.clone());
+        let published = (self.feed.has_subscribers() || self.watchers.is_any()).then(|| rows.clone());
         let appended = self.telemetry.append(rows).await;
         let done = then.await;
         appended?;
         if let Some(rows) = published {
-            self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
+            self.watchers.show(|watcher| watcher.logged(&rows));
+            if self.feed.has_subscribers() {
+                self.feed.publish(FeedEvent::Logged(self.publishable(rows).await));
+            }
         }
         done
     }
@@ -320,6 +323,7 @@ impl Cloud {
 
     /// Publishes another change of a device.
     pub(super) fn publish(&self, device: DeviceNo, news: News) {
+        self.watchers.show(|watcher| watcher.changed(device, &news));
         if self.feed.has_subscribers() {
             self.feed.publish(FeedEvent::News(device, news));
         }
@@ -349,7 +353,7 @@ impl Cloud {
 
     /// Everyone who sees each device. Subscribers of each project get the device as their project saw it, whichever
     /// project removes it. `known_to` returns the project that sees the device as it is given.
-    async fn viewers(
+    pub(super) async fn viewers(
         &self,
         devices: &[Arc<Device>],
         known_to: impl Fn(DeviceNo) -> Option<ProjectNo>,

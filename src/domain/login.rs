@@ -94,7 +94,8 @@ impl Cloud {
             return Err(refusal);
         }
         let account = found.ok_or(Error::WrongPassword)?;
-        let pair = self.registry.grant_user_token(&account, now_ms, TOKEN_LIFE, LOGINS_MAX).await?;
+        let pair =
+            self.registry.grant_user_token(&account, now_ms, project.life(TOKEN_LIFE, now_ms), LOGINS_MAX).await?;
         let pair = pair.ok_or(Error::WrongPassword)?;
         self.accept_at_login(account.no).await?;
         Ok((pair, account.uid))
@@ -108,7 +109,8 @@ impl Cloud {
     /// older than [`USER_REFRESH_LIFE`]. The project's own refresh token does not expire, because its credentials
     /// can request a new token anyway.
     pub async fn refresh_any_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Option<Uid>)> {
-        let (now_ms, life) = (self.now_ms(), TOKEN_LIFE);
+        let now_ms = self.now_ms();
+        let life = project.life(TOKEN_LIFE, now_ms);
         if let Some(pair) = self.registry.refresh_token(project.no, refresh, now_ms, life).await? {
             return Ok((pair, None));
         }
@@ -121,8 +123,9 @@ impl Cloud {
     /// # Errors
     /// [`Error::TokenInvalid`], also for a token that is older than [`USER_REFRESH_LIFE`].
     pub async fn refresh_user_token(&self, project: &Project, refresh: &str) -> Result<(TokenPair, Uid)> {
-        let fresh =
-            self.registry.refresh_user_token(project.no, refresh, self.now_ms(), TOKEN_LIFE, USER_REFRESH_LIFE).await?;
+        let now_ms = self.now_ms();
+        let life = project.life(TOKEN_LIFE, now_ms);
+        let fresh = self.registry.refresh_user_token(project.no, refresh, now_ms, life, USER_REFRESH_LIFE).await?;
         fresh.ok_or(Error::TokenInvalid)
     }
 

@@ -19,6 +19,7 @@ pub mod figures;
 pub mod handover;
 pub mod home;
 pub mod id;
+pub mod inventory;
 pub mod invitation;
 pub mod login;
 pub mod name;
@@ -39,6 +40,7 @@ pub mod token;
 pub mod topology;
 pub mod user;
 pub mod visual;
+pub mod watch;
 pub mod world;
 
 use std::ops::{Add, Sub};
@@ -73,6 +75,7 @@ pub struct Cloud {
     unknown_codes: AtomicU64,
     off_spec: data_point::OffSpec,
     corrections: row_time::Corrections,
+    watchers: watch::Watchers,
 }
 
 /// The ports of the cloud: everything that it reaches outside of the domain. The comment of each trait is its contract,
@@ -100,7 +103,7 @@ impl Cloud {
     /// A cloud with these ports.
     pub fn new(ports: Ports, limits: Limits) -> Self {
         let Ports { registry, telemetry, downlink, feed, presence, attempts, replays, clock } = ports;
-        let (unknown_codes, off_spec, corrections) = Default::default();
+        let (unknown_codes, off_spec, corrections, watchers) = Default::default();
         Self {
             registry,
             telemetry,
@@ -114,6 +117,7 @@ impl Cloud {
             unknown_codes,
             off_spec,
             corrections,
+            watchers,
         }
     }
 

@@ -6,6 +6,9 @@ use super::{DeviceNo, HomeId, ProjectNo, UserNo};
 /// The name of a user's first home, which is created if necessary.
 pub const FIRST_HOME: &str = "Home";
 
+/// Instead of a home: the device belongs to none.
+pub const NO_HOME: HomeId = HomeId(0);
+
 /// The properties of a device that decide about its owner and home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -57,7 +60,7 @@ pub enum Step {
     NewOwner(DeviceNo, UserNo),
     /// The following steps may take it from some users, who are informed; its desired values are removed.
     LeaveHome(DeviceNo),
-    /// It belongs to this home.
+    /// It belongs to this home, or to none for [`NO_HOME`].
     SetHome(DeviceNo, HomeId),
     /// The user owns it; it no longer counts as removed.
     Bind(DeviceNo, UserNo),

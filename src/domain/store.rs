@@ -3,6 +3,7 @@
 //! traits for everything that may change the owner of a device are in [`super::owner_store`].
 
 mod homes;
+mod inventory;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ use super::{
 };
 
 pub use homes::{HomeStore, InvitationStore};
+pub use inventory::InventoryStore;
 
 /// The registry: projects, users, products, devices and homes, which change rarely.
 pub trait Registry:
@@ -56,6 +58,7 @@ pub trait Registry:
     + TopologyStore
     + WorldStore
     + AuditStore
+    + InventoryStore
 {
 }
 
@@ -80,6 +83,7 @@ impl<T> Registry for T where
         + TopologyStore
         + WorldStore
         + AuditStore
+        + InventoryStore
 {
 }
 
@@ -92,6 +96,9 @@ pub trait ProjectStore: Send + Sync {
     async fn project_by_app_key(&self, app_key: &str) -> Result<Option<Arc<Project>>>;
     /// All projects, in order of creation. For the operator.
     async fn projects(&self, limit: usize) -> Result<Vec<Project>>;
+    /// Replaces both secrets of a project. The old ones and all tokens that were granted are valid until `until_ms`, or not at
+    /// all.
+    async fn rotate_secrets(&self, project: ProjectNo, until_ms: Option<i64>) -> Result<()>;
 }
 
 /// Tokens of projects, stored as hashes.

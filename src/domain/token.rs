@@ -62,7 +62,9 @@ impl Cloud {
     /// # Errors
     /// [`Error::Store`].
     pub async fn grant_token(&self, project: &Project) -> Result<TokenPair> {
-        self.registry.grant_token(project.no, self.now_ms(), TOKEN_LIFE, TOKEN_LEFT_MIN).await
+        let now_ms = self.now_ms();
+        let life = project.life(TOKEN_LIFE, now_ms);
+        self.registry.grant_token(project.no, now_ms, life, TOKEN_LEFT_MIN).await
     }
 
     /// The project to which a valid access token was issued. The signature must be checked first.
@@ -91,7 +93,9 @@ impl Cloud {
     /// [`Error::Store`].
     pub async fn grant_cloud_token(&self, project: &Project) -> Result<String> {
         let earlier = EarlierTokens::of(project);
-        self.registry.grant_cloud_token(project.no, self.now_ms(), CLOUD_TOKEN_LIFE, earlier).await
+        let now_ms = self.now_ms();
+        let life = project.life(CLOUD_TOKEN_LIFE, now_ms);
+        self.registry.grant_cloud_token(project.no, now_ms, life, earlier).await
     }
 
     /// Issues a new cloudToken for a valid one, which then expires after at most [`CLOUD_TOKEN_GRACE`].
@@ -101,8 +105,8 @@ impl Cloud {
     /// project.
     pub async fn refresh_cloud_token(&self, project: &Project, token: &str) -> Result<String> {
         self.check_cloud_token(project, token).await?;
-        let (life, grace) = (CLOUD_TOKEN_LIFE, CLOUD_TOKEN_GRACE);
         let (now_ms, earlier) = (self.now_ms(), EarlierTokens::of(project));
+        let (life, grace) = (project.life(CLOUD_TOKEN_LIFE, now_ms), CLOUD_TOKEN_GRACE);
         let fresh = self.registry.refresh_cloud_token(project.no, token, now_ms, life, grace, earlier).await?;
         fresh.ok_or(Error::TokenInvalid)
     }

@@ -10,7 +10,7 @@ mod values;
 
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::device::Removal;
 use super::product::Registration;
@@ -283,6 +283,17 @@ impl World {
     pub fn to_json(&self) -> Result<String> {
         let document = serde_json::to_value(self).map_err(Error::store)?;
         serde_json::to_string_pretty(&without_absent(document)).map_err(Error::store)
+    }
+}
+
+/// The members of a part of a document that have a value, as JSON.
+///
+/// # Errors
+/// [`Error::Store`], never in practice.
+pub fn members_of(part: &impl Serialize) -> Result<Map<String, Value>> {
+    match without_absent(serde_json::to_value(part).map_err(Error::store)?) {
+        Value::Object(members) => Ok(members),
+        _ => Ok(Map::new()),
     }
 }
 

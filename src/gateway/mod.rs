@@ -4,6 +4,7 @@ mod auth;
 mod batch;
 mod calls;
 mod connect;
+mod connect_info;
 pub mod dialect;
 mod off_spec;
 mod requests;
@@ -22,6 +23,7 @@ use crate::net::{Peer, Service};
 use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 use crate::shutdown::Shutdown;
+pub use connect_info::{ConnectInfo, Protocol, connect_info};
 use dialect::DeviceDialect;
 pub use router::CommandRouter;
 

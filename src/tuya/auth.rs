@@ -220,7 +220,7 @@ async fn authenticate(
     };
     let query = Query::parse(wire.query().unwrap_or_default())?;
     let rules = Rules { old: kind == Kind::Token || project.legacy_sign, without_token: token_class };
-    if !sign::verify(&project.secret, &claims, &signed, rules) {
+    if !project.secrets(now_ms).any(|secret| sign::verify(secret, &claims, &signed, rules)) {
         return Err(Failure::quoting(
             Code::SIGN,
             "the signature is not that of the project's secret",

@@ -100,3 +100,31 @@ fn help_says_what_is_true() {
     let call = help(&["call"]);
     assert!(call.contains("--project") && call.contains("https://"), "{call}");
 }
+
+#[test]
+fn the_path_decides_which_api_is_called() {
+    let cloud = TestCloud::start();
+    let post = |path: &str, body: &str, more: &[&str]| {
+        let mut command = Command::new(INGLE);
+        command.args(["call", "post", path, body, "--data"]).arg(&cloud.folder).args(more);
+        run(command, "").map(|text| serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let named = json!({"productKey": "", "iotId": "", "items": {}});
+    let shown = ingle(&["device", "show", PLUG, "--json"], &cloud.folder, "").unwrap();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let params = json!({"iotId": shown["iot_id"]}).to_string();
+    let url = cloud.addresses["api_tls"].as_str().unwrap();
+    for more in [&[][..], &["--project", "first", "--url", url], &["--api-version", "1.0.2"]] {
+        let answer = post("/cloud/thing/info/get", &params, more).unwrap();
+        assert_eq!((&answer["code"], &answer["data"]["iotId"]), (&json!(200), &shown["iot_id"]), "{answer}");
+    }
+    let error = post("/cloud/thing/info/get", &named.to_string(), &[]).unwrap_err();
+    assert!(!error.contains("panicked") && !error.is_empty(), "{error}");
+    assert!(post("/cloud/thing/info/get", "{", &[]).unwrap_err().contains("the body is no JSON"));
+    assert!(call(&cloud.folder, "/cloud/thing/info/get", &[]).unwrap_err().contains("the method"));
+    let renamed = json!({"name": "By call"}).to_string();
+    let mut command = Command::new(INGLE);
+    command.args(["call", "PUT", &format!("/v1.0/devices/{PLUG}"), &renamed, "--data"]).arg(&cloud.folder);
+    run(command, "").unwrap();
+    assert!(ingle(&["device", "show", PLUG], &cloud.folder, "").unwrap().contains("By call"));
+}

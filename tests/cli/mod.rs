@@ -1,9 +1,16 @@
 //! The command line, as an operator uses it.
 
+mod administration;
 mod audit;
 mod call;
+mod connect_info;
 mod doctor;
 mod documents;
+mod export;
+mod live;
+mod objects;
+mod person;
+mod rotation;
 mod settings;
 mod simulate;
 

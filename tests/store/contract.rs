@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod audit;
 mod devices;
+mod inventory;
 mod invitations;
 mod lists;
 mod registry;

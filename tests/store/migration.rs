@@ -21,8 +21,10 @@ use tokio::runtime::Runtime;
 use super::contract::{Cut, NOW, world};
 use crate::support::world::{FIRST_APP_KEY, GUEST, OWNER, PLUG};
 
-/// Takes back migration 12.
-const ONE_PASSWORD_COLUMN: &str = "ALTER TABLE app_user DROP COLUMN password_sha256_hash;
+/// Takes back the columns of the migrations 12 and 14.
+const LATER_COLUMNS: &str = "ALTER TABLE project DROP COLUMN old_secret_sealed;
+    ALTER TABLE project DROP COLUMN old_app_secret_sealed; ALTER TABLE project DROP COLUMN old_until_ms;
+    ALTER TABLE app_user DROP COLUMN password_sha256_hash;
     ALTER TABLE app_user RENAME COLUMN password_md5_hash TO password_hash; PRAGMA user_version = 11";
 
 /// A data folder of this version with the world of the contract suite. It has no marks, so that its database can be changed.
@@ -160,7 +162,7 @@ fn countries_and_names_of_before_go_on() {
 fn desired_values_of_before_are_kept() {
     let (runtime, before) = filled_folder();
     let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
-    connection.execute_batch(ONE_PASSWORD_COLUMN).unwrap();
+    connection.execute_batch(LATER_COLUMNS).unwrap();
     connection.execute_batch("DROP TABLE desired_value; PRAGMA user_version = 10").unwrap();
     for (kind, key, text) in [
         (1, "room", "1700000000000 1 true"),
@@ -196,7 +198,7 @@ fn passwords_of_before_are_kept() {
     const SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     let (runtime, before) = filled_folder();
     let connection = Connection::open(before.path().join(REGISTRY_FILE)).unwrap();
-    connection.execute_batch(ONE_PASSWORD_COLUMN).unwrap();
+    connection.execute_batch(LATER_COLUMNS).unwrap();
     let hash = |text: &str| Argon2::default().hash_password(text.as_bytes()).unwrap().to_string();
     // The stored text, and whether the password, its MD5 and its SHA-256 open the account.
     let table = [

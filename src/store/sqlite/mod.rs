@@ -10,6 +10,9 @@ mod device;
 mod device_filter;
 mod device_user;
 mod home;
+mod inventory;
+mod inventory_delete;
+mod inventory_rows;
 mod invitation;
 mod kept_filter;
 mod mark;
@@ -17,6 +20,7 @@ mod name;
 mod owner;
 mod pages;
 mod pairing;
+mod person;
 mod product;
 mod project;
 pub mod recover;
@@ -66,6 +70,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0011_desired_values.sql"),
     include_str!("../../../migrations/sqlite/0012_password_columns.sql"),
     include_str!("../../../migrations/sqlite/0013_audit.sql"),
+    include_str!("../../../migrations/sqlite/0014_old_secrets.sql"),
 ];
 
 /// The file of the registry in the data folder.

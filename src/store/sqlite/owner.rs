@@ -11,7 +11,9 @@ use super::attribute::{delete_desired_values, delete_user_attributes};
 use super::visibility::relations;
 use super::world::refused;
 use crate::domain::handover::{HistoryCuts, LostDevice, Moves};
-use crate::domain::ownership::{FIRST_HOME, Group, History, Placement, Step, detached_by_removal, owner_by_gateway};
+use crate::domain::ownership::{
+    FIRST_HOME, Group, History, NO_HOME, Placement, Step, detached_by_removal, owner_by_gateway,
+};
 use crate::domain::{DeviceId, DeviceNo, Error, HomeId, ProjectNo, Result, Uid, UserNo};
 use crate::store::generate;
 
@@ -78,7 +80,9 @@ fn attempt<T>(
     let mut moves = owners.moves.into_inner();
     for left in &mut moves.removed {
         let sql = "SELECT history_from_ms FROM device WHERE device_no = ?1";
-        left.history_from_ms = connection.query_row(sql, params![left.no.0], |row| row.get(0)).map_err(Error::store)?;
+        let found = connection.query_row(sql, params![left.no.0], |row| row.get(0)).optional();
+        // A device that was deleted has no history.
+        left.history_from_ms = found.map_err(Error::store)?.unwrap_or(0);
     }
     Ok(if is_done { Ok((done, moves)) } else { Err(wanted) })
 }
@@ -107,8 +111,9 @@ impl Owners<'_> {
                 delete_desired_values(self.connection, "?1", no.0).map_err(Error::store)
             }
             Step::SetHome(no, home) => {
+                let home = Some(home).filter(|home| *home != NO_HOME).map(|home| home.0);
                 let sql = "UPDATE device SET home_id = ?2, updated_ms = ?3 WHERE device_no = ?1 AND home_id IS NOT ?2";
-                self.connection.execute(sql, params![no.0, home.0, self.now_ms]).map(drop).map_err(refused)
+                self.connection.execute(sql, params![no.0, home, self.now_ms]).map(drop).map_err(refused)
             }
             Step::Bind(no, user) => bind(self.connection, no.0, user.0, true, self.now_ms),
         })

@@ -27,6 +27,10 @@ use crate::store::{functions, generate};
 const DELETE_USER_TOKENS: &str =
     "DELETE FROM user_token WHERE user_no IN (SELECT user_no FROM app_user WHERE project_no = ?1)";
 
+/// Ends the time of grace of the secrets that the project `?1` had before.
+const FORGET_OLD_SECRETS: &str = "UPDATE project SET old_secret_sealed = NULL, old_app_secret_sealed = NULL,
+     old_until_ms = 0 WHERE project_no = ?1";
+
 #[async_trait]
 impl WorldStore for SqliteRegistry {
     async fn apply(
@@ -169,13 +173,7 @@ impl<'a> Builder<'a> {
         let stored = self.stored_project(&world.name)?;
         let stored_no = stored.as_ref().map(|(no, _)| *no);
         if let Some((no, stored)) = stored {
-            if world.revokes_tokens_of(&stored) {
-                self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
-                self.write(DELETE_USER_TOKENS, params![no])?;
-            }
-            if world.revokes_cloud_tokens_of(&stored) {
-                self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
-            }
+            self.end_replaced(no, world.revokes_tokens_of(&stored), world.revokes_cloud_tokens_of(&stored))?;
             world.or_stored(stored);
         }
         let secret = fill(&mut world.tuya.secret, generate::secret)?;
@@ -246,6 +244,22 @@ impl<'a> Builder<'a> {
         project.tuya.secret = Some(self.seal.unseal(&secret, &secret_aad(name))?);
         project.aliyun.app_secret = Some(self.seal.unseal(&app_secret, &app_secret_aad(name))?);
         Ok(Some((no, project)))
+    }
+
+    /// Revokes the tokens that were granted with a replaced secret, including those of users, and ends the time of grace of
+    /// older secrets.
+    fn end_replaced(&self, no: i64, is_new: bool, is_new_app: bool) -> Result<()> {
+        if is_new {
+            self.write("DELETE FROM token WHERE project_no = ?1", params![no])?;
+            self.write(DELETE_USER_TOKENS, params![no])?;
+        }
+        if is_new_app {
+            self.write("DELETE FROM cloud_token WHERE project_no = ?1", params![no])?;
+        }
+        if is_new || is_new_app {
+            self.write(FORGET_OLD_SECRETS, params![no])?;
+        }
+        Ok(())
     }
 
     fn app(&self, world: &mut WorldApp) -> Result<()> {

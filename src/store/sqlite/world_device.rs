@@ -8,9 +8,10 @@ use super::owner::{self, Owner};
 use super::product::node_type;
 use super::visibility::is_with_gateway;
 use super::world::{Builder, at, fill, refused};
+use crate::domain::ownership::NO_HOME;
 use crate::domain::world::WorldDevice;
 use crate::domain::world::links::{GatewayKey, OwnerChange, StoredDevice};
-use crate::domain::{DeviceNo, Error, ProjectNo, Result, UserNo};
+use crate::domain::{DeviceNo, Error, HomeId, ProjectNo, Result, UserNo};
 use crate::store::generate;
 
 impl Builder<'_> {
@@ -236,8 +237,11 @@ impl Builder<'_> {
         Ok(change.changes_users)
     }
 
-    /// Checks that the project has this home.
+    /// Checks that the project has this home. A device can also be in none.
     fn own_home(&self, home_id: i64) -> Result<i64> {
+        if HomeId(home_id) == NO_HOME {
+            return Ok(home_id);
+        }
         let sql = "SELECT home_id FROM home WHERE home_id = ?1 AND project_no = ?2";
         let found = self.find(sql, params![home_id, self.project_no], |row| row.get(0))?;
         found.ok_or_else(|| Error::Refused(format!("home_id: the project has no home {home_id}")))

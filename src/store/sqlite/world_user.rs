@@ -148,7 +148,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The number of the user with this name in any app of the project.
+    /// The number of the user with this name in any app of the project, or otherwise with this uid.
     pub(super) fn user_no(&self, username: &str) -> Result<i64> {
         // An exact match has priority over names that differ in case.
         let sql = format!(
@@ -159,10 +159,16 @@ impl Builder<'_> {
         let found = self.find(&sql, params![self.project_no, username], |row| {
             Ok((row.get::<_, Option<i64>>("user_no")?, row.get::<_, i64>("count")?))
         })?;
+        if let Some((Some(no), 1)) = found {
+            return Ok(no);
+        }
+        let sql = "SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?1";
+        if let Some(no) = self.find(sql, params![self.project_no, username], |row| row.get(0))? {
+            return Ok(no);
+        }
         match found {
-            Some((Some(no), 1)) => Ok(no),
             Some((Some(_), count)) => {
-                Err(Error::Refused(format!("{count} apps have a user {username:?}: give each another name")))
+                Err(Error::Refused(format!("{count} apps have a user {username:?}: give the uid of one")))
             }
             _ => Err(Error::Refused(format!("there is no user {username:?}"))),
         }
