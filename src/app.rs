@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
+use crate::control::observe::{self, Observed};
 use crate::control::{self, Socket};
 use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
@@ -25,9 +26,11 @@ use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits};
 use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
 use crate::gateway::{CommandRouter, Gateway};
-use crate::http::{Bodies, HttpService, Refusals};
+use crate::http::{Bodies, HttpService, Requests};
+use crate::logging::LogLevel;
 use crate::metrics::Sources;
 use crate::net::{Limits as ConnectionLimits, Listener, Transport};
+use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
 use crate::store::disk_space::DiskSpace;
@@ -128,7 +131,10 @@ pub struct App {
     subscribers: Arc<Subscribers>,
     events: FeedEvents,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
+    requests: Arc<Requests>,
+    device_refusals: Arc<DeviceRefusals>,
+    /// Changes the level of the log while the server runs, if this process writes a log.
+    pub log_level: Option<LogLevel>,
     opened: OpenFolder,
 }
 
@@ -217,6 +223,7 @@ impl App {
         let (downlink, feed) = (Arc::new(downlink), subscribers.clone());
         let cloud = Arc::new(Cloud::new(registry, telemetry.clone(), downlink, feed, clock, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, _lock: lock });
+        let device_refusals: Arc<DeviceRefusals> = Arc::default();
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024);
         Ok(Self {
             cloud,
@@ -227,7 +234,9 @@ impl App {
             subscribers,
             events,
             bodies,
-            refusals: Refusals::new(),
+            requests: Requests::new(device_refusals.recent.clone()),
+            device_refusals,
+            log_level: None,
             opened,
         })
     }
@@ -240,12 +249,12 @@ impl App {
         let feed_addresses =
             tuya::FeedAddresses { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
         let (cloud, bodies, explain) = (|| self.cloud.clone(), || self.bodies.clone(), self.config.api.explain);
-        let (refusals, plain_http) = (|| self.refusals.clone(), self.config.visual.plain_http);
+        let (requests, plain_http) = (|| self.requests.clone(), self.config.visual.plain_http);
         let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
         let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
-        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, feed_addresses, bodies(), refusals()))
-            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies(), refusals())))
-            .merge(visual::router(visual::Visual::new(cloud(), explain, plain_http, bodies(), refusals())));
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, feed_addresses, bodies(), requests()))
+            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies(), requests())))
+            .merge(visual::router(visual::Visual::new(cloud(), explain, plain_http, bodies(), requests())));
         openapi().into_iter().fold(dialects, |router, (name, document)| {
             let document = Bytes::from(document.to_json().unwrap_or_default());
             let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
@@ -255,7 +264,7 @@ impl App {
 
     /// The device gateway.
     pub fn gateway(&self) -> Arc<Gateway> {
-        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone())
+        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone(), self.device_refusals.clone())
     }
 
     /// The routes of the operator, for a process that has opened the folder itself.
@@ -311,7 +320,6 @@ impl App {
         let mut addresses = Addresses::default();
         let api = &self.config.api;
         let gateway = self.gateway();
-        let device_refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let of = |setting| move |error| AppError::Listen(setting, error);
         for (setting, listener) in self.bind_for_devices(&accepts).await? {
@@ -327,8 +335,8 @@ impl App {
         let sources = Sources {
             cloud: self.cloud.clone(),
             bodies: self.bodies.clone(),
-            refusals: self.refusals.clone(),
-            device_refusals,
+            requests: self.requests.clone(),
+            device_refusals: self.device_refusals.clone(),
             accepts: accepts.clone(),
         };
         let metrics = &self.config.metrics.listen;
@@ -356,7 +364,10 @@ impl App {
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        tasks.spawn(socket.serve(control::router(self.cloud.clone(), shown), stopping.clone()));
+        let (cloud, recent) = (self.cloud.clone(), self.device_refusals.recent.clone());
+        let observed = Observed { cloud, recent, log_level: self.log_level.clone() };
+        let operator = control::router(self.cloud.clone(), shown).merge(observe::router(observed));
+        tasks.spawn(socket.serve(operator, stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));

@@ -1,6 +1,8 @@
 //! The control socket: a Unix socket in the data folder, through which the command line reaches a running server. The
 //! permissions of the folder decide who may use it.
 
+pub mod observe;
+
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 mod bodies;
 pub mod document;
-mod refusals;
+mod requests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,7 +30,7 @@ pub use crate::net::Peer;
 use crate::net::Service;
 use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
-pub use refusals::{Refusals, RequestLog};
+pub use requests::{RequestLog, Requests, Subject};
 
 /// The timeout for the headers of a request, and of an idle connection.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,6 +11,8 @@ pub mod feed;
 pub mod gateway;
 pub mod hex;
 pub mod http;
+pub mod log_limit;
+pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod net;

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::domain::Cloud;
-use crate::http::{Bodies, Refusals};
+use crate::http::{Bodies, Requests};
 use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 
@@ -21,7 +21,7 @@ pub struct Sources {
     /// The memory budget of request bodies.
     pub bodies: Arc<Bodies>,
     /// Counters of refused requests.
-    pub refusals: Arc<Refusals>,
+    pub requests: Arc<Requests>,
     /// The counter of connections that could not be accepted.
     pub accepts: Arc<Repeated>,
     /// Counters of refused devices.
@@ -51,7 +51,7 @@ macro_rules! write_metrics {
 }
 
 async fn show(State(sources): State<Sources>) -> String {
-    let Sources { cloud, bodies, refusals, device_refusals, accepts } = sources;
+    let Sources { cloud, bodies, requests, device_refusals, accepts } = sources;
     let (figures, feed) = (cloud.telemetry_figures(), cloud.feed_figures());
     let mut text = String::new();
     write_metrics! { text;
@@ -86,7 +86,7 @@ async fn show(State(sources): State<Sources>) -> String {
     }
     let name = "ingle_requests_refused_total";
     let _ = writeln!(text, "# HELP {name} Number of refused requests, by dialect and code.\n# TYPE {name} counter");
-    for (dialect, code, total) in refusals.totals() {
+    for (dialect, code, total) in requests.totals() {
         let _ = writeln!(text, "{name}{{dialect=\"{dialect}\",code=\"{code}\"}} {total}");
     }
     let (name, help) =

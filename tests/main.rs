@@ -10,6 +10,7 @@ mod cli;
 mod compatibility;
 mod damage;
 mod data_folder;
+mod explain;
 mod feed;
 mod gateway;
 mod handover;

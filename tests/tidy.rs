@@ -64,7 +64,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["net", "random", "repeated", "shutdown"],
+        &["log_limit", "net", "random", "refusals", "repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -119,7 +119,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
+        &["domain", "feed", "hex", "log_limit", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
         &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
     ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
@@ -137,7 +137,9 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
     ("hex", &[], &["std"]),
     ("random", &[], &["getrandom"]),
-    ("refusals", &[], &["std", "tracing"]),
+    ("refusals", &[], &["std", "serde", "tracing"]),
+    ("log_limit", &[], &["std"]),
+    ("logging", &["config"], &["std", "tracing", "tracing_subscriber"]),
     ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "random", "shutdown"], &["std", "async_trait", "tokio", "tracing"]),
     (
@@ -159,12 +161,15 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["domain", "http", "net", "repeated", "shutdown"],
-        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower"],
+        &["domain", "http", "logging", "net", "refusals", "repeated", "shutdown"],
+        &["std", "axum", "hyper", "hyper_util", "http_body_util", "serde", "serde_json", "tokio", "tower", "tracing"],
     ),
     (
         "cli",
-        &["app", "config", "control", "domain", "hex", "random", "shutdown", "simulate", "tls", "tuya"],
+        &[
+            "app", "config", "control", "domain", "hex", "logging", "random", "refusals", "shutdown", "simulate",
+            "tls", "tuya",
+        ],
         &[
             "std",
             "axum",
@@ -175,9 +180,9 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "indicatif",
             "rlimit",
             "serde_json",
+            "time",
             "tokio",
             "tracing",
-            "tracing_subscriber",
         ],
     ),
 ];

@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::{Bodies, Refusals, document};
+use crate::http::{Bodies, Requests, document};
 use reply::{Failure, Gate};
 
 /// The first segments of this dialect's paths. Unknown paths below them are answered by this dialect.
@@ -38,7 +38,7 @@ pub struct Aliyun {
     sharee_owned: u8,
     mqtt_endpoint: String,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
+    requests: Arc<Requests>,
     replays: Replays,
     undated: Replays,
 }
@@ -59,8 +59,8 @@ pub struct Options {
 }
 
 impl Aliyun {
-    /// Creates the dialect. `bodies` limits the memory of request bodies; `refusals` counts and logs refused requests.
-    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
+    /// Creates the dialect. `bodies` limits the memory of request bodies; `requests` counts and logs requests.
+    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, requests: Arc<Requests>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
         let (replays, undated) = Default::default();
         Self {
@@ -71,7 +71,7 @@ impl Aliyun {
             sharee_owned,
             mqtt_endpoint,
             bodies,
-            refusals,
+            requests,
             replays,
             undated,
         }

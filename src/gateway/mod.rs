@@ -5,18 +5,19 @@ mod batch;
 mod calls;
 mod connect;
 pub mod dialect;
-mod off_spec;
 mod requests;
 mod router;
 mod session;
 mod subscriptions;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::domain::{Cloud, Device};
+use crate::domain::{Cloud, Device, ProjectNo};
 use crate::feed::Subscribers;
+use crate::log_limit::LogLimit;
 use crate::net::{Peer, Service};
 use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
@@ -30,15 +31,28 @@ pub struct Gateway {
     router: Arc<CommandRouter>,
     subscribers: Arc<Subscribers>,
     /// Devices that were refused.
-    pub refusals: Arc<DeviceRefusals>,
+    refusals: Arc<DeviceRefusals>,
     desired_failed: Repeated,
+    session_lines: LogLimit,
+    /// The names of projects, for the log.
+    projects: Mutex<HashMap<ProjectNo, String>>,
 }
 
 impl Gateway {
     /// A gateway to a cloud. Clients that are no devices but subscribers of the live feed connect here too.
-    pub fn new(cloud: Arc<Cloud>, router: Arc<CommandRouter>, subscribers: Arc<Subscribers>) -> Arc<Self> {
+    pub fn new(
+        cloud: Arc<Cloud>,
+        router: Arc<CommandRouter>,
+        subscribers: Arc<Subscribers>,
+        refusals: Arc<DeviceRefusals>,
+    ) -> Arc<Self> {
         let desired_failed = Repeated::new("desired values could not be read");
-        Arc::new(Self { cloud, router, subscribers, refusals: Arc::default(), desired_failed })
+        let (session_lines, projects) = (LogLimit::new(session::LINES_MAX), Mutex::default());
+        Arc::new(Self { cloud, router, subscribers, refusals, desired_failed, session_lines, projects })
+    }
+
+    fn projects(&self) -> MutexGuard<'_, HashMap<ProjectNo, String>> {
+        self.projects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The session of a connected device, from its CONNECT to its end. [`incoming`] has what the device sends, [`outgoing`]
 //! what it is sent without having asked.
 
+mod end_log;
 mod incoming;
 mod outgoing;
 mod stored;
@@ -17,16 +18,17 @@ use super::batch::{Batch, Response};
 use super::calls::PendingCalls;
 use super::connect::{self, Client, DeviceClient};
 use super::dialect::{DeviceDialect, DeviceResponse, Fault, Message, ReplyTo, Report, UNNAMED};
-use super::off_spec::OffSpecLog;
 use super::router::{Mailbox, PendingCommand};
 use super::subscriptions::Subscriptions;
 use crate::domain::data_point::Reported;
-use crate::domain::{Cloud, Device, DeviceNo, Error};
+use crate::domain::{Device, DeviceNo, Error};
 use crate::feed;
 use crate::mqtt::codec::{ConnectRefusal, DisconnectReason, SessionState};
 use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
 use crate::net::Peer;
+use crate::refusals::Reason;
 use crate::shutdown::Shutdown;
+pub use end_log::LINES_MAX;
 use stored::StoredSubscriptions;
 
 /// A CONNECT must have arrived by then.
@@ -57,6 +59,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 let state = Box::pin(session.resume(&gateway, options)).await;
                 connection.codec.connect_ack(Ok(state));
                 let _ = session.run(&mut connection, &gateway, options.keep_alive_s, &mut shutdown).await;
+                Box::pin(session.log_end(&gateway, connection.codec.ending())).await;
             } else {
                 connection.codec.connect_ack(Err(ConnectRefusal::Unavailable));
                 let _ = connection.flush().await;
@@ -99,11 +102,14 @@ pub struct Session {
     held_commands: VecDeque<PendingCommand>,
     /// Devices whose desired values have not been sent yet.
     pending_desired: Vec<Arc<Device>>,
+    /// How many messages its devices have sent.
+    messages: u64,
+    /// Whether the client sent a DISCONNECT.
+    has_disconnected: bool,
     /// How many wrong proofs the device has sent.
     failures: usize,
     /// Services whose responses are awaited.
     calls: PendingCalls,
-    off_spec_log: OffSpecLog,
 }
 
 impl Session {
@@ -122,9 +128,10 @@ impl Session {
             since: Instant::now(),
             sub_devices_since: Vec::new(),
             held_commands: VecDeque::new(),
+            messages: 0,
+            has_disconnected: false,
             failures: 0,
             calls: PendingCalls::default(),
-            off_spec_log: OffSpecLog::default(),
         }
     }
 
@@ -186,7 +193,10 @@ impl Session {
             let Batch { rows, acknowledgements, responses, is_full } = batch;
             let is_committed = self.commit(gateway, rows).await;
             if is_committed {
-                acknowledgements.into_iter().for_each(|(id, reason)| connection.codec.publish_ack(id, reason));
+                for (id, outcome) in acknowledgements {
+                    let reason = outcome.reason().map(Reason::description);
+                    connection.codec.publish_ack(id, outcome.reason_code(), reason);
+                }
             }
             self.reply(connection, gateway, responses, is_committed);
             if !is_committed {
@@ -298,8 +308,8 @@ impl Session {
     /// Validates reports of several devices. What fits is kept even if the rest does not, unless the protocol has no word
     /// for that.
     fn validate_all(
-        &mut self,
-        cloud: &Cloud,
+        &self,
+        gateway: &Gateway,
         device: &Arc<Device>,
         reports: Vec<(Option<String>, Report)>,
         rows: &mut Reported,
@@ -312,7 +322,7 @@ impl Session {
             };
             let Some(device) = device.cloned() else { continue };
             let points = self.dialect.to_stored(&device.product, report.points);
-            valid.extend(self.validate(cloud, &device, Report { points, ..report }).ok());
+            valid.extend(self.validate(gateway, &device, Report { points, ..report }).ok());
         }
         let outcome = match valid.len() {
             all if all == count => Ok(()),
@@ -326,12 +336,15 @@ impl Session {
     }
 
     /// A valid report as rows.
-    fn validate(&mut self, cloud: &Cloud, device: &Device, report: Report) -> Result<Reported, Fault> {
-        let Report { points, events } = report;
+    fn validate(&self, gateway: &Gateway, device: &Device, report: Report) -> Result<Reported, Fault> {
+        let (cloud, Report { points, events }) = (&gateway.cloud, report);
         let happened = if events.is_empty() { None } else { Some(cloud.thing_events(device, events)?) };
         let mut rows = cloud.reported(device, points)?;
         rows.extend(happened.unwrap_or_default());
-        self.off_spec_log.log(device, &rows);
+        if let Some(code) = &rows.off_spec {
+            let what = format!("product {}, code {code}", device.product.id);
+            self.refused(gateway, Reason::OffSpecification, device, &what);
+        }
         Ok(rows)
     }
 

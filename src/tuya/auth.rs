@@ -219,6 +219,7 @@ async fn authenticate(
     if parts.method != Method::GET && !claims.nonce.is_empty() {
         check_replay(tuya, &project, &claims, now_ms)?;
     }
+    http::Subject::of(&parts.extensions).set_project(&project.name);
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;

@@ -37,7 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::replay::Replays;
-use crate::http::{Bodies, Refusals, document};
+use crate::http::{Bodies, Requests, document};
 pub use open_hub::FeedAddresses;
 use reply::{Code, Failure};
 
@@ -48,23 +48,23 @@ pub struct Tuya {
     window_ms: i64,
     feed_addresses: FeedAddresses,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
+    requests: Arc<Requests>,
     replays: Replays,
 }
 
 impl Tuya {
     /// Creates the dialect. With `explain`, a refusal explains which part of the request was wrong. `window_ms` is the
     /// largest accepted clock difference. Subscribers are given one of the `feed_addresses`. `bodies` limits the memory
-    /// of request bodies; `refusals` counts and logs refused requests.
+    /// of request bodies; `requests` counts and logs requests.
     pub fn new(
         cloud: Arc<Cloud>,
         explain: bool,
         window_ms: i64,
         feed_addresses: FeedAddresses,
         bodies: Arc<Bodies>,
-        refusals: Arc<Refusals>,
+        requests: Arc<Requests>,
     ) -> Self {
-        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, replays: Replays::default() }
+        Self { cloud, explain, window_ms, feed_addresses, bodies, requests, replays: Replays::default() }
     }
 }
 

@@ -351,9 +351,10 @@ pub fn terminate(child: &Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-/// Settings with which several servers can run at the same time.
-pub fn free_ports() -> [(&'static str, &'static str); 5] {
+/// Settings with which several servers can run at the same time, and log only problems.
+pub fn free_ports() -> [(&'static str, &'static str); 6] {
     [
+        ("INGLE_LOG_LEVEL", "warn"),
         ("INGLE_MQTT_LISTEN", "127.0.0.1:0"),
         ("INGLE_MQTT_TLS_LISTEN", ""),
         ("INGLE_API_LISTEN", "127.0.0.1:0"),
