@@ -5,16 +5,17 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::routing::get;
+use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
@@ -27,6 +28,7 @@ use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
 use crate::gateway::{CommandRouter, Gateway};
 use crate::http::{Bodies, HttpService, Requests};
+use crate::instruments::{CommandOutcome, Instruments};
 use crate::logging::LogLevel;
 use crate::metrics::Sources;
 use crate::net::{Limits as ConnectionLimits, Listener, Transport};
@@ -38,7 +40,7 @@ use crate::store::sqlite::SqliteRegistry;
 use crate::store::sqlite::recover;
 pub use crate::store::sqlite::recover::{OldHistory, Recovered};
 use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Certificate, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
 use crate::{aliyun, config, durable_file, feed, metrics, tuya, visual};
 
@@ -93,8 +95,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// Sends commands to virtual devices and to connected devices.
+/// Sends commands to virtual devices and to connected devices, and measures how long they take.
 struct Downlinks {
+    instruments: Arc<Instruments>,
     to_virtual: VirtualDownlink,
     router: Arc<CommandRouter>,
 }
@@ -107,11 +110,22 @@ impl Downlink for Downlinks {
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
-        if device.is_virtual {
+        let begun = Instant::now();
+        let answer = if device.is_virtual {
             self.to_virtual.command(device, command).await
         } else {
             self.router.command(device, command).await
-        }
+        };
+        let outcome = match &answer {
+            Ok(_) => "delivered",
+            Err(Undelivered::Offline) => "offline",
+            Err(Undelivered::Busy) => "busy",
+            Err(Undelivered::NoAnswer) => "no_answer",
+            Err(Undelivered::Refused) => "refused",
+            Err(Undelivered::NotSubscribed) => "not_subscribed",
+        };
+        self.instruments.commands.get_or_create(&CommandOutcome { outcome }).observe(begun.elapsed().as_secs_f64());
+        answer
     }
 }
 
@@ -131,6 +145,8 @@ pub struct App {
     subscribers: Arc<Subscribers>,
     events: FeedEvents,
     bodies: Arc<Bodies>,
+    instruments: Arc<Instruments>,
+    cache_counters: [Counter; 2],
     requests: Arc<Requests>,
     device_refusals: Arc<DeviceRefusals>,
     /// Changes the level of the log while the server runs, if this process writes a log.
@@ -210,12 +226,14 @@ impl App {
             memtable_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
             ..TelemetryOptions::default()
         };
-        let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
+        let instruments: Arc<Instruments> = Arc::default();
+        let (stamp, long_reads, cache_counters) = (registry.stamp(), registry.long_reads(), registry.cache_counters());
+        let shared = Shared { stamp, space: space.clone(), long_reads, instruments: instruments.clone() };
         let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
         let (to_virtual, virtual_messages) = virtual_devices::downlink();
         let router = Arc::new(CommandRouter::default());
         let (subscribers, events) = feed::feed();
-        let downlink = Downlinks { to_virtual, router: router.clone() };
+        let downlink = Downlinks { instruments: instruments.clone(), to_virtual, router: router.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let accepts_at_login = config.tuya.accept_invitations_at_login;
@@ -234,8 +252,10 @@ impl App {
             subscribers,
             events,
             bodies,
-            requests: Requests::new(device_refusals.recent.clone()),
+            requests: Requests::new(device_refusals.recent.clone(), instruments.clone()),
             device_refusals,
+            instruments,
+            cache_counters,
             log_level: None,
             opened,
         })
@@ -264,7 +284,8 @@ impl App {
 
     /// The device gateway.
     pub fn gateway(&self) -> Arc<Gateway> {
-        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone(), self.device_refusals.clone())
+        let (refusals, instruments) = (self.device_refusals.clone(), self.instruments.clone());
+        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone(), refusals, instruments)
     }
 
     /// The routes of the operator, for a process that has opened the folder itself.
@@ -273,7 +294,7 @@ impl App {
     }
 
     /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
-    fn certificate(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+    fn certificate(&self, protocol: &[u8]) -> Result<Certificate, TlsError> {
         let api = &self.config.api;
         match (api.tls_cert.as_str(), api.tls_key.as_str()) {
             ("", _) => tls::from_own_ca(&self.folder, &api.tls_names, protocol),
@@ -282,9 +303,12 @@ impl App {
     }
 
     /// The enabled listeners for devices, each with the name of its setting.
-    async fn bind_for_devices(&self, accepts: &Arc<Repeated>) -> Result<Vec<(&'static str, Listener)>, AppError> {
+    async fn bind_for_devices(
+        &self,
+        accepts: &Arc<Repeated>,
+        limits: &Arc<ConnectionLimits>,
+    ) -> Result<Vec<(&'static str, Listener)>, AppError> {
         let mqtt = &self.config.mqtt;
-        let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
         let mut bound = Vec::new();
         for (setting, address) in [
             ("mqtt.listen", &mqtt.listen),
@@ -295,7 +319,7 @@ impl App {
                 continue;
             }
             let transport = match setting {
-                "mqtt.tls_listen" => Transport::Tls(self.certificate(tls::MQTT)?),
+                "mqtt.tls_listen" => Transport::Tls(self.certificate(tls::MQTT)?.config),
                 "mqtt.proxy_listen" => Transport::Proxied,
                 _ => Transport::Plain,
             };
@@ -322,7 +346,10 @@ impl App {
         let gateway = self.gateway();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let of = |setting| move |error| AppError::Listen(setting, error);
-        for (setting, listener) in self.bind_for_devices(&accepts).await? {
+        let mqtt = &self.config.mqtt;
+        let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
+        let (mut connections, mut certificate_expires_s) = (vec![("mqtt", limits.clone())], None);
+        for (setting, listener) in self.bind_for_devices(&accepts, &limits).await? {
             let address = Some(listener.address().map_err(of(setting))?.to_string());
             match listener.transport {
                 Transport::Plain => addresses.mqtt = address,
@@ -332,25 +359,24 @@ impl App {
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         let router = self.router(&addresses);
-        let sources = Sources {
-            cloud: self.cloud.clone(),
-            bodies: self.bodies.clone(),
-            requests: self.requests.clone(),
-            device_refusals: self.device_refusals.clone(),
-            accepts: accepts.clone(),
-        };
         let metrics = &self.config.metrics.listen;
-        for (setting, address, router) in [
-            ("api.listen", &api.listen, router.clone()),
-            ("api.tls_listen", &api.tls_listen, router),
-            ("metrics.listen", metrics, metrics::router(sources)),
-        ] {
+        let is_serving = Arc::new(AtomicBool::new(false));
+        for (setting, address) in
+            [("api.listen", &api.listen), ("api.tls_listen", &api.tls_listen), ("metrics.listen", metrics)]
+        {
             if address.is_empty() {
                 continue;
             }
             let is_tls = setting == "api.tls_listen";
-            let transport = if is_tls { Transport::Tls(self.certificate(tls::HTTP)?) } else { Transport::Plain };
+            let transport = if is_tls {
+                let Certificate { config, expires_s } = self.certificate(tls::HTTP)?;
+                certificate_expires_s = expires_s;
+                Transport::Tls(config)
+            } else {
+                Transport::Plain
+            };
             let limits = ConnectionLimits::new(api.connections_max, None);
+            connections.push((setting.trim_end_matches(".listen"), limits.clone()));
             let listener = Listener::bind(address, transport, limits, accepts.clone()).await.map_err(of(setting))?;
             let scheme = if is_tls { "https" } else { "http" };
             let bound = Some(format!("{scheme}://{}", listener.address().map_err(of(setting))?));
@@ -359,6 +385,21 @@ impl App {
                 "api.tls_listen" => addresses.api_tls = bound,
                 _ => addresses.metrics = bound,
             }
+            let router = match setting {
+                "metrics.listen" => metrics::router(Sources {
+                    cloud: self.cloud.clone(),
+                    instruments: self.instruments.clone(),
+                    bodies: self.bodies.clone(),
+                    requests: self.requests.clone(),
+                    device_refusals: self.device_refusals.clone(),
+                    accepts: accepts.clone(),
+                    cache: self.cache_counters.clone(),
+                    connections: connections.clone(),
+                    certificate_expires_s,
+                    is_serving: is_serving.clone(),
+                }),
+                _ => router.clone(),
+            };
             tasks.spawn(listener.serve(HttpService(router), stopping.clone()));
         }
         let socket =
@@ -372,8 +413,10 @@ impl App {
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
         tasks.spawn(virtual_devices::run(self.cloud.clone(), self.virtual_messages, stopping));
+        is_serving.store(true, Ordering::Release);
         announce(&addresses);
         stop.await;
+        is_serving.store(false, Ordering::Release);
         stop_all.now();
         while tasks.join_next().await.is_some() {}
         Ok(())

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod gateway;
 pub mod hex;
 pub mod http;
+pub mod instruments;
 pub mod log_limit;
 pub mod logging;
 pub mod metrics;

@@ -1,10 +1,11 @@
 //! A limit for log lines that clients cause: so many for each client and kind, for each client, and in total within a
 //! minute. Lines that are left out are counted, and the next line says how many.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 /// The period of the limits.
 pub const PERIOD: Duration = Duration::from_secs(60);
@@ -31,8 +32,9 @@ pub struct LogLimit {
 struct Lines {
     /// The beginning of the period.
     since: Option<Instant>,
-    /// Lines of this period by the hash of a client, and of a client and a kind.
-    counts: HashMap<u64, u32>,
+    /// Lines of this period by the hash of a client, and of a client and a kind. The hashes are keyed, so nobody can choose
+    /// keys that collide in the map.
+    counts: FxHashMap<u64, u32>,
     total: u32,
     /// Events without a line since the last line of an earlier period.
     left_out: u64,

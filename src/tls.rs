@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use time::{Duration, OffsetDateTime};
+use time::{Date, Duration, Month, OffsetDateTime};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
@@ -43,11 +43,19 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+/// A TLS configuration.
+pub struct Certificate {
+    /// The configuration.
+    pub config: Arc<ServerConfig>,
+    /// When the certificate expires, in seconds since 1970, if that can be read.
+    pub expires_s: Option<i64>,
+}
+
 /// A TLS configuration with the operator's certificate, for one ALPN protocol.
 ///
 /// # Errors
 /// [`TlsError`] naming the file.
-pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Certificate, TlsError> {
     let wrong =
         |path: &Path, error: &dyn std::fmt::Display| TlsError::Pem(path.display().to_string(), error.to_string());
     let chain = CertificateDer::pem_file_iter(certificates)
@@ -66,7 +74,7 @@ pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Ar
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn from_own_ca(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_own_ca(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Certificate, TlsError> {
     let ca_key = ca_key(folder)?;
     let issuer = Issuer::new(ca_params()?, ca_key);
     let mut all_names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
@@ -98,14 +106,45 @@ fn config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     protocol: &[u8],
-) -> Result<Arc<ServerConfig>, TlsError> {
+) -> Result<Certificate, TlsError> {
+    let expires_s = chain.first().and_then(|certificate| expiry_s(certificate));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![protocol.to_vec()];
-    Ok(Arc::new(config))
+    Ok(Certificate { config: Arc::new(config), expires_s })
+}
+
+/// The end of the validity of an X.509 certificate, in seconds since 1970.
+fn expiry_s(certificate: &[u8]) -> Option<i64> {
+    const VERSION_TAG: u8 = 0xA0;
+    const UTC_TIME_TAG: u8 = 0x17;
+    let (whole, _) = der_element(certificate)?;
+    let (signed, _) = der_element(whole.content)?;
+    let mut rest = signed.content;
+    if rest.first() == Some(&VERSION_TAG) {
+        rest = der_element(rest)?.1;
+    }
+    // The serial number, the algorithm and the issuer come before the validity.
+    for _ in 0..3 {
+        rest = der_element(rest)?.1;
+    }
+    let (_, after_begin) = der_element(der_element(rest)?.0.content)?;
+    let (end, _) = der_element(after_begin)?;
+    let digits = std::str::from_utf8(end.content).ok()?;
+    // A UTCTime has two digits for a year from 1950 to 2049, a GeneralizedTime has four.
+    let digits = match (end.all.first() == Some(&UTC_TIME_TAG), digits.get(..2)?.parse::<u8>().ok()?) {
+        (true, 0..50) => format!("20{digits}"),
+        (true, _) => format!("19{digits}"),
+        (false, _) => digits.to_owned(),
+    };
+    let number = |at: std::ops::Range<usize>| digits.get(at)?.parse::<u8>().ok();
+    let month = Month::try_from(number(4..6)?).ok()?;
+    let day = Date::from_calendar_date(digits.get(..4)?.parse().ok()?, month, number(6..8)?).ok()?;
+    let end = day.with_hms(number(8..10)?, number(10..12)?, number(12..14)?).ok()?;
+    Some(end.assume_utc().unix_timestamp())
 }
 
 fn ca_params() -> Result<CertificateParams, TlsError> {
@@ -198,4 +237,22 @@ fn der_element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     };
     let (all, rest) = bytes.split_at_checked(head + length)?;
     Some((Element { all, content: all.get(head..)? }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expiry_of_a_certificate_is_read_in_both_forms() {
+        let expiry = |not_after: OffsetDateTime| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.not_after = not_after;
+            expiry_s(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        };
+        for seconds in [4_102_444_799, 1_700_000_000, 2_524_607_999, 2_524_608_000, 253_402_300_799] {
+            assert_eq!(expiry(OffsetDateTime::from_unix_timestamp(seconds).unwrap()), Some(seconds));
+        }
+        assert_eq!(expiry_s(b"no certificate"), None);
+    }
 }

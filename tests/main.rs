@@ -9,6 +9,7 @@ mod bodies;
 mod cli;
 mod compatibility;
 mod damage;
+mod dashboards;
 mod data_folder;
 mod explain;
 mod feed;

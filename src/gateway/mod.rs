@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::domain::{Cloud, Device, ProjectNo};
 use crate::feed::Subscribers;
+use crate::instruments::Instruments;
 use crate::log_limit::LogLimit;
 use crate::net::{Peer, Service};
 use crate::refusals::DeviceRefusals;
@@ -32,6 +33,7 @@ pub struct Gateway {
     subscribers: Arc<Subscribers>,
     /// Devices that were refused.
     refusals: Arc<DeviceRefusals>,
+    instruments: Arc<Instruments>,
     desired_failed: Repeated,
     session_lines: LogLimit,
     /// The names of projects, for the log.
@@ -45,10 +47,11 @@ impl Gateway {
         router: Arc<CommandRouter>,
         subscribers: Arc<Subscribers>,
         refusals: Arc<DeviceRefusals>,
+        instruments: Arc<Instruments>,
     ) -> Arc<Self> {
         let desired_failed = Repeated::new("desired values could not be read");
         let (session_lines, projects) = (LogLimit::new(session::LINES_MAX), Mutex::default());
-        Arc::new(Self { cloud, router, subscribers, refusals, desired_failed, session_lines, projects })
+        Arc::new(Self { cloud, router, subscribers, refusals, instruments, desired_failed, session_lines, projects })
     }
 
     fn projects(&self) -> MutexGuard<'_, HashMap<ProjectNo, String>> {

@@ -23,6 +23,7 @@ use super::subscriptions::Subscriptions;
 use crate::domain::data_point::Reported;
 use crate::domain::{Device, DeviceNo, Error};
 use crate::feed;
+use crate::instruments::Protocol;
 use crate::mqtt::codec::{ConnectRefusal, DisconnectReason, SessionState};
 use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
 use crate::net::Peer;
@@ -56,9 +57,14 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             let no = session.device.no;
             let connected = gateway.cloud.connected(&session.device, || gateway.router.has_session(no));
             if Box::pin(connected).await.is_ok() {
+                let protocol = Protocol { protocol: session.dialect.protocol() };
+                gateway.instruments.sessions_started.get_or_create(&protocol).inc();
+                gateway.instruments.sessions.get_or_create(&protocol).inc();
                 let state = Box::pin(session.resume(&gateway, options)).await;
                 connection.codec.connect_ack(Ok(state));
                 let _ = session.run(&mut connection, &gateway, options.keep_alive_s, &mut shutdown).await;
+                let protocol = Protocol { protocol: session.dialect.protocol() };
+                gateway.instruments.sessions.get_or_create(&protocol).dec();
                 Box::pin(session.log_end(&gateway, connection.codec.ending())).await;
             } else {
                 connection.codec.connect_ack(Err(ConnectRefusal::Unavailable));
@@ -189,13 +195,18 @@ impl Session {
         loop {
             let mut batch = Batch::default();
             // Reads and decodes the packets, and validates what they report.
+            let begun = std::time::Instant::now();
             let read = self.read_packets(connection, gateway, &mut batch).await;
+            let is_report = !batch.rows.is_empty();
             let Batch { rows, acknowledgements, responses, is_full } = batch;
             let is_committed = self.commit(gateway, rows).await;
             if is_committed {
                 for (id, outcome) in acknowledgements {
                     let reason = outcome.reason().map(Reason::description);
                     connection.codec.publish_ack(id, outcome.reason_code(), reason);
+                }
+                if is_report {
+                    gateway.instruments.report_seconds.observe(begun.elapsed().as_secs_f64());
                 }
             }
             self.reply(connection, gateway, responses, is_committed);

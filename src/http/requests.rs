@@ -13,6 +13,7 @@ use axum::http::{Extensions, HeaderValue, Method, Uri, header};
 use tracing::Level;
 
 use super::{Peer, header_text};
+use crate::instruments::{Instruments, Route};
 use crate::log_limit::{LinesMax, LogLimit};
 use crate::refusals::{Origin, RecentRefusals, Refusal};
 
@@ -27,6 +28,8 @@ const MASK: &str = "***";
 const ANSWERED_LINES_MAX: LinesMax = LinesMax { of_kind: 20, of_client: 60, in_total: 600 };
 /// Limits of the log lines about refused requests; the kind is dialect and code.
 const REFUSED_LINES_MAX: LinesMax = LinesMax { of_kind: 10, of_client: 60, in_total: 600 };
+/// The methods that metrics name.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "HEAD"];
 /// Maximum number of codes of a dialect that are counted separately. Further ones are counted as code 0.
 const CODES_MAX: usize = 64;
 
@@ -36,17 +39,19 @@ pub struct Requests {
     answered_lines: LogLimit,
     refused_lines: LogLimit,
     recent: Arc<RecentRefusals>,
+    instruments: Arc<Instruments>,
 }
 
 impl Requests {
-    /// No requests yet. Refused ones are remembered in `recent`.
-    pub fn new(recent: Arc<RecentRefusals>) -> Arc<Self> {
+    /// No requests yet. Refused ones are remembered in `recent`; all are measured by `instruments`.
+    pub fn new(recent: Arc<RecentRefusals>, instruments: Arc<Instruments>) -> Arc<Self> {
         let (answered_lines, refused_lines) = (LogLimit::new(ANSWERED_LINES_MAX), LogLimit::new(REFUSED_LINES_MAX));
-        Arc::new(Self { refused: Mutex::default(), answered_lines, refused_lines, recent })
+        Arc::new(Self { refused: Mutex::default(), answered_lines, refused_lines, recent, instruments })
     }
 
     /// Records an answer that is not a refusal. `dialect` is the name of its document.
     pub fn answered(&self, dialect: &'static str, request: &RequestLog) {
+        self.measure(dialect, request);
         if !tracing::enabled!(Level::INFO) {
             return;
         }
@@ -73,6 +78,7 @@ impl Requests {
 
     /// Records a request that was refused at `now_ms`. `code` is the vendor's; `reason` must not contain secrets.
     pub fn refused(&self, dialect: &'static str, code: u32, request: &RequestLog, reason: &str, now_ms: i64) {
+        self.measure(dialect, request);
         let code = self.count(dialect, code);
         let mut reason = Cow::Borrowed(reason);
         if reason.len() > REASON_BYTES_MAX {
@@ -106,6 +112,12 @@ impl Requests {
     pub fn totals(&self) -> Vec<(&'static str, u32, u64)> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.iter().map(|((dialect, code), count)| (*dialect, *code, *count)).collect()
+    }
+
+    fn measure(&self, dialect: &'static str, request: &RequestLog) {
+        let method = METHODS.iter().find(|method| **method == request.method.as_str()).copied().unwrap_or("other");
+        let route = Route { dialect, method, route: request.route().into() };
+        self.instruments.requests.get_or_create(&route).observe(request.begun.elapsed().as_secs_f64());
     }
 
     /// Counts a refusal, and returns the code under which it is counted.
@@ -288,7 +300,7 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_by_dialect_and_code_and_the_codes_are_bounded() {
-        let requests = Requests::new(Arc::default());
+        let requests = Requests::new(Arc::default(), Arc::default());
         for (dialect, code, times) in [("tuya", 1004, 2000), ("tuya", 1010, 1), ("aliyun", 1004, 1)] {
             (0..times).for_each(|_| assert_eq!(requests.count(dialect, code), code));
         }

@@ -79,6 +79,7 @@ impl Session {
     ) -> Result<(), DisconnectReason> {
         let ReceivedPublish { topic, payload, id } = publish;
         self.messages += 1;
+        gateway.instruments.messages.inc();
         let now_ms = gateway.cloud.now_ms();
         let outcome = match self.decode(&topic, &payload, now_ms) {
             Some((device, message)) => {
@@ -121,10 +122,14 @@ impl Session {
     ) -> Result<Outcome, DisconnectReason> {
         let (outcome, to) = match message {
             DeviceMessage::Report(report, to) => {
+                gateway.instruments.reports.inc();
                 let rows = self.validate(gateway, device, report);
                 (rows.map(|rows| batch.rows.extend(rows)), to)
             }
-            DeviceMessage::Reports(reports, to) => (self.validate_all(gateway, device, reports, &mut batch.rows), to),
+            DeviceMessage::Reports(reports, to) => {
+                gateway.instruments.reports.inc();
+                (self.validate_all(gateway, device, reports, &mut batch.rows), to)
+            }
             DeviceMessage::Request(request, to) => {
                 return self.handle_request(gateway, device, request, to, batch).await;
             }

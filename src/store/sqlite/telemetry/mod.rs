@@ -62,6 +62,7 @@ use crate::domain::{
     DeviceNo, DurationMs, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result,
 };
 use crate::durable_file;
+use crate::instruments::Instruments;
 use crate::store::disk_space::DiskSpace;
 use crate::store::long_reads::LongReads;
 
@@ -128,12 +129,15 @@ pub struct Shared {
     pub space: Arc<DiskSpace>,
     /// The limiter for long reads.
     pub long_reads: Arc<LongReads>,
+    /// Metrics of the commits.
+    pub instruments: Arc<Instruments>,
 }
 
 impl Shared {
     /// For an event log without a registry, as tests and benchmarks use it.
     pub fn standalone() -> Self {
-        Self { stamp: FolderStamp::alone(), space: Arc::new(DiskSpace::unlimited()), long_reads: Arc::default() }
+        let (space, long_reads, instruments) = (Arc::new(DiskSpace::unlimited()), Arc::default(), Arc::default());
+        Self { stamp: FolderStamp::alone(), space, long_reads, instruments }
     }
 }
 
@@ -165,7 +169,7 @@ impl SqliteTelemetry {
     }
 
     fn open_inner(folder: &Path, options: TelemetryOptions, shared: Shared) -> fault::Result<Self> {
-        let Shared { stamp, space, long_reads } = shared;
+        let Shared { stamp, space, long_reads, instruments } = shared;
         durable_file::create_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
         let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
@@ -211,7 +215,7 @@ impl SqliteTelemetry {
         engine.counters.lost_rows.store(lost_rows, Ordering::Relaxed);
         engine.change_state(|state| state.damaged_journals = damaged_journals);
         let opened = Self { engine: engine.clone(), long_reads, threads: Mutex::default() };
-        let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
+        let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms), instruments);
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
             let engine = engine.clone();
@@ -391,16 +395,23 @@ impl Telemetry for SqliteTelemetry {
     }
 
     fn figures(&self) -> TelemetryFigures {
-        let counters = &self.engine.counters;
+        let (counters, files, memtables) = (&self.engine.counters, &self.engine.files, self.engine.memtables());
+        let (rows, bytes) = memtables.size();
         TelemetryFigures {
             rows_appended: counters.rows.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
-            rows_in_memory: self.engine.memtables().size().0 as u64,
+            rows_in_memory: rows as u64,
+            bytes_in_memory: bytes as u64,
+            memtables: memtables.list.len() as u64,
+            partitions: files.partition_files().len() as u64,
+            runs: files.known_runs(),
+            disk_free_bytes: self.engine.space.free_bytes(),
+            disk_used_bytes: self.engine.space.used_bytes(),
             rolls: counters.flushes.load(Ordering::Relaxed),
             rolls_failed: counters.flushes_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             lost_rows: counters.lost_rows.load(Ordering::Relaxed),
-            is_writing: !self.engine.space.is_low(),
+            write_failure: self.engine.space.write_failure(),
             refused_rows: self.engine.space.refused(),
             waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
