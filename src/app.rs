@@ -4,8 +4,8 @@ use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use axum::routing::get;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
 use crate::config::{Config, Durability};
@@ -147,6 +148,8 @@ pub struct App {
     bodies: Arc<Bodies>,
     instruments: Arc<Instruments>,
     cache_counters: [Counter; 2],
+    /// When the first of the certificates that are in use expires, in seconds since 1970.
+    certificate_expires_s: OnceLock<i64>,
     requests: Arc<Requests>,
     device_refusals: Arc<DeviceRefusals>,
     /// Changes the level of the log while the server runs, if this process writes a log.
@@ -256,6 +259,7 @@ impl App {
             device_refusals,
             instruments,
             cache_counters,
+            certificate_expires_s: OnceLock::new(),
             log_level: None,
             opened,
         })
@@ -294,12 +298,17 @@ impl App {
     }
 
     /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
-    fn certificate(&self, protocol: &[u8]) -> Result<Certificate, TlsError> {
+    fn certificate(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
         let api = &self.config.api;
-        match (api.tls_cert.as_str(), api.tls_key.as_str()) {
+        let certificate = match (api.tls_cert.as_str(), api.tls_key.as_str()) {
             ("", _) => tls::from_own_ca(&self.folder, &api.tls_names, protocol),
             (certificates, key) => tls::from_files(Path::new(certificates), Path::new(key), protocol),
+        };
+        let Certificate { config, expires_s } = certificate?;
+        if let Some(expires_s) = expires_s {
+            self.certificate_expires_s.get_or_init(|| expires_s);
         }
+        Ok(config)
     }
 
     /// The enabled listeners for devices, each with the name of its setting.
@@ -319,7 +328,7 @@ impl App {
                 continue;
             }
             let transport = match setting {
-                "mqtt.tls_listen" => Transport::Tls(self.certificate(tls::MQTT)?.config),
+                "mqtt.tls_listen" => Transport::Tls(self.certificate(tls::MQTT)?),
                 "mqtt.proxy_listen" => Transport::Proxied,
                 _ => Transport::Plain,
             };
@@ -327,6 +336,33 @@ impl App {
             bound.push((setting, listener.map_err(|error| AppError::Listen(setting, error))?));
         }
         Ok(bound)
+    }
+
+    /// What the operator observes through the control socket.
+    fn observed(&self) -> Observed {
+        let (cloud, recent) = (self.cloud.clone(), self.device_refusals.recent.clone());
+        Observed { cloud, recent, log_level: self.log_level.clone() }
+    }
+
+    /// What the metrics are read from.
+    fn sources(
+        &self,
+        accepts: &Arc<Repeated>,
+        connections: &[(&'static str, Arc<ConnectionLimits>)],
+        is_serving: &Arc<AtomicBool>,
+    ) -> Sources {
+        Sources {
+            cloud: self.cloud.clone(),
+            instruments: self.instruments.clone(),
+            bodies: self.bodies.clone(),
+            requests: self.requests.clone(),
+            device_refusals: self.device_refusals.clone(),
+            accepts: accepts.clone(),
+            cache: self.cache_counters.clone(),
+            connections: connections.to_vec(),
+            certificate_expires_s: self.certificate_expires_s.get().copied(),
+            is_serving: is_serving.clone(),
+        }
     }
 
     /// Opens the listeners, reports their addresses through `announce`, and serves until `stop` completes. When it
@@ -348,7 +384,7 @@ impl App {
         let of = |setting| move |error| AppError::Listen(setting, error);
         let mqtt = &self.config.mqtt;
         let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
-        let (mut connections, mut certificate_expires_s) = (vec![("mqtt", limits.clone())], None);
+        let mut connections = vec![("mqtt", limits.clone())];
         for (setting, listener) in self.bind_for_devices(&accepts, &limits).await? {
             let address = Some(listener.address().map_err(of(setting))?.to_string());
             match listener.transport {
@@ -361,43 +397,28 @@ impl App {
         let router = self.router(&addresses);
         let metrics = &self.config.metrics.listen;
         let is_serving = Arc::new(AtomicBool::new(false));
-        for (setting, address) in
-            [("api.listen", &api.listen), ("api.tls_listen", &api.tls_listen), ("metrics.listen", metrics)]
-        {
+        for (name, setting, address) in [
+            ("api", "api.listen", &api.listen),
+            ("api_tls", "api.tls_listen", &api.tls_listen),
+            ("metrics", "metrics.listen", metrics),
+        ] {
             if address.is_empty() {
                 continue;
             }
-            let is_tls = setting == "api.tls_listen";
-            let transport = if is_tls {
-                let Certificate { config, expires_s } = self.certificate(tls::HTTP)?;
-                certificate_expires_s = expires_s;
-                Transport::Tls(config)
-            } else {
-                Transport::Plain
-            };
+            let is_tls = name == "api_tls";
+            let transport = if is_tls { Transport::Tls(self.certificate(tls::HTTP)?) } else { Transport::Plain };
             let limits = ConnectionLimits::new(api.connections_max, None);
-            connections.push((setting.trim_end_matches(".listen"), limits.clone()));
+            connections.push((name, limits.clone()));
             let listener = Listener::bind(address, transport, limits, accepts.clone()).await.map_err(of(setting))?;
             let scheme = if is_tls { "https" } else { "http" };
             let bound = Some(format!("{scheme}://{}", listener.address().map_err(of(setting))?));
-            match setting {
-                "api.listen" => addresses.api = bound,
-                "api.tls_listen" => addresses.api_tls = bound,
+            match name {
+                "api" => addresses.api = bound,
+                "api_tls" => addresses.api_tls = bound,
                 _ => addresses.metrics = bound,
             }
-            let router = match setting {
-                "metrics.listen" => metrics::router(Sources {
-                    cloud: self.cloud.clone(),
-                    instruments: self.instruments.clone(),
-                    bodies: self.bodies.clone(),
-                    requests: self.requests.clone(),
-                    device_refusals: self.device_refusals.clone(),
-                    accepts: accepts.clone(),
-                    cache: self.cache_counters.clone(),
-                    connections: connections.clone(),
-                    certificate_expires_s,
-                    is_serving: is_serving.clone(),
-                }),
+            let router = match name {
+                "metrics" => metrics::router(self.sources(&accepts, &connections, &is_serving)),
                 _ => router.clone(),
             };
             tasks.spawn(listener.serve(HttpService(router), stopping.clone()));
@@ -405,9 +426,7 @@ impl App {
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        let (cloud, recent) = (self.cloud.clone(), self.device_refusals.recent.clone());
-        let observed = Observed { cloud, recent, log_level: self.log_level.clone() };
-        let operator = control::router(self.cloud.clone(), shown).merge(observe::router(observed));
+        let operator = control::router(self.cloud.clone(), shown).merge(observe::router(self.observed()));
         tasks.spawn(socket.serve(operator, stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));

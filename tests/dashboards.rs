@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ingle::app::SystemClock;
+use ingle::domain::Clock;
 use serde_json::{Value, json};
 
 use crate::gateway::SECRET;
@@ -23,7 +25,7 @@ fn promtool_check(what: &[&str], input: &str) {
     let program = if installed.exists() { installed } else { PathBuf::from("promtool") };
     let mut command = Command::new(program);
     command.arg("check").args(what).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("promtool is missing: ./check installs it");
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("promtool: {error}; ./check installs it"));
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -123,8 +125,10 @@ fn every_request_and_report_is_measured_with_bounded_labels() {
     assert!(value("ingle_disk_free_bytes") > 0.0 && value("ingle_disk_used_bytes") > 100_000.0);
     assert!(value("ingle_cache_hits_total") > 0.0 && value("ingle_cache_misses_total") > 0.0);
     // The certificate of the own CA is valid for about 800 days.
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let now_s = SystemClock.now_ms() as f64 / 1000.0;
     let days = (value("ingle_certificate_expiry_timestamp_seconds") - now_s) / 86400.0;
     assert!((790.0..=800.0).contains(&days), "{days}");
+    // That of the plug, the one for which the listener waits, and perhaps the refused one that is being closed.
+    assert!((2.0..=3.0).contains(&value("ingle_connections{listener=\"mqtt\"}")));
     assert!(!text.contains(PLUG), "no label is a path or a device");
 }

@@ -46,6 +46,8 @@ fn while_the_disk_cannot_be_written_nothing_is_acknowledged_and_health_says_so()
     let cloud = TestCloud::by(Command::new(INGLE), &data, &settings).unwrap();
     cloud.apply(&standard());
     with_secrets(&cloud);
+    let app = cloud.first();
+    app.get(&format!("/v1.0/devices/{PLUG}"));
     let (mut acknowledged, mut value) = (Vec::new(), 0);
     for kind in ["syncs", "writes"] {
         for _ in 0..3 {
@@ -61,8 +63,8 @@ fn while_the_disk_cannot_be_written_nothing_is_acknowledged_and_health_says_so()
         assert!(operator(&cloud, "/healthz").ends_with("not writing: writes to the disk fail\n"), "{kind}");
         assert!(operator(&cloud, "/readyz").ends_with("not ready: not writing: writes to the disk fail\n"), "{kind}");
         assert!(operator(&cloud, "/metrics").contains("\ningle_log_writing 0\n"), "{kind}");
-        // Reads are answered.
-        let answer = cloud.first().get(&format!("/v1.0/devices/{PLUG}/status"));
+        // Reads are answered, with the token from before: a new one would have to be stored.
+        let answer = app.get(&format!("/v1.0/devices/{PLUG}/status"));
         assert_eq!(answer["success"], json!(true), "{kind}: {answer}");
         std::fs::remove_file(&control).unwrap();
         // Without any traffic.

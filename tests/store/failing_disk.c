@@ -25,7 +25,8 @@ static int fails(const char *kind, int fd) {
     length = readlink(link, path, sizeof path - 1);
     if (length <= 0) return 0;
     path[length] = 0;
-    return strncmp(path, folder, strlen(folder)) == 0;
+    size_t end = strlen(folder);
+    return strncmp(path, folder, end) == 0 && (path[end] == '/' || path[end] == 0);
 }
 
 #define FAILING(result, name, kind, error, parameters, arguments)                 \
