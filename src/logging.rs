@@ -61,10 +61,11 @@ fn parse(level: &str) -> Result<EnvFilter, String> {
     }
     // A single word that is not a level would be the name of a module, with every level.
     let is_word = |part: &str| !part.contains('=') && part.parse::<tracing_subscriber::filter::LevelFilter>().is_err();
-    if let Some(word) = level.split(',').find(|part| is_word(part.trim())) {
+    let level = level.replace(' ', "");
+    if let Some(word) = level.split(',').find(|part| is_word(part)) {
         return Err(explained(&format!("{word:?} is none")));
     }
-    EnvFilter::try_new(level).map_err(|error| explained(&error.to_string()))
+    EnvFilter::try_new(&level).map_err(|error| explained(&error.to_string()))
 }
 
 #[cfg(test)]
