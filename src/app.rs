@@ -1,55 +1,60 @@
 //! Assembles the server. The only module that names the implementations of the ports of the domain.
 
 pub mod doctor;
+mod downlinks;
 mod folder;
 mod restore;
+mod stores;
 
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::routing::get;
+use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 use utoipa::openapi::OpenApi;
 
-use crate::config::{Config, Durability};
+use crate::config::{self, Config};
 use crate::control::live::Views;
+use crate::control::observe::{self, Observed};
 use crate::control::{self, Socket};
-use crate::domain::command::{Command, Undelivered};
 use crate::domain::event::Consent;
 use crate::domain::presence::NodeId;
-use crate::domain::store::Telemetry;
-use crate::domain::{Clock, Cloud, Device, DeviceNo, Downlink, Error, Limits, Ports};
+use crate::domain::{Clock, Cloud, Error, Limits, Ports};
 use crate::durable_file::FileError;
 use crate::feed::{FeedEvents, Subscribers};
 use crate::gateway::{CommandRouter, Gateway, SessionTimeouts};
-use crate::http::{Bodies, HttpService, Refusals};
+use crate::http::{Bodies, HttpService, Requests};
 use crate::in_process::{MemoryAttempts, MemoryPresence, MemoryReplays};
+use crate::instruments::Instruments;
+use crate::logging::LogLevel;
 use crate::metrics::Sources;
 use crate::net::{Limits as ConnectionLimits, Listener, Transport};
+use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
 use crate::shutdown::{self, Shutdown};
 pub use crate::store::archive::Manifest;
 use crate::store::disk_space::DiskSpace;
-use crate::store::sqlite::SqliteRegistry;
 pub use crate::store::sqlite::recover::{OldHistory, Recovered};
-use crate::store::sqlite::telemetry::{self, Shared, SqliteTelemetry, TelemetryOptions};
 pub use crate::store::sqlite::verify::Report;
-use crate::tls::{self, TlsError};
-use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
-use crate::{aliyun, config, durable_file, feed, metrics, random, store, tuya, visual};
+use crate::tls::{self, Certificate, TlsError};
+use crate::virtual_devices::{self, VirtualMessages};
+use crate::{aliyun, durable_file, feed, metrics, random, tuya, visual};
 
+use downlinks::Downlinks;
 use folder::{Lock, Snapshots};
 pub use folder::{recover, verify};
 pub use restore::{Restored, check, restore};
+use stores::{OnDamage, OpenFolder, Stores};
 
 /// The interval at which expired log partitions are deleted.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
@@ -101,28 +106,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Sends commands to virtual devices and to connected devices.
-struct Downlinks {
-    to_virtual: VirtualDownlink,
-    router: Arc<CommandRouter>,
-}
-
-#[async_trait]
-impl Downlink for Downlinks {
-    async fn end_session(&self, device: DeviceNo) {
-        self.to_virtual.end_session(device).await;
-        self.router.end_session(device).await;
-    }
-
-    async fn command(&self, device: &Arc<Device>, command: Command) -> Result<String, Undelivered> {
-        if device.is_virtual {
-            self.to_virtual.command(device, command).await
-        } else {
-            self.router.command(device, command).await
-        }
-    }
-}
-
 /// The OpenAPI document of each dialect, with its name.
 pub fn openapi() -> [(&'static str, OpenApi); 3] {
     [("tuya", tuya::openapi()), ("aliyun", aliyun::openapi()), ("visual", visual::openapi())]
@@ -139,61 +122,16 @@ pub struct App {
     subscribers: Arc<Subscribers>,
     events: FeedEvents,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
     snapshots: Arc<Snapshots>,
+    instruments: Arc<Instruments>,
+    cache_counters: [Counter; 2],
+    /// When the first of the certificates that are in use expires, in seconds since 1970.
+    certificate_expires_s: OnceLock<i64>,
+    requests: Arc<Requests>,
+    device_refusals: Arc<DeviceRefusals>,
+    /// Changes the level of the log while the server runs, if this process writes a log.
+    pub log_level: Option<LogLevel>,
     opened: OpenFolder,
-}
-
-/// What to do with a damaged file of the event log when it is opened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum OnDamage {
-    /// Refuse to open the folder.
-    Refuse,
-    /// Set the file aside, read what is readable of it, and count what is missing.
-    SetAside,
-}
-
-/// The stores of an open data folder.
-struct Stores {
-    registry: Arc<SqliteRegistry>,
-    telemetry: Arc<SqliteTelemetry>,
-    space: Arc<DiskSpace>,
-}
-
-impl Stores {
-    fn open(folder: &Path, config: &Config, on_damage: OnDamage, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let space = Arc::new(DiskSpace::new(folder, config.telemetry.free_megabytes * 1024 * 1024));
-        space.check();
-        let registry = Arc::new(SqliteRegistry::open(folder, clock)?);
-        let options = TelemetryOptions {
-            durability: match config.telemetry.durability {
-                Durability::Sync => telemetry::Durability::Sync,
-                Durability::Os => telemetry::Durability::Os,
-            },
-            memtable_rows: config.telemetry.memory_rows,
-            memtable_bytes: config.telemetry.memory_megabytes * 1024 * 1024,
-            refuse_damage: on_damage == OnDamage::Refuse,
-            ..TelemetryOptions::default()
-        };
-        let shared = Shared { stamp: registry.stamp(), space: space.clone(), long_reads: registry.long_reads() };
-        let telemetry = SqliteTelemetry::open_with(folder, options, shared)?;
-        Ok(Self { registry, telemetry, space })
-    }
-}
-
-/// A data folder in use. Dropping it closes its files in a consistent state.
-struct OpenFolder {
-    telemetry: Arc<SqliteTelemetry>,
-    space: Arc<DiskSpace>,
-    /// Locked as long as the folder is in use.
-    lock: Lock,
-}
-
-impl Drop for OpenFolder {
-    fn drop(&mut self) {
-        self.telemetry.stop();
-        self.lock.record_stop();
-    }
 }
 
 /// The addresses on which the server listens, as `serve --json` prints them.
@@ -257,31 +195,12 @@ impl App {
     pub fn salvage(folder: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let lock = Lock::take(folder)?;
         durable_file::restrict_permissions(folder)?;
-        let stores = match Stores::open(folder, &config, OnDamage::SetAside, clock.clone()) {
-            Err(Error::Refused(problem)) => {
-                tracing::warn!(problem, "salvage: the registry is repaired");
-                let Recovered { devices, problems } =
-                    store::sqlite::recover::recover(folder, OldHistory::Hide, clock.now_ms())?;
-                for problem in problems {
-                    tracing::warn!(problem, "salvage: lost");
-                }
-                tracing::warn!(devices, "salvage: the registry is used again; all device logs from before are hidden");
-                Stores::open(folder, &config, OnDamage::SetAside, clock.clone())?
-            }
-            other => other?,
-        };
-        let figures = stores.telemetry.figures();
+        let stores = Stores::salvage(folder, &config, clock.clone())?;
         if lock.is_copy {
             tracing::warn!(
                 "salvage: a copy of a folder that was in use is used; changes that it lacks cannot be noticed"
             );
         }
-        let (lost_rows, damaged) = (figures.lost_rows, figures.damaged);
-        tracing::warn!(
-            lost_rows,
-            damaged,
-            "salvage: rows of the event log that are missing, and files and blocks that are damaged"
-        );
         lock.record_use();
         Self::with_stores(stores, lock, folder, config, clock)
     }
@@ -293,13 +212,14 @@ impl App {
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AppError> {
-        let Stores { registry, telemetry, space } = stores;
+        let Stores { registry, telemetry, space, instruments } = stores;
+        let cache_counters = registry.cache_counters();
         let snapshots = Snapshots::new(folder, telemetry.clone(), clock.clone());
         let (times, ms) = (&config.times, Duration::from_millis);
         let (to_virtual, virtual_messages) = virtual_devices::downlink();
         let router = Arc::new(CommandRouter::new(ms(times.command_answer_ms), ms(times.command_delivery_ms)));
         let (subscribers, events) = feed::feed();
-        let downlink = Downlinks { to_virtual, router: router.clone() };
+        let downlink = Downlinks { instruments: instruments.clone(), to_virtual, router: router.clone() };
         let config::Visual { failures_of_account, failures_of_address, .. } = config.visual;
         let retention_days = config.telemetry.retention_days;
         let accepts_at_login = config.tuya.accept_invitations_at_login;
@@ -317,6 +237,7 @@ impl App {
         };
         let cloud = Arc::new(Cloud::new(ports, limits));
         let (folder, opened) = (folder.to_owned(), OpenFolder { telemetry, space, lock });
+        let device_refusals: Arc<DeviceRefusals> = Arc::default();
         let bodies = Bodies::new(config.api.bodies_megabytes * 1024 * 1024, ms(times.request_body_ms));
         Ok(Self {
             cloud,
@@ -327,8 +248,13 @@ impl App {
             subscribers,
             events,
             bodies,
-            refusals: Refusals::new(),
             snapshots,
+            requests: Requests::new(device_refusals.recent.clone(), instruments.clone()),
+            device_refusals,
+            instruments,
+            cache_counters,
+            certificate_expires_s: OnceLock::new(),
+            log_level: None,
             opened,
         })
     }
@@ -341,12 +267,12 @@ impl App {
         let feed_addresses =
             tuya::FeedAddresses { url: mqtt_url, plain: port(&addresses.mqtt), tls: port(&addresses.mqtt_tls) };
         let (cloud, bodies, explain) = (|| self.cloud.clone(), || self.bodies.clone(), self.config.api.explain);
-        let (refusals, plain_http) = (|| self.refusals.clone(), self.config.visual.plain_http);
+        let (requests, plain_http) = (|| self.requests.clone(), self.config.visual.plain_http);
         let config::Aliyun { hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = self.config.aliyun.clone();
         let options = aliyun::Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint };
-        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, feed_addresses, bodies(), refusals()))
-            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies(), refusals())))
-            .merge(visual::router(visual::Visual::new(cloud(), explain, plain_http, bodies(), refusals())));
+        let dialects = tuya::router(tuya::Tuya::new(cloud(), explain, window_ms, feed_addresses, bodies(), requests()))
+            .merge(aliyun::router(aliyun::Aliyun::new(cloud(), options, bodies(), requests())))
+            .merge(visual::router(visual::Visual::new(cloud(), explain, plain_http, bodies(), requests())));
         openapi().into_iter().fold(dialects, |router, (name, document)| {
             let document = Bytes::from(document.to_json().unwrap_or_default());
             let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
@@ -361,7 +287,8 @@ impl App {
             connect: Duration::from_millis(times.connect_ms),
             subscribe: Duration::from_millis(times.subscribe_ms),
         };
-        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone(), timeouts)
+        let (refusals, instruments) = (self.device_refusals.clone(), self.instruments.clone());
+        Gateway::new(self.cloud.clone(), self.router.clone(), self.subscribers.clone(), timeouts, refusals, instruments)
     }
 
     /// The routes of the operator, for a process that has opened the folder itself.
@@ -372,16 +299,24 @@ impl App {
     /// The TLS configuration for one protocol, with the operator's certificate or one of the built-in CA.
     fn certificate(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
         let api = &self.config.api;
-        match (api.tls_cert.as_str(), api.tls_key.as_str()) {
+        let certificate = match (api.tls_cert.as_str(), api.tls_key.as_str()) {
             ("", _) => tls::from_own_ca(&self.folder, &api.tls_names, protocol),
             (certificates, key) => tls::from_files(Path::new(certificates), Path::new(key), protocol),
+        };
+        let Certificate { config, expires_s } = certificate?;
+        if let Some(expires_s) = expires_s {
+            self.certificate_expires_s.get_or_init(|| expires_s);
         }
+        Ok(config)
     }
 
     /// The enabled listeners for devices, each with the name of its setting.
-    async fn bind_for_devices(&self, accepts: &Arc<Repeated>) -> Result<Vec<(&'static str, Listener)>, AppError> {
+    async fn bind_for_devices(
+        &self,
+        accepts: &Arc<Repeated>,
+        limits: &Arc<ConnectionLimits>,
+    ) -> Result<Vec<(&'static str, Listener)>, AppError> {
         let mqtt = &self.config.mqtt;
-        let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
         let mut bound = Vec::new();
         for (setting, address) in [
             ("mqtt.listen", &mqtt.listen),
@@ -402,6 +337,33 @@ impl App {
         Ok(bound)
     }
 
+    /// What the operator observes through the control socket.
+    fn observed(&self) -> Observed {
+        let (cloud, recent) = (self.cloud.clone(), self.device_refusals.recent.clone());
+        Observed { cloud, recent, log_level: self.log_level.clone() }
+    }
+
+    /// What the metrics are read from.
+    fn sources(
+        &self,
+        accepts: &Arc<Repeated>,
+        connections: &[(&'static str, Arc<ConnectionLimits>)],
+        is_serving: &Arc<AtomicBool>,
+    ) -> Sources {
+        Sources {
+            cloud: self.cloud.clone(),
+            instruments: self.instruments.clone(),
+            bodies: self.bodies.clone(),
+            requests: self.requests.clone(),
+            device_refusals: self.device_refusals.clone(),
+            accepts: accepts.clone(),
+            cache: self.cache_counters.clone(),
+            connections: connections.to_vec(),
+            certificate_expires_s: self.certificate_expires_s.get().copied(),
+            is_serving: is_serving.clone(),
+        }
+    }
+
     /// Opens the listeners, reports their addresses through `announce`, and serves until `stop` completes. When it
     /// returns, everything acknowledged is on disk.
     ///
@@ -417,10 +379,12 @@ impl App {
         let mut addresses = Addresses::default();
         let api = &self.config.api;
         let gateway = self.gateway();
-        let device_refusals = gateway.refusals.clone();
         let accepts = Arc::new(Repeated::new("a connection could not be accepted"));
         let of = |setting| move |error| AppError::Listen(setting, error);
-        for (setting, listener) in self.bind_for_devices(&accepts).await? {
+        let mqtt = &self.config.mqtt;
+        let limits = ConnectionLimits::new(mqtt.connections_max, Some(mqtt.connections_per_address));
+        let mut connections = vec![("mqtt", limits.clone())];
+        for (setting, listener) in self.bind_for_devices(&accepts, &limits).await? {
             let address = Some(listener.address().map_err(of(setting))?.to_string());
             match listener.transport {
                 Transport::Plain => addresses.mqtt = address,
@@ -430,49 +394,50 @@ impl App {
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         let router = self.router(&addresses);
-        let sources = Sources {
-            cloud: self.cloud.clone(),
-            bodies: self.bodies.clone(),
-            refusals: self.refusals.clone(),
-            device_refusals,
-            accepts: accepts.clone(),
-        };
         let metrics = &self.config.metrics.listen;
         let head_timeout = Duration::from_millis(self.config.times.request_head_ms);
-        for (setting, address, router) in [
-            ("api.listen", &api.listen, router.clone()),
-            ("api.tls_listen", &api.tls_listen, router),
-            ("metrics.listen", metrics, metrics::router(sources)),
+        let is_serving = Arc::new(AtomicBool::new(false));
+        for (name, setting, address) in [
+            ("api", "api.listen", &api.listen),
+            ("api_tls", "api.tls_listen", &api.tls_listen),
+            ("metrics", "metrics.listen", metrics),
         ] {
             if address.is_empty() {
                 continue;
             }
-            let is_tls = setting == "api.tls_listen";
+            let is_tls = name == "api_tls";
             let transport = if is_tls { Transport::Tls(self.certificate(tls::HTTP)?) } else { Transport::Plain };
             let limits = ConnectionLimits::new(api.connections_max, None);
+            connections.push((name, limits.clone()));
             let listener = Listener::bind(address, transport, limits, accepts.clone()).await.map_err(of(setting))?;
             let scheme = if is_tls { "https" } else { "http" };
             let bound = Some(format!("{scheme}://{}", listener.address().map_err(of(setting))?));
-            match setting {
-                "api.listen" => addresses.api = bound,
-                "api.tls_listen" => addresses.api_tls = bound,
+            match name {
+                "api" => addresses.api = bound,
+                "api_tls" => addresses.api_tls = bound,
                 _ => addresses.metrics = bound,
             }
+            let router = match name {
+                "metrics" => metrics::router(self.sources(&accepts, &connections, &is_serving)),
+                _ => router.clone(),
+            };
             tasks.spawn(listener.serve(HttpService { router, head_timeout }, stopping.clone()));
         }
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        let views = Views::new(stopping.clone());
-        let control = control::router(self.cloud.clone(), self.snapshots.clone(), shown, Some(views));
-        tasks.spawn(socket.serve(control, stopping.clone()));
+        let views = Some(Views::new(stopping.clone()));
+        let operator = control::router(self.cloud.clone(), self.snapshots.clone(), shown, views);
+        tasks.spawn(socket.serve(operator.merge(observe::router(self.observed())), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
         tasks.spawn(feed::publish(self.cloud.clone(), self.subscribers, self.events, stopping.clone()));
         let round = Duration::from_millis(self.config.times.virtual_round_ms);
         tasks.spawn(virtual_devices::run(self.cloud.clone(), self.virtual_messages, round, stopping));
+        is_serving.store(true, Ordering::Release);
         announce(&addresses);
         stop.await;
+        is_serving.store(false, Ordering::Release);
         stop_all.now();
         let closing = self.snapshots.close();
         tokio::join!(closing, async { while tasks.join_next().await.is_some() {} });

@@ -20,6 +20,8 @@ pub struct Config {
     pub times: Times,
     /// The listener for health and metrics.
     pub metrics: Metrics,
+    /// The log.
+    pub log: Log,
     /// The event log.
     pub telemetry: Telemetry,
     /// The Tuya dialect.
@@ -110,6 +112,26 @@ impl Times {
 pub struct Metrics {
     /// Address, empty for none.
     pub listen: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The level, or levels by module.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// `[telemetry]`

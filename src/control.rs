@@ -6,6 +6,7 @@ mod backup;
 pub mod connection;
 pub mod live;
 pub mod objects;
+pub mod observe;
 pub mod person;
 mod stream;
 

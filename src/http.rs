@@ -2,8 +2,8 @@
 
 mod bodies;
 pub mod document;
-mod refusals;
 mod rendered;
+mod requests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,8 +33,8 @@ pub use crate::net::Peer;
 use crate::net::Service;
 use crate::shutdown::Shutdown;
 pub use bodies::{Bodies, BodyError, HeldBody, Sender};
-pub use refusals::{Refusals, RequestLog};
 pub use rendered::{Rendered, Rendering};
+pub use requests::{RequestLog, Requests, Subject};
 
 /// The timeout for a client that does not read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

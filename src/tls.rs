@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use time::{Duration, OffsetDateTime};
+use time::{Date, Duration, Month, OffsetDateTime, Time};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
@@ -43,11 +43,19 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+/// A TLS configuration.
+pub struct Certificate {
+    /// The configuration.
+    pub config: Arc<ServerConfig>,
+    /// When the certificate expires, in seconds since 1970, if that can be read.
+    pub expires_s: Option<i64>,
+}
+
 /// A TLS configuration with the operator's certificate, for one ALPN protocol.
 ///
 /// # Errors
 /// [`TlsError`] naming the file.
-pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Certificate, TlsError> {
     let wrong =
         |path: &Path, error: &dyn std::fmt::Display| TlsError::Pem(path.display().to_string(), error.to_string());
     let chain = CertificateDer::pem_file_iter(certificates)
@@ -66,7 +74,7 @@ pub fn from_files(certificates: &Path, key: &Path, protocol: &[u8]) -> Result<Ar
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn from_own_ca(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_own_ca(folder: &Path, names: &[String], protocol: &[u8]) -> Result<Certificate, TlsError> {
     let ca_key = ca_key(folder)?;
     let issuer = Issuer::new(ca_params()?, ca_key);
     let mut all_names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
@@ -98,14 +106,15 @@ fn config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     protocol: &[u8],
-) -> Result<Arc<ServerConfig>, TlsError> {
+) -> Result<Certificate, TlsError> {
+    let expires_s = chain.first().and_then(|certificate| not_after(certificate)).map(OffsetDateTime::unix_timestamp);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![protocol.to_vec()];
-    Ok(Arc::new(config))
+    Ok(Certificate { config: Arc::new(config), expires_s })
 }
 
 fn ca_params() -> Result<CertificateParams, TlsError> {
@@ -216,9 +225,9 @@ fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
         _ => digits.to_owned(),
     };
     let part = |from: usize, to: usize| digits.get(from..to)?.parse::<u8>().ok();
-    let month = time::Month::try_from(part(4, 6)?).ok()?;
-    let date = time::Date::from_calendar_date(digits.get(..4)?.parse().ok()?, month, part(6, 8)?).ok()?;
-    let time = time::Time::from_hms(part(8, 10)?, part(10, 12)?, part(12, 14)?).ok()?;
+    let month = Month::try_from(part(4, 6)?).ok()?;
+    let date = Date::from_calendar_date(digits.get(..4)?.parse().ok()?, month, part(6, 8)?).ok()?;
+    let time = Time::from_hms(part(8, 10)?, part(10, 12)?, part(12, 14)?).ok()?;
     Some(OffsetDateTime::new_utc(date, time))
 }
 
@@ -238,4 +247,23 @@ fn der_element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     };
     let (all, rest) = bytes.split_at_checked(head + length)?;
     Some((Element { all, content: all.get(head..)? }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expiry_of_a_certificate_is_read_in_both_forms() {
+        let expiry = |end: OffsetDateTime| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.not_after = end;
+            not_after(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        };
+        for seconds in [4_102_444_799, 1_700_000_000, 2_524_607_999, 2_524_608_000, 253_402_300_799] {
+            let end = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+            assert_eq!(expiry(end), Some(end));
+        }
+        assert_eq!(not_after(b"no certificate"), None);
+    }
 }

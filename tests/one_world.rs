@@ -136,13 +136,16 @@ fn the_log_tells_what_was_answered_in_each_dialect() {
     send(cloud.api, &Request::new("GET", "/v1.0/visual/devices/a/b").with("User-Agent", "b"));
     cloud.stop();
     let log = std::fs::read_to_string(log).unwrap();
-    let answered = |method: &str, route: &str, agent: &str| {
-        format!("answered http.method={method} http.route=\"{route}\" http.user_agent=\"{agent}\"\n")
+    let answered = |dialect: &str, method: &str, route: &str, agent: &str| {
+        format!(
+            "a request was answered dialect=\"{dialect}\" http.method={method} http.route=\"{route}\" \
+             http.user_agent=\"{agent}\" client.address=\"127.0.0.1\""
+        )
     };
     let cut = format!("a \\\"b\\\" {}", "x".repeat(58));
-    assert!(log.contains(&answered("GET", "/v1.0/devices/{device_id}", &cut)), "{log}");
-    assert!(log.contains(&answered("POST", ACCOUNTS, "")), "{log}");
-    assert!(log.contains(&answered("GET", "/.well-known/jwks.json", "b")), "{log}");
+    assert!(log.contains(&answered("tuya", "GET", "/v1.0/devices/{device_id}", &cut)), "{log}");
+    assert!(log.contains(&answered("aliyun", "POST", ACCOUNTS, "")), "{log}");
+    assert!(log.contains(&answered("visual", "GET", "/.well-known/jwks.json", "b")), "{log}");
     let of_visual: Vec<&str> = log.lines().filter(|line| line.contains("/v1.0/visual/")).collect();
     assert_eq!(of_visual.len(), 1, "{log}");
     assert!(of_visual[0].contains("a request was refused") && !of_visual[0].contains("answered"), "{of_visual:?}");

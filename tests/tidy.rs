@@ -19,10 +19,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["std", "thiserror", "async_trait", "serde", "serde_json"]),
     (
         "store",
-        &["actor", "domain", "durable_file", "hex", "random", "repeated"],
+        &["actor", "domain", "durable_file", "hex", "instruments", "random", "repeated"],
         &[
             "std",
             "async_trait",
+            "prometheus_client",
             "rusqlite",
             "lz4_flex",
             "crc32fast",
@@ -66,7 +67,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "http",
-        &["actor", "net", "random", "repeated", "shutdown"],
+        &["actor", "instruments", "log_limit", "net", "random", "refusals", "repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -122,7 +123,20 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "gateway",
-        &["actor", "domain", "feed", "hex", "mqtt", "net", "refusals", "repeated", "shutdown", "thing_model"],
+        &[
+            "actor",
+            "domain",
+            "feed",
+            "hex",
+            "instruments",
+            "log_limit",
+            "mqtt",
+            "net",
+            "refusals",
+            "repeated",
+            "shutdown",
+            "thing_model",
+        ],
         &["std", "async_trait", "serde_json", "tokio", "tracing", "hmac", "md5", "sha1", "sha2", "subtle"],
     ),
     ("net", &["repeated", "shutdown"], &["std", "ppp", "tokio", "tokio_rustls", "tracing"]),
@@ -137,12 +151,19 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("tls", &["durable_file"], &["std", "rcgen", "ring", "rustix", "time", "tokio_rustls", "thiserror", "tracing"]),
     ("shutdown", &[], &["tokio"]),
     ("config", &[], &["std", "serde", "toml", "thiserror"]),
-    ("metrics", &["domain", "http", "refusals", "repeated"], &["std", "axum"]),
+    ("instruments", &[], &["std", "prometheus_client"]),
+    (
+        "metrics",
+        &["domain", "http", "instruments", "net", "refusals", "repeated"],
+        &["std", "axum", "prometheus_client", "tokio"],
+    ),
     ("actor", &["domain"], &["std", "tokio"]),
     ("in_process", &["domain"], &["std", "async_trait", "rustc_hash"]),
     ("hex", &[], &["std"]),
     ("random", &[], &["getrandom"]),
-    ("refusals", &[], &["std", "tracing"]),
+    ("refusals", &[], &["std", "serde", "tracing"]),
+    ("log_limit", &[], &["std", "rustc_hash"]),
+    ("logging", &["config"], &["std", "tracing", "tracing_subscriber"]),
     ("repeated", &[], &["std", "tracing"]),
     ("virtual_devices", &["domain", "random", "shutdown"], &["std", "async_trait", "tokio", "tracing"]),
     (
@@ -164,7 +185,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "control",
-        &["actor", "domain", "gateway", "http", "net", "repeated", "shutdown"],
+        &["actor", "domain", "gateway", "http", "logging", "net", "refusals", "repeated", "shutdown"],
         &[
             "std",
             "axum",
@@ -189,7 +210,9 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "domain",
             "durable_file",
             "hex",
+            "logging",
             "random",
+            "refusals",
             "shutdown",
             "simulate",
             "tls",
@@ -210,7 +233,6 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "time",
             "tokio",
             "tracing",
-            "tracing_subscriber",
         ],
     ),
 ];

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::Aliyun;
-use super::devices::UserDevicesText;
+use super::devices::{DeviceParams, UserDevicesText};
 use super::params::{Envelope, Version};
 use super::reply::{self, Failure, Gate, Reply, Slot};
 use super::sign::{self, Method, SignedParts};
@@ -174,6 +174,11 @@ async fn authenticate(request: Request, aliyun: &Arc<Aliyun>) -> Result<(Arc<Pro
     check_replay(aliyun, &project, signed_header(&parts.headers, "x-ca-nonce")?, &signed, freshness).await?;
 
     let envelope = Envelope::parse(&body)?;
+    let subject = http::Subject::of(&parts.extensions);
+    subject.set_project(&project.name);
+    if let Ok(DeviceParams { iot_id: Some(id), .. } | DeviceParams { device_name: Some(id), .. }) = envelope.params() {
+        subject.set_device(&id);
+    }
     if let Some(slot) = parts.extensions.get::<Slot>() {
         let _ = slot.0.set(envelope.reply_options.clone());
     }

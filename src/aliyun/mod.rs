@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
 use crate::domain::binding::BoundDevices;
-use crate::http::{Bodies, Refusals, Rendered, document};
+use crate::http::{Bodies, Rendered, Requests, document};
 use devices::UserDevicesText;
 use reply::{Failure, Gate};
 
@@ -39,7 +39,7 @@ pub struct Aliyun {
     sharee_owned: u8,
     mqtt_endpoint: String,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
+    requests: Arc<Requests>,
     user_devices: Rendered<BoundDevices, UserDevicesText>,
 }
 
@@ -59,8 +59,8 @@ pub struct Options {
 }
 
 impl Aliyun {
-    /// Creates the dialect. `bodies` limits the memory of request bodies; `refusals` counts and logs refused requests.
-    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, refusals: Arc<Refusals>) -> Self {
+    /// Creates the dialect. `bodies` limits the memory of request bodies; `requests` counts and logs requests.
+    pub fn new(cloud: Arc<Cloud>, options: Options, bodies: Arc<Bodies>, requests: Arc<Requests>) -> Self {
         let Options { explain, hmac_sha1, require_timestamp, sharee_owned, mqtt_endpoint } = options;
         let user_devices = Rendered::default();
         Self {
@@ -71,7 +71,7 @@ impl Aliyun {
             sharee_owned,
             mqtt_endpoint,
             bodies,
-            refusals,
+            requests,
             user_devices,
         }
     }

@@ -243,14 +243,15 @@ impl IntoResponse for Failure {
 pub async fn finish(State(aliyun): State<Arc<Aliyun>>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let request_log = http::RequestLog::of(&request);
+    let request_log = http::RequestLog::of(&mut request);
     let mut response = next.run(request).await;
     let request_id = new_id();
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        aliyun.refusals.record("aliyun", failure.code.number, &request_log, failure.reason());
+        let now_ms = aliyun.cloud.now_ms();
+        aliyun.requests.refused("aliyun", failure.code.number, &request_log, failure.reason(), now_ms);
         response = write(&aliyun, &failure, slot.0.get(), &request_id);
     } else {
-        request_log.answered();
+        aliyun.requests.answered("aliyun", &request_log);
     }
     if let Ok(value) = HeaderValue::from_str(&request_id.to_ascii_uppercase()) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);

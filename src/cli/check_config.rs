@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Outcome, print};
 use crate::config::Config;
+use crate::logging;
 use crate::tls;
 
 /// Check a configuration file, the environment variables, and the certificate and key that they name. Nothing is started.
@@ -19,6 +20,7 @@ pub struct CheckConfig {
 impl CheckConfig {
     pub(super) fn run(self) -> Outcome {
         let config = Config::load(self.file.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+        logging::check(&config.log.level).map_err(|error| format!("log.level: {error}"))?;
         let (certificates, key) = (&config.api.tls_cert, &config.api.tls_key);
         if !certificates.is_empty() {
             let opened = tls::from_files(Path::new(certificates), Path::new(key), tls::HTTP);

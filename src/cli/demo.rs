@@ -10,6 +10,7 @@ use super::serve::stopped;
 use super::{Outcome, Place, print};
 use crate::app::{Addresses, App, SystemClock};
 use crate::control::{Control, Credentials};
+use crate::logging::LogLevel;
 
 const WORLD: &str = include_str!("demo_world.json");
 /// The device in the printed example request.
@@ -33,17 +34,18 @@ const OPEN_ID: &str = "10000000001";
 pub struct Demo {
     /// The data folder. It is created if it does not exist, and used again if it does.
     #[arg(long, value_name = "DIR", default_value = "ingle-demo")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// A file with settings that differ from config.default.toml.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 impl Demo {
-    pub(super) async fn run(self) -> Outcome {
+    pub(super) async fn run(self, log_level: LogLevel) -> Outcome {
         let place = Place { data: self.data, config: self.config };
         let app = App::open(&place.data, place.demo_config()?, Arc::new(SystemClock));
-        let app = app.map_err(|error| error.to_string())?;
+        let mut app = app.map_err(|error| error.to_string())?;
+        app.log_level = Some(log_level);
         let control = Control::InProcess(app.control());
         let mut project = first_project(&control).await?;
         if project.is_none() {

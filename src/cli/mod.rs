@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod import;
 mod log;
+mod log_level;
 mod objects;
 mod openapi;
 mod recover;
@@ -23,15 +24,15 @@ mod serve;
 mod simulate;
 mod verify;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{App, AppError, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Log, LogFormat};
 use crate::control::{Control, SOCKET_FILE};
+use crate::logging::{self, LogLevel};
 
 /// The result of a subcommand; an error is a text that says what went wrong and what to do.
 type Outcome = Result<(), String>;
@@ -79,6 +80,7 @@ enum Command {
     Call(call::Call),
     Explain(explain::Explain),
     Audit(audit::Audit),
+    LogLevel(log_level::LogLevel),
     Rotate(rotate::Rotate),
     Expire(expire::Expire),
     Backup(backup::Backup),
@@ -104,8 +106,13 @@ struct Place {
 
 impl Place {
     fn config(&self) -> Result<Config, String> {
-        Config::load(self.config.as_deref(), std::env::vars()).map_err(|error| format!("configuration: {error}"))
+        load_config(self.config.as_deref())
     }
+}
+
+/// The settings of a file and of the environment.
+fn load_config(file: Option<&Path>) -> Result<Config, String> {
+    Config::load(file, std::env::vars()).map_err(|error| format!("configuration: {error}"))
 }
 
 /// Runs the command line of this process.
@@ -118,7 +125,7 @@ pub fn run() -> Outcome {
         Command::Openapi(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         command => {
-            log_to_stderr();
+            let log_level = command.start_log()?;
             // Every connection is an open file, and the usual limit of a shell is too low for a server.
             if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
                 tracing::warn!(%error, "the limit of open files could not be raised");
@@ -126,8 +133,8 @@ pub fn run() -> Outcome {
             let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
             runtime.block_on(async {
                 match command {
-                    Command::Demo(command) => command.run().await,
-                    Command::Serve(command) => command.run().await,
+                    Command::Demo(command) => command.run(log_level).await,
+                    Command::Serve(command) => command.run(log_level).await,
                     Command::Apply(command) => command.run().await,
                     Command::Import(command) => command.run().await,
                     Command::Export(command) => command.run().await,
@@ -145,6 +152,7 @@ pub fn run() -> Outcome {
                     Command::Call(command) => command.run().await,
                     Command::Explain(command) => command.run().await,
                     Command::Audit(command) => command.run().await,
+                    Command::LogLevel(command) => command.run().await,
                     Command::Rotate(command) => command.run().await,
                     Command::Expire(command) => command.run().await,
                     Command::Backup(command) => command.run().await,
@@ -161,14 +169,26 @@ pub fn run() -> Outcome {
     }
 }
 
-/// Writes log lines to standard error. `RUST_LOG` sets the level, `info` by default (`docs/choices.md`).
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let ansi = std::io::stderr().is_terminal();
-    // A second subscriber in one process (a test) is no reason to stop.
-    let _ = subscriber.with_ansi(ansi).try_init();
+impl Command {
+    /// Starts the log: that of a server by its settings, any other as text at the level `info`. `RUST_LOG` overrides the level
+    /// of both.
+    fn start_log(&self) -> Result<LogLevel, String> {
+        let log = match self {
+            Self::Serve(serve) => serve.place.config()?.log,
+            Self::Demo(demo) => load_config(demo.config.as_deref())?.log,
+            _ => Log { format: LogFormat::Text, level: "info".to_owned() },
+        };
+        logging::start(log.format, &log.level).map_err(|text| format!("configuration: log.level: {text}"))
+    }
+}
+
+/// The operator's interface of a running server, for what only a running server has.
+fn running(place: &Place) -> Result<Control, String> {
+    let socket = place.data.join(SOCKET_FILE);
+    if !socket.exists() {
+        return Err(format!("no server runs on the data folder {}: name it with --data", place.data.display()));
+    }
+    Ok(Control::Running(socket))
 }
 
 /// The operator's interface: the control socket of the server that has the folder open, or the folder itself, opened by this

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Outcome, Place, print};
 use crate::app::{Addresses, App, SystemClock};
 use crate::config::{Config, Durability};
+use crate::logging::LogLevel;
 
 /// Run the server until it receives Ctrl-C or SIGTERM.
 ///
@@ -19,7 +20,7 @@ use crate::config::{Config, Durability};
 #[derive(Args)]
 pub struct Serve {
     #[command(flatten)]
-    place: Place,
+    pub(super) place: Place,
     /// Print the addresses as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -31,10 +32,11 @@ pub struct Serve {
 }
 
 impl Serve {
-    pub(super) async fn run(self) -> Outcome {
+    pub(super) async fn run(self, log_level: LogLevel) -> Outcome {
         let open = if self.salvage { App::salvage } else { App::open };
         let app = open(&self.place.data, self.place.config()?, Arc::new(SystemClock));
-        let app = app.map_err(|error| error.to_string())?;
+        let mut app = app.map_err(|error| error.to_string())?;
+        app.log_level = Some(log_level);
         let durability = self.place.config()?.telemetry.durability;
         let announce = |addresses: &Addresses| announce(addresses, self.json, durability);
         app.serve(announce, stopped()).await.map_err(|error| error.to_string())

@@ -47,6 +47,11 @@ pub struct Reported {
 }
 
 impl Reported {
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Adds the rows of another report.
     pub fn extend(&mut self, other: Self) {
         self.rows.extend(other.rows);

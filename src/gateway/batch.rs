@@ -14,8 +14,8 @@ use crate::refusals::Reason;
 pub struct Batch {
     /// Reported rows, which are committed together.
     pub rows: Reported,
-    /// Packets to acknowledge after the commit, each with what MQTT 5 says of it.
-    pub acknowledgements: Vec<(NonZeroU16, PublishAckReason)>,
+    /// Packets to acknowledge after the commit, each with what became of the message.
+    pub acknowledgements: Vec<(NonZeroU16, Outcome)>,
     /// Responses, in the order of the messages.
     pub responses: Vec<Response>,
     /// Whether the responses are many already: the packets that follow are another batch.

@@ -10,7 +10,7 @@ use super::dialect::{self, DeviceDialect, Message};
 use crate::actor;
 use crate::domain::audit::{Actor, ActorKind};
 use crate::domain::device::FactoryName;
-use crate::domain::session::DeviceSecret;
+use crate::domain::session::{DeviceClaim, DeviceSecret};
 use crate::domain::{Cloud, Device, Error};
 use crate::feed::{CLIENT_ID_PREFIX, Subscription};
 use crate::mqtt::codec::{Connect, ConnectRefusal, Packet, SessionOptions, SessionState};
@@ -54,10 +54,11 @@ where
                 }
             }
         }
-        Err((refusal, reason)) => {
+        Err(Refused { refusal, reason, device }) => {
             if let Some(reason) = reason {
-                let what = format!("user {}", connect.username);
-                gateway.refusals.refused(reason, Who::Unauthenticated(&connect.client_id), peer.address, &what);
+                let (device, client_id) = (device.as_deref().unwrap_or_default(), &connect.client_id);
+                let (who, what) = (Who::Unauthenticated { client_id, device }, format!("user {}", connect.username));
+                gateway.refusals.refused(reason, who, peer.address, &what, gateway.cloud.now_ms());
             }
             refusal
         }
@@ -93,19 +94,44 @@ enum Authenticated {
     Registered(Message),
 }
 
-/// Why a client is not let in: what is answered, and what the log says, unless the store's failure is logged there.
-type Refused = (ConnectRefusal, Option<Reason>);
+/// Why a client is not let in.
+struct Refused {
+    /// What is answered.
+    refusal: ConnectRefusal,
+    /// What the operator is told; `None` for a failure of the store, which is logged where it happens.
+    reason: Option<Reason>,
+    /// The device that the client claims to be, by its id or by the name that it claims.
+    device: Option<String>,
+}
 
-const UNREADABLE: Refused = (ConnectRefusal::Credentials, Some(Reason::UnreadableConnect));
-const UNKNOWN: Refused = (ConnectRefusal::Credentials, Some(Reason::UnknownDevice));
-const WRONG_PASSWORD: Refused = (ConnectRefusal::Credentials, Some(Reason::WrongPassword));
-const DISABLED: Refused = (ConnectRefusal::Forbidden, Some(Reason::Disabled));
-const NO_SUBSCRIBER: Refused = (ConnectRefusal::Forbidden, Some(Reason::Subscriber));
-const NO_REGISTRATION: Refused = (ConnectRefusal::Forbidden, Some(Reason::Registration));
+impl Refused {
+    const fn new(refusal: ConnectRefusal, reason: Reason) -> Self {
+        Self { refusal, reason: Some(reason), device: None }
+    }
+
+    fn of(self, device: &str) -> Self {
+        Self { device: Some(device.to_owned()), ..self }
+    }
+}
+
+const UNREADABLE: Refused = Refused::new(ConnectRefusal::Credentials, Reason::UnreadableConnect);
+const UNKNOWN: Refused = Refused::new(ConnectRefusal::Credentials, Reason::UnknownDevice);
+const WRONG_PASSWORD: Refused = Refused::new(ConnectRefusal::Credentials, Reason::WrongPassword);
+const DISABLED: Refused = Refused::new(ConnectRefusal::Forbidden, Reason::Disabled);
+const NO_SUBSCRIBER: Refused = Refused::new(ConnectRefusal::Forbidden, Reason::Subscriber);
+const NO_REGISTRATION: Refused = Refused::new(ConnectRefusal::Forbidden, Reason::Registration);
 
 fn failed(error: Error) -> Refused {
     tracing::error!(%error, "a device could not be looked up");
-    (ConnectRefusal::Forbidden, None)
+    Refused { refusal: ConnectRefusal::Forbidden, reason: None, device: None }
+}
+
+/// The id of the device that is claimed, or the name that the factory gave to it.
+fn claimed_name(who: &DeviceClaim) -> &str {
+    match who {
+        DeviceClaim::Id(id) | DeviceClaim::Registered(id, _) => id.as_str(),
+        DeviceClaim::Factory(name) => &name.device_name,
+    }
 }
 
 /// The client of a CONNECT, when it proves what it claims.
@@ -126,17 +152,19 @@ async fn authenticate(gateway: &Gateway, connect: &Connect, peer: Peer) -> Resul
                 call: "registration".to_owned(),
             };
             let registered = register(cloud, &name, registration, &proof, peer.is_confidential());
-            let found = actor::scope(actor, registered).await?;
+            let found = actor::scope(actor, registered).await;
+            let found = found.map_err(|refused| refused.of(&name.device_name))?;
             let message = dialect.encode_registration(&found, registration).ok_or(NO_REGISTRATION)?;
             return Ok(Authenticated::Registered(message));
         }
     };
-    let found = cloud.claimed_device(&who).await.map_err(failed)?.ok_or(UNKNOWN)?;
+    let found = cloud.claimed_device(&who).await.map_err(failed)?;
+    let found = found.ok_or_else(|| UNKNOWN.of(claimed_name(&who)))?;
     if !proof.is_proven_by(&found.secret) {
-        return Err(WRONG_PASSWORD);
+        return Err(WRONG_PASSWORD.of(found.device.id.as_str()));
     }
     if found.device.disabled {
-        return Err(DISABLED);
+        return Err(DISABLED.of(found.device.id.as_str()));
     }
     let device = Arc::new(in_session(found.device));
     Ok(Authenticated::Client(Client::Device(DeviceClient { device, dialect, receives_all })))

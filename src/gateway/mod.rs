@@ -6,19 +6,21 @@ mod calls;
 mod connect;
 mod connect_info;
 pub mod dialect;
-mod off_spec;
 mod requests;
 mod router;
 mod session;
 mod subscriptions;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::domain::{Cloud, Device};
+use crate::domain::{Cloud, Device, ProjectNo};
 use crate::feed::Subscribers;
+use crate::instruments::Instruments;
+use crate::log_limit::LogLimit;
 use crate::net::{Peer, Service};
 use crate::refusals::DeviceRefusals;
 use crate::repeated::Repeated;
@@ -33,9 +35,13 @@ pub struct Gateway {
     router: Arc<CommandRouter>,
     subscribers: Arc<Subscribers>,
     /// Devices that were refused.
-    pub refusals: Arc<DeviceRefusals>,
+    refusals: Arc<DeviceRefusals>,
+    instruments: Arc<Instruments>,
     desired_failed: Repeated,
     timeouts: SessionTimeouts,
+    session_lines: LogLimit,
+    /// The names of projects, for the log.
+    projects: Mutex<HashMap<ProjectNo, String>>,
 }
 
 /// Time-outs of the session of a device.
@@ -54,9 +60,26 @@ impl Gateway {
         router: Arc<CommandRouter>,
         subscribers: Arc<Subscribers>,
         timeouts: SessionTimeouts,
+        refusals: Arc<DeviceRefusals>,
+        instruments: Arc<Instruments>,
     ) -> Arc<Self> {
         let desired_failed = Repeated::new("desired values could not be read");
-        Arc::new(Self { cloud, router, subscribers, refusals: Arc::default(), desired_failed, timeouts })
+        let (session_lines, projects) = (LogLimit::new(session::LINES_MAX), Mutex::default());
+        Arc::new(Self {
+            cloud,
+            router,
+            subscribers,
+            refusals,
+            instruments,
+            desired_failed,
+            timeouts,
+            session_lines,
+            projects,
+        })
+    }
+
+    fn projects(&self) -> MutexGuard<'_, HashMap<ProjectNo, String>> {
+        self.projects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

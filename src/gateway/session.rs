@@ -1,6 +1,7 @@
 //! The session of a connected device, from its CONNECT to its end. [`incoming`] has what the device sends, [`outgoing`]
 //! what it is sent without having asked.
 
+mod end_log;
 mod incoming;
 mod outgoing;
 mod stored;
@@ -16,17 +17,19 @@ use super::batch::{Batch, Response};
 use super::calls::PendingCalls;
 use super::connect::{self, Client, DeviceClient};
 use super::dialect::{DeviceDialect, DeviceResponse, Fault, Message, ReplyTo, Report, UNNAMED};
-use super::off_spec::OffSpecLog;
 use super::router::{Mailbox, PendingCommand};
 use super::subscriptions::Subscriptions;
 use crate::domain::data_point::Reported;
 use crate::domain::presence::{Lease, LeasedDevice};
-use crate::domain::{Cloud, Device, DeviceNo, Error};
+use crate::domain::{Device, DeviceNo, Error};
 use crate::feed;
+use crate::instruments::Protocol;
 use crate::mqtt::codec::{ConnectRefusal, DisconnectReason, SessionState};
 use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
 use crate::net::Peer;
+use crate::refusals::Reason;
 use crate::shutdown::Shutdown;
+pub use end_log::LINES_MAX;
 use stored::StoredSubscriptions;
 
 /// Runs one MQTT connection until it closes.
@@ -46,9 +49,15 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok((Client::Device(client), options))) => {
             let mut session = Session::new(client, peer);
             if Box::pin(session.begin(&gateway)).await.is_ok() {
+                let protocol = Protocol { protocol: session.dialect.protocol() };
+                gateway.instruments.sessions_started.get_or_create(&protocol).inc();
+                gateway.instruments.sessions.get_or_create(&protocol).inc();
                 let state = Box::pin(session.resume(&gateway, options)).await;
                 connection.codec.connect_ack(Ok(state));
                 let _ = session.run(&mut connection, &gateway, options.keep_alive_s, &mut shutdown).await;
+                let protocol = Protocol { protocol: session.dialect.protocol() };
+                gateway.instruments.sessions.get_or_create(&protocol).dec();
+                Box::pin(session.log_end(&gateway, connection.codec.ending())).await;
             } else {
                 connection.codec.connect_ack(Err(ConnectRefusal::Unavailable));
                 let _ = connection.flush().await;
@@ -93,11 +102,14 @@ pub struct Session {
     held_commands: VecDeque<PendingCommand>,
     /// Devices whose desired values have not been sent yet.
     pending_desired: Vec<Arc<Device>>,
+    /// How many messages its devices have sent.
+    messages: u64,
+    /// Whether the client sent a DISCONNECT.
+    has_disconnected: bool,
     /// How many wrong proofs the device has sent.
     failures: usize,
     /// Services whose responses are awaited.
     calls: PendingCalls,
-    off_spec_log: OffSpecLog,
 }
 
 impl Session {
@@ -117,9 +129,10 @@ impl Session {
             since: Instant::now(),
             sub_devices_since: Vec::new(),
             held_commands: VecDeque::new(),
+            messages: 0,
+            has_disconnected: false,
             failures: 0,
             calls: PendingCalls::default(),
-            off_spec_log: OffSpecLog::default(),
         }
     }
 
@@ -187,11 +200,19 @@ impl Session {
         loop {
             let mut batch = Batch::default();
             // Reads and decodes the packets, and validates what they report.
+            let begun = std::time::Instant::now();
             let read = self.read_packets(connection, gateway, &mut batch).await;
+            let is_report = !batch.rows.is_empty();
             let Batch { rows, acknowledgements, responses, is_full } = batch;
             let is_committed = self.commit(gateway, rows).await;
             if is_committed {
-                acknowledgements.into_iter().for_each(|(id, reason)| connection.codec.publish_ack(id, reason));
+                for (id, outcome) in acknowledgements {
+                    let reason = outcome.reason().map(Reason::description);
+                    connection.codec.publish_ack(id, outcome.reason_code(), reason);
+                }
+                if is_report {
+                    gateway.instruments.report_seconds.observe(begun.elapsed().as_secs_f64());
+                }
             }
             self.reply(connection, gateway, responses, is_committed);
             if !is_committed {
@@ -297,8 +318,8 @@ impl Session {
     /// Validates reports of several devices. What fits is kept even if the rest does not, unless the protocol has no word
     /// for that.
     fn validate_all(
-        &mut self,
-        cloud: &Cloud,
+        &self,
+        gateway: &Gateway,
         device: &Arc<Device>,
         reports: Vec<(Option<String>, Report)>,
         rows: &mut Reported,
@@ -311,7 +332,7 @@ impl Session {
             };
             let Some(device) = device.cloned() else { continue };
             let points = self.dialect.to_stored(&device.product, report.points);
-            valid.extend(self.validate(cloud, &device, Report { points, ..report }).ok());
+            valid.extend(self.validate(gateway, &device, Report { points, ..report }).ok());
         }
         let outcome = match valid.len() {
             all if all == count => Ok(()),
@@ -325,12 +346,15 @@ impl Session {
     }
 
     /// A valid report as rows.
-    fn validate(&mut self, cloud: &Cloud, device: &Device, report: Report) -> Result<Reported, Fault> {
-        let Report { points, events } = report;
+    fn validate(&self, gateway: &Gateway, device: &Device, report: Report) -> Result<Reported, Fault> {
+        let (cloud, Report { points, events }) = (&gateway.cloud, report);
         let happened = if events.is_empty() { None } else { Some(cloud.thing_events(device, events)?) };
         let mut rows = cloud.reported(device, points)?;
         rows.extend(happened.unwrap_or_default());
-        self.off_spec_log.log(device, &rows);
+        if let Some(code) = &rows.off_spec {
+            let what = format!("product {}, code {code}", device.product.id);
+            self.refused(gateway, Reason::OffSpecification, device, &what);
+        }
         Ok(rows)
     }
 

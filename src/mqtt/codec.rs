@@ -17,6 +17,9 @@ const CONNECT_BYTES_MAX: u32 = 4 * 1024;
 /// PUBLISH packets that a client may send before the first of them is acknowledged.
 const IN_FLIGHT_MAX: u16 = 64;
 
+/// Every packet with a reason string is shorter. A client that accepts only shorter packets gets no reason strings.
+const REASON_PACKET_BYTES: u32 = 256;
+
 /// A packet from a client.
 #[derive(Debug)]
 pub enum Packet {
@@ -116,6 +119,8 @@ pub struct Codec {
     output: BytesMut,
     /// Whether the client was let in. No DISCONNECT is sent before.
     is_connected: bool,
+    /// Whether the client accepts a reason string, which only MQTT 5 has.
+    accepts_reasons: bool,
     /// Why the server closes the connection.
     ending: Option<DisconnectReason>,
 }
@@ -123,7 +128,8 @@ pub struct Codec {
 impl Default for Codec {
     fn default() -> Self {
         let (input, output) = Default::default();
-        Self { codec: MqttCodec::Version(VersionCodec), input, output, is_connected: false, ending: None }
+        let (is_connected, accepts_reasons) = (false, false);
+        Self { codec: MqttCodec::Version(VersionCodec), input, output, is_connected, accepts_reasons, ending: None }
     }
 }
 
@@ -151,8 +157,20 @@ impl Codec {
     pub fn disconnect(&mut self) {
         let (Some(why), true) = (self.ending.take(), self.is_connected) else { return };
         if matches!(self.codec, MqttCodec::V5(_)) {
-            self.encode(MqttPacket::V5(v5::Packet::Disconnect(v5::Disconnect::new(why))));
+            let reason_string = self.reason_string(disconnect_text(why));
+            let disconnect = v5::Disconnect { reason_string, ..v5::Disconnect::new(why) };
+            self.encode(MqttPacket::V5(v5::Packet::Disconnect(disconnect)));
         }
+    }
+
+    /// Why the server closes the connection, if it does.
+    pub fn ending(&self) -> Option<DisconnectReason> {
+        self.ending
+    }
+
+    /// A reason string for the client, if it accepts one.
+    fn reason_string<T: From<&'static str>>(&self, text: Option<&'static str>) -> Option<T> {
+        text.filter(|_| self.accepts_reasons).map(T::from)
     }
 
     /// The next packet in the bytes received so far. An idle connection keeps no buffer.
@@ -184,7 +202,13 @@ impl Codec {
                     self.codec = MqttCodec::V5(v5::Codec::new(CONNECT_BYTES_MAX, 0));
                 }
                 MqttPacket::V3(packet) => return packet_v3(packet).map(Some),
-                MqttPacket::V5(packet) => return packet_v5(packet).map(Some),
+                MqttPacket::V5(packet) => {
+                    if let v5::Packet::Connect(connect) = &packet {
+                        let has_room = connect.max_packet_size.is_none_or(|max| max.get() >= REASON_PACKET_BYTES);
+                        self.accepts_reasons = connect.request_problem_info && has_room;
+                    }
+                    return packet_v5(packet).map(Some);
+                }
             }
         }
     }
@@ -216,15 +240,17 @@ impl Codec {
             retain_available: false,
             shared_subscription_available: false,
             subscription_identifiers_available: false,
+            reason_string: self.reason_string(answer.err().map(connect_refusal_text)),
             ..v5::ConnectAck::default()
         };
         let three = v3::ConnectAck { return_code: three, session_present };
         self.say(v3::Packet::ConnectAck(three), v5::Packet::ConnectAck(Box::new(five)));
     }
 
-    /// Writes a PUBACK. Only MQTT 5 has a reason code in it.
-    pub fn publish_ack(&mut self, packet_id: NonZeroU16, reason_code: PublishAckReason) {
-        let five = v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string: None };
+    /// Writes a PUBACK. Only MQTT 5 has a reason code in it, and the reason in words.
+    pub fn publish_ack(&mut self, packet_id: NonZeroU16, reason_code: PublishAckReason, reason: Option<&'static str>) {
+        let reason_string = self.reason_string(reason);
+        let five = v5::PublishAck { packet_id, reason_code, properties: Vec::new(), reason_string };
         self.say(v3::Packet::PublishAck { packet_id }, v5::Packet::PublishAck(five));
     }
 
@@ -241,7 +267,9 @@ impl Codec {
             Err(SubscribeRefusal::NotOwn) => v5::SubscribeAckReason::NotAuthorized,
             Err(SubscribeRefusal::TooMany) => v5::SubscribeAckReason::QuotaExceeded,
         });
-        let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string: None, status: five.collect() };
+        let refusal = granted.iter().find_map(|granted| granted.as_ref().err());
+        let reason_string = self.reason_string(refusal.map(subscribe_refusal_text));
+        let five = v5::SubscribeAck { packet_id, properties: Vec::new(), reason_string, status: five.collect() };
         self.say(v3::Packet::SubscribeAck { packet_id, status: three.collect() }, v5::Packet::SubscribeAck(five));
     }
 
@@ -299,6 +327,39 @@ impl Codec {
     pub fn take_output(&mut self) -> BytesMut {
         std::mem::take(&mut self.output)
     }
+}
+
+/// The same for everybody who is refused in the same way, so that nothing can be learned by guessing.
+fn connect_refusal_text(refusal: ConnectRefusal) -> &'static str {
+    match refusal {
+        ConnectRefusal::Credentials => "the client id, user name or password is not valid",
+        ConnectRefusal::Forbidden => "this client may not connect",
+        ConnectRefusal::Unavailable => "the server cannot store anything now; try again later",
+    }
+}
+
+fn subscribe_refusal_text(refusal: &SubscribeRefusal) -> &'static str {
+    match refusal {
+        SubscribeRefusal::Invalid => "a topic filter is not valid",
+        SubscribeRefusal::NotOwn => "a topic filter is not below the topics of this client",
+        SubscribeRefusal::TooMany => "this client has as many subscriptions as it may have",
+    }
+}
+
+fn disconnect_text(reason: DisconnectReason) -> Option<&'static str> {
+    Some(match reason {
+        DisconnectReason::SessionTakenOver => "another connection of this device replaced this one",
+        DisconnectReason::AdministrativeAction => "the device was disabled, removed or changed",
+        DisconnectReason::QosNotSupported => "QoS 2 is not supported",
+        DisconnectReason::TopicNameInvalid => "the topic is not one of this device's topics",
+        DisconnectReason::KeepAliveTimeout => "no packet arrived within the keep-alive time",
+        DisconnectReason::ServerShuttingDown => "the server is shutting down",
+        DisconnectReason::NotAuthorized => "too many authentications of devices in messages failed",
+        DisconnectReason::PacketTooLarge => "the packet is too long",
+        DisconnectReason::MalformedPacket | DisconnectReason::ProtocolError => "the packet is not valid here",
+        DisconnectReason::ImplementationSpecificError => "the server could not process the message; send it again",
+        _ => return None,
+    })
 }
 
 /// A filter, and the QoS that can be granted.

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How many connections may be open at once, in all and of one address. Listeners may share it.
 pub struct Limits {
     connections: Arc<Semaphore>,
+    connections_max: usize,
     per_address_max: Option<usize>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -20,7 +21,12 @@ impl Limits {
     /// counted.
     pub fn new(connections_max: usize, per_address_max: Option<usize>) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(connections_max));
-        Arc::new(Self { connections, per_address_max, by_address: Mutex::default() })
+        Arc::new(Self { connections, connections_max, per_address_max, by_address: Mutex::default() })
+    }
+
+    /// Number of connections that are open, with the one for which each listener waits.
+    pub fn open(&self) -> u64 {
+        self.connections_max.saturating_sub(self.connections.available_permits()) as u64
     }
 
     /// Waits until a further connection may be open, for as long as the permit lives.

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::counter::Counter;
 use quick_cache::Weighter;
 
 use crate::domain::binding::BoundDevices;
@@ -46,6 +47,10 @@ pub enum Touched {
 pub struct Cache {
     /// Twice the number of completed commits, plus one while a commit is running.
     commits: AtomicU64,
+    /// Reads that the cache answered.
+    pub hits: Counter,
+    /// Reads that it could not answer.
+    pub misses: Counter,
     /// For each [`slot`], the value of [`Cache::commits`] after the last commit that touched it.
     touched: Box<[AtomicU64]>,
     /// Projects by client id.
@@ -84,6 +89,8 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             commits: AtomicU64::new(0),
+            hits: Counter::default(),
+            misses: Counter::default(),
             touched: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             projects: map(SMALL_MAX, SMALL_MAX),
             keys: map(SMALL_MAX, SMALL_MAX),
@@ -132,8 +139,10 @@ impl Cache {
             if self.verifies() {
                 self.verify(&value, commits, read()?.as_ref());
             }
+            self.hits.inc();
             return Ok(Some(value));
         }
+        self.misses.inc();
         let value = read()?;
         if let Some(value) = value.as_ref().filter(|value| value.items() <= LIST_MAX) {
             let slot = slot(&value.touched_by(key));

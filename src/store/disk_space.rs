@@ -1,5 +1,5 @@
-//! The free space of the disk. Below a limit the event log refuses new rows, so that reads, the registry and the next
-//! start still have some space; none of them works with a completely full disk.
+//! The free space of the disk, and whether it can be written. Below a limit the event log refuses new rows, so that reads, the
+//! registry and the next start still have some space; none of them works with a completely full disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::StatVfsMountFlags;
+
 /// A file that only occupies space. It is deleted when not even a start or a read has enough space.
 const RESERVE_FILE: &str = "reserve";
+/// A file that is written and deleted to find out whether the disk can be written again.
+const PROBE_FILE: &str = "reserve.probe";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// The reserve is deleted when less than this is free.
 const LAST_BYTES: u64 = 512 << 10;
@@ -30,6 +34,14 @@ pub struct DiskSpace {
     /// When a write last failed because the disk was full. That can happen although free space is reported, for example
     /// with a quota.
     failed: Mutex<Option<Instant>>,
+    /// The free bytes at the last check.
+    free: AtomicU64,
+    /// The size of the files in the folder at the last check, in bytes.
+    used: AtomicU64,
+    /// Whether the last write failed for another reason than a full disk.
+    is_failing: AtomicBool,
+    /// Whether the file system was read-only at the last check.
+    is_read_only: AtomicBool,
 }
 
 impl DiskSpace {
@@ -62,12 +74,22 @@ impl DiskSpace {
     pub fn check(&self) {
         let Some(folder) = &self.folder else { return };
         let free = match rustix::fs::statvfs(folder) {
-            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+            Ok(found) => {
+                self.note_read_only(found.f_flag.contains(StatVfsMountFlags::RDONLY));
+                found.f_bavail.saturating_mul(found.f_frsize)
+            }
             Err(error) => {
                 tracing::debug!(%error, folder = %folder.display(), "the free space of the disk cannot be read");
                 return;
             }
         };
+        self.free.store(free, Ordering::Relaxed);
+        if self.is_failing.load(Ordering::Acquire) {
+            match probe(&folder.join(PROBE_FILE)) {
+                Ok(()) => self.note_written(),
+                Err(error) => tracing::debug!(%error, "the disk still cannot be written"),
+            }
+        }
         // Half more than the limit, so that the state does not change with every row.
         let enough = self.min_bytes.saturating_add(self.min_bytes / 2);
         let reserve = folder.join(RESERVE_FILE);
@@ -87,6 +109,54 @@ impl DiskSpace {
             && let Err(error) = create_reserve(&reserve)
         {
             tracing::debug!(file = %reserve.display(), %error, "the reserve cannot be created");
+        }
+        self.used.store(bytes_of_files(folder), Ordering::Relaxed);
+    }
+
+    /// The free bytes at the last check.
+    pub fn free_bytes(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    /// The size of the files in the folder in bytes at the last check, 0 if the folder is not known.
+    pub fn used_bytes(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Why the event log cannot be written now, if it cannot.
+    pub fn write_failure(&self) -> Option<&'static str> {
+        if self.is_low() {
+            Some("the disk is full")
+        } else if self.is_read_only.load(Ordering::Acquire) {
+            Some("the file system is read-only")
+        } else if self.is_failing.load(Ordering::Acquire) {
+            Some("writes to the disk fail")
+        } else {
+            None
+        }
+    }
+
+    /// Records that a write failed for another reason than a full disk. Later writes are attempted nevertheless.
+    pub fn note_failed(&self, error: &str) {
+        if self.folder.is_some() && !self.is_failing.swap(true, Ordering::AcqRel) {
+            tracing::error!(error, "writes to the disk fail: nothing is acknowledged until they succeed");
+        }
+    }
+
+    /// Records that a write succeeded. Costs one atomic load while there is no failure.
+    pub fn note_written(&self) {
+        if self.is_failing.load(Ordering::Acquire) && self.is_failing.swap(false, Ordering::AcqRel) {
+            tracing::info!("writes to the disk succeed again");
+        }
+    }
+
+    fn note_read_only(&self, is_read_only: bool) {
+        if self.is_read_only.swap(is_read_only, Ordering::AcqRel) != is_read_only {
+            if is_read_only {
+                tracing::error!("the file system of the data folder is read-only: nothing can be stored");
+            } else {
+                tracing::info!("the file system of the data folder can be written again");
+            }
         }
     }
 
@@ -164,6 +234,21 @@ pub fn file_system(folder: &Path) -> io::Result<FileSystem> {
     let magic = rustix::fs::statfs(folder)?.f_type as u32;
     let found = FILE_SYSTEMS.iter().find(|(number, _)| *number == magic);
     Ok(found.map_or(FileSystem::Unknown("an unknown file system"), |(_, found)| *found))
+}
+
+/// The size of the files in a folder in bytes.
+fn bytes_of_files(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    sizes.filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+}
+
+/// Writes a small file with fsync and deletes it.
+fn probe(path: &Path) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let written = file.write_all(&[0xA5; 4096]).and_then(|()| file.sync_all());
+    fs::remove_file(path)?;
+    written
 }
 
 fn create_reserve(path: &Path) -> io::Result<()> {

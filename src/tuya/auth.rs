@@ -233,6 +233,7 @@ async fn authenticate(
     actor::identify(|actor| {
         (actor.kind, actor.name, actor.call) = (ActorKind::Project, project.name.clone(), http::call(&parts));
     });
+    http::Subject::of(&parts.extensions).set_project(&project.name);
     let token = claims.access_token.to_owned();
     let path = RawPathParams::from_request_parts(&mut parts, tuya).await;
     let path = path.map_err(|_| Failure::new(Code::ILLEGAL, "the path is not UTF-8"))?;

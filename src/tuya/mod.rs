@@ -36,7 +36,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::{Cloud, Device};
-use crate::http::{Bodies, Refusals, Rendered, document};
+use crate::http::{Bodies, Rendered, Requests, document};
 use devices::DeviceTexts;
 pub use open_hub::FeedAddresses;
 use reply::{Code, Failure};
@@ -48,24 +48,24 @@ pub struct Tuya {
     window_ms: i64,
     feed_addresses: FeedAddresses,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
+    requests: Arc<Requests>,
     device_texts: Rendered<Device, DeviceTexts>,
 }
 
 impl Tuya {
     /// Creates the dialect. With `explain`, a refusal explains which part of the request was wrong. `window_ms` is the
     /// largest accepted clock difference. Subscribers are given one of the `feed_addresses`. `bodies` limits the memory
-    /// of request bodies; `refusals` counts and logs refused requests.
+    /// of request bodies; `requests` counts and logs requests.
     pub fn new(
         cloud: Arc<Cloud>,
         explain: bool,
         window_ms: i64,
         feed_addresses: FeedAddresses,
         bodies: Arc<Bodies>,
-        refusals: Arc<Refusals>,
+        requests: Arc<Requests>,
     ) -> Self {
         let device_texts = Rendered::default();
-        Self { cloud, explain, window_ms, feed_addresses, bodies, refusals, device_texts }
+        Self { cloud, explain, window_ms, feed_addresses, bodies, requests, device_texts }
     }
 }
 

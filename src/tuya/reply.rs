@@ -175,18 +175,19 @@ impl IntoResponse for Failure {
 }
 
 /// Writes the failures of all routes, in the caller's language, with the explanation if that is enabled.
-pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, request: Request, next: Next) -> Response {
+pub async fn finish(State(tuya): State<std::sync::Arc<Tuya>>, mut request: Request, next: Next) -> Response {
     let chinese = wants_chinese(request.headers());
-    let request_log = http::RequestLog::of(&request);
+    let request_log = http::RequestLog::of(&mut request);
     let mut response = next.run(request).await;
     let Some(failure) = response.extensions_mut().remove::<Failure>() else {
-        request_log.answered();
+        tuya.requests.answered("tuya", &request_log);
         return response;
     };
     let Failure { code, reason, explain } = failure;
-    tuya.refusals.record("tuya", code.number, &request_log, reason.unwrap_or(&explain));
+    let now_ms = tuya.cloud.now_ms();
+    tuya.requests.refused("tuya", code.number, &request_log, reason.unwrap_or(&explain), now_ms);
     let msg = if chinese { code.zh } else { code.en };
-    let envelope = FailureEnvelope { code: code.number, msg, success: false, t: tuya.cloud.now_ms(), tid: tid() };
+    let envelope = FailureEnvelope { code: code.number, msg, success: false, t: now_ms, tid: tid() };
     let mut response =
         http::json(StatusCode::OK, &envelope).unwrap_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     if tuya.explain {

@@ -14,7 +14,7 @@ use utoipa::openapi::path::Operation;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::domain::Cloud;
-use crate::http::{self, Bodies, Peer, Refusals, document};
+use crate::http::{self, Bodies, Peer, Requests, document};
 use reply::{Failure, FailureEnvelope};
 
 /// The state that all routes of this dialect share.
@@ -23,21 +23,21 @@ pub struct Visual {
     explain: bool,
     plain_http: bool,
     bodies: Arc<Bodies>,
-    refusals: Arc<Refusals>,
+    requests: Arc<Requests>,
 }
 
 impl Visual {
     /// Creates the dialect. With `explain`, a refusal explains which part of the request was wrong. With `plain_http`,
     /// passwords and tokens are accepted from other machines without TLS. `bodies` limits the memory of request bodies;
-    /// `refusals` counts and logs refused requests.
+    /// `requests` counts and logs requests.
     pub fn new(
         cloud: Arc<Cloud>,
         explain: bool,
         plain_http: bool,
         bodies: Arc<Bodies>,
-        refusals: Arc<Refusals>,
+        requests: Arc<Requests>,
     ) -> Self {
-        Self { cloud, explain, plain_http, bodies, refusals }
+        Self { cloud, explain, plain_http, bodies, requests }
     }
 }
 

@@ -131,15 +131,16 @@ impl IntoResponse for Failure {
 }
 
 /// Writes the failures of every route.
-pub async fn finish(State(visual): State<Arc<Visual>>, request: Request, next: Next) -> Response {
-    let request_log = http::RequestLog::of(&request);
+pub async fn finish(State(visual): State<Arc<Visual>>, mut request: Request, next: Next) -> Response {
+    let request_log = http::RequestLog::of(&mut request);
     let mut response = next.run(request).await;
     let Some(Failure { status, msg, explain }) = response.extensions_mut().remove() else {
-        request_log.answered();
+        visual.requests.answered("visual", &request_log);
         return response;
     };
-    visual.refusals.record("visual", u32::from(status.as_u16()), &request_log, &explain);
-    let envelope = FailureEnvelope { success: false, msg, t: visual.cloud.now_ms(), data: () };
+    let now_ms = visual.cloud.now_ms();
+    visual.requests.refused("visual", u32::from(status.as_u16()), &request_log, &explain, now_ms);
+    let envelope = FailureEnvelope { success: false, msg, t: now_ms, data: () };
     let mut response = write(status, &envelope);
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");

@@ -261,9 +261,19 @@ fn check_config_and_help_teach() {
     ] {
         assert!(help.contains(word), "{word}");
     }
-    for subcommand in
-        ["demo", "serve", "apply", "import", "call", "explain", "rotate", "simulate", "openapi", "check-config"]
-    {
+    for subcommand in [
+        "demo",
+        "serve",
+        "apply",
+        "import",
+        "call",
+        "explain",
+        "log-level",
+        "rotate",
+        "simulate",
+        "openapi",
+        "check-config",
+    ] {
         assert!(run(command(&[subcommand, "--help"]), "").unwrap().lines().count() > 5, "{subcommand}");
     }
 }

@@ -3,6 +3,7 @@
 pub mod contract;
 mod crash;
 mod damage;
+mod disk_fails;
 mod disk_full;
 mod folder;
 mod long_reads;

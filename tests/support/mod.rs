@@ -350,10 +350,11 @@ pub fn terminate(child: &Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-/// Settings with which several servers can run at the same time, and with which virtual devices come online soon.
-pub fn free_ports() -> [(&'static str, &'static str); 6] {
+/// Settings with which several servers can run at the same time, log only problems, and bring virtual devices online soon.
+pub fn free_ports() -> [(&'static str, &'static str); 7] {
     [
         ("INGLE_TIMES_VIRTUAL_ROUND_MS", "200"),
+        ("INGLE_LOG_LEVEL", "warn"),
         ("INGLE_MQTT_LISTEN", "127.0.0.1:0"),
         ("INGLE_MQTT_TLS_LISTEN", ""),
         ("INGLE_API_LISTEN", "127.0.0.1:0"),

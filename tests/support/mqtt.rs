@@ -143,8 +143,9 @@ impl MqttDevice {
         let list: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
         self.send(&packet(0x82, &[&[0, 9, 0][..], &list].concat()));
         let (first, rest) = self.receive().unwrap();
-        assert_eq!((first, &rest[..3]), (0x90, &[0, 9, 0][..]));
-        rest[3..].to_vec()
+        assert_eq!((first, &rest[..2]), (0x90, &[0, 9][..]));
+        // The properties, of which there is only a reason string.
+        rest[3 + usize::from(rest[2])..].to_vec()
     }
 
     /// The reason code of the DISCONNECT with which the server closes an MQTT 5 connection.

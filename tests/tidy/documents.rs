@@ -102,3 +102,60 @@ fn documents_name_only_what_exists() {
     }
     assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
 }
+
+/// The text of the event that a call of a `tracing` macro logs. `call` begins after the opening parenthesis. Values that
+/// are put into the text are shown as `…`.
+fn event_text(call: &str) -> String {
+    let literal = call.split_once('"').unwrap().1;
+    let (mut text, mut characters, mut is_value) = (String::new(), literal.chars(), false);
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => break,
+            '\\' => {
+                // The end of a line of the source, with the indentation of the next line.
+                let rest = characters.as_str().trim_start();
+                characters = rest.chars();
+            }
+            '{' => is_value = true,
+            '}' => {
+                is_value = false;
+                text.push('…');
+            }
+            '`' => {}
+            _ if is_value => {}
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+#[test]
+fn the_page_about_the_log_lists_every_event() {
+    let page = fs::read_to_string(root().join("docs/logging.md")).unwrap();
+    let (mut found, mut missing) = (0, Vec::new());
+    for path in rust_files(&root().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for level in ["error", "warn", "info", "debug"] {
+            for call in text.split(&format!("tracing::{level}!(")).skip(1) {
+                let event = event_text(call);
+                found += 1;
+                // The text of the other events is a value, which the page describes.
+                if event != "…" && !page.contains(&format!("| {level} | `{event}` |")) {
+                    missing.push(format!("{}: {level} {event}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/logging.md does not list:\n{}", missing.join("\n"));
+    assert!(found > 60, "only {found} events were seen");
+}
+
+#[test]
+fn the_page_about_the_log_describes_every_reason_of_a_refusal() {
+    let page = fs::read_to_string(root().join("docs/logging.md")).unwrap();
+    for reason in ingle::refusals::Reason::ALL {
+        let row = format!("| `{}` | `{}` |", reason.name(), reason.description());
+        assert!(page.contains(&row), "docs/logging.md has no row {row}");
+    }
+}

@@ -40,6 +40,9 @@ pub fn of_client_id(client_id: &str) -> Option<&'static dyn DeviceDialect> {
 /// A protocol that devices speak above MQTT: how a device proves itself, its topics, and how messages are read and
 /// written. It decides nothing and keeps nothing; that is the session's.
 pub trait DeviceDialect: Send + Sync {
+    /// The name of the protocol in the log and in metrics.
+    fn protocol(&self) -> &'static str;
+
     /// Whether a client id is of this protocol.
     fn recognizes(&self, client_id: &str) -> bool;
 

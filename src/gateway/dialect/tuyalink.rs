@@ -30,6 +30,10 @@ const CLIENT_ID_PREFIX: &str = "tuyalink_";
 pub struct TuyaLink;
 
 impl DeviceDialect for TuyaLink {
+    fn protocol(&self) -> &'static str {
+        "tuyalink"
+    }
+
     fn recognizes(&self, client_id: &str) -> bool {
         client_id.starts_with(CLIENT_ID_PREFIX)
     }

@@ -62,6 +62,7 @@ impl Session {
                     return Err(self.protocol_error(gateway, ProtocolError(DisconnectReason::ProtocolError)));
                 }
                 Packet::Disconnect { ends_session } => {
+                    self.has_disconnected = true;
                     if ends_session {
                         self.stored.forget();
                     }
@@ -79,6 +80,8 @@ impl Session {
         batch: &mut Batch,
     ) -> Result<(), DisconnectReason> {
         let ReceivedPublish { topic, payload, id } = publish;
+        self.messages += 1;
+        gateway.instruments.messages.inc();
         let now_ms = gateway.cloud.now_ms();
         let outcome = match self.decode(&topic, &payload, now_ms) {
             Some((device, message)) => {
@@ -102,7 +105,7 @@ impl Session {
                 Outcome::ForeignTopic
             }
         };
-        batch.acknowledgements.extend(id.map(|id| (id, outcome.reason_code())));
+        batch.acknowledgements.extend(id.map(|id| (id, outcome)));
         Ok(())
     }
 
@@ -121,11 +124,13 @@ impl Session {
     ) -> Result<Outcome, DisconnectReason> {
         let (outcome, to) = match message {
             DeviceMessage::Report(report, to) => {
-                let rows = self.validate(&gateway.cloud, device, report);
+                gateway.instruments.reports.inc();
+                let rows = self.validate(gateway, device, report);
                 (rows.map(|rows| batch.rows.extend(rows)), to)
             }
             DeviceMessage::Reports(reports, to) => {
-                (self.validate_all(&gateway.cloud, device, reports, &mut batch.rows), to)
+                gateway.instruments.reports.inc();
+                (self.validate_all(gateway, device, reports, &mut batch.rows), to)
             }
             DeviceMessage::Request(request, to) => {
                 return self.handle_request(gateway, device, request, to, batch).await;
@@ -187,9 +192,10 @@ impl Session {
         Closed
     }
 
-    /// Counts and logs that something is refused.
-    fn refused(&self, gateway: &Gateway, reason: Reason, device: &Device, what: &str) {
-        gateway.refusals.refused(reason, Who::Device(device.id.as_str()), self.peer.address, what);
+    /// Counts, remembers and logs that something is refused.
+    pub(super) fn refused(&self, gateway: &Gateway, reason: Reason, device: &Device, what: &str) {
+        let now_ms = gateway.cloud.now_ms();
+        gateway.refusals.refused(reason, Who::Device(device.id.as_str()), self.peer.address, what, now_ms);
     }
 
     /// Subscribes to a filter, which must be below the topics of a device of this session.

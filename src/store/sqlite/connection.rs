@@ -262,6 +262,7 @@ impl Readers {
     {
         let current = self.cache.current(map(&self.cache), &key);
         if current.is_some() && !self.cache.verifies() {
+            self.cache.hits.inc();
             return Ok(current);
         }
         let readers = self.clone();

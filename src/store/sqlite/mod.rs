@@ -43,6 +43,7 @@ mod world_user;
 use std::path::Path;
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
 use rusqlite::Connection;
 
 use crate::domain::{Clock, Error, Result};
@@ -107,6 +108,11 @@ impl SqliteRegistry {
     /// The stamp by which the event log identifies this registry.
     pub fn stamp(&self) -> FolderStamp {
         self.stamp.clone()
+    }
+
+    /// The numbers of reads that the cache answered and that it could not answer.
+    pub fn cache_counters(&self) -> [Counter; 2] {
+        [self.readers.cache.hits.clone(), self.readers.cache.misses.clone()]
     }
 
     /// The limiter for long reads, which the event log shares with this registry.

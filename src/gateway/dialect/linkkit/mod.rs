@@ -24,6 +24,10 @@ pub struct LinkKit;
 
 impl DeviceDialect for LinkKit {
     /// A client id has no form that tells it from others.
+    fn protocol(&self) -> &'static str {
+        "linkkit"
+    }
+
     fn recognizes(&self, _client_id: &str) -> bool {
         true
     }

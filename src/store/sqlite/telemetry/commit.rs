@@ -16,6 +16,7 @@ use super::numbering::Numbering;
 use super::queue::{Job, Task};
 use super::row::{BatchRow, RowView, kind_of};
 use crate::domain::{self, NewEvent};
+use crate::instruments::Instruments;
 
 /// How long a commit stalls while memory is full, before its callers get [`domain::Error::Busy`].
 const STALL_MAX: Duration = Duration::from_secs(15);
@@ -43,13 +44,14 @@ pub struct Committer {
     order: Vec<BatchRow>,
     /// The number of each row of `rows`.
     numbers: Vec<u32>,
+    instruments: Arc<Instruments>,
 }
 
 impl Committer {
     /// Creates the committer with the journal of the active memtable, which is empty.
-    pub fn new(engine: Arc<Engine>, journal: Journal, numbering: Numbering) -> Self {
-        let encoder = Encoder::default();
-        Self { engine, journal, encoder, numbering, rows: Vec::new(), order: Vec::new(), numbers: Vec::new() }
+    pub fn new(engine: Arc<Engine>, journal: Journal, numbering: Numbering, instruments: Arc<Instruments>) -> Self {
+        let (encoder, rows, order, numbers) = (Encoder::default(), Vec::new(), Vec::new(), Vec::new());
+        Self { engine, journal, encoder, numbering, rows, order, numbers, instruments }
     }
 
     /// Runs until the queue is closed and empty.
@@ -82,11 +84,14 @@ impl Committer {
                 [only] => mem::swap(&mut self.rows, &mut only.rows),
                 many => self.rows.extend(many.iter_mut().flat_map(|job| job.rows.drain(..))),
             }
-            Ok(self.write().inspect_err(|fault| {
-                if fault.is_full() {
-                    space.note_full();
-                }
-            })?)
+            let written = self.write();
+            match &written {
+                Ok(()) => space.note_written(),
+                Err(fault) if fault.is_full() => space.note_full(),
+                Err(fault) if fault.is_of_disk() => space.note_failed(&fault.to_string()),
+                Err(_) => {}
+            }
+            Ok(written?)
         });
         if space.is_low() && outcome.is_err() {
             space.count_refused(rows);
@@ -158,7 +163,11 @@ impl Committer {
             let (row, n) = (rows.get(index as usize)?, numbers.get(index as usize)?);
             Some((device, view(row, *n)))
         });
-        self.journal.commit(&mut self.encoder, ordered.clone())?;
+        let begun = Instant::now();
+        let synced = self.journal.commit(&mut self.encoder, ordered.clone())?;
+        self.instruments.commit_seconds.observe(begun.elapsed().as_secs_f64());
+        self.instruments.fsync_seconds.observe(synced.as_secs_f64());
+        self.instruments.commit_rows.observe(rows.len() as f64);
         let Some(active) = memtables.list.last() else { return Err(Fault::Closed) };
         if active.rows() == 0 {
             self.engine.change_state(|state| state.filling_since = Some(Instant::now()));

@@ -117,7 +117,9 @@ impl Compactor {
             return Ok(());
         }
         let is_latest = Arc::ptr_eq(&file, &engine.files.latest);
-        match choose(engine, is_latest, files::runs(&connection, RunState::Live)?) {
+        let runs = files::runs(&connection, RunState::Live)?;
+        file.note_runs(runs.len());
+        match choose(engine, is_latest, runs) {
             Some(sources) => {
                 let cut = if is_latest { Cut::BetweenDevices } else { Cut::Anywhere(engine.options.block_rows) };
                 let first_memtable = sources.iter().map(|run| run.first_memtable).min().unwrap_or(0);

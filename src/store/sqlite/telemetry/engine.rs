@@ -15,6 +15,7 @@ use super::memtable::{Memtable, Memtables};
 use super::queue::Queue;
 use super::retention::Progress;
 use super::row::bucket_of;
+use crate::instruments::Instruments;
 use crate::store::disk_space::DiskSpace;
 use crate::store::long_reads::LongReads;
 
@@ -29,12 +30,15 @@ pub struct Shared {
     pub space: Arc<DiskSpace>,
     /// The limiter for long reads.
     pub long_reads: Arc<LongReads>,
+    /// Metrics of the commits.
+    pub instruments: Arc<Instruments>,
 }
 
 impl Shared {
     /// For an event log without a registry, as tests and benchmarks use it.
     pub fn standalone() -> Self {
-        Self { stamp: FolderStamp::alone(), space: Arc::new(DiskSpace::unlimited()), long_reads: Arc::default() }
+        let (space, long_reads, instruments) = (Arc::new(DiskSpace::unlimited()), Arc::default(), Arc::default());
+        Self { stamp: FolderStamp::alone(), space, long_reads, instruments }
     }
 }
 

@@ -68,6 +68,18 @@ impl Fault {
         }
     }
 
+    /// Whether the disk cannot be written or read now.
+    pub fn is_of_disk(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly, SystemIoFailure};
+        match self {
+            Self::Sqlite { cause: rusqlite::Error::SqliteFailure(failure, _), .. } => {
+                matches!(failure.code, CannotOpen | PermissionDenied | ReadOnly | SystemIoFailure)
+            }
+            Self::Io { .. } | Self::File(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether SQLite found that a file is damaged, as opposed to a disk that cannot be read or written now.
     pub fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};

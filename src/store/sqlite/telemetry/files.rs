@@ -73,6 +73,8 @@ pub struct RunFile {
     pub expired: AtomicBool,
     /// Whether it was renamed; another [`RunFile`] stands for the new name.
     pub renamed: AtomicBool,
+    /// The number of its live sorted runs when they were last read.
+    runs: AtomicU64,
 }
 
 impl RunFile {
@@ -80,7 +82,12 @@ impl RunFile {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (id, expired, renamed) =
             (NEXT.fetch_add(1, Ordering::Relaxed), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { id, path, folder_id, expired, renamed })
+        Arc::new(Self { id, path, folder_id, expired, renamed, runs: AtomicU64::new(0) })
+    }
+
+    /// Notes how many live sorted runs it has.
+    pub fn note_runs(&self, runs: usize) {
+        self.runs.store(runs as u64, Ordering::Relaxed);
     }
 
     /// A file with another name in the same folder.
@@ -338,6 +345,13 @@ impl Files {
         }
     }
 
+    /// Number of live sorted runs in all files, when they were last read.
+    pub fn known_runs(&self) -> u64 {
+        let files = self.partition_files();
+        let files = files.iter().map(|(_, file)| file).chain([&self.latest]);
+        files.map(|file| file.runs.load(Ordering::Relaxed)).sum()
+    }
+
     /// Number of damaged blocks and files that were found.
     pub fn damaged(&self) -> u64 {
         self.damaged_count.load(Ordering::Relaxed)
@@ -382,7 +396,7 @@ impl Snapshot<'_> {
     pub fn runs(&self) -> Result<Vec<SortedRun>> {
         match runs(self.connection()?, RunState::Live) {
             Err(_) if self.file.expired.load(Ordering::Acquire) => Err(Fault::Expired),
-            other => other,
+            other => other.inspect(|runs| self.file.note_runs(runs.len())),
         }
     }
 

@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
@@ -217,8 +217,13 @@ impl Journal {
         Ok(Self { no, connection, stamp: stamp.clone(), mark, entries: 0, rows: 0 })
     }
 
-    /// Commits rows, all or none. Each row comes with the number of its device.
-    pub fn commit<'a>(&mut self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<()> {
+    /// Commits rows, all or none. Each row comes with the number of its device. Returns the time that the last step took,
+    /// which includes the fsync.
+    pub fn commit<'a>(
+        &mut self,
+        encoder: &mut Encoder,
+        rows: impl Iterator<Item = (i64, RowView<'a>)>,
+    ) -> Result<Duration> {
         let written = self.write(encoder, rows);
         if written.is_err() {
             encoder.clear();
@@ -227,7 +232,7 @@ impl Journal {
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
         }
-        let (entries, rows) = written?;
+        let (entries, rows, synced) = written?;
         (self.entries, self.rows) = (entries, self.rows + rows);
         // The commit itself is on disk. Without an up-to-date mark, only a later loss of these rows would not be
         // noticed.
@@ -236,11 +241,15 @@ impl Journal {
         {
             tracing::warn!(%error, journal = self.no, "the mark of the journal could not be updated");
         }
-        Ok(())
+        Ok(synced)
     }
 
-    /// Returns the number of the last entry and how many rows were written.
-    fn write<'a>(&self, encoder: &mut Encoder, rows: impl Iterator<Item = (i64, RowView<'a>)>) -> Result<(i64, i64)> {
+    /// Returns the number of the last entry, how many rows were written, and the time of the last step.
+    fn write<'a>(
+        &self,
+        encoder: &mut Encoder,
+        rows: impl Iterator<Item = (i64, RowView<'a>)>,
+    ) -> Result<(i64, i64, Duration)> {
         let run = |sql| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         run("BEGIN IMMEDIATE").during("beginning a commit")?;
         let last = "SELECT coalesce(max(batch), 0) FROM journal";
@@ -262,8 +271,9 @@ impl Journal {
                 insert.execute(params![batch, blob]).during("writing the journal")?;
             }
         }
+        let begun = Instant::now();
         run("COMMIT").during("committing to the journal")?;
-        Ok((batch, count))
+        Ok((batch, count, begun.elapsed()))
     }
 }
 

@@ -1,15 +1,13 @@
-//! The embedded event log, with the latest values of every device. It is a log-structured merge tree (LSM tree) whose
-//! files are SQLite databases: SQLite provides transactions, checksummed recovery and fsync, but a row of SQLite holds
-//! many events.
+//! The embedded event log, with the latest values of every device. It is a log-structured merge tree (LSM tree) whose files are
+//! SQLite databases: SQLite provides transactions, checksummed recovery and fsync, but a row of SQLite holds many events.
 //!
 //! - A group commit is one entry of the *journal*, which is the write-ahead log (WAL) of the engine (`journal`). The
 //!   commit of that entry is the acknowledgement (`commit`).
 //! - Rows that are not in a file yet are in *memtables* (`memtable`), each with its own journal. The newest memtable is
 //!   active and receives rows; older ones are immutable.
-//! - A memtable that is large or old enough is *flushed* (`flush`): its rows are written in the order of device and
-//!   time as one *sorted run* of compressed blocks (`codec`, `sorted_run`) into the file of each weekly *partition*
-//!   (`partition`, `files`), and its latest values into `latest.db`. Then its journal is deleted and its memory is
-//!   freed.
+//! - A memtable that is large or old enough is *flushed* (`flush`): its rows are written in the order of device and time as one
+//!   *sorted run* of compressed blocks (`codec`, `sorted_run`) into the file of each weekly *partition* (`partition`, `files`),
+//!   and its latest values into `latest.db`. Then its journal is deleted and its memory is freed.
 //! - Several sorted runs of similar size are *compacted* into one (`compaction`).
 //! - A read merges the memtables and the sorted runs, newest row first (`read`).
 //! - Retention deletes whole partitions (`retention`). At the start `check` compares the files with their checksums and
@@ -155,7 +153,7 @@ impl SqliteTelemetry {
     }
 
     fn open_inner(folder: &Path, options: TelemetryOptions, shared: Shared) -> fault::Result<Self> {
-        let Shared { stamp, space, long_reads } = shared;
+        let Shared { stamp, space, long_reads, instruments } = shared;
         durable_file::create_folder(folder)?;
         let files = Files::open(folder, stamp.id)?;
         let check::FolderCheck { last_memtable, flushed_to, newest_ms, mut lost_rows, unverified, .. } =
@@ -205,7 +203,7 @@ impl SqliteTelemetry {
         engine.change_state(|state| state.damaged_journals = damaged_journals);
         let read_threads = ReadThreads::default();
         let opened = Self { engine: engine.clone(), read_threads, long_reads, threads: Mutex::default() };
-        let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms));
+        let committer = Committer::new(engine.clone(), journal, Numbering::new(seen_ms), instruments);
         opened.spawn("telemetry-commit", move || committer.run())?;
         if !unverified.is_empty() {
             let engine = engine.clone();
@@ -420,16 +418,23 @@ impl Telemetry for SqliteTelemetry {
     }
 
     fn figures(&self) -> TelemetryFigures {
-        let counters = &self.engine.counters;
+        let (counters, files, memtables) = (&self.engine.counters, &self.engine.files, self.engine.memtables());
+        let (rows, bytes) = memtables.size();
         TelemetryFigures {
             rows_appended: counters.rows.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
-            rows_in_memory: self.engine.memtables().size().0 as u64,
+            rows_in_memory: rows as u64,
+            bytes_in_memory: bytes as u64,
+            memtables: memtables.list.len() as u64,
+            partitions: files.partition_files().len() as u64,
+            runs: files.known_runs(),
+            disk_free_bytes: self.engine.space.free_bytes(),
+            disk_used_bytes: self.engine.space.used_bytes(),
             flushes: counters.flushes.load(Ordering::Relaxed),
             flushes_failed: counters.flushes_failed.load(Ordering::Relaxed),
             damaged: counters.damaged_entries.load(Ordering::Relaxed) + self.engine.files.damaged(),
             lost_rows: counters.lost_rows.load(Ordering::Relaxed),
-            is_writing: !self.engine.space.is_low(),
+            write_failure: self.engine.space.write_failure(),
             refused_rows: self.engine.space.refused(),
             waiting_to_expire: counters.waiting_to_expire.load(Ordering::Relaxed),
             durable: self.engine.options.durability == Durability::Sync,
