@@ -1,5 +1,6 @@
 //! Assembles the server. The only module that names the implementations of the ports of the domain.
 
+mod clock;
 pub mod doctor;
 mod folder;
 mod restore;
@@ -46,6 +47,7 @@ use crate::tls::{self, TlsError};
 use crate::virtual_devices::{self, VirtualDownlink, VirtualMessages};
 use crate::{aliyun, config, durable_file, feed, metrics, random, store, tuya, visual};
 
+pub use clock::SystemClock;
 use folder::{Lock, Snapshots};
 pub use folder::{recover, verify};
 pub use restore::{Restored, check, restore};
@@ -85,18 +87,6 @@ impl From<Error> for AppError {
             Error::Store(cause) => Self::Store(format!("the store cannot be opened: {cause}")),
             other => Self::Store(other.to_string()),
         }
-    }
-}
-
-/// The system's clock.
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now_ms(&self) -> i64 {
-        #[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
-        let now = std::time::SystemTime::now();
-        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
 
