@@ -78,7 +78,7 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, period: Durat
                     }
                 }
                 Message::Command(no, command, answer) => {
-                    // The caller of a command may have been told that it failed.
+                    // After the time-out, the caller has already received an error.
                     if let Some(simulated) = running.get_mut(&no).filter(|_| !answer.is_closed()) {
                         apply(&cloud, simulated, command).await;
                         let _ = answer.send("{}".to_owned());
