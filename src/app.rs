@@ -285,7 +285,7 @@ impl App {
         let Stores { registry, telemetry, space } = stores;
         let snapshots = Snapshots::new(folder, telemetry.clone(), clock.clone());
         let (times, ms) = (&config.times, Duration::from_millis);
-        let (to_virtual, virtual_messages) = virtual_devices::downlink();
+        let (to_virtual, virtual_messages) = virtual_devices::downlink(ms(times.command_answer_ms));
         let router = Arc::new(CommandRouter::new(ms(times.command_answer_ms), ms(times.command_delivery_ms)));
         let (subscribers, events) = feed::feed();
         let downlink = Downlinks { to_virtual, router: router.clone() };
