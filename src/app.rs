@@ -1,5 +1,6 @@
 //! Assembles the server. The only module that names the implementations of the ports of the domain.
 
+mod clock;
 pub mod doctor;
 mod downlinks;
 mod folder;
@@ -50,6 +51,7 @@ use crate::tls::{self, Certificate, TlsError};
 use crate::virtual_devices::{self, VirtualMessages};
 use crate::{aliyun, durable_file, feed, metrics, random, tuya, visual};
 
+pub use clock::SystemClock;
 use downlinks::Downlinks;
 use folder::{Lock, Snapshots};
 pub use folder::{recover, verify};
@@ -91,18 +93,6 @@ impl From<Error> for AppError {
             Error::Store(cause) => Self::Store(format!("the store cannot be opened: {cause}")),
             other => Self::Store(other.to_string()),
         }
-    }
-}
-
-/// The system's clock.
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now_ms(&self) -> i64 {
-        #[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
-        let now = std::time::SystemTime::now();
-        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
 
@@ -216,7 +206,7 @@ impl App {
         let cache_counters = registry.cache_counters();
         let snapshots = Snapshots::new(folder, telemetry.clone(), clock.clone());
         let (times, ms) = (&config.times, Duration::from_millis);
-        let (to_virtual, virtual_messages) = virtual_devices::downlink();
+        let (to_virtual, virtual_messages) = virtual_devices::downlink(ms(times.command_answer_ms));
         let router = Arc::new(CommandRouter::new(ms(times.command_answer_ms), ms(times.command_delivery_ms)));
         let (subscribers, events) = feed::feed();
         let downlink = Downlinks { instruments: instruments.clone(), to_virtual, router: router.clone() };

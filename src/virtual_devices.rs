@@ -20,11 +20,12 @@ use crate::shutdown::Shutdown;
 const DEVICES_MAX: usize = 1000;
 /// Maximum number of messages that wait for virtual devices.
 const WAITING_MAX: usize = 64;
-/// The result of a command must have come by then.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Sends commands to virtual devices.
-pub struct VirtualDownlink(mpsc::Sender<Message>);
+pub struct VirtualDownlink {
+    messages: mpsc::Sender<Message>,
+    answer_timeout: Duration,
+}
 
 /// Receives the commands to virtual devices.
 pub struct VirtualMessages(mpsc::Receiver<Message>);
@@ -36,23 +37,23 @@ enum Message {
     Command(DeviceNo, Command, oneshot::Sender<String>),
 }
 
-/// Both ends of the channel.
-pub fn downlink() -> (VirtualDownlink, VirtualMessages) {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    (VirtualDownlink(sender), VirtualMessages(receiver))
+/// Both ends of the channel. A command fails after `answer_timeout`.
+pub fn downlink(answer_timeout: Duration) -> (VirtualDownlink, VirtualMessages) {
+    let (messages, receiver) = mpsc::channel(WAITING_MAX);
+    (VirtualDownlink { messages, answer_timeout }, VirtualMessages(receiver))
 }
 
 #[async_trait]
 impl Downlink for VirtualDownlink {
     async fn end_session(&self, device: DeviceNo) {
         // A full queue is no problem: the device is not in the next round anyway.
-        let _ = self.0.try_send(Message::Unbound(device));
+        let _ = self.messages.try_send(Message::Unbound(device));
     }
 
     async fn command(&self, device: &Arc<Device>, command: Command) -> std::result::Result<String, Undelivered> {
         let (sender, answer) = oneshot::channel();
-        self.0.try_send(Message::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
-        match timeout(ANSWER_TIMEOUT, answer).await {
+        self.messages.try_send(Message::Command(device.no, command, sender)).map_err(|_| Undelivered::Busy)?;
+        match timeout(self.answer_timeout, answer).await {
             Err(_) => Err(Undelivered::NoAnswer),
             Ok(answer) => answer.map_err(|_| Undelivered::Offline),
         }
@@ -78,7 +79,7 @@ pub async fn run(cloud: Arc<Cloud>, mut messages: VirtualMessages, period: Durat
                     }
                 }
                 Message::Command(no, command, answer) => {
-                    // The caller of a command may have been told that it failed.
+                    // After the time-out, the caller has already received an error.
                     if let Some(simulated) = running.get_mut(&no).filter(|_| !answer.is_closed()) {
                         apply(&cloud, simulated, command).await;
                         let _ = answer.send("{}".to_owned());

@@ -28,7 +28,7 @@ async fn with_small_bounds() -> (TestCloud, Cloud, Caller, i64) {
     let options = TelemetryOptions { scan_rows: 50, count_rows: 500, ..TelemetryOptions::default() };
     let telemetry = SqliteTelemetry::open(&folder, options).unwrap();
     let begin = clock.now_ms() - 3_600_000;
-    let (downlink, _) = ingle::virtual_devices::downlink();
+    let (downlink, _) = ingle::virtual_devices::downlink(std::time::Duration::from_secs(8));
     let (feed, _) = ingle::feed::feed();
     let limits =
         Limits { retention_days: 30, failures_of_account: 10, failures_of_address: 100, accepts_at_login: false };

@@ -190,7 +190,7 @@ fn an_interrupted_backup_leaves_nothing_and_the_server_goes_on_or_stops() {
     let (mut child, _) = begin_backup(&cloud);
     child.kill().unwrap();
     child.wait().unwrap();
-    // A client that is told to stop while it writes to a file.
+    // A client that receives SIGTERM while it writes to a file.
     let file = temporary.path().join("none.tar");
     let mut command = Command::new(INGLE);
     command.args(["backup", path(&file), "--data"]).arg(&cloud.folder).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -200,7 +200,7 @@ fn an_interrupted_backup_leaves_nothing_and_the_server_goes_on_or_stops() {
     // It may have been complete already, or not have begun.
     assert_eq!(ended.status.success(), file.exists());
     assert!(names(temporary.path()).iter().all(|name| !name.contains(".part-")), "{:?}", names(temporary.path()));
-    // A server that is told to stop does not wait for the client.
+    // A server that receives SIGTERM does not wait for the client.
     let (child, _) = begin_backup(&cloud);
     let begun = std::time::Instant::now();
     cloud.stop();

@@ -60,7 +60,7 @@ impl Session {
     ) {
         let PendingCommand { device, id, command, answer } = sent;
         if answer.is_closed() {
-            // The time for it is over, and its caller was told that it was not sent.
+            // The time-out has passed, and the caller has received an error.
             return;
         }
         let message = self.dialect.encode_command(&device, id, &command, gateway.cloud.now_ms());

@@ -45,15 +45,11 @@ async fn compare(registry: &dyn Registry, everybody: &[Asking], name: &str, expe
 
         let view = expected.view(Viewer { project, user: asking.user.as_ref().map(|user| user.no) });
         let query = SubscribedQuery { project, user: asking.user.as_ref(), device: no };
-        let heard = registry.subscribed_devices(&[query]).await.unwrap().remove(0);
-        assert_eq!(heard.is_some(), view.is_some(), "{place}");
-        if let (Some(heard), Some(view)) = (heard, view) {
+        let seen = registry.subscribed_devices(&[query]).await.unwrap().remove(0);
+        assert_eq!(seen.is_some(), view.is_some(), "{place}");
+        if let (Some(seen), Some(view)) = (seen, view) {
             let shows_key = view.role > DeviceRole::Sharee && !view.held_elsewhere;
-            assert_eq!(
-                (heard.held_elsewhere, !heard.local_key.is_empty()),
-                (view.held_elsewhere, shows_key),
-                "{place}"
-            );
+            assert_eq!((seen.held_elsewhere, !seen.local_key.is_empty()), (view.held_elsewhere, shows_key), "{place}");
         }
 
         let user = asking.user.as_ref().map(|user| user.no);

@@ -56,9 +56,9 @@ fn devices_are_found_in_the_order_of_the_list() {
         assert_eq!((audiences[0].projects.as_slice(), &audiences[1]), ([second].as_slice(), &Audience::default()));
         assert_eq!(audiences[2].projects, [first]);
         let queries = numbers.map(|device| SubscribedQuery { project: first, user: None, device });
-        let heard = registry.subscribed_devices(&queries).await.unwrap();
-        let heard: Vec<Option<DeviceNo>> = heard.into_iter().map(|device| device.map(|device| device.no)).collect();
-        assert_eq!(heard, [None, None, Some(plug.no)]);
+        let seen = registry.subscribed_devices(&queries).await.unwrap();
+        let seen: Vec<Option<DeviceNo>> = seen.into_iter().map(|device| device.map(|device| device.no)).collect();
+        assert_eq!(seen, [None, None, Some(plug.no)]);
 
         assert!(registry.devices_by_id(&[]).await.unwrap().is_empty());
         assert!(registry.device_secrets(&[]).await.unwrap().is_empty());
