@@ -40,9 +40,11 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 type Aad = fn(&str) -> String;
 
 /// The encrypted columns: table, column of the row's name, column, and the data that is authenticated with it.
-const SEALED: [(&str, &str, &str, Aad); 6] = [
+const SEALED: [(&str, &str, &str, Aad); 8] = [
     ("project", "name", "secret_sealed", project::secret_aad),
     ("project", "name", "aliyun_app_secret_sealed", project::app_secret_aad),
+    ("project", "name", "old_secret_sealed", project::secret_aad),
+    ("project", "name", "old_app_secret_sealed", project::app_secret_aad),
     ("product", "product_id", "product_secret_sealed", world::product_secret_aad),
     ("device", "device_id", "secret_sealed", device::secret_aad),
     ("device", "device_id", "local_key_sealed", device::local_key_aad),
@@ -112,7 +114,7 @@ fn references(connection: &Connection, report: &mut Report) -> Result<()> {
 /// Decrypts every secret.
 fn secrets(connection: &Connection, seal: &Seal, report: &mut Report) -> Result<()> {
     for (table, name, column, aad) in SEALED {
-        let sql = format!("SELECT {name}, {column} FROM {table}");
+        let sql = format!("SELECT {name}, {column} FROM {table} WHERE {column} IS NOT NULL");
         let mut select = connection.prepare(&sql).map_err(Error::store)?;
         let mut rows = select.query([]).map_err(Error::store)?;
         let mut wrong = 0;
