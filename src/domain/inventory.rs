@@ -1,5 +1,5 @@
 //! What the operator administers: every kind of object, its list, a single one, and its deletion. Objects are created
-//! and changed by world documents ([`super::world`]); [`document`] builds one for a single object.
+//! and changed by world documents ([`super::world`]); the module `document` builds one for a single object.
 
 mod delete;
 mod document;
