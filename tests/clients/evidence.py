@@ -1,4 +1,4 @@
-"""Which client calls which endpoint, by the server's own log: its debug event of an answered request names route and
+"""Which client calls which endpoint, by the server's own log: its event of an answered request names route and
 user agent. Run as a program, it holds what a whole run found against `verified.json`."""
 
 import json
@@ -10,7 +10,10 @@ from pathlib import Path
 VERIFIED = Path(__file__).parent / "verified.json"
 # What the tests send themselves says so, and is nobody's evidence.
 OWN_AGENT = "ingle-tests"
-ANSWERED = re.compile(rb'answered http\.method=([A-Z]+) http\.route="([^"]+)" http\.user_agent="((?:[^"\\]|\\.)*)"')
+ANSWERED = re.compile(
+    rb'a request was answered dialect="[a-z]+" '
+    rb'http\.method=([A-Z]+) http\.route="([^"]+)" http\.user_agent="((?:[^"\\]|\\.)*)"'
+)
 # What tells the clients apart that meet in one test. Nothing is known of one that is not here.
 AGENTS = {"tuya-connector-python": "python-requests/", "aliyun-api-gateway-python": "$", "PyJWT": "Python-urllib/"}
 
