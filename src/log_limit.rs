@@ -49,23 +49,25 @@ impl LogLimit {
     /// Whether an event may be logged: the number of events that were left out in earlier periods and that no line has
     /// told yet. `None` if the event is left out.
     pub fn admit(&self, client: impl Hash, kind: impl Hash, now: Instant) -> Option<u64> {
-        let (client, kind) = (self.hasher.hash_one(&client), self.hasher.hash_one((&client, &kind)));
+        let of_client = self.hasher.hash_one(&client);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = lines.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD);
         if is_new {
             (lines.since, lines.total) = (Some(now), 0);
             lines.counts.clear();
         }
-        let count = |key: u64| lines.counts.get(&key).copied().unwrap_or_default();
-        let (of_client, of_kind) = (count(client), count(kind));
-        let is_full =
-            of_kind >= self.max.of_kind || of_client >= self.max.of_client || lines.total >= self.max.in_total;
-        if is_full {
+        let has_room = |key: u64, max: u32| lines.counts.get(&key).is_none_or(|count| *count < max);
+        // The kind is often a long text, so it is hashed last.
+        let of_kind = (lines.total < self.max.in_total && has_room(of_client, self.max.of_client))
+            .then(|| self.hasher.hash_one((&client, &kind)))
+            .filter(|of_kind| has_room(*of_kind, self.max.of_kind));
+        let Some(of_kind) = of_kind else {
             lines.left_out += 1;
             return None;
+        };
+        for key in [of_client, of_kind] {
+            *lines.counts.entry(key).or_default() += 1;
         }
-        lines.counts.insert(client, of_client + 1);
-        lines.counts.insert(kind, of_kind + 1);
         lines.total += 1;
         // Within a period the number grows with every event, so it is told once, at the beginning of the next one.
         Some(if lines.total == 1 { std::mem::take(&mut lines.left_out) } else { 0 })

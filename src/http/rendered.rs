@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use foldhash::fast::RandomState;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 /// The maximum memory of all entries of one cache.
 const BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -24,7 +25,7 @@ pub trait Rendering {
 /// The cache. An entry belongs to the objects in certain `Arc`s. A changed object is in another `Arc`, so an entry is
 /// never stale.
 pub struct Rendered<T, R> {
-    entries: Cache<Key, Arc<Entry<T, R>>, Weight>,
+    entries: Cache<Key, Arc<Entry<T, R>>, Weight, RandomState>,
     /// The number of entries that were added since the last sweep.
     added: AtomicUsize,
     /// The number of entries that were left after the last sweep.
@@ -64,7 +65,8 @@ impl<T, R: Rendering> Weighter<Key, Arc<Entry<T, R>>> for Weight {
 impl<T, R: Rendering> Default for Rendered<T, R> {
     fn default() -> Self {
         let expected = usize::try_from(BYTES_MAX / ENTRY_BYTES).unwrap_or(usize::MAX);
-        let entries = Cache::with_weighter(expected, BYTES_MAX, Weight);
+        let entries =
+            Cache::with(expected, BYTES_MAX, Weight, RandomState::default(), DefaultLifecycle::default());
         Self { entries, added: AtomicUsize::new(0), swept: AtomicUsize::new(0) }
     }
 }

@@ -51,13 +51,13 @@ impl Requests {
 
     /// Records an answer that is not a refusal. `dialect` is the name of its document.
     pub fn answered(&self, dialect: &'static str, request: &RequestLog) {
-        self.measure(dialect, request);
+        let now = self.measure(dialect, request);
         if !tracing::enabled!(Level::INFO) {
             return;
         }
         let left_out = match tracing::enabled!(Level::DEBUG) {
             true => Some(0),
-            false => self.answered_lines.admit(request.address, request.route(), Instant::now()),
+            false => self.answered_lines.admit(request.address, request.route(), now),
         };
         let Some(left_out) = left_out else { return };
         let is_matched = request.route.is_some();
@@ -78,7 +78,7 @@ impl Requests {
 
     /// Records a request that was refused at `now_ms`. `code` is the vendor's; `reason` must not contain secrets.
     pub fn refused(&self, dialect: &'static str, code: u32, request: &RequestLog, reason: &str, now_ms: i64) {
-        self.measure(dialect, request);
+        let now = self.measure(dialect, request);
         let code = self.count(dialect, code);
         let mut reason = Cow::Borrowed(reason);
         if reason.len() > REASON_BYTES_MAX {
@@ -86,7 +86,7 @@ impl Requests {
             reason = Cow::Owned(format!("{}...", &reason[..end]));
         }
         let (target, reason, device) = (request.target(), header_text(&reason, "\\n"), request.device());
-        if let Some(left_out) = self.refused_lines.admit(request.address, (dialect, code), Instant::now()) {
+        if let Some(left_out) = self.refused_lines.admit(request.address, (dialect, code), now) {
             tracing::info!(
                 dialect,
                 code,
@@ -114,10 +114,13 @@ impl Requests {
         refused.iter().map(|((dialect, code), count)| (*dialect, *code, *count)).collect()
     }
 
-    fn measure(&self, dialect: &'static str, request: &RequestLog) {
+    /// Measures the time that a request took, and returns the present time.
+    fn measure(&self, dialect: &'static str, request: &RequestLog) -> Instant {
         let method = METHODS.iter().find(|method| **method == request.method.as_str()).copied().unwrap_or("other");
         let route = Route { dialect, method, route: request.route().into() };
-        self.instruments.requests.get_or_create(&route).observe(request.begun.elapsed().as_secs_f64());
+        let now = Instant::now();
+        self.instruments.requests.get_or_create(&route).observe((now - request.begun).as_secs_f64());
+        now
     }
 
     /// Counts a refusal, and returns the code under which it is counted.

@@ -5,8 +5,10 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use prometheus_client::metrics::counter::Counter;
 use quick_cache::Weighter;
+use quick_cache::sync::DefaultLifecycle;
 
 use crate::domain::binding::BoundDevices;
 use crate::domain::device::UserDevices;
@@ -189,10 +191,10 @@ fn slot(touched: &Touched) -> usize {
 }
 
 /// A map whose values have a limited total weight.
-pub type Map<K, V> = quick_cache::sync::Cache<K, Entry<V>, Weight>;
+pub type Map<K, V> = quick_cache::sync::Cache<K, Entry<V>, Weight, RandomState>;
 
 fn map<K: Hash + Eq, V: Cached<K>>(entries: usize, weight_max: usize) -> Map<K, V> {
-    Map::with_weighter(entries, weight_max as u64, Weight)
+    Map::with(entries, weight_max as u64, Weight, RandomState::default(), DefaultLifecycle::default())
 }
 
 /// A cached value.
