@@ -82,6 +82,9 @@ pub enum AppError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The URL of `traces.endpoint` is not valid.
+    #[error("traces.endpoint: {0}")]
+    Traces(String),
     /// The server cannot listen on the address of a setting.
     #[error("{0}: {1}")]
     Listen(&'static str, #[source] io::Error),
@@ -354,6 +357,15 @@ impl App {
         }
     }
 
+    /// Starts the export of traces, if the settings name a collector.
+    fn start_traces(&self) -> Result<(), AppError> {
+        let config::Traces { endpoint, percent } = &self.config.traces;
+        if endpoint.is_empty() {
+            return Ok(());
+        }
+        self.instruments.traces.start(endpoint, *percent).map_err(AppError::Traces)
+    }
+
     /// Opens the listeners, reports their addresses through `announce`, and serves until `stop` completes. When it
     /// returns, everything acknowledged is on disk.
     ///
@@ -364,6 +376,7 @@ impl App {
         announce: impl FnOnce(&Addresses),
         stop: impl Future<Output = ()>,
     ) -> Result<(), AppError> {
+        self.start_traces()?;
         let (stop_all, stopping) = shutdown::channel();
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
@@ -384,13 +397,12 @@ impl App {
             tasks.spawn(listener.serve(gateway.clone(), stopping.clone()));
         }
         let router = self.router(&addresses);
-        let metrics = &self.config.metrics.listen;
         let head_timeout = Duration::from_millis(self.config.times.request_head_ms);
         let is_serving = Arc::new(AtomicBool::new(false));
         for (name, setting, address) in [
             ("api", "api.listen", &api.listen),
             ("api_tls", "api.tls_listen", &api.tls_listen),
-            ("metrics", "metrics.listen", metrics),
+            ("metrics", "metrics.listen", &self.config.metrics.listen),
         ] {
             if address.is_empty() {
                 continue;
@@ -416,8 +428,8 @@ impl App {
         let socket =
             Socket::open(&self.folder, accepts).map_err(|error| AppError::Folder(self.folder.clone(), error))?;
         let shown = serde_json::to_string(&addresses).unwrap_or_default();
-        let views = Some(Views::new(stopping.clone()));
-        let operator = control::router(self.cloud.clone(), self.snapshots.clone(), shown, views);
+        let operator =
+            control::router(self.cloud.clone(), self.snapshots.clone(), shown, Some(Views::new(stopping.clone())));
         tasks.spawn(socket.serve(operator.merge(observe::router(self.observed())), stopping.clone()));
         tasks.spawn(watch(self.opened.space.clone(), stopping.clone()));
         tasks.spawn(expire(self.cloud.clone(), stopping.clone()));
@@ -429,8 +441,8 @@ impl App {
         stop.await;
         is_serving.store(false, Ordering::Release);
         stop_all.now();
-        let closing = self.snapshots.close();
-        tokio::join!(closing, async { while tasks.join_next().await.is_some() {} });
+        tokio::join!(self.snapshots.close(), async { while tasks.join_next().await.is_some() {} });
+        self.instruments.traces.stop().await;
         Ok(())
     }
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The log.
     pub log: Log,
+    /// The export of traces.
+    pub traces: Traces,
     /// The event log.
     pub telemetry: Telemetry,
     /// The Tuya dialect.
@@ -134,6 +136,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[traces]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// The URL of a collector of OTLP over HTTP; empty for no export.
+    pub endpoint: String,
+    /// How many percent of the traces are exported.
+    pub percent: u8,
+}
+
 /// `[telemetry]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -236,6 +248,13 @@ impl Config {
         }
         if !(4..=65_536).contains(&self.telemetry.memory_megabytes) {
             return refuse("telemetry.memory_megabytes must be 4 to 65536");
+        }
+        if !(1..=100).contains(&self.traces.percent) {
+            return refuse("traces.percent must be 1 to 100");
+        }
+        let endpoint = &self.traces.endpoint;
+        if !endpoint.is_empty() && endpoint.strip_prefix("http://").is_none_or(|rest| rest.starts_with(['/', ':'])) {
+            return refuse("traces.endpoint must be a URL such as http://127.0.0.1:4318/v1/traces");
         }
         if !(1..=3600).contains(&self.tuya.clock_window_seconds) {
             return refuse("tuya.clock_window_seconds must be 1 to 3600");

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::traces::Traces;
+
 /// Upper bounds of requests and commands, in seconds.
 const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// Upper bounds of the numbers of rows.
@@ -50,6 +52,8 @@ macro_rules! instruments {
         /// The instruments of a server.
         pub struct Instruments {
             registry: Mutex<Registry>,
+            /// The spans of the same work, for a collector of traces.
+            pub traces: Traces,
             $($(#[$doc])* pub $field: $type,)*
         }
 
@@ -60,7 +64,7 @@ macro_rules! instruments {
                     let $field: $type = $new;
                     register(&mut registry, $name, $help, $field.clone());
                 )*
-                Self { registry: Mutex::new(registry), $($field,)* }
+                Self { registry: Mutex::new(registry), traces: Traces::default(), $($field,)* }
             }
         }
     };

@@ -27,6 +27,7 @@ pub mod simulate;
 pub mod store;
 pub mod thing_model;
 pub mod tls;
+pub mod traces;
 pub mod tuya;
 pub mod virtual_devices;
 pub mod visual;

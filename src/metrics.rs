@@ -136,6 +136,7 @@ fn sample(sources: &Sources, mut encoder: DescriptorEncoder<'_>) -> fmt::Result 
         counter ingle_cache_misses_total = misses.get(), "Number of reads of the registry that its cache could not answer.";
         counter ingle_commands_unheard_total = device_refusals.not_subscribed_total(), "Number of commands whose topic matched no subscription of the device.";
         counter ingle_accepts_failed_total = accepts.total(), "Number of connections that could not be accepted.";
+        counter ingle_trace_exports_failed_total = sources.instruments.traces.failures.total(), "Number of exports of traces that failed; their spans are lost.";
         gauge ingle_log_durable = u64::from(figures.durable), "1 if an acknowledgement waits for fsync, otherwise 0.";
     }
     if let Some(expires_s) = sources.certificate_expires_s {

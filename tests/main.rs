@@ -25,5 +25,6 @@ mod simulate;
 mod store;
 mod support;
 mod tidy;
+mod traces;
 mod tuya;
 mod visual;

@@ -9,6 +9,7 @@ use crate::domain::command::{Command, Undelivered};
 use crate::domain::{Device, DeviceNo, Downlink};
 use crate::gateway::CommandRouter;
 use crate::instruments::{CommandOutcome, Instruments};
+use crate::traces::{KeyValue, Recorded, SpanKind};
 use crate::virtual_devices::VirtualDownlink;
 
 /// Sends commands to virtual devices and to connected devices, and measures how long they take.
@@ -44,6 +45,13 @@ impl Downlink for Downlinks {
             Err(Undelivered::NotSubscribed) => "not_subscribed",
         };
         self.instruments.commands.get_or_create(&CommandOutcome { outcome }).observe(begun.elapsed().as_secs_f64());
+        self.instruments.traces.record(begun, || Recorded {
+            name: "command".to_owned(),
+            kind: SpanKind::Client,
+            parent: None,
+            error: answer.is_err().then(|| outcome.to_owned()),
+            attributes: vec![KeyValue::new("ingle.device", device.id.to_string())],
+        });
         answer
     }
 }

@@ -29,6 +29,7 @@ use crate::mqtt::connection::{Closed, Connection, keep_alive_timeout};
 use crate::net::Peer;
 use crate::refusals::Reason;
 use crate::shutdown::Shutdown;
+use crate::traces::{KeyValue, Recorded, SpanKind};
 pub use end_log::LINES_MAX;
 use stored::StoredSubscriptions;
 
@@ -212,6 +213,13 @@ impl Session {
                 }
                 if is_report {
                     gateway.instruments.report_seconds.observe(begun.elapsed().as_secs_f64());
+                    gateway.instruments.traces.record(begun, || Recorded {
+                        name: "report".to_owned(),
+                        kind: SpanKind::Server,
+                        parent: None,
+                        error: None,
+                        attributes: vec![KeyValue::new("ingle.device", self.device.id.to_string())],
+                    });
                 }
             }
             self.reply(connection, gateway, responses, is_committed);

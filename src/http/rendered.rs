@@ -65,8 +65,7 @@ impl<T, R: Rendering> Weighter<Key, Arc<Entry<T, R>>> for Weight {
 impl<T, R: Rendering> Default for Rendered<T, R> {
     fn default() -> Self {
         let expected = usize::try_from(BYTES_MAX / ENTRY_BYTES).unwrap_or(usize::MAX);
-        let entries =
-            Cache::with(expected, BYTES_MAX, Weight, RandomState::default(), DefaultLifecycle::default());
+        let entries = Cache::with(expected, BYTES_MAX, Weight, RandomState::default(), DefaultLifecycle::default());
         Self { entries, added: AtomicUsize::new(0), swept: AtomicUsize::new(0) }
     }
 }

@@ -16,6 +16,7 @@ use super::{Peer, header_text};
 use crate::instruments::{Instruments, Route};
 use crate::log_limit::{LinesMax, LogLimit};
 use crate::refusals::{Origin, RecentRefusals, Refusal};
+use crate::traces::{self, KeyValue, Recorded, SpanKind};
 
 const USER_AGENT_BYTES_MAX: usize = 64;
 const TARGET_BYTES_MAX: usize = 200;
@@ -51,7 +52,7 @@ impl Requests {
 
     /// Records an answer that is not a refusal. `dialect` is the name of its document.
     pub fn answered(&self, dialect: &'static str, request: &RequestLog) {
-        let now = self.measure(dialect, request);
+        let now = self.measure(dialect, request, None);
         if !tracing::enabled!(Level::INFO) {
             return;
         }
@@ -78,7 +79,7 @@ impl Requests {
 
     /// Records a request that was refused at `now_ms`. `code` is the vendor's; `reason` must not contain secrets.
     pub fn refused(&self, dialect: &'static str, code: u32, request: &RequestLog, reason: &str, now_ms: i64) {
-        let now = self.measure(dialect, request);
+        let now = self.measure(dialect, request, Some(code));
         let code = self.count(dialect, code);
         let mut reason = Cow::Borrowed(reason);
         if reason.len() > REASON_BYTES_MAX {
@@ -114,12 +115,13 @@ impl Requests {
         refused.iter().map(|((dialect, code), count)| (*dialect, *code, *count)).collect()
     }
 
-    /// Measures the time that a request took, and returns the present time.
-    fn measure(&self, dialect: &'static str, request: &RequestLog) -> Instant {
+    /// Measures the time that a request took until now, which it returns. `refused` is the code of a refusal.
+    fn measure(&self, dialect: &'static str, request: &RequestLog, refused: Option<u32>) -> Instant {
         let method = METHODS.iter().find(|method| **method == request.method.as_str()).copied().unwrap_or("other");
         let route = Route { dialect, method, route: request.route().into() };
         let now = Instant::now();
         self.instruments.requests.get_or_create(&route).observe((now - request.begun).as_secs_f64());
+        self.instruments.traces.record(request.begun, || request.recorded(dialect, refused));
         now
     }
 
@@ -172,6 +174,8 @@ pub struct RequestLog {
     uri: Uri,
     route: Option<MatchedPath>,
     agent: Option<HeaderValue>,
+    /// The span of the client.
+    parent: Option<HeaderValue>,
     address: Option<IpAddr>,
     subject: Subject,
 }
@@ -189,9 +193,28 @@ impl RequestLog {
             uri,
             route: extensions.get().cloned(),
             agent: request.headers().get(header::USER_AGENT).cloned(),
+            parent: request.headers().get(traces::PARENT_HEADER).cloned(),
             address: extensions.get::<Peer>().map(|peer| peer.address),
             subject,
         }
+    }
+
+    /// The request as a span. `refused` is the code of a refusal.
+    fn recorded(&self, dialect: &'static str, refused: Option<u32>) -> Recorded<'_> {
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", self.method.to_string()),
+            KeyValue::new("http.route", self.route().to_owned()),
+            KeyValue::new("url.path", self.target()),
+            KeyValue::new("user_agent.original", self.user_agent()),
+            KeyValue::new("ingle.dialect", dialect),
+        ];
+        attributes.extend(self.address.map(|address| KeyValue::new("client.address", address.to_string())));
+        attributes.extend(self.subject.project().map(|name| KeyValue::new("ingle.project", name.to_owned())));
+        attributes.extend(self.device().map(|device| KeyValue::new("ingle.device", device)));
+        let error = refused.map(|code| format!("{dialect} {code}"));
+        let parent = self.parent.as_ref().and_then(|parent| parent.to_str().ok());
+        let name = format!("{} {}", self.method, self.route());
+        Recorded { name, kind: SpanKind::Server, parent, error, attributes }
     }
 
     /// Milliseconds since the request was received.

@@ -111,9 +111,15 @@ impl TestCloud {
 
     /// Starts the built binary with this log level. Returns the log file as well.
     pub fn logging(folder: &Path, level: &str) -> (Self, PathBuf) {
+        Self::logging_with(folder, level, &[])
+    }
+
+    /// Like [`TestCloud::logging`], with further settings.
+    pub fn logging_with(folder: &Path, level: &str, settings: &[(&str, &str)]) -> (Self, PathBuf) {
         let path = folder.with_extension("log");
         let file = std::fs::File::create(&path).unwrap();
-        (Self::spawn(folder, &[("RUST_LOG", &format!("info,ingle={level}"))], file.into()), path)
+        let level = format!("info,ingle={level}");
+        (Self::spawn(folder, &[&[("RUST_LOG", level.as_str())], settings].concat(), file.into()), path)
     }
 
     /// Starts a server in this process with a clock that the test moves and the world of [`world::standard`].
