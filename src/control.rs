@@ -290,7 +290,7 @@ impl Control {
     ///
     /// # Errors
     /// The text of a refusal, or why the server could not be reached. That the server ended the answer early is no error:
-    /// the content tells whether it is complete.
+    /// the content shows whether it is complete.
     pub async fn read(
         &self,
         path: &str,

@@ -47,7 +47,7 @@ impl LogLimit {
     }
 
     /// Whether an event may be logged: the number of events that were left out in earlier periods and that no line has
-    /// told yet. `None` if the event is left out.
+    /// reported yet. `None` if the event is left out.
     pub fn admit(&self, client: impl Hash, kind: impl Hash, now: Instant) -> Option<u64> {
         let of_client = self.hasher.hash_one(&client);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ impl LogLimit {
             *lines.counts.entry(key).or_default() += 1;
         }
         lines.total += 1;
-        // Within a period the number grows with every event, so it is told once, at the beginning of the next one.
+        // Within a period the number grows with every event, so it is reported once, at the beginning of the next one.
         Some(if lines.total == 1 { std::mem::take(&mut lines.left_out) } else { 0 })
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_limited_by_kind_by_client_and_in_total_and_what_is_left_out_is_told() {
+    fn lines_are_limited_by_kind_by_client_and_in_total_and_what_is_left_out_is_reported() {
         let limit = LogLimit::new(LinesMax { of_kind: 2, of_client: 5, in_total: 12 });
         let begin = Instant::now();
         let lines = |client: u8, kind: u8, now| (0..100).filter_map(|_| limit.admit(client, kind, now)).count();

@@ -136,12 +136,12 @@ fn what_was_released_or_verified_is_a_route() {
 fn releases_are_those_of_the_changelog() {
     let changelog = text("CHANGELOG.md");
     let headings = changelog.lines().filter_map(|line| line.strip_prefix("## "));
-    let told: BTreeSet<String> = headings
+    let received: BTreeSet<String> = headings
         .filter(|heading| *heading != "Unreleased")
         .map(|heading| heading.split(' ').next().unwrap().trim_matches(['[', ']']).to_owned())
         .collect();
     let listed: BTreeSet<String> = json::<Lists>("docs/releases.json").into_keys().collect();
-    assert_eq!(listed, told, "docs/releases.json has the releases of CHANGELOG.md, and no other");
+    assert_eq!(listed, received, "docs/releases.json has the releases of CHANGELOG.md, and no other");
 }
 
 #[test]

@@ -229,17 +229,17 @@ fn mqtt_5_clients_get_a_reason_string_unless_they_want_none() {
     }
     let reason = "a message was refused: its payload cannot be read";
     let report = format!("tylink/{PLUG}/thing/property/report");
-    for (properties, is_told) in [(&[][..], true), (&[0x17, 1][..], true), (&[0x17, 0][..], false)] {
+    for (properties, is_reported) in [(&[][..], true), (&[0x17, 1][..], true), (&[0x17, 0][..], false)] {
         let mut plug = MqttDevice::open(&cloud);
         plug.send(&connect5(&tuyalink(PLUG, SECRET), 60, 0xC2, properties));
         assert_eq!(plug.receive().unwrap().1[1], 0);
         plug.send(&packet(0x32, &[&(report.len() as u16).to_be_bytes(), report.as_bytes(), &[0, 7, 0], b"{"].concat()));
         let (kind, rest) = plug.receive().unwrap();
-        assert_eq!((kind, rest[2], text(&rest).contains(reason)), (0x40, 0x99, is_told), "{rest:?}");
+        assert_eq!((kind, rest[2], text(&rest).contains(reason)), (0x40, 0x99, is_reported), "{rest:?}");
         let mut second = MqttDevice::connect5(&cloud, &tuyalink(PLUG, SECRET));
         let (kind, rest) = plug.receive().unwrap();
         let is_in_text = text(&rest).contains("another connection of this device replaced this one");
-        assert_eq!((kind, rest[0], is_in_text), (0xE0, 0x8E, is_told));
+        assert_eq!((kind, rest[0], is_in_text), (0xE0, 0x8E, is_reported));
         assert_eq!(second.subscribe5(&["#"]), [0x87]);
     }
 }

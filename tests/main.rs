@@ -1,7 +1,6 @@
 //! One test binary; its folders mirror `src/`. CONTRIBUTING.md says how a test is written.
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that cannot go on says where; worlds are long")]
 
-mod abroad;
 mod abuse;
 mod aliyun;
 mod answers;
@@ -16,6 +15,7 @@ mod explain;
 mod feed;
 mod gateway;
 mod handover;
+mod held_elsewhere;
 mod one_world;
 mod openapi;
 mod ports;

@@ -58,7 +58,7 @@ fn a_device_unbound_in_one_is_gone_from_the_other() {
     assert!(!ids(&tuya.get(&mine)).contains(&PLUG.to_owned()));
     let shared = format!("/v1.0/users/{}/devices?from=sharing", crate::support::world::GUEST);
     assert_eq!(ids(&tuya.get(&shared)), Vec::<String>::new(), "nor is it shared any more");
-    // The log tells of it, and the device is there to be bound again.
+    // The log contains it, and the device can be bound again.
     let logs = format!("/v1.0/devices/{PLUG}/logs?end_time={}&start_time=0&type=4", cloud.now_ms() + 1000);
     assert_eq!(tuya.get(&logs)["result"]["logs"][0]["event_from"], "11");
     let list = json!([{"productKey": row["productKey"], "deviceName": PLUG}]);
@@ -124,7 +124,7 @@ fn the_projects_own_key_stands_for_its_apps() {
 
 /// The clients' suites take from it which client called what (`tests/clients/evidence.py`).
 #[test]
-fn the_log_tells_what_was_answered_in_each_dialect() {
+fn the_log_says_what_was_answered_in_each_dialect() {
     let folder = tempfile::tempdir().unwrap();
     let (cloud, log) = TestCloud::logging(&folder.path().join("data"), "debug");
     cloud.apply(&crate::support::world::standard());

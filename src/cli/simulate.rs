@@ -46,8 +46,8 @@ pub struct Simulate {
     #[arg(long, value_name = "R", default_value_t = 100.0, value_parser = rate)]
     rate: f64,
     /// The device protocol above MQTT.
-    #[arg(long, value_enum, default_value_t = Speaks::Tuyalink)]
-    protocol: Speaks,
+    #[arg(long, value_enum, default_value_t = DeviceProtocol::Tuyalink)]
+    protocol: DeviceProtocol,
     /// How many seconds the devices report.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     seconds: u64,
@@ -68,7 +68,7 @@ pub struct Simulate {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Speaks {
+enum DeviceProtocol {
     Tuyalink,
     Linkkit,
 }
@@ -148,8 +148,8 @@ impl Simulate {
             address: resolved,
             tls: self.tls.then(|| Tls::trusting(&ca, host)).transpose()?,
             protocol: match self.protocol {
-                Speaks::Tuyalink => Protocol::TuyaLink,
-                Speaks::Linkkit => Protocol::LinkKit,
+                DeviceProtocol::Tuyalink => Protocol::TuyaLink,
+                DeviceProtocol::Linkkit => Protocol::LinkKit,
             },
             points: self.points.into(),
             subscribes: true,

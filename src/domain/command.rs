@@ -106,7 +106,7 @@ impl Cloud {
             match self.command(source(requester), &device, Command::Set(setpoints.clone())).await {
                 // The device is not connected or not subscribed. The values are sent when it is.
                 Err(Error::Offline) => {}
-                told => return told.map(drop),
+                answered => return answered.map(drop),
             }
         }
         self.store_desired_values(&device, setpoints, self.now_ms().saturating_add(for_ms), is_pushed).await

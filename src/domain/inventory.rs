@@ -291,7 +291,7 @@ impl ObjectQuery {
             ("mac", self.mac.is_some(), kind == Device),
             ("secrets", self.secrets, !matches!(kind, App | User | Home | Token | Listener)),
         ];
-        // A search by id passes the wish for secrets for every kind.
+        // A search by id passes the request for secrets for every kind.
         let refused = filters
             .into_iter()
             .find(|(filter, is_given, is_had)| *is_given && !is_had && (*filter != "secrets" || self.id.is_none()));

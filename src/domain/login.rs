@@ -43,12 +43,12 @@ pub(super) fn counted<'a>(
     name: &'a str,
     address: IpAddr,
 ) -> [(AttemptKey<'a>, Bound); 3] {
-    let household = network(address);
+    let prefix = network(address);
     let of_account = limits.failures_of_account;
     [
-        (AttemptKey::Pair(project, name, household), Bound::Refused(of_account)),
+        (AttemptKey::Pair(project, name, prefix), Bound::Refused(of_account)),
         (AttemptKey::Account(project, name), Bound::Slowed(of_account.saturating_mul(ADDRESSES_OF_ACCOUNT))),
-        (AttemptKey::Address(project, household), Bound::Slowed(limits.failures_of_address)),
+        (AttemptKey::Address(project, prefix), Bound::Slowed(limits.failures_of_address)),
     ]
 }
 

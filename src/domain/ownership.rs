@@ -201,7 +201,7 @@ mod tests {
             ),
             ("nobody's, behind the own gateway", group(None, Some(Some(ANN)), &[]), &[EndBindings(DEVICE)]),
             (
-                "nobody's gateway: it does not speak for what others have",
+                "nobody's gateway: it does not represent devices of others",
                 group(None, None, &[Some(ANN), Some(BOB), None]),
                 &[EndBindings(DEVICE), Detach(DeviceNo(31))],
             ),

@@ -86,24 +86,24 @@ pub struct Publisher<'a>(pub &'a Device);
 impl Publisher<'_> {
     /// The messages about rows of its log: values together until a code comes again, and each connect and disconnect.
     pub fn rows<'a>(&self, rows: impl Iterator<Item = &'a NewEvent>) -> Vec<OutgoingMessage> {
-        let (mut status, mut told) = (Vec::<Json>::new(), Vec::new());
+        let (mut status, mut messages) = (Vec::<Json>::new(), Vec::new());
         for row in rows {
             match (row.kind, &row.code, &row.value) {
                 (EventType::DataPoint, Some(code), Some(value)) => {
                     if status.iter().any(|point| point["code"] == **code) {
-                        told.push(self.report(&std::mem::take(&mut status)));
+                        messages.push(self.report(&std::mem::take(&mut status)));
                     }
                     status.push(self.point(code, value.as_json(), row.time_ms));
                 }
-                (EventType::Online, ..) => told.push(self.presence("online", row.time_ms)),
-                (EventType::Offline, ..) => told.push(self.presence("offline", row.time_ms)),
+                (EventType::Online, ..) => messages.push(self.presence("online", row.time_ms)),
+                (EventType::Offline, ..) => messages.push(self.presence("offline", row.time_ms)),
                 _ => {}
             }
         }
         if !status.is_empty() {
-            told.push(self.report(&status));
+            messages.push(self.report(&status));
         }
-        told
+        messages
     }
 
     fn report(&self, status: &[Json]) -> OutgoingMessage {

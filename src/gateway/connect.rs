@@ -98,7 +98,7 @@ enum Authenticated {
 struct Refused {
     /// What is answered.
     refusal: ConnectRefusal,
-    /// What the operator is told; `None` for a failure of the store, which is logged where it happens.
+    /// What the operator sees; `None` for a failure of the store, which is logged where it happens.
     reason: Option<Reason>,
     /// The device that the client claims to be, by its id or by the name that it claims.
     device: Option<String>,
@@ -170,7 +170,7 @@ async fn authenticate(gateway: &Gateway, connect: &Connect, peer: Peer) -> Resul
     Ok(Authenticated::Client(Client::Device(DeviceClient { device, dialect, receives_all })))
 }
 
-/// A subscriber of the feed. Its client asks the cloud API for new credentials when it is told that it is not authorized.
+/// A subscriber of the feed. Its client asks the cloud API for new credentials when it receives "not authorized".
 async fn subscriber(gateway: &Gateway, connect: &Connect) -> Result<Authenticated, Refused> {
     if connect.client_id != connect.username {
         return Err(UNREADABLE);

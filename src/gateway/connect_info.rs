@@ -11,7 +11,7 @@ use crate::domain::{Access, Function, FunctionType};
 use crate::hex;
 use crate::thing_model;
 
-/// A protocol that devices speak.
+/// A protocol that devices use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Tuya's.

@@ -1,4 +1,4 @@
-//! Where devices connect: the session of a connected device, in one of the protocols that devices speak above MQTT.
+//! Where devices connect: the session of a connected device, in one of the protocols that devices use above MQTT.
 
 mod auth;
 mod batch;

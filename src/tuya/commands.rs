@@ -82,7 +82,7 @@ struct DesiredBody {
     properties: Json,
     /// Seconds.
     duration: i64,
-    /// 0: the device asks; 1 (default): it is told when it connects.
+    /// 0: the device requests them; 1 (default): it receives them when it connects.
     r#type: Option<i64>,
 }
 
@@ -102,7 +102,7 @@ async fn issue_properties(call: AppCall) -> Reply {
     call.answer(Empty {})
 }
 
-/// Notes values that a device should take: it is told at once or when it next connects, or with `type` 0 asks itself.
+/// Notes values that a device should take: it receives them at once or when it next connects, or with `type` 0 requests them itself.
 #[utoipa::path(post, path = "/v2.0/cloud/thing/{device_id}/shadow/properties/desired", tag = "commands",
     params(("device_id" = String, Path, description = "The device")), request_body = DesiredBody,
     responses((status = 200, body = Envelope<Empty>)))]

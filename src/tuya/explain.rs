@@ -61,12 +61,12 @@ impl WrittenRequest {
             None => (self.target.as_str(), None),
         };
         let token_class = path == "/v1.0/token" || path.starts_with("/v1.0/token/");
-        let told = |failure: super::Failure| {
+        let explained = |failure: super::Failure| {
             let (code, msg, text) = failure.parts();
             (code, msg, text.to_owned())
         };
-        let claims = claims(&self.headers, token_class).map_err(told)?;
-        check_time(claims.t, now_ms, window_ms).map_err(told)?;
+        let claims = claims(&self.headers, token_class).map_err(explained)?;
+        check_time(claims.t, now_ms, window_ms).map_err(explained)?;
         let parts = SignedParts { method: &self.method, path, query, headers: &self.headers, body: &self.body };
         let rules = Rules { old: token_class || legacy_sign, without_token: token_class };
         if sign::verify(secret, &claims, &parts, rules) {

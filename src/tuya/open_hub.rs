@@ -53,7 +53,7 @@ pub fn routes() -> OpenApiRouter<Arc<Tuya>> {
 struct AccessConfigBody {
     /// Whose devices; by default those of whoever asks.
     uid: Option<String>,
-    /// What tells several listeners of one user apart.
+    /// Distinguishes several subscribers of one user.
     link_id: String,
     /// `mqtt`.
     link_type: Option<String>,

@@ -78,7 +78,7 @@ async fn login(State(visual): State<Arc<Visual>>, login: Login) -> Reply {
         LoginRefusal::Denied => Failure::new(
             StatusCode::OK,
             "userName or password is wrong, or a device is not this account's",
-            "which of them is not told, so that nobody can ask whose a device is",
+            "which of them is not said, so that nobody can find out whose a device is",
         ),
         LoginRefusal::TooMany => Failure::new(
             StatusCode::TOO_MANY_REQUESTS,

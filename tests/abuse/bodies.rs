@@ -69,7 +69,7 @@ fn bodies_in_flight_take_bounded_memory_and_give_it_back() {
 }
 
 #[test]
-fn a_body_over_the_budget_is_told_so_in_the_words_of_its_dialect() {
+fn a_body_over_the_budget_is_reported_so_in_the_words_of_its_dialect() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [("INGLE_API_BODIES_MEGABYTES", "4"), ("INGLE_API_EXPLAIN", "true")];
     let cloud = TestCloud::binary(folder.path(), &settings);

@@ -74,7 +74,7 @@ async fn a_counted_page_examines_a_bounded_part_of_the_log() {
     let (_server, cloud, caller, begin) = with_small_bounds().await;
     let plug = cloud.device_with_log(&caller, &DeviceId(PLUG.to_owned())).await.unwrap();
     let counted = async |query| cloud.events_counted(&caller, &plug, query).await;
-    // Nothing matches within what one call looks through: the caller is told to ask for less.
+    // Nothing matches within what one call looks through: the answer says that the caller should request less.
     let refused = counted(of(EventType::Restart, begin, begin + ROWS)).await;
     assert!(matches!(refused, Err(Error::OutOfRange { param: "start_time", .. })), "{refused:?}");
     // Nearer it is found.

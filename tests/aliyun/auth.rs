@@ -20,8 +20,8 @@ fn body() -> Vec<u8> {
 /// Status, header and body of a refusal of the gateway, all three.
 fn refused(answer: &Answer, status: u16, code: i64, message: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
-    let told = answer.header("x-ca-error-message").unwrap_or_else(|| panic!("{answer:?}"));
-    assert!(told.starts_with(message), "{told}");
+    let received = answer.header("x-ca-error-message").unwrap_or_else(|| panic!("{answer:?}"));
+    assert!(received.starts_with(message), "{received}");
     assert!(answer.body["message"].is_string() && answer.body["localizedMsg"].is_string(), "{answer:?}");
     assert!(answer.body["id"].is_string() && answer.body.get("data").is_none(), "{answer:?}");
     assert!(answer.content_type.starts_with("application/json"), "{answer:?}");
@@ -88,8 +88,8 @@ fn a_wrong_signature_is_explained_without_a_secret() {
     let string = format!(
         "POST#application/json#{md5}#application/json##X-Ca-Key:{FIRST_APP_KEY}#X-Ca-Nonce:{nonce}#X-Ca-Timestamp:{t}#{PATH}"
     );
-    let told = answer.header("x-ca-error-message").unwrap();
-    assert_eq!(told, format!("Invalid Signature, Server StringToSign:`{string}`"));
+    let received = answer.header("x-ca-error-message").unwrap();
+    assert_eq!(received, format!("Invalid Signature, Server StringToSign:`{string}`"));
     let explained = answer.explain.clone().unwrap();
     assert!(explained.contains(&nonce) && explained.contains("\\n"), "{explained}");
     let all = format!("{answer:?}");

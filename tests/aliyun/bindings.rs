@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::devices::named;
 use crate::support::TestCloud;
-use crate::support::world::{ABROAD, APP_KEY, FIRST_PROJECT_ID, GUEST, LONELY, PLUG, SECOND_PROJECT_ID};
+use crate::support::world::{APP_KEY, FIRST_PROJECT_ID, GUEST, HELD_ELSEWHERE, LONELY, PLUG, SECOND_PROJECT_ID};
 
 const BIND: &str = "/living/cloud/user/binding/device/batch/bind";
 const UNBIND: &str = "/living/cloud/user/binding/device/unbind";
@@ -31,7 +31,7 @@ fn batch_bind() {
         device("a1FNS8TYhpQ", "VD_plug"),
         device("a1scale0001", "nothing"),
         device("nothing", LONELY),
-        device("a1scale0001", ABROAD)
+        device("a1scale0001", HELD_ELSEWHERE)
     ]);
     let bind = |list: &Value| {
         let params =
@@ -101,11 +101,11 @@ fn unbind_everybody() {
         (json!({"iotId": "nothing"}), 2063),
         (json!({"iotId": "iotForeign"}), 2063),
         // Its maker does not decide over a foreign home.
-        (json!({"iotId": "iotAbroad"}), 2063),
+        (json!({"iotId": "iotElsewhere"}), 2063),
     ] {
         assert_eq!(app.code(UNBIND, params.clone()), code, "{params}");
     }
-    assert_eq!(cloud.other_aliyun().data(UNBIND, json!({"iotId": "iotAbroad"})), "");
+    assert_eq!(cloud.other_aliyun().data(UNBIND, json!({"iotId": "iotElsewhere"})), "");
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn query_bindings() {
     let second = app.data(QUERY, json!({"iotId": "iotPlug", "pageNo": "2", "pageSize": "1"}));
     assert_eq!(second["accountDevList"][0]["identityId"], "50guest");
     assert_eq!(app.data(QUERY, json!({"iotId": "iotPlug", "pageNo": 3, "pageSize": 1}))["accountDevList"], json!([]));
-    // The maker is not told who has it abroad.
-    assert_eq!(app.data(QUERY, json!({"iotId": "iotAbroad"})), json!({"total": 0, "accountDevList": []}));
+    // The maker does not learn which user of the other project has it.
+    assert_eq!(app.data(QUERY, json!({"iotId": "iotElsewhere"})), json!({"total": 0, "accountDevList": []}));
     for (params, code) in [
         (json!({}), 460),
         (json!({"iotId": "iotPlug", "pageNo": 0}), 460),

@@ -59,6 +59,6 @@ fn invoke_service() {
         assert_eq!(app.code(path, params), 460, "{bad:.80}");
     }
     // Another project's device of a product of one's own is none of one's business.
-    assert_eq!(app.code(path, json!({"iotId": "iotAbroad", "identifier": "reboot", "args": {}})), 2063);
+    assert_eq!(app.code(path, json!({"iotId": "iotElsewhere", "identifier": "reboot", "args": {}})), 2063);
     refuses_other_devices(&cloud, path, json!({"identifier": "reboot", "args": {}}));
 }

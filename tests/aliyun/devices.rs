@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::TestCloud;
 use crate::support::aliyun::AliyunApp;
-use crate::support::world::{ABROAD, APP_KEY, FIRST_APP_KEY, OTHER_APP_KEY, PLUG, SPEAKER};
+use crate::support::world::{APP_KEY, FIRST_APP_KEY, HELD_ELSEWHERE, OTHER_APP_KEY, PLUG, SPEAKER};
 
 const BY_USER: &str = "/cloud/device/queryByUser";
 const UNBIND: &str = "/cloud/user/device/unbind";
@@ -21,7 +21,7 @@ pub fn named(cloud: &TestCloud) {
          "devices": [{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "iot_id": "iotPlug", "device_name": "VD_plug"}]},
         {"name": "second",
          "users": [{"schema": "otherApp", "username": "other@example.com", "open_id": "other", "identity_id": "50other"}],
-         "devices": [{"product_id": "g0er6hSKgMqr0001", "device_id": ABROAD, "iot_id": "iotAbroad"},
+         "devices": [{"product_id": "g0er6hSKgMqr0001", "device_id": HELD_ELSEWHERE, "iot_id": "iotElsewhere"},
             {"product_id": "foreign000000001", "device_id": "foreign0000000000001", "iot_id": "iotForeign"}]},
     ]}));
 }
@@ -203,7 +203,7 @@ fn unbind_device() {
         (json!({"identityId": "50owner", "iotId": "nothing"}), 2063),
         (json!({"identityId": "50owner", "productKey": "a1FNS8TYhpQ", "deviceName": "nothing"}), 2063),
         // The maker sees the device, but none of its users: nothing is unbound.
-        (json!({"identityId": "50owner", "iotId": "iotAbroad"}), 2065),
+        (json!({"identityId": "50owner", "iotId": "iotElsewhere"}), 2065),
     ] {
         assert_eq!(app.code(UNBIND, params.clone()), code, "{params}");
     }
@@ -214,7 +214,7 @@ fn unbind_device() {
 
 /// The owner's project may end a binding of its own user, of whatever product the device is.
 fn unbind_foreign(other: &AliyunApp) -> (i64, Value) {
-    let answer = other.call_version(UNBIND, "1.0.5", json!({"identityId": "50other", "iotId": "iotAbroad"}));
+    let answer = other.call_version(UNBIND, "1.0.5", json!({"identityId": "50other", "iotId": "iotElsewhere"}));
     (answer.code(), answer.body["data"].clone())
 }
 

@@ -6,7 +6,7 @@ use crate::support::TestCloud;
 use crate::support::aliyun::envelope;
 use crate::support::http::send;
 
-fn tells_its_own_endpoints(path: &str) {
+fn answers_its_own_endpoints(path: &str) {
     let folder = tempfile::tempdir().unwrap();
     for (settings, mqtt) in [
         (&[][..], None),
@@ -46,10 +46,10 @@ fn wire(request: &crate::support::http::Request, host: &str) -> Vec<u8> {
 
 #[test]
 fn user_region() {
-    tells_its_own_endpoints("/living/cloud/user/region/get");
+    answers_its_own_endpoints("/living/cloud/user/region/get");
 }
 
 #[test]
 fn account_region() {
-    tells_its_own_endpoints("/living/account/region/get");
+    answers_its_own_endpoints("/living/account/region/get");
 }

@@ -50,7 +50,7 @@ fn another_project_sees_and_changes_nothing() {
             }
             let answer = second.call_version(&route.path, "1.0.9", params.clone()).body.to_string();
             for text in FIRST_ONLY {
-                assert!(!answer.contains(text), "{} tells {text}: {answer}", route.path);
+                assert!(!answer.contains(text), "{} shows {text}: {answer}", route.path);
             }
             asked += 1;
         }

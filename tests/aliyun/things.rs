@@ -109,9 +109,12 @@ fn thing_info() {
     }
     assert!(info["gmtCreate"].is_i64() && info.get("activeTime").is_none() && info["tenantId"] == info["rbacTenantId"]);
     assert!(!info.to_string().contains("ecret"), "no secret: {info}");
-    // Abroad the maker sees the device, but nothing of the home.
-    let abroad = app.data(path, json!({"iotId": "iotAbroad"}));
-    assert!(abroad.get("netAddress").is_none() && abroad["iotId"] == "iotAbroad", "{abroad}");
+    // Elsewhere the maker sees the device, but nothing of the home.
+    let held_elsewhere = app.data(path, json!({"iotId": "iotElsewhere"}));
+    assert!(
+        held_elsewhere.get("netAddress").is_none() && held_elsewhere["iotId"] == "iotElsewhere",
+        "{held_elsewhere}"
+    );
     refuses_other_devices(&cloud, path, json!({}));
 }
 

@@ -11,7 +11,7 @@ use super::number;
 use crate::support::world::{PLUG, standard};
 use crate::support::{INGLE, TestCloud, ingle};
 
-/// Copies a folder as an operator would. The exit code tells an operator that files vanished meanwhile; here it is ignored.
+/// Copies a folder as an operator would. The exit code shows an operator that files vanished meanwhile; here it is ignored.
 fn cp(from: &Path, to: &Path) {
     let _ = Command::new("cp").arg("-a").arg(from).arg(to).stderr(Stdio::null()).status().unwrap();
 }

@@ -72,7 +72,7 @@ fn an_email_address_is_one_user_whatever_the_case() {
     assert_eq!(uid(&apply(folder.path(), &again).unwrap()), first);
     let twice = home(json!({"users": [user("me@example.com"), user("ME@example.com")]}));
     assert!(apply(folder.path(), &twice).unwrap_err().contains("\"app/me@example.com\" is listed twice"));
-    // Any other name is told apart by its case.
+    // Any other name is distinguished by its case.
     let names = home(json!({"users": [user("me"), user("ME")]}));
     let filled = apply(folder.path(), &names).unwrap();
     assert_ne!(filled["projects"][0]["users"][0]["uid"], filled["projects"][0]["users"][1]["uid"]);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::world::{ABROAD, DOOR, FIRST_SECRET, LONELY, PLUG, SPEAKER, standard};
+use crate::support::world::{DOOR, FIRST_SECRET, HELD_ELSEWHERE, LONELY, PLUG, SPEAKER, standard};
 use crate::support::{TestCloud, ingle};
 
 /// Every row of every table of the registry, without encrypted columns, which differ in each encryption, and without
@@ -57,7 +57,7 @@ fn applying_the_standard_world_changes_nothing() {
     assert_eq!(device(PLUG)["shared_with"], json!(["guest@example.com"]));
     assert_eq!((&device(LONELY)["owner"], &device(LONELY)["home_id"]), (&Value::Null, &Value::Null));
     // It is in the project of its owner, and of a product of another one.
-    assert_eq!(world["projects"][1]["devices"][1]["device_id"], ABROAD);
+    assert_eq!(world["projects"][1]["devices"][1]["device_id"], HELD_ELSEWHERE);
     // One project alone.
     let second = ingle(&["export", "world", "--project", "second", "--secrets"], folder.path(), "").unwrap();
     let second: Value = serde_json::from_str(&second).unwrap();
@@ -81,7 +81,7 @@ fn applying_a_world_with_everything_changes_nothing() {
             "home_id": 1_070_002}, {"product_id": "homeplug00000001", "device_id": "nobodys", "mac": "aa-bb"}]},
         {"name": "empty"},
         {"name": "else", "apps": [{"schema": "else"}], "users": [{"schema": "else", "username": "eve"}],
-         "devices": [{"product_id": "homeplug00000001", "device_id": "abroad", "owner": "eve"}]}]});
+         "devices": [{"product_id": "homeplug00000001", "device_id": "held_elsewhere", "owner": "eve"}]}]});
     ingle(&["apply", "-"], folder.path(), &more.to_string()).unwrap();
     let given = json!({"projects": [{"name": "home", "homes": [{"home_id": 1_070_002, "name": "Second \"home\"",
         "owner": "anna@example.com"}]}]});
@@ -111,7 +111,7 @@ fn a_running_server_with_devices_that_were_given_up() {
     let app = cloud.first();
     assert_eq!(app.delete(&format!("/v1.0/devices/{SPEAKER}"))["result"], true);
     assert_eq!(app.delete(&format!("/v1.0/devices/{DOOR}"))["result"], true);
-    assert_eq!(app.delete(&format!("/v1.0/devices/{ABROAD}"))["result"], true);
+    assert_eq!(app.delete(&format!("/v1.0/devices/{HELD_ELSEWHERE}"))["result"], true);
     let before = rows(&cloud.folder);
     let world = cloud.ingle(&["export", "world", "--secrets"], "").unwrap();
     cloud.ingle(&["apply", "-"], &world).unwrap();

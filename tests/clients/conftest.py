@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Their assertions are as telling as those of a test.
+# Their assertions show as much as those of a test.
 pytest.register_assert_rewrite("answers", "history", "living", "pairing", "things", "tylink")
 
 from tuya_connector import TuyaOpenAPI
@@ -148,7 +148,7 @@ class Seen:
             point["code"]: point["value"] for point in shown["status"] if point["code"] not in defaults}
 
     def until(self, project, device, wanted):
-        """Asks until it is so: the end of a connection, or what nothing acknowledges, is heard in its own time."""
+        """Reads until the condition holds: what nothing acknowledges is processed later."""
         end = time.monotonic() + self.SECONDS
         while not wanted(shown := self(project, device)):
             assert time.monotonic() < end, shown

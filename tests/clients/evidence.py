@@ -14,7 +14,7 @@ ANSWERED = re.compile(
     rb'a request was answered dialect="[a-z]+" '
     rb'http\.method=([A-Z]+) http\.route="([^"]+)" http\.user_agent="((?:[^"\\]|\\.)*)"'
 )
-# What tells the clients apart that meet in one test. Nothing is known of one that is not here.
+# What distinguishes the clients that meet in one test. Nothing is known of one that is not here.
 AGENTS = {"tuya-connector-python": "python-requests/", "aliyun-api-gateway-python": "$", "PyJWT": "Python-urllib/"}
 
 

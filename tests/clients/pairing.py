@@ -31,9 +31,9 @@ class Tokens:
 
     def result(self, token):
         """Which devices became the user's by it, and which may not be."""
-        told = good(self.api.get(f"/v1.0/devices/tokens/{token}"))
-        assert set(told) == {"successDevices", "errorDevices"}
-        return [[device["id"] for device in told[name]] for name in ("successDevices", "errorDevices")]
+        received = good(self.api.get(f"/v1.0/devices/tokens/{token}"))
+        assert set(received) == {"successDevices", "errorDevices"}
+        return [[device["id"] for device in received[name]] for name in ("successDevices", "errorDevices")]
 
     def assert_owner(self, device, person):
         """Only this person has the device."""
@@ -43,7 +43,7 @@ class Tokens:
 
 
 def walk(tokens, device, other, redeem):
-    """From a token to the user's list. `redeem` sends a device's token and tells whether it was taken; `other` is
+    """From a token to the user's list. `redeem` sends a device's token and returns whether it was accepted; `other` is
     somebody's already."""
     assert not redeem(device, "0" * 12)
     made, late = tokens.new(EMAIL), tokens.new(MOBILE)

@@ -157,16 +157,16 @@ def test_the_visual_login_of_its_user(demo):
 
 def test_a_device_of_one_vendor_and_a_cloud_of_the_other(demo):
     """The walk of the README: a property goes up, a command comes down."""
-    told = Queue()
+    received = Queue()
     tea = linkkit.LinkKit(host_name="127.0.0.1", product_key=demo.product_key, device_name=demo.device_name,
                           device_secret=demo.device_secret)
     tea.config_mqtt(port=demo.mqtt_port, secure="")
     tea.thing_setup()
     tea.on_thing_enable = lambda data: tea.thing_post_property({"switch": 0, "temp_current": 21})
-    tea.on_thing_prop_post = lambda id, code, data, message, user_data: told.put(code)
-    tea.on_thing_prop_changed = lambda wanted, data: told.put(wanted)
+    tea.on_thing_prop_post = lambda id, code, data, message, user_data: received.put(code)
+    tea.on_thing_prop_changed = lambda wanted, data: received.put(wanted)
     tea.connect_async()
-    assert told.get(timeout=30) == 200
+    assert received.get(timeout=30) == 200
 
     api = TuyaOpenAPI(demo.http, demo.client_id, demo.secret)
     api.connect()
@@ -177,5 +177,5 @@ def test_a_device_of_one_vendor_and_a_cloud_of_the_other(demo):
     answer = api.post(f"/v1.0/devices/{demo.device}/commands",
                       {"commands": [{"code": "switch", "value": True}, {"code": "temp_set", "value": 80}]})
     assert answer["result"] is True, answer
-    assert told.get(timeout=30) == {"switch": 1, "temp_set": 80}
+    assert received.get(timeout=30) == {"switch": 1, "temp_set": 80}
     tea.destruct()

@@ -77,7 +77,7 @@ def test_a_path_that_is_not_there(lasting, connect, path):
     refused(response.json(), 404)
 
 
-# The facade makes a client of its own for each call: its constructor is where the host is told.
+# The facade makes a client of its own for each call: its constructor sets the host.
 @pytest.fixture
 def cloud(world, base, server, monkeypatch):
     made = FyClient.__init__

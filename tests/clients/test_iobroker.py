@@ -41,13 +41,13 @@ class Module:
         self.send(of=self.number, members=members)
 
     def __call__(self, method, *args):
-        """What a method returned. `thrown`, `headers` and `answers` tell what else came of it."""
+        """What a method returned. `thrown`, `headers` and `answers` have the other results."""
         answer = self.send(of=self.number, method=method, args=args)
         self.thrown = answer.get("thrown")
         self.headers = [json.loads(line.partition(", headers = ")[2]) for line in answer["logged"]
                         if line.startswith("TuyaOpenAPI request: ")]
-        told = [re.fullmatch("TuyaOpenAPI response: (.+) path = (.+)", line) for line in answer["logged"]]
-        self.answers = [(found[2], json.loads(found[1])) for found in told if found]
+        received = [re.fullmatch("TuyaOpenAPI response: (.+) path = (.+)", line) for line in answer["logged"]]
+        self.answers = [(found[2], json.loads(found[1])) for found in received if found]
         for path, each in self.answers:
             if path in LOGINS and each["success"]:
                 self.server.secrets |= {each["result"]["access_token"], each["result"]["refresh_token"]}
@@ -55,7 +55,7 @@ class Module:
 
     @property
     def answer(self):
-        """The last that it was told."""
+        """The last answer that it received."""
         return self.answers[-1][1]
 
     @property
@@ -96,16 +96,16 @@ def listen(request, server, node):
     started = []
 
     def listen(api):
-        ear = Module(server, node, "TuyaOpenMQ", api.number, request.param)
-        started.append(ear)
-        assert ear("start") is True
-        (told,) = [answer["result"] for path, answer in ear.answers if path == ACCESS]
-        server.secrets.add(told["password"])
-        return ear
+        subscriber = Module(server, node, "TuyaOpenMQ", api.number, request.param)
+        started.append(subscriber)
+        assert subscriber("start") is True
+        (received,) = [answer["result"] for path, answer in subscriber.answers if path == ACCESS]
+        server.secrets.add(received["password"])
+        return subscriber
 
     yield listen
-    for ear in started:
-        ear("stop")
+    for subscriber in started:
+        subscriber("stop")
 
 
 def good_login(result, project, person=MOBILE):
@@ -333,7 +333,7 @@ def test_custom_command(household, logged_in, thing):
 
 
 def test_one_nonce_for_everything(household, smart_home, logged_in, thing):
-    """A module keeps its nonce as long as its process lives. Time tells its requests apart."""
+    """A module keeps its nonce as long as its process lives. Time distinguishes its requests."""
     home, plug = household.home, household.home.devices["plug"]
     kettle = thing(home, plug).connect()
     for api in (smart_home(home), logged_in(home)):
@@ -349,38 +349,38 @@ def test_one_nonce_for_everything(household, smart_home, logged_in, thing):
 
 
 @pytest.mark.parametrize("kind", ["smart_home", "logged_in"])
-def test_it_hears_of_a_device(request, household, kind, base, listen, thing):
+def test_it_receives_messages_of_a_device(request, household, kind, base, listen, thing):
     home, plug = household.home, household.home.devices["plug"]
     api = request.getfixturevalue(kind)(home)
     assert api("getDeviceInfo", plug)["online"] is False
-    ear = listen(api)
-    (connecting,) = [answer["result"]["url"] for path, answer in ear.answers if path == ACCESS]
+    subscriber = listen(api)
+    (connecting,) = [answer["result"]["url"] for path, answer in subscriber.answers if path == ACCESS]
     assert urlsplit(connecting).scheme == {"http": "tcp", "https": "ssl"}[urlsplit(base).scheme]
     kettle = thing(home, plug).connect()
-    heard = ear("next")
-    assert (heard["devId"], heard["bizCode"]) == (plug, "online")
+    arrived = subscriber("next")
+    assert (arrived["devId"], arrived["bizCode"]) == (plug, "online")
     kettle.publish(f"{kettle.sys}thing/event/property/post", {
         "id": "7", "version": "1.0", "params": {"switch_1": 1, "note": "水 🔥"}, "method": "thing.event.property.post"})
-    heard = ear("next")
-    assert (heard["devId"], values(heard["status"])) == (plug, {"switch_1": True, "note": "水 🔥"})
+    arrived = subscriber("next")
+    assert (arrived["devId"], values(arrived["status"])) == (plug, {"switch_1": True, "note": "水 🔥"})
     # It looks a value up by the number of its data point, too.
-    (switch,) = [point for point in heard["status"] if point["code"] == "switch_1"]
+    (switch,) = [point for point in arrived["status"] if point["code"] == "switch_1"]
     # The adapter makes milliseconds of it.
-    assert switch["1"] is True and abs(int(switch["t"]) - heard["t"]) < 60
+    assert switch["1"] is True and abs(int(switch["t"]) - arrived["t"]) < 60
     kettle.kit.disconnect()
-    heard = ear("next")
-    assert (heard["devId"], heard["bizCode"]) == (plug, "offline")
+    arrived = subscriber("next")
+    assert (arrived["devId"], arrived["bizCode"]) == (plug, "offline")
 
 
-def test_it_hears_of_what_its_user_sees(household, logged_in, listen, raw):
+def test_it_receives_messages_of_what_its_user_sees(household, logged_in, listen, raw):
     home, plug = household.home, household.home.devices["plug"]
-    ear, project = listen(logged_in(home, EMAIL)), raw(home)
+    subscriber, project = listen(logged_in(home, EMAIL)), raw(home)
     token = project.token()
     for device, name in (("gate", "Zentrale"), ("plug", "Wasserkocher"), ("lamp", "Licht")):
         done(project.send("PUT", f"/v1.0/devices/{home.devices[device]}", json.dumps({"name": name}).encode(),
                           token=token))
     done(project.send("DELETE", f"/v1.0/devices/{plug}", token=token))
     # Nothing of the first, which is not shared to it.
-    told = [ear("next") for _ in range(3)]
-    assert [(one["devId"], one["bizCode"], one["bizData"].get("name")) for one in told] == [
+    received = [subscriber("next") for _ in range(3)]
+    assert [(one["devId"], one["bizCode"], one["bizData"].get("name")) for one in received] == [
         (plug, "nameUpdate", "Wasserkocher"), (home.devices["lamp"], "nameUpdate", "Licht"), (plug, "delete", None)]

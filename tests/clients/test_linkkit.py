@@ -1,5 +1,5 @@
 """A device built with aliyun-iot-linkkit, unmodified: it is set up with the thing model that the server made, connects,
-reports, and hears every reply though it subscribes to nothing. What it said is read with the clouds' own clients."""
+reports, and receives every reply though it subscribes to nothing. What it reported is read with the clouds' own clients."""
 
 import json
 import logging
@@ -91,9 +91,9 @@ def test_properties_with_their_times(world, kettle, connect):
 
 def test_many_reports_are_each_answered(kettle):
     sent = [kettle.kit.thing_post_property({"cur_power": n}) for n in range(20)]
-    told = [kettle.next("on_thing_prop_post") for _ in sent]
-    assert sorted(answer[0] for answer in told) == sorted(request_id for _, request_id in sent)
-    assert {answer[1] for answer in told} == {200}
+    received = [kettle.next("on_thing_prop_post") for _ in sent]
+    assert sorted(answer[0] for answer in received) == sorted(request_id for _, request_id in sent)
+    assert {answer[1] for answer in received} == {200}
 
 
 def test_a_report_that_cannot_be(world, kettle, seen):
@@ -143,8 +143,8 @@ def test_a_strict_product(world, strict, kettle, seen):
     assert kettle.answer(sent, "on_thing_prop_post") == OK
     for code, value in ODD:
         for values in ({code: value}, {"cur_power": 1, code: value}):
-            told, data, _ = kettle.answer(kettle.kit.thing_post_property(values), "on_thing_prop_post")
-            assert (told, data) == (460, {}), values
+            received, data, _ = kettle.answer(kettle.kit.thing_post_property(values), "on_thing_prop_post")
+            assert (received, data) == (460, {}), values
     assert seen(world.home, world.home.devices["plug"]) == (True, {"note": "before", "countdown_1": 20})
 
 
@@ -191,28 +191,28 @@ def test_device_info(kettle):
 
 
 def test_the_shadow(kettle):
-    def told():
+    def received():
         (answer,) = kettle.next("on_thing_shadow_get")
         assert answer["method"] == "reply" and abs(answer["timestamp"] - time.time()) < 600
         return answer["payload"]
 
     kit, local = kettle.kit, kettle.kit.local_get_latest_shadow()
     assert kit.thing_update_shadow({"colour": "red", "list": [1]}, 1)[0] == 0
-    assert told() == {"status": "success", "version": 1}
+    assert received() == {"status": "success", "version": 1}
     assert kit.thing_update_shadow({"note": "影"}, 2)[0] == 0
-    assert told() == {"status": "success", "version": 2}
+    assert received() == {"status": "success", "version": 2}
     assert kit.thing_get_shadow()[0] == 0
-    whole = told()
+    whole = received()
     assert (whole["status"], whole["version"]) == ("success", 2)
     assert whole["state"]["reported"] == {"colour": "red", "list": [1], "note": "影"}
     assert set(whole["metadata"]["reported"]) == {"colour", "list", "note"}
     assert (local.get_version(), local.get_state()) == (2, whole["state"])
     # An older version is refused and changes nothing.
     assert kit.thing_update_shadow({"colour": "blue"}, 1)[0] == 0
-    refusal = told()
+    refusal = received()
     assert (refusal["status"], str(refusal["content"]["errorcode"])) == ("error", "409")
     assert kit.thing_get_shadow()[0] == 0
-    assert told() == whole
+    assert received() == whole
 
 
 def test_firmware(world, kettle, paho_log, connect):
@@ -226,7 +226,7 @@ def test_firmware(world, kettle, paho_log, connect):
     kettle.kit.query_ota_firmware()
     assert "get_reply" in logged(paho_log, "Received PUBLISH")
     kettle.kit.disable_logger()
-    assert kettle.told["on_ota_message_arrived"].empty()
+    assert kettle.received["on_ota_message_arrived"].empty()
     # Its log keeps each change.
     query = {"type": 6, "start_time": 0, "end_time": int(time.time() * 1000) + 60_000, "size": 10}
     logs = good(connect(world.home).get(f"/v1.0/devices/{world.home.devices['plug']}/logs", query))["logs"]
@@ -246,7 +246,7 @@ def test_the_time(kettle):
 
 
 def test_what_should_be_is_asked_and_taken(kettle, world, connect):
-    """The wish of a cloud, for a device that asks itself."""
+    """A desired value of a cloud, which the device requests itself."""
     path = f"/v2.0/cloud/thing/{world.home.devices['plug']}/shadow/properties/desired"
     good(connect(world.home).post(path, {"properties": {"countdown_1": 60}, "duration": 3600, "type": 0}))
     code, data = kettle.ask(kettle.sys + "thing/property/desired/get", ["countdown_1"])
@@ -257,15 +257,15 @@ def test_what_should_be_is_asked_and_taken(kettle, world, connect):
 
 
 def test_topics_of_others(world, kettle, seen):
-    """They are not heard, the connection stays, and it learns why."""
+    """Messages to topics of others are not processed. The connection stays open, and the device receives the reason."""
     lamp = world.home.facts[world.home.devices["lamp"]]
     key = world.home.product_keys[lamp["product_id"]]
     own = f"{kettle.product_key}/{kettle.device_name}"
     for topic in (f"/sys/{key}/{lamp['device_name']}/thing/event/property/post", "/sys/nothing", "x/y",
                   f"/ota/device/inform/{key}/{lamp['device_name']}"):
         kettle.publish(topic, {"id": "1", "params": {"switch_1": 1}, "version": "1.0"})
-        told, error = kettle.message()
-        assert (told, error["code"]) == (f"/ext/error/{own}", 6813)
+        received, error = kettle.message()
+        assert (received, error["code"]) == (f"/ext/error/{own}", 6813)
     assert seen(world.home, lamp["device_id"]) == (False, {})
     assert seen(world.home, world.home.devices["plug"]) == (True, {})
 
@@ -285,8 +285,8 @@ def test_subscriptions(world, kettle):
     ]:
         done, mid = kettle.kit.subscribe_topic(topic, 1)
         assert done == 0
-        told, given = kettle.next("on_subscribe_topic")
-        assert told == mid and given[0] in granted, (topic, given)
+        received, given = kettle.next("on_subscribe_topic")
+        assert received == mid and given[0] in granted, (topic, given)
 
 
 def test_raw_data_and_custom_topics_are_taken(kettle):
@@ -307,13 +307,13 @@ def test_a_second_login_takes_the_place_of_the_first(world, thing):
 @BOTH
 @pytest.mark.parametrize("wrong", [{"device_secret": "0" * 32}, {"device_name": "nobody"}, {"product_key": "a1"}])
 def test_who_cannot_prove_it(world, thing, paho_log, wrong):
-    """The library tells nobody, waits and tries again; the MQTT client under it says what came."""
+    """The library reports nothing, waits and tries again. The MQTT client below it shows the answer."""
     stranger = thing(world.home, world.home.devices["plug"], **wrong)
     stranger.kit.enable_logger(logging.DEBUG)
     stranger.kit.connect_async()
     assert logged(paho_log, "Received CONNACK").endswith("(0, 4)")
     stranger.kit.disable_logger()
-    assert stranger.told["on_connect"].empty()
+    assert stranger.received["on_connect"].empty()
 
 
 def test_another_ca(world, thing, server):

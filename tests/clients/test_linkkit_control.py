@@ -80,9 +80,9 @@ def test_properties_issued_by_the_tuya_cloud(world, plug, kettle, connect):
     # As text in one of the vendor's clients, as an object in another.
     for properties in ('{"switch_1":true,"colour_data":"{\\"h\\":1}"}', {"switch_1": True, "colour_data": '{"h":1}'}):
         assert good(api.post(path, {"properties": properties})) in ({}, True)
-        (told,) = kettle.next("on_thing_prop_changed")
-        assert told["switch_1"] == 1
-        assert told["colour_data"] in ('{"h":1}', {"h": 1})
+        (received,) = kettle.next("on_thing_prop_changed")
+        assert received["switch_1"] == 1
+        assert received["colour_data"] in ('{"h":1}', {"h": 1})
 
 
 def test_commands_in_a_row(world, plug, kettle, connect):
@@ -128,19 +128,19 @@ def test_commands_to_nobody(world, thing, connect, log_in, seen):
     is_offline()
     kettle = thing(world.home, plug).connect()
     kettle.kit.disconnect()
-    # Its goodbye is heard in its own time.
+    # The server processes its DISCONNECT later.
     seen.gone(world.home, plug)
     is_offline()
 
 
-def test_a_wish_that_waits_for_the_device(world, plug, thing, connect):
-    """It is told as soon as the device is there, and once."""
+def test_a_desired_value_that_waits_for_the_device(world, plug, thing, connect):
+    """The device receives it as soon as it is connected, and only once."""
     api = connect(world.home)
     desired = {"properties": {"countdown_1": 60, "switch_1": True}, "duration": 3600, "type": 1}
     good(api.post(f"/v2.0/cloud/thing/{plug}/shadow/properties/desired", desired))
     first = thing(world.home, plug).connect()
     assert first.next("on_thing_prop_changed") == ({"countdown_1": 60, "switch_1": 1},)
-    # It is forgotten once the device was told, which is before anything else of its connection is answered.
+    # It is deleted after it was sent to the device, and before anything else on the connection is answered.
     assert first.ask(first.sys + "thing/property/desired/get", ["countdown_1"]) == (200, {})
     second = thing(world.home, plug).connect()
     done(api.post(f"/v1.0/devices/{plug}/commands", {"commands": [{"code": "switch_2", "value": True}]}))

@@ -107,7 +107,7 @@ def test_a_device_behind_it_comes_and_goes(world, hub, sub, seen):
     assert code == 200
     assert seen(world.home, one.id) == (False, {"watersensor_state": "alarm"})
     assert seen(world.home, two.id) == (True, {})
-    # It is no longer spoken for.
+    # The gateway no longer represents it.
     hub.publish(post, {"id": "6", "version": "1.0", "params": {"watersensor_state": 0}})
     topic, _ = hub.message()
     assert topic.startswith("/ext/error/")

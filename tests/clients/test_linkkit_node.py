@@ -26,7 +26,7 @@ def names(project, device):
 
 
 class Kit:
-    """One process with one device, whose methods are those of the SDK, told by what their callbacks were given."""
+    """One process with one device, whose methods are those of the SDK. What the callbacks received is read by `next`."""
 
     def __init__(self, send, server, tls, project, device, kind="device", **more):
         self.send, self.names = send, names(project, device)
@@ -34,7 +34,7 @@ class Kit:
         self.kind, self.config = kind, self.names | {"brokerUrl": url} | more
 
     def say(self, command, **words):
-        return self.send(command=command, **words).get("told")
+        return self.send(command=command, **words).get("received")
 
     def try_to_connect(self):
         return self.say("connect", kind=self.kind, config=self.config)
@@ -44,7 +44,7 @@ class Kit:
         return self
 
     def call(self, method, *args, of=None):
-        """Calls a method, and gives code and data of the answer that its callback was told."""
+        """Calls a method, and returns code and data of the answer that its callback received."""
         answer = self.say("call", method=method, args=args, of=of)
         return answer["code"], answer["data"]
 
@@ -117,8 +117,8 @@ def test_properties_are_set(world, plug, connect, log_in):
     living, device = log_in(world.home), world.home.devices["plug"]
     items = {"switch_1": 1, "work_mode": 1, "countdown_1": 60, "note": "水 \"é\""}
     assert fine(living.ask(SET, {"iotId": living.iot_id("plug"), "items": items})) == {}
-    told = plug.next("props")
-    assert (told["method"], told["params"]) == ("thing.service.property.set", items)
+    received = plug.next("props")
+    assert (received["method"], received["params"]) == ("thing.service.property.set", items)
     commands = [{"code": "switch_1", "value": False}, {"code": "work_mode", "value": "white"}]
     done(connect(world.home).post(f"/v1.0/devices/{device}/commands", {"commands": commands}))
     assert plug.next("props")["params"] == {"switch_1": 0, "work_mode": 0}
@@ -130,9 +130,9 @@ def test_a_service_is_called_and_answered(plug, invoke):
     args = {"degrees": 90, "how": {"slow": True, "für": ["茶", None, 1.5]}}
     for output in ({"minutes": 4, "text": "好", "list": [{"a": 1}]}, {}):
         answer = invoke("boil", args)
-        told = plug.next("boil")
-        assert (told["method"], told["params"]) == ("thing.service.boil", args)
-        plug.say("reply", answer={"id": told["id"], "code": 200, "data": output})
+        received = plug.next("boil")
+        assert (received["method"], received["params"]) == ("thing.service.boil", args)
+        plug.say("reply", answer={"id": received["id"], "code": 200, "data": output})
         assert fine(answer.result()) == output
 
 
@@ -142,11 +142,11 @@ def test_tags_and_the_shadow(plug):
     assert plug.call("deleteTags", ["room"]) == (200, {})
     plug.say("shadow")
     plug.say("do", method="postShadow", args=[{"colour": "red", "list": [1]}])
-    told = plug.next("shadow")
-    assert (told["method"], told["payload"]["status"]) == ("reply", "success")
+    received = plug.next("shadow")
+    assert (received["method"], received["payload"]["status"]) == ("reply", "success")
     plug.say("do", method="getShadow", args=[])
-    told = plug.next("shadow")
-    assert told["payload"]["state"]["reported"] == {"colour": "red", "list": [1]}
+    received = plug.next("shadow")
+    assert received["payload"]["state"]["reported"] == {"colour": "red", "list": [1]}
 
 
 def test_it_comes_and_goes(world, plug, seen):
@@ -155,7 +155,7 @@ def test_it_comes_and_goes(world, plug, seen):
     seen.gone(world.home, world.home.devices["plug"])
 
 
-def test_it_hears_again_after_a_crash_of_the_server(new_server, tmp_path):
+def test_it_receives_messages_again_after_a_crash_of_the_server(new_server, tmp_path):
     """It keeps its session and sends no SUBSCRIBE when it connects again."""
     with ExitStack() as running, (tmp_path / "stderr.log").open("wb") as stderr:
         server = running.enter_context(new_server())
@@ -186,8 +186,8 @@ def test_it_hears_again_after_a_crash_of_the_server(new_server, tmp_path):
 
 def test_who_cannot_prove_it(world, kit, seen):
     for wrong in ({"deviceSecret": "0" * 32}, {"deviceName": "nobody"}, {"productKey": "a1"}):
-        told = kit(world.home, world.home.devices["plug"], **wrong).try_to_connect()
-        assert told["connected"] is False and told["code"] in (4, 5), told
+        received = kit(world.home, world.home.devices["plug"], **wrong).try_to_connect()
+        assert received["connected"] is False and received["code"] in (4, 5), received
     assert seen(world.home, world.home.devices["plug"]) == (False, {})
 
 

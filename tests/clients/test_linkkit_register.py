@@ -6,7 +6,7 @@ from answers import good
 from living import good as fine
 
 BOTH = pytest.mark.parametrize("thing", ["plain", "tls"], indirect=True)
-# What the library tells of a refusal.
+# What the library reports of a refusal.
 REFUSED, REFUSED_NEW = -0x301, -0x302
 
 
@@ -45,7 +45,7 @@ def stranger(world, thing):
 
 
 def registered(stranger):
-    """What it is told, once, after it connected."""
+    """What it receives once, after it connected."""
     stranger.connect()
     code, secret = stranger.next("on_device_dynamic_register")
     assert code == 0
@@ -54,9 +54,9 @@ def registered(stranger):
 
 def refused(stranger, callback="on_device_dynamic_register", code=REFUSED):
     stranger.kit.connect_async()
-    told = stranger.next(callback)
-    assert told[0] == code and set(told[1:]) == {None}
-    assert stranger.told["on_connect"].empty()
+    received = stranger.next(callback)
+    assert received[0] == code and set(received[1:]) == {None}
+    assert stranger.received["on_connect"].empty()
 
 
 @BOTH
@@ -111,7 +111,7 @@ def test_a_device_that_is_new(world, product, stranger, thing, seen, connect, se
     other.kit.connect_async()
     sent = device.kit.thing_post_property({"cur_power": 8})
     assert device.answer(sent, "on_thing_prop_post")[0] == 200
-    assert wrong.told["on_connect"].empty() and other.told["on_connect"].empty()
+    assert wrong.received["on_connect"].empty() and other.received["on_connect"].empty()
 
 
 def test_a_known_device_where_new_ones_may_come(product, stranger):

@@ -1,4 +1,4 @@
-"""What clients hold and what they were told is true outlives the server, however it ended."""
+"""Tokens of clients and acknowledged data outlive the server, however it ended."""
 
 from urllib.parse import urlsplit
 

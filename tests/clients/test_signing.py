@@ -170,7 +170,7 @@ def test_a_refresh_by_the_old_rule(world, raw):
 
 
 def test_nobody_gets_in(history, home):
-    """Without a signature no path tells anything, not even whether it knows a device."""
+    """Without a signature no path reveals anything, not even whether a device exists."""
     for target in ("/v1.0/devices", f"/v1.0/devices/{history.device}", "/v1.0/token?grant_type=1"):
         refused(home.send("GET", target, token=None, client_id=None, sign=None, t=None), 1105)
 

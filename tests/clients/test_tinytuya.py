@@ -1,4 +1,4 @@
-"""tinytuya, unmodified. It speaks https only, to a host from a table: `setregion` is the documented place to change it,
+"""tinytuya, unmodified. It uses https only, with a host from a table: `setregion` is the documented place to change it,
 and the server's own CA is trusted through REQUESTS_CA_BUNDLE."""
 
 import io
@@ -314,7 +314,7 @@ def test_the_wizard_asks(world, wizard):
 
 
 def test_the_wizard_finds_everything_again(world, wizard):
-    """From no device, with what it was told before, and without asking."""
+    """Without a device, with the data that was stored before, and without a request."""
     home, plug = world.home, world.home.devices["plug"]
     wizard(assume_yes=True, skip_poll=True, credentials=credentials(home, plug))
     with open("tinytuya.json", "w", encoding="utf-8") as file:

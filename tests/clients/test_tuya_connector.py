@@ -70,7 +70,7 @@ def test_an_instance_whose_refresh_token_is_spent(world, connect):
     good(api.get("/v1.0/devices"))
 
 
-def test_a_dead_token_is_told_and_replaced(world, base, connect):
+def test_a_dead_token_is_reported_and_replaced(world, base, connect):
     api = connect(world.home, base)
     for token in ("0" * 32, "x", api.token_info.refresh_token):
         api.token_info.access_token = token
@@ -325,7 +325,7 @@ def test_the_status_of_a_device(world, connect):
 
     world.import_events([
         *(report(code, value, 2000) for code, value in values.items()),
-        # Neither what is older nor a wish changes what the device last said.
+        # Neither an older value nor a desired value changes the latest value.
         report("switch_1", False, 5000),
         report("switch_1", False, 1000, kind=5),
     ])
@@ -790,7 +790,7 @@ def test_the_whole_log_in_either_form(history, base, connect, size):
     assert {page["count"] for page in pages} == {len(history.rows)}
     paid = rows_of(pages, size)
     assert len({row["row"] for row in paid}) == len(paid)
-    # Both forms tell the same story in the same order.
+    # Both forms have the same rows in the same order.
     assert without_keys(paid) == free
 
 

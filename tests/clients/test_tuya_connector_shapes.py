@@ -1,5 +1,5 @@
 """tuya-connector-python, unmodified, with paths passed by hand: what integrations call, as a project calls it. Every
-answer has the members and types that the vendor gives it, and tells of the world that the test made."""
+answer has the members and types that the vendor gives it, and the values of the document that the test applied."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def ids(rows, member="id"):
 
 
 @pytest.fixture(scope="module")
-def told(server):
+def received(server):
     """A world that these tests only read, whose kettle reported something."""
     world, now_ms = new_world(server), int(time.time() * 1000)
     common = {"device_id": world.home.devices["plug"], "time": now_ms - 1000, "type": 7, "from": 1}
@@ -152,23 +152,23 @@ READS = [
 
 
 @pytest.mark.parametrize(("path", "shape", "fits"), READS, ids=[path for path, _, _ in READS])
-def test_what_is_read(told, connect, base, path, shape, fits):
-    at = named(told.home) | {"away": told.other.devices["away"]}
-    result = good(read(connect(told.home, base), path, at))
+def test_what_is_read(received, connect, base, path, shape, fits):
+    at = named(received.home) | {"away": received.other.devices["away"]}
+    result = good(read(connect(received.home, base), path, at))
     assert_shape(result, shape)
     assert fits(result, at), result
 
 
 @pytest.mark.parametrize("path", [path for path, _, _ in READS if re.search(r"/\{|_id=\{(?!schema)", path)])
-def test_what_is_anothers(told, connect, path):
-    refused(read(connect(told.other), path, named(told.home)), 1106)
+def test_what_is_anothers(received, connect, path):
+    refused(read(connect(received.other), path, named(received.home)), 1106)
 
 
 @pytest.mark.parametrize("path", ["/v1.0/devices/{bare}/status", "/v1.0/devices/{bare}/functions",
                                   "/v1.0/iot-03/devices/{bare}/functions", "/v1.0/devices/{bare}/specifications",
                                   "/v1.1/devices/{bare}/specifications", "/v1.0/functions/nothing"])
-def test_a_device_without_functions(told, connect, base, path):
-    refused(read(connect(told.home, base), path, named(told.home)), 2003)
+def test_a_device_without_functions(received, connect, base, path):
+    refused(read(connect(received.home, base), path, named(received.home)), 2003)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_a_device_without_functions(told, connect, base, path):
         ("/v1.0/iot-02/assets/-1/sub-assets", "list", "page_size", "has_next"),
     ],
 )
-def test_pages(told, connect, base, path, rows, size, key):
+def test_pages(received, connect, base, path, rows, size, key):
     """One row a page are the rows of one page, in its order."""
-    api, path = connect(told.home, base), path.format(**named(told.home))
+    api, path = connect(received.home, base), path.format(**named(received.home))
     whole, query, walked, goes_on = good(api.get(path, {size: 200})), {size: 1}, [], True
     while goes_on:
         page = good(api.get(path, query))
@@ -191,18 +191,18 @@ def test_pages(told, connect, base, path, rows, size, key):
     assert walked == whole[rows] and len(walked) > 1
 
 
-def test_what_is_not_there(told, connect, base):
-    api, at = connect(told.home, base), named(told.home)
+def test_what_is_not_there(received, connect, base):
+    api, at = connect(received.home, base), named(received.home)
     refused(api.post("/v1.0/homes/{home}/scenes/scene/trigger".format(**at)), 2503)
     refused(api.post("/v1.0/devices/{plug}/stream/actions/allocate".format(**at), {"type": "rtsp"}), 2009)
 
 
 @pytest.mark.parametrize("path", ["/v1.0/open-iot-hub/access/config", "/v1.0/open-hub/access/config",
                                   "/v1.0/iot-03/open-hub/access-config"])
-def test_where_to_listen(server, told, connect, base, path):
-    body = {"uid": told.home.uids[MOBILE], "link_id": "shapes", "link_type": "mqtt", "topics": "device",
+def test_where_to_listen(server, received, connect, base, path):
+    body = {"uid": received.home.uids[MOBILE], "link_id": "shapes", "link_type": "mqtt", "topics": "device",
             "msg_encrypted_version": "2.0"}
-    made = good(connect(told.home, base).post(path, body))
+    made = good(connect(received.home, base).post(path, body))
     server.secrets.add(made["password"])
     assert_shape(made, LISTENING)
     door = f"tcp://127.0.0.1:{server.mqtt_port}"
@@ -237,7 +237,7 @@ def test_a_home(world, connect, base):
     refused(api.get(path), 1106)
 
 
-def test_a_device_is_shared_and_wished_for(world, connect, base):
+def test_a_device_is_shared_and_given_desired_values(world, connect, base):
     api, home = connect(world.home, base), world.home
     path = f"/v1.0/devices/{home.devices['scal']}/shares"
     done(api.post(path, {"uid": home.uids[EMAIL]}))
@@ -248,7 +248,7 @@ def test_a_device_is_shared_and_wished_for(world, connect, base):
     for properties in ({"switch_1": True}, json.dumps({"countdown_1": 7})):
         assert good(api.post(f"{path}/desired", {"properties": properties, "duration": 60, "type": 1})) == {}
     refused(api.post(f"{path}/desired", {"properties": {"nothing": 1}, "duration": 60}), 2008)
-    # A wish is no value.
+    # A desired value is not a reported value.
     shown = good(api.get(path))
     assert_shape(shown, PROPERTIES)
     assert [(row["code"], row["value"], row["time"]) for row in shown["properties"]] == [
@@ -273,10 +273,10 @@ def test_a_device_is_paired(server, world, connect, base, thing, path):
     for one in (home.devices["plug"], device):
         tried = thing(home, one).connect()
         tried.ask(f"{tried.sys}thing/awss/enrollee/match", {"token": made["token"]})
-    told = good(api.get(result))
-    assert_shape(told, dict.fromkeys(names, [dict]))
-    assert [(row["id"], row["name"]) for row in told[names[0]]] == [(device, "Neu")]
-    assert [(row["id"], row["name"]) for row in told[names[1]]] == [(home.devices["plug"], "Kettle")]
+    received = good(api.get(result))
+    assert_shape(received, dict.fromkeys(names, [dict]))
+    assert [(row["id"], row["name"]) for row in received[names[0]]] == [(device, "Neu")]
+    assert [(row["id"], row["name"]) for row in received[names[1]]] == [(home.devices["plug"], "Kettle")]
     assert good(api.get(f"/v1.0/devices/{device}"))["uid"] == home.uids[EMAIL]
 
 

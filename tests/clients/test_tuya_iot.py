@@ -208,7 +208,7 @@ def test_two_sign_ins_are_apart(lasting_household, auth, sign_in):
     assert two_calls == [("GET", device_path(home))]
 
 
-def test_a_dead_token_is_told_and_replaced(lasting_household, auth, base, sign_in):
+def test_a_dead_token_is_reported_and_replaced(lasting_household, auth, base, sign_in):
     home = lasting_household.home
     api, theirs = sign_in(home, auth, base=base), sign_in(lasting_household.other, auth)
     for dead in ("0" * 32, "x", "", api.token_info.refresh_token, theirs.token_info.access_token):
@@ -299,11 +299,11 @@ def test_what_a_device_says(household, auth, manage):
     assert good(manager.get_device_status(plug)) == points(status_of(PLUG))
     say(household, plug, switch_1=False, cur_power=0, note="")
     say(household, lamp, fault=3)
-    told = {plug: points(status_of(PLUG, {"switch_1": False, "cur_power": 0, "note": ""})),
+    received = {plug: points(status_of(PLUG, {"switch_1": False, "cur_power": 0, "note": ""})),
             lamp: points(status_of(PLUG, {"fault": 3}))}
-    assert good(manager.get_device_status(plug)) == told[plug]
+    assert good(manager.get_device_status(plug)) == received[plug]
     several = good(manager.get_device_list_status([plug, lamp, "nowhere"]))
-    assert {row["id"]: row["status"] for row in several} == told
+    assert {row["id"]: row["status"] for row in several} == received
 
 
 def test_what_a_device_can(lasting_household, auth, manage):

@@ -1,4 +1,4 @@
-"""tuya-iot-py-sdk's TuyaOpenMQ, unmodified: started as an app does, with a device manager that tells its listeners.
+"""tuya-iot-py-sdk's TuyaOpenMQ, unmodified: started as an app does, with a device manager that notifies its listeners.
 Messages to SMART_HOME are AES-ECB, those to CUSTOM AES-GCM. The devices are of aliyun-iot-linkkit."""
 
 import logging
@@ -20,37 +20,37 @@ from world import EMAIL, GATEWAY, MOBILE, PLUG, SCALE, new_world, points, status
 CLIENT = "tuya-iot-py-sdk"
 
 
-class Ear(TuyaDeviceListener):
-    """A manager that listens; what it told of devices and what it was told itself, each in its order."""
+class Subscriber(TuyaDeviceListener):
+    """A device manager that listens: its notifications about devices, and the messages that it received, each in order."""
 
     def __init__(self, api):
-        self.api, self.mq, self.told, self.messages = api, TuyaOpenMQ(api), Queue(), Queue()
+        self.api, self.mq, self.received, self.messages = api, TuyaOpenMQ(api), Queue(), Queue()
         self.manager = TuyaDeviceManager(api, self.mq)
         self.manager.add_device_listener(self)
         self.mq.add_message_listener(self.messages.put)
 
-    def _tell(self, what, device):
+    def _notify(self, what, device):
         # As it is now: the device goes on changing.
-        self.told.put(SimpleNamespace(what=what, id=device.id, name=device.name, online=device.online,
+        self.received.put(SimpleNamespace(what=what, id=device.id, name=device.name, online=device.online,
                                       status=dict(device.status)))
 
     def update_device(self, device):
-        self._tell("update", device)
+        self._notify("update", device)
 
     def add_device(self, device):
-        self._tell("add", device)
+        self._notify("add", device)
 
     def remove_device(self, device_id):
-        self.told.put(SimpleNamespace(what="remove", id=device_id))
+        self.received.put(SimpleNamespace(what="remove", id=device_id))
 
     def next(self, what, device_id):
-        """What it told of next, which must be this."""
-        told = self.told.get(timeout=SECONDS)
-        assert (told.what, told.id) == (what, device_id)
-        return told
+        """Its next notification, which must be this one."""
+        received = self.received.get(timeout=SECONDS)
+        assert (received.what, received.id) == (what, device_id)
+        return received
 
     def message(self):
-        """What it was told next: of which device, and the values or what else happened."""
+        """The next message that it received: its device, and its values or the code of the event."""
         message = self.messages.get(timeout=SECONDS)
         data = message["data"]
         if message["protocol"] == 4:
@@ -83,26 +83,26 @@ def start(server, sdk_log, monkeypatch):
     started = []
 
     def start(api, *devices):
-        ear = Ear(api)
+        subscriber = Subscriber(api)
         # Its caches begin with one dictionary of values that all devices of the process have.
         monkeypatch.setattr(TuyaDevice, "status", {})
         if devices:
-            ear.manager.update_device_caches(devices)
-        for device in ear.manager.device_map.values():
+            subscriber.manager.update_device_caches(devices)
+        for device in subscriber.manager.device_map.values():
             device.status = dict(device.status)
         # So that those that come later do not begin with these.
         monkeypatch.setattr(TuyaDevice, "status", {})
         # It sleeps until it must ask again: nobody waits for its thread.
-        ear.mq.daemon = True
-        ear.mq.start()
-        started.append(ear)
+        subscriber.mq.daemon = True
+        subscriber.mq.start()
+        started.append(subscriber)
         subscribed(sdk_log)
-        server.secrets.add(ear.mq.mq_config.password)
-        return ear
+        server.secrets.add(subscriber.mq.mq_config.password)
+        return subscriber
 
     yield start
-    for ear in started:
-        ear.mq.stop()
+    for subscriber in started:
+        subscriber.mq.stop()
 
 
 @pytest.fixture
@@ -120,52 +120,52 @@ def report(device, **values):
 
 def test_a_device_comes_reports_and_goes(household, auth, base, listen, thing):
     home, plug = household.home, household.home.devices["plug"]
-    ear = listen(home, auth, "plug", base=base)
+    subscriber = listen(home, auth, "plug", base=base)
     # Who came over TLS is sent on over TLS, and trusts what it trusted.
-    assert urlsplit(ear.mq.mq_config.url).scheme == {"http": "tcp", "https": "ssl"}[urlsplit(base).scheme]
-    device = ear.manager.device_map[plug]
+    assert urlsplit(subscriber.mq.mq_config.url).scheme == {"http": "tcp", "https": "ssl"}[urlsplit(base).scheme]
+    device = subscriber.manager.device_map[plug]
     assert device.online is False
     kettle = thing(home, plug).connect()
-    assert ear.next("update", plug).online is True
+    assert subscriber.next("update", plug).online is True
     report(kettle, switch_1=1, cur_power=1200, work_mode=1, note="水 🔥")
-    told = {"switch_1": True, "cur_power": 1200, "work_mode": "colour", "note": "水 🔥"}
-    assert ear.next("update", plug).status == status_of(PLUG, told)
+    received = {"switch_1": True, "cur_power": 1200, "work_mode": "colour", "note": "水 🔥"}
+    assert subscriber.next("update", plug).status == status_of(PLUG, received)
     report(kettle, switch_1=0)
-    assert ear.next("update", plug).status == status_of(PLUG, told | {"switch_1": False})
+    assert subscriber.next("update", plug).status == status_of(PLUG, received | {"switch_1": False})
     kettle.kit.disconnect()
-    assert ear.next("update", plug).online is False
-    assert ear.manager.device_map == {plug: device}
-    assert device.status == status_of(PLUG, told | {"switch_1": False})
-    assert [ear.message() for _ in range(4)] == [
-        (plug, "online"), (plug, told), (plug, {"switch_1": False}), (plug, "offline")]
+    assert subscriber.next("update", plug).online is False
+    assert subscriber.manager.device_map == {plug: device}
+    assert device.status == status_of(PLUG, received | {"switch_1": False})
+    assert [subscriber.message() for _ in range(4)] == [
+        (plug, "online"), (plug, received), (plug, {"switch_1": False}), (plug, "offline")]
 
 
 def test_many_reports_at_once(household, auth, listen, thing):
     home, plug = household.home, household.home.devices["plug"]
-    ear, kettle = listen(home, auth, "plug"), thing(home, plug).connect()
-    assert ear.next("update", plug).online is True
-    assert ear.message() == (plug, "online")
+    subscriber, kettle = listen(home, auth, "plug"), thing(home, plug).connect()
+    assert subscriber.next("update", plug).online is True
+    assert subscriber.message() == (plug, "online")
     for n in range(20):
         report(kettle, countdown_1=n)
     # Some come together; and the library may send one before another, as two of its threads do so at once.
-    heard = []
-    while len(heard) < 20:
-        heard += [point["value"] for point in ear.messages.get(timeout=SECONDS)["data"]["status"]]
-    assert sorted(heard) == list(range(20))
+    arrived = []
+    while len(arrived) < 20:
+        arrived += [point["value"] for point in subscriber.messages.get(timeout=SECONDS)["data"]["status"]]
+    assert sorted(arrived) == list(range(20))
     # It ends with the same as the cloud.
-    while ear.next("update", plug).status["countdown_1"] != heard[-1]:
+    while subscriber.next("update", plug).status["countdown_1"] != arrived[-1]:
         pass
-    assert good(ear.manager.get_device_status(plug)) == points(status_of(PLUG, {"countdown_1": heard[-1]}))
+    assert good(subscriber.manager.get_device_status(plug)) == points(status_of(PLUG, {"countdown_1": arrived[-1]}))
 
 
-def test_what_is_commanded_is_heard_when_it_is_done(household, auth, listen, thing):
+def test_a_commanded_value_is_received_after_the_device_reported_it(household, auth, listen, thing):
     home, plug = household.home, household.home.devices["plug"]
-    ear, kettle = listen(home, auth, "plug", person=EMAIL), thing(home, plug).connect()
-    assert ear.next("update", plug).online is True
-    done(ear.manager.send_commands(plug, [{"code": "switch_1", "value": True}]))
+    subscriber, kettle = listen(home, auth, "plug", person=EMAIL), thing(home, plug).connect()
+    assert subscriber.next("update", plug).online is True
+    done(subscriber.manager.send_commands(plug, [{"code": "switch_1", "value": True}]))
     assert kettle.next("on_thing_prop_changed") == ({"switch_1": 1},)
     report(kettle, switch_1=1)
-    assert ear.next("update", plug).status == status_of(PLUG, {"switch_1": True})
+    assert subscriber.next("update", plug).status == status_of(PLUG, {"switch_1": True})
 
 
 def test_a_device_is_renamed(household, auth, listen):
@@ -173,13 +173,13 @@ def test_a_device_is_renamed(household, auth, listen):
     owner, guest = listen(home, auth, "plug"), listen(home, auth, "plug", person=EMAIL)
     done(owner.api.put(f"{device_path(home)}/functions/switch_1", {"name": "Linke Dose"}))
     done(owner.api.put(device_path(home), {"name": "Ölkessel 🔥"}))
-    for ear in (owner, guest):
-        assert ear.next("update", plug).name == "Ölkessel 🔥" == ear.manager.device_map[plug].name
-        # It tells its listeners nothing of a function's name.
-        named = ear.messages.get(timeout=SECONDS)["data"]
+    for subscriber in (owner, guest):
+        assert subscriber.next("update", plug).name == "Ölkessel 🔥" == subscriber.manager.device_map[plug].name
+        # It does not notify its listeners of a function's name.
+        named = subscriber.messages.get(timeout=SECONDS)["data"]
         assert (named["devId"], named["bizCode"]) == (plug, "dpNameUpdate")
         assert (str(named["bizData"]["dpId"]), named["bizData"]["name"]) == ("1", "Linke Dose")
-        assert ear.message() == (plug, "nameUpdate")
+        assert subscriber.message() == (plug, "nameUpdate")
 
 
 def test_a_device_is_shared_and_withdrawn(household, auth, listen, thing):
@@ -192,17 +192,17 @@ def test_a_device_is_shared_and_withdrawn(household, auth, listen, thing):
     assert (added.name, added.online) == ("体脂秤", False) and added.status == status_of(SCALE, {"weight": 70_000})
     assert set(guest.manager.device_map) == ids(home, "lamp", "scal")
     assert set(guest.manager.device_map[scale].status_range) == {"weight", "battery_low"}
-    # The owner is told too, and asks again for what it has.
+    # The owner receives a message too, and reads its devices again.
     assert owner.next("add", scale).name == "体脂秤"
     device = thing(home, scale).connect()
     report(device, weight=71_000)
-    for ear in (owner, guest):
-        assert ear.next("update", scale).online is True
-        assert ear.next("update", scale).status["weight"] == 71_000
+    for subscriber in (owner, guest):
+        assert subscriber.next("update", scale).online is True
+        assert subscriber.next("update", scale).status["weight"] == 71_000
     done(owner.api.delete(f"{shares}/{home.uids[EMAIL]}"))
     guest.next("remove", scale)
     assert set(guest.manager.device_map) == ids(home, "lamp")
-    # Nothing of it is heard any more, up to something else.
+    # No message about it arrives any more before the next one about another device.
     report(device, weight=72_000)
     assert owner.next("update", scale).status["weight"] == 72_000
     done(guest.api.put(device_path(home, "lamp"), {"name": "Licht"}))
@@ -215,16 +215,16 @@ def test_a_device_is_shared_and_withdrawn(household, auth, listen, thing):
 def test_a_device_is_paired(server, household, auth, listen, thing):
     """With a token that its user asked for."""
     home, new = household.home, newcomer(household)
-    ear, device = listen(home, auth), thing(home, new).connect()
-    made = good(ear.api.post("/v1.0/devices/token", {"uid": home.uids[MOBILE]}))
+    subscriber, device = listen(home, auth), thing(home, new).connect()
+    made = good(subscriber.api.post("/v1.0/devices/token", {"uid": home.uids[MOBILE]}))
     server.secrets.add(made["token"])
     assert device.ask(f"{device.sys}thing/awss/enrollee/match", {"token": made["token"]})[0] == 200
-    added = ear.next("add", new)
-    assert (added.name, added.online) == ("Neu", True) and set(ear.manager.device_map) == {new}
-    told = good(ear.api.get(f"/v1.0/devices/tokens/{made['token']}"))
-    assert [row["id"] for row in told["successDevices"]] == [new]
+    added = subscriber.next("add", new)
+    assert (added.name, added.online) == ("Neu", True) and set(subscriber.manager.device_map) == {new}
+    received = good(subscriber.api.get(f"/v1.0/devices/tokens/{made['token']}"))
+    assert [row["id"] for row in received["successDevices"]] == [new]
     report(device, weight=70_000)
-    assert ear.next("update", new).status == status_of(SCALE, {"weight": 70_000})
+    assert subscriber.next("update", new).status == status_of(SCALE, {"weight": 70_000})
 
 
 @pytest.mark.parametrize(("method", "path"), [
@@ -232,20 +232,20 @@ def test_a_device_is_paired(server, household, auth, listen, thing):
 def test_a_device_is_removed(household, auth, listen, thing, raw, method, path):
     """By the project, as a user may not."""
     home, plug = household.home, household.home.devices["plug"]
-    ears = listen(home, auth, "plug", "scal"), listen(home, auth, "plug", "lamp", person=EMAIL)
+    subscribers = listen(home, auth, "plug", "scal"), listen(home, auth, "plug", "lamp", person=EMAIL)
     kettle = thing(home, plug).connect()
-    for ear in ears:
-        assert ear.next("update", plug).online is True
+    for subscriber in subscribers:
+        assert subscriber.next("update", plug).online is True
     project = raw(home)
     good(project.send(method, path.format(plug), token=project.token()))
     kettle.next("on_disconnect")
-    for ear, left in zip(ears, ("scal", "lamp")):
-        ear.next("remove", plug)
-        assert set(ear.manager.device_map) == ids(home, left)
-        refused(ear.manager.get_device_specification(plug), 1106)
+    for subscriber, left in zip(subscribers, ("scal", "lamp")):
+        subscriber.next("remove", plug)
+        assert set(subscriber.manager.device_map) == ids(home, left)
+        refused(subscriber.manager.get_device_specification(plug), 1106)
 
 
-def test_who_does_not_see_a_device_hears_nothing(household, auth, listen, thing):
+def test_who_does_not_see_a_device_receives_nothing(household, auth, listen, thing):
     home, other, gate = household.home, household.other, household.home.devices["gate"]
     owner = listen(home, auth, "gate")
     strangers = [(home, "lamp", listen(home, auth, person=EMAIL)), (other, "away", listen(other, auth))]
@@ -255,13 +255,13 @@ def test_who_does_not_see_a_device_hears_nothing(household, auth, listen, thing)
     assert owner.next("update", gate).status == status_of(GATEWAY, {"master_state": True})
     done(owner.api.put(device_path(home, "gate"), {"name": "Zentrale"}))
     assert owner.next("update", gate).name == "Zentrale"
-    for project, own, ear in strangers:
+    for project, own, subscriber in strangers:
         # Nor may they listen in the owner's name.
         theirs = {"uid": home.uids[MOBILE], "link_id": "x", "link_type": "mqtt", "topics": "device"}
         for path in (TO_C_CUSTOM_MQTT_CONFIG_API, TO_C_SMART_HOME_MQTT_CONFIG_API):
-            refused(ear.api.post(path, theirs), 1106)
-        done(ear.api.put(device_path(project, own), {"name": "Mine"}))
-        assert ear.message() == (project.devices[own], "nameUpdate")
+            refused(subscriber.api.post(path, theirs), 1106)
+        done(subscriber.api.put(device_path(project, own), {"name": "Mine"}))
+        assert subscriber.message() == (project.devices[own], "nameUpdate")
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -271,16 +271,16 @@ def test_it_listens_again_after_a_restart(new_server, auth, end, start, sdk_log)
         home = with_passwords(new_world(server)).home
         api, plug = api_of(server, home, auth), home.devices["plug"]
         good(api.connect(*words(home, auth)))
-        ear = start(api, plug)
-        before = ear.mq.mq_config
+        subscriber = start(api, plug)
+        before = subscriber.mq.mq_config
         # It comes back to where it was.
         server.environment |= {"INGLE_API_LISTEN": urlsplit(server.http).netloc,
                                "INGLE_MQTT_LISTEN": f"127.0.0.1:{server.mqtt_port}"}
         getattr(server, end)()
         server.start()
         subscribed(sdk_log)
-        after = ear.mq.mq_config
+        after = subscriber.mq.mq_config
         assert after.url == before.url and after.client_id != before.client_id
         server.secrets |= {api.token_info.access_token, before.password, after.password}
         done(api.put(device_path(home), {"name": "Wasserkocher"}))
-        assert ear.next("update", plug).name == "Wasserkocher"
+        assert subscriber.next("update", plug).name == "Wasserkocher"

@@ -1,4 +1,4 @@
-"""A device of aliyun-iot-linkkit, unmodified, and what its callbacks were told."""
+"""A device of aliyun-iot-linkkit, unmodified, and what its callbacks received."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ CALLBACKS = (
     "on_device_dynamic_register_nwl_reply",
     "on_ota_message_arrived",
 )
-# All the others are told the user's own data last.
+# All the others receive the user's own data as the last argument.
 WITHOUT_USER_DATA = ("on_device_dynamic_register_nwl_reply", "on_ota_message_arrived")
 
 
@@ -47,20 +47,20 @@ class Thing:
             self.kit.config_mqtt(port=server.mqtt_tls_port, endpoint="localhost", cadata=server.ca.read_text())
         else:
             self.kit.config_mqtt(port=server.mqtt_port, secure="")
-        self.told = {callback: Queue() for callback in CALLBACKS}
+        self.received = {callback: Queue() for callback in CALLBACKS}
         for callback in CALLBACKS:
             setattr(self.kit, callback, self._listener(callback))
 
     def _listener(self, callback):
         last = None if callback in WITHOUT_USER_DATA else -1
-        return lambda *told: self.told[callback].put(told[:last])
+        return lambda *received: self.received[callback].put(received[:last])
 
     def next(self, callback):
-        """What a callback was told next."""
-        return self.told[callback].get(timeout=SECONDS)
+        """What a callback received next."""
+        return self.received[callback].get(timeout=SECONDS)
 
     def end(self):
-        """The library waits for itself for ever when it is told to end while it tries to connect: then it is left so."""
+        """The library waits for itself for ever if it is ended while it tries to connect. In that case it is not ended."""
         ending = threading.Thread(target=self.kit.destruct, daemon=True)
         ending.start()
         ending.join(END_SECONDS)
@@ -86,9 +86,9 @@ class Thing:
         """The answer to what was sent: code, data and text. It must name the request."""
         done, request_id = sent
         assert done == 0
-        told = self.next(callback)
-        assert told[-4] == request_id, told
-        return told[-3:]
+        received = self.next(callback)
+        assert received[-4] == request_id, received
+        return received[-3:]
 
     def publish(self, topic, payload, qos=1):
         """What the library has no function for; the answer comes as a message."""
@@ -103,8 +103,8 @@ class Thing:
     def ask(self, topic, params, request_id="77"):
         """A request of the protocol that the library has no function for, and the answer's code and data."""
         self.publish(topic, {"id": request_id, "version": "1.0", "params": params, "method": "m"})
-        told, answer = self.message()
-        assert told == f"{topic}_reply" and answer["id"] == request_id
+        received, answer = self.message()
+        assert received == f"{topic}_reply" and answer["id"] == request_id
         return answer["code"], answer["data"]
 
     @property

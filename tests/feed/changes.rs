@@ -1,10 +1,10 @@
-//! What listeners are told when a device changes hands: when it was lost, and to whom it came, by whatever way.
+//! What subscribers receive when a device changes hands: when it was lost, and who has it now, whatever the cause.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Ear, nothing_more};
+use super::{Subscriber, nothing_more};
 use crate::support::TestCloud;
 use crate::support::people::{OWNER_NAME, STRANGER, people};
 use crate::support::world::{GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG};
@@ -16,11 +16,11 @@ fn apply(cloud: &TestCloud, device: Value) {
 }
 
 /// The next message as it was written, of something other than a report.
-fn told(ear: &mut Ear, code: &str, device: &str) -> Value {
-    let (protocol, told) = ear.hears();
-    assert_eq!((protocol, &told["bizCode"], &told["devId"]), (20, &json!(code), &json!(device)), "{told}");
-    assert_eq!(told["bizData"]["devId"], device, "{told}");
-    told
+fn received(subscriber: &mut Subscriber, code: &str, device: &str) -> Value {
+    let (protocol, received) = subscriber.next_message();
+    assert_eq!((protocol, &received["bizCode"], &received["devId"]), (20, &json!(code), &json!(device)), "{received}");
+    assert_eq!(received["bizData"]["devId"], device, "{received}");
+    received
 }
 
 #[test]
@@ -52,20 +52,20 @@ fn a_loss_carries_its_moment() {
         let cloud = TestCloud::at(NOW);
         let people = people(&cloud);
         apply(&cloud, json!({"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "iot_id": PLUG}));
-        let mut sharee = Ear::of(&cloud, &people.sharee, "1.0");
+        let mut sharee = Subscriber::of(&cloud, &people.sharee, "1.0");
         cloud.advance(Duration::from_secs(3600));
         lose(&cloud);
-        assert_eq!(told(&mut sharee, "delete", PLUG)["ts"], cloud.now_ms(), "{name}");
+        assert_eq!(received(&mut sharee, "delete", PLUG)["ts"], cloud.now_ms(), "{name}");
     }
 }
 
 #[test]
-fn a_document_tells_who_has_a_device_now() {
+fn a_document_says_who_has_a_device_now() {
     let cloud = TestCloud::at(NOW);
     let people = people(&cloud);
-    let mut project = Ear::of(&cloud, &cloud.first(), "2.0");
-    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
-    let mut stranger = Ear::of(&cloud, &people.stranger, "1.0");
+    let mut project = Subscriber::of(&cloud, &cloud.first(), "2.0");
+    let mut owner = Subscriber::of(&cloud, &people.owner, "1.0");
+    let mut stranger = Subscriber::of(&cloud, &people.stranger, "1.0");
     let scale = |device: &str| json!({"product_id": "g0er6hSKgMqr0001", "device_id": device});
     let owned = |device: &str, owner: &str| {
         let mut world = scale(device);
@@ -75,15 +75,15 @@ fn a_document_tells_who_has_a_device_now() {
     // One that nobody had, one that is new, and one that was another's.
     for device in [LONELY, "new00000000000000001"] {
         apply(&cloud, owned(device, OWNER_NAME));
-        for ear in [&mut project, &mut owner] {
-            let told = told(ear, "bindUser", device);
-            assert_eq!((&told["bizData"]["uid"], &told["ts"]), (&json!(OWNER), &json!(NOW)), "{device}");
+        for subscriber in [&mut project, &mut owner] {
+            let received = received(subscriber, "bindUser", device);
+            assert_eq!((&received["bizData"]["uid"], &received["ts"]), (&json!(OWNER), &json!(NOW)), "{device}");
         }
     }
     apply(&cloud, owned(LONELY, "stranger"));
-    told(&mut owner, "delete", LONELY);
-    for ear in [&mut project, &mut stranger] {
-        assert_eq!(told(ear, "bindUser", LONELY)["bizData"]["uid"], STRANGER);
+    received(&mut owner, "delete", LONELY);
+    for subscriber in [&mut project, &mut stranger] {
+        assert_eq!(received(subscriber, "bindUser", LONELY)["bizData"]["uid"], STRANGER);
     }
     // The same again is no change.
     apply(&cloud, owned(LONELY, "stranger"));
@@ -94,29 +94,29 @@ fn a_document_tells_who_has_a_device_now() {
     apply(&cloud, json!({"product_id": "rzeSU2h9uoklx001", "device_id": LEAK, "owner": "stranger"}));
     let mut came = Vec::new();
     while came.len() < 2 {
-        let (_, told) = stranger.hears();
-        assert_eq!(told["bizCode"], "bindUser", "{told}");
-        came.push(told["devId"].as_str().unwrap().to_owned());
+        let (_, received) = stranger.next_message();
+        assert_eq!(received["bizCode"], "bindUser", "{received}");
+        came.push(received["devId"].as_str().unwrap().to_owned());
     }
     assert_eq!(came, [GATEWAY, LEAK]);
 }
 
 #[test]
-fn a_document_tells_to_whom_a_device_is_shared_now() {
+fn a_document_says_to_whom_a_device_is_shared_now() {
     let cloud = TestCloud::at(NOW);
     let people = people(&cloud);
-    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
-    let mut stranger = Ear::of(&cloud, &people.stranger, "1.0");
-    let mut sharee = Ear::of(&cloud, &people.sharee, "1.0");
+    let mut owner = Subscriber::of(&cloud, &people.owner, "1.0");
+    let mut stranger = Subscriber::of(&cloud, &people.stranger, "1.0");
+    let mut sharee = Subscriber::of(&cloud, &people.sharee, "1.0");
     let shared = |users: Value| json!({"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "shared_with": users});
     apply(&cloud, shared(json!(["guest@example.com", "stranger"])));
-    for ear in [&mut owner, &mut stranger] {
-        assert_eq!(told(ear, "bindUser", PLUG)["bizData"]["uid"], STRANGER);
+    for subscriber in [&mut owner, &mut stranger] {
+        assert_eq!(received(subscriber, "bindUser", PLUG)["bizData"]["uid"], STRANGER);
     }
-    // Who had it hears nothing, nor does anybody of the same again.
+    // The former owner receives nothing, and nobody receives the same message again.
     apply(&cloud, shared(json!(["guest@example.com", "stranger"])));
     nothing_more(&mut [&mut owner, &mut stranger, &mut sharee]);
     apply(&cloud, shared(json!(["guest@example.com"])));
-    told(&mut stranger, "delete", PLUG);
+    received(&mut stranger, "delete", PLUG);
     nothing_more(&mut [&mut owner, &mut sharee]);
 }

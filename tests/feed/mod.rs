@@ -17,17 +17,17 @@ use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink};
 use crate::support::people::{ADMIN, HOME, STRANGER, people};
 use crate::support::tuya::TuyaApp;
-use crate::support::world::{ABROAD, DOOR, FOREIGN_USER, GATEWAY, GUEST, LEAK, OWNER, PLUG};
+use crate::support::world::{DOOR, FOREIGN_USER, GATEWAY, GUEST, HELD_ELSEWHERE, LEAK, OWNER, PLUG};
 
-/// An app that listens, and decrypts what it hears by the vendor's document.
-pub struct Ear {
+/// A subscriber that decrypts what it receives as the vendor's document says.
+pub struct Subscriber {
     connection: MqttDevice,
     key: [u8; 16],
     topic: String,
 }
 
 fn config(app: &TuyaApp, form: &str) -> Value {
-    let body = json!({"link_id": format!("ear {form}"), "link_type": "mqtt", "topics": "device",
+    let body = json!({"link_id": format!("subscriber {form}"), "link_type": "mqtt", "topics": "device",
         "msg_encrypted_version": form});
     app.post("/v1.0/iot-03/open-hub/access-config", body)["result"].clone()
 }
@@ -36,7 +36,7 @@ fn who(config: &Value) -> [String; 3] {
     ["client_id", "username", "password"].map(|name| config[name].as_str().unwrap().to_owned())
 }
 
-impl Ear {
+impl Subscriber {
     pub fn of(cloud: &TestCloud, app: &TuyaApp, form: &str) -> Self {
         let config = config(app, form);
         let mut connection = MqttDevice::connect(cloud, &who(&config));
@@ -47,7 +47,7 @@ impl Ear {
     }
 
     /// The protocol of the next message, and what it says.
-    pub fn hears(&mut self) -> (i64, Value) {
+    pub fn next_message(&mut self) -> (i64, Value) {
         let (topic, message) = self.connection.message();
         assert_eq!((topic, &message["pv"]), (self.topic.clone(), &json!("2.0")));
         let data = STANDARD.decode(message["data"].as_str().unwrap()).unwrap();
@@ -73,21 +73,21 @@ impl Ear {
     }
 
     /// The next message of another kind than reports: its code and data.
-    pub fn hears_of(&mut self) -> (String, Value) {
-        self.hears_of_device(PLUG)
+    pub fn next_about_plug(&mut self) -> (String, Value) {
+        self.next_about(PLUG)
     }
 
-    fn hears_of_device(&mut self, device: &str) -> (String, Value) {
-        let (protocol, told) = self.hears();
-        assert_eq!((protocol, &told["devId"]), (20, &json!(device)), "{told}");
-        (told["bizCode"].as_str().unwrap().to_owned(), told["bizData"].clone())
+    fn next_about(&mut self, device: &str) -> (String, Value) {
+        let (protocol, received) = self.next_message();
+        assert_eq!((protocol, &received["devId"]), (20, &json!(device)), "{received}");
+        (received["bizCode"].as_str().unwrap().to_owned(), received["bizData"].clone())
     }
 }
 
 /// Nothing that happened before this reaches anybody after it.
-pub fn nothing_more(ears: &mut [&mut Ear]) {
-    for ear in ears {
-        assert!(ear.connection.pings(), "a message came that should not");
+pub fn nothing_more(subscribers: &mut [&mut Subscriber]) {
+    for subscriber in subscribers {
+        assert!(subscriber.connection.pings(), "a message came that should not");
     }
 }
 
@@ -95,74 +95,77 @@ pub fn nothing_more(ears: &mut [&mut Ear]) {
 fn reports_and_presence_reach_those_who_see_the_device() {
     let cloud = cloud();
     let people = people(&cloud);
-    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
-    let mut member = Ear::of(&cloud, &people.member, "2.0");
-    let mut sharee = Ear::of(&cloud, &people.sharee, "1.0");
-    let mut project = Ear::of(&cloud, &cloud.first(), "2.0");
-    let mut stranger = Ear::of(&cloud, &people.stranger, "1.0");
-    let mut other = Ear::of(&cloud, &cloud.second(), "1.0");
+    let mut owner = Subscriber::of(&cloud, &people.owner, "1.0");
+    let mut member = Subscriber::of(&cloud, &people.member, "2.0");
+    let mut sharee = Subscriber::of(&cloud, &people.sharee, "1.0");
+    let mut project = Subscriber::of(&cloud, &cloud.first(), "2.0");
+    let mut stranger = Subscriber::of(&cloud, &people.stranger, "1.0");
+    let mut other = Subscriber::of(&cloud, &cloud.second(), "1.0");
 
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     let now = cloud.now_ms();
     let report = json!({"msgId": "1", "data": {"switch_1": {"value": true, "time": now}, "mode": "colour"}});
     assert!(plug.published(&format!("tylink/{PLUG}/thing/property/report"), &report));
-    for ear in [&mut owner, &mut member, &mut sharee, &mut project] {
-        let (code, data) = ear.hears_of();
+    for subscriber in [&mut owner, &mut member, &mut sharee, &mut project] {
+        let (code, data) = subscriber.next_about_plug();
         assert_eq!((code.as_str(), &data["devId"]), ("online", &json!(PLUG)));
         assert!(data["time"].as_i64().unwrap() >= now / 1000 - 60);
-        let (protocol, told) = ear.hears();
-        assert_eq!((protocol, &told["devId"], &told["productKey"]), (4, &json!(PLUG), &json!("EvolhYPyZNWYP001")));
-        let status = told["status"].as_array().unwrap();
+        let (protocol, received) = subscriber.next_message();
+        assert_eq!(
+            (protocol, &received["devId"], &received["productKey"]),
+            (4, &json!(PLUG), &json!("EvolhYPyZNWYP001"))
+        );
+        let status = received["status"].as_array().unwrap();
         let point = |code: &str| status.iter().find(|point| point["code"] == code).unwrap().clone();
         assert_eq!(
             point("switch_1"),
             json!({"code": "switch_1", "value": true, "t": (now / 1000).to_string(), "1": true})
         );
         assert_eq!(point("mode")["value"], "colour");
-        assert!(told["dataId"].is_string());
+        assert!(received["dataId"].is_string());
     }
     drop(plug);
-    let (code, data) = owner.hears_of();
+    let (code, data) = owner.next_about_plug();
     assert_eq!((code.as_str(), &data["devId"]), ("offline", &json!(PLUG)));
     nothing_more(&mut [&mut stranger, &mut other]);
 }
 
 #[test]
-fn what_changes_hands_and_names_is_told() {
+fn what_changes_hands_and_names_is_reported() {
     let cloud = cloud();
     let people = people(&cloud);
-    let mut owner = Ear::of(&cloud, &people.owner, "1.0");
-    let mut sharee = Ear::of(&cloud, &people.sharee, "1.0");
-    let mut stranger = Ear::of(&cloud, &people.stranger, "1.0");
+    let mut owner = Subscriber::of(&cloud, &people.owner, "1.0");
+    let mut sharee = Subscriber::of(&cloud, &people.sharee, "1.0");
+    let mut stranger = Subscriber::of(&cloud, &people.stranger, "1.0");
     let path = format!("/v1.0/devices/{PLUG}");
     assert_eq!(people.owner.put(&path, json!({"name": "水 lamp"}))["result"], true);
-    for ear in [&mut owner, &mut sharee] {
-        let (code, data) = ear.hears_of();
+    for subscriber in [&mut owner, &mut sharee] {
+        let (code, data) = subscriber.next_about_plug();
         assert_eq!((code.as_str(), &data["name"], &data["uid"]), ("nameUpdate", &json!("水 lamp"), &json!(OWNER)));
     }
     assert_eq!(people.owner.put(&format!("{path}/functions/switch_1"), json!({"name": "Left"}))["result"], true);
-    for ear in [&mut owner, &mut sharee] {
-        let (code, data) = ear.hears_of();
+    for subscriber in [&mut owner, &mut sharee] {
+        let (code, data) = subscriber.next_about_plug();
         assert_eq!((code.as_str(), &data["name"], &data["dpId"]), ("dpNameUpdate", &json!("Left"), &json!(1)));
     }
     assert_eq!(people.owner.post(&format!("{path}/shares"), json!({"uid": STRANGER}))["result"], true);
     // To whom else it is shared is the owner's business.
-    for ear in [&mut owner, &mut stranger] {
-        let (code, data) = ear.hears_of();
+    for subscriber in [&mut owner, &mut stranger] {
+        let (code, data) = subscriber.next_about_plug();
         assert_eq!((code.as_str(), &data["uid"]), ("bindUser", &json!(STRANGER)));
     }
     assert_eq!(people.owner.delete(&format!("{path}/shares/{STRANGER}"))["result"], true);
-    let (code, data) = stranger.hears_of();
+    let (code, data) = stranger.next_about_plug();
     assert_eq!((code.as_str(), &data["ownerId"]), ("delete", &json!("")), "where it stands is not for a sharee");
     nothing_more(&mut [&mut owner, &mut sharee]);
-    // What is withdrawn is no longer heard.
+    // After access was withdrawn, nothing is received.
     assert_eq!(people.owner.put(&path, json!({"name": "Other"}))["result"], true);
-    assert_eq!(owner.hears_of().0, "nameUpdate");
-    assert_eq!(sharee.hears_of().0, "nameUpdate");
+    assert_eq!(owner.next_about_plug().0, "nameUpdate");
+    assert_eq!(sharee.next_about_plug().0, "nameUpdate");
     nothing_more(&mut [&mut stranger]);
     assert_eq!(cloud.first().delete(&path)["result"], true);
-    for ear in [&mut owner, &mut sharee] {
-        assert_eq!(ear.hears_of().0, "delete");
+    for subscriber in [&mut owner, &mut sharee] {
+        assert_eq!(subscriber.next_about_plug().0, "delete");
     }
     let missing = cloud.first().get(&format!("/v1.0/users/{GUEST}/devices?from=sharing"));
     assert_eq!(missing["result"], json!([]));
@@ -183,13 +186,13 @@ fn who_may_listen_and_for_how_long() {
     for (who, code) in [(&wrong, 5), (&unknown, 5), (&renamed, 4)] {
         assert_eq!(MqttDevice::open(&cloud).greet(who), Some(code), "{who:?}");
     }
-    let mut ear = MqttDevice::connect(&cloud, &who(&first));
+    let mut subscriber = MqttDevice::connect(&cloud, &who(&first));
     let topic = first["source_topic"]["device"].as_str().unwrap();
     let foreign = format!("tylink/{PLUG}/thing/property/set");
-    assert_eq!(ear.subscribe(&["cloud/token/in/#", "#", &foreign, topic]), [false, false, false, true]);
+    assert_eq!(subscriber.subscribe(&["cloud/token/in/#", "#", &foreign, topic]), [false, false, false, true]);
     // A second connection takes its place.
     let mut second = MqttDevice::connect(&cloud, &who(&first));
-    assert!(ear.is_closed());
+    assert!(subscriber.is_closed());
     // So does the same link once more.
     let again = config(&people.owner, "1.0");
     assert!(second.is_closed());
@@ -240,10 +243,15 @@ fn a_listener_ends_with_what_it_was_admitted_by() {
         let cloud = cloud();
         let people = people(&cloud);
         let configs = [config(&people.member, "1.0"), config(&cloud.first(), "1.0")];
-        let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &cloud.first(), "2.0")];
+        let mut subscribers =
+            [Subscriber::of(&cloud, &people.member, "2.0"), Subscriber::of(&cloud, &cloud.first(), "2.0")];
         end(&cloud);
-        for ((ear, config), over) in ears.iter_mut().zip(&configs).zip(expected) {
-            assert_eq!(if over { ear.connection.ends() } else { !ear.connection.pings() }, over, "{what}");
+        for ((subscriber, config), over) in subscribers.iter_mut().zip(&configs).zip(expected) {
+            assert_eq!(
+                if over { subscriber.connection.ends() } else { !subscriber.connection.pings() },
+                over,
+                "{what}"
+            );
             // Nor do credentials open anything that were never used.
             assert_eq!(MqttDevice::open(&cloud).greet(&who(config)), Some(if over { 5 } else { 0 }), "{what}");
         }
@@ -255,9 +263,9 @@ fn a_log_out_ends_what_the_users_logins_listen_by() {
     let cloud = cloud();
     let people = people(&cloud);
     let config_of_member = config(&people.member, "1.0");
-    let mut ears = [Ear::of(&cloud, &people.member, "2.0"), Ear::of(&cloud, &people.owner, "2.0")];
+    let mut subscribers = [Subscriber::of(&cloud, &people.member, "2.0"), Subscriber::of(&cloud, &people.owner, "2.0")];
     assert_eq!(people.member.post("/v1.0/iot-03/users/logout", json!({}))["result"], true);
-    assert!(ears[0].connection.is_closed() && ears[1].connection.pings(), "the member's alone");
+    assert!(subscribers[0].connection.is_closed() && subscribers[1].connection.pings(), "the member's alone");
     assert_eq!(MqttDevice::open(&cloud).greet(&who(&config_of_member)), Some(5));
 }
 
@@ -268,61 +276,62 @@ fn of_member(cloud: &TestCloud, member: &str, value: Value) {
 }
 
 /// The second project's user has a device of the first project's product, and another user of that project.
-fn abroad() -> TestCloud {
+fn held_elsewhere() -> TestCloud {
     let cloud = cloud();
     cloud.apply(&json!({"projects": [{"name": "second",
         "users": [{"schema": "otherApp", "username": "neighbour", "uid": "az1578962398648neigh1"}],
-        "devices": [{"product_id": "g0er6hSKgMqr0001", "device_id": ABROAD, "secret": SECRET,
+        "devices": [{"product_id": "g0er6hSKgMqr0001", "device_id": HELD_ELSEWHERE, "secret": SECRET,
             "owner": "other@example.com"}]}]}));
     cloud
 }
 
 #[test]
-fn the_makers_listeners_hear_no_names_and_no_people_of_another_project() {
-    let cloud = abroad();
+fn the_makers_subscribers_receive_no_names_and_no_people_of_another_project() {
+    let cloud = held_elsewhere();
     let (maker, owners) = (cloud.first(), cloud.second());
-    let (mut at_maker, mut at_owners) = (Ear::of(&cloud, &maker, "1.0"), Ear::of(&cloud, &owners, "2.0"));
-    let path = format!("/v1.0/devices/{ABROAD}");
+    let (mut at_maker, mut at_owners) = (Subscriber::of(&cloud, &maker, "1.0"), Subscriber::of(&cloud, &owners, "2.0"));
+    let path = format!("/v1.0/devices/{HELD_ELSEWHERE}");
     let done = |answer: Value| assert_eq!(answer["result"], true, "{answer}");
     done(owners.put(&path, json!({"name": "Anna's bedroom"})));
     done(owners.put(&format!("{path}/functions/weight"), json!({"name": "Anna's weight"})));
     done(owners.post(&format!("{path}/shares"), json!({"uid": "az1578962398648neigh1"})));
     done(owners.delete(&format!("{path}/shares/az1578962398648neigh1")));
-    let _scale = MqttDevice::connect(&cloud, &tuyalink(ABROAD, SECRET));
-    // The maker hears of the device itself, and nothing before that.
-    assert_eq!(at_maker.hears_of_device(ABROAD).0, "online");
+    let _scale = MqttDevice::connect(&cloud, &tuyalink(HELD_ELSEWHERE, SECRET));
+    // The maker receives messages of the device itself, and nothing before them.
+    assert_eq!(at_maker.next_about(HELD_ELSEWHERE).0, "online");
     for expected in ["nameUpdate", "dpNameUpdate", "bindUser", "online"] {
-        assert_eq!(at_owners.hears_of_device(ABROAD).0, expected);
+        assert_eq!(at_owners.next_about(HELD_ELSEWHERE).0, expected);
     }
     nothing_more(&mut [&mut at_maker, &mut at_owners]);
 }
 
 #[test]
-fn the_owners_project_hears_that_the_maker_removed_a_device() {
+fn the_owners_project_receives_a_message_when_the_maker_removes_a_device() {
     for call in ["delete", "reset"] {
-        let cloud = abroad();
+        let cloud = held_elsewhere();
         let (maker, owners) = (cloud.first(), cloud.second());
-        let home = owners.get(&format!("/v1.0/devices/{ABROAD}"))["result"]["owner_id"].clone();
-        let (mut at_maker, mut at_owners) = (Ear::of(&cloud, &maker, "1.0"), Ear::of(&cloud, &owners, "2.0"));
-        let path = format!("/v1.0/devices/{ABROAD}");
+        let home = owners.get(&format!("/v1.0/devices/{HELD_ELSEWHERE}"))["result"]["owner_id"].clone();
+        let (mut at_maker, mut at_owners) =
+            (Subscriber::of(&cloud, &maker, "1.0"), Subscriber::of(&cloud, &owners, "2.0"));
+        let path = format!("/v1.0/devices/{HELD_ELSEWHERE}");
         let answer = match call {
             "delete" => maker.delete(&path),
             _ => maker.put(&format!("{path}/reset-factory"), json!({})),
         };
         assert_eq!(answer["result"], true);
-        let (code, data) = at_owners.hears_of_device(ABROAD);
+        let (code, data) = at_owners.next_about(HELD_ELSEWHERE);
         assert_eq!((code.as_str(), &data["uid"], &data["ownerId"]), ("delete", &json!(FOREIGN_USER), &home), "{call}");
-        let (code, data) = at_maker.hears_of_device(ABROAD);
+        let (code, data) = at_maker.next_about(HELD_ELSEWHERE);
         assert_eq!((code.as_str(), &data["uid"], &data["ownerId"]), ("delete", &json!(""), &json!("")), "{call}");
         nothing_more(&mut [&mut at_maker, &mut at_owners]);
     }
 }
 
 #[test]
-fn the_owners_project_hears_that_its_user_lost_a_device_which_the_maker_still_sees() {
-    let cloud = abroad();
+fn the_owners_project_receives_a_message_when_its_user_loses_a_device_that_the_maker_still_sees() {
+    let cloud = held_elsewhere();
     let (mut at_maker, mut at_owners) =
-        (Ear::of(&cloud, &cloud.first(), "1.0"), Ear::of(&cloud, &cloud.second(), "1.0"));
+        (Subscriber::of(&cloud, &cloud.first(), "1.0"), Subscriber::of(&cloud, &cloud.second(), "1.0"));
     let aliyun = cloud.other_aliyun();
     let accounts = aliyun.data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
     let account = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "other@example.com").unwrap();
@@ -330,41 +339,42 @@ fn the_owners_project_hears_that_its_user_lost_a_device_which_the_maker_still_se
     let devices = aliyun.data("/cloud/device/queryByUser", devices)["data"].clone();
     let scale = devices.as_array().unwrap().iter().find(|one| one["productName"] == "Wifi scales_OEM").unwrap();
     aliyun.data("/living/cloud/user/binding/device/unbind", json!({"iotId": scale["iotId"]}));
-    assert_eq!(at_owners.hears_of_device(ABROAD).0, "delete");
+    assert_eq!(at_owners.next_about(HELD_ELSEWHERE).0, "delete");
     nothing_more(&mut [&mut at_maker, &mut at_owners]);
 }
 
 #[test]
-fn whoever_still_has_a_device_in_another_way_does_not_hear_that_it_is_lost() {
+fn a_subscriber_who_still_has_a_device_in_another_way_receives_no_message_of_a_loss() {
     let cloud = cloud();
     let people = people(&cloud);
-    let (mut admin, mut member) = (Ear::of(&cloud, &people.admin, "1.0"), Ear::of(&cloud, &people.member, "1.0"));
+    let (mut admin, mut member) =
+        (Subscriber::of(&cloud, &people.admin, "1.0"), Subscriber::of(&cloud, &people.member, "1.0"));
     let shares = format!("/v1.0/devices/{PLUG}/shares");
     assert_eq!(people.owner.post(&shares, json!({"uid": ADMIN}))["result"], true);
-    assert_eq!(admin.hears_of().0, "bindUser");
+    assert_eq!(admin.next_about_plug().0, "bindUser");
     assert_eq!(people.owner.delete(&format!("{shares}/{ADMIN}"))["result"], true);
     nothing_more(&mut [&mut admin, &mut member]);
     // Who is sent away loses all that stands in the home.
     assert_eq!(people.owner.post(&shares, json!({"uid": ADMIN}))["result"], true);
-    assert_eq!(admin.hears_of().0, "bindUser");
+    assert_eq!(admin.next_about_plug().0, "bindUser");
     assert_eq!(people.owner.delete(&format!("/v1.0/homes/{HOME}/members/{ADMIN}"))["result"], true);
     let mut lost = Vec::new();
     for _ in 0..5 {
-        let (_, told) = admin.hears();
-        assert_eq!(told["bizCode"], "delete", "{told}");
-        lost.push(told["devId"].as_str().unwrap().to_owned());
+        let (_, received) = admin.next_message();
+        assert_eq!(received["bizCode"], "delete", "{received}");
+        lost.push(received["devId"].as_str().unwrap().to_owned());
     }
     assert!(!lost.contains(&PLUG.to_owned()), "it is shared to the admin: {lost:?}");
     nothing_more(&mut [&mut admin, &mut member]);
 }
 
 /// The devices of the next so many messages, all of which say that one is lost.
-fn lost(ear: &mut Ear, count: usize) -> Vec<String> {
+fn lost(subscriber: &mut Subscriber, count: usize) -> Vec<String> {
     let mut devices: Vec<String> = (0..count)
         .map(|_| {
-            let (_, told) = ear.hears();
-            assert_eq!(told["bizCode"], "delete", "{told}");
-            told["devId"].as_str().unwrap().to_owned()
+            let (_, received) = subscriber.next_message();
+            assert_eq!(received["bizCode"], "delete", "{received}");
+            received["devId"].as_str().unwrap().to_owned()
         })
         .collect();
     devices.sort_unstable();
@@ -372,29 +382,29 @@ fn lost(ear: &mut Ear, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn whoever_loses_a_device_hears_so_whatever_took_it() {
-    let with_ears = || {
+fn everyone_who_loses_a_device_receives_a_message_whatever_the_cause() {
+    let with_subscribers = || {
         let cloud = cloud();
         let people = people(&cloud);
-        let ears =
-            [&people.owner, &people.member, &people.sharee, &cloud.first()].map(|app| Ear::of(&cloud, app, "1.0"));
-        (cloud, people, ears)
+        let subscribers = [&people.owner, &people.member, &people.sharee, &cloud.first()]
+            .map(|app| Subscriber::of(&cloud, app, "1.0"));
+        (cloud, people, subscribers)
     };
     // With a gateway goes what is behind it; that is nobody's then, and the maker still sees it.
-    let (cloud, _people, [mut owner, mut member, mut sharee, mut project]) = with_ears();
+    let (cloud, _people, [mut owner, mut member, mut sharee, mut project]) = with_subscribers();
     assert_eq!(cloud.first().delete(&format!("/v1.0/devices/{GATEWAY}"))["result"], true);
-    for ear in [&mut owner, &mut member] {
-        assert_eq!(lost(ear, 3), [GATEWAY, LEAK, DOOR]);
+    for subscriber in [&mut owner, &mut member] {
+        assert_eq!(lost(subscriber, 3), [GATEWAY, LEAK, DOOR]);
     }
     assert_eq!(lost(&mut project, 1), [GATEWAY]);
     nothing_more(&mut [&mut owner, &mut member, &mut sharee, &mut project]);
     // A home that is removed leaves its devices to their owner, and nobody else.
-    let (_cloud, people, [mut owner, mut member, mut sharee, mut project]) = with_ears();
+    let (_cloud, people, [mut owner, mut member, mut sharee, mut project]) = with_subscribers();
     assert_eq!(people.owner.delete(&format!("/v1.0/homes/{HOME}"))["result"], true);
     assert_eq!(lost(&mut member, 6).len(), 6);
     nothing_more(&mut [&mut owner, &mut member, &mut sharee, &mut project]);
     // A user who is removed takes from everybody what was the user's.
-    let (cloud, _people, [_, mut member, mut sharee, mut project]) = with_ears();
+    let (cloud, _people, [_, mut member, mut sharee, mut project]) = with_subscribers();
     let accounts = cloud.aliyun().data("/cloud/account/queryIdentityByPage", json!({"count": 10}));
     let owner = accounts.as_array().unwrap().iter().find(|one| one["loginName"] == "18200000678").unwrap();
     cloud.aliyun().data("/user/account/unregister", json!({"identityId": owner["identityId"]}));

@@ -109,8 +109,8 @@ fn tags_desires_model_and_what_is_not_kept_here() {
     let setpoint = json!({"properties": "{\"switch_1\":true}", "duration": 60, "type": 0});
     assert_eq!(app.post(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired"), setpoint)["success"], true);
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
-    let (topic, told) = plug.message();
-    assert_eq!((topic, &told["params"]), (format!("{SYS}/thing/service/property/set"), &json!({"mode": 1})));
+    let (topic, received) = plug.message();
+    assert_eq!((topic, &received["params"]), (format!("{SYS}/thing/service/property/set"), &json!({"mode": 1})));
     assert_eq!(
         ask(&mut plug, "property/desired/get", &json!(["switch_1", "mode"])),
         (200, json!({"switch_1": {"value": 1, "version": 1}}))
@@ -263,13 +263,13 @@ fn a_gateway_and_the_devices_behind_it() {
     assert_eq!(app.reported("temp1"), json!([{"code": "temp", "value": 19}]));
     let there = json!({"productKey": "a1sensor", "deviceName": "temp1", "items": {"temp": 5}});
     assert_eq!(cloud.aliyun().data("/cloud/thing/properties/set", there), json!({}));
-    let (topic, told) = gate.message();
+    let (topic, received) = gate.message();
     assert_eq!(
-        (topic.as_str(), &told["params"]),
+        (topic.as_str(), &received["params"]),
         ("/sys/a1sensor/temp1/thing/service/property/set", &json!({"temp": 5}))
     );
     assert_eq!(gate.subscribe(&["/sys/a1sensor/temp1/thing/#", "/sys/a1sensor/temp2/thing/#"]), [true, false]);
-    // One that it does not speak for is none of its business, and it is told so.
+    // A device that it does not represent is refused, and the gateway receives the reason.
     let (topic, error) =
         gate.asked("/sys/a1sensor/temp2/thing/event/property/post", &json!({"id": "1", "params": {"temp": 1}}));
     assert_eq!((topic.as_str(), &error["code"]), ("/ext/error/a1gate/gate1", &json!(6813)));

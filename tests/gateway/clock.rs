@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{alink_plug, device, tuya_plug};
-use crate::feed::Ear;
+use crate::feed::Subscriber;
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink, with_gateway, with_secrets};
 use crate::support::world::{OWNER, PLUG, standard};
@@ -109,7 +109,7 @@ fn figure(cloud: &TestCloud, name: &str) -> u64 {
 fn roll(cloud: &TestCloud, plug: &mut MqttDevice) {
     let before = figure(cloud, "ingle_log_rolls_total");
     for _ in 0..3 {
-        // Events, of which listeners are not told: they would be more than wait for one.
+        // Events, which are not sent to subscribers: there would be more than fit into the queue of one.
         says(plug, "data/batch_report", json!({"events": {"ballast": vec![json!({"outputParams": {}}); 400]}}));
     }
     cloud.wait(|| figure(cloud, "ingle_log_rolls_total") > before);
@@ -153,21 +153,21 @@ fn the_last_word_is_the_state_when_the_clock_goes_back() {
 fn a_value_from_the_future_does_not_freeze_its_data_point() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = cloud(folder.path());
-    let mut ear = Ear::of(&cloud, &cloud.first(), "1.0");
+    let mut subscriber = Subscriber::of(&cloud, &cloud.first(), "1.0");
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
-    assert_eq!(ear.hears().1["bizCode"], "online");
-    let mut heard = || {
-        let status = ear.hears().1["status"][0].clone();
+    assert_eq!(subscriber.next_message().1["bizCode"], "online");
+    let mut arrived = || {
+        let status = subscriber.next_message().1["status"][0].clone();
         (status["value"].clone(), status["t"].as_str().unwrap().parse::<i64>().unwrap() * 1000)
     };
     for (value, time) in [(1, NOW + 10 * MINUTE), (2, NOW), (3, NOW + 1), (4, NOW - 1)] {
         says(&mut plug, "property/report", json!({"cur_power": {"value": value, "time": time}}));
-        assert_eq!((last_word(&cloud, "cur_power"), heard().0), (json!(value), json!(value)));
+        assert_eq!((last_word(&cloud, "cur_power"), arrived().0), (json!(value), json!(value)));
     }
     // The message's own time means the same, and so does the other protocol's.
     says_at(&mut plug, "property/report", json!({"msgId": "1", "time": NOW + 10 * MINUTE, "data": {"cur_power": 5}}));
     says_at(&mut plug, "property/report", json!({"msgId": "1", "time": NOW, "data": {"cur_power": 6}}));
-    assert_eq!((last_word(&cloud, "cur_power"), heard().0, heard()), (json!(6), json!(5), (json!(6), NOW)));
+    assert_eq!((last_word(&cloud, "cur_power"), arrived().0, arrived()), (json!(6), json!(5), (json!(6), NOW)));
     drop(plug);
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     posts(&mut plug, "property", json!({"cur_power": {"value": 7, "time": NOW + 10 * MINUTE}}));
@@ -243,10 +243,10 @@ fn no_device_is_refused_because_of_its_clock() {
 fn what_is_uploaded_later_does_not_replace_what_is_newer() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = cloud(folder.path());
-    let mut ear = Ear::of(&cloud, &cloud.first(), "1.0");
+    let mut subscriber = Subscriber::of(&cloud, &cloud.first(), "1.0");
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
-    assert_eq!(ear.hears().1["bizCode"], "online");
-    let mut hears = |value: i64| assert_eq!(ear.hears().1["status"][0]["value"], value);
+    assert_eq!(subscriber.next_message().1["bizCode"], "online");
+    let mut receives = |value: i64| assert_eq!(subscriber.next_message().1["status"][0]["value"], value);
     let at = |value: i64, before: i64| json!({"value": value, "time": NOW - before});
     says(&mut plug, "property/report", json!({"cur_power": 5}));
     says(&mut plug, "data/history_report", json!({"properties": {"cur_power": [at(1, 2 * DAY), at(2, MINUTE)]}}));
@@ -265,12 +265,14 @@ fn what_is_uploaded_later_does_not_replace_what_is_newer() {
         json!({"properties": {"cur_power": [at(8, -5), at(7, -3)], "other": at(9, DAY)}}),
     );
     assert_eq!((last_word(&cloud, "cur_power"), cloud.first().reported(PLUG).as_array().unwrap().len()), (json!(8), 2));
-    hears(5);
-    let mut told = Vec::new();
-    while told.last() != Some(&json!(9)) {
-        told.extend(ear.hears().1["status"].as_array().unwrap().iter().map(|point| point["value"].clone()));
+    receives(5);
+    let mut received = Vec::new();
+    while received.last() != Some(&json!(9)) {
+        received.extend(
+            subscriber.next_message().1["status"].as_array().unwrap().iter().map(|point| point["value"].clone()),
+        );
     }
-    assert_eq!(told, [6, 8, 9], "of uploads only what is the state is news");
+    assert_eq!(received, [6, 8, 9], "of uploads only what is the state is news");
     drop(plug);
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     let history = |value: i64, before: i64| json!([{"properties": [{"cur_power": at(value, before)}]}]);
@@ -371,22 +373,22 @@ fn presence_behind_a_gateway_is_what_the_gateway_says() {
     with_gateway(&cloud);
     let online = |id: &str| cloud.first().get(&format!("/v1.0/devices/{id}"))["result"]["online"] == true;
     let connect = || MqttDevice::connect(&cloud, &tuyalink("gate1", "secret-of-gate1"));
-    let told = |gate: &mut MqttDevice, below: &str| {
+    let received = |gate: &mut MqttDevice, below: &str| {
         assert!(gate.published(&format!("tylink/gate1/device/sub/{below}"), &json!({"msgId": "1", "data": ["temp1"]})));
     };
     let mut gate = connect();
     for _ in 0..2 {
-        told(&mut gate, "login");
+        received(&mut gate, "login");
         assert!(online("temp1") && !online("temp2"));
         cloud.set_back(A_DAY);
-        told(&mut gate, "logout");
+        received(&mut gate, "logout");
         assert!(!online("temp1") && online("gate1"));
     }
-    told(&mut gate, "login");
+    received(&mut gate, "login");
     let report = json!({"msgId": "1", "data": {"temp": {"value": 20, "time": NOW + DAY}}});
     assert!(gate.published("tylink/temp1/thing/property/report", &report));
     assert_eq!(cloud.first().get("/v1.0/devices/temp1")["result"]["status"][0]["value"], 20);
-    // Another connection of the gateway speaks for nobody yet.
+    // Another connection of the gateway does not represent a sub-device yet.
     let mut next = connect();
     assert!(gate.is_closed() && next.pings());
     assert!(!online("temp1") && online("gate1"));

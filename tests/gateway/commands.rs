@@ -1,4 +1,4 @@
-//! Commands come down to devices, in the protocol that each speaks.
+//! Commands reach devices in their own protocol.
 
 use serde_json::{Value, json};
 
@@ -42,10 +42,10 @@ fn to_a_device_that_speaks_tuyalink() {
         ),
     ] {
         assert_eq!(cloud.first().post(path, body)["success"], true, "{path}");
-        let (topic, told) = plug.message();
+        let (topic, received) = plug.message();
         assert_eq!(topic, format!("tylink/{PLUG}/thing/property/set"));
-        assert_eq!(told["data"], json!({"switch_1": true, "mode": "colour"}));
-        assert!(told["msgId"].is_string() && told["time"].is_i64(), "{told}");
+        assert_eq!(received["data"], json!({"switch_1": true, "mode": "colour"}));
+        assert!(received["msgId"].is_string() && received["time"].is_i64(), "{received}");
     }
     let there = json!({"productKey": "a1plug00001", "deviceName": "dev001", "items": {"switch_1": 0, "mode": 0}});
     assert_eq!(cloud.aliyun().data("/cloud/thing/properties/set", there), json!({}));
@@ -64,10 +64,13 @@ fn to_a_device_that_speaks_linkkit() {
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     for (value, alink) in [(json!("colour"), json!(1)), (json!("white"), json!(0))] {
         assert_eq!(commands(&cloud, &format!("/v1.0/iot-03/devices/{PLUG}/commands"), "mode", value)["result"], true);
-        let (topic, told) = plug.message();
+        let (topic, received) = plug.message();
         assert_eq!(topic, "/sys/a1plug00001/dev001/thing/service/property/set");
-        assert_eq!((&told["params"], &told["method"]), (&json!({"mode": alink}), &json!("thing.service.property.set")));
-        let reply = json!({"id": told["id"], "code": 200, "data": {}});
+        assert_eq!(
+            (&received["params"], &received["method"]),
+            (&json!({"mode": alink}), &json!("thing.service.property.set"))
+        );
+        let reply = json!({"id": received["id"], "code": 200, "data": {}});
         assert!(plug.published("/sys/a1plug00001/dev001/thing/service/property/set_reply", &reply) && plug.pings());
     }
     let there =
@@ -76,7 +79,7 @@ fn to_a_device_that_speaks_linkkit() {
     assert_eq!(plug.message().1["params"], json!({"switch_1": 1}));
 }
 
-/// What comes of a service call while the device answers as it is told.
+/// The result of a service call while the device answers as the test says.
 fn invoked(cloud: &TestCloud, params: Value, answer: impl FnOnce()) -> Value {
     std::thread::scope(|scope| {
         let call = scope.spawn(|| cloud.aliyun().call("/cloud/thing/service/invoke", params).body);
@@ -92,28 +95,30 @@ fn a_service_is_done_and_what_came_of_it_comes_back() {
         json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": "reboot", "args": {"delay": 5}});
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
     let answer = invoked(&cloud, params.clone(), || {
-        let (topic, told) = plug.message();
+        let (topic, received) = plug.message();
         assert_eq!(topic, "/sys/a1plug00001/dev001/thing/service/reboot");
-        assert_eq!((&told["params"], &told["method"]), (&json!({"delay": 5}), &json!("thing.service.reboot")));
+        assert_eq!((&received["params"], &received["method"]), (&json!({"delay": 5}), &json!("thing.service.reboot")));
         // Another service's answer changes nothing, though it has the number.
-        for id in [told["id"].clone(), json!("99999"), json!(null), json!("x")] {
+        for id in [received["id"].clone(), json!("99999"), json!(null), json!("x")] {
             assert!(plug.published(&topic.replace("reboot", "boot_reply"), &json!({"id": id, "data": {"in": -1}})));
         }
-        assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 200, "data": {"in": 5}})));
+        assert!(
+            plug.published(&format!("{topic}_reply"), &json!({"id": received["id"], "code": 200, "data": {"in": 5}}))
+        );
     });
     assert_eq!((&answer["code"], &answer["data"]), (&json!(200), &json!({"in": 5})));
     let refused = invoked(&cloud, params.clone(), || {
-        let (topic, told) = plug.message();
-        assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 100_001, "data": {}})));
+        let (topic, received) = plug.message();
+        assert!(plug.published(&format!("{topic}_reply"), &json!({"id": received["id"], "code": 100_001, "data": {}})));
     });
     assert_eq!(refused["code"], 460);
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/action/+")]), [true]);
     let answer = invoked(&cloud, params, || {
-        let (topic, told) = plug.message();
+        let (topic, received) = plug.message();
         assert_eq!(topic, format!("tylink/{PLUG}/thing/action/execute"));
-        assert_eq!(told["data"], json!({"actionCode": "reboot", "inputParams": {"delay": 5}}));
-        let output = json!({"msgId": told["msgId"], "time": 1, "code": 0, "data": {"actionCode": "reboot", "outputParams": {"ok": true}}});
+        assert_eq!(received["data"], json!({"actionCode": "reboot", "inputParams": {"delay": 5}}));
+        let output = json!({"msgId": received["msgId"], "time": 1, "code": 0, "data": {"actionCode": "reboot", "outputParams": {"ok": true}}});
         assert!(plug.published(&format!("tylink/{PLUG}/thing/action/execute_response"), &output));
     });
     assert_eq!(answer["data"], json!({"ok": true}));
@@ -141,20 +146,20 @@ fn a_service_is_answered_with_an_id_of_the_devices_own_and_on_every_topic_for_it
         });
         assert_eq!(answer["data"], json!({"n": n}), "{topic}");
     }
-    // With two open calls of a service only the number tells them apart.
+    // With two open calls of a service only the number distinguishes them.
     std::thread::scope(|scope| {
         let app = || cloud.aliyun().call("/cloud/thing/service/invoke", named("reboot")).body;
         let first = (scope.spawn(app), plug.message());
         let second = (scope.spawn(app), plug.message());
-        let (calls, told) = ([first.0, second.0], [first.1, second.1]);
-        let reply = format!("{}_reply", told[0].0);
+        let (calls, received) = ([first.0, second.0], [first.1, second.1]);
+        let reply = format!("{}_reply", received[0].0);
         assert!(plug.published(&reply, &json!({"id": long, "data": {"id": long}})));
-        for (_, told) in &told {
-            assert!(plug.published(&reply, &json!({"id": told["id"], "data": {"id": told["id"]}})));
+        for (_, received) in &received {
+            assert!(plug.published(&reply, &json!({"id": received["id"], "data": {"id": received["id"]}})));
         }
         let mut answers = calls.map(|call| call.join().unwrap()["data"]["id"].as_str().unwrap().to_owned());
         answers.sort_by_key(|id| id.parse::<u32>().unwrap());
-        assert_eq!(answers.to_vec(), told.map(|(_, told)| told["id"].as_str().unwrap().to_owned()));
+        assert_eq!(answers.to_vec(), received.map(|(_, received)| received["id"].as_str().unwrap().to_owned()));
     });
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/action/+")]), [true]);
@@ -202,15 +207,15 @@ fn a_device_that_takes_nothing_is_not_waited_for() {
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the first waits for a subscription");
 }
 
-/// Commands that no device heard.
-fn unheard(cloud: &TestCloud) -> u64 {
+/// Commands that no device received.
+fn without_subscription(cloud: &TestCloud) -> u64 {
     let metrics = cloud.metrics();
     let line = metrics.lines().find_map(|line| line.strip_prefix("ingle_commands_unheard_total "));
     line.unwrap().parse().unwrap()
 }
 
 #[test]
-fn a_command_that_no_subscription_covers_is_not_heard() {
+fn a_command_that_no_subscription_covers_is_not_received() {
     let (_folder, cloud) = with_short("INGLE_TIMES_SUBSCRIBE_MS");
     let there = |more: Value| {
         let mut params = json!({"productKey": "a1plug00001", "deviceName": "dev001"});
@@ -226,7 +231,7 @@ fn a_command_that_no_subscription_covers_is_not_heard() {
     let switch = || commands(&cloud, &path, "cur_power", json!(7));
     let sys = "/sys/a1plug00001/dev001/thing";
     // It listens to something, but not to this.
-    for (who, deaf, hears) in [
+    for (who, deaf, receives) in [
         (
             linkkit("a1plug00001", "dev001", SECRET, ""),
             format!("{sys}/event/property/post_reply"),
@@ -234,19 +239,19 @@ fn a_command_that_no_subscription_covers_is_not_heard() {
         ),
         (tuya_plug(), format!("tylink/{PLUG}/thing/model/#"), format!("tylink/{PLUG}/thing/property/+")),
     ] {
-        let before = unheard(&cloud);
+        let before = without_subscription(&cloud);
         let mut plug = MqttDevice::connect(&cloud, &who);
         assert_eq!(plug.subscribe(&[&deaf]), [true]);
         assert_eq!((switch()["code"].clone(), set(), invoke()), (json!(2001), 6205, 6205));
-        assert_eq!(unheard(&cloud) - before, 3);
+        assert_eq!(without_subscription(&cloud) - before, 3);
         assert!(plug.pings(), "nothing was sent");
-        assert_eq!(plug.subscribe(&[&hears]), [true]);
+        assert_eq!(plug.subscribe(&[&receives]), [true]);
         assert_eq!(switch()["result"], true);
         plug.message();
-        assert_eq!((set(), invoke()), (200, 6205), "it takes values and has no ear for services");
+        assert_eq!((set(), invoke()), (200, 6205), "it takes values and has no subscriber for services");
         plug.message();
-        assert_eq!(unheard(&cloud) - before, 4);
-        plug.unsubscribe(&[&hears]);
+        assert_eq!(without_subscription(&cloud) - before, 4);
+        plug.unsubscribe(&[&receives]);
         assert_eq!(switch()["code"], 2001);
         assert_eq!(device(&cloud)["online"], true);
     }
@@ -257,30 +262,30 @@ fn a_command_waits_for_the_first_subscription_of_a_device() {
     let cloud = cloud();
     let path = format!("/v1.0/devices/{PLUG}/commands");
     let filter = "/sys/a1plug00001/dev001/thing/service/property/set";
-    let wished = || log(&cloud).iter().filter(|kind| **kind == 5).count();
+    let desired_values = || log(&cloud).iter().filter(|kind| **kind == 5).count();
     // The call comes before the subscription, and the row of the log before the call is sent down.
     let mut plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
     std::thread::scope(|scope| {
         let call = scope.spawn(|| commands(&cloud, &path, "cur_power", json!(7)));
-        cloud.wait(|| wished() == 1);
+        cloud.wait(|| desired_values() == 1);
         assert_eq!(plug.subscribe(&["/sys/a1plug00001/dev001/thing/event/+/post_reply"]), [true]);
         assert_eq!(plug.subscribe(&[filter]), [true]);
         assert_eq!(plug.message().1["params"], json!({"cur_power": 7}));
         assert_eq!(call.join().unwrap()["result"], true);
     });
-    assert_eq!(unheard(&cloud), 0);
+    assert_eq!(without_subscription(&cloud), 0);
     // One that goes meanwhile is offline at once.
     let plug = MqttDevice::connect(&cloud, &linkkit("a1plug00001", "dev001", SECRET, ""));
     std::thread::scope(|scope| {
         let call = scope.spawn(|| commands(&cloud, &path, "cur_power", json!(7)));
-        cloud.wait(|| wished() == 2);
+        cloud.wait(|| desired_values() == 2);
         drop(plug);
         assert_eq!(call.join().unwrap()["code"], 2001);
     });
 }
 
 #[test]
-fn a_wish_that_is_not_heard_is_told_when_the_device_listens() {
+fn a_desired_value_that_is_not_received_is_sent_when_the_device_subscribes() {
     let cloud = cloud();
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/thing/model/#")]), [true]);
@@ -301,8 +306,8 @@ fn virtual_devices_obey() {
     cloud.apply(&json!({"projects": [{"name": "first", "products": [product], "devices": [lamp]}]}));
     let app = cloud.first();
     cloud.wait(|| app.get("/v1.0/devices/lamp1")["result"]["online"] == true);
-    let told = json!({"commands": [{"code": "text", "value": "水"}, {"code": "scene", "value": "b"}]});
-    assert_eq!(app.post("/v1.0/devices/lamp1/commands", told)["result"], true);
+    let received = json!({"commands": [{"code": "text", "value": "水"}, {"code": "scene", "value": "b"}]});
+    assert_eq!(app.post("/v1.0/devices/lamp1/commands", received)["result"], true);
     let status = || app.get("/v1.0/devices/lamp1")["result"]["status"].clone();
     let has = |code: &str, value: Value| status().as_array().unwrap().contains(&json!({"code": code, "value": value}));
     assert!(has("text", json!("水")), "{}", status());

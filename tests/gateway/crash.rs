@@ -28,7 +28,7 @@ fn world() -> serde_json::Value {
         "devices": (0..DEVICES).map(device).collect::<Vec<_>>()}]})
 }
 
-/// Reports numbers from `from` on, one in flight, until the server is gone; every second device speaks LinkKit. The last
+/// Reports numbers from `from` on, one in flight, until the server is gone; every second device uses LinkKit. The last
 /// number that was acknowledged, and the last that was sent.
 fn report(cloud: &TestCloud, device: u64, from: u64, acknowledged: &SyncSender<()>) -> (u64, u64) {
     let id = id(device);

@@ -1,4 +1,4 @@
-//! A device that keeps its session hears again after a reconnect, without a SUBSCRIBE (decision 0019).
+//! A device that keeps its session receives again after a reconnect, without a SUBSCRIBE (decision 0019).
 
 use serde_json::{Value, json};
 
@@ -20,8 +20,8 @@ fn switch(cloud: &TestCloud, id: &str, code: &str) -> Value {
     if answer["success"] == true { answer["result"].clone() } else { answer["code"].clone() }
 }
 
-/// Whether it hears a set, a service and a reply, all of which it never subscribed to on this connection.
-fn hears(cloud: &TestCloud, plug: &mut MqttDevice) {
+/// Whether it receives a set, a service and a reply, all of which it never subscribed to on this connection.
+fn next_message(cloud: &TestCloud, plug: &mut MqttDevice) {
     assert_eq!(switch(cloud, PLUG, "cur_power"), true);
     assert_eq!(plug.message().0, format!("{SYS}/service/property/set"));
     let (topic, _) = plug.asked(&format!("{SYS}/event/property/post"), &json!({"id": "1", "params": {"cur_power": 1}}));
@@ -29,8 +29,10 @@ fn hears(cloud: &TestCloud, plug: &mut MqttDevice) {
     std::thread::scope(|scope| {
         let params = json!({"productKey": "a1plug00001", "deviceName": "dev001", "identifier": "reboot"});
         let call = scope.spawn(|| cloud.aliyun().call("/cloud/thing/service/invoke", params).body);
-        let (topic, told) = plug.message();
-        assert!(plug.published(&format!("{topic}_reply"), &json!({"id": told["id"], "code": 200, "data": {"ok": 1}})));
+        let (topic, received) = plug.message();
+        assert!(
+            plug.published(&format!("{topic}_reply"), &json!({"id": received["id"], "code": 200, "data": {"ok": 1}}))
+        );
         assert_eq!(call.join().unwrap()["data"], json!({"ok": 1}));
     });
 }
@@ -53,27 +55,27 @@ fn filters_are_kept_over_a_dropped_connection_and_a_killed_server() {
         plug.subscribe(&[&format!("{SYS}/event/+/post_reply"), &format!("{SYS}/event/property/post_reply")]),
         [true, true]
     );
-    hears(&cloud, &mut plug);
+    next_message(&cloud, &mut plug);
     // The connection drops; it goes in order; another takes its place.
     plug.break_off();
     assert_eq!(device(&cloud)["online"], false);
     assert_eq!(switch(&cloud, PLUG, "cur_power"), 2001, "nothing is queued");
     let (mut plug, is_present) = MqttDevice::resume(&cloud, &alink_plug(), false);
     assert!(is_present && plug.pings());
-    hears(&cloud, &mut plug);
+    next_message(&cloud, &mut plug);
     plug.send(&packet(0xE0, &[]));
     assert!(plug.is_closed());
     let (mut plug, is_present) = MqttDevice::resume(&cloud, &alink_plug(), false);
     assert!(is_present);
-    hears(&cloud, &mut plug);
+    next_message(&cloud, &mut plug);
     let (mut other, is_present) = MqttDevice::resume(&cloud, &alink_plug(), false);
     assert!(is_present && plug.is_closed());
-    hears(&cloud, &mut other);
+    next_message(&cloud, &mut other);
     cloud.kill();
     let cloud = start();
     let (mut plug, is_present) = MqttDevice::resume(&cloud, &alink_plug(), false);
     assert!(is_present);
-    hears(&cloud, &mut plug);
+    next_message(&cloud, &mut plug);
     // What it no longer wants is gone the next time too.
     plug.unsubscribe(&[&format!("{SYS}/service/property/+")]);
     cloud.kill();
@@ -115,7 +117,7 @@ fn the_subscription_to_everything_is_kept_too_and_each_protocol_has_its_own() {
 }
 
 #[test]
-fn a_gateways_sub_devices_hear_again_when_they_log_in() {
+fn sub_devices_of_a_gateway_receive_again_when_they_log_in() {
     let cloud = cloud();
     with_gateway(&cloud);
     let who = linkkit("a1gate", "gate1", "secret-of-gate1", "");
@@ -148,7 +150,7 @@ fn a_gateways_sub_devices_hear_again_when_they_log_in() {
 }
 
 #[test]
-fn mqtt_5_is_told_how_long_its_session_lives() {
+fn mqtt_5_is_reported_how_long_its_session_lives() {
     let cloud = cloud();
     let who = tuyalink(PLUG, SECRET);
     let filter = format!("tylink/{PLUG}/thing/property/set");
@@ -159,7 +161,7 @@ fn mqtt_5_is_told_how_long_its_session_lives() {
         plug.send(&connect5(&who, 60, flags, &properties));
         let (first, rest) = plug.receive().unwrap();
         assert_eq!((first, rest[1]), (0x20, 0));
-        // The properties come after their length; this one is told first or not at all.
+        // The properties come after their length; this one is sent first or not at all.
         let at = rest[3..].windows(5).find(|property| property[0] == 0x11).unwrap();
         (plug, rest[0] == 1, u32::from_be_bytes(at[1..].try_into().unwrap()))
     };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{alink_plug, cloud, tuya_plug};
-use crate::feed::Ear;
+use crate::feed::Subscriber;
 use crate::support::TestCloud;
 use crate::support::mqtt::MqttDevice;
 use crate::support::world::PLUG;
@@ -75,18 +75,18 @@ fn iot_id(cloud: &TestCloud) -> String {
 fn reported_by_linkkit_and_read_in_both_dialects() {
     let cloud = described();
     let app = cloud.first();
-    let mut ear = Ear::of(&cloud, &app, "2.0");
+    let mut subscriber = Subscriber::of(&cloud, &app, "2.0");
     let mut plug = MqttDevice::connect(&cloud, &alink_plug());
-    assert_eq!(ear.hears_of().0, "online");
+    assert_eq!(subscriber.next_about_plug().0, "online");
     for (code, alink, tuya) in values() {
         let (_, answer) = plug.asked(POST, &json!({"id": "1", "version": "1.0", "params": {code: alink}}));
         assert_eq!(answer["code"], 200, "{code}");
         assert_eq!(alink_value(&cloud, code).to_string(), alink.to_string(), "{code}");
-        let told = ear.hears().1["status"].clone();
+        let received = subscriber.next_message().1["status"].clone();
         let status = app.get(&format!("/v1.0/devices/{PLUG}/status"))["result"].clone();
         let device = app.get(&format!("/v1.0/devices/{PLUG}"))["result"]["status"].clone();
         let shadow = app.get(&format!("/v2.0/cloud/thing/{PLUG}/shadow/properties"))["result"]["properties"].clone();
-        for (place, shown) in [("live", &told), ("status", &status), ("device", &device), ("shadow", &shadow)] {
+        for (place, shown) in [("live", &received), ("status", &status), ("device", &device), ("shadow", &shadow)] {
             assert_eq!(opened(&of(shown, "code", code)), tuya, "{place} {code}");
         }
         assert!(of(&status, "code", "place").is_string(), "a struct is a text");
@@ -171,8 +171,8 @@ fn set_from_either_dialect_on_either_protocol() {
     for (code, alink, tuya) in values() {
         set_both(code, &alink, &tuya);
         for _ in 0..2 {
-            let told = plug.message().1["data"][code].clone();
-            assert_eq!((opened(&told), told.is_object()), (tuya.clone(), false), "{code}");
+            let received = plug.message().1["data"][code].clone();
+            assert_eq!((opened(&received), received.is_object()), (tuya.clone(), false), "{code}");
         }
     }
     // What the function cannot have.
@@ -208,7 +208,7 @@ fn set_from_either_dialect_on_either_protocol() {
 }
 
 #[test]
-fn wished_while_the_device_is_away() {
+fn desired_values_while_the_device_is_away() {
     let cloud = described();
     let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
     let setpoint = json!({"properties": {"temperature": 215, "place": "{\"speed\":125,\"moving\":true}"}, "duration": 60, "type": 0});

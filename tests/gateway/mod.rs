@@ -159,7 +159,7 @@ fn a_linkkit_report_is_read_in_both_worlds() {
     let row =
         |code: &str| rows.as_array().unwrap().iter().find(|row| row["attribute"] == code).unwrap()["value"].clone();
     assert_eq!((row("switch_1"), row("mode"), row("cur_power")), (json!(1), json!(1), json!(7)));
-    // Without a setpoint for a reply there is none; bad ones are told.
+    // Without a setpoint for a reply there is no reply; an invalid one is refused with a reason.
     assert!(plug.published(topic, &json!({"id": 2, "sys": {"ack": 0}, "params": {"cur_power": 8}})) && plug.pings());
     assert!(plug.published(topic, &json!({"id": 3, "params": [1]})));
     assert_eq!(
@@ -248,8 +248,8 @@ fn topics_of_others_are_closed() {
         "/shadow/update/a1plug00001/dev002",
         "/ext/session/a1plug00001/dev002/combine/batch_login",
     ] {
-        let (told, error) = plug.asked(topic, &report);
-        assert_eq!((told.as_str(), &error["code"]), ("/ext/error/a1plug00001/dev001", &json!(6813)), "{topic}");
+        let (received, error) = plug.asked(topic, &report);
+        assert_eq!((received.as_str(), &error["code"]), ("/ext/error/a1plug00001/dev001", &json!(6813)), "{topic}");
         assert_eq!(error["data"]["topic"], topic);
     }
     assert_eq!(value(&cloud, "switch_1"), Value::Null, "nothing of it was kept");
@@ -404,7 +404,7 @@ fn retained_messages_wills_and_numbers_that_come_twice() {
     let cloud = cloud();
     let topic = format!("tylink/{PLUG}/thing/property/report");
     let report = |value: i64| json!({"msgId": "1", "data": {"cur_power": value}}).to_string().into_bytes();
-    // A will for somebody else's topic: nobody ever hears it.
+    // A will for a topic of another device is never delivered.
     let who = tuya_plug();
     let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
     let will = [text("tylink/second000000000001/thing/property/report"), text("{\"data\":{\"cur_power\":7}}")].concat();

@@ -49,7 +49,7 @@ fn the_server_says_why_it_ends_a_connection() {
     let shut_out = json!([{"product_id": "EvolhYPyZNWYP001", "device_id": PLUG, "disabled": true}]);
     cloud.apply(&json!({"projects": [{"name": "first", "devices": shut_out}]}));
     assert_eq!(plug.dismissed5(), Some(0x98));
-    // One that goes by itself, or was not let in, is told nothing more.
+    // A client that disconnects by itself, or was not accepted, receives nothing more.
     let who = tuyalink("second000000000001", "another-secret-2");
     let mut plug = MqttDevice::connect5(&cloud, &who);
     plug.send(&packet(0xE0, &[]));

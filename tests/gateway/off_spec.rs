@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{SECRET, value};
-use crate::feed::Ear;
+use crate::feed::Subscriber;
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, linkkit, tuyalink, with_secrets};
 use crate::support::world::PLUG;
@@ -153,19 +153,19 @@ fn a_strict_product_refuses_the_whole_report() {
 #[test]
 fn a_document_is_a_text_wherever_the_tuya_dialect_shows_it() {
     let cloud = cloud();
-    let mut ear = Ear::of(&cloud, &cloud.first(), "2.0");
+    let mut subscriber = Subscriber::of(&cloud, &cloud.first(), "2.0");
     let colour = json!({"h": 10, "s": 20, "v": 30});
     let app = cloud.first();
     let text = colour.to_string();
     for given in [colour, json!(text)] {
         let mut plug = tuya(&cloud);
-        assert_eq!(ear.hears_of().0, "online");
+        assert_eq!(subscriber.next_about_plug().0, "online");
         assert_eq!(report(&mut plug, &json!({"colour_data": {"value": given}, "other": {"value": [1, 2]}})), 0);
-        let told = ear.hears().1["status"].clone();
-        let points = told.as_array().unwrap();
+        let received = subscriber.next_message().1["status"].clone();
+        let points = received.as_array().unwrap();
         let shown = |code: &str| points.iter().find(|point| point["code"] == code).unwrap()["value"].clone();
-        assert_eq!((shown("colour_data"), shown("other")), (json!(text), json!("[1,2]")), "live: {told}");
-        assert_eq!(points.iter().find(|point| point["code"] == "colour_data").unwrap()["6"], json!(text), "{told}");
+        assert_eq!((shown("colour_data"), shown("other")), (json!(text), json!("[1,2]")), "live: {received}");
+        assert_eq!(points.iter().find(|point| point["code"] == "colour_data").unwrap()["6"], json!(text), "{received}");
         let find = |list: &Value, code: &str| {
             list.as_array().unwrap().iter().find(|point| point["code"] == code).unwrap()["value"].clone()
         };
@@ -182,6 +182,6 @@ fn a_document_is_a_text_wherever_the_tuya_dialect_shows_it() {
             app.get(&format!("/v1.0/devices/{PLUG}/logs?codes=colour_data&end_time={end}&size=5&start_time=0&type=7"));
         assert_eq!(log["result"]["logs"][0]["value"], json!(text), "{log}");
         drop(plug);
-        assert_eq!(ear.hears_of().0, "offline");
+        assert_eq!(subscriber.next_about_plug().0, "offline");
     }
 }

@@ -95,7 +95,7 @@ fn what_a_gateway_makes_is_counted_even_when_it_lets_go() {
 }
 
 #[test]
-fn a_wish_ends_with_the_owner_who_had_it() {
+fn a_desired_value_ends_with_its_owner() {
     let cloud = gateways();
     let setpoint = json!({"properties": {"switch_1": true}, "duration": 3600});
     let app = cloud.first();
@@ -104,7 +104,7 @@ fn a_wish_ends_with_the_owner_who_had_it() {
     give_away(&cloud, "EvolhYPyZNWYP001", PLUG);
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
-    assert!(plug.pings(), "nothing is told");
+    assert!(plug.pings(), "nothing was sent");
     // While it is connected a setpoint is a command, to a sub-device when its gateway comes; and there is no end of room.
     let second = cloud.second();
     let setpoint = json!({"properties": {"cur_power": 5}, "duration": 3600});
@@ -114,8 +114,8 @@ fn a_wish_ends_with_the_owner_who_had_it() {
     assert_eq!(app.post("/v2.0/cloud/thing/temp1/shadow/properties/desired", setpoint)["success"], true);
     let mut gate = connected(&cloud, "gate1");
     let login = json!({"msgId": "1", "data": ["temp1"]});
-    let (topic, told) = gate.asked("tylink/gate1/device/sub/login", &login);
-    assert_eq!((topic.as_str(), &told["data"]), ("tylink/temp1/thing/property/set", &json!({"temp": 5})));
+    let (topic, received) = gate.asked("tylink/gate1/device/sub/login", &login);
+    assert_eq!((topic.as_str(), &received["data"]), ("tylink/temp1/thing/property/set", &json!({"temp": 5})));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_session_ends_with_what_proved_it() {
     let mut plug = MqttDevice::connect(&cloud, &tuyalink(PLUG, "another-secret-1"));
     product("String");
     assert!(plug.pings(), "the same product");
-    // Behind another gateway now: the first no longer speaks for it.
+    // Behind another gateway now: the first no longer represents it.
     let mut gate = connected(&cloud, "gate1");
     assert_eq!(ask(&mut gate, "gate1", "device/sub/login", &json!(["temp1"])), 0);
     apply(json!([{"product_id": "sensors000000001", "device_id": "temp1", "gateway": "gate2"}]));

@@ -86,7 +86,7 @@ fn a_device_that_speaks_tuyalink_redeems_a_token() {
     assert!(lonely.published(&format!("tylink/{LONELY}/thing/property/report"), &report));
     assert_eq!(people.owner.get(&path)["result"]["status"][0]["value"], 7);
 
-    // A token of somebody else takes nothing away, and its result tells who tried.
+    // A token of another user changes nothing, and its result shows who tried.
     let guests = token(&people.sharee, json!({}));
     let mut plug = listening(&cloud, PLUG);
     assert_eq!(bind(&mut plug, PLUG, &guests), 1002);
@@ -156,7 +156,7 @@ fn a_device_that_was_sold_shows_its_next_owner_nothing_of_the_one_before() {
     assert!(lonely.is_closed());
     let mut lonely = listening(&cloud, LONELY);
     assert_eq!(bind(&mut lonely, LONELY, &token(&people.sharee, json!({}))), 0);
-    // Nor does the first one's token tell anything any more.
+    // The first token has no result any more either.
     let result = people.owner.get(&format!("/v1.0/devices/tokens/{firsts}"))["result"].clone();
     assert_eq!(result, json!({"successDevices": [], "errorDevices": []}));
 

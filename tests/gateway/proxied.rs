@@ -138,8 +138,12 @@ fn a_device_whose_tls_is_rsa_key_exchange_alone_connects_and_registers() {
         assert_eq!(read_packet(&mut stdout), Some((0x20, vec![0, 0])), "{cipher}");
         let (kind, rest) = read_packet(&mut stdout).unwrap();
         let at = rest.iter().position(|byte| *byte == b'{').unwrap();
-        let told: Value = serde_json::from_slice(&rest[at..]).unwrap();
-        assert_eq!((kind & 0xF0, &told["deviceSecret"]), (0x30, &Value::from("secret-of-known1")), "{cipher}: {told}");
+        let received: Value = serde_json::from_slice(&rest[at..]).unwrap();
+        assert_eq!(
+            (kind & 0xF0, &received["deviceSecret"]),
+            (0x30, &Value::from("secret-of-known1")),
+            "{cipher}: {received}"
+        );
         client.kill().unwrap();
         let _ = stdout.read_to_end(&mut Vec::new());
         client.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Who and what is refused: counted by reason, told in the log and to the device.
+//! Refused devices and messages: counted by reason, logged, and reported to the device.
 
 use std::path::Path;
 

@@ -63,7 +63,7 @@ fn a_gateway_subscribes_for_each_of_twenty_sub_devices() {
     assert_eq!(subscribe(&mut gate, &["/ext/session/a1gate/gate1/combine/+".to_owned()]), [true]);
     let name = |n: usize| format!("a1sensor/s{n}");
     for n in 0..SUBS {
-        assert_eq!(subscribe(&mut gate, &filters(&name(n), 1)), [false], "it does not speak for it yet");
+        assert_eq!(subscribe(&mut gate, &filters(&name(n), 1)), [false], "it does not represent it yet");
         log_in(&mut gate, n);
         assert_eq!(subscribe(&mut gate, &filters(&name(n), 16)), [true; 16], "{n}");
     }

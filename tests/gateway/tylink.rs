@@ -7,7 +7,7 @@ use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink, with_gateway};
 use crate::support::world::PLUG;
 
-/// A connected device that hears everything.
+/// A connected device that receives everything.
 fn listening(cloud: &TestCloud, id: &str, secret: &str) -> MqttDevice {
     let mut device = MqttDevice::connect(cloud, &tuyalink(id, secret));
     assert_eq!(device.subscribe(&[&format!("tylink/{id}/channel/downlink/auto_subscribe")]), [true]);
@@ -102,7 +102,7 @@ fn events_and_batches() {
 }
 
 #[test]
-fn wished_values_are_told_or_asked_for() {
+fn desired_values_are_sent_or_requested() {
     let cloud = cloud();
     let app = cloud.first();
     let path = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
@@ -113,8 +113,8 @@ fn wished_values_are_told_or_asked_for() {
     let mut plug = MqttDevice::connect(&cloud, &tuya_plug());
     assert!(plug.pings(), "nothing comes before it listens");
     assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/#")]), [true]);
-    let (topic, told) = plug.message();
-    assert_eq!((topic, &told["data"]), (format!("tylink/{PLUG}/thing/property/set"), &json!({"mode": "colour"})));
+    let (topic, received) = plug.message();
+    assert_eq!((topic, &received["data"]), (format!("tylink/{PLUG}/thing/property/set"), &json!({"mode": "colour"})));
     let asked = json!({"properties": {"switch_1": {"version": 1, "value": true}}});
     for data in [json!(["switch_1", "mode"]), json!({"properties": ["switch_1"]}), Value::Null] {
         assert_eq!(ask(&mut plug, PLUG, "thing/property/desired/get", &data), (0, asked.clone()), "{data}");
@@ -188,8 +188,8 @@ fn a_gateway_speaks_for_the_devices_behind_it() {
     // A command for one of them comes down to the gateway.
     let command = json!({"commands": [{"code": "temp", "value": 3}]});
     assert_eq!(app.post("/v1.0/devices/temp1/commands", command.clone())["result"], true);
-    let (topic, told) = gate.message();
-    assert_eq!((topic.as_str(), &told["data"]), ("tylink/temp1/thing/property/set", &json!({"temp": 3})));
+    let (topic, received) = gate.message();
+    assert_eq!((topic.as_str(), &received["data"]), ("tylink/temp1/thing/property/set", &json!({"temp": 3})));
     assert_eq!(app.post("/v1.0/devices/temp3/commands", command)["code"], 2001);
     assert_eq!(ask(&mut gate, "gate1", "device/sub/logout", &json!(["temp2"])).0, 0);
     assert_eq!(online("temp2"), false);

@@ -10,7 +10,7 @@ use crate::support::TestCloud;
 use crate::support::http::{Request, send};
 use crate::support::mqtt::{MqttDevice, tuyalink, with_gateway};
 use crate::support::tuya::TuyaApp;
-use crate::support::world::{ABROAD, FOREIGN, FOREIGN_USER, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE};
+use crate::support::world::{FOREIGN, FOREIGN_USER, GUEST, HELD_ELSEWHERE, LEAK, LONELY, OWNER, PLUG, SCALE};
 
 const NOW: i64 = 1_763_800_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -113,7 +113,7 @@ fn what_there_is_goes_with_a_device_when_the_operator_says_so() {
 }
 
 #[test]
-fn a_changed_secret_ends_gateway_session_and_wishes() {
+fn a_changed_secret_ends_gateway_session_and_desired_values() {
     let cloud = TestCloud::start();
     with_gateway(&cloud);
     let listening = |id: &str, secret: &str| {
@@ -138,8 +138,8 @@ fn a_changed_secret_ends_gateway_session_and_wishes() {
     assert_eq!(app.post("/v1.0/devices/temp1/commands", command)["code"], 2001, "nobody to send it to");
     assert_eq!(app.get("/v1.0/devices/temp1")["result"]["status"][0]["value"], 1, "what was reported before");
     let mut temp = listening("temp1", "another-secret-1");
-    let wished = ask(&mut temp, "temp1", "thing/property/desired/get", &Value::Null).1;
-    assert_eq!(wished, json!({"properties": {}}));
+    let desired_values = ask(&mut temp, "temp1", "thing/property/desired/get", &Value::Null).1;
+    assert_eq!(desired_values, json!({"properties": {}}));
     // It can be attached to the gateway again with proof of the new secret, or by a document.
     let there = json!([{"product_id": "sensors000000001", "device_id": "temp1", "secret": "another-secret-2",
         "gateway": "gate1"}]);
@@ -156,14 +156,14 @@ fn a_document_names_only_what_its_project_has() {
         device.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         device
     };
-    let abroad = |more: &Value| {
-        let mut device = json!({"product_id": "g0er6hSKgMqr0001", "device_id": ABROAD});
+    let held_elsewhere = |more: &Value| {
+        let mut device = json!({"product_id": "g0er6hSKgMqr0001", "device_id": HELD_ELSEWHERE});
         device.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         device
     };
     let other_gate = json!({"product_id": "gates00000000001", "device_id": "gate9", "owner": "other@example.com"});
     cloud.apply(&documented("second", json!([other_gate])));
-    let before = cloud.apply(&documented("second", json!([lamp(&json!({})), abroad(&json!({}))])));
+    let before = cloud.apply(&documented("second", json!([lamp(&json!({})), held_elsewhere(&json!({}))])));
     let shared = json!({"shared_with": ["guest@example.com"]});
     let sub = json!({"product_id": "sensors000000001", "device_id": "temp3", "gateway": "gate9"});
     for (device, words) in [
@@ -174,12 +174,12 @@ fn a_document_names_only_what_its_project_has() {
         (lamp(&json!({"gateway": "gate1"})), "another project's"),
         (lamp(&json!({"name": "Mine", "local_key": "0123456789abcdef"})), "another project's"),
         // A device of the project's own product that is held elsewhere.
-        (abroad(&shared), "shared_with"),
-        (abroad(&json!({"home_id": 10_700_001})), "home_id"),
-        (abroad(&json!({"gateway": "gate1"})), "gateway"),
-        (abroad(&json!({"name": "Mine"})), "name"),
-        (abroad(&json!({"lat": "1.5"})), "lat"),
-        (abroad(&json!({"disabled": true})), "disabled"),
+        (held_elsewhere(&shared), "shared_with"),
+        (held_elsewhere(&json!({"home_id": 10_700_001})), "home_id"),
+        (held_elsewhere(&json!({"gateway": "gate1"})), "gateway"),
+        (held_elsewhere(&json!({"name": "Mine"})), "name"),
+        (held_elsewhere(&json!({"lat": "1.5"})), "lat"),
+        (held_elsewhere(&json!({"disabled": true})), "disabled"),
         // The project's own device with a gateway or a home of another project.
         (sub, "gateway"),
         (json!({"product_id": PLUGS, "device_id": PLUG, "home_id": 999}), "home_id"),
@@ -192,35 +192,39 @@ fn a_document_names_only_what_its_project_has() {
         assert!(refusal.contains(words), "{device}: {refusal}");
     }
     // Nothing was changed, and the first project's users have no access.
-    assert_eq!(cloud.apply(&documented("second", json!([lamp(&json!({})), abroad(&json!({}))]))), before);
+    assert_eq!(cloud.apply(&documented("second", json!([lamp(&json!({})), held_elsewhere(&json!({}))]))), before);
     let app = cloud.first();
     assert_ne!(app.get(&format!("/v1.0/devices/{SCALE}"))["result"]["name"], "x");
     assert_eq!(app.get(&format!("/v1.0/devices/{FOREIGN}"))["code"], 1106);
     // The maker may describe what the factory knows, also of a device that is held elsewhere, and may repeat it.
-    let factory = json!({"sn": "SN-9", "name": "Abroad", "secret": "a-new-secret-0001"});
-    cloud.apply(&documented("first", json!([abroad(&factory)])));
+    let factory = json!({"sn": "SN-9", "name": "Elsewhere", "secret": "a-new-secret-0001"});
+    cloud.apply(&documented("first", json!([held_elsewhere(&factory)])));
     // The filled-in document contains no data of the owner's home.
-    let told = cloud.apply(&documented("first", json!([abroad(&json!({}))])));
-    let told = &told["projects"][0]["devices"][0];
-    assert_eq!((&told["sn"], told.get("name"), told.get("local_key")), (&json!("SN-9"), None, None), "{told}");
-    assert_eq!(cloud.second().get(&format!("/v1.0/devices/{ABROAD}"))["result"]["uid"], FOREIGN_USER);
+    let received = cloud.apply(&documented("first", json!([held_elsewhere(&json!({}))])));
+    let received = &received["projects"][0]["devices"][0];
+    assert_eq!(
+        (&received["sn"], received.get("name"), received.get("local_key")),
+        (&json!("SN-9"), None, None),
+        "{received}"
+    );
+    assert_eq!(cloud.second().get(&format!("/v1.0/devices/{HELD_ELSEWHERE}"))["result"]["uid"], FOREIGN_USER);
 }
 
 #[test]
-fn a_device_given_up_abroad_tells_its_maker_no_more_than_before() {
+fn a_device_that_a_user_of_another_project_gives_up_shows_its_maker_no_more_than_before() {
     let cloud = TestCloud::start();
     crate::aliyun::devices::named(&cloud);
-    let place = json!([{"product_id": "g0er6hSKgMqr0001", "device_id": ABROAD, "local_key": "key-of-a-home-01",
+    let place = json!([{"product_id": "g0er6hSKgMqr0001", "device_id": HELD_ELSEWHERE, "local_key": "key-of-a-home-01",
         "lat": "48.13719", "ip": "10.11.12.13"}]);
     cloud.apply(&documented("second", place));
     let second = cloud.second();
-    let path = format!("/v1.0/devices/{ABROAD}");
+    let path = format!("/v1.0/devices/{HELD_ELSEWHERE}");
     assert_eq!(second.post(&format!("{path}/user"), json!({"nick_name": "Anna", "sex": 2}))["success"], true);
     assert!(second.get(&path).to_string().contains("key-of-a-home-01"));
-    cloud.other_aliyun().data("/living/cloud/user/binding/device/unbind", json!({"iotId": "iotAbroad"}));
+    cloud.other_aliyun().data("/living/cloud/user/binding/device/unbind", json!({"iotId": "iotElsewhere"}));
     let maker = cloud.first();
     let seen = maker.get(&path).to_string();
-    assert!(seen.contains(ABROAD), "{seen}");
+    assert!(seen.contains(HELD_ELSEWHERE), "{seen}");
     for text in ["key-of-a-home-01", "48.13719", "10.11.12.13"] {
         assert!(!seen.contains(text), "{text}: {seen}");
     }

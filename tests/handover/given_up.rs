@@ -69,21 +69,21 @@ fn a_gateway_that_gets_an_owner_lets_go_of_what_others_own_behind_it() {
 }
 
 #[test]
-fn wishes_and_foreign_gateways_end_with_the_home_that_a_device_leaves() {
+fn desired_values_and_foreign_gateways_end_with_the_home_that_a_device_leaves() {
     let cloud = TestCloud::start();
     with_secrets(&cloud);
     let app = cloud.first();
     let setpoint = json!({"properties": {"cur_power": 5}, "duration": 3600, "type": 0});
-    let wished = |cloud: &TestCloud| {
+    let desired_values = |cloud: &TestCloud| {
         let mut plug = MqttDevice::connect(cloud, &tuyalink(PLUG, crate::gateway::SECRET));
         assert_eq!(plug.subscribe(&[&format!("tylink/{PLUG}/channel/downlink/auto_subscribe")]), [true]);
         ask(&mut plug, PLUG, "thing/property/desired/get", &Value::Null).1["properties"].clone()
     };
     let desired = format!("/v2.0/cloud/thing/{PLUG}/shadow/properties/desired");
     assert_eq!(app.post(&desired, setpoint)["success"], true);
-    assert_eq!(wished(&cloud)["cur_power"]["value"], 5);
+    assert_eq!(desired_values(&cloud)["cur_power"]["value"], 5);
     let mut document = documented("first", json!([{"product_id": PLUGS, "device_id": PLUG, "home_id": 10_700_009}]));
     document["projects"][0]["homes"] = json!([{"home_id": 10_700_009, "name": "Cabin", "owner": "18200000678"}]);
     cloud.apply(&document);
-    assert_eq!(wished(&cloud), json!({}));
+    assert_eq!(desired_values(&cloud), json!({}));
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::{Value, json};
 
-use crate::feed::Ear;
+use crate::feed::Subscriber;
 use crate::support::TestCloud;
 use crate::support::aliyun::AliyunApp;
 use crate::support::http::{Answer, Request, send};
@@ -31,27 +31,27 @@ pub struct Person {
 /// A subscriber of the live feed, with a device of its own whose message shows that all earlier ones have arrived.
 struct Listener {
     sentinel: String,
-    ear: RefCell<Ear>,
+    subscriber: RefCell<Subscriber>,
 }
 
 impl Listener {
     fn of(cloud: &TestCloud, app: &TuyaApp, name: &str, link: &str) -> Self {
-        Self { sentinel: format!("sentinel-{name}"), ear: RefCell::new(Ear::of(cloud, app, link)) }
+        Self { sentinel: format!("sentinel-{name}"), subscriber: RefCell::new(Subscriber::of(cloud, app, link)) }
     }
 
     /// The messages about `what`, or all, since the last call; nothing if the app can no longer rename the device.
-    fn heard(&self, app: &TuyaApp, what: &str) -> String {
+    fn arrived(&self, app: &TuyaApp, what: &str) -> String {
         let path = format!("/v1.0/devices/{}", self.sentinel);
         if app.put(&path, json!({"name": "over"}))["result"] != true {
             return String::new();
         }
         let mut all = String::new();
         loop {
-            let (_, told) = self.ear.borrow_mut().hears();
-            if told["devId"] == self.sentinel.as_str() {
+            let (_, received) = self.subscriber.borrow_mut().next_message();
+            if received["devId"] == self.sentinel.as_str() {
                 return all;
             }
-            all.extend(Some(told.to_string()).filter(|told| told.contains(what)));
+            all.extend(Some(received.to_string()).filter(|received| received.contains(what)));
         }
     }
 }
@@ -66,8 +66,8 @@ impl Person {
     }
 
     /// All messages that the user's app has received since the last call.
-    pub fn heard(&self) -> String {
-        self.listener.heard(&self.app, "")
+    pub fn arrived(&self) -> String {
+        self.listener.arrived(&self.app, "")
     }
 }
 
@@ -139,8 +139,8 @@ impl Matrix {
     }
 
     /// The messages about a device that a project has received since the last call.
-    pub fn project_heard(&self, project: usize, id: &str) -> String {
-        self.listeners[project].heard(&self.tuya[project], id)
+    pub fn project_received(&self, project: usize, id: &str) -> String {
+        self.listeners[project].arrived(&self.tuya[project], id)
     }
 
     fn lives_with(&self, member: &Person, owner: &Person) {
@@ -232,7 +232,7 @@ impl Matrix {
     /// The desired values, tags and shadow that the device itself gets by either protocol.
     pub fn device_says(&self, id: &str) -> String {
         let mut device = self.tuyalink(id);
-        let wished = ask(&mut device, id, "thing/property/desired/get", &Value::Null).1;
+        let desired_values = ask(&mut device, id, "thing/property/desired/get", &Value::Null).1;
         let tags = ask(&mut device, id, "device/tag/get", &Value::Null).1;
         let mut device = self.linkkit(id);
         let message =
@@ -240,7 +240,7 @@ impl Matrix {
         let topic = format!("/sys/a1matrix/{id}/thing/property/desired/get");
         let desired = device.asked(&topic, &message).1;
         let shadow = self.shadow(&mut device, id, &json!({"method": "get"}));
-        format!("{wished}{tags}{desired}{shadow}")
+        format!("{desired_values}{tags}{desired}{shadow}")
     }
 
     fn shadow(&self, device: &mut MqttDevice, id: &str, message: &Value) -> Value {

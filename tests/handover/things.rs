@@ -21,7 +21,7 @@ pub enum Thing {
     FunctionName,
     DeviceUsers,
     Shares,
-    Wishes,
+    DesiredValues,
     Facts,
     Home,
     Place,
@@ -44,7 +44,7 @@ impl Thing {
         Self::FunctionName,
         Self::DeviceUsers,
         Self::Shares,
-        Self::Wishes,
+        Self::DesiredValues,
         Self::Facts,
         Self::Home,
         Self::Place,
@@ -71,7 +71,7 @@ impl Thing {
             Self::FunctionName => (texts(&["Annas night light"]), &[TuyaUser, TuyaProject, Feed, ProjectFeed]),
             Self::DeviceUsers => (texts(&["Granny Anna", "+4917012345"]), &[TuyaProject]),
             Self::Shares => (vec![scene.sharee.uid(), scene.sharee.identity()], &[TuyaUser, TuyaProject, Alibaba]),
-            Self::Wishes => (texts(&["434343434"]), &[Device]),
+            Self::DesiredValues => (texts(&["434343434"]), &[Device]),
             Self::Facts => (texts(&["tag-of-anna", "shadow-of-anna"]), &[Device]),
             Self::Home => (vec![scene.former.home.to_string()], &[TuyaUser, TuyaProject]),
             Self::Place => (texts(&["48.13719", "11.57549"]), &[TuyaUser, TuyaProject]),
@@ -108,7 +108,7 @@ impl View {
 struct Seen([String; 7]);
 
 impl Seen {
-    fn by(scene: &Scene<'_>, owner: &Person, token: &str, heard: String) -> Self {
+    fn by(scene: &Scene<'_>, owner: &Person, token: &str, arrived: String) -> Self {
         let (matrix, id) = (scene.matrix, scene.id.as_str());
         let device = if scene.way.has_connected() { matrix.device_says(id) } else { String::new() };
         Self([
@@ -117,8 +117,8 @@ impl Seen {
             matrix.aliyun_says(owner, id),
             matrix.visual_says(token, id),
             device,
-            heard,
-            matrix.project_heard(owner.project, id),
+            arrived,
+            matrix.project_received(owner.project, id),
         ])
     }
 
@@ -135,9 +135,9 @@ pub struct Gone<'a> {
     /// The tokens of the former owner and of the sharee.
     visual_tokens: [String; 2],
     /// The messages that the former owner, the sharee and the member got afterwards.
-    heard: [String; 3],
+    arrived: [String; 3],
     /// The messages that the former owner's project got afterwards, if the next owner has another project.
-    heard_by_project: String,
+    received_by_project: String,
 }
 
 /// The world document of a device and its gateway before the change.
@@ -173,10 +173,10 @@ impl<'a> Gone<'a> {
         let (id, former) = (scene.id.as_str(), scene.former);
         let path = format!("/v1.0/devices/{id}");
         for person in [former, scene.sharee, scene.member, scene.next] {
-            person.heard();
+            person.arrived();
         }
         for project in [MAKER, OTHER] {
-            matrix.project_heard(project, id);
+            matrix.project_received(project, id);
         }
         assert_eq!(former.app.put(&path, json!({"name": "Annas bedroom"}))["result"], true);
         let name = json!({"name": "Annas night light"});
@@ -199,14 +199,14 @@ impl<'a> Gone<'a> {
             matrix.device_notes(id, "tag-of-anna", "shadow-of-anna");
         }
         let visual_tokens = [former, scene.sharee].map(|person| matrix.visual_token(person, id));
-        let before = Seen::by(&scene, former, &visual_tokens[0], former.heard());
+        let before = Seen::by(&scene, former, &visual_tokens[0], former.arrived());
         for person in [former, scene.sharee, scene.member] {
             assert_eq!(person.app.get(&path)["success"], true, "{way:?}: {} has it", person.name);
         }
-        let heard_by_next = scene.next.heard();
-        assert!(!heard_by_next.contains(id), "{way:?}: {heard_by_next}");
+        let received_by_next = scene.next.arrived();
+        assert!(!received_by_next.contains(id), "{way:?}: {received_by_next}");
         for project in [MAKER, OTHER] {
-            matrix.project_heard(project, id);
+            matrix.project_received(project, id);
         }
 
         scene.go();
@@ -216,10 +216,10 @@ impl<'a> Gone<'a> {
         matrix.cloud.import(&[(id, matrix.cloud.now_ms(), 7, 1, "temp", json!(515_151_515))]);
         matrix.cloud.set_back(later);
         let token = matrix.visual_token(scene.next, id);
-        let after = Seen::by(&scene, scene.next, &token, scene.next.heard());
-        let heard = [former, scene.sharee, scene.member].map(Person::heard);
-        let heard_by_project = matrix.project_heard(former.project, id);
-        Self { scene, before, after, visual_tokens, heard, heard_by_project }
+        let after = Seen::by(&scene, scene.next, &token, scene.next.arrived());
+        let arrived = [former, scene.sharee, scene.member].map(Person::arrived);
+        let received_by_project = matrix.project_received(former.project, id);
+        Self { scene, before, after, visual_tokens, arrived, received_by_project }
     }
 
     /// Checks one cell of the matrix. Returns the number of assertions.
@@ -233,8 +233,8 @@ impl<'a> Gone<'a> {
             assert!(shown, "{cell}: its owner sees it in {view:?}: {}", before.of(*view));
         }
         // A project may learn which of its own homes the device left.
-        let is_told = scene.former.project == scene.next.project && thing == Thing::Home;
-        for view in View::ALL.into_iter().filter(|view| *view != View::ProjectFeed || !is_told) {
+        let is_reported = scene.former.project == scene.next.project && thing == Thing::Home;
+        for view in View::ALL.into_iter().filter(|view| *view != View::ProjectFeed || !is_reported) {
             for text in &texts {
                 let seen = after.of(view);
                 assert!(!seen.contains(text), "{cell}: the next owner sees {text} in {view:?}: {seen}");
@@ -283,7 +283,7 @@ impl<'a> Gone<'a> {
                 assert_eq!(ask(&mut gate, id, "thing/property/report", &json!({"temp": 1})).0, 1004, "{cell}");
                 2
             }
-            Thing::Feed => self.is_heard_by_the_next_owner(cell),
+            Thing::Feed => self.is_received_by_the_next_owner(cell),
             Thing::VisualToken => {
                 for token in &self.visual_tokens {
                     for below in ["", "/logs"] {
@@ -304,21 +304,21 @@ impl<'a> Gone<'a> {
     }
 
     /// Checks who gets which messages about the device after the change.
-    fn is_heard_by_the_next_owner(&self, cell: &str) -> usize {
+    fn is_received_by_the_next_owner(&self, cell: &str) -> usize {
         let Self { scene, after, .. } = self;
         let former_people = [scene.former, scene.sharee, scene.member];
-        assert!(after.of(View::Feed).contains("bindUser"), "{cell}: the next owner is told");
-        assert!(after.of(View::Feed).contains("515151515"), "{cell}: the next owner hears it");
-        for (person, heard) in former_people.iter().zip(&self.heard) {
-            assert!(!heard.contains("515151515"), "{cell}: {} hears {heard}", person.name);
+        assert!(after.of(View::Feed).contains("bindUser"), "{cell}: the next owner receives it");
+        assert!(after.of(View::Feed).contains("515151515"), "{cell}: the next owner receives it");
+        for (person, arrived) in former_people.iter().zip(&self.arrived) {
+            assert!(!arrived.contains("515151515"), "{cell}: {} receives {arrived}", person.name);
             let is_removed = matches!(scene.way, Way::UserRemovedBind | Way::UnbindUserRemovedBind);
             let is_there = !is_removed || person.name != scene.former.name;
-            assert!(!is_there || heard.contains("delete"), "{cell}: {} is told: {heard}", person.name);
+            assert!(!is_there || arrived.contains("delete"), "{cell}: {} receives: {arrived}", person.name);
         }
-        let (project, next) = (&self.heard_by_project, scene.next);
+        let (project, next) = (&self.received_by_project, scene.next);
         if scene.former.project != next.project {
             for text in [next.uid(), next.identity(), next.home.to_string()] {
-                assert!(!project.contains(&text), "{cell}: the former project hears {text}: {project}");
+                assert!(!project.contains(&text), "{cell}: the former project receives {text}: {project}");
             }
             // The maker still sees the device and reads its status; another project has lost it.
             let is_maker = scene.former.project == MAKER;

@@ -27,8 +27,8 @@ pub enum Way {
     DocumentOfAnotherProject,
     UserRemovedBind,
     UnbindUserRemovedBind,
-    FromAbroadBind,
-    DocumentFromAbroad,
+    FromElsewhereBind,
+    DocumentFromElsewhere,
 }
 
 impl Way {
@@ -52,8 +52,8 @@ impl Way {
         Self::DocumentOfAnotherProject,
         Self::UserRemovedBind,
         Self::UnbindUserRemovedBind,
-        Self::FromAbroadBind,
-        Self::DocumentFromAbroad,
+        Self::FromElsewhereBind,
+        Self::DocumentFromElsewhere,
     ];
 
     /// The former owner, a sharee, a member of the home, and the next owner.
@@ -62,7 +62,7 @@ impl Way {
             Self::DocumentOfAnotherProject => ["former", "sharee", "member", "heir"],
             Self::UserRemovedBind => ["leaver", "sharee", "member", "next"],
             Self::UnbindUserRemovedBind => ["parter", "sharee", "member", "next"],
-            Self::FromAbroadBind | Self::DocumentFromAbroad => ["other", "guest", "lodger", "next"],
+            Self::FromElsewhereBind | Self::DocumentFromElsewhere => ["other", "guest", "lodger", "next"],
             _ => ["former", "sharee", "member", "next"],
         }
     }
@@ -75,7 +75,7 @@ impl Way {
     /// The methods of the store that the way uses.
     pub fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::UnbindBind | Self::FromAbroadBind => &["unbind_device", "bind_devices"],
+            Self::UnbindBind | Self::FromElsewhereBind => &["unbind_device", "bind_devices"],
             Self::UnbindEverybodyBind | Self::LeavesWithGatewayBind => &["unbind_everybody", "bind_devices"],
             Self::DeleteBind | Self::ResetBind => &["remove_devices", "bind_devices"],
             Self::DeleteManyPair | Self::ResetPairLinkKit => &["remove_devices", "redeem_pairing"],
@@ -83,7 +83,7 @@ impl Way {
             Self::UnbindAttachTuyaLink | Self::UnbindAttachLinkKit => &["unbind_device", "attach"],
             Self::UnbindNamedByGateway => &["unbind_device", "make_devices"],
             Self::UnbindBehindBoundGateway => &["unbind_device", "attach", "bind_devices"],
-            Self::Document | Self::DocumentOfAnotherProject | Self::DocumentFromAbroad => &["apply"],
+            Self::Document | Self::DocumentOfAnotherProject | Self::DocumentFromElsewhere => &["apply"],
             Self::DocumentAfterRemoval => &["remove_devices", "apply"],
             Self::DeleteReattachedBind => &["remove_devices", "attach", "bind_devices"],
             Self::UserRemovedBind => &["remove_user", "bind_devices"],
@@ -128,7 +128,7 @@ impl<'a> Scene<'a> {
     pub fn go(&self) {
         let (id, next) = (self.id.as_str(), self.next.project);
         match self.way {
-            Way::UnbindBind | Way::FromAbroadBind => {
+            Way::UnbindBind | Way::FromElsewhereBind => {
                 self.unbind();
                 self.bind(id);
             }
@@ -190,7 +190,7 @@ impl<'a> Scene<'a> {
                 self.attach(&self.former_gate);
                 self.bind(id);
             }
-            Way::Document | Way::DocumentOfAnotherProject | Way::DocumentFromAbroad => self.give(next),
+            Way::Document | Way::DocumentOfAnotherProject | Way::DocumentFromElsewhere => self.give(next),
             Way::DocumentAfterRemoval => {
                 self.done(self.matrix.tuya[MAKER].delete(&format!("/v1.0/devices/{id}")));
                 self.give(next);

@@ -46,7 +46,7 @@ struct Server {
 }
 
 impl Server {
-    /// Lets a device in, and grants its subscription if it speaks TuyaLink.
+    /// Accepts a device, and grants its subscription if it uses TuyaLink.
     fn welcome(&self, protocol: Protocol) -> TcpStream {
         let stream = self.listener.accept().unwrap().0;
         assert_eq!(take(&stream).0, 0x10);

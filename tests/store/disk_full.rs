@@ -12,7 +12,7 @@ use crate::support::{TestCloud, raw};
 
 /// Runs [`child`] in a mount namespace of its own, which ends with it.
 #[test]
-fn on_a_full_disk_reads_go_on_devices_are_told_and_the_server_starts() {
+fn on_a_full_disk_reads_go_on_devices_are_sent_and_the_server_starts() {
     let output = SmallDisk::run("store::disk_full::child");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
@@ -74,8 +74,8 @@ fn child() {
     assert!(operator(&cloud, "/healthz").ends_with("not writing: the disk is full\n"));
     // The device gets an error and no acknowledgement, and sends the report again when it reconnects.
     let id = plug.publish(&topic, report.to_string().as_bytes());
-    let (told, payload) = plug.message();
-    assert_eq!((told, payload["code"].clone()), (format!("{topic}_response"), json!(1001)), "{id}");
+    let (received, payload) = plug.message();
+    assert_eq!((received, payload["code"].clone()), (format!("{topic}_response"), json!(1001)), "{id}");
     assert!(plug.is_closed());
     assert_eq!(MqttDevice::open(&cloud).greet(&tuyalink(PLUG, SECRET)), Some(3));
     assert_eq!(MqttDevice::open(&cloud).greet(&linkkit("none", "none", "none", "")), Some(4));

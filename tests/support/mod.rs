@@ -157,16 +157,16 @@ impl TestCloud {
         config.api.explain = true;
         let app = App::open(folder, config, clock.clone()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (announced, received) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            let announce = move |addresses: &ingle::app::Addresses| tell.send(json!(addresses)).unwrap();
+            let announce = move |addresses: &ingle::app::Addresses| announced.send(json!(addresses)).unwrap();
             let stopped = async {
                 let _ = stopped.await;
             };
             runtime.block_on(app.serve(announce, stopped)).unwrap();
         });
-        let addresses = told.recv().unwrap();
+        let addresses = received.recv().unwrap();
         Self {
             folder: folder.to_owned(),
             api: address_of(&addresses),
@@ -252,7 +252,7 @@ impl TestCloud {
         aliyun::AliyunApp::new(self, world::SECOND_APP_KEY, world::SECOND_APP_SECRET, world::SECOND_PROJECT_ID)
     }
 
-    /// Waits for a change that the server makes by itself and tells nobody. The condition is checked again after every change
+    /// Waits for a change that the server makes by itself and does not report. The condition is checked again after every change
     /// of the data folder or of the log, and for what is only in memory every 20 ms.
     pub fn wait(&self, is_so: impl FnMut() -> bool) {
         wait::until(&[&self.folder, &Self::log_of(&self.folder)], is_so);
@@ -351,7 +351,7 @@ pub fn run(mut command: Command, input: &str) -> Result<String, String> {
     }
 }
 
-/// Tells a process to stop.
+/// Asks a process to stop.
 pub fn terminate(child: &Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }

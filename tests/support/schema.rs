@@ -144,7 +144,7 @@ impl Check<'_> {
                 let errors = choices.iter().filter_map(|one| standard.fits(one, value, place).err());
                 Err(format!("none of the choices fits:\n  {}", errors.collect::<Vec<_>>().join("\n  ")))
             }
-            _ => Err(format!("{place:?} fits {} of the choices, which cannot be told apart", fitting.len())),
+            _ => Err(format!("{place:?} fits {} of the choices, which cannot be distinguished", fitting.len())),
         }
     }
 

@@ -40,7 +40,7 @@ pub const DUMB: &str = "dumb0000000000000001";
 pub const FOREIGN: &str = "foreign0000000000001";
 pub const FOREIGN_USER: &str = "az1578962398648other1";
 /// A device of the first project's product that a user of the second project owns.
-pub const ABROAD: &str = "abroad00000000000001";
+pub const HELD_ELSEWHERE: &str = "elsewhere00000000001";
 
 /// The world document.
 pub fn standard() -> Value {
@@ -118,7 +118,7 @@ pub fn standard() -> Value {
             ],
             "devices": [
                 {"product_id": "foreign000000001", "device_id": FOREIGN, "name": "Lamp", "owner": "other@example.com"},
-                {"product_id": "g0er6hSKgMqr0001", "device_id": ABROAD, "name": "Abroad",
+                {"product_id": "g0er6hSKgMqr0001", "device_id": HELD_ELSEWHERE, "name": "Elsewhere",
                  "owner": "other@example.com"},
             ],
         },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{root, rust_files};
 
@@ -158,4 +158,43 @@ fn the_page_about_the_log_describes_every_reason_of_a_refusal() {
         let row = format!("| `{}` | `{}` |", reason.name(), reason.description());
         assert!(page.contains(&row), "docs/logging.md has no row {row}");
     }
+}
+
+/// Everyday words that stood for a term of the field, and the term. They read like riddles, so they are not used again.
+const RETIRED: [(&str, &str); 9] = [
+    ("ear", "subscriber"),
+    ("ears", "subscribers"),
+    ("hears", "receives"),
+    ("heard", "received"),
+    ("told", "sent, reported or received"),
+    ("wish", "desired value"),
+    ("wishes", "desired values"),
+    ("wished", "desired"),
+    ("abroad", "held_elsewhere"),
+];
+
+#[test]
+fn retired_words_do_not_come_back() {
+    let is_text = |path: &PathBuf| path.extension().is_some_and(|name| name == "rs" || name == "py" || name == "js");
+    let sources = ["src", "tests", "benches"].map(|name| files(&root().join(name)));
+    let sources = sources.into_iter().flatten().filter(is_text).filter(|path| !path.ends_with("tidy/documents.rs"));
+    for path in sources.chain(documents()) {
+        let text = fs::read_to_string(&path).unwrap();
+        for (index, line) in text.lines().enumerate() {
+            // The column of a migration that has landed.
+            let line = line.replace("is_told", "");
+            let words = line.split(|sign: char| !sign.is_ascii_alphabetic()).map(str::to_lowercase);
+            for word in words {
+                let retired = RETIRED.iter().find(|(retired, _)| *retired == word);
+                assert!(retired.is_none(), "{}:{}: {retired:?}", path.display(), index + 1);
+            }
+        }
+    }
+}
+
+/// All files below a folder, without what Python and npm install.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = entries.filter(|path| !path.ends_with("node_modules") && !path.ends_with("__pycache__"));
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

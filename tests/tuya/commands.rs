@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::TestCloud;
 use crate::support::mqtt::{MqttDevice, tuyalink, with_secrets};
-use crate::support::world::{ABROAD, FOREIGN, LONELY, PLUG};
+use crate::support::world::{FOREIGN, HELD_ELSEWHERE, LONELY, PLUG};
 
 /// A cloud in which the plug is connected.
 fn connected() -> (TestCloud, MqttDevice) {
@@ -47,7 +47,7 @@ fn refusals(cloud: &TestCloud, path: impl Fn(&str) -> String, wrap: impl Fn(&str
         let answer = app.post(&path(PLUG), wrap(code, value.clone()));
         assert_eq!(answer["code"].as_i64().unwrap_or(0), expected, "{code} {value}");
     }
-    for (device, expected) in [(LONELY, 2001), (FOREIGN, 1106), (ABROAD, 1106), ("nobody", 1106)] {
+    for (device, expected) in [(LONELY, 2001), (FOREIGN, 1106), (HELD_ELSEWHERE, 1106), ("nobody", 1106)] {
         let code = if device == LONELY { "battery_low" } else { "on" };
         assert_eq!(app.post(&path(device), wrap(code, json!(true)))["code"], expected, "{device}");
     }
@@ -137,7 +137,7 @@ fn desire_properties() {
     ] {
         assert_eq!(app.post(&path(PLUG), body.clone())["code"].as_i64().unwrap_or(0), code, "{body}");
     }
-    for (device, code) in [(FOREIGN, 1106), (ABROAD, 1106), ("nobody", 1106)] {
+    for (device, code) in [(FOREIGN, 1106), (HELD_ELSEWHERE, 1106), ("nobody", 1106)] {
         assert_eq!(app.post(&path(device), setpoint(json!(60), json!(0)))["code"], code, "{device}");
     }
     assert_eq!(cloud.second().post(&path(PLUG), setpoint(json!(60), json!(0)))["code"], 1106);

@@ -75,7 +75,7 @@ fn a_login_that_fails_for_its_country_says_so() {
         assert_eq!(answer.code(), code, "{country}");
         assert!(answer.header("x-ingle-explain").unwrap().contains("country_code"), "{answer:?}");
     }
-    // A wrong password is told no country, so that nobody can ask for it.
+    // A wrong password is refused without the country, so that nobody can find it out.
     let body = json!({"username": "stranger", "password": "wrong", "country_code": "1", "schema": "testApp"});
     let answer = app.send(&app.signed("POST", LOGIN, body.to_string().as_bytes(), ""));
     assert_eq!(answer.code(), 2401);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::TestCloud;
 use crate::support::tuya::TuyaApp;
-use crate::support::world::{ABROAD, FOREIGN, PLUG, SCALE};
+use crate::support::world::{FOREIGN, HELD_ELSEWHERE, PLUG, SCALE};
 
 fn users() -> String {
     format!("/v1.0/devices/{SCALE}/users")
@@ -45,16 +45,16 @@ fn add_device_user() {
 #[test]
 fn the_maker_of_a_device_does_not_meet_the_people_of_another_projects_home() {
     let cloud = TestCloud::start();
-    let target = format!("/v1.0/devices/{ABROAD}/users");
+    let target = format!("/v1.0/devices/{HELD_ELSEWHERE}/users");
     let person = json!({"nick_name": "at home", "sex": 1});
-    let added = cloud.second().post(&format!("/v1.0/devices/{ABROAD}/user"), person.clone());
+    let added = cloud.second().post(&format!("/v1.0/devices/{HELD_ELSEWHERE}/user"), person.clone());
     let id = added["result"].as_str().unwrap();
     assert_eq!(cloud.second().get(&target)["result"][0]["nick_name"], "at home");
     let maker = cloud.first();
     assert_eq!(maker.get(&target)["code"], 1106);
     assert_eq!(maker.get(&format!("{target}/{id}"))["code"], 1106);
     assert_eq!(maker.delete(&format!("{target}/{id}"))["code"], 1106);
-    assert_eq!(maker.post(&format!("/v1.0/devices/{ABROAD}/user"), person)["code"], 1106);
+    assert_eq!(maker.post(&format!("/v1.0/devices/{HELD_ELSEWHERE}/user"), person)["code"], 1106);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::TestCloud;
 use crate::support::people::people;
 use crate::support::world::{
-    ABROAD, DOOR, DUMB, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER,
+    DOOR, DUMB, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, HELD_ELSEWHERE, LEAK, LONELY, OWNER, PLUG, SCALE, SPEAKER,
 };
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -28,10 +28,10 @@ fn device() {
     assert_eq!((&lonely["uid"], &lonely["owner_id"], &lonely["online"]), (&json!(""), &json!(""), &json!(false)));
     assert_eq!(app.reported(LONELY), json!([]));
     // Our product in another project's hands: we see it, but not whose it is there.
-    let abroad = app.get(&format!("/v1.0/devices/{ABROAD}"))["result"].clone();
-    assert_eq!((&abroad["id"], &abroad["uid"]), (&json!(ABROAD), &json!("")));
-    assert_eq!((&abroad["owner_id"], &abroad["local_key"]), (&json!(""), &json!("")));
-    assert_eq!(cloud.second().get(&format!("/v1.0/devices/{ABROAD}"))["result"]["uid"], FOREIGN_USER);
+    let held_elsewhere = app.get(&format!("/v1.0/devices/{HELD_ELSEWHERE}"))["result"].clone();
+    assert_eq!((&held_elsewhere["id"], &held_elsewhere["uid"]), (&json!(HELD_ELSEWHERE), &json!("")));
+    assert_eq!((&held_elsewhere["owner_id"], &held_elsewhere["local_key"]), (&json!(""), &json!("")));
+    assert_eq!(cloud.second().get(&format!("/v1.0/devices/{HELD_ELSEWHERE}"))["result"]["uid"], FOREIGN_USER);
     for id in ["unknown", FOREIGN, "%E2%9C%93", "a%2Fb", "..", &"x".repeat(500)] {
         assert_eq!(app.get(&format!("/v1.0/devices/{id}"))["code"], 1106, "{id}");
     }
@@ -103,7 +103,7 @@ fn devices() {
     let all = list("")["result"].clone();
     let mut seen = ids(&all["devices"]);
     seen.sort_unstable();
-    let mut expected = [SCALE, PLUG, SPEAKER, GATEWAY, LEAK, DOOR, LONELY, DUMB, ABROAD];
+    let mut expected = [SCALE, PLUG, SPEAKER, GATEWAY, LEAK, DOOR, LONELY, DUMB, HELD_ELSEWHERE];
     expected.sort_unstable();
     assert_eq!((seen.as_slice(), &all["total"]), (expected.as_slice(), &json!(9)));
     // Filters.
@@ -128,7 +128,7 @@ fn devices() {
     let mut others: Vec<String> =
         ids(&cloud.second().get("/v1.0/devices")["result"]["devices"]).into_iter().map(str::to_owned).collect();
     others.sort();
-    assert_eq!(others, [ABROAD, FOREIGN]);
+    assert_eq!(others, [HELD_ELSEWHERE, FOREIGN]);
     for (query, code) in [
         ("?schema=otherApp", 1106),
         ("?product_id=foreign000000001", 1106),

@@ -166,8 +166,8 @@ fn the_devices_of_somebody_who_is_sent_away_leave_the_home() {
     assert_ne!(shown["local_key"], "", "who lives there has what stands there");
     let setpoint = json!({"properties": {"switch_1": true}, "duration": 3600, "type": 0});
     let desired = format!("/v2.0/cloud/thing/{id}/shadow/properties/desired");
-    let wished = people.owner.post(&desired, setpoint);
-    assert_eq!(wished["success"], true, "{wished}");
+    let desired_values = people.owner.post(&desired, setpoint);
+    assert_eq!(desired_values["success"], true, "{desired_values}");
 
     assert_eq!(people.owner.delete(&format!("{MEMBERS}/{ADMIN}"))["result"], true);
     let command = json!({"commands": [{"code": "switch_1", "value": true}]});
@@ -179,12 +179,12 @@ fn the_devices_of_somebody_who_is_sent_away_leave_the_home() {
     let shown = people.admin.get(&path)["result"].clone();
     assert_eq!((&shown["uid"], &shown["owner_id"]), (&json!(ADMIN), &json!("")), "the admin's still, and nowhere");
     assert_eq!(people.admin.get(&format!("/v1.0/devices/{PLUG}"))["code"], 1106, "and the owner's stay");
-    // What the owner wished of it does not reach it.
+    // A desired value that its owner sets does not reach it.
     let mut plug = MqttDevice::connect(&cloud, &tuyalink(&id, "brought-secret-1"));
     assert_eq!(plug.subscribe(&[&format!("tylink/{id}/channel/downlink/auto_subscribe")]), [true]);
-    let (_, wished) =
+    let (_, desired_values) =
         plug.asked(&format!("tylink/{id}/thing/property/desired/get"), &json!({"msgId": "2", "data": {}}));
-    assert_eq!(wished["data"], json!({"properties": {}}));
+    assert_eq!(desired_values["data"], json!({"properties": {}}));
 }
 
 #[test]

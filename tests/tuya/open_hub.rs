@@ -1,4 +1,4 @@
-//! Where an app listens to its devices (contract tuya §5.2). What it hears is in `feed`.
+//! Where an app listens to its devices (contract tuya §5.2). What it receives is in `feed`.
 
 use serde_json::{Value, json};
 

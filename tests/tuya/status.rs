@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::TestCloud;
-use crate::support::world::{ABROAD, DUMB, FOREIGN, PLUG, SCALE};
+use crate::support::world::{DUMB, FOREIGN, HELD_ELSEWHERE, PLUG, SCALE};
 
 fn with_values() -> TestCloud {
     let cloud = TestCloud::start();
@@ -32,13 +32,13 @@ fn scale() -> Value {
 fn what_was_not_reported_has_the_default_of_its_function() {
     let cloud = TestCloud::at(1_763_800_000_000);
     let function = |code: &str, dp_id: u32, kind: &str, values: Value| json!({"code": code, "dp_id": dp_id, "type": kind, "values": values});
-    let mut wished = function("wished", 2, "Boolean", json!({}));
-    wished["access"] = json!("wo");
+    let mut desired_values = function("desired_values", 2, "Boolean", json!({}));
+    desired_values["access"] = json!("wo");
     let functions = json!([
         function("last", 101, "Bitmap", json!({"label": ["e1", "e2"]})),
         function("mode", 4, "Enum", json!({"range": ["white", "colour"]})),
         function("switch", 1, "Boolean", json!({})),
-        wished,
+        desired_values,
         function("temp", 3, "Integer", json!({"min": -20, "max": 50})),
         function("free", 5, "Integer", json!({})),
         function("text", 6, "String", json!({"maxlen": 9})),
@@ -82,12 +82,12 @@ fn what_was_not_reported_has_the_default_of_its_function() {
     );
     // What was reported stands in its place, what the product does not have comes last.
     let now = cloud.now_ms();
-    let rows = [("unknown", json!(1)), ("temp", json!(21)), ("wished", json!(true)), ("mode", json!("colour"))];
+    let rows = [("unknown", json!(1)), ("temp", json!(21)), ("desired_values", json!(true)), ("mode", json!("colour"))];
     cloud.import(&rows.map(|(code, value)| ("all0001", now, 7, 1, code, value)));
     let mut reported = defaults.clone();
     reported[1]["value"] = json!(21);
     reported[2]["value"] = json!("colour");
-    reported.as_array_mut().unwrap().insert(1, json!({"code": "wished", "value": true}));
+    reported.as_array_mut().unwrap().insert(1, json!({"code": "desired_values", "value": true}));
     reported.as_array_mut().unwrap().push(json!({"code": "unknown", "value": 1}));
     assert_eq!(shown(), reported);
     // A reset brings the defaults back.
@@ -132,7 +132,7 @@ pub fn batches(cloud: &TestCloud, path: &str, count: impl Fn(&Value) -> usize) {
     assert_eq!(get(&many)["code"], 1101);
     assert_eq!(app.get(path)["code"], 1100);
     assert_eq!(count(&cloud.second().get(&format!("{path}?device_ids={PLUG}"))["result"]), 0);
-    assert_eq!(count(&cloud.second().get(&format!("{path}?device_ids={ABROAD}"))["result"]), 1);
+    assert_eq!(count(&cloud.second().get(&format!("{path}?device_ids={HELD_ELSEWHERE}"))["result"]), 1);
 }
 
 #[test]

@@ -126,8 +126,8 @@ fn another_project_sees_and_changes_nothing() {
                 let answer = call(&second, route, &values, &query).to_string();
                 for text in FIRST_ONLY.iter().chain([&user.as_str()]) {
                     let asked = values.iter().any(|value| value == text);
-                    let told = answer.contains(text) && !(asked && answer.contains("\"success\":false"));
-                    prop_assert!(!told, "{} {} tells {text}: {answer}", route.method, route.path);
+                    let received = answer.contains(text) && !(asked && answer.contains("\"success\":false"));
+                    prop_assert!(!received, "{} {} shows {text}: {answer}", route.method, route.path);
                 }
                 Ok(())
             })

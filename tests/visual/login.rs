@@ -165,7 +165,7 @@ fn logins_that_give_nothing() {
     let lamp = json!({"productKey": "lamp", "deviceName": "foreign0000000000001"});
     let nothing = json!({"productKey": "nothing", "deviceName": "nothing"});
     let foreign = refused(body("18200000678", "owner's", json!([plug(), lamp])));
-    assert_eq!(foreign, wrong, "nor is the reason told");
+    assert_eq!(foreign, wrong, "nor is the reason received");
     for device in [nothing, speaker()] {
         assert_eq!(refused(body("18200000678", "owner's", json!([device.clone()]))), foreign, "{device}");
         assert_eq!(refused(body("18200000678", "owner's", json!([plug(), device]))), foreign);
@@ -278,7 +278,7 @@ fn a_name_that_two_projects_have() {
     let lamp = json!({"productKey": "lamp", "deviceName": "foreign0000000000002"});
     assert_eq!(tokens(&cloud, "18200000678", "owner's", json!([plug()])).len(), 1);
     assert_eq!(tokens(&cloud, "18200000678", "second's", json!([lamp])).len(), 1);
-    // Whatever is asked of the wrong one, the answer is the same: it does not tell which of the two has a device.
+    // Whatever is asked of the wrong one, the answer is the same: it does not show which of the two has a device.
     let nothing = json!({"productKey": "nothing", "deviceName": "nothing"});
     let mut answers = HashSet::new();
     for (password, devices) in [

@@ -1,4 +1,4 @@
-//! The protocols that devices speak above MQTT, and what they have in common: what a message asks for, and times and
+//! The protocols that devices use above MQTT, and what they have in common: what a message asks for, and times and
 //! values in their JSON. A further protocol is a module here and a line in `DIALECTS`.
 
 pub mod linkkit;
@@ -37,7 +37,7 @@ pub fn of_client_id(client_id: &str) -> Option<&'static dyn DeviceDialect> {
     DIALECTS.into_iter().find(|dialect| dialect.recognizes(client_id))
 }
 
-/// A protocol that devices speak above MQTT: how a device proves itself, its topics, and how messages are read and
+/// A protocol that devices use above MQTT: how a device proves itself, its topics, and how messages are read and
 /// written. It decides nothing and keeps nothing; that is the session's.
 pub trait DeviceDialect: Send + Sync {
     /// The name of the protocol in the log and in metrics.

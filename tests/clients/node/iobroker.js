@@ -15,13 +15,13 @@ const made = [];
 let logged = [];
 const log = {log: (...what) => logged.push(what.map(String).join(' '))};
 
-// A TuyaOpenMQ for one that was made, which is asked for what it heard instead of calling back.
-class Ear {
+// A TuyaOpenMQ for an API object. It returns the messages that it received on request instead of calling back.
+class Subscriber {
   constructor(api, version, log) {
     this.mq = new TuyaOpenMQ(made[api], version, log);
-    this.heard = [];
+    this.arrived = [];
     this.wanted = [];
-    this.mq.addMessageListener((message) => (this.wanted.shift() ?? this.heard.push.bind(this.heard))(message));
+    this.mq.addMessageListener((message) => (this.wanted.shift() ?? this.arrived.push.bind(this.arrived))(message));
   }
 
   // Until its topic was granted, and whether it was.
@@ -37,7 +37,7 @@ class Ear {
 
   // The next message.
   next() {
-    return this.heard.shift() ?? new Promise((resolve) => this.wanted.push(resolve));
+    return this.arrived.shift() ?? new Promise((resolve) => this.wanted.push(resolve));
   }
 
   stop() {
@@ -48,7 +48,7 @@ class Ear {
 const modules = {
   TuyaOpenAPI: require('iobroker.tuya/lib/tuya/lib/tuyaopenapi'),
   TuyaSHOpenAPI: require('iobroker.tuya/lib/tuya/lib/tuyashopenapi'),
-  TuyaOpenMQ: Ear,
+  TuyaOpenMQ: Subscriber,
 };
 
 // The log stands behind a module's other arguments.

@@ -7,14 +7,14 @@ const iot = require('alibabacloud-iot-device-sdk');
 
 let made;
 const subs = [];
-const heard = {};
+const arrived = {};
 const replies = {};
 
 function queue(what) {
-  return (heard[what] ??= {came: [], wanted: []});
+  return (arrived[what] ??= {came: [], wanted: []});
 }
 
-function tell(what, message) {
+function store(what, message) {
   const {came, wanted} = queue(what);
   if (wanted.length) wanted.shift()(message);
   else came.push(message);
@@ -24,9 +24,9 @@ const commands = {
   // Until it is connected, or was refused.
   connect: ({kind, config}) => new Promise((resolve) => {
     made = iot[kind](config);
-    made.on('message', (topic, payload) => tell(topic, JSON.parse(payload)));
+    made.on('message', (topic, payload) => store(topic, JSON.parse(payload)));
     // The vendor's SDK connects again by itself.
-    made.on('connect', () => tell('connected', true));
+    made.on('connect', () => store('connected', true));
     made.on('connect', () => resolve({connected: true}));
     made.on('error', ([error]) => resolve({connected: false, code: error.code, message: error.message}));
   }),
@@ -36,11 +36,11 @@ const commands = {
     if (method === 'login') subs.push(returned);
   }),
   do: ({method, args}) => void made[method](...args),
-  props: () => made.onProps((message) => tell('props', message)),
-  shadow: () => made.onShadow((message) => tell('shadow', message)),
+  props: () => made.onProps((message) => store('props', message)),
+  shadow: () => made.onShadow((message) => store('shadow', message)),
   service: ({name}) => made.onService(name, (message, reply) => {
     replies[message.id] = reply;
-    tell(name, message);
+    store(name, message);
   }),
   next: ({what}) => new Promise((resolve) => {
     const {came, wanted} = queue(what);
@@ -53,5 +53,5 @@ const commands = {
 
 createInterface({input: process.stdin}).on('line', async (line) => {
   const {command, ...words} = JSON.parse(line);
-  process.stdout.write(JSON.stringify({told: await commands[command](words)}) + '\n');
+  process.stdout.write(JSON.stringify({received: await commands[command](words)}) + '\n');
 });

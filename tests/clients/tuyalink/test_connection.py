@@ -1,4 +1,4 @@
-"""Who gets in, and what a connection may say and hear, in both versions of MQTT."""
+"""Which clients are accepted, and what a connection may send and receive, in both versions of MQTT."""
 
 import json
 import time
@@ -76,8 +76,8 @@ def test_a_second_connection_takes_the_place_of_the_first(world, device, version
     assert seen(world.home, plug) == (True, {"switch_1": True})
 
 
-def test_what_the_c_library_hears(world, device, version, connect):
-    """Every topic after one subscription, and none before it: the cloud is told that nobody hears the command."""
+def test_what_the_c_library_receives(world, device, version, connect):
+    """Every topic after one subscription. Before it, the cloud API answers that no subscription matches the command."""
     one, api = device(world.home, world.home.devices["plug"], version=version).connect(), connect(world.home)
     path = f"/v1.0/devices/{one.id}/commands"
     refused(api.post(path, {"commands": [{"code": "countdown_1", "value": 1}]}), 2001)
@@ -133,12 +133,12 @@ def test_what_is_granted_is_what_was_asked_for(world, device, version):
     one = device(world.home, world.home.devices["plug"], version=version).connect()
     for qos in (0, 1, 2):
         _, mid = one.client.subscribe(one.topic("thing/#"), qos)
-        told, (granted,) = one.granted.get(timeout=SECONDS)
-        assert told == mid and granted.value <= min(qos, 1)
+        received, (granted,) = one.granted.get(timeout=SECONDS)
+        assert received == mid and granted.value <= min(qos, 1)
 
 
 def test_a_publish_to_another(world, device, version, seen):
-    """It ends the connection, and is not heard."""
+    """It ends the connection, and is not processed."""
     lamp = world.home.devices["lamp"]
     for topic in (f"tylink/{lamp}/thing/property/report", "tylink/x", "x", "$SYS/x", f"tylink/{lamp}/x/y"):
         one = device(world.home, world.home.devices["plug"], version=version).connect()

@@ -1,4 +1,4 @@
-"""What the clouds ask of a device that speaks TuyaLink, and what comes back."""
+"""Commands of the clouds to a TuyaLink device, and its answers."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,10 +32,10 @@ def test_commands(world, device, version, tls, connect, seen, path):
     body = {"commands": [{"code": code, "value": value} for code, value in values.items()]}
     # One of the vendor's clients says it twice.
     done(api.post(path.format(plug.id), body | {"deviceId": plug.id}))
-    told = plug.next("thing/property/set")
-    assert told["data"] == values and type(told["msgId"]) is str and type(told["time"]) is int
+    received = plug.next("thing/property/set")
+    assert received["data"] == values and type(received["msgId"]) is str and type(received["time"]) is int
     # What it answers is taken, and its values are what it reports.
-    plug.put(plug.topic("thing/property/set_response"), f'{{"msgId": "{told["msgId"]}", "time": 1, "code": 0}}')
+    plug.put(plug.topic("thing/property/set_response"), f'{{"msgId": "{received["msgId"]}", "time": 1, "code": 0}}')
     assert seen(world.home, plug.id) == (True, {})
     assert plug.report({"switch_1": True}) == 0
     assert seen(world.home, plug.id) == (True, {"switch_1": True})
@@ -76,50 +76,50 @@ def test_commands_in_their_order(world, plug, connect):
     api = connect(world.home)
     for n in range(30):
         done(api.post(f"/v1.0/devices/{plug.id}/commands", {"commands": [{"code": "countdown_1", "value": n}]}))
-    told = [plug.next("thing/property/set") for _ in range(30)]
-    assert [one["data"]["countdown_1"] for one in told] == list(range(30))
-    assert len({one["msgId"] for one in told}) == 30
+    received = [plug.next("thing/property/set") for _ in range(30)]
+    assert [one["data"]["countdown_1"] for one in received] == list(range(30))
+    assert len({one["msgId"] for one in received}) == 30
 
 
 def test_an_action(world, device, version, tls, invoke):
     plug = device(world.home, world.home.devices["plug"], version=version, tls=tls).connect().listen()
     answer = invoke(plug.id, "open", {"how": {"far": 7, "für": ["茶", None]}})
-    told = plug.next("thing/action/execute")
-    assert told["data"] == {"actionCode": "open", "inputParams": {"how": {"far": 7, "für": ["茶", None]}}}
+    received = plug.next("thing/action/execute")
+    assert received["data"] == {"actionCode": "open", "inputParams": {"how": {"far": 7, "für": ["茶", None]}}}
     output = {"result": 1, "text": "好"}
     plug.say("thing/action/execute_response", {"actionCode": "open", "outputParams": output},
-             msgId=told["msgId"], code=0)
+             msgId=received["msgId"], code=0)
     assert fine(answer.result()) == output
 
 
 def test_actions_at_once(plug, invoke):
     answers = {n: invoke(plug.id, f"a{n}", {"n": n}) for n in range(6)}
-    for told in [plug.next("thing/action/execute") for _ in answers][::-1]:
-        n = told["data"]["inputParams"]["n"]
+    for received in [plug.next("thing/action/execute") for _ in answers][::-1]:
+        n = received["data"]["inputParams"]["n"]
         plug.say("thing/action/execute_response", {"actionCode": f"a{n}", "outputParams": {"n": n * 10}},
-                 msgId=told["msgId"], code=0)
+                 msgId=received["msgId"], code=0)
     assert {n: fine(answer.result()) for n, answer in answers.items()} == {n: {"n": n * 10} for n in answers}
 
 
 def test_an_action_that_fails(plug, invoke):
     answer = invoke(plug.id, "open", {})
-    told = plug.next("thing/action/execute")
+    received = plug.next("thing/action/execute")
     answered = {"actionCode": "open", "outputParams": {}}
-    plug.say("thing/action/execute_response", answered, msgId=told["msgId"], code=1001)
+    plug.say("thing/action/execute_response", answered, msgId=received["msgId"], code=1001)
     assert answer.result()["code"] != 200
 
 
 def test_an_action_that_is_not_answered(world, plug, device, invoke):
     """Nor can another answer in its place."""
     answer = invoke(plug.id, "open", {})
-    told = plug.next("thing/action/execute")
+    received = plug.next("thing/action/execute")
     lamp = device(world.home, world.home.devices["lamp"]).connect().listen()
-    lamp.say("thing/action/execute_response", {"actionCode": "open", "outputParams": {}}, msgId=told["msgId"], code=0)
+    lamp.say("thing/action/execute_response", {"actionCode": "open", "outputParams": {}}, msgId=received["msgId"], code=0)
     no(answer.result(), 20056)
 
 
 def test_a_device_that_goes_in_the_middle(plug, invoke):
-    """Who waits is told."""
+    """A caller that waits receives an error."""
     answer = invoke(plug.id, "open", {})
     plug.next("thing/action/execute")
     plug.stop()
@@ -127,39 +127,39 @@ def test_a_device_that_goes_in_the_middle(plug, invoke):
 
 
 def test_what_should_be(world, plug, connect):
-    """A wish of the cloud, which the device asks for and takes."""
+    """A desired value of the cloud, which the device requests and accepts."""
     api, path = connect(world.home), f"/v2.0/cloud/thing/{plug.id}/shadow/properties/desired"
     desire, forget = "thing/property/desired/get", "thing/property/desired/delete"
     assert plug.ask(desire, ["switch_1"]) == (0, {"properties": {}})
     good(api.post(path, {"properties": '{"switch_1":true,"countdown_1":9}', "duration": 3600, "type": 0}))
     # As one library asks, and as another does.
     for data in (["countdown_1"], {"properties": ["countdown_1"]}):
-        code, told = plug.ask(desire, data)
-        assert code == 0 and set(told["properties"]) == {"countdown_1"}
-        assert told["properties"]["countdown_1"]["value"] == 9
-    version = told["properties"]["countdown_1"]["version"]
+        code, received = plug.ask(desire, data)
+        assert code == 0 and set(received["properties"]) == {"countdown_1"}
+        assert received["properties"]["countdown_1"]["value"] == 9
+    version = received["properties"]["countdown_1"]["version"]
     assert type(version) is int
-    # A newer wish than the one that was taken stays.
+    # A desired value that is newer than the accepted one stays.
     good(api.post(path, {"properties": {"countdown_1": 10}, "duration": 3600, "type": 0}))
     assert plug.ask(forget, {"properties": {"countdown_1": {"version": version}}})[0] == 0
-    code, told = plug.ask(desire, ["countdown_1", "switch_1"])
-    assert {code: wish["value"] for code, wish in told["properties"].items()} == {"countdown_1": 10, "switch_1": True}
-    newer = told["properties"]
+    code, received = plug.ask(desire, ["countdown_1", "switch_1"])
+    assert {code: desired["value"] for code, desired in received["properties"].items()} == {"countdown_1": 10, "switch_1": True}
+    newer = received["properties"]
     assert newer["countdown_1"]["version"] > version
-    taken = {code: {"version": wish["version"]} for code, wish in newer.items()}
+    taken = {code: {"version": desired["version"]} for code, desired in newer.items()}
     assert plug.ask(forget, {"properties": taken})[0] == 0
     assert plug.ask(desire, ["countdown_1", "switch_1"]) == (0, {"properties": {}})
 
 
-def test_a_wish_that_waits_for_the_device(world, device, connect):
-    """It is told as soon as the device listens, and once."""
+def test_a_desired_value_that_waits_for_the_device(world, device, connect):
+    """The device receives it as soon as it subscribes, and only once."""
     plug, api = world.home.devices["plug"], connect(world.home)
-    wish = {"properties": {"switch_1": True}, "duration": 3600, "type": 1}
-    good(api.post(f"/v2.0/cloud/thing/{plug}/shadow/properties/desired", wish))
+    desired = {"properties": {"switch_1": True}, "duration": 3600, "type": 1}
+    good(api.post(f"/v2.0/cloud/thing/{plug}/shadow/properties/desired", desired))
     first = device(world.home, plug).connect()
     assert first.subscribe(first.topic("thing/#"))[0] in (0, 1)
     assert first.next("thing/property/set")["data"] == {"switch_1": True}
-    # It is forgotten once the device was told, which is before anything else of its connection is answered.
+    # It is deleted after it was sent to the device, and before anything else on the connection is answered.
     assert first.subscribe(first.topic("ext/#"))[0] in (0, 1) and first.is_quiet()
     second = device(world.home, plug).connect().listen()
     assert second.is_quiet()

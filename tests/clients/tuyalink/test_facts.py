@@ -55,9 +55,9 @@ def test_tags_of_two_devices(world, plug, device):
 
 def test_the_time(plug):
     before_ms = int(time.time() * 1000)
-    code, told = plug.ask("ext/time/request", {"bizType": "NTP", "dst": 1626197189630})
-    assert code == 0 and told["dst"] == 1626197189630
-    times = [value for name, value in told.items() if name not in ("dst", "bizType")]
+    code, received = plug.ask("ext/time/request", {"bizType": "NTP", "dst": 1626197189630})
+    assert code == 0 and received["dst"] == 1626197189630
+    times = [value for name, value in received.items() if name not in ("dst", "bizType")]
     assert len(times) == 2 and all(abs(int(at) - before_ms) < 600_000 for at in times)
     # What there is not is said.
     assert plug.ask("ext/time/request", {"bizType": "DST", "timezoneId": "Europe/Berlin"})[0] != 0
@@ -83,8 +83,8 @@ def test_firmware(world, plug, connect):
     assert plug.is_quiet()
     assert versions() == ["1.0.0", "1.0.1", "2.1.0"]
     # There is nothing newer here.
-    code, told = plug.ask("ota/get", {"channel": 0})
-    assert (code, told or {}) == (0, {})
+    code, received = plug.ask("ota/get", {"channel": 0})
+    assert (code, received or {}) == (0, {})
 
 
 @pytest.mark.parametrize(("below", "data"), [

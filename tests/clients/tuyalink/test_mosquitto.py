@@ -14,7 +14,7 @@ from tylink import SECONDS, credentials
 
 VERSIONS = ("mqttv311", "mqttv5")
 # How a message is to be printed: whether it was retained, its topic and its payload.
-HEARD = ("-F", "heard %r %t %p")
+ARRIVED = ("-F", "arrived %r %t %p")
 
 
 @pytest.fixture(params=VERSIONS)
@@ -99,13 +99,13 @@ def test_a_report(world, publish, seen, version, tls, qos):
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_a_command(world, start, connect, version, tls):
     plug = world.home.devices["plug"]
-    process, until = start("mosquitto_sub", of(world.home, plug), *HEARD, "-C", "1", "-q", "1",
+    process, until = start("mosquitto_sub", of(world.home, plug), *ARRIVED, "-C", "1", "-q", "1",
                            "-t", f"tylink/{plug}/thing/property/set", "-t", f"tylink/{plug}/thing/action/+",
                            version=version, tls=tls)
     until("Subscribed")
     body = {"commands": [{"code": "switch_1", "value": True}]}
     done(connect(world.home).post(f"/v1.0/devices/{plug}/commands", body))
-    _, _, topic, payload = until("heard ").split(" ", 3)
+    _, _, topic, payload = until("arrived ").split(" ", 3)
     assert topic == f"tylink/{plug}/thing/property/set"
     assert json.loads(payload)["data"] == {"switch_1": True}
     assert process.wait(SECONDS) == 0
@@ -142,17 +142,17 @@ def test_subscriptions_beyond_its_own(world, start, version):
 
 
 def test_what_is_retained(world, publish, start, seen, connect, version):
-    """It is a report like others, and nobody hears of it later."""
+    """It is a report like others, and is not sent to later subscribers."""
     plug = world.home.devices["plug"]
     for topic in (f"tylink/{plug}/thing/property/report", f"tylink/{plug}/thing/property/set"):
         words = topic, report({"countdown_1": 60}), "-q", "1", "-r"
         assert publish(of(world.home, plug), *words, version=version) == (0, "")
     assert seen(world.home, plug)[1] == {"countdown_1": 60}
-    _, until = start("mosquitto_sub", of(world.home, plug), *HEARD, "-t", f"tylink/{plug}/#", version=version)
+    _, until = start("mosquitto_sub", of(world.home, plug), *ARRIVED, "-t", f"tylink/{plug}/#", version=version)
     until("Subscribed")
     body = {"commands": [{"code": "switch_1", "value": True}]}
     done(connect(world.home).post(f"/v1.0/devices/{plug}/commands", body))
-    _, retained, topic, payload = until("heard ").split(" ", 3)
+    _, retained, topic, payload = until("arrived ").split(" ", 3)
     assert (retained, topic) == ("0", f"tylink/{plug}/thing/property/set")
     assert json.loads(payload)["data"] == {"switch_1": True}
 
@@ -160,7 +160,7 @@ def test_what_is_retained(world, publish, start, seen, connect, version):
 def test_a_will(world, start, seen, connect, version):
     """Taken, and not published: neither to another nor as a report of its own."""
     plug, lamp = world.home.devices["plug"], world.home.devices["lamp"]
-    _, watch = start("mosquitto_sub", of(world.home, lamp), *HEARD, "-t", f"tylink/{lamp}/#")
+    _, watch = start("mosquitto_sub", of(world.home, lamp), *ARRIVED, "-t", f"tylink/{lamp}/#")
     watch("Subscribed")
     for topic in (f"tylink/{lamp}/thing/property/set", f"tylink/{plug}/thing/property/report"):
         process, until = start(
@@ -171,7 +171,7 @@ def test_a_will(world, start, seen, connect, version):
         seen.gone(world.home, plug)
     body = {"commands": [{"code": "switch_1", "value": True}]}
     done(connect(world.home).post(f"/v1.0/devices/{lamp}/commands", body))
-    assert json.loads(watch("heard ").split(" ", 3)[3])["data"] == {"switch_1": True}
+    assert json.loads(watch("arrived ").split(" ", 3)[3])["data"] == {"switch_1": True}
     assert seen(world.home, plug) == (False, {})
 
 
@@ -185,11 +185,11 @@ def test_a_device_of_the_other_protocol(world, publish, start, seen, connect, ve
     post = {"id": "1", "version": "1.0", "params": {"switch_1": 1}, "method": "thing.event.property.post"}
     assert publish(says, f"/sys/{key}/{name}/thing/event/property/post", post, "-q", "1", version=version) == (0, "")
     assert seen(world.home, facts["device_id"])[1] == {"switch_1": True}
-    _, until = start("mosquitto_sub", says, *HEARD, "-t", f"/sys/{key}/{name}/thing/service/#", version=version)
+    _, until = start("mosquitto_sub", says, *ARRIVED, "-t", f"/sys/{key}/{name}/thing/service/#", version=version)
     until("Subscribed")
     body = {"commands": [{"code": "switch_1", "value": False}]}
     done(connect(world.home).post(f"/v1.0/devices/{facts['device_id']}/commands", body))
-    _, _, topic, payload = until("heard ").split(" ", 3)
+    _, _, topic, payload = until("arrived ").split(" ", 3)
     assert topic == f"/sys/{key}/{name}/thing/service/property/set"
     assert json.loads(payload)["params"] == {"switch_1": 0}
     code, said = publish((says[0], says[1], "0" * 64), "x", {}, version=version)

@@ -1,4 +1,4 @@
-"""A device that speaks TuyaLink becomes a user's by a token."""
+"""A TuyaLink device becomes a user's by a token."""
 
 from pairing import Tokens, newcomer, walk
 

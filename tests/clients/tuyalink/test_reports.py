@@ -59,7 +59,7 @@ def test_properties(world, device, version, tls, seen):
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-def test_the_acknowledgement_is_given_on_wish(world, plug, seen, qos):
+def test_the_acknowledgement_is_given_on_request(world, plug, seen, qos):
     """The one of the document, beside that of MQTT."""
     plug.say("thing/property/report", {"countdown_1": 1}, qos=qos)
     plug.say("thing/property/report", {"countdown_1": 2}, qos=qos, ack=0)

@@ -1,4 +1,4 @@
-"""A gateway that speaks TuyaLink, and the devices behind it."""
+"""A TuyaLink gateway, and the devices behind it."""
 
 import hashlib
 import hmac
@@ -58,7 +58,7 @@ def test_the_devices_behind_it(world, device, version, tls):
 
 
 def test_binding(world, hub, connect):
-    """The gateway names a device by itself, and is told what it is called here."""
+    """The gateway gives the name of a device, and receives the id that the device has here."""
     product = world.home.products["leak"]
     code, rows = hub.ask("device/sub/bind", [
         {"productId": product, "nodeId": "01", "clientId": "mine-1"}, {"productId": product, "clientId": "mine-2"}])
@@ -118,7 +118,7 @@ def test_commands_to_a_device_behind_it(world, hub, connect):
 
 
 def test_topics_of_a_device_behind_it(world, device, seen):
-    """It may have them while it speaks for the device."""
+    """It may subscribe to them while it represents the device."""
     home = world.home
     hub, one = device(home, home.devices["gate"]).connect(), home.devices["sub1"]
     hub.subscribe(hub.topic("#"))
@@ -128,7 +128,8 @@ def test_topics_of_a_device_behind_it(world, device, seen):
     assert hub.subscribe(hub.topic("thing/#", one))[0] in (0, 1)
     assert hub.report({"watersensor_state": "normal"}, device_id=one) == 0
     hub.say("device/sub/logout", [one])
-    # Not any longer, nor does it hear its topics. It may not know yet, so it is told, and stays.
+    # It no longer represents the device and does not receive its topics. It may not know that yet, so it receives
+    # an error, and the connection stays open.
     hub.listen()
     assert hub.report({"watersensor_state": "alarm"}, device_id=one) == NO_DEVICE
     for stranger in (home.devices["plug"], world.other.devices["away"], "nobody"):

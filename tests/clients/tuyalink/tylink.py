@@ -1,4 +1,4 @@
-"""A device that speaks TuyaLink as its document has it: signed here, over paho-mqtt."""
+"""A TuyaLink device as the vendor documents it: signed here, over paho-mqtt."""
 
 import hashlib
 import hmac
@@ -48,7 +48,7 @@ class Device:
         self.client.on_disconnect = lambda client, data, flags, reason, properties: self.gone.put(reason)
         self.client.on_subscribe = lambda client, data, mid, reasons, properties: self.granted.put((mid, reasons))
         self.client.on_publish = lambda client, data, mid, reason, properties: self.sent.put(mid)
-        self.client.on_message = lambda client, data, message: self.heard(message.topic).put(message)
+        self.client.on_message = lambda client, data, message: self.arrived(message.topic).put(message)
 
     def try_to_connect(self):
         """What the server says of it."""
@@ -64,7 +64,7 @@ class Device:
         self.client.disconnect()
         self.client.loop_stop()
 
-    def heard(self, topic):
+    def arrived(self, topic):
         """The queue of a topic. Two threads may ask for it first, and get the same."""
         return self.came.setdefault(topic, Queue())
 
@@ -74,8 +74,8 @@ class Device:
     def subscribe(self, *filters):
         """Which of the filters were granted, each by its code."""
         _, mid = self.client.subscribe([(one, 1) for one in filters])
-        told, reasons = self.granted.get(timeout=SECONDS)
-        assert told == mid and len(reasons) == len(filters)
+        received, reasons = self.granted.get(timeout=SECONDS)
+        assert received == mid and len(reasons) == len(filters)
         return [reason.value for reason in reasons]
 
     def listen(self):
@@ -100,7 +100,7 @@ class Device:
 
     def next(self, below, device_id=None):
         """The next message on one topic."""
-        message = self.heard(self.topic(below, device_id)).get(timeout=SECONDS)
+        message = self.arrived(self.topic(below, device_id)).get(timeout=SECONDS)
         assert not message.retain
         return json.loads(message.payload)
 

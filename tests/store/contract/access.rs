@@ -10,7 +10,7 @@ use ingle::domain::store::Registry;
 use ingle::domain::{DeviceNo, HomeId, ProjectNo, Uid};
 
 use super::{Cut, NOW, id, on_engines};
-use crate::support::world::{ABROAD, FOREIGN, FOREIGN_USER, GUEST, LONELY, OWNER, PLUG, SCALE, SPEAKER};
+use crate::support::world::{FOREIGN, FOREIGN_USER, GUEST, HELD_ELSEWHERE, LONELY, OWNER, PLUG, SCALE, SPEAKER};
 
 /// A requester: a project, or one of its users.
 struct Asking {
@@ -98,13 +98,13 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
         };
         let plug = Relations { holders: vec![holds(&owner, true), holds(&guest, false)], ..scale.clone() };
         let speaker = Relations { holders: vec![holds(&guest, true)], home: people(&[&guest]), ..scale.clone() };
-        let abroad = Relations {
+        let held_elsewhere = Relations {
             holders: vec![holds(&other, true)],
             last_owner: Some(second),
             home: people(&[&other]),
             ..nobodys.clone()
         };
-        let foreign = Relations { maker: second, ..abroad.clone() };
+        let foreign = Relations { maker: second, ..held_elsewhere.clone() };
         let everybody = [project(first), project(second), owner, guest, other];
         let check = async |name: &str, expected: &Relations| compare(registry, &everybody, name, expected).await;
         for (name, expected) in [
@@ -112,7 +112,7 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
             (PLUG, &plug),
             (SPEAKER, &speaker),
             (LONELY, &nobodys),
-            (ABROAD, &abroad),
+            (HELD_ELSEWHERE, &held_elsewhere),
             (FOREIGN, &foreign),
         ] {
             check(name, expected).await;
@@ -128,9 +128,9 @@ fn every_finder_shows_a_device_to_those_who_see_it() {
         check(SCALE, &left).await;
 
         // It has no users any more, and its last owner's project is not the maker.
-        let abroad_no = registry.device_by_id(&id(ABROAD)).await.unwrap().unwrap().no;
-        registry.unbind_device(second, &Uid::from(FOREIGN_USER), abroad_no, &Cut(NOW), NOW).await.unwrap();
-        check(ABROAD, &Relations { last_owner: Some(second), ..nobodys.clone() }).await;
+        let elsewhere_no = registry.device_by_id(&id(HELD_ELSEWHERE)).await.unwrap().unwrap().no;
+        registry.unbind_device(second, &Uid::from(FOREIGN_USER), elsewhere_no, &Cut(NOW), NOW).await.unwrap();
+        check(HELD_ELSEWHERE, &Relations { last_owner: Some(second), ..nobodys.clone() }).await;
 
         // A removed device is visible to none of them.
         let removed = [id(LONELY)];

@@ -11,8 +11,8 @@ use ingle::domain::{DeviceName, DeviceNo, DurationMs, Uid};
 
 use super::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
-    ABROAD, APP_KEY, FIRST_APP_KEY, FIRST_APP_SECRET, FIRST_PROJECT_ID, FOREIGN_USER, GUEST, LONELY, OTHER_APP_KEY,
-    OWNER, PLUG, SCALE,
+    APP_KEY, FIRST_APP_KEY, FIRST_APP_SECRET, FIRST_PROJECT_ID, FOREIGN_USER, GUEST, HELD_ELSEWHERE, LONELY,
+    OTHER_APP_KEY, OWNER, PLUG, SCALE,
 };
 
 fn uid(text: &str) -> Uid {
@@ -233,7 +233,7 @@ fn a_password_opens_what_is_bound() {
             let device = registry.device(first, &id(text)).await.unwrap().unwrap();
             FactoryName { product_key: device.product.key.clone(), device_name: device.device_name.clone() }
         };
-        let (plug, abroad) = (name(PLUG).await, name(ABROAD).await);
+        let (plug, held_elsewhere) = (name(PLUG).await, name(HELD_ELSEWHERE).await);
         let check = async |user: &str, word: &str| {
             let account = registry
                 .user_by_password(user, Password::Clear(word.to_owned()), std::slice::from_ref(&plug))
@@ -249,10 +249,12 @@ fn a_password_opens_what_is_bound() {
         let version = access(OWNER, &plug).await.unwrap().version;
         assert_eq!(access(OWNER, &plug).await.unwrap().version, version);
         assert!(access(GUEST, &plug).await.is_some(), "a share");
-        assert!(access(OWNER, &abroad).await.is_none() && access(FOREIGN_USER, &abroad).await.is_some());
+        assert!(
+            access(OWNER, &held_elsewhere).await.is_none() && access(FOREIGN_USER, &held_elsewhere).await.is_some()
+        );
         assert!(access(FOREIGN_USER, &plug).await.is_none());
         // Of several devices, each has the answer that it has alone, in their order.
-        let several = accesses(OWNER, &[plug.clone(), abroad.clone(), plug.clone()]).await;
+        let several = accesses(OWNER, &[plug.clone(), held_elsewhere.clone(), plug.clone()]).await;
         let versions: Vec<Option<&str>> =
             several.iter().map(|access| access.as_ref().map(|access| access.version.as_str())).collect();
         assert_eq!(versions, [Some(version.as_str()), None, Some(version.as_str())]);

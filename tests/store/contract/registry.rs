@@ -8,7 +8,7 @@ use ingle::domain::{DurationMs, Schema, Uid, UsernameType};
 
 use super::{Cut, NOW, id, on_engines, world};
 use crate::support::world::{
-    ABROAD, FOREIGN, FOREIGN_USER, GATEWAY, GUEST, LEAK, LONELY, OWNER, PLUG, SCALE, SECOND_ID,
+    FOREIGN, FOREIGN_USER, GATEWAY, GUEST, HELD_ELSEWHERE, LEAK, LONELY, OWNER, PLUG, SCALE, SECOND_ID,
 };
 
 #[test]
@@ -105,16 +105,16 @@ fn users_are_made_once_and_listed_by_time() {
 fn a_project_sees_its_own_devices_and_those_of_its_users() {
     on_engines(async |registry, first, second| {
         let sees = async |project, device: &str| registry.device(project, &id(device)).await.unwrap().is_some();
-        for device in [SCALE, PLUG, LEAK, LONELY, ABROAD] {
+        for device in [SCALE, PLUG, LEAK, LONELY, HELD_ELSEWHERE] {
             assert!(sees(first, device).await, "{device}");
         }
-        assert!(sees(second, FOREIGN).await && sees(second, ABROAD).await);
+        assert!(sees(second, FOREIGN).await && sees(second, HELD_ELSEWHERE).await);
         assert!(!sees(first, FOREIGN).await && !sees(second, PLUG).await && !sees(first, "unknown").await);
         let leak = registry.device(first, &id(LEAK)).await.unwrap().unwrap();
         assert_eq!((leak.gateway.clone(), leak.owner.clone()), (Some(id(GATEWAY)), Some(Uid::from(OWNER))));
-        let abroad = registry.device(first, &id(ABROAD)).await.unwrap().unwrap();
-        assert!(abroad.owner.is_none() && abroad.home.is_none() && abroad.local_key.is_empty());
-        let at_home = registry.device(second, &id(ABROAD)).await.unwrap().unwrap();
+        let held_elsewhere = registry.device(first, &id(HELD_ELSEWHERE)).await.unwrap().unwrap();
+        assert!(held_elsewhere.owner.is_none() && held_elsewhere.home.is_none() && held_elsewhere.local_key.is_empty());
+        let at_home = registry.device(second, &id(HELD_ELSEWHERE)).await.unwrap().unwrap();
         assert!(at_home.owner == Some(Uid::from(FOREIGN_USER)) && at_home.local_key.len() == 16);
         let mine = async |project, user: &str, which| {
             let found = registry.devices_of_user(project, &Uid::from(user), which, 0, 100).await.unwrap();

@@ -335,7 +335,7 @@ fn a_pairing_token_is_redeemed_once() {
         let result = async |project, user, token: &str| registry.pairing(project, user, token, NOW).await.unwrap();
         assert!(registry.pairing(first, None, &made.token, NOW + 101).await.unwrap().is_none(), "too old");
         let (paired, refused) = result(first, None, &made.token).await.unwrap();
-        assert_eq!((paired.unwrap().no, refused.len()), (lonely, 1), "what another project has is not told");
+        assert_eq!((paired.unwrap().no, refused.len()), (lonely, 1), "devices of another project are not shown");
         let stranger = number(&*registry, first, "stranger").await;
         assert!(result(first, Some(stranger), &made.token).await.is_none());
         assert!(result(second, None, &made.token).await.is_none() && result(first, None, "x").await.is_none());

@@ -23,7 +23,7 @@ const RRPC: &str = "/ext/rrpc/";
 pub struct LinkKit;
 
 impl DeviceDialect for LinkKit {
-    /// A client id has no form that tells it from others.
+    /// A client id has no form that distinguishes it from others.
     fn protocol(&self) -> &'static str {
         "linkkit"
     }
