@@ -222,6 +222,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "std",
             "axum",
             "clap",
+            "csv",
             "http_body_util",
             "hyper",
             "hyper_util",
