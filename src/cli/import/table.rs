@@ -110,7 +110,12 @@ impl<'a, R: BufRead> Table<'a, R> {
             let column = COLUMNS.iter().position(|known| *known == name).and_then(|at| places.get_mut(at));
             let column = column.ok_or_else(|| {
                 let all = COLUMNS.join(",");
-                refuse(line, format!("CSV has no column {name:?} here: the header is {all}, in any order"))
+                refuse(
+                    line,
+                    format!(
+                        "CSV has no column {name:?} here: the header is {all}, in any order; or name another --format"
+                    ),
+                )
             })?;
             if column.replace(place).is_some() {
                 return Err(refuse(line, format!("the column {name:?} is there twice")));
