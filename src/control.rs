@@ -4,13 +4,13 @@
 mod audit;
 mod backup;
 pub mod connection;
+pub mod import;
 pub mod live;
 pub mod objects;
 pub mod observe;
 pub mod person;
 mod stream;
 
-use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,6 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
 
@@ -35,9 +34,7 @@ use crate::actor;
 use crate::domain::audit::{Actor, ActorKind};
 use crate::domain::event::Consent;
 use crate::domain::world::World;
-use crate::domain::{
-    Cloud, DeviceId, DeviceNo, Error, EventSource, EventType, NewEvent, Project, Result as DomainResult, Value,
-};
+use crate::domain::{Cloud, Error, Project, Result as DomainResult};
 use crate::http::HttpService;
 use crate::net::{Limits, Listener, Peer};
 use crate::repeated::Repeated;
@@ -82,12 +79,11 @@ pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String,
     Router::new()
         .route("/addresses", get(move || async { addresses }))
         .route("/world", post(apply))
-        .route("/events", post(import))
-        .route("/events/check", post(check))
         .route("/projects", get(projects))
         .route("/visual-key", post(rotate_visual_key))
         .route("/expire", post(expire))
         .route("/audit", post(audit::audit))
+        .merge(import::routes())
         .merge(objects::routes())
         .merge(connection::routes())
         .merge(person::routes())
@@ -172,71 +168,6 @@ async fn expire(State(cloud): State<Arc<Cloud>>) -> Result<String, Refusal> {
     let removed = cloud.expire_events(Consent::Given).await?.removed;
     cloud.record_operation("expire", "events".to_owned(), format!("{{\"files\":{removed}}}")).await?;
     Ok(removed.to_string())
-}
-
-async fn import(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
-    let events = events(&cloud, &body).await?;
-    let count = events.len();
-    cloud.import(events).await?;
-    cloud.record_operation("import", "events".to_owned(), format!("{{\"rows\":{count}}}")).await?;
-    Ok(count.to_string())
-}
-
-async fn check(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
-    let events = events(&cloud, &body).await?;
-    Ok(events.len().to_string())
-}
-
-/// One line of an import.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line<'a> {
-    device_id: String,
-    time: i64,
-    #[serde(rename = "type")]
-    kind: i64,
-    from: i64,
-    code: Option<String>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-}
-
-/// Parses and checks the lines of an import. An error names the first invalid line.
-async fn events(cloud: &Cloud, text: &str) -> DomainResult<Vec<NewEvent>> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let lines = lines.map(|(index, line)| (index, serde_json::from_str(line)));
-    let lines: Vec<(usize, serde_json::Result<Line<'_>>)> = lines.collect();
-    let ids: BTreeSet<&str> =
-        lines.iter().filter_map(|(_, line)| line.as_ref().ok()).map(|line| line.device_id.as_str()).collect();
-    let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId::from).collect();
-    let found = cloud.devices_by_id(&ids).await?;
-    let found = ids.iter().zip(found).filter_map(|(id, device)| Some((id.as_str(), device?.no)));
-    let devices: HashMap<&str, DeviceNo> = found.collect();
-    let event = |(index, line): (usize, serde_json::Result<Line<'_>>)| {
-        let line = line.map_err(|error| Error::Refused(error.to_string()));
-        line.and_then(|line| event(cloud, line, &devices)).map_err(|error| match error {
-            Error::Store(cause) => Error::Store(cause),
-            error => Error::Refused(format!("line {}: {error}", index + 1)),
-        })
-    };
-    lines.into_iter().map(event).collect()
-}
-
-fn event(cloud: &Cloud, line: Line<'_>, devices: &HashMap<&str, DeviceNo>) -> DomainResult<NewEvent> {
-    let refuse = |text: &str| Error::Refused(text.to_owned());
-    let device = devices.get(line.device_id.as_str()).copied();
-    let device = device.ok_or_else(|| Error::Refused(format!("there is no device {:?}", line.device_id)))?;
-    let value = line.value.filter(|value| value.get() != "null").map(|value| Value::from_json(value.get()));
-    let event = NewEvent {
-        device,
-        time_ms: line.time,
-        kind: EventType::from_number(line.kind).ok_or_else(|| refuse("type must be 1 to 11"))?,
-        source: EventSource::from_number(line.from).ok_or_else(|| refuse("from must be -1, 1 to 13 or 16"))?,
-        code: line.code.map(Arc::from),
-        value: value.map(|value| value.ok_or_else(|| refuse("the value is too long"))).transpose()?,
-        is_history: true,
-    };
-    cloud.row_imported(event)
 }
 
 /// The socket of a running server.

@@ -242,6 +242,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "std",
             "axum",
             "clap",
+            "csv",
             "http_body_util",
             "hyper",
             "hyper_util",

@@ -6,10 +6,9 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::Value as Json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::objects::{escaped, iso, printed};
+use super::times::time_ms;
 use super::{Outcome, Place, existing};
 use crate::control::Control;
 use crate::control::live::{LogRequest, WatchRequest};
@@ -79,15 +78,6 @@ struct RowFilter {
 fn type_number(text: &str) -> Result<i64, String> {
     let named = TYPES.iter().position(|name| *name == text).and_then(|index| i64::try_from(index + 1).ok());
     named.or_else(|| text.parse().ok()).ok_or_else(|| format!("the types are {}", TYPES.join(", ")))
-}
-
-/// A time in milliseconds since 1970.
-fn time_ms(text: &str) -> Result<i64, String> {
-    if let Ok(ms) = text.parse() {
-        return Ok(ms);
-    }
-    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write it as 2026-01-31T12:00:00Z".to_owned())?;
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|error| error.to_string())
 }
 
 impl Log {

@@ -22,6 +22,7 @@ mod restore;
 mod rotate;
 mod serve;
 mod simulate;
+mod times;
 mod verify;
 
 use std::path::{Path, PathBuf};

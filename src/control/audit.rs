@@ -62,6 +62,26 @@ pub struct AuditView {
     pub after: Option<Box<RawValue>>,
 }
 
+impl From<AuditRow> for AuditView {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            no: row.no,
+            change: row.change_no,
+            time: row.time_ms,
+            actor_kind: row.actor.kind.name().to_owned(),
+            actor: row.actor.name,
+            origin: row.actor.origin,
+            call: row.actor.call,
+            project: row.project,
+            kind: row.object_kind,
+            object: row.object,
+            operation: row.operation,
+            before: row.before.and_then(|json| RawValue::from_string(json).ok()),
+            after: row.after.and_then(|json| RawValue::from_string(json).ok()),
+        }
+    }
+}
+
 /// A page of the audit, newest first.
 pub async fn audit(State(cloud): State<Arc<Cloud>>, body: String) -> Result<Response, Refusal> {
     let params: AuditParams =
@@ -75,21 +95,6 @@ pub async fn audit(State(cloud): State<Arc<Cloud>>, body: String) -> Result<Resp
         from_ms: params.from_ms,
         limit: params.limit,
     };
-    let view = |row: AuditRow| AuditView {
-        no: row.no,
-        change: row.change_no,
-        time: row.time_ms,
-        actor_kind: row.actor.kind.name().to_owned(),
-        actor: row.actor.name,
-        origin: row.actor.origin,
-        call: row.actor.call,
-        project: row.project,
-        kind: row.object_kind,
-        object: row.object,
-        operation: row.operation,
-        before: row.before.and_then(|json| RawValue::from_string(json).ok()),
-        after: row.after.and_then(|json| RawValue::from_string(json).ok()),
-    };
-    let rows: Vec<AuditView> = cloud.audit(query).await?.into_iter().map(view).collect();
+    let rows: Vec<AuditView> = cloud.audit(query).await?.into_iter().map(AuditView::from).collect();
     Ok(serde_json::to_vec(&rows).map_err(Error::store)?.into_response())
 }

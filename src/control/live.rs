@@ -202,10 +202,10 @@ async fn newest(cloud: &Cloud, device: &Device, mut query: EventQuery, limit: us
 }
 
 /// Time, type, code and value of a row.
-type RowContent = (i64, EventType, Option<Arc<str>>, Option<Value>);
+pub(super) type RowContent = (i64, EventType, Option<Arc<str>>, Option<Value>);
 
 /// A row in the form in which `ingle import events` reads it.
-fn row_json(device_id: &str, source: i8, (time_ms, kind, code, value): &RowContent) -> Json {
+pub(super) fn row_json(device_id: &str, source: i8, (time_ms, kind, code, value): &RowContent) -> Json {
     let mut row = json!({"device_id": device_id, "time": time_ms, "type": kind.number(), "from": source});
     if let Some(code) = code {
         row["code"] = json!(**code);

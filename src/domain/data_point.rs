@@ -166,13 +166,4 @@ impl Cloud {
         }
         self.log(rows).await
     }
-
-    /// Appends rows of an operator's document to the event log.
-    ///
-    /// # Errors
-    /// As [`Cloud::row_imported`] and [`Cloud::keep`].
-    pub async fn import(&self, rows: Vec<NewEvent>) -> Result<()> {
-        let rows = rows.into_iter().map(|row| self.row_imported(row)).collect::<Result<_>>()?;
-        self.keep(Reported { rows, ..Reported::default() }).await
-    }
 }

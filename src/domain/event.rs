@@ -1,5 +1,6 @@
 //! The event log of a device, newest row first (contract tuya §3.9).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::device::Device;
@@ -139,6 +140,23 @@ impl Value {
     pub fn as_json(&self) -> &str {
         &self.0
     }
+
+    /// The text in a form that is the same for equal values: without spaces, without escapes that are not necessary, and with
+    /// the members of objects in order.
+    pub fn canonical(&self) -> Cow<'_, str> {
+        let has_one_form = !self.0.starts_with(['{', '[']) && !self.0.contains('\\');
+        let parsed = (!has_one_form).then(|| serde_json::from_str::<serde_json::Value>(&self.0).ok()).flatten();
+        parsed.map_or(Cow::Borrowed(&*self.0), |value| value.to_string().into())
+    }
+}
+
+/// What two rows of a device have in common if an import takes them for the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RowContent<'a> {
+    time_ms: i64,
+    kind: EventType,
+    code: Option<&'a str>,
+    value: Option<Cow<'a, str>>,
 }
 
 /// A row that is to be appended to the event log.
@@ -158,6 +176,14 @@ pub struct NewEvent {
     pub value: Option<Value>,
     /// Whether it was uploaded later than it happened. It becomes the latest value only if no newer one exists.
     pub is_history: bool,
+}
+
+impl NewEvent {
+    /// Time, type, code and value.
+    pub fn content(&self) -> RowContent<'_> {
+        let value = self.value.as_ref().map(Value::canonical);
+        RowContent { time_ms: self.time_ms, kind: self.kind, code: self.code.as_deref(), value }
+    }
 }
 
 /// Identifies a row among those of a device. Ordered by time, then by number.
@@ -182,6 +208,14 @@ pub struct Event {
     pub code: Option<Arc<str>>,
     /// Its value.
     pub value: Option<Value>,
+}
+
+impl Event {
+    /// Time, type, code and value.
+    pub fn content(&self) -> RowContent<'_> {
+        let value = self.value.as_ref().map(Value::canonical);
+        RowContent { time_ms: self.row.time_ms, kind: self.kind, code: self.code.as_deref(), value }
+    }
 }
 
 /// The start of a page. Pages go from newer to older rows.

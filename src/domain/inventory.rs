@@ -4,6 +4,7 @@
 mod delete;
 mod document;
 mod person;
+mod person_history;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -14,6 +15,7 @@ use super::{Cloud, DeviceId, DeviceNo, Error, Result};
 pub use delete::Loss;
 pub use document::ObjectChange;
 pub use person::{Erasure, HiddenRows, Identifiers, Trace};
+pub use person_history::{OldestFirst, PersonAudit};
 
 /// The maximal number of objects on a page of a list.
 pub const OBJECT_PAGE_MAX: usize = 1000;

@@ -19,6 +19,7 @@ pub mod figures;
 pub mod handover;
 pub mod home;
 pub mod id;
+pub mod import;
 pub mod inventory;
 pub mod invitation;
 pub mod login;

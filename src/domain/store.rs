@@ -415,6 +415,10 @@ pub trait Telemetry: Send + Sync {
     /// The number of rows that a query selects, regardless of its start and limit; with the same limits as
     /// [`Telemetry::page`].
     async fn count(&self, project: Option<ProjectNo>, device: DeviceNo, query: &EventQuery) -> Result<EventCount>;
+    /// For each of these rows, in their order, whether the log has a row with the same device, time, type, code and value
+    /// ([`NewEvent::content`]), whatever else differs. Reads as many rows as there are within the same milliseconds, and for
+    /// each of `rows` at most a page of others.
+    async fn contains(&self, rows: &[NewEvent]) -> Result<Vec<bool>>;
     /// The time of the newest row of each device's log, milliseconds since 1970, in the order of `devices`; 0 for an
     /// empty log.
     async fn newest_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>>;

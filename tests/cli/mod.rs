@@ -7,6 +7,8 @@ mod connect_info;
 mod doctor;
 mod documents;
 mod export;
+mod import;
+mod import_formats;
 mod live;
 mod objects;
 mod person;
@@ -174,35 +176,6 @@ fn apply_refuses_as_a_whole_and_names_the_place() {
     // Nothing of the refused documents is there, not even what stood before the refused part.
     let all = cloud.ingle(&["apply", "-", "--json"], r#"{"projects":[{"name":"kept-out"}]}"#).unwrap();
     assert!(!all.contains("keptOut"));
-}
-
-#[test]
-fn import_names_a_bad_line_and_imports_nothing() {
-    let cloud = TestCloud::start();
-    let now = cloud.now_ms();
-    let good = format!(r#"{{"device_id":"{PLUG}","time":{now},"type":7,"from":1,"code":"switch","value":true}}"#);
-    for (bad, text) in [
-        ("{", "EOF"),
-        (r#"{"device_id":"nobody","time":1,"type":7,"from":1}"#, "no device \"nobody\""),
-        (&good.replace("\"type\":7", "\"type\":12"), "type must be"),
-        (&good.replace("\"from\":1", "\"from\":15"), "from must be"),
-        (&good.replace(&now.to_string(), "5"), "retention"),
-        (&good.replace(&now.to_string(), "9999999999999"), "a day ahead"),
-        (&good.replace(",\"value\":true", ""), "value"),
-        (&good.replace("\"code\"", "\"kode\""), "kode"),
-        (&good.replace("\"switch\"", &format!("\"{}\"", "s".repeat(65))), "64 bytes"),
-        (&good.replace("true", &format!("\"{}\"", "s".repeat(20_000))), "too long"),
-    ] {
-        let lines = format!("{good}\n\n{bad}\n{good}\n");
-        let error = cloud.import_lines(&lines).unwrap_err();
-        assert!(error.contains("line 3") && error.contains(text), "{bad}: {error}");
-    }
-    assert_eq!(cloud.first().reported(PLUG), json!([]));
-    // The number of a line counts from the beginning of the file, however far in it is.
-    let mut many = format!("{good}\n").repeat(12_000);
-    many.push_str("{\n");
-    assert!(cloud.import_lines(&many).unwrap_err().contains("line 12001"));
-    assert!(cloud.import_lines(&format!("{good}\n{good}\n")).unwrap().contains("2 events imported"));
 }
 
 #[test]

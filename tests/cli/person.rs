@@ -62,3 +62,61 @@ fn everything_about_a_person_is_exported_and_erased() {
     let error = cloud.ingle(&["erase", "--user", GUEST, "--yes"], "").unwrap_err();
     assert!(error.contains("still has rows with texts of the user"), "{error}");
 }
+
+#[test]
+fn the_audit_about_a_person_is_exported_and_not_that_about_others() {
+    let cloud = TestCloud::start();
+    let app = cloud.first();
+    let export =
+        |user: &str| -> Value { serde_json::from_str(&cloud.ingle(&["export", "--user", user], "").unwrap()).unwrap() };
+    let rename = |device: &str, name: &str| {
+        assert_eq!(app.put(&format!("/v1.0/devices/{device}"), json!({"name": name}))["result"], true);
+    };
+    rename(SCALE, "The owner's scale");
+    rename(SPEAKER, "The guest's speaker");
+    cloud.ingle(&["home", "set", "11600001", "--name", "The guest's home"], "").unwrap();
+    let has = |person: &Value, text: &str| person["audit"].to_string().contains(text);
+    let (owner, guest) = (export(OWNER), export(GUEST));
+    assert!(has(&owner, "The owner's scale") && !has(&owner, "The guest's"), "{owner:#}");
+    assert!(has(&guest, "The guest's speaker") && has(&guest, "The guest's home") && !has(&guest, "The owner's scale"));
+    // What connects both is about both.
+    let device = json!({"product_id": "g0er6hSKgMqr0001", "device_id": SCALE, "shared_with": ["guest@example.com"]});
+    cloud.apply(&json!({"projects": [{"name": "first", "devices": [device]}]}));
+    let (owner, guest) = (export(OWNER), export(GUEST));
+    let shared = |person: &Value| has(person, &format!("{SCALE}/{GUEST}"));
+    assert!(shared(&owner) && shared(&guest));
+    let rows = |person: &Value, kind: &str| {
+        let rows = person["audit"].as_array().unwrap().iter().filter(|row| row["kind"] == kind);
+        rows.map(|row| row["object"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((rows(&owner, "user"), rows(&owner, "home")), (vec![OWNER.to_owned()], vec!["10700001".to_owned()]));
+    assert_eq!(rows(&owner, "product"), [] as [String; 0]);
+    // A device that changes hands: what was before is not about its new owner.
+    cloud.ingle(&["device", "set", SPEAKER, "--owner", "18200000678"], "").unwrap();
+    rename(SPEAKER, "The owner's speaker");
+    let (owner, guest) = (export(OWNER), export(GUEST));
+    assert!(has(&owner, "The owner's speaker") && has(&owner, &format!("{SPEAKER}/{OWNER}")));
+    assert!(!has(&owner, "The guest's speaker") && !has(&guest, "The owner's speaker"), "{owner:#}");
+    assert!(!has(&owner, &format!("{SPEAKER}/{GUEST}")), "{owner:#}");
+    // The same for a home.
+    cloud.ingle(&["home", "set", "11600001", "--owner", "18200000678", "--name", "The owner's flat"], "").unwrap();
+    let (owner, guest) = (export(OWNER), export(GUEST));
+    assert!(has(&owner, "The owner's flat") && !has(&owner, "The guest's home"), "{owner:#}");
+    assert!(!has(&guest, "The guest's home") && !has(&guest, "The owner's flat"), "{guest:#}");
+}
+
+#[test]
+fn a_long_log_is_exported_whole_and_oldest_first() {
+    let cloud = TestCloud::start();
+    let now = cloud.now_ms() - 1_000_000;
+    let count: i64 = 100_250;
+    // Up to seven rows in a millisecond.
+    let rows = (0..count).map(|at| {
+        let (time, value) = (now + at / 7, at);
+        format!(r#"{{"device_id":"{SCALE}","time":{time},"type":7,"from":1,"code":"weight","value":{value}}}"#) + "\n"
+    });
+    cloud.import_lines(&rows.collect::<String>()).unwrap();
+    let person: Value = serde_json::from_str(&cloud.ingle(&["export", "--user", OWNER], "").unwrap()).unwrap();
+    let values = person["log"].as_array().unwrap().iter().map(|row| row["value"].as_i64().unwrap());
+    assert!(values.eq(0..count), "every row once, in order");
+}

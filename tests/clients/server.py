@@ -100,8 +100,8 @@ class Server:
 
     def import_events(self, rows):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        said = self._command_on(lines, "import", "events")
-        assert said == f"{len(rows)} events imported\n"
+        said = self._command_on(lines, "import", "events", "--lenient")
+        assert said.startswith(f"{len(rows)} events imported, 0 were there already\n"), said
 
     def rotate_visual_key(self):
         """Gives back the name of the new key."""

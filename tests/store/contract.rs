@@ -5,6 +5,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod contains;
 mod devices;
 mod inventory;
 mod invitations;

@@ -212,7 +212,7 @@ impl TestCloud {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Adds log rows: `(device, time_ms, type, from, code, value)`.
+    /// Adds log rows: `(device, time_ms, type, from, code, value)`. Any value is taken, as in a report of a device.
     pub fn import(&self, rows: &[(&str, i64, i64, i64, &str, Value)]) {
         let lines = rows.iter().map(|(device, time_ms, kind, from, code, value)| {
             let mut line = json!({"device_id": device, "time": time_ms, "type": kind, "from": from});
@@ -222,14 +222,20 @@ impl TestCloud {
             }
             format!("{line}\n")
         });
-        self.import_lines(&lines.collect::<String>()).unwrap();
+        self.import_file(lines.collect::<String>().as_bytes(), &["--lenient"]).unwrap();
     }
 
     /// Imports lines without a change.
     pub fn import_lines(&self, lines: &str) -> Result<String, String> {
+        self.import_file(lines.as_bytes(), &[])
+    }
+
+    /// Imports a file with this content.
+    pub fn import_file(&self, content: &[u8], options: &[&str]) -> Result<String, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(lines.as_bytes()).unwrap();
-        self.ingle(&["import", "events", file.path().to_str().unwrap()], "")
+        file.write_all(content).unwrap();
+        let arguments = [&["import", "events", file.path().to_str().unwrap()], options].concat();
+        self.ingle(&arguments, "")
     }
 
     /// The Tuya client of the first project.

@@ -19,7 +19,7 @@ fn fill(cloud: &TestCloud) -> (i64, Vec<(i64, i64, String)>) {
     let mut rows = Vec::new();
     let mut shown = Vec::new();
     for index in 0..401_i64 {
-        let time = end - index / 3 * 250;
+        let time = end - index / 2 * 250;
         for (kind, code, value) in
             [(7, "switch_1", json!(index % 2 == 0)), (7, "cur_power", json!(index)), (1 + index % 2, "", Value::Null)]
         {

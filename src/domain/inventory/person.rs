@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{OBJECT_PAGE_MAX, ObjectKind, ObjectQuery};
 use crate::domain::event::{EventTypes, PageStart};
-use crate::domain::{Cloud, DeviceId, EventQuery, Result};
+use crate::domain::{Cloud, DeviceId, EventCount, EventQuery, Result};
 
 /// The days that a partition of the event log spans. A row may live so much longer than the retention says.
 const PARTITION_DAYS: i64 = 7;
@@ -101,9 +101,9 @@ impl Cloud {
         let mut hidden = Vec::new();
         loop {
             let page = self.objects(ObjectKind::Device, query.clone()).await?;
-            for row in page.rows {
-                let id = row.members.get("device_id").and_then(Json::as_str).unwrap_or_default().to_owned();
-                let Some(device) = self.device_by_id(&DeviceId(id.clone())).await? else { continue };
+            let ids = page.rows.iter().filter_map(|row| row.members.get("device_id")?.as_str());
+            let ids: Vec<DeviceId> = ids.map(DeviceId::from).collect();
+            for device in self.devices_by_id(&ids).await?.into_iter().flatten() {
                 let all = EventQuery {
                     types: EventTypes::all(),
                     codes: Vec::new(),
@@ -113,9 +113,9 @@ impl Cloud {
                     limit: 1,
                 };
                 let query = self.within_history(&device, all);
-                let count = self.telemetry.count(None, device.no, &query).await?;
-                if count.rows > 0 {
-                    hidden.push(HiddenRows { device_id: id, rows: count.rows, is_exact: count.is_exact });
+                let EventCount { rows, is_exact } = self.telemetry.count(None, device.no, &query).await?;
+                if rows > 0 {
+                    hidden.push(HiddenRows { device_id: device.id.0, rows, is_exact });
                 }
             }
             match page.next {

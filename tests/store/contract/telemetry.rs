@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::contains::{rows_are_found_among_many, rows_are_found_by_their_content};
 use ingle::domain::data_point::CODES_PER_DEVICE_MAX;
 use ingle::domain::event::{Consent, NextRow, PageStart};
 use ingle::domain::store::Telemetry;
@@ -474,11 +475,9 @@ macro_rules! contract {
 macro_rules! on_engines {
     ($($engine:ident: $open:expr;)*) => {
         $(contract!($engine, $open, [
-            an_empty_log,
-            a_row_comes_back_as_it_was,
-            rows_of_one_millisecond_are_numbered,
-            a_page_is_newest_first_whatever_the_order_of_arrival,
-            a_start_is_inclusive_or_exclusive,
+            an_empty_log, a_row_comes_back_as_it_was, rows_of_one_millisecond_are_numbered,
+            rows_are_found_by_their_content, rows_are_found_among_many,
+            a_page_is_newest_first_whatever_the_order_of_arrival, a_start_is_inclusive_or_exclusive,
             filters_select_by_type_and_code,
             the_next_row_is_one_that_matches,
             a_page_scans_a_bounded_number_of_rows,

@@ -23,6 +23,7 @@ mod files;
 mod flush;
 mod journal;
 mod latest;
+mod lists;
 mod memtable;
 mod numbering;
 mod partition;
@@ -59,7 +60,7 @@ use crate::domain::event::{Consent, Expiry, NextRow, PageStart};
 use crate::domain::figures::TelemetryFigures;
 use crate::domain::store::Telemetry;
 use crate::domain::{
-    DeviceNo, DurationMs, Event, EventCount, EventPage, EventQuery, EventTypes, Latest, NewEvent, ProjectNo, Result,
+    DeviceNo, DurationMs, Event, EventCount, EventPage, EventQuery, Latest, NewEvent, ProjectNo, Result,
 };
 use crate::durable_file;
 use crate::store::long_reads::LongReads;
@@ -386,15 +387,12 @@ impl Telemetry for SqliteTelemetry {
         self.long_reads.run(project, move || Ok(read::count(&engine, device.0, &query, limits)?)).await
     }
 
+    async fn contains(&self, rows: &[NewEvent]) -> Result<Vec<bool>> {
+        lists::contains(self, rows).await
+    }
+
     async fn newest_ms(&self, devices: &[DeviceNo]) -> Result<Vec<i64>> {
-        let (codes, start) = (Vec::new(), PageStart::Newest);
-        let query = EventQuery { types: EventTypes::all(), codes, from_ms: 0, to_ms: i64::MAX, start, limit: 1 };
-        let mut newest_ms = Vec::with_capacity(devices.len());
-        for device in devices {
-            let page = self.page(None, *device, &query).await?;
-            newest_ms.push(page.rows.first().map_or(0, |event| event.row.time_ms));
-        }
-        Ok(newest_ms)
+        lists::newest_ms(self, devices).await
     }
 
     async fn latest(&self, devices: &[DeviceNo]) -> Result<Vec<Arc<Latest>>> {
