@@ -9,6 +9,7 @@ mod members;
 mod merge;
 mod plan;
 mod rules;
+mod surroundings;
 mod values;
 mod write;
 

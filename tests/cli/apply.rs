@@ -202,7 +202,7 @@ fn a_large_document_is_written_in_parts_while_others_write() {
         let mut at = 0;
         while !writer.is_finished() || at == 0 {
             let renamed =
-                app.put(&format!("/v1.0/devices/{}", crate::support::world::PLUG), &json!({"name": format!("n{at}")}));
+                app.put(&format!("/v1.0/devices/{}", crate::support::world::PLUG), json!({"name": format!("n{at}")}));
             assert_eq!(renamed["result"], true, "{renamed}");
             at += 1;
         }

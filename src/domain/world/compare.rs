@@ -219,7 +219,11 @@ impl WorldDevice {
                 _ => None,
             });
             // To share a device with its owner changes nothing.
-            let named = named.filter(|named| named.is_none() || *named != owner.map(|(no, _)| *no));
+            let sharer = match found.owner {
+                Some(NamedUser::One(no)) => Some(no),
+                _ => owner.map(|(no, _)| *no),
+            };
+            let named = named.filter(|named| named.is_none() || *named != sharer);
             let named: HashSet<Option<UserNo>> = named.collect();
             let before: HashSet<Option<UserNo>> = stored.sharees.iter().map(|(no, _)| Some(*no)).collect();
             if named != before {

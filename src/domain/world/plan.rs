@@ -1,17 +1,16 @@
 //! Finds what a document changes, without changing anything. Only that is written afterwards, so that a large document in which
 //! little has changed delays no other write.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{FoundDevice, MemberChange, NamedUser, StoredObjects, changes};
-use super::rules::{check_device, place_of};
+use super::compare::{FoundDevice, MemberChange, StoredObjects, changes};
+use super::rules::place_of;
+use super::surroundings::Surroundings;
 use super::{DevicePlace, WorldDevice, WorldDocument, WorldProject};
 use crate::domain::inventory::ObjectKind;
-use crate::domain::user::compared_name;
-use crate::domain::{Cloud, Error, NodeType, ProjectNo, Result};
+use crate::domain::{Cloud, Error, NodeType, Result};
 
 /// The number of devices that are compared at a time.
 pub(super) const BATCH: usize = 1000;
@@ -75,30 +74,6 @@ pub(super) struct PlannedDevice {
     pub place: DevicePlace,
 }
 
-/// What the document itself creates, and what its devices need to be compared with.
-struct Surroundings<'a> {
-    document: &'a WorldDocument,
-    index: usize,
-    no: ProjectNo,
-    /// Users that do not exist yet, by name and by uid.
-    new_users: HashSet<String>,
-    homes: HashSet<i64>,
-    /// Homes that get another owner: the devices of the previous owner leave them.
-    moved_homes: HashSet<i64>,
-    hashers: (RandomState, RandomState),
-    seen: HashSet<u128>,
-    /// Gateways of the document.
-    gateways: HashSet<u128>,
-    /// Gateways that are not stored, with the device that names them.
-    awaited: Vec<(u128, usize)>,
-    /// Stored gateways that change: their sub-devices may change with them.
-    moved: HashSet<u128>,
-    /// Devices that do not differ, with their gateways.
-    behind: Vec<(u128, DevicePlace)>,
-    unnamed: HashMap<String, usize>,
-    products: HashMap<String, Option<String>>,
-}
-
 impl Cloud {
     /// Compares a document with what is stored. `differences` says whether every difference is returned.
     ///
@@ -152,107 +127,6 @@ impl Cloud {
             }
         }
         Ok(devices)
-    }
-}
-
-impl<'a> Surroundings<'a> {
-    fn of(document: &'a WorldDocument, index: usize, project: &WorldProject, stored: &StoredObjects) -> Self {
-        let users = project.users.iter().zip(&stored.users).filter(|(_, stored)| stored.is_none());
-        let names =
-            users.flat_map(|(user, _)| [Some(compared_name(&user.username)), user.uid.as_ref().map(Into::into)]);
-        let moved = project.homes.iter().zip(&stored.homes);
-        let moved = moved.filter_map(|(home, stored)| stored.as_ref().filter(|stored| stored.owner != home.owner));
-        Self {
-            document,
-            index,
-            no: stored.project.as_ref().map_or(ProjectNo(0), |(no, _)| *no),
-            new_users: names.flatten().map(|name| name.to_string()).collect(),
-            homes: project.homes.iter().filter_map(|home| home.home_id).collect(),
-            moved_homes: moved.filter_map(|home| home.home_id).collect(),
-            hashers: Default::default(),
-            seen: HashSet::new(),
-            gateways: HashSet::new(),
-            awaited: Vec::new(),
-            moved: HashSet::new(),
-            behind: Vec::new(),
-            unnamed: HashMap::new(),
-            products: HashMap::new(),
-        }
-    }
-
-    /// Stands for a value of a member. Two values have the same number with a negligible probability.
-    fn number(&self, member: &str, value: &str) -> u128 {
-        let of = |hasher: &RandomState| u128::from(hasher.hash_one((member, value)));
-        of(&self.hashers.0) << 64 | of(&self.hashers.1)
-    }
-
-    /// Reads a batch of devices and checks what can be checked without a store.
-    fn read(&mut self, start: usize) -> Result<Vec<WorldDevice>> {
-        let project = &self.document.projects()[self.index];
-        let place = place_of(project);
-        let end = (start + BATCH).min(self.document.device_count(self.index));
-        let mut devices = Vec::with_capacity(end - start);
-        for index in start..end {
-            let device = self.document.device(self.index, index)?;
-            check_device(&place, &device)?;
-            if let Some(id) = &device.device_id
-                && !self.seen.insert(self.number("device_id", id))
-            {
-                return Err(Error::Refused(format!("{place} devices: {id:?} is listed twice")));
-            }
-            devices.push(device);
-        }
-        Ok(devices)
-    }
-
-    /// Names the devices without a name.
-    fn numbered(&mut self, mut devices: Vec<WorldDevice>) -> Result<Vec<WorldDevice>> {
-        WorldDevice::name_unnamed(&mut devices, &mut self.unnamed);
-        Ok(devices)
-    }
-
-    /// Why a device will be refused, although its own members are valid.
-    fn problem(&mut self, said: &WorldDevice, found: &FoundDevice) -> Option<String> {
-        let is_unknown = |name: &String, named: &NamedUser| {
-            *named == NamedUser::Nobody
-                && !self.new_users.contains(name)
-                && !self.new_users.contains(compared_name(name).as_ref())
-        };
-        let named = |name: &String, named: &NamedUser| match named {
-            NamedUser::Several(count) => Some(format!("{count} apps have a user {name:?}: give the uid of one")),
-            named => is_unknown(name, named).then(|| format!("there is no user {name:?}")),
-        };
-        let owner = said.owner.as_ref().zip(found.owner.as_ref());
-        let sharees = said.shared_with.iter().flatten().zip(&found.sharees);
-        if let Some(problem) = owner.into_iter().chain(sharees).find_map(|(name, user)| named(name, user)) {
-            return Some(problem);
-        }
-        if let Some(home) = said.home_id
-            && home != 0
-            && !found.has_home
-            && !self.homes.contains(&home)
-        {
-            return Some(format!("home_id: the project has no home {home}"));
-        }
-        if let Some(member) = found.taken {
-            return Some(format!("{member} is in use already"));
-        }
-        if let Some(id) = &said.gateway {
-            match found.gateway {
-                None => self.awaited.push((self.number("device_id", id), said.place.index)),
-                // A gateway that the document gives to the project is judged when it is written.
-                stored => match super::links::StoredDevice::gateway(stored, id, self.no) {
-                    Err(error) if !self.seen.contains(&self.number("device_id", id)) => return Some(error.to_string()),
-                    _ => {}
-                },
-            }
-        }
-        let (name, iot_id) = (said.device_name.as_ref().or(said.device_id.as_ref()), said.iot_id.as_ref());
-        let name = name.map(|name| ("device_name", format!("{} {name}", said.product_id)));
-        let iot_id = iot_id.map(|id| ("iot_id", id.clone()));
-        let twice = |(member, value): &(&'static str, String)| !self.seen.insert(self.number(member, value));
-        let (member, _) = name.into_iter().chain(iot_id).find(twice)?;
-        Some(format!("{member} is in use already by another device of the document"))
     }
 }
 
@@ -392,34 +266,8 @@ impl WorldPlan {
     ) -> Result<()> {
         let id = said.device_id.as_ref().or(said.device_name.as_ref());
         let object = id.cloned().unwrap_or_default();
-        let said_product = || {
-            let mut products = project.products.iter();
-            products.find(|one| match &said.product {
-                Some(name) => one.name == *name,
-                None => one.product_id.as_ref() == Some(&said.product_id),
-            })
-        };
-        let product = found.product.as_ref();
-        let (maker, node_type) = match product {
-            Some(product) => (Some(product.maker), product.node_type),
-            None => match said_product() {
-                Some(product) => (Some(near.no), product.node_type.unwrap_or(NodeType::Device)),
-                None => (None, NodeType::Device),
-            },
-        };
-        let is_of_product = |id: &str| product.is_some_and(|product| product.id == id);
-        let judged = match (maker, &found.stored) {
-            (None, _) => {
-                let name = said.product.as_ref().unwrap_or(&said.product_id);
-                Err(Error::Refused(format!("there is no product {name:?}")))
-            }
-            (Some(maker), None) => said.check_maker(near.no, maker, None).map(|_| None),
-            (Some(_), Some(stored)) if !is_of_product(&stored.members.product_id) => {
-                Err(Error::Refused("the device is of another product".to_owned()))
-            }
-            (Some(maker), Some(stored)) => said.changes(near.no, maker, found, stored).map(Some),
-        };
-        let (members, mut problem) = match judged {
+        let node_type = near.product(said, found).map_or(NodeType::Device, |(_, node_type)| node_type);
+        let (members, mut problem) = match near.judge(said, found) {
             Ok(members) => (members, None),
             Err(Error::Refused(text)) => (None, Some(text)),
             Err(error) => return Err(error),
