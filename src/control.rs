@@ -10,6 +10,7 @@ pub mod objects;
 pub mod observe;
 pub mod person;
 mod stream;
+pub mod world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,6 @@ use tower::ServiceExt;
 use crate::actor;
 use crate::domain::audit::{Actor, ActorKind};
 use crate::domain::event::Consent;
-use crate::domain::world::World;
 use crate::domain::{Cloud, Error, Project, Result as DomainResult};
 use crate::http::HttpService;
 use crate::net::{Limits, Listener, Peer};
@@ -50,7 +50,8 @@ pub const SOCKET_FILE: &str = "control.sock";
 const CONNECTIONS_MAX: usize = 16;
 /// The timeout for the headers of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const WORLD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The maximal size of the body of a request, except for a world document.
+const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The credentials of a project.
 #[derive(Serialize, Deserialize)]
@@ -78,17 +79,17 @@ pub fn router(cloud: Arc<Cloud>, folder: Arc<dyn DataFolder>, addresses: String,
     let of_folder = of_folder.with_state(folder);
     Router::new()
         .route("/addresses", get(move || async { addresses }))
-        .route("/world", post(apply))
         .route("/projects", get(projects))
         .route("/visual-key", post(rotate_visual_key))
         .route("/expire", post(expire))
         .route("/audit", post(audit::audit))
         .merge(import::routes())
+        .merge(world::routes())
         .merge(objects::routes())
         .merge(connection::routes())
         .merge(person::routes())
         .merge(live::routes(views))
-        .layer(DefaultBodyLimit::max(WORLD_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(as_operator))
         .with_state(cloud)
         .merge(of_folder)
@@ -139,11 +140,6 @@ fn text_of(error: &Error) -> String {
 
 async fn verify(State(folder): State<Arc<dyn DataFolder>>) -> Result<String, Refusal> {
     Ok(tokio::task::spawn_blocking(move || folder.verify()).await.map_err(Error::store)??)
-}
-
-async fn apply(State(cloud): State<Arc<Cloud>>, body: String) -> Result<String, Refusal> {
-    let world = cloud.apply(World::parse(&body)?).await?;
-    Ok(world.to_json()?)
 }
 
 async fn projects(State(cloud): State<Arc<Cloud>>) -> Result<Response, Refusal> {
@@ -213,8 +209,8 @@ impl Control {
     ///
     /// # Errors
     /// The text of a refusal, or why the server could not be reached.
-    pub async fn ask(&self, path: &str, body: String) -> Result<Bytes, String> {
-        collect(self.send(path, body).await?).await
+    pub async fn ask(&self, path: &str, body: impl Into<Bytes>) -> Result<Bytes, String> {
+        collect(self.send(path, body.into()).await?).await
     }
 
     /// Sends a request whose answer is streamed, and calls `each` for each piece of it until that returns false.
@@ -225,10 +221,10 @@ impl Control {
     pub async fn read(
         &self,
         path: &str,
-        body: String,
+        body: impl Into<Bytes>,
         mut each: impl FnMut(&[u8]) -> bool + Send,
     ) -> Result<(), String> {
-        let mut body = self.send(path, body).await?.into_body();
+        let mut body = self.send(path, body.into()).await?.into_body();
         while let Some(Ok(frame)) = body.frame().await {
             if frame.data_ref().is_some_and(|piece| !each(piece)) {
                 break;
@@ -238,7 +234,7 @@ impl Control {
     }
 
     /// Sends a request. The answer is a success.
-    async fn send(&self, path: &str, body: String) -> Result<Response, String> {
+    async fn send(&self, path: &str, body: Bytes) -> Result<Response, String> {
         let method = if body.is_empty() { "GET" } else { "POST" };
         let request = Request::builder().method(method).uri(path).header("host", "ingle").body(Body::from(body));
         let request = request.map_err(|error| error.to_string())?;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::serve::stopped;
 use super::{Outcome, Place, print};
 use crate::app::{Addresses, App, SystemClock};
+use crate::control::world::{APPLY, FILL, REPLACE_SECRETS};
 use crate::control::{Control, Credentials};
 use crate::logging::LogLevel;
 
@@ -50,11 +51,14 @@ impl Demo {
         let mut project = first_project(&control).await?;
         if project.is_none() {
             // Only in a new folder, so that a device that was removed stays removed.
-            control.ask("/world", WORLD.to_owned()).await?;
+            control.ask(APPLY, WORLD).await?;
             project = first_project(&control).await?;
         }
         let project = project.ok_or("the demo project was not created")?;
-        let filled = control.ask("/world", world_of_examples(&project)).await?;
+        let examples = world_of_examples(&project);
+        // The password is the one that the printed examples use.
+        control.ask(&format!("{APPLY}?{REPLACE_SECRETS}"), examples.clone()).await?;
+        let filled = control.ask(FILL, examples).await?;
         let filled: serde_json::Value = serde_json::from_slice(&filled).map_err(|error| error.to_string())?;
         let secret = filled["projects"][0]["devices"][0]["secret"].as_str().unwrap_or_default().to_owned();
         let folder = place.data.display().to_string();

@@ -13,6 +13,7 @@ use tokio::time::{interval, timeout};
 use super::serve::stopped;
 use super::{Outcome, Place, print};
 use crate::app::SystemClock;
+use crate::control::world::{APPLY, REPLACE_SECRETS};
 use crate::control::{Control, SOCKET_FILE};
 use crate::domain::Clock;
 use crate::shutdown::{self, Shutdown};
@@ -173,7 +174,8 @@ async fn make(data: &Path, devices: &[Identity], points: usize) -> Outcome {
     let bar = ProgressBar::new_spinner().with_message("making the devices");
     for document in documents(devices, points) {
         bar.tick();
-        let made = control.ask("/world", document).await;
+        // The devices of an earlier run have other secrets.
+        let made = control.ask(&format!("{APPLY}?{REPLACE_SECRETS}"), document).await;
         made.map_err(|error| format!("the server on {} did not make the devices: {error}", data.display()))?;
     }
     bar.finish_and_clear();

@@ -136,7 +136,7 @@ impl Control {
     /// The text of a refusal, or why the server could not be reached.
     pub async fn backup(&self, with_keys: bool) -> Result<ReceivedBackup, String> {
         let text = if with_keys { WITH_KEYS } else { WITHOUT_KEYS };
-        let response = self.send(PATH, text.to_owned()).await?;
+        let response = self.send(PATH, text.to_owned().into()).await?;
         let bytes = response.headers().get(BYTES_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = bytes.ok_or("the running server makes no backups: it is of an older version")?;
         Ok(ReceivedBackup { bytes, body: response.into_body(), received: Vec::new() })

@@ -167,15 +167,15 @@ async fn export(State(cloud): State<Arc<Cloud>>, body: String) -> Result<Respons
 
 /// A world document that is written object by object.
 #[derive(Default)]
-struct Document {
-    text: String,
+pub(super) struct Document {
+    pub(super) text: String,
     /// The section of the project that is open; `None` if no object of it was written yet.
     section: Option<&'static str>,
     has_project: bool,
 }
 
 impl Document {
-    fn add(&mut self, kind: ObjectKind, members: &Json) {
+    pub(super) fn add(&mut self, kind: ObjectKind, members: &Json) {
         let Some(section) = kind.section() else {
             self.close_project();
             self.text.push_str(if self.has_project { ",\n" } else { "{\"projects\": [\n" });
@@ -201,7 +201,7 @@ impl Document {
         }
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.close_project();
         self.text.push_str(if self.has_project { "\n]}\n" } else { "{\"projects\": []}\n" });
     }

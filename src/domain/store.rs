@@ -28,7 +28,8 @@ use super::session::{DeviceClaim, DeviceSecret};
 use super::token::{EarlierTokens, TokenPair};
 use super::user::{Account, User, UserOrder, UserPage, UserQuery, UserSync};
 use super::visual::{Access, VisualKey};
-use super::world::World;
+use super::world::compare::{FoundDevice, StoredObjects};
+use super::world::{World, WorldDevice, WorldProject};
 use super::{
     DeviceId, DeviceNo, DeviceUserId, DurationMs, EventCount, EventPage, EventQuery, Latest, NewEvent, Product,
     Project, ProjectNo, Result, Schema, Uid, UserNo,
@@ -402,6 +403,20 @@ pub trait WorldStore: Send + Sync {
     /// was disabled.
     async fn apply(&self, world: World, cuts: &dyn HistoryCuts, now_ms: i64)
     -> Result<((World, Vec<DeviceNo>), Moves)>;
+    /// What is stored of the objects of a document's project, without its devices. It verifies the passwords of the
+    /// document, which takes long.
+    async fn stored_objects(&self, project: &WorldProject) -> Result<StoredObjects>;
+    /// What is stored of devices of a document and of what they name, with the devices and in their order. Each of them has
+    /// an id or a device name, unless its product is new. `project` is that of the document, 0 if it does not exist.
+    /// `with_keys` says that the local keys of gateways are needed.
+    async fn stored_devices(
+        &self,
+        project: ProjectNo,
+        devices: Vec<WorldDevice>,
+        with_keys: bool,
+    ) -> Result<Vec<(WorldDevice, FoundDevice)>>;
+    /// The Tuya ids of the products of a project that have this name. The project is found by its name.
+    async fn products_named(&self, project: &str, name: &str) -> Result<Vec<String>>;
 }
 
 /// The event log and the latest values, which change all the time.

@@ -1,34 +1,44 @@
 //! The world document, which `ingle apply` reads and prints: these types are its JSON form. Unknown members are refused
 //! by name. A member that is left out keeps the stored value; if there is none, it gets a default or a generated value.
 
+pub mod compare;
+mod document;
 mod functions;
 pub mod links;
 mod members;
 mod merge;
+mod plan;
 mod rules;
+mod surroundings;
 mod values;
+mod write;
 
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+pub use compare::MemberChange;
+pub use document::WorldDocument;
+pub use plan::{Counts, Difference, WorldPlan};
+pub use write::Filled;
+
 use super::device::Removal;
 use super::product::Registration;
 use super::{Access, Cloud, Error, FunctionType, NodeType, Result, UsernameType};
 
-/// A world document.
+/// A world document. `D` is a device: read completely, or as its JSON text ([`WorldDocument`]).
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct World {
+pub struct World<D = WorldDevice> {
     /// The projects.
-    #[serde(default)]
-    pub projects: Vec<WorldProject>,
+    #[serde(default = "Vec::new")]
+    pub projects: Vec<WorldProject<D>>,
 }
 
 /// A project, identified by its name.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WorldProject {
+pub struct WorldProject<D = WorldDevice> {
     /// Its name.
     pub name: String,
     /// Credentials and settings for Tuya's API.
@@ -50,8 +60,8 @@ pub struct WorldProject {
     #[serde(default)]
     pub homes: Vec<WorldHome>,
     /// The devices of its products.
-    #[serde(default)]
-    pub devices: Vec<WorldDevice>,
+    #[serde(default = "Vec::new")]
+    pub devices: Vec<D>,
 }
 
 /// Credentials and settings for Tuya's API.
@@ -212,8 +222,14 @@ pub struct WorldHome {
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldDevice {
-    /// The product's Tuya id.
+    /// Its place in the document.
+    #[serde(skip)]
+    pub place: DevicePlace,
+    /// The product's Tuya id; empty if the document names the product.
+    #[serde(default)]
     pub product_id: String,
+    /// The name of the product, among those of the project, instead of its id.
+    pub product: Option<String>,
     /// The id in both clouds.
     pub device_id: Option<String>,
     /// The secret with which it connects.
@@ -259,6 +275,15 @@ pub struct WorldDevice {
     pub disabled: Option<bool>,
 }
 
+/// Where a device is in the document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DevicePlace {
+    /// Its index in the list of the project's devices.
+    pub index: usize,
+    /// Its number, from 1, among the devices of its product that have neither an id nor a device name; 0 for any other one.
+    pub unnamed: usize,
+}
+
 impl World {
     /// Parses a document.
     ///
@@ -267,22 +292,24 @@ impl World {
     pub fn parse(text: &str) -> Result<Self> {
         let mut world: Self = serde_json::from_str(text).map_err(|error| Error::Refused(error.to_string()))?;
         for project in &mut world.projects {
-            project.products.iter_mut().try_for_each(WorldProduct::complete_functions)?;
-            let mut types = project.users.iter().filter_map(|user| user.username_type);
-            if types.any(|number| UsernameType::from_number(number).is_none()) {
-                return Err(Error::Refused("username_type must be 1, 2 or 3".to_owned()));
+            project.complete()?;
+            for (index, device) in project.devices.iter_mut().enumerate() {
+                device.place.index = index;
             }
         }
         Ok(world)
     }
+}
 
-    /// The document as JSON text. Members without a value are left out.
-    ///
-    /// # Errors
-    /// [`Error::Store`], never in practice.
-    pub fn to_json(&self) -> Result<String> {
-        let document = serde_json::to_value(self).map_err(Error::store)?;
-        serde_json::to_string_pretty(&without_absent(document)).map_err(Error::store)
+impl<D> WorldProject<D> {
+    /// Completes the functions of the products, and checks what can be checked of a part that was just read.
+    fn complete(&mut self) -> Result<()> {
+        self.products.iter_mut().try_for_each(WorldProduct::complete_functions)?;
+        let mut types = self.users.iter().filter_map(|user| user.username_type);
+        match types.any(|number| UsernameType::from_number(number).is_none()) {
+            true => Err(Error::Refused("username_type must be 1, 2 or 3".to_owned())),
+            false => Ok(()),
+        }
     }
 }
 
@@ -331,18 +358,25 @@ fn calling_codes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Res
 }
 
 impl Cloud {
-    /// Applies a document and returns it with all generated values, but without passwords.
+    /// Applies a document in one transaction and returns it with all generated values, but without passwords. It is for a
+    /// small document, and replaces secrets. [`Cloud::plan_world`] is for one of any size.
     ///
     /// # Errors
     /// [`super::Error::Refused`] with the path in the document; nothing is changed then.
     pub async fn apply(&self, mut world: World) -> Result<World> {
         world.check()?;
+        let world = self.write_world(world).await?;
+        self.end_subscribers(None).await?;
+        Ok(world)
+    }
+
+    /// Writes a part of a document in one transaction, and carries out the consequences.
+    async fn write_world(&self, world: World) -> Result<World> {
         let ((world, ended), moves) = self.registry.apply(world, self, self.now_ms()).await?;
         for device in ended {
             self.downlink.end_session(device).await;
         }
         self.follow(moves, Removal::Removed).await?;
-        self.end_subscribers(None).await?;
         Ok(world)
     }
 }

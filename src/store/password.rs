@@ -118,11 +118,7 @@ impl Passwords {
 /// # Errors
 /// [`Error::Store`].
 pub fn hash_if_changed(password: &Password, current: &PasswordHashes) -> Result<Option<PasswordHashes>> {
-    let is_complete = match password {
-        Password::Md5(_) => current.md5.is_some(),
-        Password::Sha256(_) | Password::Clear(_) => current.sha256.is_some(),
-    };
-    if is_complete && matches(password, current) {
+    if is_stored(password, current) {
         return Ok(None);
     }
     let (md5, sha256) = match password {
@@ -131,6 +127,15 @@ pub fn hash_if_changed(password: &Password, current: &PasswordHashes) -> Result<
         Password::Sha256(digits) => (None, Some(hash(digits)?)),
     };
     Ok(Some(PasswordHashes { md5, sha256 }))
+}
+
+/// Whether a password is the stored one, and all hashes of it are stored.
+pub fn is_stored(password: &Password, current: &PasswordHashes) -> bool {
+    let is_complete = match password {
+        Password::Md5(_) => current.md5.is_some(),
+        Password::Sha256(_) | Password::Clear(_) => current.sha256.is_some(),
+    };
+    is_complete && matches(password, current)
 }
 
 /// Whether a password matches the stored hashes. It takes the same time if nothing is stored.

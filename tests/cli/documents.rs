@@ -153,7 +153,7 @@ fn a_secret_that_tuyas_c_sdk_cannot_use_is_named() {
         let mut world = product(&json!([]));
         world["projects"][0]["devices"] = json!(devices);
         let mut command = Command::new(INGLE);
-        command.args(["apply", "-", "--data"]).arg(folder.path());
+        command.args(["apply", "-", "--replace-secrets", "--data"]).arg(folder.path());
         said(command, &world.to_string())
     };
     let sixteen = "0123456789abcdef";
@@ -296,6 +296,9 @@ fn the_example_of_the_documentation_pastes() {
     let folder = tempfile::tempdir().unwrap();
     let first = ingle(&["apply", "-", "--json"], folder.path(), example).unwrap();
     assert_eq!(ingle(&["apply", "-", "--json"], folder.path(), example).unwrap(), first, "it changes nothing again");
+    let counted = ingle(&["apply", "-"], folder.path(), example).unwrap();
+    assert!(counted.contains("\n  created: nothing\n  changed: nothing\n  unchanged: 1 project, "), "{counted}");
+    assert!(counted.contains(" 1 app, 3 products, 2 users, 1 home, 3 devices\n"), "{counted}");
     let filled: Value = serde_json::from_str(&first).unwrap();
     let said: Value = serde_json::from_str(example).unwrap();
     let project = &said["projects"][0];

@@ -1,6 +1,7 @@
 //! The command line, as an operator uses it.
 
 mod administration;
+mod apply;
 mod audit;
 mod call;
 mod connect_info;
@@ -144,7 +145,7 @@ fn apply_fills_in_what_is_not_given_and_is_idempotent() {
 #[test]
 fn apply_refuses_as_a_whole_and_names_the_place() {
     let cloud = TestCloud::start();
-    let apply = |world: Value| cloud.ingle(&["apply", "-"], &world.to_string()).unwrap_err();
+    let apply = |world: Value| cloud.ingle(&["apply", "-", "--replace-secrets"], &world.to_string()).unwrap_err();
     let first = |members: Value| {
         let mut project = json!({"name": "first"});
         project.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());

@@ -208,7 +208,7 @@ impl TestCloud {
 
     /// Applies a world document and returns it filled in.
     pub fn apply(&self, world: &Value) -> Value {
-        let text = self.ingle(&["apply", "-", "--json"], &world.to_string()).unwrap();
+        let text = self.ingle(&["apply", "-", "--json", "--replace-secrets"], &world.to_string()).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 

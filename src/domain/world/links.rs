@@ -103,13 +103,23 @@ impl StoredDevice {
 }
 
 impl WorldDevice {
-    /// Gives each device without an id and a device name its device name.
-    pub fn name_unnamed(devices: &mut [Self]) {
-        let mut counts: HashMap<String, usize> = HashMap::new();
-        for device in devices.iter_mut().filter(|one| one.device_id.is_none() && one.device_name.is_none()) {
-            let count = counts.entry(device.product_id.clone()).or_default();
-            *count += 1;
-            device.device_name = Some(format!("{}-{count}", device.product_id));
+    /// Gives each device without an id and a device name its device name. `counts` are the numbers of such devices so far, by
+    /// product. A device that was numbered before keeps its number.
+    pub fn name_unnamed<'a>(devices: impl IntoIterator<Item = &'a mut Self>, counts: &mut HashMap<String, usize>) {
+        for device in devices {
+            if device.device_id.is_some() || device.device_name.is_some() {
+                continue;
+            }
+            if device.place.unnamed == 0 {
+                let product = device.product.as_ref().unwrap_or(&device.product_id);
+                let count = counts.entry(product.clone()).or_default();
+                *count += 1;
+                device.place.unnamed = *count;
+            }
+            // A product whose id is not known yet is new, and its devices are named when it has been written.
+            if device.product.is_none() {
+                device.device_name = Some(format!("{}-{}", device.product_id, device.place.unnamed));
+            }
         }
     }
 
@@ -156,7 +166,7 @@ impl WorldDevice {
     /// device must get a new generated key, because the document gives it the gateway's key as its own. It would show
     /// that key behind any other gateway.
     pub fn settle_local_key(&mut self, mut gateway: GatewayKey) -> bool {
-        let is_copied = gateway.is_own_given && self.local_key.as_ref() == Some(&gateway.key);
+        let is_copied = gateway.is_copied(self);
         gateway.is_own_given &= !is_copied;
         if gateway.is_shown() {
             self.local_key = Some(gateway.key);
@@ -174,6 +184,11 @@ impl OwnerChange {
 }
 
 impl GatewayKey {
+    /// Whether a document gives the sub-device the key of its gateway as its own.
+    pub fn is_copied(&self, said: &WorldDevice) -> bool {
+        self.is_own_given && said.local_key.as_ref() == Some(&self.key)
+    }
+
     /// Whether the sub-device shows the key as its own.
     fn is_shown(&self) -> bool {
         self.is_together && !self.is_own_given
@@ -309,7 +324,7 @@ mod tests {
     #[test]
     fn devices_without_a_name() {
         let mut devices = [world(""), world(r#","device_id":"d""#), world(r#","device_name":"n""#), world("")];
-        WorldDevice::name_unnamed(&mut devices);
+        WorldDevice::name_unnamed(&mut devices, &mut HashMap::new());
         let names = devices.map(|device| device.device_name.unwrap_or_default());
         assert_eq!(names, ["lamp-1", "", "n", "lamp-2"]);
     }

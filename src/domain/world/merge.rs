@@ -110,7 +110,9 @@ impl WorldDevice {
     /// document contains them.
     pub fn or_stored(&mut self, stored: Self) {
         let Self {
+            place: _,
             product_id: _,
+            product: _,
             device_id,
             secret,
             local_key,
@@ -169,11 +171,11 @@ impl WorldDevice {
         Self { name, node_id, ip, lat, lon, time_zone, local_key, ..self }
     }
 
-    /// The same device without its links.
+    /// The same device without its links and its place in the document.
     #[must_use]
     pub fn without_links(&self) -> Self {
-        let (gateway, owner, keep_history, home_id, shared_with) = Default::default();
-        Self { gateway, owner, keep_history, home_id, shared_with, ..self.clone() }
+        let (place, product, gateway, owner, keep_history, home_id, shared_with) = Default::default();
+        Self { place, product, gateway, owner, keep_history, home_id, shared_with, ..self.clone() }
     }
 
     /// The first member that the project of the product may not set while the device is held elsewhere: one that

@@ -22,13 +22,30 @@ impl World {
     /// # Errors
     /// [`Error::Refused`] with the path in the document.
     pub fn check(&mut self) -> Result<()> {
-        unique("projects", self.projects.iter().map(|project| project.name.as_str()))?;
-        self.projects.iter_mut().try_for_each(check_project)
+        check_projects(&mut self.projects)?;
+        for project in &self.projects {
+            let place = place_of(project);
+            let named = project.devices.iter().filter_map(|device| device.device_id.as_deref());
+            unique(&format!("{place} devices"), named)?;
+            project.devices.iter().try_for_each(|device| check_device(&place, device))?;
+        }
+        Ok(())
     }
 }
 
+/// Checks projects without their devices.
+pub(super) fn check_projects(projects: &mut [WorldProject]) -> Result<()> {
+    unique("projects", projects.iter().map(|project| project.name.as_str()))?;
+    projects.iter_mut().try_for_each(check_project)
+}
+
+/// How an error names a project.
+pub(super) fn place_of(project: &WorldProject) -> String {
+    format!("project {:?}", project.name)
+}
+
 fn check_project(project: &mut WorldProject) -> Result<()> {
-    let place = format!("project {:?}", project.name);
+    let place = place_of(project);
     text(&place, "name", &project.name)?;
     ids(
         &place,
@@ -71,9 +88,7 @@ fn check_project(project: &mut WorldProject) -> Result<()> {
             return refuse(&place, "home_id must be positive");
         }
     }
-    let named = project.devices.iter().filter_map(|device| device.device_id.as_deref());
-    unique(&format!("{place} devices"), named)?;
-    project.devices.iter().try_for_each(|device| check_device(&place, device))
+    Ok(())
 }
 
 fn check_product(place: &str, product: &WorldProduct) -> Result<()> {
@@ -103,9 +118,16 @@ fn check_product(place: &str, product: &WorldProduct) -> Result<()> {
     Ok(())
 }
 
-fn check_device(place: &str, device: &WorldDevice) -> Result<()> {
+/// Checks the ids and texts of a device.
+pub(super) fn check_device(place: &str, device: &WorldDevice) -> Result<()> {
     let name = device.device_id.as_ref().or(device.device_name.as_ref()).or(device.name.as_ref());
     let place = format!("{place} device {:?}", name.map(String::as_str).unwrap_or_default());
+    match (device.product_id.as_str(), &device.product) {
+        ("", None) => return refuse(&place, "missing field `product_id`"),
+        ("", Some(product)) => text(&place, "product", product)?,
+        (_, None) => {}
+        _ => return refuse(&place, "product_id and product both name the product: one of them is enough"),
+    }
     ids(
         &place,
         [

@@ -8,7 +8,8 @@ use super::world::product_secret_aad;
 use super::{device as devices, project as projects};
 use crate::domain::inventory::ObjectRow;
 use crate::domain::world::{
-    WorldAliyun, WorldApp, WorldDevice, WorldHome, WorldProduct, WorldProject, WorldTuya, WorldUser, members_of,
+    DevicePlace, WorldAliyun, WorldApp, WorldDevice, WorldHome, WorldProduct, WorldProject, WorldTuya, WorldUser,
+    members_of,
 };
 use crate::domain::{DeviceNo, Error, Result};
 use crate::store::functions;
@@ -51,7 +52,7 @@ pub fn project(row: &Row<'_>, seal: Option<&Seal>) -> Result<ObjectRow> {
         require_cloud_token: get(row, "require_cloud_token")?,
         keep_cloud_tokens: get(row, "keep_cloud_tokens")?,
     };
-    let mut members = members_of(&WorldProject { name, tuya, aliyun, ..WorldProject::default() })?;
+    let mut members = members_of(&WorldProject { name, tuya, aliyun, ..<WorldProject>::default() })?;
     members.retain(|_, value| !value.is_array());
     let mut project = ObjectRow { project: String::new(), ..object(row, members, &[])? };
     let old_until_ms: i64 = get(row, "old_until_ms")?;
@@ -132,6 +133,8 @@ pub fn device(row: &Row<'_>, seal: Option<&Seal>) -> Result<ObjectRow> {
     // A document refuses links of a device that its last owner gave up.
     let has_links = !get::<bool>(row, "is_given_up")?;
     let device = WorldDevice {
+        place: DevicePlace::default(),
+        product: None,
         product_id: get(row, "product_id")?,
         secret: secret(row, "secret_sealed", seal, &devices::secret_aad(&id))?,
         local_key: secret(row, "local_key_sealed", seal.filter(|_| !shows_gateways_key), &devices::local_key_aad(&id))?,

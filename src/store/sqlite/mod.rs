@@ -37,7 +37,9 @@ mod visibility;
 mod visual;
 mod wal;
 mod world;
+mod world_compare;
 mod world_device;
+mod world_lookup;
 mod world_user;
 
 use std::path::Path;

@@ -4,20 +4,23 @@
 //! differs, and fills in the document. All of this is one transaction.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::slice::Iter;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{OptionalExtension, Params, params};
 
 use super::connection::Reader;
 use super::owner::Owners;
 use super::project::{app_secret_aad, secret_aad};
 use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
+use super::world_lookup::Lookup;
 use super::{SqliteRegistry, product};
 use crate::domain::handover::{HistoryCuts, Moves};
 use crate::domain::password::Password;
 use crate::domain::store::WorldStore;
-use crate::domain::world::{World, WorldAliyun, WorldApp, WorldProduct, WorldProject, WorldTuya, WorldUser};
+use crate::domain::world::compare::{FoundDevice, StoredObjects};
+use crate::domain::world::{World, WorldApp, WorldDevice, WorldProduct, WorldProject, WorldUser};
 use crate::domain::{DeviceNo, Error, ProjectNo, Result};
 use crate::store::password::{PasswordHashes, hash_if_changed};
 use crate::store::seal::Seal;
@@ -63,6 +66,29 @@ impl WorldStore for SqliteRegistry {
             Ok((world, ended))
         };
         self.change_owners(cuts, now_ms, work).await
+    }
+
+    async fn stored_objects(&self, project: &WorldProject) -> Result<StoredObjects> {
+        self.objects_of(project.clone()).await
+    }
+
+    async fn stored_devices(
+        &self,
+        project: ProjectNo,
+        devices: Vec<WorldDevice>,
+        with_keys: bool,
+    ) -> Result<Vec<(WorldDevice, FoundDevice)>> {
+        self.devices_of(project, devices, with_keys).await
+    }
+
+    async fn products_named(&self, project: &str, name: &str) -> Result<Vec<String>> {
+        let (project, name) = (project.to_owned(), name.to_owned());
+        let read = move |reader: &Reader<'_>| {
+            let mut lookup = Lookup { connection: reader.connection, seal: &reader.readers.seal, project_no: 0 };
+            lookup.project_no = lookup.stored_project(&project)?.map_or(0, |(no, _)| no);
+            lookup.products_named(&name)
+        };
+        self.readers.run(read).await
     }
 }
 
@@ -112,12 +138,18 @@ pub(super) fn refused(error: rusqlite::Error) -> Error {
 /// Builds one project.
 pub(super) struct Builder<'a> {
     pub(super) owners: &'a Owners<'a>,
-    pub(super) connection: &'a Connection,
-    pub(super) seal: &'a Seal,
+    pub(super) lookup: Lookup<'a>,
     pub(super) now_ms: i64,
-    pub(super) project_no: i64,
     /// Devices whose sessions must end because of a change.
     pub(super) ended: RefCell<Vec<DeviceNo>>,
+}
+
+impl<'a> Deref for Builder<'a> {
+    type Target = Lookup<'a>;
+
+    fn deref(&self) -> &Lookup<'a> {
+        &self.lookup
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -129,8 +161,9 @@ impl<'a> Builder<'a> {
         hashes: &mut Iter<'_, Option<PasswordHashes>>,
     ) -> Result<Vec<DeviceNo>> {
         let (connection, now_ms, ended) = (owners.connection, owners.now_ms, RefCell::default());
-        let mut builder = Self { owners, connection, seal, now_ms, project_no: 0, ended };
-        builder.project_no = builder.project(world)?;
+        let lookup = Lookup { connection, seal, project_no: 0 };
+        let mut builder = Self { owners, lookup, now_ms, ended };
+        builder.lookup.project_no = builder.project(world)?;
         for app in &mut world.apps {
             let position = format!("app {:?}", app.schema);
             builder.app(app).map_err(|error| at(&position, error))?;
@@ -151,17 +184,6 @@ impl<'a> Builder<'a> {
         Ok(builder.ended.into_inner())
     }
 
-    /// Reads one row if it exists.
-    pub(super) fn find<T>(
-        &self,
-        sql: &str,
-        values: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(Error::store)?;
-        statement.query_row(values, read).optional().map_err(Error::store)
-    }
-
     /// Writes one row and returns its number.
     pub(super) fn write(&self, sql: &str, values: impl Params) -> Result<i64> {
         let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
@@ -174,7 +196,10 @@ impl<'a> Builder<'a> {
         let stored_no = stored.as_ref().map(|(no, _)| *no);
         if let Some((no, stored)) = stored {
             self.end_replaced(no, world.revokes_tokens_of(&stored), world.revokes_cloud_tokens_of(&stored))?;
-            world.or_stored(stored);
+            world.or_stored(stored.clone());
+            if (&world.tuya, &world.aliyun) == (&stored.tuya, &stored.aliyun) {
+                return Ok(no);
+            }
         }
         let secret = fill(&mut world.tuya.secret, generate::secret)?;
         let by_name = |column: &str| format!("SELECT {column} FROM project WHERE name = ?1");
@@ -218,34 +243,6 @@ impl<'a> Builder<'a> {
         Ok(no)
     }
 
-    /// The number, credentials and settings of a project.
-    fn stored_project(&self, name: &str) -> Result<Option<(i64, WorldProject)>> {
-        let sql = "SELECT project_no, client_id, secret_sealed, legacy_sign, mask_private_fields, aliyun_project_id,
-                   aliyun_app_key, aliyun_app_secret_sealed, require_cloud_token, keep_cloud_tokens
-                   FROM project WHERE name = ?1";
-        let found = self.find(sql, params![name], |row| {
-            let tuya = WorldTuya {
-                client_id: row.get("client_id")?,
-                secret: None,
-                legacy_sign: row.get("legacy_sign")?,
-                mask_private_fields: row.get("mask_private_fields")?,
-            };
-            let aliyun = WorldAliyun {
-                project_id: row.get("aliyun_project_id")?,
-                app_key: row.get("aliyun_app_key")?,
-                app_secret: None,
-                require_cloud_token: row.get("require_cloud_token")?,
-                keep_cloud_tokens: row.get("keep_cloud_tokens")?,
-            };
-            let sealed: (Vec<u8>, Vec<u8>) = (row.get("secret_sealed")?, row.get("aliyun_app_secret_sealed")?);
-            Ok((row.get("project_no")?, WorldProject { tuya, aliyun, ..WorldProject::default() }, sealed))
-        })?;
-        let Some((no, mut project, (secret, app_secret))) = found else { return Ok(None) };
-        project.tuya.secret = Some(self.seal.unseal(&secret, &secret_aad(name))?);
-        project.aliyun.app_secret = Some(self.seal.unseal(&app_secret, &app_secret_aad(name))?);
-        Ok(Some((no, project)))
-    }
-
     /// Revokes the tokens that were granted with a replaced secret, including those of users, and ends the time of grace of
     /// older secrets.
     fn end_replaced(&self, no: i64, is_new: bool, is_new_app: bool) -> Result<()> {
@@ -263,14 +260,7 @@ impl<'a> Builder<'a> {
     }
 
     fn app(&self, world: &mut WorldApp) -> Result<()> {
-        let sql = "SELECT app_key, name, country_codes FROM app WHERE project_no = ?1 AND schema = ?2";
-        let stored = self.find(sql, params![self.project_no, world.schema], |row| {
-            let countries: String = row.get("country_codes")?;
-            let countries = countries.split(',').filter(|code| !code.is_empty()).map(str::to_owned).collect();
-            let (app_key, name) = (row.get("app_key")?, row.get("name")?);
-            Ok(WorldApp { schema: world.schema.clone(), app_key, name, country_codes: Some(countries) })
-        })?;
-        if let Some(stored) = stored {
+        if let Some(stored) = self.stored_app(world)? {
             world.or_stored(stored);
         }
         fill(&mut world.app_key, generate::app_key)?;
@@ -294,50 +284,6 @@ impl<'a> Builder<'a> {
             self.ended.borrow_mut().extend(self.owners.numbers(devices, no)?.into_iter().map(DeviceNo));
         }
         Ok(())
-    }
-
-    /// The number and the members of a stored product.
-    fn stored_product(&self, world: &WorldProduct) -> Result<Option<(i64, WorldProduct)>> {
-        let columns = "product_no, project_no, product_id, product_key, product_secret_sealed, model, icon, net_type,
-                       node_type, biz_type, functions, registration, strict";
-        let mut sealed = Vec::new();
-        let read = |row: &Row<'_>| {
-            sealed = row.get("product_secret_sealed")?;
-            let product = WorldProduct {
-                product_id: row.get("product_id")?,
-                product_key: row.get("product_key")?,
-                product_secret: None,
-                name: world.name.clone(),
-                category: world.category.clone(),
-                model: row.get("model")?,
-                icon: row.get("icon")?,
-                net_type: row.get("net_type")?,
-                node_type: Some(product::node_type(row.get_ref("node_type")?.as_str()?)),
-                biz_type: row.get("biz_type")?,
-                registration: Some(product::registration(row.get_ref("registration")?.as_str()?)),
-                strict: row.get("strict")?,
-                functions: None,
-            };
-            Ok((row.get("product_no")?, ProjectNo(row.get("project_no")?), product, row.get::<_, String>("functions")?))
-        };
-        let found = match &world.product_id {
-            Some(id) => {
-                self.find(&format!("SELECT {columns} FROM product WHERE product_id = ?1"), params![id], read)?
-            }
-            None => self.find(
-                &format!("SELECT {columns} FROM product WHERE project_no = ?1 AND name = ?2 ORDER BY product_no"),
-                params![self.project_no, world.name],
-                read,
-            )?,
-        };
-        let Some((no, project, mut product, functions)) = found else { return Ok(None) };
-        let id = product.product_id.as_deref().unwrap_or_default();
-        if project.0 != self.project_no {
-            return Err(Error::Refused(format!("product_id {id:?} is another project's")));
-        }
-        product.product_secret = Some(self.seal.unseal(&sealed, &product_secret_aad(id))?);
-        product.functions = Some(functions::decode_for_document(&functions)?);
-        Ok(Some((no, product)))
     }
 
     /// A secret, encrypted. If the stored one that `sql` selects is the same, it is returned as it is, so that nothing changes.

@@ -1,34 +1,51 @@
 //! The world document: devices, their owners and sharees.
 
-use rusqlite::{Row, ToSql, params};
+use std::collections::HashMap;
+
+use rusqlite::{Row, params};
 
 use super::attribute::delete_desired_values;
 use super::device::{local_key_aad, secret_aad};
 use super::owner::{self, Owner};
-use super::product::node_type;
-use super::visibility::is_with_gateway;
 use super::world::{Builder, at, fill, refused};
-use crate::domain::ownership::NO_HOME;
 use crate::domain::world::WorldDevice;
-use crate::domain::world::links::{GatewayKey, OwnerChange, StoredDevice};
-use crate::domain::{DeviceNo, Error, HomeId, ProjectNo, Result, UserNo};
+use crate::domain::world::links::{OwnerChange, StoredDevice};
+use crate::domain::{DeviceNo, Error, ProjectNo, Result, UserNo};
 use crate::store::generate;
 
 impl Builder<'_> {
     /// Writes all devices first and then their links, so that a document may name a gateway before it describes it.
     pub(super) fn devices(&self, devices: &mut [WorldDevice]) -> Result<()> {
-        WorldDevice::name_unnamed(devices);
+        for device in devices.iter_mut() {
+            self.find_product(device).map_err(|error| at(&position(device), error))?;
+        }
+        WorldDevice::name_unnamed(devices.iter_mut(), &mut HashMap::new());
         let mut numbers = Vec::with_capacity(devices.len());
-        for (index, device) in devices.iter_mut().enumerate() {
-            let number = self.device(device).map_err(|error| at(&position(index, device), error))?;
+        for device in devices.iter_mut() {
+            let number = self.device(device).map_err(|error| at(&position(device), error))?;
             numbers.push(number);
         }
-        for (index, (device, no)) in devices.iter_mut().zip(&numbers).enumerate() {
+        for (device, no) in devices.iter_mut().zip(&numbers) {
             let linked = self.link(device, *no);
-            linked.map_err(|error| at(&position(index, device), error))?;
+            linked.map_err(|error| at(&position(device), error))?;
         }
         // This comes last, because it needs the owners and homes of all gateways.
         devices.iter_mut().zip(numbers).try_for_each(|(device, no)| self.settle_local_key(device, no))
+    }
+
+    /// Replaces the name of a product by its id.
+    fn find_product(&self, world: &mut WorldDevice) -> Result<()> {
+        let Some(name) = world.product.take() else { return Ok(()) };
+        let mut found = self.products_named(&name)?;
+        match (found.pop(), found.len()) {
+            (Some(id), 0) => world.product_id = id,
+            (None, _) => return Err(Error::Refused(format!("there is no product {name:?}"))),
+            (Some(_), others) => {
+                let text = format!("{} products have the name {name:?}: give the product_id of one", others + 1);
+                return Err(Error::Refused(format!("product: {text}")));
+            }
+        }
+        Ok(())
     }
 
     fn device(&self, world: &mut WorldDevice) -> Result<i64> {
@@ -67,50 +84,6 @@ impl Builder<'_> {
             *world = std::mem::take(world).shown_to_maker(said);
         }
         Ok(no)
-    }
-
-    /// The number, the product and the members that the document can change, without links.
-    fn stored_device(&self, world: &WorldDevice, product_no: i64) -> Result<Option<(i64, i64, WorldDevice)>> {
-        const COLUMNS: &str = "device_no, product_no, device_id, secret_sealed, local_key_sealed, uuid, sn,
-            mac, name, device_name, iot_id, node_id, ip, lat, lon, time_zone, is_virtual, disabled";
-        let mut sealed: (Vec<u8>, Vec<u8>) = Default::default();
-        let read = |row: &Row<'_>| {
-            sealed = (row.get("secret_sealed")?, row.get("local_key_sealed")?);
-            let device = WorldDevice {
-                product_id: world.product_id.clone(),
-                device_id: row.get("device_id")?,
-                uuid: row.get("uuid")?,
-                sn: row.get("sn")?,
-                mac: row.get("mac")?,
-                name: row.get("name")?,
-                device_name: row.get("device_name")?,
-                iot_id: row.get("iot_id")?,
-                node_id: row.get("node_id")?,
-                ip: row.get("ip")?,
-                lat: row.get("lat")?,
-                lon: row.get("lon")?,
-                time_zone: row.get("time_zone")?,
-                is_virtual: row.get("is_virtual")?,
-                disabled: row.get("disabled")?,
-                ..WorldDevice::default()
-            };
-            Ok((row.get("device_no")?, row.get("product_no")?, device))
-        };
-        let stored = match (&world.device_id, &world.device_name) {
-            (Some(id), _) => {
-                self.find(&format!("SELECT {COLUMNS} FROM device WHERE device_id = ?1"), params![id], read)?
-            }
-            (None, name) => self.find(
-                &format!("SELECT {COLUMNS} FROM device WHERE product_no = ?1 AND device_name = ?2"),
-                params![product_no, name],
-                read,
-            )?,
-        };
-        let Some((no, product, mut device)) = stored else { return Ok(None) };
-        let id = device.device_id.clone().unwrap_or_default();
-        device.secret = Some(self.seal.unseal(&sealed.0, &secret_aad(&id))?);
-        device.local_key = Some(self.seal.unseal(&sealed.1, &local_key_aad(&id))?);
-        Ok(Some((no, product, device)))
     }
 
     fn put_device(
@@ -184,25 +157,6 @@ impl Builder<'_> {
         Ok(no.unwrap_or(written))
     }
 
-    /// The local key of a device's gateway, if it has one.
-    fn gateway_key(&self, no: i64) -> Result<Option<GatewayKey>> {
-        let sql = concat!(
-            "SELECT g.device_id, g.local_key_sealed, d.local_key_given, ",
-            is_with_gateway!(),
-            " AS is_together FROM device d JOIN device g ON g.device_no = d.gateway_no
-             LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE d.device_no = ?1"
-        );
-        let found = self.find(sql, params![no], |row| {
-            let (is_own_given, is_together) = (row.get("local_key_given")?, row.get("is_together")?);
-            let sealed: (String, Vec<u8>) = (row.get("device_id")?, row.get("local_key_sealed")?);
-            Ok((sealed, GatewayKey { key: String::new(), is_own_given, is_together }))
-        })?;
-        let unsealed = |((gateway, sealed), key): ((String, Vec<u8>), GatewayKey)| {
-            Ok(GatewayKey { key: self.seal.unseal(&sealed, &local_key_aad(&gateway))?, ..key })
-        };
-        found.map(unsealed).transpose()
-    }
-
     /// Sets the local key of a sub-device in the document, and in the store if it is the gateway's.
     fn settle_local_key(&self, world: &mut WorldDevice, no: i64) -> Result<()> {
         let Some(key) = self.gateway_key(no)? else { return Ok(()) };
@@ -235,43 +189,6 @@ impl Builder<'_> {
             self.ended.borrow_mut().push(DeviceNo(no));
         }
         Ok(change.changes_users)
-    }
-
-    /// Checks that the project has this home. A device can also be in none.
-    fn own_home(&self, home_id: i64) -> Result<i64> {
-        if HomeId(home_id) == NO_HOME {
-            return Ok(home_id);
-        }
-        let sql = "SELECT home_id FROM home WHERE home_id = ?1 AND project_no = ?2";
-        let found = self.find(sql, params![home_id, self.project_no], |row| row.get(0))?;
-        found.ok_or_else(|| Error::Refused(format!("home_id: the project has no home {home_id}")))
-    }
-
-    /// A device of the store.
-    fn found_device(&self, no: i64) -> Result<StoredDevice> {
-        let found = self.find_device("d.device_no = ?1", no)?;
-        found.ok_or_else(|| Error::store("a device does not exist"))
-    }
-
-    /// The device `d` that a condition over `?1` selects.
-    fn find_device(&self, condition: &str, value: impl ToSql) -> Result<Option<StoredDevice>> {
-        let sql = format!(
-            "SELECT d.device_no, p.node_type, d.project_no, d.last_owner_no, o.user_no AS owner_no, (SELECT u.project_no
-             FROM app_user u WHERE u.user_no = coalesce(o.user_no, d.last_owner_no)) AS holder
-             FROM device d JOIN product p USING (product_no)
-             LEFT JOIN binding o ON o.device_no = d.device_no AND o.owned = 1 WHERE {condition}"
-        );
-        self.find(&sql, params![value], |row| {
-            let is_owned = row.get::<_, Option<i64>>("owner_no")?.is_some();
-            Ok(StoredDevice {
-                no: DeviceNo(row.get("device_no")?),
-                node_type: node_type(row.get_ref("node_type")?.as_str()?),
-                maker: ProjectNo(row.get("project_no")?),
-                holder: row.get::<_, Option<i64>>("holder")?.map(ProjectNo),
-                is_owned,
-                was_owned: is_owned || row.get::<_, Option<i64>>("last_owner_no")?.is_some(),
-            })
-        })
     }
 
     /// Writes owner, gateway, home and sharees.
@@ -312,6 +229,7 @@ impl Builder<'_> {
 }
 
 /// The position of a device in the document, for refusals.
-fn position(index: usize, device: &WorldDevice) -> String {
+fn position(device: &WorldDevice) -> String {
+    let index = device.place.index;
     format!("devices[{index}] {:?}", device.device_id.as_deref().or(device.name.as_deref()).unwrap_or_default())
 }

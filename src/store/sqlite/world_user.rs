@@ -4,9 +4,7 @@ use rusqlite::params;
 
 use super::home::leave_home;
 use super::owner;
-use super::user::{EXACT_FIRST, NAMED, PASSWORD_HASHES, password_hashes};
 use super::world::{Builder, fill};
-use crate::domain::world::links::StoredHome;
 use crate::domain::world::{WorldHome, WorldUser};
 use crate::domain::{Error, HomeId, ProjectNo, Result, UserNo};
 use crate::store::generate;
@@ -15,35 +13,9 @@ use crate::store::password::PasswordHashes;
 impl Builder<'_> {
     /// Writes a user. If `password` is `None`, the stored password remains.
     pub(super) fn user(&self, world: &mut WorldUser, password: Option<&PasswordHashes>) -> Result<()> {
-        let sql = "SELECT app_no FROM app WHERE project_no = ?1 AND schema = ?2";
-        let app_no: Option<i64> = self.find(sql, params![self.project_no, world.schema], |row| row.get(0))?;
+        let app_no = self.app_no(&world.schema)?;
         let app_no = app_no.ok_or_else(|| Error::Refused(format!("there is no app {:?}", world.schema)))?;
-        let sql = format!(
-            "SELECT user_no, username_type, country_code, {PASSWORD_HASHES}, nick_name, avatar, gender, time_zone_id, uid,
-             identity_id, open_id, login_id, phone, email, disabled FROM app_user u WHERE app_no = ?1 AND {NAMED}
-             ORDER BY {EXACT_FIRST} LIMIT 1"
-        );
-        let stored = self.find(&sql, params![app_no, world.username], |row| {
-            let user = WorldUser {
-                schema: world.schema.clone(),
-                username: world.username.clone(),
-                username_type: row.get("username_type")?,
-                country_code: row.get("country_code")?,
-                password: None,
-                nick_name: row.get("nick_name")?,
-                avatar: row.get("avatar")?,
-                gender: row.get("gender")?,
-                time_zone_id: row.get("time_zone_id")?,
-                uid: row.get("uid")?,
-                identity_id: row.get("identity_id")?,
-                open_id: row.get("open_id")?,
-                login_id: row.get("login_id")?,
-                phone: row.get("phone")?,
-                email: row.get("email")?,
-                disabled: row.get("disabled")?,
-            };
-            Ok((row.get::<_, i64>("user_no")?, user, password_hashes(row)?))
-        })?;
+        let stored = self.stored_user(app_no, world)?;
         let Some((user_no, before, hashes)) = stored else {
             self.complete_user(world)?;
             return self.put_user(app_no, None, world, password.unwrap_or(&PasswordHashes::default()));
@@ -107,21 +79,7 @@ impl Builder<'_> {
 
     pub(super) fn home(&self, world: &mut WorldHome) -> Result<()> {
         let owner_no = self.user_no(&world.owner)?;
-        let read = |row: &rusqlite::Row<'_>| {
-            let (project, owner) = (ProjectNo(row.get("project_no")?), UserNo(row.get("owner_no")?));
-            Ok(StoredHome { home_id: row.get("home_id")?, project, owner })
-        };
-        let stored = match world.home_id {
-            Some(id) => {
-                let sql = "SELECT home_id, project_no, owner_no FROM home WHERE home_id = ?1";
-                self.find(sql, params![id], read)?
-            }
-            None => {
-                let sql = "SELECT home_id, project_no, owner_no FROM home WHERE owner_no = ?1 AND name = ?2
-                           ORDER BY home_id";
-                self.find(sql, params![owner_no, world.name], read)?
-            }
-        };
+        let stored = self.stored_home(world, Some(owner_no))?.map(|(stored, _)| stored);
         if let Some(stored) = stored
             && let Some(previous) = world.or_stored(stored, ProjectNo(self.project_no), UserNo(owner_no))?
         {
@@ -146,31 +104,5 @@ impl Builder<'_> {
             None => world.home_id = Some(owner::new_home(self.connection, self.project_no, owner_no, &world.name)?),
         }
         Ok(())
-    }
-
-    /// The number of the user with this name in any app of the project, or otherwise with this uid.
-    pub(super) fn user_no(&self, username: &str) -> Result<i64> {
-        // An exact match has priority over names that differ in case.
-        let sql = format!(
-            "SELECT min(user_no) AS user_no, count(*) AS count FROM app_user u WHERE {NAMED}
-             AND app_no IN (SELECT app_no FROM app WHERE project_no = ?1) GROUP BY u.username = ?2
-             ORDER BY u.username = ?2 DESC LIMIT 1"
-        );
-        let found = self.find(&sql, params![self.project_no, username], |row| {
-            Ok((row.get::<_, Option<i64>>("user_no")?, row.get::<_, i64>("count")?))
-        })?;
-        if let Some((Some(no), 1)) = found {
-            return Ok(no);
-        }
-        let sql = "SELECT user_no FROM app_user WHERE uid = ?2 AND project_no = ?1";
-        if let Some(no) = self.find(sql, params![self.project_no, username], |row| row.get(0))? {
-            return Ok(no);
-        }
-        match found {
-            Some((Some(_), count)) => {
-                Err(Error::Refused(format!("{count} apps have a user {username:?}: give the uid of one")))
-            }
-            _ => Err(Error::Refused(format!("there is no user {username:?}"))),
-        }
     }
 }
