@@ -86,7 +86,8 @@ class Server:
 
     def apply(self, document):
         """Makes a world true and gives it back with everything filled in."""
-        world = json.loads(self._command_on(json.dumps(document, ensure_ascii=False), "apply", "--json"))
+        text = json.dumps(document, ensure_ascii=False)
+        world = json.loads(self._command_on(text, "apply", "--json", "--replace-secrets"))
         for project in world["projects"]:
             self.secrets |= {project["tuya"]["secret"], project["aliyun"]["app_secret"]}
             self.secrets |= {device["secret"] for device in project.get("devices", [])}

@@ -887,14 +887,15 @@ def test_a_cursor_survives_new_rows(world, connect, pages_of):
     assert sorted(int(row["value"]) for row in shown) == list(range(60))
 
 
-def test_the_same_row_twice(world, connect):
-    """Equal rows are rows of their own."""
+def test_rows_of_the_same_millisecond(world, connect):
+    """They are pages of rows like others, the last one first."""
     plug, now_ms = world.home.devices["plug"], int(time.time() * 1000)
-    row = {"device_id": plug, "time": now_ms - 1000, "type": 7, "from": 1, "code": "switch_1", "value": True}
-    world.import_events([row] * 25)
+    row = {"device_id": plug, "time": now_ms - 1000, "type": 7, "from": 1, "code": "countdown_1"}
+    rows = [row | {"value": value} for value in range(25)]
+    world.import_events(rows)
     api, path = connect(world.home), f"/v1.0/devices/{plug}/logs"
     query = {"type": "7", "start_time": 0, "end_time": now_ms, "size": 4}
-    assert rows_of(free_pages(api, path, query), 4) == [expected(row)] * 25
+    assert rows_of(free_pages(api, path, query), 4) == [expected(row) for row in reversed(rows)]
     paid = rows_of(paid_pages(api, path, query), 4)
     assert len({entry["row"] for entry in paid}) == 25
 

@@ -46,7 +46,9 @@ impl SqliteRegistry {
         with_keys: bool,
     ) -> Result<Vec<(WorldDevice, FoundDevice)>> {
         let read = move |reader: &Reader<'_>| {
-            let lookup = Lookup { connection: reader.connection, seal: &reader.readers.seal, project_no: project.0 };
+            // One transaction instead of one for each statement.
+            let snapshot = reader.unchecked_transaction().map_err(Error::store)?;
+            let lookup = Lookup { connection: &snapshot, seal: &reader.readers.seal, project_no: project.0 };
             let mut batch = Batch::new(&lookup, with_keys)?;
             let mut found = Vec::with_capacity(devices.len());
             for device in devices {
