@@ -36,7 +36,7 @@ impl Cloud {
     /// completes them.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the place in the document.
+    /// [`super::Error::Refused`] with the place in the document.
     pub async fn write_plan(&self, document: &WorldDocument, plan: &WorldPlan) -> Result<()> {
         let written = match plan.len() {
             0 => return Ok(()),
@@ -150,7 +150,7 @@ impl<'a> Filled<'a> {
     /// The next objects; `None` after the last ones.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`super::Error::Store`].
     pub async fn next(&mut self) -> Result<Option<Vec<(ObjectKind, Map<String, Json>)>>> {
         let Some(project) = self.document.projects().get(self.project) else { return Ok(None) };
         let Some(start) = self.next else {
